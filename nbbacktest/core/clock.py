@@ -1,0 +1,84 @@
+"""Wall time for the engine, and a hand-driven twin for tests: reading and waiting change together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds that only rise, and a wait on a condition that ends when they have passed."""
+
+    def now(self) -> float:
+        """Seconds since an arbitrary start."""
+        ...
+
+    def wait(self, condition: threading.Condition, until: float | None) -> None:
+        """Wait for a notification, at most until the clock shows `until`; the caller holds `condition`.
+
+        It may return early: callers test what they wait for, again.
+        """
+        ...
+
+
+class WallClock:
+    """The machine's monotonic clock."""
+
+    def now(self) -> float:
+        """Seconds since an arbitrary start."""
+        return time.monotonic()
+
+    def wait(self, condition: threading.Condition, until: float | None) -> None:
+        """Wait for a notification, at most until the clock shows `until`."""
+        if until is None:
+            condition.wait()
+        elif (left := until - time.monotonic()) > 0:
+            condition.wait(min(left, threading.TIMEOUT_MAX))
+
+
+class ManualClock:
+    """A clock that stands still until told otherwise, for tests that are exact and never sleep."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._lock = threading.Lock()
+        self._now = start
+        self._waiting: dict[threading.Condition, float | None] = {}
+        self._changed = threading.Condition(self._lock)
+
+    def now(self) -> float:
+        """The time that was set last."""
+        with self._lock:
+            return self._now
+
+    def wait(self, condition: threading.Condition, until: float | None) -> None:
+        """Wait for a notification or for `advance` to reach `until`."""
+        with self._changed:
+            if until is not None and self._now >= until:
+                return
+            self._waiting[condition] = until
+            self._changed.notify_all()
+        try:
+            condition.wait()
+        finally:
+            with self._changed:
+                self._waiting.pop(condition, None)
+                self._changed.notify_all()
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock on and wake whoever's time has come. Hold none of their conditions here."""
+        with self._changed:
+            self._now += seconds
+            due = [c for c, until in self._waiting.items() if until is not None and until <= self._now]
+        for condition in due:
+            with condition:
+                condition.notify_all()
+
+    def wait_for_sleepers(self, count: int = 1, timeout: float = 10.0) -> None:
+        """Block until `count` threads sleep towards a deadline (not just for a notification)."""
+        with self._changed:
+            asleep = self._changed.wait_for(
+                lambda: sum(until is not None for until in self._waiting.values()) >= count, timeout
+            )
+        if not asleep:
+            raise TimeoutError(f"fewer than {count} threads slept on the clock within {timeout} s")

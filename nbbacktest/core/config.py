@@ -1,0 +1,322 @@
+"""The session config: what a run is, as frozen typed models that read from JSON and refuse mistakes.
+
+`SessionConfig.load` is the one way in; every error it raises names the path, the value and the cure.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
+from nbbacktest.core.intervals import Interval
+
+
+def _interval(text: str) -> str:
+    try:
+        return Interval.parse(text).name
+    except DataError as error:
+        raise ValueError(str(error)) from None
+
+
+IntervalText = Annotated[str, AfterValidator(_interval)]
+"""An interval such as ``"5m"``; another spelling of the same length (``"60s"``) becomes the usual one (``"1m"``)."""
+
+
+class Model(BaseModel):
+    """What all parts of the config share: frozen, strict about types, no unknown keys, finite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class NoCommission(Model):
+    """Trade for free."""
+
+    model: Literal["none"] = "none"
+
+
+class PercentCommission(Model):
+    """A share of the notional: ``rate * size * price``; 0.001 is 0.1%."""
+
+    model: Literal["percent"] = "percent"
+    rate: float = Field(ge=0, lt=1, description="fraction of the notional, 0.001 is 0.1%")
+
+
+class NoSlippage(Model):
+    """Fill at the rule's price."""
+
+    model: Literal["none"] = "none"
+
+
+class PercentSlippage(Model):
+    """Market and stop orders fill worse by a share of the price: ``price * (1 ± rate)``."""
+
+    model: Literal["percent"] = "percent"
+    rate: float = Field(ge=0, lt=1, description="fraction of the price, 0.0005 is 5 basis points")
+
+
+Commission = Annotated[NoCommission | PercentCommission, Field(discriminator="model")]
+Slippage = Annotated[NoSlippage | PercentSlippage, Field(discriminator="model")]
+
+
+class BacktestConfig(Model):
+    """Which days, and how fast."""
+
+    start_date: date | None = Field(None, description="first day, inclusive; null: as far as the data goes")
+    end_date: date | None = Field(None, description="last day, inclusive; null: as far as the data goes")
+    speed_multiplier: float = Field(0, ge=0, description="0: data-driven, as fast as it goes; 60: a minute a second")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start_date and self.end_date and self.end_date < self.start_date:
+            raise ValueError(f"end_date {self.end_date} is before start_date {self.start_date}; swap or correct them")
+        return self
+
+
+class DataConfig(Model):
+    """Where bars come from."""
+
+    source: Literal["synthetic", "csv", "parquet", "sample"] = Field("synthetic", description="kind of source")
+    path: str | None = Field(None, description="file for csv and parquet; may hold {symbol}")
+    symbols: tuple[str, ...] = Field(("EXE", "SW"), min_length=1, description="in the order of their callbacks")
+    interval: IntervalText = Field("1m", description="length of the base bars")
+    stamp: Literal["open", "close"] | None = Field(
+        None, description="what the file's times mark; required for intraday files, never guessed"
+    )
+    derived_intervals: tuple[IntervalText, ...] = Field((), description="coarser bars built from the base bars")
+    warmup_days: int = Field(0, ge=0, description="sessions loaded before the first, seen but never traded")
+    adjusted: bool = Field(True, description="sample data: prices adjusted for splits and dividends")
+    seed: int = Field(7, ge=0, description="synthetic data: the same seed gives the same bars")
+
+    @field_validator("symbols")
+    @classmethod
+    def _unique(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({s for s in symbols if symbols.count(s) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is named twice; name each symbol once")
+        if any(not s for s in symbols):
+            raise ValueError("an empty name is no symbol; remove it")
+        return symbols
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        base = Interval.parse(self.interval)
+        for text in self.derived_intervals:
+            derived = Interval.parse(text)
+            if derived.ns <= base.ns or derived.ns % base.ns:
+                raise ValueError(
+                    f"derived interval {text} is not a multiple of the base interval {base}; "
+                    f"use multiples such as {Interval.from_ns(base.ns * 5)}"
+                )
+            if derived.ns > 86_400_000_000_000 or base.is_daily:
+                raise ValueError(f"derived interval {text} is longer than a session; the longest is 1d")
+        if len(set(self.derived_intervals)) < len(self.derived_intervals):
+            raise ValueError("a derived interval is named twice; name each once")
+        if self.source in ("csv", "parquet") and not self.path:
+            raise ValueError(f"source {self.source!r} needs a path; give the file, with {{symbol}} for several")
+        if self.source in ("synthetic", "sample") and self.path:
+            raise ValueError(f"source {self.source!r} reads no file; remove path {self.path!r}")
+        if self.source in ("csv", "parquet") and len(self.symbols) > 1 and "{symbol}" not in (self.path or ""):
+            raise ValueError(f"path {self.path!r} is one file for several symbols; put {{symbol}} in it")
+        return self
+
+
+class StrategyConfig(Model):
+    """One strategy to run."""
+
+    class_path: str = Field(alias="class", description="module:Name, __main__:Name included")
+    symbols: tuple[str, ...] | None = Field(None, description="null: all the session's symbols")
+    params: dict[str, Any] = Field(default_factory=dict, description="values for the class's parameters")
+
+    @field_validator("class_path")
+    @classmethod
+    def _form(cls, text: str) -> str:
+        module, colon, name = text.partition(":")
+        if not (colon and module and name.isidentifier()):
+            raise ValueError("write module:Name, such as 'nbbacktest.strategies:SmaCross'")
+        return text
+
+
+class BrokerConfig(Model):
+    """What trading costs and how orders fill."""
+
+    cash: float = Field(100_000.0, gt=0, description="starting cash")
+    commission: Commission = Field(default_factory=NoCommission)
+    slippage: Slippage = Field(default_factory=NoSlippage)
+    fill: Literal["next_open"] = Field("next_open", description="when market orders fill")
+
+
+class LimitsConfig(Model):
+    """How much may be held; an order that would go beyond is rejected with this reason."""
+
+    max_open_positions: int | None = Field(None, ge=1, description="symbols held at one time; null: no limit")
+    max_per_symbol: float | None = Field(None, gt=0, description="largest notional in one symbol; null: no limit")
+
+
+class SessionConfig(Model):
+    """A whole run: `load` reads one from a path, a mapping or another config."""
+
+    session_name: str = Field("Backtest", min_length=1)
+    mode: Literal["backtest"] = Field("backtest", description="kind of run")
+    exchange: str = Field("XNYS", description="an exchange_calendars code, or 24/7")
+    timezone: str | None = Field(None, description="IANA name; null: the exchange's. Naive intraday stamps need one")
+    on_error: Literal["stop", "pause"] = Field("stop", description="what a raising strategy does to the run")
+    backtest: BacktestConfig = Field(default_factory=BacktestConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    strategies: tuple[StrategyConfig, ...] = Field((), description="run in this order")
+    broker: BrokerConfig = Field(default_factory=BrokerConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    metadata: dict[str, Any] = Field(default_factory=dict, description="yours; not read")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                ZoneInfo(name)
+            except (KeyError, ValueError, OSError):
+                raise ValueError(f"no such time zone; {nearest(name, available_timezones())}") from None
+        return name
+
+    @model_validator(mode="after")
+    def _symbols_exist(self) -> Self:
+        for strategy in self.strategies:
+            for symbol in strategy.symbols or ():
+                if symbol not in self.data.symbols:
+                    raise ValueError(
+                        f"strategy {strategy.class_path} asks for symbol {symbol!r}, which data.symbols lacks; "
+                        + nearest(symbol, self.data.symbols)
+                    )
+        return self
+
+    @classmethod
+    def load(cls, source: str | Path | dict[str, Any] | SessionConfig) -> SessionConfig:
+        """Read a config.
+
+        Parameters
+        ----------
+        source
+            A JSON file's path, a mapping, or a config (returned as it is).
+
+        Raises
+        ------
+        ConfigError
+            With every problem found: path, value and cure of each.
+        """
+        if isinstance(source, SessionConfig):
+            return source
+        where = "session config"
+        if isinstance(source, (str, Path)):
+            where = str(source)
+            source = _read_json(Path(source))
+        if not isinstance(source, dict):
+            raise ConfigError(
+                [Problem("(whole)", source, "a config is a JSON object, a mapping, a path or a SessionConfig")], where
+            )
+        try:
+            # Through JSON, so that a mapping and a file are held to the same strict types.
+            return cls.model_validate_json(json.dumps(source, default=_jsonable))
+        except TypeError as error:
+            raise ConfigError([Problem("(whole)", source, f"holds a value that JSON can't: {error}")], where) from None
+        except ValidationError as error:
+            raise ConfigError([_problem(cls, e) for e in error.errors()], where) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as JSON-ready values, under the names that the file uses."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+EXAMPLE: dict[str, Any] = {
+    "session_name": "Example: two synthetic symbols",
+    "mode": "backtest",
+    "exchange": "XNYS",
+    "timezone": "America/New_York",
+    "backtest": {"start_date": "2024-10-03", "end_date": "2024-10-10", "speed_multiplier": 0},
+    "data": {
+        "source": "synthetic",
+        "symbols": ["EXE", "SW"],
+        "interval": "1m",
+        "derived_intervals": ["5m", "15m"],
+    },
+    "strategies": [{"class": "nbbacktest.strategies:SmaCross", "params": {"fast": 10, "slow": 30}}],
+    "broker": {"cash": 100000, "commission": {"model": "percent", "rate": 0.001}, "slippage": {"model": "none"}},
+}
+"""What `start()` runs when it is given nothing; `session_configs/example_session.json` is the same."""
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON schema of a session config."""
+    schema = SessionConfig.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _jsonable(value: Any) -> Any:
+    """Write what Python users naturally put into a mapping as the JSON that a file would hold."""
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == time() else value.isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()
+    raise TypeError(f"{value!r} of type {type(value).__name__}")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        here = sorted(str(p) for p in path.parent.glob("*.json")) if path.parent.is_dir() else []
+        raise ConfigError([Problem("(file)", str(path), f"no such file; {nearest(str(path), here)}")], str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem("(file)", str(path), f"can't be read: {error}")], str(path)) from None
+    except json.JSONDecodeError as error:
+        cure = f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise ConfigError([Problem("(file)", str(path), cure)], str(path)) from None
+
+
+_CURES = {
+    "missing": "is required; add it",
+    "extra_forbidden": "is not a known key",
+}
+
+
+def _problem(root: type[Model], error: Any) -> Problem:
+    """Turn one of pydantic's errors into where, which value and what to do."""
+    where = [part for part in error["loc"] if not (isinstance(part, str) and part in ("none", "percent"))]
+    path = ".".join(str(part) for part in where) or "(whole)"
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return Problem(path, error["input"], f"is not a known key; {nearest(str(where[-1]), _keys_at(root, where[:-1]))}")
+    if kind == "missing":
+        return Problem(path, None, "is required; add it")
+    message = error["msg"].removeprefix("Value error, ")
+    return Problem(path, error["input"], message[:1].lower() + message[1:])
+
+
+def _keys_at(root: type[Model], path: list[Any]) -> set[str]:
+    """The keys that are known at a path of the config."""
+    models: list[Any] = [root]
+    for part in path:
+        if isinstance(part, int):
+            continue
+        models = [
+            inner
+            for model in models
+            for name, info in model.model_fields.items()
+            if part in (name, info.alias)
+            for inner in _models_in(info.annotation)
+        ]
+    return {info.alias or name for model in models for name, info in model.model_fields.items()}
+
+
+def _models_in(annotation: Any) -> list[type[Model]]:
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return [annotation]
+    return [m for inner in getattr(annotation, "__args__", ()) for m in _models_in(inner)]

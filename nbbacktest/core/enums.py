@@ -1,0 +1,52 @@
+"""The words that every floor shares. Each is a string, so it reads well in JSON and in a repr."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class SystemState(StrEnum):
+    """What a run is doing, as its user sees it. A failed run is `STOPPED` with an error set."""
+
+    STOPPED = "stopped"
+    RUNNING = "running"
+    PAUSED = "paused"
+
+
+class StreamMode(StrEnum):
+    """How one engine stage waits for another."""
+
+    DATA_DRIVEN = "data-driven"
+    CLOCK_DRIVEN = "clock-driven"
+    LIVE = "live"
+
+
+class Side(StrEnum):
+    """The direction of an order or a fill."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(StrEnum):
+    """How an order becomes a fill."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+
+
+class OrderStatus(StrEnum):
+    """Where an order is in its life; `FILLED`, `CANCELLED`, `REJECTED` and `EXPIRED` are final."""
+
+    OPEN = "open"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+
+class TimeInForce(StrEnum):
+    """How long an order stays open."""
+
+    GTC = "gtc"

@@ -1,0 +1,144 @@
+"""Every error that a user can meet. Each says what happened, with the values, and the cure.
+
+Each subclasses the builtin that a user would catch without knowing this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+
+class NbBacktestError(Exception):
+    """The root of this package's errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an input: where, which value, and what to do."""
+
+    path: str
+    value: Any
+    cure: str
+
+    def __str__(self) -> str:
+        value = repr(self.value)
+        if len(value) > 80:
+            value = value[:77] + "..."
+        return f"{self.path} = {value}: {self.cure}"
+
+
+class ConfigError(NbBacktestError, ValueError):
+    """A session config that can't be run; `problems` holds every reason found, not just the first."""
+
+    def __init__(self, problems: Sequence[Problem], where: str = "session config") -> None:
+        self.problems = tuple(problems)
+        self.where = where
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        noun = "problem" if len(self.problems) == 1 else "problems"
+        super().__init__(f"{where} has {len(self.problems)} {noun}:\n{lines}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems, self.where)
+
+
+class DataError(NbBacktestError, ValueError):
+    """Bars that can't be used as they are."""
+
+
+class DataNotFoundError(DataError, FileNotFoundError):
+    """A data file that isn't there."""
+
+
+class MissingExtraError(NbBacktestError, ImportError):
+    """An optional dependency that isn't installed; the message names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f'{purpose} needs the package {package!r}; install it with: pip install "nbbacktest[{extra}]"')
+        self.package, self.extra, self.purpose = package, extra, purpose
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.package, self.extra, self.purpose)
+
+
+class OrderError(NbBacktestError, ValueError):
+    """An order that makes no sense as it was written."""
+
+
+class InvalidTransition(NbBacktestError, RuntimeError):  # noqa: N818 - the public contract's name
+    """A command that makes no sense in the present state.
+
+    Attributes
+    ----------
+    state, command
+        What the system was, and what it was asked to do.
+    allowed
+        The commands that the state does allow.
+    """
+
+    def __init__(self, state: str, command: str, allowed: Sequence[str], history: Sequence[str] = ()) -> None:
+        self.state, self.command = state, command
+        self.allowed, self.history = tuple(allowed), tuple(history)
+        story = f" Last events: {', '.join(self.history)}." if self.history else ""
+        super().__init__(
+            f"can't {command} while {state.upper()}; allowed here: {', '.join(self.allowed)}.{story}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.state, self.command, self.allowed, self.history)
+
+
+class StrategyError(NbBacktestError, RuntimeError):
+    """A strategy raised; the original exception is `__cause__`.
+
+    Attributes
+    ----------
+    strategy, callback
+        The class and the method that raised.
+    symbol, interval, time
+        The bar that it was handling, or None outside of bars.
+    result
+        What was done until then (`nbbacktest.Result`), or None where nothing was.
+    """
+
+    def __init__(
+        self,
+        strategy: str,
+        callback: str,
+        reason: str,
+        *,
+        symbol: str | None = None,
+        interval: str | None = None,
+        time: Any = None,
+    ) -> None:
+        self.strategy, self.callback, self.reason = strategy, callback, reason
+        self.symbol, self.interval, self.time = symbol, interval, time
+        self.result: Any = None
+        at = f" at the {interval} bar of {symbol} stamped {time}" if symbol is not None else ""
+        super().__init__(f"{strategy}.{callback} raised{at}: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {"symbol": self.symbol, "interval": self.interval, "time": self.time, "result": self.result}
+        return _rebuild_strategy_error, (self.strategy, self.callback, self.reason, fields)
+
+
+def _rebuild_strategy_error(strategy: str, callback: str, reason: str, fields: dict[str, Any]) -> StrategyError:
+    result = fields.pop("result")
+    error = StrategyError(strategy, callback, reason, **fields)
+    error.result = result
+    return error
+
+
+class StrategyBlockedError(NbBacktestError, TimeoutError):
+    """A strategy call didn't return within the time that the command was given."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Name what `word` may have meant, for the end of an error message."""
+    names = sorted(known)
+    close = get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known are: {', '.join(names)}" if names else "there are none"

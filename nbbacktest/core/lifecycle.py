@@ -1,0 +1,107 @@
+"""The states of a run, as one table, changed in one place.
+
+Pure: no threads, no clock, no lock. Whoever owns a `Lifecycle` guards it (here: the gate's condition).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+
+from nbbacktest.core.enums import SystemState
+from nbbacktest.core.errors import InvalidTransition
+
+STOPPED, RUNNING, PAUSED = SystemState.STOPPED, SystemState.RUNNING, SystemState.PAUSED
+
+
+class Command(StrEnum):
+    """What a user may ask for, and what an engine may report."""
+
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    STEP = "step"
+    UNTIL = "run_until"
+    STOP = "stop"
+    # Reported by the engine, never typed:
+    REST = "rest"
+    FINISH = "finish"
+    FAIL = "fail"
+
+
+TABLE: dict[tuple[SystemState, Command], SystemState] = {
+    (STOPPED, Command.START): RUNNING,
+    (RUNNING, Command.PAUSE): PAUSED,
+    (RUNNING, Command.UNTIL): RUNNING,
+    (RUNNING, Command.STOP): STOPPED,
+    (RUNNING, Command.REST): PAUSED,
+    (RUNNING, Command.FINISH): STOPPED,
+    (RUNNING, Command.FAIL): STOPPED,
+    (PAUSED, Command.RESUME): RUNNING,
+    (PAUSED, Command.STEP): RUNNING,
+    (PAUSED, Command.UNTIL): RUNNING,
+    (PAUSED, Command.STOP): STOPPED,
+    (PAUSED, Command.FAIL): STOPPED,
+}
+"""What each state allows, and where it leads."""
+
+HOLDS: frozenset[tuple[SystemState, Command]] = frozenset(
+    {
+        (RUNNING, Command.START),
+        (PAUSED, Command.START),
+        (PAUSED, Command.PAUSE),
+        (RUNNING, Command.RESUME),
+        (STOPPED, Command.STOP),
+    }
+)
+"""Commands whose wish already holds: they answer False and change nothing."""
+
+_REPORTS = frozenset({Command.REST, Command.FINISH, Command.FAIL})
+
+
+class Lifecycle:
+    """The present state and the last events that led to it."""
+
+    def __init__(self) -> None:
+        self._state = STOPPED
+        self._history: deque[str] = deque(maxlen=8)
+
+    @property
+    def state(self) -> SystemState:
+        """The present state. Reading it needs no lock: it is one reference."""
+        return self._state
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """The last events, oldest first, as ``command: from -> to``."""
+        return tuple(self._history)
+
+    def allows(self, command: Command) -> bool:
+        """Tell whether `command` would change something; False where its wish already holds.
+
+        Raises
+        ------
+        InvalidTransition
+            Where the command makes no sense in this state.
+        """
+        key = (self._state, command)
+        if key in TABLE:
+            return True
+        if key in HOLDS:
+            return False
+        allowed = [c.value for (state, c) in TABLE if state is self._state and c not in _REPORTS]
+        raise InvalidTransition(self._state.value, command.value, allowed, self.history)
+
+    def apply(self, command: Command) -> SystemState:
+        """Make the transition and return the new state.
+
+        Raises
+        ------
+        InvalidTransition
+            Where the table has no such transition.
+        """
+        if not self.allows(command):
+            return self._state
+        before, self._state = self._state, TABLE[self._state, command]
+        self._history.append(f"{command.value}: {before.value} -> {self._state.value}")
+        return self._state

@@ -1,0 +1,61 @@
+"""What a run leaves behind, as plain data: everything that a result is computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbbacktest.core.records import BarColumns, Int64, Stamps
+from nbbacktest.trading.orders import Fill, Order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunRecord:
+    """A run up to its last completed instant.
+
+    Attributes
+    ----------
+    name, source : str
+        The session's name; where its bars came from, said so that a reader can judge them.
+    synthetic : bool
+        Whether the bars were invented; every report says so.
+    daily : bool
+        Whether base bars are whole sessions.
+    trades_every_day : bool
+        Whether the market has no closed days; sets the annual factor (365, else 252).
+    cash : float
+        Starting cash.
+    instants : int64 array
+        The completed instants, nanoseconds UTC, rising.
+    bars : dict
+        Base bars by symbol, in the session's order, up to the last completed instant; warm-up included.
+    first : dict
+        By symbol, how many of those bars were warm-up.
+    fills, orders
+        In the order in which they happened and were submitted.
+    strategies : tuple of str
+        What ran, as ``Name(param=value, ...)``.
+    metrics : dict
+        The JSON status at the end.
+    config : dict
+        The session config that was run.
+    log : tuple
+        What strategies logged: (instant, strategy, message).
+    """
+
+    name: str
+    source: str
+    synthetic: bool
+    stamps: Stamps
+    daily: bool
+    trades_every_day: bool
+    cash: float
+    instants: Int64
+    bars: dict[str, BarColumns]
+    first: dict[str, int]
+    fills: tuple[Fill, ...]
+    orders: tuple[Order, ...]
+    strategies: tuple[str, ...] = ()
+    metrics: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    log: tuple[tuple[int, str, str], ...] = ()
