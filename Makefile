@@ -1,0 +1,75 @@
+# Everything from a fresh clone: each target sets up what it needs in .venv, once, and again only when
+# pyproject.toml has changed. Nothing but Python >= 3.11 has to be there (choose one with PYTHON=...).
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types bench lab build clean
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet
+WORKERS ?= 2
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.samples ## a backtest of thirteen years of AAPL, from set-up to report
+	@$(BIN)/nbbacktest run session_configs/aapl_daily.json
+
+test: lint types ## every check: style, types, floors, timing, tests with coverage, notebooks
+	@if [ -d tests/performance ]; then $(BIN)/python -m pytest tests/performance -q; fi
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term --ignore=tests/performance \
+		--doctest-modules --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg \
+		--nbval-cell-timeout=120 tests nbbacktest $(wildcard notebooks)
+
+lint: .venv/.dev ## style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: .venv/.dev ## types, and imports that point down
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: .venv/.dev ## measure speed, beside other engines
+	@$(BIN)/python benchmarks/run.py
+
+lab: .venv/.lab ## open JupyterLab on the notebooks
+	@$(BIN)/jupyter lab --notebook-dir=. $(wildcard notebooks)
+
+build: .venv/.dev ## wheel and source distribution, into dist/
+	@rm -rf dist
+	@$(BIN)/python -m build
+
+clean: ## remove .venv and all that was generated
+	rm -rf .venv build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+		.hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
+
+# A stamp for each set of extras. `dev` holds the other two, so it stands in for them.
+.venv/.samples: pyproject.toml .venv/pyvenv.cfg
+	@echo "Installing nbbacktest with sample data into .venv (once) ..."
+	@$(PIP) -e '.[samples]'
+	@touch $@
+
+.venv/.lab: pyproject.toml .venv/pyvenv.cfg
+	@echo "Installing nbbacktest with JupyterLab into .venv (once) ..."
+	@$(PIP) -e '.[lab,samples]'
+	@touch $@ .venv/.samples
+
+.venv/.dev: pyproject.toml .venv/pyvenv.cfg
+	@echo "Installing nbbacktest and its development tools into .venv (once) ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@ .venv/.lab .venv/.samples
+
+.venv/pyvenv.cfg:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+			echo "$$python has no venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
+		fi; \
+		echo "Creating .venv with $$("$$python" --version) ..."; \
+		"$$python" -m venv --clear .venv && touch $@ && exit 0; \
+		rm -rf .venv; exit 1; \
+	done; \
+	echo "nbbacktest needs Python 3.11 or newer, and none was found. Install one, or name it: make PYTHON=/path/to/python" >&2; \
+	exit 1

@@ -1,0 +1,66 @@
+"""What holds for the package as a whole, beside the floors that import-linter holds."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted((ROOT / "nbbacktest").rglob("*.py"))
+LONGEST = 400
+
+HEAVY = ("pandas", "plotly", "pyarrow", "rich", "exchange_calendars", "talib", "pydantic", "IPython", "ipywidgets")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_module_says_its_duty(path: Path) -> None:
+    """Every module opens with a docstring."""
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{name_of(path)} has no docstring"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_module_is_one_read(path: Path) -> None:
+    """No module grows beyond what one reads in a sitting."""
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST, f"{name_of(path)} has {lines} lines, more than {LONGEST}: is there a second duty in it?"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_user_mistakes_never_meet_assert(path: Path) -> None:
+    """The package raises its own errors: an `assert` vanishes under ``python -O``."""
+    lines = [
+        node.lineno for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Assert)
+    ]
+    assert not lines, f"{name_of(path)} asserts in lines {lines}; raise one of nbbacktest.core.errors instead"
+
+
+def test_import_is_light() -> None:
+    """`import nbbacktest` brings in none of the heavy libraries; they load where they are first needed."""
+    program = f"import json, sys, nbbacktest; print(json.dumps(sorted(set({HEAVY!r}) & set(sys.modules))))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
+    assert json.loads(done.stdout) == []
+
+
+def test_every_public_name_exists() -> None:
+    """Each name in `nbbacktest.__all__` can be had, the ones that load late included."""
+    program = "import nbbacktest as nb; assert nb.__all__; print([n for n in nb.__all__ if not hasattr(nb, n)])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_package_is_typed() -> None:
+    """The marker that tells type checkers to read the package's own types is shipped."""
+    assert (ROOT / "nbbacktest" / "py.typed").is_file()
