@@ -226,6 +226,21 @@ class SessionConfig(Model):
         except ValidationError as error:
             raise ConfigError([_problem(cls, e) for e in error.errors()], where) from None
 
+    def overlaid(self, changes: dict[str, Any], where: str = "session config") -> SessionConfig:
+        """A copy with other values laid over it, section by section; checked as a whole.
+
+        What was given explicitly here or in `changes` stays known as such (`model_fields_set`).
+        """
+        if not changes:
+            return self
+        merged = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        for key, value in changes.items():
+            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+        try:
+            return SessionConfig.load(merged)
+        except ConfigError as error:
+            raise ConfigError(error.problems, where) from None
+
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON-ready values, under the names that the file uses."""
         return self.model_dump(mode="json", by_alias=True)
@@ -273,7 +288,9 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         here = sorted(str(p) for p in path.parent.glob("*.json")) if path.parent.is_dir() else []
-        raise ConfigError([Problem("(file)", str(path), f"no such file; {nearest(str(path), here)}")], str(path)) from None
+        raise ConfigError(
+            [Problem("(file)", str(path), f"no such file; {nearest(str(path), here)}")], str(path)
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem("(file)", str(path), f"can't be read: {error}")], str(path)) from None
     except json.JSONDecodeError as error:
@@ -293,7 +310,9 @@ def _problem(root: type[Model], error: Any) -> Problem:
     path = ".".join(str(part) for part in where) or "(whole)"
     kind = error["type"]
     if kind == "extra_forbidden":
-        return Problem(path, error["input"], f"is not a known key; {nearest(str(where[-1]), _keys_at(root, where[:-1]))}")
+        return Problem(
+            path, error["input"], f"is not a known key; {nearest(str(where[-1]), _keys_at(root, where[:-1]))}"
+        )
     if kind == "missing":
         return Problem(path, None, "is required; add it")
     message = error["msg"].removeprefix("Value error, ")

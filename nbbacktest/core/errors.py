@@ -67,6 +67,18 @@ class OrderError(NbBacktestError, ValueError):
     """An order that makes no sense as it was written."""
 
 
+class ParameterError(ConfigError, TypeError):
+    """A strategy's parameter that doesn't exist, is missing, or has the wrong type; `where` names the class."""
+
+
+class OutsideRunError(NbBacktestError, RuntimeError):
+    """Something of a strategy that only works inside a run was used outside one."""
+
+
+class IndicatorError(NbBacktestError, ValueError):
+    """An indicator that can't be computed, or whose values don't match its bars."""
+
+
 class InvalidTransition(NbBacktestError, RuntimeError):  # noqa: N818 - the public contract's name
     """A command that makes no sense in the present state.
 
@@ -82,9 +94,7 @@ class InvalidTransition(NbBacktestError, RuntimeError):  # noqa: N818 - the publ
         self.state, self.command = state, command
         self.allowed, self.history = tuple(allowed), tuple(history)
         story = f" Last events: {', '.join(self.history)}." if self.history else ""
-        super().__init__(
-            f"can't {command} while {state.upper()}; allowed here: {', '.join(self.allowed)}.{story}"
-        )
+        super().__init__(f"can't {command} while {state.upper()}; allowed here: {', '.join(self.allowed)}.{story}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.state, self.command, self.allowed, self.history)

@@ -6,6 +6,7 @@ Pure: no threads, no clock, no lock. Whoever owns a `Lifecycle` guards it (here:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import StrEnum
 
 from nbbacktest.core.enums import SystemState
@@ -60,9 +61,16 @@ _REPORTS = frozenset({Command.REST, Command.FINISH, Command.FAIL})
 
 
 class Lifecycle:
-    """The present state and the last events that led to it."""
+    """The present state and the last events that led to it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    on_change
+        Told each new state, under the owner's lock: it may only note it.
+    """
+
+    def __init__(self, on_change: Callable[[SystemState], None] | None = None) -> None:
+        self._on_change = on_change
         self._state = STOPPED
         self._history: deque[str] = deque(maxlen=8)
 
@@ -104,4 +112,6 @@ class Lifecycle:
             return self._state
         before, self._state = self._state, TABLE[self._state, command]
         self._history.append(f"{command.value}: {before.value} -> {self._state.value}")
+        if self._on_change is not None and before is not self._state:
+            self._on_change(self._state)
         return self._state

@@ -68,14 +68,18 @@ class Bar(tuple[Any, ...]):
     volume: float = property(itemgetter(8))  # type: ignore[assignment]
 
     @property
+    def _stamps(self) -> Stamps:
+        return self[9]  # type: ignore[no-any-return]
+
+    @property
     def time(self) -> pd.Timestamp:
         """The stamp: where the bar starts, or its session's date."""
-        return self[9].stamp(self[2])
+        return self._stamps.stamp(self[2])
 
     @property
     def end(self) -> pd.Timestamp:
         """The instant at which the bar is complete and can be seen."""
-        return self[9].stamp(self[3])
+        return self._stamps.stamp(self[3])
 
     def __repr__(self) -> str:
         return (

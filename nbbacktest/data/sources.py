@@ -1,0 +1,237 @@
+"""The one way to bars: from a session config, or from what a Python user hands over, to checked `MarketData`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
+from nbbacktest.core.intervals import Interval
+from nbbacktest.core.records import BarColumns, Stamps
+from nbbacktest.data import files, samples, synthetic
+from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
+from nbbacktest.data.frames import RawBars, read_frame
+from nbbacktest.data.market import MarketData
+from nbbacktest.data.spans import agree, place, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LONE_SYMBOL = "ASSET"
+"""What a single DataFrame's bars are called where no symbol is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Frames by symbol, and what is known about where they came from."""
+
+    frames: Mapping[str, Any]
+    source: str
+    files: Mapping[str, str]
+    interval: Interval | None = None
+    synthetic: bool = False
+
+
+def load(
+    config: SessionConfig, data: pd.DataFrame | Mapping[str, pd.DataFrame] | str | Path | MarketData | None = None
+) -> MarketData:
+    """Read, check and cut the bars of a run.
+
+    Parameters
+    ----------
+    config
+        What to load. Where `data` is given, its source and path count for nothing, and its symbols,
+        interval and exchange only where they were set and not left at their defaults.
+    data
+        A DataFrame (called by the one symbol set in the config, else ``"ASSET"``), DataFrames by
+        symbol, a CSV's or Parquet file's path (called by the symbol set, else by the file's name), or
+        `MarketData`, which is returned as it is.
+
+    Returns
+    -------
+    MarketData
+        From `warmup_days` sessions before the start date, as far as the data goes, to the end date.
+        Stamps are shown in the config's time zone; else in the exchange's, where `data` is None or an
+        exchange was set; else in the data's own. In the second case daily bars end at their session's
+        close, and otherwise at the next midnight, without building a calendar.
+
+    Raises
+    ------
+    ConfigError
+        Where the config asks for what the source can't do, or names an unknown exchange.
+    DataError
+        Where bars are wrong, missing, or not in the range of dates.
+    MissingExtraError
+        Where sample data isn't installed.
+    """
+    if isinstance(data, MarketData):
+        return data
+    found = _from_config(config) if data is None else _given(config, data)
+    raws = [read_frame(frame, symbol, found.files.get(symbol)) for symbol, frame in found.frames.items()]
+    interval = agree(raws, found.interval or _set_interval(config))
+    sessions = None
+    if data is None or "exchange" in config.model_fields_set:
+        # A market that never closes has no time zone of its own: its days are the data's.
+        zone = config.timezone or (raws[0].zone if config.exchange == ALWAYS_OPEN else None)
+        sessions = session_table(config.exchange, *_reach(raws), zone)
+    stamps = shown(raws, interval, sessions.timezone if sessions else config.timezone)
+    mark = "open" if found.synthetic else config.data.stamp
+    if mark is None and found.files and not interval.is_daily:
+        raise DataError(
+            f"{raws[0].label}: whether the times of {interval} bars mark their open or their close can't be known from "
+            'a file, and the wrong guess looks ahead; set data.stamp in the config to "open" or "close"'
+        )
+    bars = {
+        raw.symbol: place(raw, interval, stamps, timezone=config.timezone, mark=mark or "open", sessions=sessions)
+        for raw in raws
+    }
+    bars, start = _cut(bars, config, stamps, sessions)
+    exchange = config.exchange if sessions is not None or not _on_weekends(bars) else ALWAYS_OPEN
+    return MarketData(bars, interval, stamps, found.source, found.synthetic, start, exchange)
+
+
+def _from_config(config: SessionConfig) -> _Found:
+    settings = config.data
+    symbols = settings.symbols
+    match settings.source:
+        case "sample":
+            if _set_interval(config) not in (None, Interval.parse("1d")):
+                raise ConfigError([Problem("data.interval", settings.interval, 'sample bars are daily; use "1d"')])
+            kind = "adjusted" if settings.adjusted else "unadjusted"
+            found = samples.frames(symbols, adjusted=settings.adjusted)
+            return _Found(found, f"sample daily bars, {kind}", {}, Interval.parse("1d"))
+        case "synthetic":
+            return _synthetic(config)
+        case kind:
+            return _from_files(settings.path or "", kind, symbols)
+
+
+def _synthetic(config: SessionConfig) -> _Found:
+    first, last, settings = config.backtest.start_date, config.backtest.end_date, config.data
+    missing = [
+        Problem(f"backtest.{name}", None, 'is required for synthetic data; set it, for example "2024-10-03"')
+        for name, value in (("start_date", first), ("end_date", last))
+        if value is None
+    ]
+    if first is None or last is None:
+        raise ConfigError(missing)
+    session_table(config.exchange, first, last, config.timezone)  # so that a range without one is refused
+    early = first - timedelta(days=2 * settings.warmup_days + 14) if settings.warmup_days else first
+    sessions = session_table(config.exchange, early, last, config.timezone)
+    row = max(0, sessions.date_index(first) - settings.warmup_days)
+    interval = Interval.parse(settings.interval)
+    kept = sessions.between(int(sessions.open[row]), int(sessions.close[-1]))
+    frames = synthetic.frames(settings.symbols, kept, interval, settings.seed)
+    return _Found(frames, f"synthetic, seed {settings.seed}", {}, interval, synthetic=True)
+
+
+def _from_files(path: str, kind: files.FileKind, symbols: Iterable[str]) -> _Found:
+    paths = {symbol: path.replace("{symbol}", symbol) for symbol in symbols}
+    frames = {symbol: files.read_file(file, kind) for symbol, file in paths.items()}
+    return _Found(frames, Path(path).name, paths)
+
+
+def _given(config: SessionConfig, data: Any) -> _Found:
+    import pandas as pd
+
+    symbols = config.data.symbols if "symbols" in config.data.model_fields_set else None
+    if isinstance(data, pd.DataFrame):
+        if symbols and len(symbols) > 1:
+            raise DataError(
+                f"one DataFrame for {len(symbols)} symbols ({', '.join(symbols)}); pass a mapping {{symbol: DataFrame}}"
+            )
+        return _Found({symbols[0] if symbols else LONE_SYMBOL: data}, "DataFrame", {})
+    if isinstance(data, Mapping):
+        return _Found(_chosen(data, symbols), "DataFrame" if len(data) == 1 else "DataFrames", {})
+    if isinstance(data, (str, Path)):
+        path = str(data)
+        if "{symbol}" not in path and symbols and len(symbols) > 1:
+            raise DataError(f"{path} is one file for {len(symbols)} symbols; put {{symbol}} in the path")
+        if "{symbol}" in path and not symbols:
+            raise DataError(f"{path}: no symbols are set; name them in the config's data.symbols")
+        return _from_files(path, files.kind_of(path), symbols or (files.stem_of(path),))
+    raise DataError(
+        f"data is a {type(data).__name__}; pass a DataFrame, a mapping {{symbol: DataFrame}}, "
+        "or the path of a CSV or Parquet file"
+    )
+
+
+def _chosen(data: Mapping[Any, Any], symbols: tuple[str, ...] | None) -> dict[str, Any]:
+    for name in data:
+        if not isinstance(name, str) or not name:
+            raise DataError(f"{name!r} is no symbol; the mapping's keys are non-empty strings")
+    for symbol in symbols or ():
+        if symbol not in data:
+            raise DataError(f"the data has no symbol {symbol!r}, which the config names; {nearest(symbol, data)}")
+    if not data:
+        raise DataError("the mapping is empty; give it at least one {symbol: DataFrame}")
+    return {symbol: data[symbol] for symbol in symbols or data}
+
+
+def _set_interval(config: SessionConfig) -> Interval | None:
+    """The interval where someone chose it; the default of the config says nothing about a file."""
+    return Interval.parse(config.data.interval) if "interval" in config.data.model_fields_set else None
+
+
+def _reach(raws: Sequence[RawBars]) -> tuple[date, date]:
+    """Dates that surely cover the bars, whatever the time zone."""
+    first, last = min(int(raw.ticks[0]) for raw in raws), max(int(raw.ticks[-1]) for raw in raws)
+    slack = timedelta(days=2)
+    return _utc_date(first) - slack, _utc_date(last) + slack
+
+
+def _utc_date(ns: int) -> date:
+    day: date = np.datetime64(ns, "ns").astype("datetime64[D]").item()
+    return day
+
+
+def _cut(
+    bars: dict[str, BarColumns], config: SessionConfig, stamps: Stamps, sessions: SessionTable | None
+) -> tuple[dict[str, BarColumns], int]:
+    """Keep the range of dates and the warm-up before it; say where trading begins."""
+    begin, stop, warmup = config.backtest.start_date, config.backtest.end_date, config.data.warmup_days
+    earliest = min(int(columns.time[0]) for columns in bars.values())
+    if begin is None and stop is None:
+        return bars, earliest
+    latest = max(int(columns.time[-1]) for columns in bars.values())
+    low, high = (stamps.stamp(ns).date() for ns in (earliest, latest))
+    days = sessions or session_table(ALWAYS_OPEN, low, high + timedelta(days=1), stamps.timezone)
+    # Dates far off the data are brought near it: nanoseconds couldn't count the midnights of some.
+    day, near = timedelta(days=1), (low - timedelta(days=3), high + timedelta(days=3))
+    start = earliest if begin is None or begin < low else days.day_start(min(begin, near[1]))
+    after = latest + 1 if stop is None or stop > high else days.day_start(max(stop, near[0]) + day)
+    kept: dict[str, BarColumns] = {}
+    seen_from = _warm_from(bars, days, start, warmup)
+    for symbol, columns in bars.items():
+        end_row = int(np.searchsorted(columns.time, after))
+        if end_row <= int(np.searchsorted(columns.end, start, side="right")):
+            first, last = (stamps.stamp(int(columns.time[row])).date() for row in (0, -1))
+            raise DataError(
+                f"{symbol} has no bars from {begin or 'its first'} to {stop or 'its last'}: its bars go from {first} "
+                f"to {last}; set backtest.start_date and end_date within them"
+            )
+        kept[symbol] = columns.slice(int(np.searchsorted(columns.end, seen_from, side="right")), end_row)
+    return kept, start
+
+
+def _warm_from(bars: Mapping[str, BarColumns], days: SessionTable, start: int, warmup: int) -> int:
+    """Where the warm-up begins: that many days that have bars before `start`, or as many as there are."""
+    if not warmup:
+        return start
+    starts = np.minimum(local_midnights(days.dates, days.timezone), days.open)
+    rows = [np.searchsorted(starts, c.time[c.end <= start], side="right") - 1 for c in bars.values()]
+    with_bars = np.unique(np.maximum(np.concatenate(rows), 0))
+    return int(starts[with_bars[-warmup:][0]]) if len(with_bars) else start
+
+
+def _on_weekends(bars: Mapping[str, BarColumns]) -> bool:
+    """Whether there are bars on Saturdays and on Sundays, in UTC: no calendar but 24/7 has both."""
+    # 1 January 1970 was a Thursday.
+    weekday = [np.unique((columns.time // 86_400_000_000_000 + 3) % 7) for columns in bars.values()]
+    return {5, 6} <= set(np.concatenate(weekday).tolist())

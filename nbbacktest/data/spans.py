@@ -1,0 +1,214 @@
+"""From stamps to spans: which interval bars have, where each begins and ends, and how instants are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from nbbacktest.core.errors import DataError
+from nbbacktest.core.intervals import DAY, HOUR, Interval
+from nbbacktest.core.records import BarColumns, Int64, Stamps
+from nbbacktest.data.calendar import Days, SessionTable, local_midnights
+from nbbacktest.data.frames import RawBars
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Mark = Literal["open", "close"]
+
+# Days are 23 to 25 hours long where clocks change, so a day's spacing may be that much short.
+_CLOCK_CHANGE = 4 * HOUR
+# Below this, days between two bars are weekends and holidays of daily bars.
+_WEEK = 7 * DAY
+# A few bars may all miss every other minute by chance; this many don't.
+_ENOUGH = 10
+
+
+def agree(raws: Sequence[RawBars], given: Interval | None) -> Interval:
+    """The interval that all bars have: as given, else by the smallest spacing of all.
+
+    Bars a day or more apart are daily; bars a week or more apart take their smallest spacing.
+
+    Raises
+    ------
+    DataError
+        Where symbols have different intervals, or stamps are finer or coarser than the one given, or
+        there is just one intraday bar and nothing to infer from.
+    """
+    interval = given or _inferred(raws)
+    for raw in raws:
+        _check_spacing(raw, interval, raws, inferred=given is None)
+    return interval
+
+
+def shown(raws: Sequence[RawBars], interval: Interval, zone: str | None) -> Stamps:
+    """How instants are shown: in `zone`, else the bars' own time zone; naive session dates stay naive.
+
+    Raises
+    ------
+    DataError
+        Where some symbols' stamps are naive and others' aren't.
+    """
+    naive = [raw for raw in raws if raw.is_naive]
+    if naive and len(naive) < len(raws):
+        aware = next(raw for raw in raws if not raw.is_naive)
+        raise DataError(
+            f"the stamps of {naive[0].label} name no time zone and those of {aware.label} are in {aware.zone}; "
+            "give all symbols the same kind, for example with frame.tz_localize"
+        )
+    return Stamps(zone or raws[0].zone or "UTC", dates=bool(naive) and interval.is_daily)
+
+
+def place(
+    raw: RawBars,
+    interval: Interval,
+    stamps: Stamps,
+    *,
+    timezone: str | None,
+    mark: Mark,
+    sessions: SessionTable | None,
+) -> BarColumns:
+    """Give each bar its span.
+
+    Parameters
+    ----------
+    timezone
+        Where naive intraday stamps are local; None where nobody said.
+    mark
+        What intraday stamps mark. Daily bars carry their session's date either way.
+    sessions
+        Where given, daily bars end at their session's close, and no intraday bar ends after the
+        close of the session that it starts in. Otherwise daily bars end at the next local midnight.
+
+    Raises
+    ------
+    DataError
+        Where naive intraday stamps have no time zone, or don't exist or exist twice in it, where two
+        daily bars have one date, or a daily bar's date is no session.
+    """
+    if interval.is_daily:
+        time, end = _days(raw, interval, stamps, sessions)
+    else:
+        instants = _instants(raw, timezone)
+        time = instants - interval.ns if mark == "close" else instants
+        end = time + interval.ns
+        if sessions is not None:
+            row = sessions.session_of(time)
+            end = np.where(row >= 0, np.minimum(end, sessions.close[row]), end)
+    c = raw.columns
+    return BarColumns(raw.symbol, interval, time, end, c["open"], c["high"], c["low"], c["close"], c["volume"])
+
+
+def _inferred(raws: Sequence[RawBars]) -> Interval:
+    spacings = [spacing for raw in raws if (spacing := raw.spacing) is not None]
+    if not spacings:
+        if all(_at_midnight(raw.index) for raw in raws):
+            return Interval.parse("1d")
+        raise DataError(
+            f"{raws[0].label}: one bar at {raws[0].index[0]} doesn't tell how long it is; "
+            'set data.interval in the config, for example "1m"'
+        )
+    smallest = min(spacings)
+    if smallest >= DAY - _CLOCK_CHANGE:
+        return Interval.from_ns(round(smallest / DAY) * DAY if smallest >= _WEEK - _CLOCK_CHANGE else DAY)
+    try:
+        return Interval.from_ns(smallest)
+    except DataError as error:
+        raise DataError(f"{raws[0].label}: {error}") from None
+
+
+def _check_spacing(raw: RawBars, interval: Interval, raws: Sequence[RawBars], *, inferred: bool) -> None:
+    spacing = raw.spacing
+    if spacing is None:
+        return
+    if spacing < interval.ns - (_CLOCK_CHANGE if interval.is_daily else 0):
+        row = int(np.argmin(np.diff(raw.ticks)))
+        raise DataError(
+            f"{raw.label}: the bars at {raw.index[row]} and {raw.index[row + 1]} are {_text(spacing)} apart, closer "
+            f"than the interval {interval}; set data.interval to what the bars are, or remove the extra ones"
+        )
+    if interval.is_daily or spacing == interval.ns:
+        return
+    # Stamps that only ever fall on a coarser grid are coarser bars, which would be shown long before
+    # they are complete.
+    grid = int(np.gcd.reduce(np.diff(raw.ticks)))
+    if grid > interval.ns and (inferred or len(raw.index) >= _ENOUGH):
+        if inferred:
+            other = next(r for r in raws if r.spacing == interval.ns)
+            raise DataError(
+                f"{raw.label} has bars {_text(spacing)} apart and {other.label} has {interval} bars; "
+                "give bars of one interval, or set data.interval in the config where these just have gaps"
+            )
+        raise DataError(
+            f"{raw.label}: bars are {_text(spacing)} apart or more and the interval is said to be {interval}, so they "
+            f"would be seen before they are complete; set data.interval to what the bars are"
+        )
+
+
+def _instants(raw: RawBars, timezone: str | None) -> Int64:
+    """The stamps as nanoseconds UTC."""
+    if not raw.is_naive:
+        return raw.ticks
+    if timezone is None:
+        raise DataError(
+            f"{raw.label}: the stamps name no time zone, the first is {raw.index[0]}; set timezone in the config, for "
+            'example "America/New_York", or give stamps with one (frame.tz_localize)'
+        )
+    local = raw.index.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT")
+    wrong = np.flatnonzero(local.isna())
+    if len(wrong):
+        noun = "stamp doesn't exist or exists" if len(wrong) == 1 else "stamps don't exist or exist"
+        raise DataError(
+            f"{raw.label}: {len(wrong)} {noun} twice in {timezone}, where clocks change, the first is "
+            f"{raw.index[wrong[0]]}; give stamps in UTC or with their offset"
+        )
+    return local.asi8
+
+
+def _days(raw: RawBars, interval: Interval, stamps: Stamps, sessions: SessionTable | None) -> tuple[Int64, Int64]:
+    dates = _dates(raw, stamps)
+    twice = np.flatnonzero(dates[1:] == dates[:-1])
+    if len(twice):
+        row = int(twice[0])
+        raise DataError(
+            f"{raw.label}: {len(twice)} daily bars have the date of another, the first are those at {raw.index[row]} "
+            f"and {raw.index[row + 1]}; keep one bar for each date"
+        )
+    time = local_midnights(dates, stamps.timezone)
+    if interval.ns > DAY:
+        # Weeks and months differ in length; the next bar's begin is the first moment that is surely late enough.
+        after = dates[-1:] + np.timedelta64(interval.ns // DAY, "D")
+        return time, np.append(time[1:], local_midnights(after, stamps.timezone))
+    if sessions is None:
+        return time, local_midnights(dates + np.timedelta64(1, "D"), stamps.timezone)
+    row_of = np.minimum(np.searchsorted(sessions.dates, dates), len(sessions) - 1)
+    closed = np.flatnonzero(sessions.dates[row_of] != dates)
+    if len(closed):
+        raise DataError(
+            f"{raw.label}: {len(closed)} of {len(dates)} daily bars are on days on which {sessions.exchange} is "
+            f"closed, the first is {dates[closed[0]]}; remove them, or set exchange in the config to the one that "
+            'they are from ("24/7" for one that never closes)'
+        )
+    return time, sessions.close[row_of]
+
+
+def _dates(raw: RawBars, stamps: Stamps) -> Days:
+    """The dates that daily stamps mean: the source's own, where all are its midnights, else those of the exchange."""
+    index = raw.index
+    if not raw.is_naive:
+        index = (index if _at_midnight(index) else index.tz_convert(stamps.timezone)).tz_localize(None)
+    return index.to_numpy().astype("datetime64[D]")
+
+
+def _at_midnight(index: pd.DatetimeIndex) -> bool:
+    local = index if index.tz is None else index.tz_localize(None)
+    return not bool((local.asi8 % DAY).any())
+
+
+def _text(ns: int) -> str:
+    try:
+        return Interval.from_ns(ns).name
+    except DataError:
+        return f"{ns / 1e9:g} s"
