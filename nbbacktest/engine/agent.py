@@ -39,7 +39,7 @@ class Agent(Protocol):
         """Who is to be called with the bars of `series`, in order. Asked once, after `start`."""
         ...
 
-    def failed(self, error: Exception, handler: Handler | None, bar: Bar | None) -> Exception:
+    def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
         """Say whose fault `error` was; returns the error to report."""
         ...
 

@@ -5,7 +5,6 @@ This is what makes look-ahead impossible: every view and indicator reads through
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -63,7 +62,7 @@ class Series:
         self.n = self.first
 
 
-class ColumnView(Sequence[float]):
+class ColumnView:
     """One column of a `BarsView`: ``[-1]`` is the newest completed bar's value, a slice is an array.
 
     Nothing later than the cursor can be reached: an index beyond it raises IndexError, as a list's does.
@@ -90,7 +89,7 @@ class ColumnView(Sequence[float]):
         row = n + key if key < 0 else key
         if not 0 <= row < n:
             raise IndexError(f"bar {key} of {n} completed ones")
-        return self._fast[row]  # type: ignore[no-any-return]
+        return self._fast[row]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self._column[: self._series.n], dtype=dtype, copy=copy)

@@ -1,0 +1,279 @@
+"""The AnalysisEngine: delivers bars, one instant after the other, and owns the cursor.
+
+Its inner loops are the specification of a run: reveal, settle, call, and ask the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
+
+from nbbacktest.core.clock import Clock
+from nbbacktest.core.records import Bar
+from nbbacktest.engine.agent import Agent, Handler
+from nbbacktest.engine.gate import Gate, Verdict
+from nbbacktest.engine.metrics import TimingSeries
+from nbbacktest.engine.series import Series
+from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.window import Batch
+
+
+class Frame(NamedTuple):
+    """What the analysis publishes: one instant, complete. Never changed, only replaced.
+
+    Attributes
+    ----------
+    cursor : int
+        Completed instants.
+    rows : tuple of int
+        For each series, how many of its bars can be seen.
+    agent : object
+        The agent's state, frozen.
+    """
+
+    cursor: int
+    rows: tuple[int, ...]
+    agent: Any
+
+
+class _HandlerFailed(Exception):  # noqa: N818 - never leaves this module
+    def __init__(self, handler: Handler) -> None:
+        super().__init__(handler)
+        self.handler = handler
+
+
+class AnalysisEngine:
+    """Third stage: calls the agent, whose code is the only user code that runs in here.
+
+    Attributes
+    ----------
+    frame : Frame
+        The newest publication. Written by the analysis thread alone; reading it needs no lock.
+    error : Exception or None
+        Why the run failed, or is held. Written by the analysis thread, cleared by a resume.
+    timing, lateness : TimingSeries
+        Seconds a window, rests left out; seconds that paced instants began after their deadline.
+    cost : float
+        Seconds that an instant took in the last window.
+    lag : float
+        Seconds that the last paced instant began after its deadline.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        agent: Agent,
+        gate: Gate,
+        inbox: StreamSubscription,
+        clock: Clock,
+        *,
+        on_error: Literal["stop", "pause"] = "stop",
+    ) -> None:
+        self._timeline = timeline
+        self._agent = agent
+        self._gate = gate
+        self._inbox = inbox
+        self._clock = clock
+        self._pause_on_error = on_error == "pause"
+        self._settle = self._settle_or_hold if self._pause_on_error else agent.settle
+        self._calls: list[Handler] = []
+        self._began = False
+        self._abandoned = False
+        self._watched = 0
+        self.timing = TimingSeries()
+        self.lateness = TimingSeries()
+        self.cost = 0.0
+        self.lag = 0.0
+        self.error: BaseException | None = None
+        self.frame = self._freeze(0)
+
+    def work(self, outbox: Callable[[], Batch | None]) -> None:
+        """Serve batches until the end. The body of a thread."""
+        try:
+            if self.begin():
+                while self._inbox.wait_until_ready():
+                    try:
+                        batch = outbox()
+                        if batch is not None:
+                            self.process(batch)
+                    finally:
+                        self._inbox.reset()
+                # A paused run doesn't end by itself, not even after its last bar.
+                while self.frame.cursor >= len(self._timeline) and not self._gate.closed:
+                    if self._boundary(self.frame.cursor, self._gate.generation) is Verdict.GO:
+                        break
+        finally:
+            self.finish()
+
+    def begin(self) -> bool:
+        """Start the agent and publish; False where it raised."""
+        self._began = True
+        try:
+            self._agent.start()
+            self._calls = [self._call_for(series) for series in self._timeline.series]
+        except BaseException as error:  # noqa: BLE001 - a strategy may raise anything; it is kept, not swallowed
+            self._fail(error, None, None)
+            return False
+        self.frame = self._freeze(0)
+        self._gate.started()
+        return True
+
+    def process(self, batch: Batch) -> None:
+        """Deliver a batch's instants; returns at its end, or where the gate says that it is given up."""
+        window = batch.window
+        deliver = self._deliver_many if self._timeline.events is not None else self._deliver_single
+        cursor, worked = window.start, 0.0
+        while cursor < window.stop:
+            if self._boundary(cursor, window.generation) is not Verdict.GO:
+                break
+            if window.pace is not None:
+                self.lag = max(0.0, self._clock.now() - window.pace.deadline(cursor))
+                self.lateness.add(self.lag)
+            began = perf_counter()
+            cursor = deliver(batch, cursor)
+            worked += perf_counter() - began
+            if self.error is not None and not self._pause_on_error:
+                break
+        else:
+            self._boundary(cursor, window.generation, leaving=True)
+        if cursor > window.start:
+            self.timing.add(worked)
+            self.cost = worked / (cursor - window.start)
+
+    def finish(self) -> None:
+        """Stop the agent, publish the last state and close the way in."""
+        self._inbox.close()
+        if not self._began or self._abandoned:
+            return
+        try:
+            self._agent.stop()
+        except BaseException as error:  # noqa: BLE001 - as above
+            if self.error is None:
+                self._fail(error, None, None)
+        self.frame = self._freeze(max(self._agent.index + 1, 0))
+
+    def abandon(self) -> None:
+        """Give up a call that doesn't return: should it ever, nothing of the agent is called any more."""
+        self._abandoned = True
+
+    # -- the inner loops ------------------------------------------------------------------------------------
+
+    def _deliver_single(self, batch: Batch, cursor: int) -> int:
+        agent, gate, agenda, settle = self._agent, self._gate, self._agent.agenda, self._settle
+        series, call = self._timeline.series[0], self._calls[0]
+        warmup = series.first
+        bar = None
+        try:
+            for bar in batch.bars:
+                agent.index = cursor
+                cursor += 1
+                series.n = cursor + warmup
+                if agenda:
+                    settle((bar,))
+                call(bar)
+                if cursor >= gate.limit:
+                    break
+        except BaseException as error:  # noqa: BLE001 - a strategy may raise anything; it is kept, not swallowed
+            self._fail(error, call, bar)
+        return cursor
+
+    def _deliver_many(self, batch: Batch, cursor: int) -> int:
+        agent, gate, agenda, settle = self._agent, self._gate, self._agent.agenda, self._settle
+        series, calls, streams, events = self._timeline.series, self._calls, batch.streams, batch.events
+        call, bar = None, None
+        try:
+            for count in batch.counts:
+                agent.index = cursor
+                cursor += 1
+                numbers = list(islice(events, count))
+                bars = []
+                for number in numbers:
+                    series[number].n += 1
+                    bars.append(streams[number]())
+                if agenda:
+                    settle(bars)
+                for number, bar in zip(numbers, bars, strict=True):
+                    call = calls[number]
+                    call(bar)
+                if cursor >= gate.limit:
+                    break
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._fail(error, call, bar)
+        return cursor
+
+    # -- at boundaries --------------------------------------------------------------------------------------
+
+    def _boundary(self, cursor: int, generation: int, *, leaving: bool = False) -> Verdict:
+        """Ask the gate, publishing as often as it wants."""
+        gate = self._gate
+        while True:
+            verdict = gate.arrive(cursor, generation, self.frame.cursor, leaving=leaving)
+            if verdict is not Verdict.SERVE:
+                return verdict
+            self.frame = self._freeze(cursor)
+            watcher = gate.watcher_at(cursor)
+            if watcher is not None and cursor > self._watched:
+                self._watched = cursor
+                try:
+                    found, problem = watcher(self.frame), None
+                except Exception as error:  # noqa: BLE001 - handed to whoever set the watcher
+                    found, problem = False, error
+                gate.watched(found, problem)
+
+    def _freeze(self, cursor: int) -> Frame:
+        return Frame(cursor, tuple([series.n for series in self._timeline.series]), self._agent.freeze())
+
+    # -- calls and failures ---------------------------------------------------------------------------------
+
+    def _call_for(self, series: Series) -> Handler:
+        handlers = tuple(self._agent.handlers(series))
+        if self._pause_on_error:
+            handlers = tuple(self._held(handler) for handler in handlers)
+        if len(handlers) == 1:
+            return handlers[0]
+
+        def call_all(bar: Bar) -> None:
+            for handler in handlers:
+                try:
+                    handler(bar)
+                except BaseException as error:
+                    raise _HandlerFailed(handler) from error
+
+        return call_all if handlers else _ignore
+
+    def _held(self, handler: Handler) -> Handler:
+        """Wrap a handler so that what it raises holds the run at that instant, and the others are still called."""
+
+        def call(bar: Bar) -> None:
+            try:
+                handler(bar)
+            except Exception as error:  # noqa: BLE001 - kept, and shown to the user who finds the run paused
+                self._fail(error, handler, bar)
+
+        return call
+
+    def _settle_or_hold(self, bars: Sequence[Bar]) -> None:
+        """Settle so that what it raises holds the run at that instant, and its callbacks are still called."""
+        try:
+            self._agent.settle(bars)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error, None, None)
+
+    def _fail(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> None:
+        cause = error.__cause__
+        if isinstance(error, _HandlerFailed) and cause is not None:
+            handler, error = error.handler, cause
+        reported = self._agent.failed(error, handler, bar)
+        if self.error is None:
+            self.error = reported
+        if self._pause_on_error and self._gate.has_started:
+            self._gate.hold_here()
+        else:
+            self._gate.end()
+
+
+def _ignore(bar: Bar) -> None:
+    """Stand in for strategies that don't look at a series."""

@@ -1,0 +1,136 @@
+"""The SessionCoordinator: advances time, in lockstep with the processor or by the clock."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from nbbacktest.core.enums import StreamMode
+from nbbacktest.engine.analysis import AnalysisEngine
+from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.metrics import TimingSeries
+from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.window import Link, Pace
+
+QUANTUM = 0.003
+"""Seconds of analysis in one lockstep window; see docs/performance.md for what it costs and gives."""
+LONGEST = 16_384
+"""Instants in one window at most: bounds the memory that a window takes."""
+
+
+class SessionCoordinator:
+    """First stage. In lockstep it plans the next window when the last is done; paced, it releases instants on time.
+
+    Parameters
+    ----------
+    window : int, optional
+        A fixed window length in instants, for tests; by default it adapts to `QUANTUM`.
+
+    Attributes
+    ----------
+    timing : TimingSeries
+        Seconds that planning a window, or releasing an instant, took; waiting is left out.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        gate: Gate,
+        link: Link,
+        analysis: AnalysisEngine,
+        *,
+        speed: float = 0.0,
+        window: int | None = None,
+    ) -> None:
+        self._timeline = timeline
+        self._gate = gate
+        self._link = link
+        self._analysis = analysis
+        self._speed = speed  # written under no lock: one float, followed by a re-plan that has one
+        self._window = window
+        self._length = window or 64
+        self._position = 0.0  # simulated seconds reached; written by the coordinator thread alone
+        self.timing = TimingSeries()
+        self._apply_mode()
+
+    # -- what users call ------------------------------------------------------------------------------------
+
+    def pause_backtest(self) -> bool:
+        """Hold the run and wait until it is at rest at an instant; see `SystemManager.pause`."""
+        return self._gate.pause()
+
+    def resume_backtest(self) -> bool:
+        """Let a paused run go on; see `SystemManager.resume`."""
+        return self._gate.resume()
+
+    def is_paused(self) -> bool:
+        """Whether the run is at rest for its user."""
+        return self._gate.is_paused
+
+    @property
+    def speed(self) -> float:
+        """Seconds of open market a second of wall time; 0 is as fast as it goes."""
+        return self._speed
+
+    def set_speed(self, multiplier: float) -> None:
+        """Change the speed, now and from the cursor on; 0 is data-driven."""
+        self._speed = multiplier
+        self._apply_mode()
+        self._gate.replan(paced=multiplier > 0)
+
+    # -- the thread -----------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Plan until the data ends or the gate closes. The body of a thread."""
+        inbox = self._link.subscription
+        try:
+            if not self._gate.await_start():
+                return
+            while self._gate.await_open():
+                # Whatever was planned before is done or given up: only then is the cursor the place to plan from.
+                if not inbox.wait_until_reset():
+                    return
+                generation, start = self._gate.generation, self._gate.cursor
+                if start >= len(self._timeline):
+                    return
+                if self._speed > 0 and not self._gate.stepping:
+                    self._release_on_time(start, generation)
+                else:
+                    self._plan_window(start, generation)
+        finally:
+            inbox.close()
+
+    def _plan_window(self, start: int, generation: int) -> None:
+        began = perf_counter()
+        stop = start + 1 if self._speed > 0 else start + self.window_length()
+        self._link.open(start, min(stop, len(self._timeline)), generation)
+        if self._speed > 0:
+            self._position = float(self._timeline.seconds[start])
+        self.timing.add(perf_counter() - began)
+        self._link.subscription.signal_ready()
+
+    def window_length(self) -> int:
+        """How many instants the next lockstep window holds: about `QUANTUM` of work, at most four times the last."""
+        if self._window is None and self._analysis.cost > 0:
+            wanted = int(QUANTUM / self._analysis.cost)
+            self._length = max(1, min(wanted, self._length * 4, LONGEST))
+        return self._length
+
+    def _release_on_time(self, start: int, generation: int) -> None:
+        """Release instants at their deadlines until the plan no longer holds. Waits for nobody but the clock."""
+        seconds, gate, link = self._timeline.seconds, self._gate, self._link
+        # Between the last instant and the next: where a pause or a speed change left the simulated clock.
+        before = float(seconds[start - 1]) if start else float(seconds[0])
+        self._position = min(max(self._position, before), float(seconds[start]))
+        pace = Pace(gate.moving_since, self._position, self._speed, seconds)
+        link.open(start, start, generation, pace)
+        for instant in range(start, len(self._timeline)):
+            if not gate.sleep_until(pace.deadline(instant), generation):
+                break
+            began = perf_counter()
+            link.release()
+            link.subscription.signal_ready()
+            self.timing.add(perf_counter() - began)
+        self._position = pace.position(gate.interrupted_at)
+
+    def _apply_mode(self) -> None:
+        self._link.subscription.set_mode(StreamMode.CLOCK_DRIVEN if self._speed > 0 else StreamMode.DATA_DRIVEN)

@@ -1,0 +1,100 @@
+"""The DataProcessor: turns planned windows into bars for the analysis, and waits for it."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from time import perf_counter
+
+import numpy as np
+
+from nbbacktest.core.records import Bar
+from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.metrics import TimingSeries
+from nbbacktest.engine.series import Series
+from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.window import Batch, Link, Window
+
+_NEW = tuple.__new__
+
+
+class DataProcessor:
+    """Second stage. Its work runs ahead of the cursor by one window at most, and can't be seen from there.
+
+    Attributes
+    ----------
+    batch : Batch or None
+        What it hands over. Written here before the signal, read by the analysis before its reset.
+    timing : TimingSeries
+        One duration a window; waiting is left out.
+    """
+
+    def __init__(self, timeline: Timeline, gate: Gate, upstream: Link, downstream: StreamSubscription) -> None:
+        self._timeline = timeline
+        self._gate = gate
+        self._upstream = upstream
+        self._downstream = downstream
+        self._next = -1  # the instant that `_rows` belongs to
+        self._rows: list[int] = []
+        self.batch: Batch | None = None
+        self.timing = TimingSeries()
+
+    def work(self) -> None:
+        """Serve windows until the coordinator or the analysis is gone. The body of a thread."""
+        inbox = self._upstream.subscription
+        try:
+            # A signal may come between the last `take` and the reset: look before waiting.
+            while self._serve_released() and inbox.wait_until_ready():
+                pass
+        finally:
+            inbox.close()
+            self._downstream.close()
+
+    def _serve_released(self) -> bool:
+        """Hand over all that was released, and acknowledge; False where nobody takes it any more."""
+        try:
+            while (window := self._upstream.take(self._gate.generation)) is not None:
+                began = perf_counter()
+                self.batch = self.prepare(window)
+                self.timing.add(perf_counter() - began)
+                self._downstream.signal_ready()
+                if not self._downstream.wait_until_reset():
+                    return False
+        finally:
+            self._upstream.subscription.reset()
+        return True
+
+    def prepare(self, window: Window) -> Batch:
+        """Cut a window's columns out of all series."""
+        start, stop = window.start, window.stop
+        rows = self._rows if self._next == start else self._timeline.rows_at(start)
+        series = self._timeline.series
+        if self._timeline.events is None or self._timeline.offsets is None:
+            first = rows[0]
+            self._next, self._rows = stop, [first + stop - start]
+            return Batch(window, _bars(series[0], first, first + stop - start), [], iter(()), iter(()))
+        offsets = self._timeline.offsets[start : stop + 1]
+        events = self._timeline.events[offsets[0] : offsets[-1]]
+        present = np.bincount(events, minlength=len(series)).tolist()
+        streams = [
+            _bars(one, first, first + count).__next__ if count else _exhausted
+            for one, first, count in zip(series, rows, present, strict=True)
+        ]
+        self._next, self._rows = stop, [first + count for first, count in zip(rows, present, strict=True)]
+        return Batch(window, iter(()), streams, iter(events.tolist()), iter((offsets[1:] - offsets[:-1]).tolist()))
+
+
+def _bars(series: Series, start: int, stop: int) -> map[Bar]:
+    # Lists of plain floats and a C-level zip: no bytecode runs for a bar before its strategy does. Only one bar
+    # exists at a time, so that the garbage collector has nothing to count.
+    c, cut = series.columns, slice(start, stop)
+    fields = zip(
+        repeat(series.symbol), repeat(series.interval), c.time[cut].tolist(), c.end[cut].tolist(),
+        c.open[cut].tolist(), c.high[cut].tolist(), c.low[cut].tolist(), c.close[cut].tolist(),
+        c.volume[cut].tolist(), repeat(series.stamps),
+    )  # fmt: skip
+    return map(_NEW, repeat(Bar), fields)
+
+
+def _exhausted() -> Bar:
+    raise StopIteration

@@ -1,0 +1,152 @@
+"""How one engine stage waits for another: a flag that one side raises and the other takes down."""
+
+from __future__ import annotations
+
+import threading
+from time import perf_counter
+
+from nbbacktest.core.enums import StreamMode
+
+
+class StreamSubscription:
+    """A two-way handshake between a producer and a consumer, with its counts.
+
+    The producer calls `signal_ready` and, where it must not run ahead, `wait_until_reset`. The consumer calls
+    `wait_until_ready`, works, and calls `reset`, which is its acknowledgement. Any thread may call any method.
+
+    Parameters
+    ----------
+    mode : str
+        ``"data-driven"``: waits block until signalled or closed, whatever timeout they are given.
+        ``"clock-driven"`` and ``"live"``: waits return False on timeout. In clock-driven mode a second signal
+        before `reset` is one overrun: the producer's clock didn't wait for the consumer.
+    stream_id : str
+        The name under which statistics are published.
+
+    Raises
+    ------
+    ValueError
+        For any other mode.
+
+    Examples
+    --------
+    >>> sub = StreamSubscription("clock-driven", "coordinator->processor")
+    >>> sub.signal_ready(); sub.signal_ready(); sub.get_overrun_count()
+    1
+    >>> sub.wait_until_ready(timeout=0.1)
+    True
+    >>> sub.reset(); sub.wait_until_ready(timeout=0.001)
+    False
+    """
+
+    def __init__(self, mode: str, stream_id: str) -> None:
+        self._mode = _mode(mode)
+        self._id = stream_id
+        # All fields below are guarded by this condition.
+        self._changed = threading.Condition(threading.Lock())
+        self._ready = False
+        self._closed = False
+        self._signals = 0
+        self._waits = 0
+        self._cycles = 0
+        self._overruns = 0
+        self._wait_seconds = 0.0
+
+    def signal_ready(self) -> None:
+        """Raise the flag and wake the consumer; after `close` it does nothing."""
+        with self._changed:
+            if self._closed:
+                return
+            self._signals += 1
+            if self._ready:
+                if self._mode is StreamMode.CLOCK_DRIVEN:
+                    self._overruns += 1
+                return
+            self._ready = True
+            self._changed.notify_all()
+
+    def wait_until_ready(self, timeout: float | None = None) -> bool:
+        """Wait for the flag.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; ignored in data-driven mode.
+
+        Returns
+        -------
+        bool
+            True once the flag is up; False when closed or, outside data-driven mode, after `timeout`.
+        """
+        with self._changed:
+            self._waits += 1
+            if not (self._ready or self._closed):
+                began = perf_counter()
+                limit = None if self._mode is StreamMode.DATA_DRIVEN else timeout
+                self._changed.wait_for(lambda: self._ready or self._closed, limit)
+                self._wait_seconds += perf_counter() - began
+            return self._ready and not self._closed
+
+    def reset(self) -> None:
+        """Take the flag down: the consumer is done with what was signalled, and the producer may go on."""
+        with self._changed:
+            if self._ready:
+                self._ready = False
+                self._cycles += 1
+                self._changed.notify_all()
+
+    def wait_until_reset(self) -> bool:
+        """Wait, as the producer, until the flag is down; False when closed."""
+        with self._changed:
+            while self._ready and not self._closed:
+                self._changed.wait()
+            return not self._closed
+
+    def is_ready(self) -> bool:
+        """Whether the flag is up."""
+        return self._ready
+
+    def get_overrun_count(self) -> int:
+        """Signals that came before the last one was reset, in clock-driven mode."""
+        return self._overruns
+
+    def get_mode(self) -> str:
+        """The mode, as it is written in configs and statistics."""
+        return self._mode.value
+
+    def set_mode(self, mode: str) -> None:
+        """Change the mode; waits that have begun keep the rule that they began with."""
+        checked = _mode(mode)
+        with self._changed:
+            self._mode = checked
+
+    def get_stream_id(self) -> str:
+        """The name given at creation."""
+        return self._id
+
+    def close(self) -> None:
+        """Wake every waiter, now and for good; each then gets False."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def statistics(self) -> dict[str, str | int | float | bool]:
+        """The counts, taken at one moment."""
+        with self._changed:
+            return {
+                "mode": self._mode.value,
+                "signals": self._signals,
+                "waits": self._waits,
+                "cycles": self._cycles,
+                "wait_seconds": self._wait_seconds,
+                "overruns": self._overruns,
+                "ready": self._ready,
+            }
+
+
+def _mode(text: str) -> StreamMode:
+    try:
+        return StreamMode(text)
+    except ValueError:
+        known = ", ".join(repr(m.value) for m in StreamMode)
+        raise ValueError(f"{text!r} is no subscription mode; use one of {known}") from None

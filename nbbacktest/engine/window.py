@@ -1,0 +1,113 @@
+"""Ranges of instants on their way from the coordinator to the analysis, as plan and as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from nbbacktest.core.records import Bar, Float64
+from nbbacktest.engine.subscription import StreamSubscription
+
+
+class Pace(NamedTuple):
+    """Absolute wall deadlines for instants: no error adds up over a run.
+
+    Attributes
+    ----------
+    wall, sim : float
+        Seconds on the clock, and of open market, that belong together.
+    speed : float
+        Seconds of open market in one second of wall time.
+    seconds : float64 array
+        Seconds of open market before each instant.
+    """
+
+    wall: float
+    sim: float
+    speed: float
+    seconds: Float64
+
+    def deadline(self, instant: int) -> float:
+        """When the clock must show that instant."""
+        return self.wall + (float(self.seconds[instant]) - self.sim) / self.speed
+
+    def position(self, now: float) -> float:
+        """Seconds of open market at the clock's `now`."""
+        return self.sim + (now - self.wall) * self.speed
+
+
+class Plan(NamedTuple):
+    """What the coordinator has released: the instants from `start` up to `stop`, paced by a clock or not."""
+
+    serial: int
+    start: int
+    stop: int
+    generation: int
+    pace: Pace | None
+
+
+class Window(NamedTuple):
+    """The instants from `start` up to `stop`, as planned in `generation`; `pace` where a clock releases them."""
+
+    start: int
+    stop: int
+    generation: int
+    pace: Pace | None
+
+
+class Batch(NamedTuple):
+    """A window's bars, made one by one while they are drawn.
+
+    Attributes
+    ----------
+    bars : iterator of Bar
+        All bars in order, where the run has a single series; else empty.
+    streams : list
+        Otherwise, for each series, the function that makes its next bar.
+    events, counts : iterators of int
+        Otherwise, the number of the series for each bar, and how many bars complete at each instant.
+    """
+
+    window: Window
+    bars: Iterator[Bar]
+    streams: list[Callable[[], Bar]]
+    events: Iterator[int]
+    counts: Iterator[int]
+
+
+class Link:
+    """Where the coordinator says how far the processor may go.
+
+    The plan is replaced whole, by the coordinator alone; how much of it was taken is the processor's own.
+    """
+
+    def __init__(self, subscription: StreamSubscription) -> None:
+        self.subscription = subscription
+        self._plan = Plan(0, 0, 0, 0, None)
+        self._serial = 0
+        self._taken = 0
+
+    def open(self, start: int, stop: int, generation: int, pace: Pace | None = None) -> None:
+        """Release the instants from `start` up to `stop`, under a new plan."""
+        self._plan = Plan(self._plan.serial + 1, start, stop, generation, pace)
+
+    def release(self) -> None:
+        """Release one instant more of the present plan."""
+        plan = self._plan
+        self._plan = plan._replace(stop=plan.stop + 1)
+
+    def take(self, generation: int) -> Window | None:
+        """Take what was released, one instant at a time where a clock paces; None where there is nothing left.
+
+        What was planned in another generation than the present one isn't handed out any more.
+        """
+        plan = self._plan
+        if plan.serial != self._serial:
+            self._serial, self._taken = plan.serial, plan.start
+        start, stop = self._taken, plan.stop
+        if start >= stop or plan.generation != generation:
+            return None
+        if plan.pace is not None:
+            stop = start + 1
+        self._taken = stop
+        return Window(start, stop, plan.generation, plan.pace)
