@@ -31,11 +31,13 @@ class Order:
     submitted, closed : int
         Instants (nanoseconds UTC) of its submission and of its end; `closed` is 0 while it is open.
     fill_price : float or None
+    closing : bool
+        Whether it may only shrink a position: it never sells more than is held when it fills.
     """
 
     __slots__ = (
-        "closed", "fill_price", "id", "limit", "reason", "side", "size", "status", "stop", "strategy", "submitted",
-        "symbol", "tag", "tif", "type",
+        "closed", "closing", "fill_price", "id", "limit", "reason", "side", "size", "status", "stop", "strategy",
+        "submitted", "symbol", "tag", "tif", "type",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +54,7 @@ class Order:
         tif: TimeInForce = TimeInForce.GTC,
         tag: str | None = None,
         submitted: int = 0,
+        closing: bool = False,
     ) -> None:
         self.id, self.strategy, self.symbol, self.side, self.size, self.type = id, strategy, symbol, side, size, type
         self.limit, self.stop, self.tif, self.tag, self.submitted = limit, stop, tif, tag, submitted
@@ -59,6 +62,7 @@ class Order:
         self.reason: str | None = None
         self.closed = 0
         self.fill_price: float | None = None
+        self.closing = closing
 
     @property
     def is_open(self) -> bool:
@@ -87,7 +91,7 @@ class Fill(NamedTuple):
         In the account's currency.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks a fill for
     time: int
     symbol: str
     side: Side

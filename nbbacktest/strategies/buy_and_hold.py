@@ -1,0 +1,23 @@
+"""The yardstick: buy once, never sell."""
+
+from __future__ import annotations
+
+from nbbacktest.core.records import Bar
+from nbbacktest.strategies.equal_shares import EqualShares
+
+
+class BuyAndHold(EqualShares):
+    """Buy every symbol after its first bar, and hold it to the end.
+
+    One symbol is bought with all the cash, several with an equal share each. It has no parameters.
+    """
+
+    def on_start(self) -> None:
+        """Nothing is bought yet."""
+        self.waiting = set(self.symbols)
+
+    def on_bar(self, bar: Bar) -> None:
+        """Buy what has traded for the first time."""
+        if bar.symbol in self.waiting:
+            self.waiting.remove(bar.symbol)
+            self.enter(bar.symbol)

@@ -1,0 +1,49 @@
+"""The crossing of two moving averages."""
+
+from __future__ import annotations
+
+from nbbacktest.core.records import Bar
+from nbbacktest.strategies.equal_shares import EqualShares
+
+
+class SmaCross(EqualShares):
+    """Long while the fast simple moving average of the closes is above the slow one; out of the market else.
+
+    Buys with all the cash (several symbols: an equal share each) when the fast average comes above the slow
+    one, also where it already is when both are first defined; closes when it is above no more. Never short.
+
+    Attributes
+    ----------
+    fast, slow : int
+        Lengths of the averages, in bars.
+    """
+
+    fast: int = 10
+    slow: int = 30
+
+    def on_start(self) -> None:
+        """Compute both averages for every symbol."""
+        import talib
+
+        self.averages = {
+            symbol: (
+                self.indicator(talib.SMA, "close", self.fast, symbol=symbol),
+                self.indicator(talib.SMA, "close", self.slow, symbol=symbol),
+            )
+            for symbol in self.symbols
+        }
+        self.above = dict.fromkeys(self.symbols, False)
+
+    def on_bar(self, bar: Bar) -> None:
+        """Enter or leave where the averages have crossed."""
+        if bar.interval != self.base_interval:
+            return
+        fast, slow = self.averages[bar.symbol]
+        above = fast[-1] > slow[-1]  # False as long as one isn't defined yet
+        if above == self.above[bar.symbol]:
+            return
+        self.above[bar.symbol] = above
+        if above:
+            self.enter(bar.symbol)
+        else:
+            self.close(bar.symbol)

@@ -1,0 +1,292 @@
+"""The trading desk: what the engine calls. Seats the strategies, settles their orders, tells them, names who failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence, Sized
+from math import nan
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from nbbacktest.core.config import BrokerConfig, LimitsConfig
+from nbbacktest.core.errors import ConfigError, Problem, StrategyError
+from nbbacktest.core.records import Bar, Int64, Stamps
+from nbbacktest.engine.agent import Handler
+from nbbacktest.engine.series import Series
+from nbbacktest.trading.broker import Broker, open_orders
+from nbbacktest.trading.indicators import Indicator
+from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.seat import IndicatorEntry, Seat
+from nbbacktest.trading.snapshot import OrderRow, PositionRow, TradingSnapshot
+from nbbacktest.trading.strategy import Strategy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LAST_FILLS = 5
+
+
+class TradingDesk:
+    """One run's trading: an `nbbacktest.engine.agent.Agent`. Not for several threads.
+
+    Parameters
+    ----------
+    strategies
+        Instances, each with the symbols that it trades, in the order of their callbacks.
+    series
+        All symbols and intervals, in the order of events.
+    instants
+        The run's, nanoseconds UTC, rising; warm-up not included.
+
+    Raises
+    ------
+    ConfigError
+        Where one instance is given twice, or is still in another run.
+
+    Attributes
+    ----------
+    agenda : dict
+        Open orders by symbol; false where nothing waits.
+    index : int
+        The instant under way or completed last, -1 before the first. Written by the engine.
+    is_open : bool
+        Whether orders are taken: from `start` until the strategies' `on_stop`.
+    fills, orders, log : list
+        All of the run, in the order in which they happened.
+    indicators : list of IndicatorEntry
+        In the order in which strategies made them.
+    strategies : tuple of Strategy
+    descriptions : tuple of str
+        Each strategy as ``Name(param=value, ...)``, as the run began.
+    """
+
+    def __init__(
+        self,
+        strategies: Sequence[tuple[Strategy, Sequence[str]]],
+        series: Sequence[Series],
+        instants: Int64,
+        broker: BrokerConfig,
+        limits: LimitsConfig,
+        stamps: Stamps,
+    ) -> None:
+        _refuse_doubles([strategy for strategy, _ in strategies])
+        base = [s for s in series if s.is_base]
+        self.series: dict[tuple[str, str], Series] = {(s.symbol, s.interval): s for s in series}
+        self.base_interval = base[0].interval
+        self.portfolio = Portfolio(broker.cash)
+        self.broker = Broker(self.portfolio, self.base_interval, broker, limits)
+        self.agenda: Sized = self.broker.agenda
+        self.fills: list[Fill] = self.broker.fills
+        self.orders: list[Order] = self.broker.orders
+        self.log: list[tuple[int, str, str]] = []
+        self.indicators: list[IndicatorEntry] = []
+        self.index = -1
+        self.is_open = False
+        self._instants = instants
+        self._stamps = stamps
+        self._stamp: tuple[int, pd.Timestamp] | None = None
+        self._before = _instant_before(base)
+        self.strategies = tuple(strategy for strategy, _ in strategies)
+        self.descriptions = tuple(map(repr, self.strategies))
+        self._started: list[Strategy] = []
+        names = _unique([type(strategy).__name__ for strategy in self.strategies])
+        self._seats: dict[str, Seat] = {}
+        for name, (_, symbols) in zip(names, strategies, strict=True):
+            own = [s for s in base if s.symbol in symbols]
+            positions = self.portfolio.open_account(name, own)
+            self._seats[name] = Seat(self, name, tuple(s.symbol for s in own), positions)
+        # Who is told of a fill: those that listen, so that the others cost nothing.
+        self._listeners = {
+            name: strategy
+            for name, strategy in zip(names, self.strategies, strict=True)
+            if _overrides(strategy, "on_fill")
+        }
+
+    # -- called by the engine -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Seat the strategies and call their `on_start`, in order.
+
+        Raises
+        ------
+        StrategyError
+            Where one of them raised; the desk is closed then.
+        """
+        self.is_open = True
+        for strategy, seat in zip(self.strategies, self._seats.values(), strict=True):
+            strategy._seat = seat  # noqa: SLF001 - hidden from strategies only
+        for strategy in self.strategies:
+            try:
+                strategy.on_start()
+            except BaseException as error:
+                self.is_open = False
+                raise _blame(strategy, "on_start", error) from error
+            self._started.append(strategy)
+
+    def settle(self, bars: Sequence[Bar]) -> None:
+        """Execute what waits on these bars; then, all fills done, tell the strategies, in order of the fills.
+
+        Raises
+        ------
+        StrategyError
+            Where an `on_fill` raised: the first one, after all were called.
+        """
+        broker = self.broker
+        fills = self.fills
+        before = len(fills)
+        broker.settle(bars, self.index, self.now_ns)
+        if len(fills) == before or not self._listeners:
+            return
+        failure: StrategyError | None = None
+        for fill in fills[before:]:
+            strategy = self._listeners.get(fill.strategy)
+            if strategy is None:
+                continue
+            try:
+                strategy.on_fill(fill)
+            except BaseException as error:  # noqa: BLE001 - kept, raised below
+                if failure is None:
+                    failure = _blame(
+                        strategy, "on_fill", error, fill.symbol, self.base_interval, self._stamps.stamp(fill.time)
+                    )
+        if failure is not None:
+            raise failure
+
+    def handlers(self, series: Series) -> tuple[Handler, ...]:
+        """The `on_bar` of every strategy that trades the symbol and has one, in order."""
+        return tuple(
+            strategy.on_bar
+            for strategy, seat in zip(self.strategies, self._seats.values(), strict=True)
+            if series.symbol in seat.positions and _overrides(strategy, "on_bar")
+        )
+
+    def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
+        """`error` as the StrategyError of the handler's strategy, the original as its cause."""
+        if isinstance(error, StrategyError):
+            return error
+        strategy = getattr(handler, "__self__", None)
+        if not isinstance(strategy, Strategy):
+            return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+        if bar is None:
+            return _blame(strategy, getattr(handler, "__name__", "on_bar"), error)
+        return _blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
+
+    def stop(self) -> None:
+        """Take no more orders and call the `on_stop` of every strategy that was started, in order.
+
+        Raises
+        ------
+        StrategyError
+            Where one raised: the first one, after all were called.
+        """
+        self.is_open = False
+        failure: StrategyError | None = None
+        started, self._started = self._started, []
+        for strategy in started:
+            try:
+                strategy.on_stop()
+            except BaseException as error:  # noqa: BLE001 - kept, raised below
+                failure = failure or _blame(strategy, "on_stop", error)
+        if failure is not None:
+            raise failure
+
+    def freeze(self) -> TradingSnapshot:
+        """Everything that changes with trading, as an immutable value."""
+        portfolio = self.portfolio
+        return TradingSnapshot(
+            cash=portfolio.cash,
+            equity=portfolio.equity,
+            positions=tuple([PositionRow.of(position) for position in portfolio.held.values()]),
+            orders=tuple([OrderRow.of(order) for order in open_orders(self.broker.agenda, None, None)]),
+            n_fills=len(self.fills),
+            last_fills=tuple(self.fills[-_LAST_FILLS:]),
+            indicators=MappingProxyType({key: _newest(handle) for key, _, handle in self.indicators}),
+        )
+
+    # -- called by seats ------------------------------------------------------------------------------------
+
+    @property
+    def now_ns(self) -> int:
+        """The instant under way, nanoseconds UTC; before the first one, the moment at which trading opens."""
+        return int(self._instants[self.index]) if self.index >= 0 else self._before
+
+    @property
+    def now(self) -> pd.Timestamp:
+        """The instant under way as users see it."""
+        ns = self.now_ns
+        if self._stamp is None or self._stamp[0] != ns:
+            self._stamp = (ns, self._stamps.stamp(ns))
+        return self._stamp[1]
+
+    def enter(self, seat: Seat, handle: Indicator) -> None:
+        """List an indicator under a name of its own, as short as the run allows."""
+        key = handle.name
+        if handle.interval != self.base_interval:
+            key = f"{handle.interval} {key}"
+        if len({symbol for symbol, _ in self.series}) > 1:
+            key = f"{handle.symbol} {key}"
+        if len(self._seats) > 1:
+            key = f"{seat.name}: {key}"
+        taken = {entry.key for entry in self.indicators}
+        number, free = 1, key
+        while free in taken:
+            number += 1
+            free = f"{key} #{number}"
+        self.indicators.append(IndicatorEntry(free, seat.name, handle))
+
+
+def _instant_before(base: Sequence[Series]) -> int:
+    """When the first bar that is traded begins: what "now" is before any has completed."""
+    begins = [int(s.columns.time[s.first]) for s in base if s.first < len(s.columns)]
+    return min(begins, default=0)
+
+
+def _overrides(strategy: Strategy, callback: str) -> bool:
+    own = getattr(strategy, callback)
+    return getattr(own, "__func__", own) is not getattr(Strategy, callback)
+
+
+def _unique(words: list[str]) -> list[str]:
+    """Number what would be called the same: Cross, Cross #2."""
+    seen: Counter[str] = Counter()
+    names = []
+    for word in words:
+        seen[word] += 1
+        names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
+    return names
+
+
+def _refuse_doubles(strategies: Sequence[Strategy]) -> None:
+    problems = []
+    for number, strategy in enumerate(strategies):
+        where = f"strategies[{number}]"
+        if any(strategy is other for other in strategies[:number]):
+            problems.append(Problem(where, strategy, "the same object twice; make one for each place"))
+        seat = strategy._seat  # noqa: SLF001 - as above
+        if isinstance(seat, Seat) and seat.is_taken:
+            problems.append(Problem(where, strategy, "it is still in another run; stop that one, or make a new object"))
+    if problems:
+        raise ConfigError(problems, "strategies")
+
+
+def _newest(handle: Indicator) -> float | tuple[float, ...]:
+    # A streaming object may raise when it is fed; the strategy that reads it is told, a snapshot isn't the place.
+    try:
+        return handle[-1]
+    except Exception:  # noqa: BLE001
+        return nan
+
+
+def _blame(
+    strategy: Strategy,
+    callback: str,
+    error: BaseException,
+    symbol: str | None = None,
+    interval: str | None = None,
+    time: Any = None,
+) -> StrategyError:
+    reason = f"{type(error).__name__}: {error}"
+    blamed = StrategyError(type(strategy).__name__, callback, reason, symbol=symbol, interval=interval, time=time)
+    blamed.__cause__ = error
+    return blamed

@@ -1,0 +1,126 @@
+"""What an account was worth at every instant, computed afterwards from fills and closes.
+
+Pure functions of a `RunRecord`: arrays of one value an instant, in one fixed order of summation, so that
+equal records give equal bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from nbbacktest.core.intervals import DAY
+from nbbacktest.core.records import BarColumns, Float64, Int64
+from nbbacktest.trading.record import RunRecord
+
+FLAT = 1e-9
+"""Sizes that cancel to within this share of the larger one are flat: 0.1 + 0.2 - 0.3 holds nothing."""
+
+
+def add_sizes(held: float, signed: float) -> float:
+    """The position after `signed` units more; rounding residue is no position.
+
+    Examples
+    --------
+    >>> add_sizes(0.1 + 0.2, -0.3)
+    0.0
+    """
+    total = held + signed
+    return 0.0 if abs(total) <= FLAT * max(abs(held), abs(signed)) else total
+
+
+def cash_curve(record: RunRecord) -> Float64:
+    """Cash at the end of every instant, in the account's currency.
+
+    A fill changes it by ``-signed_size * price - commission`` at its own instant, in the fills' order.
+    """
+    changes = [-fill.signed_size * fill.price - fill.commission for fill in record.fills]
+    levels = np.cumsum(np.array([record.cash, *changes], dtype=np.float64))
+    return _spread(levels, [fill.index for fill in record.fills], len(record.instants))
+
+
+def position_curve(record: RunRecord, symbol: str) -> Float64:
+    """Units of `symbol` held at the end of every instant, negative where short; all strategies together."""
+    fills = [fill for fill in record.fills if fill.symbol == symbol]
+    levels = [0.0]
+    for fill in fills:
+        levels.append(add_sizes(levels[-1], fill.signed_size))
+    return _spread(np.array(levels, dtype=np.float64), [fill.index for fill in fills], len(record.instants))
+
+
+def marks(record: RunRecord, symbol: str) -> Float64:
+    """The newest close of `symbol` at or before every instant.
+
+    Warm-up bars count, since they were seen. NaN before the first bar of all.
+    """
+    bars = record.bars[symbol]
+    seen = _seen(record.instants, bars, record.first.get(symbol, 0))
+    if seen is None:
+        return bars.close[len(bars) - len(record.instants) :]
+    if not len(bars):
+        return np.full(len(record.instants), np.nan)
+    values = bars.close[np.maximum(seen - 1, 0)]
+    values[seen == 0] = np.nan
+    return values
+
+
+def equity_curve(record: RunRecord) -> Float64:
+    """Cash plus the value of every position, at the end of every instant.
+
+    Returns
+    -------
+    float64 array
+        One value an instant, in the account's currency, net of all commissions. Each position counts at its
+        symbol's newest close at or before the instant; symbols are added in the session's order. The last
+        value is ``cash + sum(position * last close)``.
+    """
+    equity = cash_curve(record)
+    traded = {fill.symbol for fill in record.fills}
+    for symbol in record.bars:
+        if symbol in traded:
+            position = position_curve(record, symbol)
+            # A symbol that has no close yet can't be held: nothing times NaN counts as nothing.
+            equity += np.where(position == 0.0, 0.0, position * marks(record, symbol))
+    return equity
+
+
+def invested(record: RunRecord) -> npt.NDArray[np.bool_]:
+    """Whether any position was open at the end of every instant, long or short."""
+    held = np.zeros(len(record.instants), dtype=bool)
+    for symbol in {fill.symbol: None for fill in record.fills}:
+        held |= position_curve(record, symbol) != 0.0
+    return held
+
+
+def local_days(record: RunRecord) -> Int64:
+    """The local date of every instant, as days since 1970-01-01.
+
+    A session that ends at local midnight belongs to the day that it closes.
+    """
+    if not len(record.instants):
+        return np.empty(0, dtype=np.int64)
+    import pandas as pd
+
+    moments = pd.DatetimeIndex((record.instants - 1).view("datetime64[ns]"), tz="UTC")
+    days: Int64 = moments.tz_convert(record.stamps.timezone).tz_localize(None).asi8 // DAY
+    return days
+
+
+def day_ends(days: Int64) -> Int64:
+    """Which instants are their local date's last, as rising positions."""
+    if not len(days):
+        return np.empty(0, dtype=np.int64)
+    return np.append(np.flatnonzero(np.diff(days)), len(days) - 1).astype(np.int64)
+
+
+def _spread(levels: Float64, changes: list[int], count: int) -> Float64:
+    """`levels[0]` until the first change, `levels[k]` from the instant of change `k` on; the last one of an instant wins."""
+    edges = np.array([0, *changes, count], dtype=np.int64)
+    return np.repeat(levels, np.diff(edges))
+
+
+def _seen(instants: Int64, bars: BarColumns, first: int) -> Int64 | None:
+    """How many bars had closed by every instant, or None where each instant closes just the next one."""
+    if len(bars) - first == len(instants) and np.array_equal(bars.end[first:], instants):
+        return None
+    return np.searchsorted(bars.end, instants, side="right").astype(np.int64)

@@ -1,0 +1,249 @@
+"""Indicators over whole columns, seen up to the cursor. Streaming ones are in `streams`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from operator import index
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from nbbacktest.core.errors import IndicatorError
+from nbbacktest.core.records import Float64
+from nbbacktest.engine.series import BarsView, ColumnView, Series
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+class Indicator:
+    """Values of one indicator, one for each completed bar; NaN where it isn't defined yet.
+
+    ``[-1]`` is the newest value, ``[-20:]`` an array of the last 20. Nothing later than the last completed
+    bar can be reached: an index beyond it raises IndexError. ``float(ind)`` is the newest value too.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"SMA(close, 10)"``.
+    """
+
+    __slots__ = ("_fast", "_series", "_values", "name")
+
+    def __init__(self, series: Series, values: Float64, name: str) -> None:
+        self._series = series
+        self._values = values
+        # Plain floats, three times as fast as numpy's scalars.
+        self._fast = values.data
+        self.name = name
+
+    @property
+    def symbol(self) -> str:
+        """Whose bars it is computed from."""
+        return self._series.symbol
+
+    @property
+    def interval(self) -> str:
+        """How long those bars are."""
+        return self._series.interval
+
+    def __len__(self) -> int:
+        return self._series.n
+
+    @overload
+    def __getitem__(self, key: int) -> float: ...
+    @overload
+    def __getitem__(self, key: slice) -> Float64: ...
+    def __getitem__(self, key: int | slice) -> float | Float64:
+        # Strategies read ind[-1] more often than anything else: it comes first, and calls nothing.
+        if key.__class__ is int and key < 0:
+            row = self._series.n + key
+            if row >= 0:
+                return self._fast[row]
+        return self._lookup(key)  # type: ignore[no-any-return]
+
+    def _lookup(self, key: Any) -> Any:
+        n = self._series.n
+        if isinstance(key, slice):
+            return self._values[:n][key]
+        return self._fast[bounded(key, n, self.name)]
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self[:].tolist())
+
+    def __float__(self) -> float:
+        return float(self[-1])
+
+    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self[:], dtype=dtype, copy=copy)
+
+    def to_series(self) -> pd.Series:
+        """The values up to now as a pandas Series, indexed by the bars' stamps."""
+        import pandas as pd
+
+        stamps = self._series.stamps.index(self._series.columns.time[: self._series.n])
+        return pd.Series(list(self[:]), index=stamps.rename("time"), name=self.name, dtype=None if len(self) else float)
+
+    def __repr__(self) -> str:
+        newest = self[-1] if len(self) else "no value yet"
+        return f"<{self.name} of {self.symbol} {self.interval}: {newest}>"
+
+
+def bounded(key: Any, n: int, name: str) -> int:
+    """The row that `key` means among `n` completed ones.
+
+    Raises
+    ------
+    IndexError
+        Where it is not one of them.
+    """
+    number = index(key)
+    row = n + number if number < 0 else number
+    if not 0 <= row < n:
+        raise IndexError(f"{name}[{number}]: {n} bars are completed; test len() before looking further back")
+    return row
+
+
+def compute(
+    func: Callable[..., Any], series: Series, inputs: Sequence[Any], options: dict[str, Any], name: str | None
+) -> Indicator | tuple[Indicator, ...]:
+    """Call `func` on whole columns, once.
+
+    Parameters
+    ----------
+    func
+        Arrays in, an array (or several) of the same length out.
+    inputs
+        Names of columns, indicators of the same bars, and anything else that `func` takes.
+    options
+        Its keyword arguments.
+    name
+        What to call the result; None makes it from `func` and the inputs.
+
+    Returns
+    -------
+    Indicator or tuple of Indicator
+        A named tuple where `func` gave one.
+
+    Raises
+    ------
+    IndicatorError
+        Where `func` raised, or gave something else than numbers, one for each bar.
+    """
+    title = name or title_of(func, inputs, options)
+    arguments = [_whole(value, series, title) for value in inputs]
+    keywords = {key: _whole(value, series, title) if isinstance(value, Indicator) else value
+                for key, value in options.items()}  # fmt: skip
+    n = len(series.columns)
+    try:
+        result = func(*arguments, **keywords)
+    except Exception as error:
+        raise IndicatorError(
+            f"{title} raised on the {n} bars of {series.symbol} {series.interval}: {type(error).__name__}: {error}"
+        ) from error
+    outputs, names = _outputs(func, result, n)
+    if outputs is None:
+        return Indicator(series, _column(result, n, title), title)
+    made = [
+        Indicator(series, _column(o, n, f"{title}.{k}"), f"{title}.{k}") for o, k in zip(outputs, names, strict=True)
+    ]
+    return result._make(made) if hasattr(result, "_make") else tuple(made)
+
+
+def title_of(func: Any, inputs: Sequence[Any], options: dict[str, Any]) -> str:
+    """A name for an indicator that reads like the call that made it."""
+    target = getattr(func, "func", func)  # of a functools.partial
+    word = getattr(target, "__name__", type(target).__name__).removesuffix("_Stream").strip("<>")
+    words = [value.name if isinstance(value, Indicator) else _word(value) for value in inputs]
+    words += [f"{key}={_word(value)}" for key, value in options.items()]
+    return f"{word}({', '.join(words)})"
+
+
+def output_names(func: Any) -> tuple[str, ...]:
+    """What TA-Lib calls the outputs of its function `func`; empty for everybody else's."""
+    word = getattr(func, "__name__", "").removesuffix("_Stream")
+    if not word or not str(getattr(func, "__module__", "")).startswith("talib"):
+        return ()
+    from talib import abstract
+
+    return tuple(abstract.Function(word).output_names)  # type: ignore[attr-defined]
+
+
+def check_input(value: Any, series: Series, title: str) -> None:
+    """Refuse what can't be lined up with the bars of `series`.
+
+    Raises
+    ------
+    IndicatorError
+        For an unknown column, an indicator of other bars, or a view that ends at now.
+    """
+    if isinstance(value, str) and value not in COLUMNS:
+        raise IndicatorError(f"{title}: {value!r} is no column; columns are {', '.join(COLUMNS)}")
+    if isinstance(value, (ColumnView, BarsView)):
+        raise IndicatorError(f"{title}: self.bars() ends at now; name the column instead, such as 'close'")
+    if isinstance(value, Indicator) and value._series is not series:  # noqa: SLF001 - hidden from strategies only
+        raise IndicatorError(
+            f"{title}: {value.name} is of {value.symbol} {value.interval} bars, "
+            f"which don't line up with {series.symbol} {series.interval}; combine them in on_bar"
+        )
+
+
+def series_of_inputs(inputs: Sequence[Any]) -> Series | None:
+    """The bars that the first indicator among `inputs` is of."""
+    return next((value._series for value in inputs if isinstance(value, Indicator)), None)  # noqa: SLF001 - as above
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else _short(repr(value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 20 else text[:17] + "..."
+
+
+def _whole(value: Any, series: Series, title: str) -> Any:
+    check_input(value, series, title)
+    if isinstance(value, str):
+        return getattr(series.columns, value)
+    if not isinstance(value, Indicator):
+        return value
+    if type(value) is not Indicator:
+        raise IndicatorError(
+            f"{title}: {value.name} is a streaming indicator, its later values don't exist yet; "
+            "compute it from whole columns, or stream this one too"
+        )
+    return value._values  # noqa: SLF001 - as above
+
+
+def _outputs(func: Any, result: Any, n: int) -> tuple[list[Any] | None, list[str]]:
+    """Take several outputs apart; None for a single one."""
+    if isinstance(result, (tuple, list)) and result and all(np.ndim(part) > 0 for part in result):
+        fields = getattr(result, "_fields", ()) or output_names(func)
+        parts = list(result)
+    elif np.ndim(result) == 2:
+        fields = tuple(str(name) for name in getattr(result, "columns", ()))
+        table = np.asarray(result)
+        # A frame has its outputs in columns; an array has them in rows, unless only its columns fit.
+        parts = list(table.T if fields or (table.shape[0] == n and table.shape[1] != n) else table)
+    else:
+        return None, []
+    names = list(fields) if len(fields) == len(parts) else [str(number) for number in range(len(parts))]
+    return parts, names
+
+
+def _column(values: Any, n: int, title: str) -> Float64:
+    array = np.asarray(values)
+    if array.dtype.kind == "O":
+        with suppress(TypeError, ValueError):
+            array = array.astype(np.float64)
+    if array.dtype.kind not in "fiub":
+        raise IndicatorError(f"{title} gave values of type {array.dtype}; an indicator is numbers, NaN where undefined")
+    if array.shape != (n,):
+        shape = f"{len(array)} values" if array.ndim == 1 else f"an array of shape {array.shape}"
+        raise IndicatorError(f"{title} gave {shape} for {n} bars; give one value for each bar, NaN where undefined")
+    column = np.ascontiguousarray(array, dtype=np.float64).view()
+    column.flags.writeable = False
+    return column

@@ -1,0 +1,130 @@
+"""Cash and positions: what is owned, what it is worth, and what can still be afforded. Knows no order.
+
+Positions are kept by strategy and symbol, so that several strategies may trade one symbol; the cash is shared.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nbbacktest.engine.series import Series
+
+# Below this share of the traded size, a leftover position is float dust (0.1 + 0.2 - 0.3), not a holding.
+_DUST = 1e-9
+
+
+class Position(NamedTuple):
+    """What one strategy holds of one symbol; true where that is something.
+
+    Immutable: a fill makes a new one. Only `last` and `unrealized_pnl` move with the bars.
+
+    Attributes
+    ----------
+    size : float
+        Units, negative where short.
+    average_price : float
+        What a unit was bought (or sold short) at on average, without commission; 0 where flat.
+    """
+
+    strategy: str
+    symbol: str
+    size: float
+    average_price: float
+    series: Series
+
+    def __bool__(self) -> bool:
+        return self.size != 0
+
+    @property
+    def last(self) -> float | None:
+        """The newest close of a completed bar, or None before the first."""
+        return self.series.last_close
+
+    @property
+    def unrealized_pnl(self) -> float:
+        """What closing at the newest close would earn, before costs."""
+        last = self.series.last_close
+        return 0.0 if last is None or not self.size else (last - self.average_price) * self.size
+
+    def __repr__(self) -> str:
+        if not self.size:
+            return f"<Position {self.symbol}: flat>"
+        return (
+            f"<Position {self.symbol}: {self.size:g} at {self.average_price:g}, unrealized {self.unrealized_pnl:+.2f}>"
+        )
+
+
+class Portfolio:
+    """One account: cash, and the positions of every strategy.
+
+    Attributes
+    ----------
+    cash : float
+        What isn't invested; the proceeds of short sales are in it.
+    positions : dict
+        By strategy and then symbol, flat ones included.
+    held : dict
+        By (strategy, symbol) those that aren't flat, in the order in which they were opened.
+    """
+
+    __slots__ = ("cash", "held", "positions")
+
+    def __init__(self, cash: float) -> None:
+        self.cash = cash
+        self.positions: dict[str, dict[str, Position]] = {}
+        self.held: dict[tuple[str, str], Position] = {}
+
+    def open_account(self, strategy: str, series: list[Series]) -> dict[str, Position]:
+        """Give `strategy` a flat position in each of `series`; returns them by symbol, kept current."""
+        own = {s.symbol: Position(strategy, s.symbol, 0.0, 0.0, s) for s in series}
+        self.positions[strategy] = own
+        return own
+
+    @property
+    def equity(self) -> float:
+        """Cash and all positions at their newest closes."""
+        total = self.cash
+        for position in self.held.values():
+            total += position.size * position.series.close_at[position.series.n - 1]
+        return total
+
+    def buying_power(self, symbol: str, price: float) -> float:
+        """What may be spent: cash, less twice the worth of all shorts; `symbol` counts at `price`.
+
+        Cash + sum(size * price) - sum(abs(size) * price): for longs alone it is the cash. A short's
+        proceeds don't count, and its worth is tied up beside them.
+        """
+        power = self.cash
+        for position in self.held.values():
+            if position.size < 0:
+                last = price if position.symbol == symbol else position.series.close_at[position.series.n - 1]
+                power += 2.0 * position.size * last
+        return power
+
+    def symbols_held(self) -> set[str]:
+        """Symbols that any strategy has a position in."""
+        return {symbol for _, symbol in self.held}
+
+    def exposure(self, symbol: str, price: float) -> float:
+        """The worth at `price` of all positions in `symbol`, longs and shorts both counted as positive."""
+        return sum(abs(p.size * price) for p in self.held.values() if p.symbol == symbol)
+
+    def record(self, position: Position, signed: float, price: float, commission: float) -> None:
+        """Book a fill of `signed` units (negative: sold) into `position`."""
+        strategy, symbol, size, average, series = position
+        self.cash -= signed * price + commission
+        new = size + signed
+        if not size:
+            average = price
+        elif size * signed > 0:
+            average = (size * average + signed * price) / new
+        elif abs(new) <= _DUST * abs(signed):
+            new = average = 0.0
+        elif new * size < 0:
+            average = price
+        changed = Position(strategy, symbol, new, average, series)
+        self.positions[strategy][symbol] = changed
+        if new:
+            self.held[strategy, symbol] = changed
+        else:
+            del self.held[strategy, symbol]

@@ -1,0 +1,244 @@
+"""What one strategy can reach of a run: its symbols, its positions, its orders, the bars. Turns its words into orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from nbbacktest.core.enums import Side
+from nbbacktest.core.errors import DataError, OrderError, OutsideRunError, nearest
+from nbbacktest.core.intervals import Interval
+from nbbacktest.engine.series import BarsView, Series
+from nbbacktest.trading.broker import open_orders
+from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
+from nbbacktest.trading.orders import Order
+from nbbacktest.trading.streams import is_streaming, stream
+from nbbacktest.trading.tickets import Ticket, finite, read_ticket
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nbbacktest.trading.desk import TradingDesk
+    from nbbacktest.trading.portfolio import Portfolio, Position
+
+
+class IndicatorEntry(NamedTuple):
+    """An indicator and what it is called in snapshots."""
+
+    key: str
+    strategy: str
+    handle: Indicator
+
+
+class Seat:
+    """One strategy's place at the trading desk.
+
+    Attributes
+    ----------
+    name : str
+        The strategy's, unique in the run.
+    symbols : tuple of str
+        Those that it trades, in the session's order.
+    positions : dict
+        Its own, by symbol, flat ones included. Written by the portfolio alone.
+    only : str or None
+        The symbol that is meant where none is named; None where there are several.
+    base_interval : str
+        The interval that orders fill on.
+    """
+
+    __slots__ = ("_desk", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols")
+
+    def __init__(self, desk: TradingDesk, name: str, symbols: tuple[str, ...], positions: dict[str, Position]) -> None:
+        self._desk = desk
+        self.only = symbols[0] if len(symbols) == 1 else None
+        self._views: dict[tuple[str | None, str | None], BarsView] = {}
+        self.base_interval = desk.base_interval
+        self.name = name
+        self.symbols = symbols
+        self.positions = positions
+        self.portfolio: Portfolio = desk.portfolio
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether its run goes on."""
+        return self._desk.is_open
+
+    # -- names ----------------------------------------------------------------------------------------------
+
+    def pick(self, symbol: Any) -> str:
+        """The symbol that is meant; None means the only one.
+
+        Raises
+        ------
+        OrderError
+            Where it isn't the strategy's, or was left out with several to choose from.
+        """
+        if symbol is None:
+            if self.only is not None:
+                return self.only
+            raise OrderError(f"{self.name} trades {len(self.symbols)} symbols; name one of: {', '.join(self.symbols)}")
+        if symbol in self.positions:
+            return symbol  # type: ignore[no-any-return]
+        if not isinstance(symbol, str):
+            raise OrderError(f"a symbol is text, got {symbol!r}; a number of units is written size={symbol!r}")
+        raise OrderError(f"{self.name} doesn't trade {symbol!r}; {nearest(symbol, self.symbols)}")
+
+    def position(self, symbol: str | None) -> Position:
+        """The position in `symbol`, which may be flat."""
+        return self.positions[self.pick(symbol)]
+
+    def series(self, symbol: str | None, interval: str | None) -> Series:
+        """The bars of any symbol of the run at one of its intervals; None means the only symbol, the base interval.
+
+        Raises
+        ------
+        OrderError, DataError
+            Where the symbol has to be named; where the run has no such symbol or interval.
+        """
+        every = self._desk.series
+        symbol = self.pick(None) if symbol is None else symbol
+        of_symbol = {name: s for (of, name), s in every.items() if of == symbol}
+        if not of_symbol:
+            raise DataError(f"the run has no symbol {symbol!r}; {nearest(str(symbol), {of for of, _ in every})}")
+        name = self._desk.base_interval if interval is None else Interval.parse(interval).name
+        if name not in of_symbol:
+            raise DataError(
+                f"the run has no {name} bars of {symbol}, only {', '.join(of_symbol)}; add {name!r} to the derived intervals"
+            )
+        return of_symbol[name]
+
+    # -- orders ---------------------------------------------------------------------------------------------
+
+    def order(self, side: Side, symbol: str | None, size: Any, terms: dict[str, Any]) -> Order:
+        """Place an order as the strategy wrote it."""
+        return self._place(self.pick(symbol), read_ticket(side, size, **terms))
+
+    def close(self, symbol: str | None) -> Order | None:
+        """Close the position at the market; None where it is flat."""
+        symbol = self.pick(symbol)
+        held = self.positions[symbol].size
+        if not held:
+            return None
+        side = Side.SELL if held > 0 else Side.BUY
+        return self._place(symbol, read_ticket(side, abs(held)), closing=True)
+
+    def target_size(self, symbol: Any, size: Any) -> Order | None:
+        """Order what is missing to a position of `size` units."""
+        symbol, size = self._target("order_target_size", symbol, size)
+        return self._move_to(symbol, size)
+
+    def target_value(self, symbol: Any, value: Any) -> Order | None:
+        """Order what is missing to a position worth `value` at the newest close."""
+        symbol, value = self._target("order_target_value", symbol, value)
+        return self._move_to(symbol, self._units(symbol, value))
+
+    def target_percent(self, symbol: Any, fraction: Any) -> Order | None:
+        """Order what is missing to a position worth `fraction` of the equity."""
+        symbol, fraction = self._target("order_target_percent", symbol, fraction)
+        return self._move_to(symbol, self._units(symbol, fraction * self.portfolio.equity))
+
+    def cancel(self, order: Any) -> None:
+        """Take back an open order of this strategy."""
+        if not isinstance(order, Order):
+            raise OrderError(f"cancel() got {order!r}; give the Order that buy() or sell() returned")
+        self._must_run("cancel an order")
+        if order.strategy != self.name:
+            raise OrderError(f"{order!r} was placed by {order.strategy}; {self.name} can cancel its own orders only")
+        self._desk.broker.cancel(order, self._desk.now_ns)
+
+    def orders(self, symbol: str | None) -> list[Order]:
+        """The strategy's open orders, of one symbol or of all."""
+        return open_orders(self._desk.broker.agenda, self.name, None if symbol is None else self.pick(symbol))
+
+    def _place(self, symbol: str, ticket: Ticket, *, closing: bool = False) -> Order:
+        self._must_run("place an order")
+        broker = self._desk.broker
+        return broker.accept(
+            Order(
+                len(broker.orders) + 1, self.name, symbol, ticket.side, ticket.size, ticket.type, limit=ticket.limit,
+                stop=ticket.stop, tag=ticket.tag, submitted=self._desk.now_ns, closing=closing,
+            )
+        )  # fmt: skip
+
+    def _target(self, what: str, symbol: Any, target: Any) -> tuple[str, float]:
+        if target is None:
+            symbol, target = None, symbol
+        return self.pick(symbol), finite(f"{what}()", target)
+
+    def _units(self, symbol: str, value: float) -> float:
+        if value == 0:
+            return 0.0
+        last = self.positions[symbol].last
+        if last is None:
+            raise OrderError(
+                f"no bar of {symbol} has completed yet, so that its worth is unknown; order a size instead"
+            )
+        if last <= 0:
+            raise OrderError(f"no size follows from a value at {symbol}'s close of {last:g}; order a size instead")
+        return float(int(value / last))
+
+    def _move_to(self, symbol: str, target: float) -> Order | None:
+        held = self.positions[symbol].size
+        if target == 0:
+            return self.close(symbol)
+        missing = target - held
+        if missing == 0:
+            return None
+        return self._place(symbol, read_ticket(Side.BUY if missing > 0 else Side.SELL, abs(missing)))
+
+    def _must_run(self, what: str) -> None:
+        if not self._desk.is_open:
+            raise OrderError(f"{self.name} can't {what}: the run is over, there is no bar left to fill on")
+
+    # -- what is seen ---------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> pd.Timestamp:
+        """The instant under way."""
+        return self._desk.now
+
+    def bars(self, symbol: str | None, interval: str | None) -> BarsView:
+        """A live view of completed bars; always the same object for the same question."""
+        view = self._views.get((symbol, interval))
+        if view is None:
+            view = self._views[symbol, interval] = BarsView(self.series(symbol, interval))
+        return view
+
+    def indicator(
+        self,
+        func: Callable[..., Any],
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+        interval: str | None,
+        symbol: str | None,
+        name: str | None,
+    ) -> Any:
+        """Make an indicator and enter it into the desk's list."""
+        series = series_of_inputs(inputs) if symbol is None and interval is None else None
+        if series is None:
+            series = self.series(symbol, interval)
+        make = stream if is_streaming(func) else compute
+        made = make(func, series, inputs, options, name)
+        for handle in made if isinstance(made, tuple) else (made,):
+            self._desk.enter(self, handle)
+        return made
+
+    def log(self, message: object) -> None:
+        """Keep a line for the run's record."""
+        self._desk.log.append((self._desk.now_ns, self.name, str(message)))
+
+
+class Unseated:
+    """Stands where a strategy's seat will be: everything but a run's inside is refused."""
+
+    __slots__ = ("_strategy",)
+
+    def __init__(self, strategy: str) -> None:
+        self._strategy = strategy
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise OutsideRunError(
+            f"{self._strategy} isn't in a run yet: orders, positions, bars and indicators exist from on_start on; "
+            f"run it with nbbacktest.backtest(data, {self._strategy})"
+        )

@@ -1,0 +1,94 @@
+"""What trading looks like at one instant, as immutable values that any thread may keep. Reads, never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from nbbacktest.core.enums import OrderType, Side
+from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.portfolio import Position
+
+
+class PositionRow(NamedTuple):
+    """A position that isn't flat.
+
+    Attributes
+    ----------
+    size : float
+        Units, negative where short.
+    average_price : float
+        Without commission.
+    last : float
+        The newest close.
+    unrealized_pnl : float
+        At that close, before costs.
+    """
+
+    strategy: str
+    symbol: str
+    size: float
+    average_price: float
+    last: float
+    unrealized_pnl: float
+
+    @classmethod
+    def of(cls, position: Position) -> PositionRow:
+        """The position as it is now."""
+        strategy, symbol, size, average, series = position
+        last = series.close_at[series.n - 1]
+        return cls(strategy, symbol, size, average, last, (last - average) * size)
+
+
+class OrderRow(NamedTuple):
+    """An open order; the fields are those of `Order`."""
+
+    id: int
+    strategy: str
+    symbol: str
+    side: Side
+    size: float | None
+    type: OrderType
+    limit: float | None
+    stop: float | None
+    tag: str | None
+    submitted: int
+
+    @classmethod
+    def of(cls, order: Order) -> OrderRow:
+        """The order as it is now."""
+        return cls(
+            order.id, order.strategy, order.symbol, order.side, order.size, order.type, order.limit, order.stop,
+            order.tag, order.submitted,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TradingSnapshot:
+    """Everything that changes with trading, as of the last completed instant.
+
+    Attributes
+    ----------
+    cash, equity : float
+        In the account's currency; equity at the newest closes.
+    positions : tuple of PositionRow
+        Those that aren't flat, in the order in which they were opened.
+    orders : tuple of OrderRow
+        The open ones, in order of submission.
+    n_fills : int
+        Fills since the start.
+    last_fills : tuple of Fill
+        The newest five, oldest first.
+    indicators : mapping
+        By name, the newest value; NaN where there is none yet. Of several symbols or strategies, the name
+        says which one it is.
+    """
+
+    cash: float
+    equity: float
+    positions: tuple[PositionRow, ...]
+    orders: tuple[OrderRow, ...]
+    n_fills: int
+    last_fills: tuple[Fill, ...]
+    indicators: Mapping[str, float | tuple[float, ...]]

@@ -1,0 +1,303 @@
+"""The statistics of a run: one small pure function each, whose docstring is its exact definition.
+
+Rules for all of them. Fractions, not percent. Net of commission and slippage. A *daily return* is the change of equity
+from one local date's last instant to the next one's, the first against the starting cash. The annual factor is
+252 days, 365 where the market trades every day. A statistic that isn't defined (too few values, or a denominator of
+zero) is NaN: never infinite by division, never a warning, never an exception. Growth from an equity of zero or
+less isn't defined, so an account that goes on after its ruin has NaN for what is built on daily returns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nbbacktest.core.intervals import DAY
+from nbbacktest.core.records import Float64, Int64
+from nbbacktest.trading.equity import day_ends, equity_curve, invested, local_days
+from nbbacktest.trading.orders import Fill
+from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.trades import Trade, round_trips
+
+TRADING_DAYS = 252
+CALENDAR_DAYS = 365
+NAN = math.nan
+
+
+def statistics(
+    record: RunRecord, equity: Float64 | None = None, trades: Sequence[Trade] | None = None
+) -> dict[str, Any]:
+    """Every statistic of a run, in the order in which reports show them.
+
+    Parameters
+    ----------
+    record
+        The run.
+    equity, trades
+        What `equity_curve` and `round_trips` give, where they are at hand already.
+
+    Returns
+    -------
+    dict
+        `start` and `end` are Timestamps (NaT for a run without an instant), `max_drawdown_duration` is a Timedelta,
+        `bars` and `trades` are ints, everything else is a float.
+    """
+    import pandas as pd
+
+    equity = equity_curve(record) if equity is None else equity
+    trades = round_trips(record) if trades is None else trades
+    days = local_days(record)
+    factor = annual_factor(record)
+    daily = daily_returns(equity[day_ends(days)], record.cash)
+    closed = [trade for trade in trades if not trade.is_open]
+    pnl = np.array([trade.pnl for trade in closed], dtype=np.float64)
+    returns = np.array([trade.return_ for trade in closed], dtype=np.float64)
+    final = final_equity(equity, record.cash)
+    growth = cagr(final, record.cash, len(daily), factor)
+    drawdown = max_drawdown(equity, record.cash)
+    # Sessions of unlike length and clock changes shouldn't show in a count of days.
+    clock = days * DAY if record.daily else record.instants
+    return {
+        "start": start(record),
+        "end": end(record, days),
+        "bars": bars(record),
+        "final_equity": final,
+        "return": total_return(final, record.cash),
+        "cagr": growth,
+        "volatility": volatility(daily, factor),
+        "sharpe": sharpe(daily, factor),
+        "sortino": sortino(daily, factor),
+        "calmar": calmar(growth, drawdown),
+        "max_drawdown": drawdown,
+        "max_drawdown_duration": pd.Timedelta(max_drawdown_duration(equity, clock, record.cash), unit="ns"),
+        "exposure": exposure(record),
+        "turnover": turnover(record.fills, equity),
+        "trades": len(closed),
+        "win_rate": win_rate(pnl),
+        "profit_factor": profit_factor(pnl),
+        "expectancy": expectancy(pnl),
+        "sqn": sqn(pnl),
+        "best_trade": best_trade(returns),
+        "worst_trade": worst_trade(returns),
+        "average_trade": average_trade(returns),
+        "fees": fees(record.fills),
+    }
+
+
+def annual_factor(record: RunRecord) -> int:
+    """Days a year: 365 where the market trades every day, else 252."""
+    return CALENDAR_DAYS if record.trades_every_day else TRADING_DAYS
+
+
+def daily_returns(closing: Float64, cash: float) -> Float64:
+    """Arithmetic returns of equity at each day's last instant; the first against the starting cash.
+
+    NaN for a day that began with an equity of zero or less.
+    """
+    if not len(closing):
+        return np.empty(0, dtype=np.float64)
+    before = np.concatenate(([cash], closing[:-1]))
+    before[before <= 0] = np.nan
+    return closing / before - 1.0
+
+
+def start(record: RunRecord) -> Any:
+    """The stamp of the first traded bar: where it opened, or its session's date. NaT without an instant."""
+    import pandas as pd
+
+    if not len(record.instants):
+        return pd.NaT
+    first = (int(b.time[n]) for s, b in record.bars.items() if (n := record.first.get(s, 0)) < len(b))
+    return record.stamps.stamp(min(first, default=int(record.instants[0])))
+
+
+def end(record: RunRecord, days: Int64) -> Any:
+    """The last instant, where its bars closed; of a daily run the last session's date. NaT without an instant."""
+    import pandas as pd
+
+    if not len(days):
+        return pd.NaT
+    if not record.daily:
+        return record.stamps.stamp(int(record.instants[-1]))
+    date = pd.Timestamp(int(days[-1]) * DAY, unit="ns")
+    return date if record.stamps.dates else date.tz_localize(record.stamps.timezone)
+
+
+def bars(record: RunRecord) -> int:
+    """Base bars of all symbols, warm-up not counted."""
+    return sum(len(columns) - record.first.get(symbol, 0) for symbol, columns in record.bars.items())
+
+
+def final_equity(equity: Float64, cash: float) -> float:
+    """Equity at the last instant, in the account's currency; the starting cash without an instant."""
+    return float(equity[-1]) if len(equity) else cash
+
+
+def total_return(final: float, cash: float) -> float:
+    """Growth over the whole run: ``final / cash - 1``. Net; below -1 where debts were left."""
+    return final / cash - 1.0
+
+
+def cagr(final: float, cash: float, days: int, factor: int) -> float:
+    """Compound annual growth rate: ``(final / cash) ** (factor / days) - 1``.
+
+    Geometric; `days` is the number of daily returns, so a year is 252 (365) of them, not of the calendar. -1 where
+    nothing is left, NaN without a day, infinite only where the power is beyond a float. Source:
+    empyrical-reloaded 0.7.1, `annual_return`.
+    """
+    if not days:
+        return NAN
+    if final <= 0:
+        return -1.0
+    try:
+        return float((final / cash) ** (factor / days)) - 1.0
+    except OverflowError:
+        return math.inf
+
+
+def volatility(daily: Float64, factor: int) -> float:
+    """Annual volatility: standard deviation (ddof=1) of daily returns times ``sqrt(factor)``.
+
+    Arithmetic returns; NaN under two days. Source: empyrical-reloaded 0.7.1, `annual_volatility`.
+    """
+    return _deviation(daily) * math.sqrt(factor)
+
+
+def sharpe(daily: Float64, factor: int) -> float:
+    """Sharpe ratio: mean over standard deviation (ddof=1) of daily returns, times ``sqrt(factor)``.
+
+    Arithmetic mean, risk-free rate 0. NaN under two days or where all days are equal. Source: Sharpe (1994), as in
+    empyrical-reloaded 0.7.1, `sharpe_ratio`.
+    """
+    return _ratio(_mean(daily), _deviation(daily)) * math.sqrt(factor)
+
+
+def sortino(daily: Float64, factor: int) -> float:
+    """Sortino ratio: mean daily return over downside deviation, times ``sqrt(factor)``.
+
+    The downside deviation is ``sqrt(mean(min(r, 0)**2))`` over all days (ddof=0), required return 0. NaN under two
+    days or where no day lost. Source: Sortino and Price (1994), as in empyrical-reloaded 0.7.1, `sortino_ratio`.
+    """
+    if len(daily) < 2:
+        return NAN
+    downside = math.sqrt(_mean(np.minimum(daily, 0.0) ** 2))
+    return _ratio(_mean(daily), downside) * math.sqrt(factor)
+
+
+def calmar(growth: float, drawdown: float) -> float:
+    """Calmar ratio: `cagr` over the size of `max_drawdown`. NaN where there was no drawdown.
+
+    Source: Young (1991), over the whole run; empyrical-reloaded 0.7.1 takes the drawdown of daily returns, ours is that
+    of all instants: equal for daily bars.
+    """
+    return _ratio(growth, -drawdown) if math.isfinite(growth) else NAN
+
+
+def max_drawdown(equity: Float64, cash: float) -> float:
+    """The deepest fall of equity below its highest value until then: ``min(equity / peak - 1)``, never positive.
+
+    Over all instants, not days alone; the starting cash is the first peak. Below -1 where debts were left.
+    """
+    return float(drawdowns(equity, cash).min(initial=0.0))
+
+
+def drawdowns(equity: Float64, cash: float) -> Float64:
+    """``equity / peak - 1`` at every instant: 0 at a peak, negative below it. The starting cash is the first peak."""
+    return equity / np.maximum(np.maximum.accumulate(equity), cash) - 1.0
+
+
+def max_drawdown_duration(equity: Float64, clock: Int64, cash: float) -> int:
+    """The longest time below a peak, in the unit of `clock`: from the last instant at it to the first one back there.
+
+    A fall that isn't made good counts until the last instant; one from the starting cash counts from the first.
+    Time is the calendar's, closed hours included; for daily bars it is between session dates.
+    """
+    if not len(equity):
+        return 0
+    below = equity < np.maximum(np.maximum.accumulate(equity), cash)
+    edges = np.diff(np.concatenate(([False], below, [False])).astype(np.int8))
+    falls, recoveries = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    if not len(falls):
+        return 0
+    since = clock[np.maximum(falls - 1, 0)]
+    until = clock[np.minimum(recoveries, len(clock) - 1)]
+    return int((until - since).max())
+
+
+def exposure(record: RunRecord) -> float:
+    """The share of instants at whose end any position was open, long or short. 0 without an instant."""
+    return float(invested(record).mean()) if len(record.instants) else 0.0
+
+
+def turnover(fills: Sequence[Fill], equity: Float64) -> float:
+    """What was traded in proportion to the account: ``sum(size * price) / mean(equity)``.
+
+    Both sides count, over the whole run (not annual): buying all and selling it is 2. NaN where mean equity isn't positive.
+    """
+    traded = math.fsum(fill.size * fill.price for fill in fills)
+    if not traded:
+        return 0.0
+    mean = _mean(equity)
+    return traded / mean if mean > 0 else NAN
+
+
+def win_rate(pnl: Float64) -> float:
+    """The share of closed trades with a net profit above zero. NaN without a trade."""
+    return _mean((pnl > 0).astype(np.float64))
+
+
+def profit_factor(pnl: Float64) -> float:
+    """Net profits of winning trades over net losses of losing ones. NaN where none lost."""
+    return _ratio(math.fsum(pnl[pnl > 0]), -math.fsum(pnl[pnl < 0]))
+
+
+def expectancy(pnl: Float64) -> float:
+    """Arithmetic mean of closed trades' net profit, in the account's currency. NaN without a trade."""
+    return _mean(pnl)
+
+
+def sqn(pnl: Float64) -> float:
+    """System quality number: ``sqrt(trades) * mean(pnl) / std(pnl, ddof=1)``, over closed trades, net.
+
+    NaN under two trades or where all are equal. Source: Van Tharp, with profit in the account's currency for R, and
+    without his cap at 100 trades.
+    """
+    return _ratio(_mean(pnl), _deviation(pnl)) * math.sqrt(len(pnl))
+
+
+def best_trade(returns: Float64) -> float:
+    """The highest net return of a closed trade, of its entry's notional. NaN without a trade."""
+    return float(np.max(returns)) if len(returns) else NAN
+
+
+def worst_trade(returns: Float64) -> float:
+    """The lowest net return of a closed trade, of its entry's notional. NaN without a trade."""
+    return float(np.min(returns)) if len(returns) else NAN
+
+
+def average_trade(returns: Float64) -> float:
+    """Arithmetic mean of closed trades' net returns, each of its entry's notional. NaN without a trade."""
+    return _mean(returns)
+
+
+def fees(fills: Sequence[Fill]) -> float:
+    """All commissions paid, open trades' too, in the account's currency."""
+    return math.fsum(fill.commission for fill in fills)
+
+
+def _mean(values: Float64) -> float:
+    return float(values.mean()) if len(values) else NAN
+
+
+def _deviation(values: Float64) -> float:
+    """Standard deviation with ddof=1; exactly 0 for equal values, whose rounded mean would leave a residue."""
+    if len(values) < 2:
+        return NAN
+    return 0.0 if values.min() == values.max() else float(values.std(ddof=1))
+
+
+def _ratio(over: float, under: float) -> float:
+    return over / under if under else NAN

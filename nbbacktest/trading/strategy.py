@@ -1,0 +1,291 @@
+"""`Strategy`, the class that users derive from. All that it can do is done by its seat at the trading desk."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from nbbacktest.core.enums import Side
+from nbbacktest.core.errors import ParameterError, Problem
+from nbbacktest.core.records import Bar
+from nbbacktest.engine.series import BarsView
+from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.parameters import MISSING, check, parameters_of
+from nbbacktest.trading.portfolio import Position
+from nbbacktest.trading.seat import Seat, Unseated
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Strategy:
+    """Derive from this; class attributes are the parameters, and `on_bar` is called with every completed bar.
+
+    Parameters
+    ----------
+    **parameters
+        Values instead of the class's own.
+
+    Raises
+    ------
+    ParameterError
+        For an unknown parameter (the nearest known one is named) and for a value of the wrong type.
+
+    Examples
+    --------
+    >>> class Dip(Strategy):
+    ...     depth: float = 0.02
+    ...
+    ...     def on_bar(self, bar):
+    ...         if bar.close < bar.open * (1 - self.depth):
+    ...             self.buy(size=1)
+    >>> Dip(depth=0.05)
+    Dip(depth=0.05)
+    """
+
+    _seat: Seat
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._seat = cast("Seat", Unseated(cls.__name__))
+        problems = [
+            Problem(name, parameter.default, "every strategy has this already; choose another name")
+            for name, parameter in parameters_of(cls, Strategy).items()
+            if hasattr(Strategy, name)
+        ]
+        if problems:
+            raise ParameterError(problems, cls.__name__)
+
+    def __init__(self, **parameters: Any) -> None:
+        known = parameters_of(type(self), Strategy)
+        for name, parameter in known.items():
+            # A list in the class would carry what one run put into it over to the next.
+            if isinstance(parameter.default, (list, dict, set)):
+                setattr(self, name, copy.deepcopy(parameter.default))
+        for name, value in check(known, parameters, type(self).__name__).items():
+            setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        names = parameters_of(type(self), Strategy)
+        values = ", ".join(f"{name}={getattr(self, name, MISSING)!r}" for name in names)
+        return f"{type(self).__name__}({values})"
+
+    # -- to be written by the user --------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Called once, before the first bar: the place for indicators."""
+
+    def on_bar(self, bar: Bar) -> None:
+        """Called with every completed bar of the strategy's symbols, derived intervals included."""
+
+    def on_fill(self, fill: Fill) -> None:
+        """Called for each fill of this strategy's orders, after all fills of the instant, before its bars."""
+
+    def on_stop(self) -> None:
+        """Called once, after the last bar, also where the run was stopped early."""
+
+    # -- orders ---------------------------------------------------------------------------------------------
+
+    def buy(
+        self,
+        symbol: str | None = None,
+        size: float | None = None,
+        *,
+        limit: float | None = None,
+        stop: float | None = None,
+        trail: float | None = None,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        tif: str = "gtc",
+        tag: str | None = None,
+    ) -> Order:
+        """Order to buy; it can fill from the symbol's next bar on, never on the one just seen.
+
+        Parameters
+        ----------
+        symbol
+            May be left out where the strategy has one.
+        size
+            Units, fractions allowed. None: as many whole units as the cash allows at the fill's price,
+            commission included, after closing a short.
+        limit
+            Fill at this price or better.
+        stop
+            Become a market order once this price is reached; a gap fills at the open.
+        trail, stop_loss, take_profit
+            Not offered yet.
+        tif
+            How long the order stays open; ``"gtc"`` until it fills or is cancelled.
+        tag
+            Your own mark, found again in fills and trades.
+
+        Returns
+        -------
+        Order
+            Open; `order.status` and `order.reason` tell later what became of it.
+
+        Raises
+        ------
+        OrderError
+            For an order that makes no sense, with the value and the cure.
+        """
+        terms = {"limit": limit, "stop": stop, "trail": trail, "stop_loss": stop_loss, "take_profit": take_profit}
+        return self._seat.order(Side.BUY, symbol, size, terms | {"tif": tif, "tag": tag})
+
+    def sell(
+        self,
+        symbol: str | None = None,
+        size: float | None = None,
+        *,
+        limit: float | None = None,
+        stop: float | None = None,
+        trail: float | None = None,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        tif: str = "gtc",
+        tag: str | None = None,
+    ) -> Order:
+        """Order to sell, or to sell short; the mirror of `buy`, with the same parameters and errors."""
+        terms = {"limit": limit, "stop": stop, "trail": trail, "stop_loss": stop_loss, "take_profit": take_profit}
+        return self._seat.order(Side.SELL, symbol, size, terms | {"tif": tif, "tag": tag})
+
+    def close(self, symbol: str | None = None) -> Order | None:
+        """Close the position at the market; None where there is none.
+
+        The order never turns the position around: where another one closed it first, it is cancelled.
+        """
+        return self._seat.close(symbol)
+
+    def order_target_size(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
+        """Order the difference to a position of `x` units (negative: short); None where there is none.
+
+        What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        """
+        return self._seat.target_size(symbol, x)
+
+    def order_target_value(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
+        """Order the difference to a position worth `x` at the newest close, in whole units, rounded toward 0.
+
+        What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        """
+        return self._seat.target_value(symbol, x)
+
+    def order_target_percent(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
+        """Order the difference to a position worth the share `x` of the equity (0.5 is half), in whole units.
+
+        What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        """
+        return self._seat.target_percent(symbol, x)
+
+    def cancel(self, order: Order) -> None:
+        """Take back an open order.
+
+        Raises
+        ------
+        OrderError
+            Where it isn't open any more, or isn't one of this strategy and run.
+        """
+        self._seat.cancel(order)
+
+    def orders(self, symbol: str | None = None) -> list[Order]:
+        """The strategy's own open orders, oldest first; all symbols' where `symbol` is left out."""
+        return self._seat.orders(symbol)
+
+    # -- what is seen ---------------------------------------------------------------------------------------
+
+    def position(self, symbol: str | None = None) -> Position:
+        """The strategy's own position: `size`, `average_price`, `unrealized_pnl`; false where flat."""
+        seat = self._seat
+        try:
+            return seat.positions[seat.only if symbol is None else symbol]  # type: ignore[index]
+        except (KeyError, TypeError):
+            return seat.position(symbol)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """What the strategy trades."""
+        return self._seat.symbols
+
+    @property
+    def base_interval(self) -> str:
+        """The interval that orders fill on, such as ``"1m"``; bars of longer ones are derived from it."""
+        return self._seat.base_interval
+
+    @property
+    def cash(self) -> float:
+        """The account's cash, shared by all strategies."""
+        return self._seat.portfolio.cash
+
+    @property
+    def equity(self) -> float:
+        """Cash and all positions at their newest closes."""
+        return self._seat.portfolio.equity
+
+    @property
+    def now(self) -> pd.Timestamp:
+        """The instant under way: the end of the bars that are being handled."""
+        return self._seat.now
+
+    def bars(self, symbol: str | None = None, interval: str | None = None) -> BarsView:
+        """The completed bars: columns `open high low close volume time`, ``[-1]`` the newest.
+
+        Parameters
+        ----------
+        symbol
+            Any of the run's; may be left out where the strategy has one.
+        interval
+            Such as ``"5m"``; None is the base interval.
+        """
+        return self._seat.bars(symbol, interval)
+
+    def indicator(
+        self,
+        func: Callable[..., Any],
+        *inputs: Any,
+        interval: str | None = None,
+        symbol: str | None = None,
+        name: str | None = None,
+        **kw: Any,
+    ) -> Any:
+        """Compute an indicator over all bars at once, or feed one bar by bar; read it with ``[-1]``.
+
+        Parameters
+        ----------
+        func
+            A function from arrays to an array (or several) of the same length, such as `talib.SMA`; a function
+            of `talib.stream`; or an object whose ``update(*inputs)`` is fed each completed bar.
+        *inputs
+            Columns by name (``"close"``), indicators, and whatever else `func` takes.
+        interval, symbol
+            Whose columns; by default those of the indicators given, else the base interval and the only symbol.
+        name
+            What to call it in snapshots and charts.
+        **kw
+            Given to `func`.
+
+        Returns
+        -------
+        Indicator or tuple of Indicator
+            One for each output.
+
+        Raises
+        ------
+        IndicatorError
+            Where `func` raises, or doesn't give one number for each bar.
+
+        Examples
+        --------
+        ::
+
+            self.slow = self.indicator(talib.SMA, "close", 30)
+            self.upper, self.middle, self.lower = self.indicator(talib.stream.BBANDS, "close", 20)
+        """
+        return self._seat.indicator(func, inputs, kw, interval, symbol, name)
+
+    def log(self, message: object) -> None:
+        """Keep a line, with the instant, for the run's record."""
+        self._seat.log(message)
+
+
+Strategy._seat = cast("Seat", Unseated("Strategy"))  # noqa: SLF001 - its own module

@@ -1,0 +1,198 @@
+"""Streaming indicators: objects that are fed one completed bar after the other, and never a later one.
+
+They are fed when they are read, up to the cursor and in order, so that the values don't depend on when that is.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from math import nan
+from typing import Any
+
+import numpy as np
+
+from nbbacktest.core.errors import IndicatorError
+from nbbacktest.engine.series import Series
+from nbbacktest.trading.indicators import COLUMNS, Indicator, bounded, check_input, output_names, title_of
+
+
+class Feed:
+    """Feeds one streaming object and keeps what it answers.
+
+    Attributes
+    ----------
+    filled : int
+        How many bars were fed.
+    stores : list
+        For each output, one value a fed bar: a compact float array, or a list where values are tuples.
+    """
+
+    __slots__ = ("_answer", "_title", "filled", "stores")
+
+    def __init__(self, answer: Callable[[int], Any], outputs: int, title: str) -> None:
+        self._answer = answer
+        self._title = title
+        self.filled = 0
+        self.stores: list[Any] = [array("d") for _ in range(outputs)]
+
+    def catch_up(self, n: int) -> None:
+        """Feed the bars that have completed since, up to the first `n`.
+
+        Raises
+        ------
+        IndicatorError
+            Where the object raised, or answered something else than a number, None or numbers in a tuple.
+        """
+        for row in range(self.filled, n):
+            try:
+                self._keep(self._answer(row))
+            except Exception as error:
+                raise IndicatorError(f"{self._title} failed on bar {row}: {type(error).__name__}: {error}") from error
+            self.filled = row + 1
+
+    def _keep(self, value: Any) -> None:
+        stores = self.stores
+        if len(stores) > 1:
+            parts = (nan,) * len(stores) if value is None else tuple(value)
+            for store, part in zip(stores, map(float, parts), strict=True):
+                store.append(part)
+            return
+        store = stores[0]
+        if isinstance(value, tuple):
+            value = tuple(map(float, value))
+            if isinstance(store, array):
+                # The first tuple tells how wide values are: those before it become as wide.
+                store = stores[0] = [(nan,) * len(value)] * len(store)
+        elif value is None:
+            value = nan if isinstance(store, array) else (nan,) * len(store[-1])
+        store.append(value)
+
+
+class StreamIndicator(Indicator):
+    """One output of a streaming object; reads like any `Indicator`.
+
+    Where the object's `update` answers a tuple, ``[-1]`` is that tuple and a slice has two dimensions.
+    """
+
+    __slots__ = ("_feed", "_output")
+
+    def __init__(self, series: Series, feed: Feed, output: int, name: str) -> None:
+        self._series = series
+        self._feed = feed
+        self._output = output
+        self.name = name
+
+    def __getitem__(self, key: Any) -> Any:
+        n = self._series.n
+        feed = self._feed
+        if feed.filled < n:
+            feed.catch_up(n)
+        if key.__class__ is int and key < 0:
+            row = n + key
+            if row >= 0:
+                return feed.stores[self._output][row]
+        return self._lookup(key)
+
+    def _lookup(self, key: Any) -> Any:
+        n = self._series.n
+        store = self._feed.stores[self._output]
+        if isinstance(key, slice):
+            start, stop, step = key.indices(n)
+            # A negative step may end before the first row, which a plain slice writes as None.
+            return np.array(store[start : stop if stop >= 0 else None : step], dtype=np.float64)
+        return store[bounded(key, n, self.name)]
+
+
+def is_streaming(func: Any) -> bool:
+    """Whether `func` is fed bar by bar: TA-Lib's stream functions, and objects with an `update`."""
+    return _is_talib_stream(func) or hasattr(func, "update")
+
+
+def stream(
+    func: Any, series: Series, inputs: Sequence[Any], options: dict[str, Any], name: str | None
+) -> StreamIndicator | tuple[StreamIndicator, ...]:
+    """An indicator fed by the completed bars of `series`.
+
+    Parameters
+    ----------
+    func
+        A function of `talib.stream`, or an object whose ``update(*inputs)`` answers a number, a tuple of
+        them, or None where it isn't defined yet. An object with several outputs may name them in
+        `output_names`; each is then an indicator of its own.
+    inputs
+        Names of columns and indicators of the same bars; anything else is given along unchanged.
+
+    Raises
+    ------
+    IndicatorError
+        Where `func` is a class instead of an object, or no input changes with the bars.
+    """
+    title = name or title_of(func, inputs, options)
+    moving: dict[int, Any] = {}
+    for position, value in enumerate(inputs):
+        check_input(value, series, title)
+        if isinstance(value, str):
+            moving[position] = getattr(series.columns, value)
+        elif isinstance(value, Indicator):
+            moving[position] = value if isinstance(value, StreamIndicator) else value._values  # noqa: SLF001
+    if not moving:
+        raise IndicatorError(f"{title} has no input that changes with the bars; name a column: {', '.join(COLUMNS)}")
+    answer: Callable[[int], Any]
+    if _is_talib_stream(func):
+        names = output_names(func)
+        answer = _TalibStream(func, inputs, options, moving)
+    elif isinstance(func, type):
+        raise IndicatorError(f"{title}: {func.__name__} is a class; give an object, {func.__name__}(...)")
+    else:
+        names = tuple(getattr(func, "output_names", ()))
+        answer = _updates(func, inputs, options, moving)
+    feed = Feed(answer, max(len(names), 1), title)
+    if len(names) < 2:
+        return StreamIndicator(series, feed, 0, title)
+    return tuple(StreamIndicator(series, feed, number, f"{title}.{word}") for number, word in enumerate(names))
+
+
+def _updates(func: Any, inputs: Sequence[Any], options: dict[str, Any], moving: dict[int, Any]) -> Callable[[int], Any]:
+    fast = _plain(moving)
+    update = func.update
+
+    def answer(row: int) -> Any:
+        arguments = [fast[place][row] if place in fast else value for place, value in enumerate(inputs)]
+        value = update(*arguments, **options)
+        return value if value is None or isinstance(value, tuple) else float(value)
+
+    return answer
+
+
+class _TalibStream:
+    """Opens a handle of TA-Lib as soon as there is history enough, and carries it on by one bar at a time."""
+
+    __slots__ = ("_func", "_handle", "_inputs", "_moving", "_options", "_update")
+
+    def __init__(self, func: Any, inputs: Sequence[Any], options: dict[str, Any], moving: dict[int, Any]) -> None:
+        self._func, self._inputs, self._options = func, inputs, options
+        self._moving = moving
+        self._update = list(_plain(moving).values())
+        self._handle: Any = None
+
+    def __call__(self, row: int) -> Any:
+        if self._handle is not None:
+            return self._handle.update(*[column[row] for column in self._update])
+        from talib import InsufficientHistory  # type: ignore[attr-defined] # its stubs lack it
+
+        seen = {place: np.asarray(column[: row + 1]) for place, column in self._moving.items()}
+        try:
+            self._handle = self._func(*[seen.get(p, value) for p, value in enumerate(self._inputs)], **self._options)
+        except InsufficientHistory:
+            return None
+        return self._handle.value
+
+
+def _plain(moving: dict[int, Any]) -> dict[int, Any]:
+    """What gives plain floats by row: memoryviews of columns and values, streaming indicators as they are."""
+    return {place: column if isinstance(column, StreamIndicator) else column.data for place, column in moving.items()}
+
+
+def _is_talib_stream(func: Any) -> bool:
+    return isinstance(func, type) and hasattr(func, "open_and_fill")
