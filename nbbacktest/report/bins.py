@@ -1,0 +1,172 @@
+"""Fewer points for the same picture: bars joined into candles, curves kept at their highs and lows.
+
+Pure numpy on local wall time (nanoseconds since 1970 on the exchange's clock), which is what an axis shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nbbacktest.core.intervals import DAY, HOUR, MINUTE, SECOND, Interval
+from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
+
+MOST = 600
+"""How many candles a browser draws without a wait."""
+
+_STEPS = (
+    *(n * SECOND for n in (1, 2, 5, 10, 15, 30)),
+    *(n * MINUTE for n in (1, 2, 3, 5, 10, 15, 30)),
+    *(n * HOUR for n in (1, 2, 4)),
+)
+_CALENDAR = (("1 day", "D"), ("1 week", "W"), ("1 month", "M"), ("1 quarter", "Q"), ("1 year", "Y"))
+
+
+@dataclass(frozen=True, slots=True)
+class Binning:
+    """Which bars make one candle.
+
+    Attributes
+    ----------
+    name : str
+        How long a candle is, such as ``"15m"`` or ``"1 week"``.
+    step : int
+        Nanoseconds of an intraday candle; 0 where candles are whole days or more.
+    unit : str
+        Of the others: D, W, M, Q or Y.
+    anchor : int
+        Where in a day intraday candles start, so that the first one starts at the session's open.
+    """
+
+    name: str
+    step: int
+    unit: str
+    anchor: int
+
+    def keys(self, local: Int64) -> Int64:
+        """A number for every bar's candle, rising with time."""
+        if self.step:
+            return (local - self.anchor) // self.step
+        days = local // DAY
+        if self.unit == "D":
+            return days
+        if self.unit == "W":
+            return (days + 3) // 7  # 1970-01-01 was a Thursday; weeks start on Monday
+        months = days.view("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+        return np.asarray(months // {"M": 1, "Q": 3, "Y": 12}[self.unit], dtype=np.int64)
+
+    def starts(self, keys: Int64) -> Int64:
+        """Where each of these candles starts, local nanoseconds."""
+        if self.step:
+            return keys * self.step + self.anchor
+        if self.unit == "D":
+            return keys * DAY
+        if self.unit == "W":
+            return (keys * 7 - 3) * DAY
+        months = (keys * {"M": 1, "Q": 3, "Y": 12}[self.unit]).view("datetime64[M]")
+        return np.asarray(months.astype("datetime64[ns]").astype(np.int64), dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Candles:
+    """Joined bars: where each candle starts (local nanoseconds), its number, and its prices."""
+
+    start: Int64
+    key: Int64
+    open: Float64
+    high: Float64
+    low: Float64
+    close: Float64
+
+
+def local_time(stamps: Stamps, ns: Int64) -> Int64:
+    """What the exchange's clock shows at these instants, as nanoseconds since 1970 on it."""
+    import pandas as pd
+
+    moments = pd.DatetimeIndex(np.asarray(ns, dtype="datetime64[ns]"), tz="UTC")
+    local: Int64 = moments.tz_convert(stamps.timezone).tz_localize(None).asi8
+    return local
+
+
+def choose(local: list[Int64], base: Interval, most: int = MOST) -> Binning:
+    """The shortest usual candle that leaves no symbol more than `most` of them.
+
+    Parameters
+    ----------
+    local
+        Each symbol's stamps, local nanoseconds.
+    base
+        How long the bars are.
+    """
+    longest = max((len(times) for times in local), default=0)
+    anchor = min((int((times % DAY).min()) for times in local if len(times)), default=0)
+    options = []
+    if not base.is_daily:
+        steps = [base.ns, *(step for step in _STEPS if step > base.ns and step % base.ns == 0)]
+        # Joining k bars into one leaves at least a k-th of them: shorter candles needn't be tried.
+        options = [
+            Binning(Interval.from_ns(step).name, step, "", anchor % step)
+            for step in steps
+            if step * most >= longest * base.ns
+        ]
+    calendar = [Binning(base.name if unit == "D" and base.ns > DAY else name, 0, unit, 0) for name, unit in _CALENDAR]
+    for option in [*options, *calendar]:
+        if all(_count(option.keys(times)) <= most for times in local):
+            break
+    return option
+
+
+def _count(keys: Int64) -> int:
+    return int(np.count_nonzero(np.diff(keys))) + 1 if len(keys) else 0
+
+
+def join(bars: BarColumns, first: int, local: Int64, binning: Binning) -> Candles:
+    """The bars from row `first` on as candles: open of the first, highest, lowest, close of the last."""
+    keys = binning.keys(local)
+    if not len(keys):
+        none = np.empty(0, dtype=np.float64)
+        return Candles(keys, keys, none, none, none, none)
+    edges = np.concatenate(([0], np.flatnonzero(np.diff(keys)) + 1))
+    return Candles(
+        binning.starts(keys[edges]),
+        keys[edges],
+        bars.open[first:][edges],
+        np.maximum.reduceat(bars.high[first:], edges),
+        np.minimum.reduceat(bars.low[first:], edges),
+        bars.close[first:][np.append(edges[1:], len(keys)) - 1],
+    )
+
+
+def extremes(values: Float64, most: int = MOST) -> Int64:
+    """Which of `values` to draw so that no high or low is lost: rising positions, at most about twice `most`.
+
+    Of every run of equal length the lowest and the highest, and the first and the last of all.
+    """
+    count = len(values)
+    if count <= 2 * most:
+        return np.arange(count, dtype=np.int64)
+    length = -(-count // most)
+    whole = count // length * length
+    runs = values[:whole].reshape(-1, length)
+    offsets = np.arange(0, whole, length)
+    tail = values[whole:]
+    ends = [0, count - 1] if not len(tail) else [0, count - 1, whole + int(tail.argmin()), whole + int(tail.argmax())]
+    return np.unique(np.concatenate((runs.argmin(axis=1) + offsets, runs.argmax(axis=1) + offsets, ends)))
+
+
+def closed_spans(local: Int64, base: Interval, most: int = 200) -> list[tuple[int, int]]:
+    """When nothing traded for an hour or more between intraday bars: from a bar's end to the next one's start.
+
+    Parameters
+    ----------
+    local
+        The stamps of all bars of all symbols, rising, local nanoseconds.
+    most
+        The longest ones alone where there are more; each makes the axis dearer to draw.
+    """
+    ends = local[:-1] + base.ns
+    gaps = local[1:] - ends
+    rows = np.flatnonzero(gaps >= HOUR)
+    rows = np.sort(rows[np.argsort(-gaps[rows], kind="stable")[:most]])
+    return [(int(ends[row]), int(local[row + 1])) for row in rows]

@@ -1,0 +1,134 @@
+"""Fills, orders, trades and equity as pandas objects: the columns and dtypes are the same with and without rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbbacktest.core.intervals import DAY
+from nbbacktest.core.records import Float64, Int64
+from nbbacktest.trading.equity import local_days
+from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.trades import Trade
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def equity_series(record: RunRecord, equity: Float64) -> pd.Series[float]:
+    """Equity by instant: when its bars closed, or of a daily run the session's date, as its bars are stamped."""
+    import pandas as pd
+
+    return pd.Series(equity.copy(), index=instant_index(record).rename("time"), name="equity")
+
+
+def instant_index(record: RunRecord) -> pd.DatetimeIndex:
+    """What the run's instants are called."""
+    import pandas as pd
+
+    if not record.daily:
+        return record.stamps.index(record.instants)
+    dates = pd.DatetimeIndex((local_days(record) * DAY).view("datetime64[ns]"))
+    return dates if record.stamps.dates else dates.tz_localize(record.stamps.timezone)
+
+
+def fills_frame(record: RunRecord) -> pd.DataFrame:
+    """One row a fill, in order; `time` is the stamp of the bar that it happened in."""
+    import pandas as pd
+
+    fills = record.fills
+    return pd.DataFrame(
+        {
+            "time": _times(record, [f.time for f in fills]),
+            "symbol": _texts([f.symbol for f in fills]),
+            "side": _texts([str(f.side) for f in fills]),
+            "size": _floats([f.size for f in fills]),
+            "price": _floats([f.price for f in fills]),
+            "commission": _floats([f.commission for f in fills]),
+            "order_id": np.array([f.order_id for f in fills], dtype=np.int64),
+            "tag": _texts([f.tag for f in fills]),
+            "strategy": _texts([f.strategy for f in fills]),
+        }
+    )
+
+
+def orders_frame(record: RunRecord) -> pd.DataFrame:
+    """One row an order, in order of submission.
+
+    `submitted` and `closed` are instants; `closed` is NaT while it is open, `size` NaN where it was all the cash.
+    """
+    import pandas as pd
+
+    orders = record.orders
+    return pd.DataFrame(
+        {
+            "id": np.array([o.id for o in orders], dtype=np.int64),
+            "strategy": _texts([o.strategy for o in orders]),
+            "symbol": _texts([o.symbol for o in orders]),
+            "side": _texts([str(o.side) for o in orders]),
+            "size": _floats([o.size for o in orders]),
+            "type": _texts([str(o.type) for o in orders]),
+            "limit": _floats([o.limit for o in orders]),
+            "stop": _floats([o.stop for o in orders]),
+            "tif": _texts([str(o.tif) for o in orders]),
+            "status": _texts([str(o.status) for o in orders]),
+            "reason": _texts([o.reason for o in orders]),
+            "submitted": _times(record, [o.submitted or None for o in orders]),
+            "closed": _times(record, [o.closed or None for o in orders]),
+            "fill_price": _floats([o.fill_price for o in orders]),
+            "tag": _texts([o.tag for o in orders]),
+        }
+    )
+
+
+def trades_frame(record: RunRecord, trades: Sequence[Trade]) -> pd.DataFrame:
+    """One row a round trip: closed ones by exit, then the open ones, whose `exit_time` is NaT."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "symbol": _texts([t.symbol for t in trades]),
+            "size": _floats([t.size for t in trades]),
+            "entry_time": _times(record, [t.entry_time for t in trades]),
+            "exit_time": _times(record, [t.exit_time for t in trades]),
+            "entry_price": _floats([t.entry_price for t in trades]),
+            "exit_price": _floats([t.exit_price for t in trades]),
+            "pnl": _floats([t.pnl for t in trades]),
+            "return": _floats([t.return_ for t in trades]),
+            "commission": _floats([t.commission for t in trades]),
+            "tag": _texts([t.tag for t in trades]),
+            "strategy": _texts([t.strategy for t in trades]),
+        }
+    )
+
+
+def log_frame(record: RunRecord) -> pd.DataFrame:
+    """One row a logged message, in order; `time` is the instant."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "time": _times(record, [moment for moment, _, _ in record.log]),
+            "strategy": _texts([name for _, name, _ in record.log]),
+            "message": _texts([message for _, _, message in record.log]),
+        }
+    )
+
+
+def _times(record: RunRecord, moments: Sequence[int | None]) -> pd.DatetimeIndex:
+    missing = np.iinfo(np.int64).min  # what NaT is
+    ns: Int64 = np.array([missing if m is None else m for m in moments], dtype=np.int64)
+    return record.stamps.index(ns)
+
+
+def _floats(values: Sequence[float | None]) -> Float64:
+    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+
+
+def _texts(values: Sequence[str | None]) -> pd.Series[Any]:
+    import pandas as pd
+
+    # pandas has had a text type that knows missing values since 3.0; before, "str" would make a text of None.
+    return pd.Series(list(values), dtype="str" if int(pd.__version__.partition(".")[0]) >= 3 else "object")

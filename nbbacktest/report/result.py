@@ -1,0 +1,255 @@
+"""A finished run, and the one output path for it: numbers, frames, figure, text, HTML, JSON and file.
+
+Everything is computed from one `RunRecord`, once, when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nbbacktest.core.records import Float64
+from nbbacktest.report import document, fingerprint, frames, storage
+from nbbacktest.report.table import Stats, written
+from nbbacktest.trading.equity import equity_curve
+from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.stats import statistics
+from nbbacktest.trading.trades import Trade, round_trips
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+class Result:
+    """What a backtest gave. It can't be changed: frames and mappings are copies, and yours to change.
+
+    Attributes
+    ----------
+    name, source : str
+        The session's name; where its bars came from.
+    synthetic : bool
+        Whether the bars were invented.
+    strategies : tuple of str
+        What ran, as ``Name(param=value, ...)``.
+
+    Examples
+    --------
+    A result is what `nbbacktest.backtest` returns::
+
+        result = nb.backtest(frame, MyStrategy)
+        result.stats["sharpe"]
+        result.save("run.nbbt")
+        nb.Result.load("run.nbbt").fingerprint == result.fingerprint
+    """
+
+    record: RunRecord
+
+    def __init__(self, record: RunRecord) -> None:
+        self.__dict__["record"] = record
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"a Result can't be changed; {name!r} can't be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a Result can't be changed; {name!r} can't be deleted")
+
+    @property
+    def name(self) -> str:
+        """The session's name."""
+        return self.record.name
+
+    @property
+    def source(self) -> str:
+        """Where the bars came from."""
+        return self.record.source
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the bars were invented."""
+        return self.record.synthetic
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """What ran, as ``Name(param=value, ...)``."""
+        return self.record.strategies
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Whose bars were run, in the session's order."""
+        return tuple(self.record.bars)
+
+    @cached_property
+    def stats(self) -> Stats:
+        """Statistics by name, as fractions; prints as a table. `nbbacktest.trading.stats` defines each."""
+        return Stats(statistics(self.record, self.equity_values, self.round_trips))
+
+    @cached_property
+    def equity_values(self) -> Float64:
+        """Equity as a read-only float64 array, one value an instant, in the account's currency."""
+        values = equity_curve(self.record)
+        values.flags.writeable = False
+        return values
+
+    @cached_property
+    def round_trips(self) -> tuple[Trade, ...]:
+        """The trades as records, in the order of `trades`."""
+        return round_trips(self.record)
+
+    @property
+    def equity(self) -> pd.Series[float]:
+        """Equity, one value an instant, in the account's currency, net of all costs.
+
+        The index is when the instant's bars closed; of a daily run, the session's date.
+        """
+        return self._equity.copy()
+
+    @property
+    def fills(self) -> pd.DataFrame:
+        """Executions, in order.
+
+        Columns: `time` (the stamp of the bar it happened in), `symbol`, `side` (buy/sell), `size` (positive), `price`,
+        `commission`, `order_id`, `tag`, `strategy`.
+        """
+        return self._fills.copy()
+
+    @property
+    def orders(self) -> pd.DataFrame:
+        """Orders, in order of submission, with `status` and, where rejected or cancelled, the `reason`."""
+        return self._orders.copy()
+
+    @property
+    def trades(self) -> pd.DataFrame:
+        """Round trips, FIFO by strategy and symbol: closed ones by exit, then the open ones.
+
+        Columns: `symbol`, `size` (signed), `entry_time`, `exit_time`, `entry_price`, `exit_price`, `pnl` (net), `return`
+        (of the entry's notional), `commission`, `tag`, `strategy`. A trade still open has no exit; its `pnl` and
+        `return` are at the last close, and it counts in no trade statistic. All `pnl` together are the run's whole
+        change of equity.
+        """
+        return self._trades.copy()
+
+    @property
+    def log(self) -> pd.DataFrame:
+        """What strategies logged: `time` (the instant), `strategy`, `message`."""
+        return self._log.copy()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The JSON status at the end of the run."""
+        return copy.deepcopy(self.record.metrics)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The session config that was run."""
+        return copy.deepcopy(self.record.config)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over fills and equity: equal for equal results, however the run was driven."""
+        return fingerprint.fingerprint(self.record, self.equity_values)
+
+    def to_json(self) -> str:
+        """The result as a JSON document: statistics, daily equity, trades, fills, orders, log, metrics, config.
+
+        Times are ISO 8601, durations seconds, fractions not percent; what isn't defined is null.
+        """
+        return document.document(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the result to one file, bars included; `load` gives it back whole.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        DataNotFoundError
+            Where the folder doesn't exist.
+        OSError
+            Where the file can't be written; a file that was there before stays as it was.
+        """
+        storage.save_record(self.record, Path(path))
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Result:
+        """Read a saved result.
+
+        Raises
+        ------
+        DataNotFoundError
+            Where there is no such file.
+        DataError
+            Where it isn't a saved result, is damaged, or was saved by a newer version.
+        """
+        return cls(storage.load_record(Path(path)))
+
+    def plot(self, symbol: str | None = None) -> go.Figure:
+        """Prices with fills, equity and drawdown, on one time axis without closed hours.
+
+        Parameters
+        ----------
+        symbol
+            Whose prices; None shows the first symbol's, with a menu of all.
+
+        Raises
+        ------
+        DataError
+            For a symbol that wasn't run.
+        """
+        from nbbacktest.report.figure import draw
+
+        return draw(self, symbol)
+
+    @cached_property
+    def _equity(self) -> pd.Series[float]:
+        return frames.equity_series(self.record, self.equity_values)
+
+    @cached_property
+    def _fills(self) -> pd.DataFrame:
+        return frames.fills_frame(self.record)
+
+    @cached_property
+    def _orders(self) -> pd.DataFrame:
+        return frames.orders_frame(self.record)
+
+    @cached_property
+    def _trades(self) -> pd.DataFrame:
+        return frames.trades_frame(self.record, self.round_trips)
+
+    @cached_property
+    def _log(self) -> pd.DataFrame:
+        return frames.log_frame(self.record)
+
+    def __repr__(self) -> str:
+        stats = self.stats
+        known = {name: written(name, value) for name, value in stats.items()}
+        period = f"{known['start']} to {known['end']}, {known['bars']} bars" if stats["bars"] else "no bars"
+        return (
+            f"Result {self.name!r}: {', '.join(self.strategies) or 'no strategy'}\n"
+            f"  {', '.join(self.symbols) or 'no symbol'} from {origin(self)}\n"
+            f"  {period}\n"
+            f"  equity {self.record.cash:,.2f} -> {known['final_equity']} ({stats['return']:+.2%}), "
+            f"max drawdown {known['max_drawdown']}, Sharpe {known['sharpe']}\n"
+            f"  {known['trades']} closed trades, win rate {known['win_rate']}, fees {known['fees']}"
+        )
+
+    def _repr_html_(self) -> str:
+        from nbbacktest.report.html import page
+
+        return page(self)
+
+
+def origin(result: Result) -> str:
+    """Where the bars came from; invented ones are always called so."""
+    source = result.source
+    if not result.synthetic or source.lower().startswith("synthetic data"):
+        return source
+    if source.lower().startswith("synthetic"):
+        return f"synthetic data{source[len('synthetic'):]}"
+    return f"synthetic data ({source})"

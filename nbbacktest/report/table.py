@@ -1,0 +1,132 @@
+"""The statistics as something to read: a mapping that prints as a table, and how each value is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any
+
+MISSING = "n/a"
+
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Run": {
+        "start": ("Start", "time"),
+        "end": ("End", "time"),
+        "bars": ("Bars", "count"),
+        "exposure": ("Exposure", "percent"),
+        "turnover": ("Turnover", "times"),
+        "fees": ("Fees", "money"),
+    },
+    "Return and risk": {
+        "final_equity": ("Final equity", "money"),
+        "return": ("Return", "percent"),
+        "cagr": ("CAGR", "percent"),
+        "volatility": ("Volatility", "percent"),
+        "sharpe": ("Sharpe", "number"),
+        "sortino": ("Sortino", "number"),
+        "calmar": ("Calmar", "number"),
+        "max_drawdown": ("Max drawdown", "percent"),
+        "max_drawdown_duration": ("Longest drawdown", "duration"),
+    },
+    "Closed trades": {
+        "trades": ("Trades", "count"),
+        "win_rate": ("Win rate", "percent"),
+        "profit_factor": ("Profit factor", "number"),
+        "expectancy": ("Expectancy", "money"),
+        "sqn": ("SQN", "number"),
+        "best_trade": ("Best trade", "percent"),
+        "worst_trade": ("Worst trade", "percent"),
+        "average_trade": ("Average trade", "percent"),
+    },
+}
+"""By heading, each statistic's label and the kind of value that it is."""
+
+_KINDS = {name: kind for group in GROUPS.values() for name, (_, kind) in group.items()}
+
+
+class Stats(Mapping[str, Any]):
+    """A run's statistics by name; read only. Prints as a table, in a notebook too.
+
+    `nbbacktest.trading.stats` defines each. Fractions, not percent; NaN where one isn't defined.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        lines = []
+        for heading, rows in table(self).items():
+            lines += ["", heading, *(f"  {label:<18}{text:>26}" for label, text in rows)]
+        return "\n".join(lines[1:])
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f'<table style="display:inline-table;vertical-align:top;margin:0 2em 1em 0">'
+            f'<thead><tr><th colspan="2" style="text-align:left">{escape(heading)}</th></tr></thead><tbody>'
+            + "".join(
+                f'<tr><td style="text-align:left">{escape(label)}</td>'
+                f'<td style="text-align:right;font-variant-numeric:tabular-nums">{escape(text)}</td></tr>'
+                for label, text in rows
+            )
+            + "</tbody></table>"
+            for heading, rows in table(self).items()
+        )
+        return f"<div>{cells}</div>"
+
+
+def table(stats: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Labels and written values, by heading."""
+    return {
+        heading: [(label, written(name, stats[name])) for name, (label, _) in rows.items()]
+        for heading, rows in GROUPS.items()
+    }
+
+
+def written(name: str, value: Any) -> str:
+    """The statistic `name` with its unit."""
+    kind = _KINDS[name]
+    if kind == "time":
+        return written_time(value)
+    if kind == "duration":
+        return written_duration(value)
+    if kind == "count":
+        return f"{value:,}"
+    if not math.isfinite(value):
+        return "beyond any number" if math.isinf(value) else MISSING
+    # A float that rounds to nothing shouldn't be written as -0.00.
+    value = value if abs(value) >= 5e-5 else 0.0
+    return {"money": f"{value:,.2f}", "percent": f"{value:,.2%}", "times": f"{value:,.2f} x"}.get(kind, f"{value:,.2f}")
+
+
+def written_time(stamp: Any) -> str:
+    """A timestamp without the parts that are zero: midnight is a date, a whole minute has no seconds."""
+    import pandas as pd
+
+    if stamp is pd.NaT:
+        return MISSING
+    if stamp == stamp.normalize():
+        return f"{stamp:%Y-%m-%d}"
+    clock = "%H:%M:%S" if stamp.second else "%H:%M"
+    return f"{stamp:%Y-%m-%d} {stamp.strftime(clock)} {stamp:%Z}".rstrip()
+
+
+def written_duration(span: Any) -> str:
+    """A Timedelta in days, or in days, hours and minutes."""
+    days, minutes = span.days, span.seconds // 60
+    count = f"{days:,} day" if days == 1 else f"{days:,} days"
+    if not minutes:
+        return count
+    clock = f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+    return f"{count} {clock}" if days else clock

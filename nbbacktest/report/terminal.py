@@ -1,0 +1,268 @@
+"""A result as a page of a terminal: what was run, how it went, what was odd.
+
+It writes to a rich console alone, which drops colours where the output is no terminal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbbacktest.core.records import Float64
+from nbbacktest.report.table import GROUPS, table, written, written_time
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from nbbacktest.report.result import Result
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_GAIN = ("return", "cagr", "expectancy", "best_trade", "worst_trade", "average_trade")
+_WIDEST = 120
+_TRADES = 5
+_REASONS = 5
+
+
+def print_report(result: Result, console: Console | None = None) -> None:
+    """Print the report of a finished run.
+
+    Parameters
+    ----------
+    result
+        The run.
+    console
+        Where to; None: standard output. Plain text where that isn't a terminal.
+    """
+    from rich.console import Console
+
+    console = console or Console(highlight=False)
+    width = min(console.width, _WIDEST)
+    for part in _parts(result, width, blocks=_shows_blocks(console)):
+        # Not one group: each part then keeps the width that it needs, and a closed pipe ends between two.
+        console.print(part, width=width, highlight=False)
+
+
+def _shows_blocks(console: Console) -> bool:
+    """A pipe on Windows may take no character beyond its code page."""
+    return console.encoding.lower().startswith("utf")
+
+
+def _parts(result: Result, width: int, *, blocks: bool) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    yield from _heading(result, width)
+    if not len(result.equity_values):
+        yield Text(
+            "\nNo instant was completed, so there is nothing to measure: check the dates, the symbols and the "
+            "warm-up against what the source holds.",
+            style="yellow",
+        )
+        return
+    yield Text()
+    if blocks:
+        yield from _chart(result.equity_values, width)
+        yield Text()
+    yield _statistics(result, width)
+    yield Text()
+    yield from _trades(result)
+    yield from _warnings(result)
+    yield from _facts(result.record.metrics)
+
+
+def _heading(result: Result, width: int) -> Iterator[RenderableType]:
+    from rich.rule import Rule
+    from rich.text import Text
+
+    from nbbacktest.report.result import origin
+
+    stats = result.stats
+    yield Rule(Text(result.name, style="bold"), align="left", style="dim")
+    origin_style = "bold yellow" if result.synthetic else ""
+    period = f"{written_time(stats['start'])} to {written_time(stats['end'])}" if stats["bars"] else "no bars"
+    rows = {
+        "Data": (origin(result), origin_style),
+        "Symbols": (_shortened(result.symbols, width - 12), ""),
+        "Period": (f"{period} ({result.record.stamps.timezone})", ""),
+        "Strategies": ("\n".join(result.strategies) or "none", ""),
+    }
+    yield _pairs([(label, Text(text, style=style)) for label, (text, style) in rows.items()])
+
+
+def _pairs(rows: list[tuple[str, Any]]) -> RenderableType:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, value in rows:
+        grid.add_row(label, value)
+    return grid
+
+
+def _shortened(names: tuple[str, ...], width: int) -> str:
+    """As many names as fit on a line, and how many more there are."""
+    for count in range(len(names), 0, -1):
+        rest = f" and {len(names) - count} more" if count < len(names) else ""
+        text = ", ".join(names[:count]) + rest
+        if len(text) <= width or count == 1:
+            return text
+    return "none"
+
+
+def _chart(equity: Float64, width: int, height: int = 4) -> Iterator[RenderableType]:
+    """Equity as columns of block characters: each shows the last value of its share of the run."""
+    from rich.text import Text
+
+    low, high = float(equity.min()), float(equity.max())
+    scale = [f"{high:,.0f}", f"{low:,.0f}"]
+    labels = {height - 1: scale[0], height - 2: "Equity", 0: scale[1]}
+    left = max(map(len, labels.values()))
+    columns = min(len(equity), width - left - 3)
+    ends = (np.arange(1, columns + 1) * len(equity)) // columns - 1
+    # Whoever ends lowest still stands on something.
+    share = np.full(columns, 0.5) if high == low else (equity[ends] - low) / (high - low)
+    eighths = 1 + np.rint(share * (8 * height - 1))
+    for row in range(height - 1, -1, -1):
+        label = labels.get(row, "")
+        cells = "".join(_BLOCKS[int(min(max(level - 8 * row, 0), 8))] for level in eighths)
+        yield Text.assemble((f"{label:>{left}} │", "dim"), (cells.rstrip(), "blue"))
+
+
+def _statistics(result: Result, width: int) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    stats = result.stats
+    written_rows = table(stats)
+    sheets = []
+    for heading, names in GROUPS.items():
+        sheet = Table.grid(padding=(0, 2), expand=False)
+        sheet.add_column(no_wrap=True)
+        sheet.add_column(justify="right", no_wrap=True)
+        sheet.add_row(Text(heading, style="bold"), "")
+        for name, (label, text) in zip(names, written_rows[heading], strict=True):
+            if name in ("start", "end"):
+                continue  # the heading's period
+            sheet.add_row(Text(label, style="dim"), Text(text, style=_colour(name, stats[name])))
+        sheets.append(sheet)
+    run, risk, trades = sheets
+    page = Table.grid(padding=(0, 5))
+    if width >= 110:
+        page.add_row(risk, trades, run)
+        return page
+    page.add_row(risk, trades)
+    rows = Table.grid()
+    rows.add_row(page)
+    rows.add_row("")
+    rows.add_row(run)
+    return rows
+
+
+def _colour(name: str, value: Any) -> str:
+    if name not in _GAIN or not value or math.isnan(value):
+        return ""
+    return "green" if value > 0 else "red"
+
+
+def _trades(result: Result) -> Iterator[RenderableType]:
+    from rich.table import Table
+    from rich.text import Text
+
+    trades = result.trades
+    if trades.empty:
+        yield Text(_why_no_trade(result), style="yellow")
+        return
+    still_open = int(trades["exit_time"].isna().sum())
+    shown = trades.tail(_TRADES)
+    heading = f"Last {len(shown)} of {len(trades):,} trades" if len(trades) > len(shown) else "Trades"
+    grid = Table(
+        title=Text(heading + (f" ({still_open} open, at the last close)" if still_open else ""), style="bold"),
+        title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False,
+    )  # fmt: skip
+    for column, justify in {
+        "Symbol": "left", "Size": "right", "Entry": "left", "Exit": "left", "Net": "right", "Return": "right",
+    }.items():  # fmt: skip
+        grid.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in shown.to_dict("records"):
+        grid.add_row(
+            row["symbol"], f"{row['size']:,.6g}", _moment(row["entry_time"], row["entry_price"]),
+            _moment(row["exit_time"], row["exit_price"]),
+            Text(written("expectancy", row["pnl"]), style=_colour("expectancy", row["pnl"])),
+            written("return", row["return"]),
+        )  # fmt: skip
+    yield grid
+
+
+def _moment(time: Any, price: float) -> str:
+    if math.isnan(price):
+        return "open"
+    # The zone is in the heading already, and the year is in the period.
+    return f"{time:%Y-%m-%d} {price:,.2f}" if time == time.normalize() else f"{time:%m-%d %H:%M} {price:,.2f}"
+
+
+def _why_no_trade(result: Result) -> str:
+    orders = result.record.orders
+    if not result.strategies:
+        return "No trades: no strategy was run."
+    if not orders:
+        return (
+            "No trades: the strategies placed no order. Check that their conditions can come true on these bars, "
+            "and that their indicators have enough of them (warmup_days loads more)."
+        )
+    states = Counter(str(order.status) for order in orders)
+    return f"No trades: of {len(orders):,} orders " + ", ".join(f"{n:,} are {state}" for state, n in states.items()) + "."
+
+
+def _warnings(result: Result) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    refused = Counter(
+        (str(order.status), order.reason or "no reason given")
+        for order in result.record.orders
+        if str(order.status) in ("rejected", "expired")
+    )
+    if refused:
+        yield Text()
+    for (status, reason), count in refused.most_common(_REASONS):
+        yield Text(f"! {count:,} {'order' if count == 1 else 'orders'} {status}: {reason}", style="yellow")
+    if len(refused) > _REASONS:
+        rest = sum(count for _, count in refused.most_common()[_REASONS:])
+        yield Text(f"! {rest:,} more for other reasons; see result.orders", style="yellow")
+    if (result.equity_values <= 0).any():
+        yield Text("! Equity fell to zero or below; what came after is not a result that an account can have.", style="red")
+    error = result.record.metrics.get("error")
+    if error:
+        yield Text(f"! The run ended by an error: {_first_line(error)}", style="red")
+
+
+def _first_line(error: Any) -> str:
+    text = str(error.get("message", error)) if isinstance(error, Mapping) else str(error)
+    return text.strip().splitlines()[0] if text.strip() else "unknown"
+
+
+def _facts(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """How the run itself went, as far as its status says."""
+    from rich.text import Text
+
+    performance = metrics.get("performance_metrics") or {}
+    session = metrics.get("session") or {}
+    streams = (metrics.get("subscriptions") or {}).values()
+    count, seconds = performance.get("bars_processed"), performance.get("session_duration")
+    facts = []
+    if count is not None and seconds:
+        facts.append(f"{count:,} bars in {seconds:,.2f} s ({count / seconds:,.0f} bars/s)")
+    modes = sorted({str(stream["mode"]) for stream in streams if "mode" in stream})
+    if modes:
+        facts.append(", ".join(modes))
+    speed, achieved = session.get("speed_multiplier"), session.get("achieved_speed")
+    if speed:
+        facts.append(f"speed {speed:g}x" + (f", achieved {achieved:,.4g}x" if achieved else ""))
+    overruns = sum(int(stream.get("overruns") or 0) for stream in streams)
+    if overruns:
+        facts.append(f"{overruns:,} overruns")
+    if facts:
+        yield Text("\n" + ", ".join(facts), style="dim")
