@@ -1,0 +1,116 @@
+"""Tells subscribers what happened to a run: in order, from a thread of its own, with no lock held."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+logger = logging.getLogger("nbbacktest")
+
+Callback = Callable[[Any], object]
+
+
+class Announcer:
+    """A queue and the thread that empties it.
+
+    The thread is started by the first event that has a subscriber and ends when there is nothing left to say.
+    What a callback raises is logged, and harms nothing.
+    """
+
+    PROGRESS_SECONDS = 0.1
+
+    def __init__(self) -> None:
+        # Guards all fields below. Taken under the gate's condition, so nothing is called while it is held.
+        self._changed = threading.Condition()
+        self._callbacks: dict[str, list[Callback]] = {"state": [], "progress": [], "end": []}
+        self._queue: deque[tuple[str, Any]] = deque()
+        self._progress: Callable[[], Any] | None = None
+        self._thread: threading.Thread | None = None
+        self._calling = False
+
+    def subscribe(self, kind: str, callback: Callback) -> Callable[[], None]:
+        """Call `callback` at every event of that kind; returns the function that ends it."""
+        with self._changed:
+            self._callbacks[kind].append(callback)
+            self._wake()
+
+        def unsubscribe() -> None:
+            with self._changed:
+                if callback in self._callbacks[kind]:
+                    self._callbacks[kind].remove(callback)
+                self._changed.notify_all()
+
+        return unsubscribe
+
+    def post(self, kind: str, payload: Any) -> None:
+        """Note an event. Returns at once; any thread, under any lock but the announcer's own."""
+        with self._changed:
+            if self._callbacks[kind]:
+                self._queue.append((kind, payload))
+                self._wake()
+
+    def watch(self, progress: Callable[[], Any] | None) -> None:
+        """Ask `progress` for news ten times a second, as long as somebody listens; None ends it."""
+        with self._changed:
+            self._progress = progress
+            self._wake()
+
+    def run_ended(self, run: Any) -> None:
+        """Tell of the end of a run: no more progress, and its result."""
+        self.watch(None)
+        self.post("end", run.result)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was noted has been told; at once from inside a callback."""
+        with self._changed:
+            if threading.current_thread() is self._thread:
+                return True
+            return self._changed.wait_for(lambda: not self._queue and not self._calling, timeout)
+
+    def is_current_thread(self) -> bool:
+        """Whether the caller is a callback."""
+        return threading.current_thread() is self._thread
+
+    def _wake(self) -> None:
+        if self._thread is None and (self._queue or self._polling()):
+            self._thread = threading.Thread(target=self._work, name="nbbacktest-announcer", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def _polling(self) -> bool:
+        return self._progress is not None and bool(self._callbacks["progress"])
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._queue and self._polling():
+                    self._changed.wait(self.PROGRESS_SECONDS)
+                if self._queue:
+                    kind, payload = self._queue.popleft()
+                elif self._polling():
+                    kind, payload = "progress", self._progress
+                else:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+                callbacks = tuple(self._callbacks[kind])
+                self._calling = True
+            try:
+                self._tell(kind, payload, callbacks)
+            finally:
+                with self._changed:
+                    self._calling = False
+                    self._changed.notify_all()
+
+    @staticmethod
+    def _tell(kind: str, payload: Any, callbacks: tuple[Callback, ...]) -> None:
+        if callable(payload) and callbacks:
+            payload = payload()
+        for callback in callbacks:
+            try:
+                callback(payload)
+            except Exception:
+                logger.exception("the on_%s callback %r raised; the run goes on", kind, callback)

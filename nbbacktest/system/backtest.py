@@ -1,0 +1,101 @@
+"""`backtest`: one call, one result. Headless and blocking, over the same engine as everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.errors import ConfigError, Problem
+from nbbacktest.report.result import Result
+from nbbacktest.system.builder import StrategySource
+from nbbacktest.system.manager import ConfigSource, SystemManager
+
+CASH = 100_000.0
+
+
+def backtest(
+    data: Any,
+    strategy: StrategySource | Sequence[StrategySource],
+    *,
+    cash: float = CASH,
+    commission: Any = 0.0,
+    slippage: Any = 0.0,
+    fill: str = "next_open",
+    derived: Sequence[str] = (),
+    config: ConfigSource | None = None,
+    **strategy_params: Any,
+) -> Result:
+    """Run a strategy over bars, from the first to the last, and return what came of it.
+
+    Parameters
+    ----------
+    data : DataFrame, mapping or path
+        Bars as columns open, high, low, close and maybe volume, in any case, with a DatetimeIndex of the bars' opens
+        (or the sessions' dates); or ``{symbol: DataFrame}``; or the path of a CSV or Parquet file.
+    strategy : Strategy class, instance, or list of them
+    cash : float
+        Starting cash, in the currency of the prices.
+    commission, slippage : float or model
+        A fraction of the notional and of the price, such as 0.001; or a commission or slippage model.
+    fill : str
+        When market orders fill: ``"next_open"``.
+    derived : sequence of str
+        Coarser intervals to build, such as ``("5m", "15m")``.
+    config : path, mapping or SessionConfig, optional
+        Everything else that a session config can say (time zone, exchange, limits, ...). The arguments above win
+        over it where they aren't left at their defaults.
+    **strategy_params
+        Values for the strategy's parameters.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ConfigError, DataError
+        Before anything is started.
+    StrategyError
+        A strategy raised; what was done until then is in `.result`.
+    """
+    system = SystemManager()
+    settings = _settings(config, cash, commission, slippage, fill, derived)
+    system.start(settings, data=data, strategies=strategy, **strategy_params)
+    try:
+        return system.wait()
+    except BaseException:
+        system.stop()
+        raise
+
+
+def _settings(
+    config: ConfigSource | None, cash: float, commission: Any, slippage: Any, fill: str, derived: Sequence[str]
+) -> SessionConfig:
+    """The config with the arguments laid over it; checked as a file would be."""
+    base = SessionConfig.load(config if config is not None else {})
+    broker: dict[str, Any] = {}
+    if cash != CASH:
+        broker["cash"] = cash
+    if (model := _model("commission", commission)) is not None:
+        broker["commission"] = model
+    if (model := _model("slippage", slippage)) is not None:
+        broker["slippage"] = model
+    if fill != "next_open":
+        broker["fill"] = fill
+    changes: dict[str, Any] = {}
+    if broker:
+        changes["broker"] = broker
+    if derived:
+        changes["data"] = {"derived_intervals": [derived] if isinstance(derived, str) else list(derived)}
+    return base.overlaid(changes, where="backtest()")
+
+
+def _model(name: str, value: Any) -> Any:
+    """A cost model as the config writes it; None where it was left at 0."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        cure = "is a fraction such as 0.001, or a model such as PercentCommission(rate=0.001)"
+        raise ConfigError([Problem(name, value, cure)], "backtest()")
+    return {"model": "percent", "rate": value} if value != 0 else None

@@ -1,0 +1,154 @@
+"""The one place that wires a run: config and data in, stages out. Everything that can be refused is refused here."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from nbbacktest.core.clock import Clock, WallClock
+from nbbacktest.core.config import SessionConfig, StrategyConfig
+from nbbacktest.core.errors import ConfigError, Problem, nearest
+from nbbacktest.core.intervals import Interval
+from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.data.market import MarketData
+from nbbacktest.data.resample import derive
+from nbbacktest.data.sources import load
+from nbbacktest.engine.analysis import AnalysisEngine
+from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.processor import DataProcessor
+from nbbacktest.engine.series import Series
+from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.window import Link
+from nbbacktest.system.run import Stages
+from nbbacktest.trading.desk import TradingDesk
+from nbbacktest.trading.strategy import Strategy
+
+StrategySource = type[Strategy] | Strategy
+
+
+def build(
+    config: SessionConfig,
+    lifecycle: Lifecycle,
+    condition: threading.Condition,
+    *,
+    data: Any = None,
+    strategies: StrategySource | Sequence[StrategySource] | None = None,
+    params: dict[str, Any] | None = None,
+    clock: Clock | None = None,
+    window: int | None = None,
+) -> Stages:
+    """Load the data, make the strategies and wire the stages; no thread is started.
+
+    Parameters
+    ----------
+    data, strategies
+        Live objects that take the place of the config's `data` and `strategies`.
+    params
+        Parameter values for `strategies`.
+    clock, window
+        For tests: another clock, and a fixed window length.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Where the config or the data can't be run.
+    """
+    players = _strategies(config, strategies, params or {})
+    market = load(config, data)
+    series = _series(config, market)
+    clock = clock or WallClock()
+    timeline = Timeline(series, lambda instants: market.sessions().elapsed(instants))
+    gate = Gate(lifecycle, condition, clock)
+    symbols = tuple(market.bars)
+    desk = TradingDesk(
+        [(strategy, wanted or symbols) for strategy, wanted in players],
+        series=series,
+        instants=timeline.instants,
+        broker=config.broker,
+        limits=config.limits,
+        stamps=market.stamps,
+    )
+    upstream = StreamSubscription("data-driven", "coordinator->processor")
+    downstream = StreamSubscription("data-driven", "processor->analysis")
+    link = Link(upstream)
+    analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, on_error=config.on_error)
+    processor = DataProcessor(timeline, gate, link, downstream)
+    coordinator = SessionCoordinator(timeline, gate, link, analysis, window=window)
+    coordinator.set_speed(config.backtest.speed_multiplier)
+    return Stages(
+        config, market, timeline, desk, gate, analysis, processor, coordinator, (upstream, downstream), clock
+    )  # fmt: skip
+
+
+def _series(config: SessionConfig, market: MarketData) -> list[Series]:
+    """All series in the order of their callbacks: base bars by symbol, then derived bars by rising interval."""
+    parts = [(columns, True) for columns in market.bars.values()]
+    for interval in sorted(Interval.parse(text) for text in config.data.derived_intervals):
+        _check_multiple(interval, market.interval)
+        parts += [(derive(base, interval, market.sessions()), False) for base in market.bars.values()]
+    return [
+        Series(columns, market.stamps, is_base=is_base, first=int((columns.end <= market.start).sum()))
+        for columns, is_base in parts
+    ]
+
+
+def _check_multiple(interval: Interval, base: Interval) -> None:
+    if interval.ns <= base.ns or interval.ns % base.ns or base.is_daily:
+        cure = f"is not a multiple of the data's interval {base}; leave it out, or bring finer bars"
+        raise ConfigError([Problem("data.derived_intervals", interval.name, cure)])
+
+
+def _strategies(
+    config: SessionConfig, live: StrategySource | Sequence[StrategySource] | None, params: dict[str, Any]
+) -> list[tuple[Strategy, tuple[str, ...] | None]]:
+    if live is None:
+        if not config.strategies:
+            cure = "names no strategy; add one, such as {'class': 'nbbacktest.strategies:SmaCross'}"
+            raise ConfigError([Problem("strategies", [], cure)])
+        return [(_configured(i, part), part.symbols) for i, part in enumerate(config.strategies)]
+    several = list(live) if isinstance(live, (list, tuple)) else [live]
+    if not several:
+        raise ConfigError(
+            [Problem("strategy", live, "is empty; give a Strategy class, an instance, or a list of them")]
+        )
+    return [(_live(one, params), None) for one in several]
+
+
+def _configured(number: int, part: StrategyConfig) -> Strategy:
+    path = f"strategies.{number}.class"
+    module_name, _, name = part.class_path.partition(":")
+    try:
+        module = sys.modules.get(module_name) or importlib.import_module(module_name)
+    except Exception as error:
+        cure = f"module {module_name!r} can't be imported: {type(error).__name__}: {error}"
+        raise ConfigError([Problem(path, part.class_path, cure)]) from error
+    found = getattr(module, name, None)
+    if found is None:
+        cure = f"module {module_name!r} has no {name!r}; {nearest(name, _strategies_in(module))}"
+        raise ConfigError([Problem(path, part.class_path, cure)])
+    if not (isinstance(found, type) and issubclass(found, Strategy)):
+        raise ConfigError([Problem(path, part.class_path, "is not a subclass of nbbacktest.Strategy; name one")])
+    return found(**part.params)
+
+
+def _strategies_in(module: Any) -> list[str]:
+    members = ((name, getattr(module, name, None)) for name in dir(module))
+    return [name for name, value in members if isinstance(value, type) and issubclass(value, Strategy)]
+
+
+def _live(one: Any, params: dict[str, Any]) -> Strategy:
+    if isinstance(one, type) and issubclass(one, Strategy):
+        return one(**params)
+    if isinstance(one, Strategy):
+        if params:
+            cure = "parameters go to a class; this is an instance: set them when you make it"
+            raise ConfigError([Problem("strategy", one, cure)])
+        return one
+    raise ConfigError(
+        [Problem("strategy", one, "is no Strategy; give a subclass of nbbacktest.Strategy, or an instance")]
+    )

@@ -1,0 +1,397 @@
+"""The SystemManager: commands in, states out. Every face calls these methods; none has a way around them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nbbacktest.core.clock import Clock
+from nbbacktest.core.config import EXAMPLE, SessionConfig
+from nbbacktest.core.enums import SystemState
+from nbbacktest.core.errors import InvalidTransition, StrategyBlockedError
+from nbbacktest.core.files import write_whole
+from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.report.result import Result
+from nbbacktest.system.announcer import Announcer
+from nbbacktest.system.builder import StrategySource, build
+from nbbacktest.system.moments import Until, target_of
+from nbbacktest.system.run import Run, outcome
+from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.system.status import status
+from nbbacktest.trading.strategy import Strategy
+
+STOP_SECONDS = 5.0
+"""How long `stop` waits for a strategy's call that is under way."""
+REST_SECONDS = 10.0
+"""How long `pause` waits for one."""
+
+ConfigSource = str | Path | dict[str, Any] | SessionConfig
+
+
+class _Slot:
+    """The present run. Apart from its manager, so that the manager's end can end it."""
+
+    def __init__(self) -> None:
+        self.run: Run | None = None  # written under the manager's condition
+
+    def end(self) -> None:
+        run = self.run
+        if run is not None and not run.done:
+            run.gate.end()
+            run.wait(1.0)
+
+
+class SystemManager:
+    """One run at a time: start it, pause it, step it, change its speed, stop it, look at it.
+
+    Every method may be called from any thread. Commands that already hold answer False and change nothing; those that
+    make no sense raise `InvalidTransition`. Dropping the last reference to a manager ends its run.
+
+    Examples
+    --------
+    >>> import nbbacktest as nb
+    >>> system = nb.SystemManager()
+    >>> system.start(paused=True)
+    True
+    >>> system.step(10)
+    True
+    >>> system.snapshot().cursor
+    10
+    >>> system.stop()
+    True
+    """
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._announcer = Announcer()
+        announcer = self._announcer
+        # Guards the lifecycle, the slot and every gate of this manager; nothing is called while it is held.
+        self._condition = threading.Condition()
+        self._life = Lifecycle(lambda state: announcer.post("state", state))
+        self._slot = _Slot()
+        self._config: SessionConfig | None = None
+        self._speed: float | None = None  # asked for while stopped; the next start takes it
+        self._clock = clock
+        weakref.finalize(self, self._slot.end)
+
+    # -- commands -------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        config: ConfigSource | None = None,
+        *,
+        data: Any = None,
+        strategies: StrategySource | Sequence[StrategySource] | None = None,
+        wait: bool = False,
+        paused: bool = False,
+        **params: Any,
+    ) -> bool:
+        """Start a run; returns as soon as its threads have started.
+
+        Parameters
+        ----------
+        config : path, mapping or SessionConfig, optional
+            None runs the last config again, or at first a small example with synthetic bars.
+        data : DataFrame, mapping of DataFrames, or path, optional
+            Takes the place of the config's data.
+        strategies : Strategy class, instance or list of them, optional
+            Take the place of the config's strategies; `params` are their parameters.
+        wait : bool
+            Block until the end, as `wait` does, and raise what it raises.
+        paused : bool
+            Hold the run before its first bar: `step` or `resume` set it in motion.
+
+        Returns
+        -------
+        bool
+            False where a run is under way already.
+
+        Raises
+        ------
+        ConfigError, DataError
+            Before any thread is started.
+        """
+        if not self._allowed(Command.START):
+            return False
+        settings = SessionConfig.load(config if config is not None else self._config or EXAMPLE)
+        stages = build(
+            settings, self._life, self._condition, data=data, strategies=strategies, params=params, clock=self._clock
+        )
+        run = Run(stages, lambda ended: status(SystemState.STOPPED, ended), self._announcer.run_ended)
+        with self._condition:
+            if not self._life.allows(Command.START):
+                return False  # another thread was faster
+            speed, self._speed = self._speed, None
+            if speed is not None:
+                run.coordinator.set_speed(speed)
+            if paused:
+                run.gate.hold_here()
+            self._config = settings
+            self._slot.run = run
+            self._life.apply(Command.START)
+        self._announcer.watch(run.published)
+        run.start()
+        if paused:
+            self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
+        if wait:
+            self.wait()
+        return True
+
+    def pause(self) -> bool:
+        """Hold the run at the next bar boundary.
+
+        Returns
+        -------
+        bool
+            True once the engine is at rest: no bar is delivered after that. False where the run was paused already,
+            or ended or was resumed by somebody else before it came to rest. From inside a strategy's callback,
+            True at once: the run rests when the callback's instant is complete.
+
+        Raises
+        ------
+        InvalidTransition
+            Where nothing runs.
+        StrategyBlockedError
+            A strategy's call is still under way after 10 s; the run will rest when it returns.
+        """
+        if not self._allowed(Command.PAUSE):
+            return False
+        run = self._present(Command.PAUSE)
+        if run.is_engine_thread():
+            run.gate.hold_here()
+            return True
+        return self._at_rest(run, lambda: run.gate.pause(REST_SECONDS))
+
+    def resume(self) -> bool:
+        """Let a paused run go on; False where it is running already."""
+        if not self._allowed(Command.RESUME):
+            return False
+        run = self._present(Command.RESUME)
+        if run.gate.resume():
+            run.analysis.error = None
+            return True
+        return False
+
+    def step(self, n: int = 1) -> bool:
+        """Deliver exactly `n` instants and rest again; waits for it. An instant is all bars that close at one time.
+
+        Returns True at rest, False where the run came to its end, or was stopped or paused, before.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"step takes a whole number of at least 1, not {n!r}")
+        run = self._from_outside(Command.STEP)
+        return run.gate.step(n)
+
+    def run_until(self, when: Until) -> bool:
+        """Go on until a time or a condition, and rest there; waits for it.
+
+        Parameters
+        ----------
+        when : str, datetime, Timestamp, or callable
+            A time: the run rests with every instant up to it complete. A text such as ``"10:30"`` is the next time that
+            the exchange's clock shows it. A callable is given a `Snapshot` after each instant, and the run rests at the
+            first one that it answers with true; what it raises is raised here, with the run at rest.
+
+        Returns
+        -------
+        bool
+            True at rest at that place; False where the run came to its end, or was stopped or paused, before.
+
+        Raises
+        ------
+        ValueError
+            A time that has passed, or can't be read.
+        """
+        run = self._from_outside(Command.UNTIL)
+        if callable(when):
+            return run.gate.run_until(None, lambda _frame: when(run.published()))
+        return run.gate.run_until(target_of(when, run), None)
+
+    def stop(self) -> bool:
+        """End the run, from every state; False where nothing runs.
+
+        Raises
+        ------
+        StrategyBlockedError
+            A strategy's call did not return within 5 s. The system is stopped all the same.
+        """
+        with self._condition:
+            if not self._life.allows(Command.STOP):
+                return False
+            run = self._slot.run
+        if run is None:
+            return False
+        run.stop(STOP_SECONDS)
+        return True
+
+    def set_speed(self, multiplier: float) -> None:
+        """Change the speed: 0 is data-driven, 60 is a simulated minute a second. May change while running.
+
+        While stopped, it is the speed of the next start.
+        """
+        if isinstance(multiplier, bool) or not isinstance(multiplier, (int, float)):
+            raise TypeError(f"speed is a number, not {multiplier!r}")
+        if not math.isfinite(multiplier) or multiplier < 0:
+            raise ValueError(f"speed {multiplier!r} can't be; 0 is as fast as it goes, 60 a simulated minute a second")
+        with self._condition:
+            run = self._slot.run if self._life.state is not SystemState.STOPPED else None
+            if run is None:
+                self._speed = float(multiplier)
+                return
+        run.coordinator.set_speed(float(multiplier))
+
+    # -- waiting --------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Wait for the end of the present run, or take that of the last one.
+
+        Raises
+        ------
+        TimeoutError
+            The run goes on after `timeout` seconds.
+        StrategyError
+            A strategy raised; what was done until then is in `.result`.
+        """
+        run = self._latest()
+        if run.is_engine_thread():
+            raise RuntimeError("a strategy can't wait for the end of its own run")
+        if not run.wait(timeout):
+            raise TimeoutError(f"the run is {self._life.state} after {timeout:g} s; it goes on")
+        self._announcer.flush(STOP_SECONDS)
+        return outcome(run)
+
+    async def finished(self) -> Result:
+        """Wait for the end without blocking the event loop; returns and raises what `wait` does."""
+        run, loop = self._latest(), asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+
+        def settle() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        def tell(_run: Run) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile: nobody waits any more
+                loop.call_soon_threadsafe(settle)
+
+        run.when_done(tell)
+        await over
+        return outcome(run)
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    def get_state(self) -> SystemState:
+        """STOPPED, RUNNING or PAUSED."""
+        return self._life.state
+
+    def is_running(self) -> bool:
+        """Whether a run is under way and not paused."""
+        return self._life.state is SystemState.RUNNING
+
+    def is_paused(self) -> bool:
+        """Whether a run is at rest at a bar."""
+        return self._life.state is SystemState.PAUSED
+
+    def is_stopped(self) -> bool:
+        """Whether nothing runs."""
+        return self._life.state is SystemState.STOPPED
+
+    @property
+    def mode(self) -> str:
+        """What kind of run it is: ``"backtest"``."""
+        run = self._slot.run
+        return run.config.mode if run else "backtest"
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the present or last run failed, or is held; None where nothing did."""
+        run = self._slot.run
+        return run.error if run else None
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """The live strategy objects of the present or last run, to look into while paused."""
+        run = self._slot.run
+        return tuple(run.desk.strategies) if run else ()
+
+    def get_coordinator(self) -> SessionCoordinator | None:
+        """The present or last run's coordinator; None before the first run."""
+        run = self._slot.run
+        return run.coordinator if run else None
+
+    def snapshot(self) -> Snapshot:
+        """The run as of its cursor, frozen; of the last run where nothing runs."""
+        return self._latest().snapshot()
+
+    def status(self) -> dict[str, Any]:
+        """The JSON status as a mapping; `nbbacktest.schema("status")` describes it."""
+        run = self._slot.run
+        if run is not None:
+            run.snapshot()
+        return status(self._life.state, run)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The status as JSON text, also written to `path` where one is given."""
+        text = json.dumps(self.status(), indent=2, allow_nan=False)
+        if path is not None:
+            write_whole(Path(path), lambda file: file.write(text.encode() + b"\n"))
+        return text
+
+    # -- callbacks ------------------------------------------------------------------------------------------
+
+    def on_state(self, callback: Callable[[SystemState], object]) -> Callable[[], None]:
+        """Call `callback(state)` at every change of state, in order; returns the function that ends it.
+
+        Callbacks run in a thread of their own, with no lock held; what one raises is logged and harms nothing.
+        """
+        return self._announcer.subscribe("state", callback)
+
+    def on_progress(self, callback: Callable[[Snapshot], object]) -> Callable[[], None]:
+        """Call `callback(snapshot)` about ten times a second while a run is under way."""
+        return self._announcer.subscribe("progress", callback)
+
+    def on_end(self, callback: Callable[[Result], object]) -> Callable[[], None]:
+        """Call `callback(result)` at the end of every run; `wait` returns after that."""
+        return self._announcer.subscribe("end", callback)
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _allowed(self, command: Command) -> bool:
+        with self._condition:
+            return self._life.allows(command)
+
+    def _present(self, command: Command) -> Run:
+        run = self._slot.run
+        if run is None:
+            raise InvalidTransition(self._life.state.value, command.value, ["start"], self._life.history)
+        return run
+
+    def _from_outside(self, command: Command) -> Run:
+        """The run, for a command that waits for it."""
+        self._allowed(command)
+        run = self._present(command)
+        if run.is_engine_thread():
+            raise RuntimeError(f"a strategy can't {command.value} its own run; pause() and stop() are what it may call")
+        return run
+
+    def _latest(self) -> Run:
+        run = self._slot.run
+        if run is None:
+            raise RuntimeError("nothing was started yet; call start() first")
+        return run
+
+    @staticmethod
+    def _at_rest(run: Run, wait: Callable[[], bool]) -> bool:
+        try:
+            return wait()
+        except TimeoutError:
+            raise StrategyBlockedError(
+                f"{run.blocked_call()} has not returned after {REST_SECONDS:g} s; the run will rest when it does. "
+                "stop() ends the run without it"
+            ) from None

@@ -1,0 +1,64 @@
+"""What users mean by a time: texts and datetimes, read in the run's own time zone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbbacktest.system.run import Run
+from nbbacktest.system.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A pandas Timestamp is a datetime.
+Until = str | datetime | np.datetime64 | Callable[[Snapshot], object]
+
+
+def target_of(when: Any, run: Run) -> int | None:
+    """How many instants of `run` lie at or before `when`; None where it is later than all of them.
+
+    Raises
+    ------
+    ValueError
+        A time that can't be read, or lies before the last completed instant.
+    """
+    shot = run.published()
+    moment = _read(when, run, shot.time)
+    if len(run.timeline) and moment.value > run.timeline.instants[-1]:
+        return None
+    target = int(np.searchsorted(run.timeline.instants, moment.value, side="right"))
+    if target < shot.cursor:
+        raise ValueError(f"{moment} has passed: the run stands at {shot.time}")
+    return target
+
+
+def _read(when: Any, run: Run, now: pd.Timestamp | None) -> pd.Timestamp:
+    import pandas as pd
+
+    zone = run.stamps.timezone
+    if isinstance(when, str) and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", when):
+        start = now if now is not None else run.stamps.stamp(int(run.timeline.instants[0]) - 1)
+        start = start.tz_localize(zone) if start.tzinfo is None else start
+        moment = _at(start, when, zone)
+        return moment if moment > start else _at(start + pd.Timedelta(days=1), when, zone)
+    try:
+        moment = pd.Timestamp(when)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{when!r} is no time; write '10:30', '2024-10-03 10:30', or give a datetime") from error
+    if pd.isna(moment):
+        raise ValueError(f"{when!r} is no time; write '10:30', '2024-10-03 10:30', or give a datetime")
+    return moment.tz_localize(zone) if moment.tzinfo is None else moment
+
+
+def _at(day: pd.Timestamp, clock: str, zone: str) -> pd.Timestamp:
+    import pandas as pd
+
+    try:
+        return pd.Timestamp(f"{day.date()} {clock}", tz=zone)
+    except ValueError as error:
+        raise ValueError(f"{clock!r} is no time of day; write it as 10:30 or 10:30:00") from error

@@ -1,0 +1,335 @@
+"""One run, whole: its stages, its threads, its end. Started once, ends once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import sysconfig
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from nbbacktest.core.clock import Clock
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.errors import NbBacktestError, StrategyBlockedError, StrategyError
+from nbbacktest.core.lifecycle import Command
+from nbbacktest.core.records import Stamps
+from nbbacktest.data.market import MarketData
+from nbbacktest.engine.analysis import AnalysisEngine
+from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.processor import DataProcessor
+from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.timeline import Timeline
+from nbbacktest.report.result import Result
+from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.trading.desk import TradingDesk
+from nbbacktest.trading.record import RunRecord
+
+logger = logging.getLogger("nbbacktest")
+
+_NOT_USERS = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), "<frozen")
+"""Where code lies that isn't a strategy's."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a builder has wired together for one run."""
+
+    config: SessionConfig
+    market: MarketData
+    timeline: Timeline
+    desk: TradingDesk
+    gate: Gate
+    analysis: AnalysisEngine
+    processor: DataProcessor
+    coordinator: SessionCoordinator
+    streams: tuple[StreamSubscription, ...]
+    clock: Clock
+
+
+class Run:
+    """The threads of one run and what they leave behind.
+
+    Holds no reference to its manager: dropping that one ends the run.
+    """
+
+    def __init__(
+        self, stages: Stages, describe: Callable[[Run], dict[str, Any]], on_end: Callable[[Run], None]
+    ) -> None:
+        self.config = stages.config
+        self.timeline = stages.timeline
+        self.gate = stages.gate
+        self.analysis = stages.analysis
+        self.processor = stages.processor
+        self.coordinator = stages.coordinator
+        self.streams = stages.streams
+        self.desk = stages.desk
+        self._market = stages.market
+        self._describe = describe
+        self._on_end = on_end
+        self._began = monotonic()
+        self._ended: float | None = None  # written by `_finalize`, once
+        self._crash: BaseException | None = None  # the first crash of a stage; written once, by that stage's thread
+        self._analysis_over = threading.Event()
+        self._done = threading.Event()
+        self._ending = threading.Lock()  # guards the listeners, and the result's making
+        self._result: Result | None = None
+        self._listeners: list[Callable[[Run], None]] = []
+        self._threads = {
+            name: threading.Thread(target=body, name=f"nbbacktest-{name}", daemon=True)
+            for name, body in (
+                ("coordinator", self._coordinate),
+                ("processor", self._guarded(self.processor.work)),
+                ("analysis", self._analyse),
+            )
+        }
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the threads; where the system refuses one, none is left."""
+        self._began = monotonic()
+        try:
+            for name in ("analysis", "processor", "coordinator"):
+                self._threads[name].start()
+        except RuntimeError as error:
+            self._crash_with(error)
+            self._finalize()
+            raise
+
+    def stop(self, timeout: float) -> None:
+        """End the run from wherever it is.
+
+        Raises
+        ------
+        StrategyBlockedError
+            A strategy's call didn't return within `timeout` seconds. The run has ended all the same: its thread is
+            left behind, and ends when the call returns.
+        """
+        self.gate.end()
+        if self.is_engine_thread() or self._done.wait(timeout):
+            return
+        blocked = StrategyBlockedError(
+            f"{self.blocked_call()} has not returned {timeout:g} s after stop(); "
+            "the run is stopped without it, and its thread ends when the call returns"
+        )
+        self.abandon(blocked)
+        raise blocked
+
+    def abandon(self, error: BaseException) -> None:
+        """End the run without waiting for the strategy's call any longer."""
+        self.analysis.abandon()
+        self._crash_with(error)
+        self._analysis_over.set()
+        self._done.wait(1.0)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for the end; False after `timeout` seconds. Never a join: an interrupted one lies on Python 3.11."""
+        deadline = None if timeout is None else monotonic() + timeout
+        while not self._done.is_set():
+            left = 0.1 if deadline is None else min(deadline - monotonic(), 0.1)
+            if left <= 0:
+                return False
+            self._done.wait(left)  # in short waits, so that Ctrl-C gets through on every platform
+        return True
+
+    def when_done(self, listener: Callable[[Run], None]) -> None:
+        """Call `listener` at the end, from the coordinator's thread; at once where it has come."""
+        with self._ending:
+            if not self._done.is_set():
+                self._listeners.append(listener)
+                return
+        listener(self)
+
+    def is_engine_thread(self) -> bool:
+        """Whether the caller is one of this run's own threads: then it must not wait for the engine."""
+        return threading.current_thread() in self._threads.values()
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended."""
+        return self._done.is_set()
+
+    # -- what it shows --------------------------------------------------------------------------------------
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the run failed, or is held; None where nothing did."""
+        return self._crash or self.analysis.error
+
+    @property
+    def traceback(self) -> str | None:
+        """The error's traceback, as text."""
+        error = self.error
+        return "".join(traceback.format_exception(error)) if error else None
+
+    @property
+    def source(self) -> str:
+        """Where the bars come from."""
+        return self._market.source
+
+    @property
+    def stamps(self) -> Stamps:
+        """How this run shows instants."""
+        return self._market.stamps
+
+    @property
+    def duration(self) -> float:
+        """Wall seconds from the start to the end, or to now."""
+        return (self._ended or monotonic()) - self._began
+
+    @property
+    def achieved_speed(self) -> float:
+        """Simulated seconds a second of wall time, since the run was last set in motion.
+
+        Counted in open hours where a clock paces the run, else in plain time.
+        """
+        moved, seconds = self.gate.motion
+        cursor = self.published().cursor
+        if moved < 2 or seconds <= 0 or cursor <= 0:
+            return 0.0
+        first, last = max(cursor - moved, 0), cursor - 1
+        if self.coordinator.speed > 0:
+            simulated = float(self.timeline.seconds[last] - self.timeline.seconds[first])
+        else:
+            simulated = float(self.timeline.instants[last] - self.timeline.instants[first]) / 1e9
+        return simulated / seconds
+
+    def published(self) -> Snapshot:
+        """What the engine published last; asks and waits for nobody."""
+        frame = self.analysis.frame
+        return Snapshot(frame.cursor, len(self.timeline), frame, self.timeline, self.stamps)
+
+    def snapshot(self, timeout: float = 0.25) -> Snapshot:
+        """The run as of its cursor; where a strategy call takes longer than `timeout`, as of its last publication."""
+        if not (self.done or self.is_engine_thread()):
+            self.gate.ask(timeout)
+        return self.published()
+
+    def moment(self, cursor: int) -> str | None:
+        """The instant completed at that cursor, ISO 8601 with offset; None before the first."""
+        if not cursor:
+            return None
+        aware = Stamps(self.stamps.timezone)
+        return aware.stamp(int(self.timeline.instants[cursor - 1])).isoformat()
+
+    def session_date(self, cursor: int) -> str | None:
+        """The local date of that instant; midnight belongs to the day that it ends."""
+        if not cursor:
+            return None
+        return self.stamps.stamp(int(self.timeline.instants[cursor - 1]) - 1).date().isoformat()
+
+    def result(self) -> Result:
+        """What the run has done; call it when it has ended."""
+        with self._ending:
+            if self._result is None:
+                self._result = Result(self._record())
+            return self._result
+
+    # -- the threads ----------------------------------------------------------------------------------------
+
+    def _coordinate(self) -> None:
+        try:
+            self._guarded(self.coordinator.work)()
+            self._analysis_over.wait()  # set in its `finally`, or by whoever gives it up
+        finally:
+            self._finalize()
+
+    def _analyse(self) -> None:
+        try:
+            self._guarded(lambda: self.analysis.work(lambda: self.processor.batch))()
+        finally:
+            self._analysis_over.set()
+
+    def _guarded(self, body: Callable[[], None]) -> Callable[[], None]:
+        """Keep what a stage raises, and end the run: nobody waits for a dead stage."""
+
+        def work() -> None:
+            try:
+                body()
+            except BaseException as error:  # noqa: BLE001 - kept in `error`, which every waiting call raises
+                self._crash_with(error)
+
+        return work
+
+    def _crash_with(self, error: BaseException) -> None:
+        self._crash = self._crash or error
+        self.gate.end()
+        for stream in self.streams:
+            stream.close()
+
+    def _finalize(self) -> None:
+        self._ended = monotonic()
+        told = self.gate.closed  # by stop, or by its manager's end
+        self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
+        self._tell(self._on_end)
+        with self._ending:
+            self._done.set()
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            self._tell(listener)
+
+    def _tell(self, listener: Callable[[Run], None]) -> None:
+        try:
+            listener(self)
+        except Exception:
+            logger.exception("%r raised at the end of a run", listener)
+
+    def blocked_call(self) -> str:
+        """Name the user's line that the analysis thread is in."""
+        frame = sys._current_frames().get(self._threads["analysis"].ident or 0)
+        for line in reversed(traceback.extract_stack(frame) if frame else []):
+            if not line.filename.startswith(_NOT_USERS):
+                return f"{line.name}() at {line.filename}:{line.lineno}"
+        return "a strategy's call"
+
+    def _record(self) -> RunRecord:
+        cursor = self.analysis.frame.cursor
+        bars, first = {}, {}
+        for series, n in zip(self.timeline.series, self.analysis.frame.rows, strict=True):
+            if series.is_base:
+                bars[series.symbol] = series.columns.slice(0, n)
+                first[series.symbol] = series.first
+        return RunRecord(
+            name=self.config.session_name,
+            source=self._market.source,
+            synthetic=self._market.synthetic,
+            stamps=self.stamps,
+            daily=self._market.interval.is_daily,
+            trades_every_day=self._market.exchange == "24/7",
+            cash=self.config.broker.cash,
+            instants=self.timeline.instants[:cursor],
+            bars=bars,
+            first=first,
+            fills=tuple(self.desk.fills),
+            orders=tuple(self.desk.orders),
+            strategies=tuple(self.desk.descriptions),
+            metrics=self._describe(self),
+            config=self.config.to_dict(),
+            log=tuple(self.desk.log),
+        )
+
+
+def outcome(run: Run) -> Result:
+    """The result of an ended run.
+
+    Raises
+    ------
+    StrategyError
+        From the strategy's own exception, with what was done until then in `.result`.
+    NbBacktestError
+        A stage of the engine crashed, or a strategy's call never returned.
+    """
+    result, error = run.result(), run.error
+    if error is None:
+        return result
+    if isinstance(error, StrategyError):
+        error.result = result
+    if isinstance(error, NbBacktestError):
+        raise error
+    raise NbBacktestError(f"the engine failed: {type(error).__name__}: {error}") from error
