@@ -92,18 +92,19 @@ class SessionCoordinator:
                 generation, start = self._gate.generation, self._gate.cursor
                 if start >= len(self._timeline):
                     return
-                if self._speed > 0 and not self._gate.stepping:
-                    self._release_on_time(start, generation)
+                speed = self._speed  # read once: it may change at any time, and a re-plan follows
+                if speed > 0 and not self._gate.stepping:
+                    self._release_on_time(start, generation, speed)
                 else:
-                    self._plan_window(start, generation)
+                    self._plan_window(start, generation, speed)
         finally:
             inbox.close()
 
-    def _plan_window(self, start: int, generation: int) -> None:
+    def _plan_window(self, start: int, generation: int, speed: float) -> None:
         began = perf_counter()
-        stop = start + 1 if self._speed > 0 else start + self.window_length()
+        stop = start + 1 if speed > 0 else start + self.window_length()
         self._link.open(start, min(stop, len(self._timeline)), generation)
-        if self._speed > 0:
+        if speed > 0:
             self._position = float(self._timeline.seconds[start])
         self.timing.add(perf_counter() - began)
         self._link.subscription.signal_ready()
@@ -115,13 +116,13 @@ class SessionCoordinator:
             self._length = max(1, min(wanted, self._length * 4, LONGEST))
         return self._length
 
-    def _release_on_time(self, start: int, generation: int) -> None:
+    def _release_on_time(self, start: int, generation: int, speed: float) -> None:
         """Release instants at their deadlines until the plan no longer holds. Waits for nobody but the clock."""
         seconds, gate, link = self._timeline.seconds, self._gate, self._link
         # Between the last instant and the next: where a pause or a speed change left the simulated clock.
         before = float(seconds[start - 1]) if start else float(seconds[0])
         self._position = min(max(self._position, before), float(seconds[start]))
-        pace = Pace(gate.moving_since, self._position, self._speed, seconds)
+        pace = Pace(gate.moving_since, self._position, speed, seconds)
         link.open(start, start, generation, pace)
         for instant in range(start, len(self._timeline)):
             if not gate.sleep_until(pace.deadline(instant), generation):

@@ -5,6 +5,7 @@ It draws a bounded number of points however long the run was, and holds no state
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -210,7 +211,7 @@ def _layout(result: Result, note: str, shown: list[str]) -> dict[str, Any]:
     stats = result.stats
     some = len(result.equity_values) > 0
     period = f"{stats['start']:%Y-%m-%d} to {stats['end']:%Y-%m-%d}" if some else "no bars"
-    facts = [origin(result), " · ".join(part for part in (period, note) if part)]
+    facts = [escape(origin(result)), " · ".join(part for part in (period, note) if part)]
     axis = {"gridcolor": GRID, "zeroline": False, "automargin": True}
     dates = result.record.stamps.dates or result.record.daily
     headings = {0.16: "Drawdown from the peak", 0.39: "Equity"}
@@ -218,12 +219,12 @@ def _layout(result: Result, note: str, shown: list[str]) -> dict[str, Any]:
         headings[1.0] = f"{shown[0]} price"
     return {
         "title": {
-            "text": result.name, "x": 0, "xref": "paper", "xanchor": "left", "y": 0.97, "yanchor": "top",
+            "text": escape(result.name), "x": 0, "xref": "paper", "xanchor": "left", "y": 0.97, "yanchor": "top",
             "subtitle": {"text": "<br>".join(facts), "font": {"size": 12}},
         },
         "annotations": [
             {
-                "text": f"<b>{text}</b>", "x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper",
+                "text": f"<b>{escape(text)}</b>", "x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper",
                 "yanchor": "bottom", "yshift": 2, "showarrow": False,
             }
             for top, text in headings.items()
@@ -241,5 +242,8 @@ def _layout(result: Result, note: str, shown: list[str]) -> dict[str, Any]:
         },
         "yaxis": {**axis, "domain": [0.46, 1]},
         "yaxis2": {**axis, "domain": [0.23, 0.39], "tickformat": ",~f", "nticks": 5},
-        "yaxis3": {**axis, "domain": [0, 0.16], "tickformat": ".1~%", "nticks": 4},
+        "yaxis3": {
+            **axis, "domain": [0, 0.16], "tickformat": ".1~%", "nticks": 4,
+            "range": [min(1.05 * stats["max_drawdown"], -0.001), 0],
+        },
     }  # fmt: skip
