@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from hypothesis import strategies as st
 
 from nbbacktest.core.enums import OrderStatus, OrderType, Side
 from nbbacktest.core.intervals import Interval
@@ -95,3 +96,23 @@ def run(
         **changes,
     }
     return RunRecord(**fields)
+
+
+@st.composite
+def traded_runs(draw: st.DrawFn) -> RunRecord:
+    """One to three symbols with gaps, and fills at their bars."""
+    count = draw(st.integers(1, 20))
+    time = minutes(count)
+    columns, fills = [], []
+    for symbol in "ABC"[: draw(st.integers(1, 3))]:
+        rows = [0, *sorted(draw(st.sets(st.integers(0, count - 1), max_size=count)) - {0})]
+        closes = draw(st.lists(st.floats(1, 1_000), min_size=len(rows), max_size=len(rows)))
+        columns.append(bars(symbol, time[rows], closes))
+        for row in rows:
+            size = draw(st.sampled_from([0.0, 0.0, 1.5, -2.0, 0.1, -7.25]))
+            if size:
+                fills.append((row, symbol, size, draw(st.floats(1, 1_000))))
+    fills.sort(key=lambda fill: fill[0])
+    at = {int(end): i for i, end in enumerate(np.unique(np.concatenate([c.end for c in columns])))}
+    fills = [(at[int(time[row]) + 60_000_000_000], *rest) for row, *rest in fills]
+    return run(columns, fills, cash=50_000.0, commission=draw(st.sampled_from([0.0, 0.001])))

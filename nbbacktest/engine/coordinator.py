@@ -85,7 +85,10 @@ class SessionCoordinator:
         try:
             if not self._gate.await_start():
                 return
-            while self._gate.await_open():
+            while not self._gate.closed:
+                # While held, time doesn't advance; in lockstep the next window may be made ready all the same.
+                if self._speed > 0 and not self._gate.await_open():
+                    return
                 # Whatever was planned before is done or given up: only then is the cursor the place to plan from.
                 if not inbox.wait_until_reset():
                     return

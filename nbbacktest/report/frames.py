@@ -131,4 +131,6 @@ def _texts(values: Sequence[str | None]) -> pd.Series[Any]:
     import pandas as pd
 
     # pandas has had a text type that knows missing values since 3.0; before, "str" would make a text of None.
-    return pd.Series(list(values), dtype="str" if int(pd.__version__.partition(".")[0]) >= 3 else "object")
+    # Nor can that type hold a lone surrogate, which a tag may.
+    texts = [v if v is None or v.isascii() else v.encode("utf-8", "replace").decode() for v in values]
+    return pd.Series(texts, dtype="str" if int(pd.__version__.partition(".")[0]) >= 3 else "object")

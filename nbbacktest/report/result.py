@@ -236,7 +236,7 @@ class Result:
             f"  {period}\n"
             f"  equity {self.record.cash:,.2f} -> {known['final_equity']} ({stats['return']:+.2%}), "
             f"max drawdown {known['max_drawdown']}, Sharpe {known['sharpe']}\n"
-            f"  {known['trades']} closed trades, win rate {known['win_rate']}, fees {known['fees']}"
+            f"  {known['trades']} closed {'trade' if stats['trades'] == 1 else 'trades'}, win rate {known['win_rate']}, fees {known['fees']}"
         )
 
     def _repr_html_(self) -> str:
@@ -251,5 +251,5 @@ def origin(result: Result) -> str:
     if not result.synthetic or source.lower().startswith("synthetic data"):
         return source
     if source.lower().startswith("synthetic"):
-        return f"synthetic data{source[len('synthetic'):]}"
+        return f"synthetic data{source[len('synthetic') :]}"
     return f"synthetic data ({source})"

@@ -23,7 +23,18 @@ from nbbacktest.trading.record import RunRecord
 
 FORMAT = "nbbacktest result"
 VERSION = 1
-_PLAIN = ("name", "source", "synthetic", "daily", "trades_every_day", "cash", "first", "strategies", "metrics", "config")
+_PLAIN = (
+    "name",
+    "source",
+    "synthetic",
+    "daily",
+    "trades_every_day",
+    "cash",
+    "first",
+    "strategies",
+    "metrics",
+    "config",
+)
 _COLUMNS = ("time", "end", "open", "high", "low", "close", "volume")
 _ORDER = ("id", "strategy", "symbol", "side", "size", "type", "limit", "stop", "tif", "tag", "submitted")
 _OUTCOME = ("status", "reason", "closed", "fill_price")
@@ -121,7 +132,9 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
     instants = _column(archive, "instants", np.int64)
     bars = {}
     for number, (symbol, interval) in enumerate(head["symbols"]):
-        columns = [_column(archive, f"bars/{number}/{n}", np.int64 if n in ("time", "end") else np.float64) for n in _COLUMNS]
+        columns = [
+            _column(archive, f"bars/{number}/{n}", np.int64 if n in ("time", "end") else np.float64) for n in _COLUMNS
+        ]
         bars[symbol] = BarColumns(symbol, Interval.parse(interval), *columns)
     values = {name: head[name] for name in _PLAIN} | {
         "strategies": tuple(head["strategies"]),

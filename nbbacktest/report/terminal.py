@@ -214,7 +214,9 @@ def _why_no_trade(result: Result) -> str:
             "and that their indicators have enough of them (warmup_days loads more)."
         )
     states = Counter(str(order.status) for order in orders)
-    return f"No trades: of {len(orders):,} orders " + ", ".join(f"{n:,} are {state}" for state, n in states.items()) + "."
+    return (
+        f"No trades: of {len(orders):,} orders " + ", ".join(f"{n:,} are {state}" for state, n in states.items()) + "."
+    )
 
 
 def _warnings(result: Result) -> Iterator[RenderableType]:
@@ -233,7 +235,9 @@ def _warnings(result: Result) -> Iterator[RenderableType]:
         rest = sum(count for _, count in refused.most_common()[_REASONS:])
         yield Text(f"! {rest:,} more for other reasons; see result.orders", style="yellow")
     if (result.equity_values <= 0).any():
-        yield Text("! Equity fell to zero or below; what came after is not a result that an account can have.", style="red")
+        yield Text(
+            "! Equity fell to zero or below; what came after is not a result that an account can have.", style="red"
+        )
     error = result.record.metrics.get("error")
     if error:
         yield Text(f"! The run ended by an error: {_first_line(error)}", style="red")

@@ -1,0 +1,182 @@
+"""The report in a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from nbbacktest.core.enums import OrderStatus, OrderType, Side
+from nbbacktest.report.result import Result
+from nbbacktest.report.terminal import print_report
+from nbbacktest.trading.orders import Order
+from tests.records import bars, daily_bars, minutes, run
+
+METRICS = {
+    "performance_metrics": {"bars_processed": 1_000, "session_duration": 2.0},
+    "subscriptions": {"coordinator->processor": {"mode": "clock-driven", "overruns": 3}},
+    "session": {"speed_multiplier": 60.0, "achieved_speed": 59.5},
+    "error": None,
+}
+
+
+class Ascii(io.StringIO):
+    """A pipe that takes ASCII alone."""
+
+    encoding = "ascii"
+
+    def write(self, text):
+        text.encode("ascii")
+        return super().write(text)
+
+
+def report(record, width=80, *, color=False, file=None):
+    """What is printed."""
+    file = file or io.StringIO()
+    terminal = {"force_terminal": True, "color_system": "truecolor"} if color else {}
+    print_report(Result(record), Console(file=file, width=width, **terminal))
+    return file.getvalue()
+
+
+@pytest.fixture
+def record():
+    """A run with seven trades, the last one open."""
+    fills = [(i, "A", 10 if i % 2 == 0 else -10, 100.0 + i) for i in range(13)]
+    return run([bars("A", minutes(20), range(100, 120))], fills, cash=100_000.0, commission=0.001, metrics=METRICS)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 110, 160, 250])
+def test_no_line_is_wider_than_the_terminal(record, width):
+    """At any usual width, lines fit, and wide terminals aren't filled to the edge."""
+    lines = report(record, width).splitlines()
+    assert max(map(len, lines)) <= min(width, 120)
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_every_statistic_is_there_with_its_unit(record, width):
+    """Percent, thousands separators, counts."""
+    text = report(record, width)
+    for label in ("Final equity", "CAGR", "Sharpe", "Max drawdown", "Win rate", "SQN", "Turnover", "Exposure", "Fees"):
+        assert label in text, label
+    assert f"{Result(record).stats['final_equity']:,.2f}" in text
+    assert "100.00%" in text
+
+
+def test_what_ran_stands_first(record):
+    """Name, source, symbols, period with its zone, strategies."""
+    head = report(record).splitlines()
+    assert head[0].startswith("By hand ")
+    assert head[1].split() == ["Data", "a", "test"]
+    assert head[2].split() == ["Symbols", "A"]
+    assert "2024-10-03 09:30 EDT to 2024-10-03 09:50 EDT (America/New_York)" in head[3]
+    assert head[4].split() == ["Strategies", "Hand()"]
+
+
+def test_the_last_trades_are_shown(record):
+    """Five of seven, the open one called open."""
+    text = report(record)
+    assert "Last 5 of 7 trades (1 open, at the last close)" in text
+    rows = [line.split() for line in text.splitlines() if line.startswith("A ")]
+    assert len(rows) == 5
+    assert rows[0][2:7] == ["10-03", "09:34", "104.00", "10-03", "09:35"]
+    assert rows[-1][2:6] == ["10-03", "09:42", "112.00", "open"]
+
+
+def test_a_pipe_gets_plain_text(record):
+    """No escape sequences where there is no terminal; colours where there is one."""
+    assert "\x1b" not in report(record)
+    assert "\x1b[" in report(record, color=True)
+
+
+def test_a_narrow_code_page_gets_a_report_without_blocks(record):
+    """Output that takes ASCII alone gets all but the chart."""
+    text = report(record, file=Ascii())
+    assert "Sharpe" in text
+
+
+def test_run_facts_come_from_the_metrics(record):
+    """Bars a second, mode, speed, overruns."""
+    assert "1,000 bars in 2.00 s (500 bars/s), clock-driven, speed 60x, achieved 59.5x, 3 overruns" in " ".join(
+        report(record, 120).split()
+    )
+
+
+def test_missing_metrics_are_left_out():
+    """A result without a status, such as a partial one, still has a report."""
+    assert "bars/s" not in report(run([bars("A", minutes(3), [1, 2, 3])]))
+
+
+def test_synthetic_data_is_called_so(record):
+    """Invented bars are named in the first lines."""
+    invented = run(list(record.bars.values()), source="synthetic, seed 7", synthetic=True)
+    assert "synthetic data, seed 7" in report(invented).splitlines()[1]
+
+
+def test_no_orders_says_what_to_check():
+    """The commonest first result isn't a riddle."""
+    text = report(run([daily_bars("A", [1, 2, 3])]))
+    assert "No trades: the strategies placed no order" in text
+    assert "warmup_days" in text
+
+
+def test_no_strategy_is_said():
+    """Nothing could trade."""
+    assert "no strategy was run" in report(run([daily_bars("A", [1, 2])], strategies=()))
+
+
+def rejected(number, reason):
+    """An order that was refused."""
+    order = Order(number, "S", "A", Side.BUY, 1.0, OrderType.MARKET)
+    order.status, order.reason = OrderStatus.REJECTED, reason
+    return order
+
+
+def test_rejected_orders_are_counted_by_reason():
+    """Two reasons, the more frequent one first, and no trade explained by them."""
+    orders = (rejected(1, "too little cash"), rejected(2, "too little cash"), rejected(3, None))
+    text = report(run([daily_bars("A", [1, 2])], orders=orders))
+    assert "of 3 orders 3 are rejected" in text
+    assert text.index("! 2 orders rejected: too little cash") < text.index("! 1 order rejected: no reason given")
+
+
+def test_many_reasons_are_summed_up():
+    """The sixth and further reasons are a number."""
+    orders = tuple(rejected(n, f"reason {n}") for n in range(8))
+    assert "! 3 more for other reasons; see result.orders" in report(run([daily_bars("A", [1, 2])], orders=orders))
+
+
+def test_ruin_is_said():
+    """Equity below zero is no result to be read like others."""
+    record = run([daily_bars("A", [10, 30, 40])], [(0, "A", -1_000, 10.0)])
+    assert "Equity fell to zero or below" in report(record)
+
+
+@pytest.mark.parametrize("error", [{"type": "StrategyError", "message": "it broke\nat a bar"}, "it broke"])
+def test_an_error_is_said(error):
+    """A run that failed says so, in one line."""
+    assert "! The run ended by an error: it broke\n" in report(run([daily_bars("A", [1, 2])], metrics={"error": error}))
+
+
+def test_a_run_without_an_instant_says_what_to_check():
+    """No statistics of nothing."""
+    text = report(run([]))
+    assert "No instant was completed" in text
+    assert "Sharpe" not in text
+
+
+def test_many_symbols_are_cut_short():
+    """A hundred names don't fill the screen."""
+    text = report(run([bars(f"SYMBOL{n}", minutes(1), [1]) for n in range(100)]))
+    assert "more" in next(line for line in text.splitlines() if line.startswith("Symbols"))
+
+
+def test_markup_in_names_is_shown_as_written():
+    """Square brackets are text, not colours."""
+    assert "[red]x" in report(run([], name="[red]x"))
+
+
+def test_it_prints_to_standard_output_by_default(record, capsys):
+    """Without a console it goes where print goes."""
+    print_report(Result(record))
+    assert "Final equity" in capsys.readouterr().out
