@@ -47,6 +47,18 @@ class Stamps:
         index = pd.DatetimeIndex(np.asarray(ns, dtype="datetime64[ns]"), tz="UTC").tz_convert(self.timezone)
         return index.tz_localize(None) if self.dates else index
 
+    def instant(self, ns: int) -> pd.Timestamp:
+        """The moment at which bars complete, for a user who thinks in session dates: the date that it ends."""
+        import pandas as pd
+
+        return (self.stamp(ns) - pd.Timedelta(1, "ns")).normalize() if self.dates else self.stamp(ns)
+
+    def instants(self, ns: Int64) -> pd.DatetimeIndex:
+        """Many of them as an index."""
+        import pandas as pd
+
+        return (self.index(ns) - pd.Timedelta(1, "ns")).normalize() if self.dates else self.index(ns)
+
 
 class Bar(tuple[Any, ...]):
     """One completed bar. It spans ``[time, end)`` and is seen at `end`.

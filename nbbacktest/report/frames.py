@@ -75,8 +75,8 @@ def orders_frame(record: RunRecord) -> pd.DataFrame:
             "tif": _texts([str(o.tif) for o in orders]),
             "status": _texts([str(o.status) for o in orders]),
             "reason": _texts([o.reason for o in orders]),
-            "submitted": _times(record, [o.submitted or None for o in orders]),
-            "closed": _times(record, [o.closed or None for o in orders]),
+            "submitted": _instants(record, [o.submitted or None for o in orders]),
+            "closed": _instants(record, [o.closed or None for o in orders]),
             "fill_price": _floats([o.fill_price for o in orders]),
             "tag": _texts([o.tag for o in orders]),
         }
@@ -110,7 +110,7 @@ def log_frame(record: RunRecord) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "time": _times(record, [moment for moment, _, _ in record.log]),
+            "time": _instants(record, [moment for moment, _, _ in record.log]),
             "strategy": _texts([name for _, name, _ in record.log]),
             "message": _texts([message for _, _, message in record.log]),
         }
@@ -118,9 +118,16 @@ def log_frame(record: RunRecord) -> pd.DataFrame:
 
 
 def _times(record: RunRecord, moments: Sequence[int | None]) -> pd.DatetimeIndex:
+    return record.stamps.index(_ns(moments))
+
+
+def _instants(record: RunRecord, moments: Sequence[int | None]) -> pd.DatetimeIndex:
+    return record.stamps.instants(_ns(moments))
+
+
+def _ns(moments: Sequence[int | None]) -> Int64:
     missing = np.iinfo(np.int64).min  # what NaT is
-    ns: Int64 = np.array([missing if m is None else m for m in moments], dtype=np.int64)
-    return record.stamps.index(ns)
+    return np.array([missing if m is None else m for m in moments], dtype=np.int64)
 
 
 def _floats(values: Sequence[float | None]) -> Float64:

@@ -52,6 +52,8 @@ def _read(when: Any, run: Run, now: pd.Timestamp | None) -> pd.Timestamp:
         raise ValueError(f"{when!r} is no time; write '10:30', '2024-10-03 10:30', or give a datetime") from error
     if pd.isna(moment):
         raise ValueError(f"{when!r} is no time; write '10:30', '2024-10-03 10:30', or give a datetime")
+    if run.stamps.dates and moment.tzinfo is None and moment == moment.normalize():
+        moment += pd.Timedelta(days=1)  # a session date is the whole session
     return moment.tz_localize(zone) if moment.tzinfo is None else moment
 
 

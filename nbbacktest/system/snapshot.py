@@ -33,7 +33,7 @@ class Snapshot:
     @property
     def time(self) -> pd.Timestamp | None:
         """The last completed instant; None before the first."""
-        return self._stamps.stamp(int(self._timeline.instants[self.cursor - 1])) if self.cursor else None
+        return self._stamps.instant(int(self._timeline.instants[self.cursor - 1])) if self.cursor else None
 
     @property
     def progress(self) -> float:

@@ -216,7 +216,7 @@ class TradingDesk:
         """The instant under way as users see it."""
         ns = self.now_ns
         if self._stamp is None or self._stamp[0] != ns:
-            self._stamp = (ns, self._stamps.stamp(ns))
+            self._stamp = (ns, self._stamps.instant(ns))
         return self._stamp[1]
 
     def enter(self, seat: Seat, handle: Indicator) -> None:

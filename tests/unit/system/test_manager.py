@@ -432,7 +432,30 @@ def test_daily_runs_have_times_with_an_offset_in_the_status():
     assert system.snapshot().time.tzinfo is None
     assert system.status()["session"]["session_date"] == "2020-01-03"
     assert system.status()["session"]["sim_time"].endswith(("-05:00", "+00:00"))
+    assert str(system.snapshot().time) == "2020-01-03 00:00:00"
+    assert system.run_until("2020-01-08") is True
+    assert system.snapshot().time == system.snapshot().bars["ASSET"].time
+    assert str(system.snapshot().time.date()) == "2020-01-08"
     system.stop()
+
+
+def test_a_daily_strategys_now_is_the_session_that_has_closed():
+    """With session dates, `now` in on_bar is the bar's own date, and so are an order's submission and a log's time."""
+
+    class Dated(nb.Strategy):
+        def on_bar(self, bar):
+            dates.append((self.now, bar.time))
+            if len(self.bars()) == 3:
+                self.buy(size=1)
+                self.log("bought")
+
+    dates = []
+    result = nb.backtest(days(5), Dated)
+    assert all(now == stamp for now, stamp in dates)
+    index = days(5).index
+    assert result.orders["submitted"][0] == result.log["time"][0] == index[2]
+    assert result.orders["closed"][0] == result.fills["time"][0] == index[3]
+    assert list(result.equity.index) == list(index)
 
 
 def test_looking_before_the_first_start():

@@ -1,0 +1,122 @@
+"""What a bar costs, counted and not timed: calls, bytes and handovers are the same on a busy machine."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import tracemalloc
+from collections import Counter
+
+import pytest
+import talib
+
+import nbbacktest as nb
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.engine.inline import run_inline
+from nbbacktest.system.builder import build
+from tests.markets import minutes
+
+
+class Cross(nb.Strategy):
+    """The usual moving average cross, which trades about once in fifty bars."""
+
+    def on_start(self):
+        self.fast = self.indicator(talib.SMA, "close", 20)
+        self.slow = self.indicator(talib.SMA, "close", 50)
+
+    def on_bar(self, bar):
+        if bar.interval != "1m":
+            return
+        fast, slow = self.fast, self.slow
+        if fast[-1] > slow[-1] and fast[-2] <= slow[-2]:
+            self.buy(size=10)
+        elif fast[-1] < slow[-1] and fast[-2] >= slow[-2] and self.position().size:
+            self.close()
+
+
+def calls_a_bar(count, derived=(), handler=None):
+    """Python and C calls in the engine's and the strategy's code, for each bar."""
+    config = {"exchange": "24/7", "data": {"derived_intervals": list(derived)}}
+    stages = build(
+        SessionConfig.load(config),
+        Lifecycle(),
+        threading.Condition(),
+        data=minutes(count),
+        strategies=Cross,
+        window=500,
+    )
+    events = Counter()
+
+    def count_event(frame, event, argument):
+        events[event] += 1
+
+    sys.setprofile(count_event)
+    try:
+        run_inline(stages.timeline, stages.gate, stages.coordinator, stages.processor, stages.analysis)
+    finally:
+        sys.setprofile(None)
+    return (events["call"] + events["c_call"]) / count, len(stages.desk.fills) / count
+
+
+@pytest.mark.parametrize("derived", [(), ("5m", "15m")])
+def test_the_cost_of_a_bar_does_not_grow_with_their_number(derived):
+    """Sixteen times the bars: the same number of calls a bar, but for what more trades explain."""
+    few, few_fills = calls_a_bar(2_000, derived)
+    many, many_fills = calls_a_bar(32_000, derived)
+    explained = 80 * abs(many_fills - few_fills)  # a fill takes some 80 calls from the order on
+    assert abs(many - few) < 0.03 * few + explained
+
+
+def test_an_idle_bar_makes_few_calls():
+    """A bar without orders costs the strategy's own calls and next to nothing else: a bound against creep."""
+    calls, fills = calls_a_bar(20_000)
+    # on_bar, and two to four readings of indicators; the rest is at boundaries and fills.
+    assert calls - 80 * fills < 7
+
+
+def test_a_bar_takes_under_two_hundred_bytes():
+    """From the call to the result, at its peak, beyond the frame that the user holds."""
+    count = 60_000
+    nb.backtest(minutes(300), Cross)
+    frame = minutes(count)
+    tracemalloc.start()
+    try:
+        result = nb.backtest(frame, Cross)
+        assert result.stats["bars"] == count
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak / count < 200
+
+
+def test_bars_are_handed_over_in_windows():
+    """Data-driven runs hand over windows of many bars, stepping or not; clock-driven ones each bar by itself."""
+    system = nb.SystemManager()
+    system.start({}, data=minutes(20_000), strategies=Cross, wait=True)
+    windows = system.status()["subscriptions"]["coordinator->processor"]["signals"]
+    assert windows < 20_000 / 20
+    system.start({"backtest": {"speed_multiplier": 1e9}}, data=minutes(500), strategies=Cross, wait=True)
+    assert system.status()["subscriptions"]["processor->analysis"]["signals"] == 500
+
+
+def test_collecting_garbage_is_not_set_off_by_bars():
+    """Bars live one at a time: a hundred thousand of them keep no more objects alive than a few hundred."""
+    import gc
+
+    collections = []
+
+    def note(phase, info):
+        if phase == "start":
+            collections.append(info["generation"])
+
+    stages = build(
+        SessionConfig.load({}), Lifecycle(), threading.Condition(), data=minutes(50_000), strategies=nb.Strategy
+    )
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        run_inline(stages.timeline, stages.gate, stages.coordinator, stages.processor, stages.analysis)
+    finally:
+        gc.callbacks.remove(note)
+    assert len(collections) < 20
