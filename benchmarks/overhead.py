@@ -56,7 +56,7 @@ def inline(frame: object, strategy: type[nb.Strategy]) -> tuple[float, str]:
     stages = build(CONFIG, Lifecycle(), threading.Condition(), data=frame, strategies=strategy)
     run = Run(stages, lambda ended: status(nb.SystemState.STOPPED, ended), lambda ended: None)
     began = perf_counter()
-    run_inline(stages.timeline, stages.gate, stages.coordinator, stages.processor, stages.analysis)
+    run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
     return perf_counter() - began, outcome(run).fingerprint
 
 

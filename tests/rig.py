@@ -20,7 +20,7 @@ from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Link
+from nbbacktest.engine.window import Link, Quantum
 
 START = 1_704_205_800 * 10**9  # 2024-01-02 14:30 UTC
 
@@ -98,12 +98,19 @@ class Rig:
         self.timeline = Timeline(parts)
         self.upstream = StreamSubscription("data-driven", "coordinator->processor")
         self.downstream = StreamSubscription("data-driven", "processor->analysis")
+        self.quantum = Quantum(window)
         link = Link(self.upstream)
         self.analysis = AnalysisEngine(
-            self.timeline, self.agent, self.gate, self.downstream, self.clock, on_error=on_error  # type: ignore[arg-type]
-        )  # fmt: skip
-        self.processor = DataProcessor(self.timeline, self.gate, link, self.downstream)
-        self.coordinator = SessionCoordinator(self.timeline, self.gate, link, self.analysis, speed=0.0, window=window)
+            self.timeline,
+            self.agent,
+            self.gate,
+            self.downstream,
+            self.clock,
+            self.quantum,
+            on_error=on_error,  # type: ignore[arg-type]
+        )
+        self.processor = DataProcessor(self.timeline, self.gate, link, self.downstream, self.quantum)
+        self.coordinator = SessionCoordinator(self.timeline, self.gate, link, self.quantum)
         if speed:
             self.coordinator.set_speed(speed)
         self.life.apply(Command.START)

@@ -18,7 +18,7 @@ from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Batch
+from nbbacktest.engine.window import Batch, Quantum
 
 
 class Frame(NamedTuple):
@@ -56,8 +56,6 @@ class AnalysisEngine:
         Why the run failed, or is held. Written by the analysis thread, cleared by a resume.
     timing, lateness : TimingSeries
         Seconds a window, rests left out; seconds that paced instants began after their deadline.
-    cost : float
-        Seconds that an instant took in the last window.
     lag : float
         Seconds that the last paced instant began after its deadline.
     """
@@ -69,6 +67,7 @@ class AnalysisEngine:
         gate: Gate,
         inbox: StreamSubscription,
         clock: Clock,
+        quantum: Quantum,
         *,
         on_error: Literal["stop", "pause"] = "stop",
     ) -> None:
@@ -77,6 +76,7 @@ class AnalysisEngine:
         self._gate = gate
         self._inbox = inbox
         self._clock = clock
+        self._quantum = quantum
         self._pause_on_error = on_error == "pause"
         self._settle = self._settle_or_hold if self._pause_on_error else agent.settle
         self._calls: list[Handler] = []
@@ -85,7 +85,6 @@ class AnalysisEngine:
         self._watched = 0
         self.timing = TimingSeries()
         self.lateness = TimingSeries()
-        self.cost = 0.0
         self.lag = 0.0
         self.error: BaseException | None = None
         self.frame = self._freeze(0)
@@ -141,7 +140,7 @@ class AnalysisEngine:
             self._boundary(cursor, window.generation, leaving=True)
         if cursor > window.start:
             self.timing.add(worked)
-            self.cost = worked / (cursor - window.start)
+            self._quantum.observe(worked, cursor - window.start)
 
     def finish(self) -> None:
         """Stop the agent, publish the last state and close the way in."""

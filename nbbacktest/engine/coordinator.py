@@ -5,30 +5,19 @@ from __future__ import annotations
 from time import perf_counter
 
 from nbbacktest.core.enums import StreamMode
-from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Link, Pace
-
-QUANTUM = 0.003
-"""Seconds of analysis in one lockstep window; see docs/performance.md for what it costs and gives."""
-LONGEST = 16_384
-"""Instants in one window at most: bounds the memory that a window takes."""
+from nbbacktest.engine.window import Link, Pace, Quantum
 
 
 class SessionCoordinator:
-    """First stage. In lockstep it plans the next window when the last is done; paced, it releases instants on time.
-
-    Parameters
-    ----------
-    window : int, optional
-        A fixed window length in instants, for tests; by default it adapts to `QUANTUM`.
+    """First stage. In lockstep it releases the next windows when the last are done; paced, it releases instants on time.
 
     Attributes
     ----------
     timing : TimingSeries
-        Seconds that planning a window, or releasing an instant, took; waiting is left out.
+        Seconds that releasing a span of windows, or an instant, took; waiting is left out.
     """
 
     def __init__(
@@ -36,18 +25,15 @@ class SessionCoordinator:
         timeline: Timeline,
         gate: Gate,
         link: Link,
-        analysis: AnalysisEngine,
+        quantum: Quantum,
         *,
         speed: float = 0.0,
-        window: int | None = None,
     ) -> None:
         self._timeline = timeline
         self._gate = gate
         self._link = link
-        self._analysis = analysis
+        self._quantum = quantum
         self._speed = speed  # written under no lock: one float, followed by a re-plan that has one
-        self._window = window
-        self._length = window or 64
         self._position = 0.0  # simulated seconds reached; written by the coordinator thread alone
         self.timing = TimingSeries()
         self._apply_mode()
@@ -99,25 +85,18 @@ class SessionCoordinator:
                 if speed > 0 and not self._gate.stepping:
                     self._release_on_time(start, generation, speed)
                 else:
-                    self._plan_window(start, generation, speed)
+                    self._release_span(start, generation, speed)
         finally:
             inbox.close()
 
-    def _plan_window(self, start: int, generation: int, speed: float) -> None:
+    def _release_span(self, start: int, generation: int, speed: float) -> None:
         began = perf_counter()
-        stop = start + 1 if speed > 0 else start + self.window_length()
+        stop = start + (1 if speed > 0 else self._quantum.length * self._quantum.SPAN)
         self._link.open(start, min(stop, len(self._timeline)), generation)
         if speed > 0:
             self._position = float(self._timeline.seconds[start])
         self.timing.add(perf_counter() - began)
         self._link.subscription.signal_ready()
-
-    def window_length(self) -> int:
-        """How many instants the next lockstep window holds: about `QUANTUM` of work, at most four times the last."""
-        if self._window is None and self._analysis.cost > 0:
-            wanted = int(QUANTUM / self._analysis.cost)
-            self._length = max(1, min(wanted, self._length * 4, LONGEST))
-        return self._length
 
     def _release_on_time(self, start: int, generation: int, speed: float) -> None:
         """Release instants at their deadlines until the plan no longer holds. Waits for nobody but the clock."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from nbbacktest.engine.analysis import AnalysisEngine
-from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Window
+from nbbacktest.engine.window import Quantum, Window
 
 
 def run_inline(
-    timeline: Timeline, gate: Gate, coordinator: SessionCoordinator, processor: DataProcessor, analysis: AnalysisEngine
+    timeline: Timeline, gate: Gate, quantum: Quantum, processor: DataProcessor, analysis: AnalysisEngine
 ) -> None:
     """Run to the end, as fast as it goes, with the same order of events and the same result as with threads.
 
@@ -21,7 +20,7 @@ def run_inline(
         if not analysis.begin():
             return
         while not gate.closed and (start := analysis.frame.cursor) < len(timeline):
-            stop = min(start + coordinator.window_length(), len(timeline))
+            stop = min(start + quantum.length, len(timeline))
             analysis.process(processor.prepare(Window(start, stop, gate.generation, None)))
     finally:
         analysis.finish()

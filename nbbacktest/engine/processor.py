@@ -13,7 +13,7 @@ from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Batch, Link, Window
+from nbbacktest.engine.window import Batch, Link, Quantum, Window
 
 _NEW = tuple.__new__
 
@@ -29,11 +29,14 @@ class DataProcessor:
         One duration a window; waiting is left out.
     """
 
-    def __init__(self, timeline: Timeline, gate: Gate, upstream: Link, downstream: StreamSubscription) -> None:
+    def __init__(
+        self, timeline: Timeline, gate: Gate, upstream: Link, downstream: StreamSubscription, quantum: Quantum
+    ) -> None:
         self._timeline = timeline
         self._gate = gate
         self._upstream = upstream
         self._downstream = downstream
+        self._quantum = quantum
         self._next = -1  # the instant that `_rows` belongs to
         self._rows: list[int] = []
         self.batch: Batch | None = None
@@ -53,7 +56,7 @@ class DataProcessor:
     def _serve_released(self) -> bool:
         """Hand over all that was released, and acknowledge; False where nobody takes it any more."""
         try:
-            while (window := self._upstream.take(self._gate.generation)) is not None:
+            while (window := self._upstream.take(self._gate.generation, self._quantum.length)) is not None:
                 began = perf_counter()
                 self.batch = self.prepare(window)
                 self.timing.add(perf_counter() - began)

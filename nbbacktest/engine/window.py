@@ -1,5 +1,8 @@
 """Ranges of instants on their way from the coordinator to the analysis, as plan and as columns."""
 
+# A window's way: the coordinator releases a span of instants (`Link`), the processor takes it window by window
+# (`Quantum` says how long each is) and cuts the columns out (`Batch`), the analysis delivers.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -34,6 +37,38 @@ class Pace(NamedTuple):
     def position(self, now: float) -> float:
         """Seconds of open market at the clock's `now`."""
         return self.sim + (now - self.wall) * self.speed
+
+
+class Quantum:
+    """How many instants a lockstep window holds: about `SECONDS` of analysis.
+
+    Long enough that handing over costs little, short enough that other threads soon get the interpreter, which
+    changes hands at a window's end. Nothing depends on it but speed. See docs/performance.md.
+
+    Parameters
+    ----------
+    fixed : int, optional
+        A length that stays, for tests.
+
+    Attributes
+    ----------
+    length : int
+        For the next window. Written by the analysis thread, read by the others: one int.
+    """
+
+    SECONDS = 0.003
+    LONGEST = 16_384  # bounds the memory that a window takes
+    SPAN = 16  # windows that the coordinator releases at once: it is woken once for all of them
+
+    def __init__(self, fixed: int | None = None) -> None:
+        self._fixed = fixed is not None
+        self.length = fixed or 64
+
+    def observe(self, seconds: float, instants: int) -> None:
+        """Learn from a window what an instant costs; the length grows fourfold at most."""
+        if not self._fixed and seconds > 0:
+            wanted = int(self.SECONDS * instants / seconds)
+            self.length = max(1, min(wanted, self.length * 4, self.LONGEST))
 
 
 class Plan(NamedTuple):
@@ -96,8 +131,8 @@ class Link:
         plan = self._plan
         self._plan = plan._replace(stop=plan.stop + 1)
 
-    def take(self, generation: int) -> Window | None:
-        """Take what was released, one instant at a time where a clock paces; None where there is nothing left.
+    def take(self, generation: int, length: int) -> Window | None:
+        """Take up to `length` of what was released, one instant where a clock paces; None where nothing is left.
 
         What was planned in another generation than the present one isn't handed out any more.
         """
@@ -107,7 +142,6 @@ class Link:
         start, stop = self._taken, plan.stop
         if start >= stop or plan.generation != generation:
             return None
-        if plan.pace is not None:
-            stop = start + 1
+        stop = min(stop, start + (length if plan.pace is None else 1))
         self._taken = stop
         return Window(start, stop, plan.generation, plan.pace)

@@ -23,7 +23,7 @@ from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Link
+from nbbacktest.engine.window import Link, Quantum
 from nbbacktest.system.run import Stages
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy
@@ -76,12 +76,13 @@ def build(
     upstream = StreamSubscription("data-driven", "coordinator->processor")
     downstream = StreamSubscription("data-driven", "processor->analysis")
     link = Link(upstream)
-    analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, on_error=config.on_error)
-    processor = DataProcessor(timeline, gate, link, downstream)
-    coordinator = SessionCoordinator(timeline, gate, link, analysis, window=window)
+    quantum = Quantum(window)
+    analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
+    processor = DataProcessor(timeline, gate, link, downstream, quantum)
+    coordinator = SessionCoordinator(timeline, gate, link, quantum)
     coordinator.set_speed(config.backtest.speed_multiplier)
     return Stages(
-        config, market, timeline, desk, gate, analysis, processor, coordinator, (upstream, downstream), clock
+        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, (upstream, downstream)
     )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import NbBacktestError, StrategyBlockedError, StrategyError
 from nbbacktest.core.lifecycle import Command
@@ -25,6 +24,7 @@ from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.trading.desk import TradingDesk
@@ -45,11 +45,11 @@ class Stages:
     timeline: Timeline
     desk: TradingDesk
     gate: Gate
+    quantum: Quantum
     analysis: AnalysisEngine
     processor: DataProcessor
     coordinator: SessionCoordinator
     streams: tuple[StreamSubscription, ...]
-    clock: Clock
 
 
 class Run:

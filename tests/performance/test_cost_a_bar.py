@@ -53,7 +53,7 @@ def calls_a_bar(count, derived=(), handler=None):
 
     sys.setprofile(count_event)
     try:
-        run_inline(stages.timeline, stages.gate, stages.coordinator, stages.processor, stages.analysis)
+        run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
     finally:
         sys.setprofile(None)
     return (events["call"] + events["c_call"]) / count, len(stages.desk.fills) / count
@@ -116,7 +116,7 @@ def test_collecting_garbage_is_not_set_off_by_bars():
     gc.collect()
     gc.callbacks.append(note)
     try:
-        run_inline(stages.timeline, stages.gate, stages.coordinator, stages.processor, stages.analysis)
+        run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
     finally:
         gc.callbacks.remove(note)
     assert len(collections) < 20

@@ -49,7 +49,7 @@ def test_every_bar_is_delivered_once_and_in_order(window, speed):
 def test_the_inline_driver_delivers_the_same():
     """Without threads the order of events is the same."""
     rig = Rig(*two_symbols())
-    run_inline(rig.timeline, rig.gate, rig.coordinator, rig.processor, rig.analysis)
+    run_inline(rig.timeline, rig.gate, rig.quantum, rig.processor, rig.analysis)
     assert rig.agent.seen == everything()
     assert rig.agent.events == ["start", "stop"]
 
