@@ -1,8 +1,13 @@
-"""The command line: parses, calls, prints. Exit status 0 done, 1 the run failed, 2 wrong usage or config."""
+"""The command line: parses, calls, prints.
+
+Exit status 0 done, 1 the run failed, 2 wrong usage or config, 130 interrupted.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 import nbbacktest as nb
-from nbbacktest.core.errors import ConfigError, DataError, MissingExtraError, NbBacktestError, StrategyError
+from nbbacktest.core.errors import ConfigError, DataError, MissingExtraError, NbBacktestError, Problem, StrategyError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,12 +29,14 @@ app = App(
     version=nb.__version__,
     help_format="plaintext",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 
 @app.command
 def run(
     config: str,
+    /,
     *,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
     save: Path | None = None,
@@ -41,27 +48,17 @@ def run(
     config
         The session config, a JSON file.
     json_
-        Print the result as JSON instead of the report.
+        Print the result as JSON instead of the report; what strategies print goes to stderr.
     save
         Keep the whole result in this file; nbbacktest.Result.load reads it.
     """
-    if save is not None and not save.resolve().parent.is_dir():
-        _complain(f"--save {save}: the folder {save.resolve().parent} doesn't exist; make it first")
-        return MISUSED
+    if save is not None:
+        _check_writable(save)
     _find_local_modules()
-    system = nb.SystemManager()
-    system.start(config)
-    status = DONE
-    try:
-        _follow(system)
-        result = system.wait()
-    except KeyboardInterrupt:
-        system.stop()
-        result, status = system.wait(), INTERRUPTED
-        _complain("interrupted: this is what was run until then")
-    except StrategyError as error:
-        result, status = error.result, FAILED
-        _complain(str(error))
+    # Nobody can look at a run that is held at its error here, nor set it going again.
+    settings = nb.SessionConfig.load(config).overlaid({"on_error": "stop"}, config)
+    with contextlib.redirect_stdout(sys.stderr) if json_ else contextlib.nullcontext():
+        result, status = _outcome(settings)
     if json_:
         sys.stdout.write(result.to_json() + "\n")
     else:
@@ -70,12 +67,12 @@ def run(
         print_report(result)
     if save is not None:
         result.save(save)
-        _console(stderr=True).print(f"saved to {save}", highlight=False)
+        _console(stderr=True).print(f"saved to {save}", highlight=False, markup=False, soft_wrap=True)
     return status
 
 
 @app.command
-def validate(config: str) -> int:
+def validate(config: str, /) -> int:
     """Check a session config; every problem is printed with its path, value and cure.
 
     Parameters
@@ -89,7 +86,7 @@ def validate(config: str) -> int:
 
 
 @app.command
-def schema(name: Literal["config", "status"] = "config") -> int:
+def schema(name: Literal["config", "status"] = "config", /) -> int:
     """Print a JSON schema.
 
     Parameters
@@ -106,19 +103,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = app(tokens, exit_on_error=False, print_error=False, console=_console())
+        sys.stdout.flush()
     except CycloptsError as error:
-        _complain(str(error))
-        return MISUSED
+        return _complain(str(error), MISUSED)
     except (ConfigError, DataError, MissingExtraError) as error:
-        _complain(str(error))
-        return MISUSED
+        return _complain(str(error), MISUSED)
     except NbBacktestError as error:
-        _complain(str(error))
-        return FAILED
+        return _complain(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read us has gone; there is nobody left to tell
+        # Whoever read us has gone: there is nobody left to tell, and nothing to write at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        return _complain(f"{error}; check the path and the disk", FAILED)
     return status if isinstance(status, int) else DONE
+
+
+def _outcome(settings: nb.SessionConfig) -> tuple[nb.Result, int]:
+    """Run to the end, or to what ends it before; the result until then, and the exit status."""
+    system = nb.SystemManager()
+    try:
+        system.start(settings)
+        _follow(system)
+        return system.wait(), DONE
+    except KeyboardInterrupt:
+        if system.get_coordinator() is None:
+            raise  # bars are still being read: there is nothing to report
+        system.stop()
+        _complain("interrupted: this is what was run until then", INTERRUPTED)
+        return system.wait(), INTERRUPTED
+    except StrategyError as error:
+        _complain(str(error), FAILED)
+        return error.result, FAILED
+
+
+def _check_writable(save: Path) -> None:
+    """Refuse, before a long run, a place that its result can't be saved to."""
+    folder = save.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError([Problem("--save", str(save), f"there is no folder {folder}; make it first")], "the command")
+    if save.is_dir():
+        raise ConfigError([Problem("--save", str(save), "is a folder; name a file in it")], "the command")
 
 
 def _follow(system: nb.SystemManager) -> None:
@@ -140,12 +167,8 @@ def _follow(system: nb.SystemManager) -> None:
         while not system.is_stopped():
             shot = system.snapshot()
             progress.update(task, completed=shot.progress, at=str(shot.time or ""))
-            try:
+            with contextlib.suppress(TimeoutError):
                 system.wait(timeout=0.1)
-            except TimeoutError:
-                continue
-            except NbBacktestError:
-                return  # the caller's wait raises it again, where it is handled
 
 
 def _find_local_modules() -> None:
@@ -160,9 +183,7 @@ def _console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr)
 
 
-def _complain(message: str) -> None:
+def _complain(message: str, status: int) -> int:
+    """Say it where complaints go; returns the exit status, for the caller to pass on."""
     _console(stderr=True).print(f"nbbacktest: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return status

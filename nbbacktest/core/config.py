@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
-from nbbacktest.core.intervals import Interval
+from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, DataError, Problem, closest, nearest
+from nbbacktest.core.intervals import DAY, Interval
+from nbbacktest.core.refusals import RefusedError, problems_of
 
 
 def _interval(text: str) -> str:
@@ -74,7 +75,8 @@ class BacktestConfig(Model):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.start_date and self.end_date and self.end_date < self.start_date:
-            raise ValueError(f"end_date {self.end_date} is before start_date {self.start_date}; swap or correct them")
+            cure = f"is before start_date {self.start_date}; swap or correct them"
+            raise RefusedError("end_date", self.end_date.isoformat(), cure)
         return self
 
 
@@ -95,34 +97,39 @@ class DataConfig(Model):
 
     @field_validator("symbols")
     @classmethod
-    def _unique(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({s for s in symbols if symbols.count(s) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} is named twice; name each symbol once")
-        if any(not s for s in symbols):
-            raise ValueError("an empty name is no symbol; remove it")
-        return symbols
+    def _named(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        return _each_once(symbols)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        base = Interval.parse(self.interval)
+    def _derivable(self) -> Self:
+        key, base = "derived_intervals", Interval.parse(self.interval)
+        if len(set(self.derived_intervals)) < len(self.derived_intervals):
+            raise RefusedError(key, list(self.derived_intervals), "names an interval twice; name each once")
         for text in self.derived_intervals:
             derived = Interval.parse(text)
-            if derived.ns <= base.ns or derived.ns % base.ns:
-                raise ValueError(
-                    f"derived interval {text} is not a multiple of the base interval {base}; "
-                    f"use multiples such as {Interval.from_ns(base.ns * 5)}"
+            if derived.ns > DAY:
+                raise RefusedError(key, text, "is longer than a session; the longest is 1d")
+            # An interval that nobody set says nothing about the bars that come: they are asked when they are there.
+            if "interval" not in self.model_fields_set or (derived.ns > base.ns and not derived.ns % base.ns):
+                continue
+            if base.is_daily:
+                raise RefusedError(
+                    key, text, f"can't be built from {base} bars; leave it out, or set a shorter interval"
                 )
-            if derived.ns > 86_400_000_000_000 or base.is_daily:
-                raise ValueError(f"derived interval {text} is longer than a session; the longest is 1d")
-        if len(set(self.derived_intervals)) < len(self.derived_intervals):
-            raise ValueError("a derived interval is named twice; name each once")
+            cure = f"is not a multiple of interval {base}; use one, such as {Interval.from_ns(base.ns * 5)}"
+            raise RefusedError(key, text, cure)
+        return self
+
+    @model_validator(mode="after")
+    def _found(self) -> Self:
         if self.source in ("csv", "parquet") and not self.path:
-            raise ValueError(f"source {self.source!r} needs a path; give the file, with {{symbol}} for several")
+            raise RefusedError("path", self.path, f"source {self.source!r} needs a file; with {{symbol}} for several")
         if self.source in ("synthetic", "sample") and self.path:
-            raise ValueError(f"source {self.source!r} reads no file; remove path {self.path!r}")
+            raise RefusedError(
+                "path", self.path, f"source {self.source!r} reads no file; remove it, or change the source"
+            )
         if self.source in ("csv", "parquet") and len(self.symbols) > 1 and "{symbol}" not in (self.path or ""):
-            raise ValueError(f"path {self.path!r} is one file for several symbols; put {{symbol}} in it")
+            raise RefusedError("path", self.path, f"is one file for {len(self.symbols)} symbols; put {{symbol}} in it")
         return self
 
 
@@ -130,7 +137,7 @@ class StrategyConfig(Model):
     """One strategy to run."""
 
     class_path: str = Field(alias="class", description="module:Name, __main__:Name included")
-    symbols: tuple[str, ...] | None = Field(None, description="null: all the session's symbols")
+    symbols: tuple[str, ...] | None = Field(None, min_length=1, description="null: all the session's symbols")
     params: dict[str, Any] = Field(default_factory=dict, description="values for the class's parameters")
 
     @field_validator("class_path")
@@ -140,6 +147,11 @@ class StrategyConfig(Model):
         if not (colon and module and name.isidentifier()):
             raise ValueError("write module:Name, such as 'nbbacktest.strategies:SmaCross'")
         return text
+
+    @field_validator("symbols")
+    @classmethod
+    def _named(cls, symbols: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if symbols is None else _each_once(symbols)
 
 
 class BrokerConfig(Model):
@@ -180,18 +192,18 @@ class SessionConfig(Model):
             try:
                 ZoneInfo(name)
             except (KeyError, ValueError, OSError):
-                raise ValueError(f"no such time zone; {nearest(name, available_timezones())}") from None
+                meant = closest(name, available_timezones())
+                cure = f"did you mean {meant!r}?" if meant else "write an IANA name such as 'America/New_York' or 'UTC'"
+                raise ValueError(f"no such time zone; {cure}") from None
         return name
 
     @model_validator(mode="after")
     def _symbols_exist(self) -> Self:
-        for strategy in self.strategies:
+        for number, strategy in enumerate(self.strategies):
             for symbol in strategy.symbols or ():
                 if symbol not in self.data.symbols:
-                    raise ValueError(
-                        f"strategy {strategy.class_path} asks for symbol {symbol!r}, which data.symbols lacks; "
-                        + nearest(symbol, self.data.symbols)
-                    )
+                    cure = f"is not in data.symbols; {nearest(symbol, self.data.symbols)}"
+                    raise RefusedError(f"strategies.{number}.symbols", symbol, cure)
         return self
 
     @classmethod
@@ -206,7 +218,8 @@ class SessionConfig(Model):
         Raises
         ------
         ConfigError
-            With every problem found: path, value and cure of each.
+            With every problem found: path, value and cure of each. It is a FileNotFoundError too where there is no
+            such file.
         """
         if isinstance(source, SessionConfig):
             return source
@@ -220,11 +233,15 @@ class SessionConfig(Model):
             )
         try:
             # Through JSON, so that a mapping and a file are held to the same strict types.
-            return cls.model_validate_json(json.dumps(source, default=_jsonable))
-        except TypeError as error:
-            raise ConfigError([Problem("(whole)", source, f"holds a value that JSON can't: {error}")], where) from None
+            text = json.dumps(source, default=_jsonable)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(
+                [Problem("(whole)", source, f"holds what JSON can't: {error}; remove it")], where
+            ) from None
+        try:
+            return cls.model_validate_json(text)
         except ValidationError as error:
-            raise ConfigError([_problem(cls, e) for e in error.errors()], where) from None
+            raise ConfigError(problems_of(cls, error), where) from None
 
     def overlaid(self, changes: dict[str, Any], where: str = "session config") -> SessionConfig:
         """A copy with other values laid over it, section by section; checked as a whole.
@@ -284,58 +301,44 @@ def _jsonable(value: Any) -> Any:
 
 
 def _read_json(path: Path) -> Any:
+    where = str(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except FileNotFoundError:
         here = sorted(str(p) for p in path.parent.glob("*.json")) if path.parent.is_dir() else []
-        raise ConfigError(
-            [Problem("(file)", str(path), f"no such file; {nearest(str(path), here)}")], str(path)
-        ) from None
+        cure = nearest(where, here) if here else f"there is no JSON file in {path.parent.absolute()}"
+        raise ConfigNotFoundError([Problem("(file)", where, f"no such file; {cure}")], where) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem("(file)", str(path), f"can't be read: {error}")], str(path)) from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError([Problem("(file)", where, f"can't be read: {reason}; name a JSON file")], where) from None
     except json.JSONDecodeError as error:
-        cure = f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        raise ConfigError([Problem("(file)", str(path), cure)], str(path)) from None
+        cure = f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}; correct it there"
+        raise ConfigError([Problem("(file)", where, cure)], where) from None
+    except _TwiceError as error:
+        raise ConfigError([Problem(str(error), error.value, "the key is there twice; keep one")], where) from None
 
 
-_CURES = {
-    "missing": "is required; add it",
-    "extra_forbidden": "is not a known key",
-}
+class _TwiceError(Exception):
+    """A key that stands twice in one object, which JSON allows and a reader overlooks."""
+
+    def __init__(self, key: str, value: Any) -> None:
+        super().__init__(key)
+        self.value = value
 
 
-def _problem(root: type[Model], error: Any) -> Problem:
-    """Turn one of pydantic's errors into where, which value and what to do."""
-    where = [part for part in error["loc"] if not (isinstance(part, str) and part in ("none", "percent"))]
-    path = ".".join(str(part) for part in where) or "(whole)"
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        return Problem(
-            path, error["input"], f"is not a known key; {nearest(str(where[-1]), _keys_at(root, where[:-1]))}"
-        )
-    if kind == "missing":
-        return Problem(path, None, "is required; add it")
-    message = error["msg"].removeprefix("Value error, ")
-    return Problem(path, error["input"], message[:1].lower() + message[1:])
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _TwiceError(key, value)
+        found[key] = value
+    return found
 
 
-def _keys_at(root: type[Model], path: list[Any]) -> set[str]:
-    """The keys that are known at a path of the config."""
-    models: list[Any] = [root]
-    for part in path:
-        if isinstance(part, int):
-            continue
-        models = [
-            inner
-            for model in models
-            for name, info in model.model_fields.items()
-            if part in (name, info.alias)
-            for inner in _models_in(info.annotation)
-        ]
-    return {info.alias or name for model in models for name, info in model.model_fields.items()}
-
-
-def _models_in(annotation: Any) -> list[type[Model]]:
-    if isinstance(annotation, type) and issubclass(annotation, Model):
-        return [annotation]
-    return [m for inner in getattr(annotation, "__args__", ()) for m in _models_in(inner)]
+def _each_once(symbols: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({s for s in symbols if symbols.count(s) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is named twice; name each symbol once")
+    if any(not s for s in symbols):
+        raise ValueError("an empty name is no symbol; remove it")
+    return symbols

@@ -15,6 +15,19 @@ class NbBacktestError(Exception):
     """The root of this package's errors."""
 
 
+class _Missing:
+    """Stands for a value that isn't there, where None would be one."""
+
+    def __repr__(self) -> str:
+        return "(missing)"
+
+    def __reduce__(self) -> str:
+        return "MISSING"
+
+
+MISSING = _Missing()
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with an input: where, which value, and what to do."""
@@ -42,6 +55,10 @@ class ConfigError(NbBacktestError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems, self.where)
+
+
+class ConfigNotFoundError(ConfigError, FileNotFoundError):
+    """A session config's file that isn't there."""
 
 
 class DataError(NbBacktestError, ValueError):
@@ -145,10 +162,21 @@ class StrategyBlockedError(NbBacktestError, TimeoutError):
     """A strategy call didn't return within the time that the command was given."""
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that `word` may have meant; None where none is like it."""
+    return next(iter(get_close_matches(word, sorted(known), n=1, cutoff=0.5)), None)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Name what `word` may have meant, for the end of an error message."""
     names = sorted(known)
-    close = get_close_matches(word, names, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"known are: {', '.join(names)}" if names else "there are none"
+    meant = closest(word, names)
+    if meant is not None:
+        return f"did you mean {meant!r}?"
+    shown, rest = names[:_SHOWN], len(names) - _SHOWN
+    more = f" and {rest:,} more" if rest > 0 else ""
+    return f"known are: {', '.join(shown)}{more}" if names else "there are none"
+
+
+_SHOWN = 20
+"""How many names a message lists before it only counts them."""

@@ -76,7 +76,8 @@ def _not_found(path: str, file: Path) -> DataNotFoundError:
     if not folder.is_dir():
         return DataNotFoundError(f"{path}: there is no directory {folder}; paths start at {Path.cwd()}")
     there = [str(folder / other.name) for other in folder.iterdir() if _looks_like_data(other)]
-    return DataNotFoundError(f"{path}: no such file; {nearest(str(file), there)}")
+    cure = nearest(str(file), there) if there else f"there is no CSV or Parquet file in {folder.absolute()}"
+    return DataNotFoundError(f"{path}: no such file; {cure}")
 
 
 def _looks_like_data(file: Path) -> bool:
@@ -97,7 +98,10 @@ def _by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
                 f"The columns are: {', '.join(map(str, frame.columns))}"
             )
         name = frame.columns[0]
-    if pd.api.types.is_numeric_dtype(frame[name].dtype) and len(frame):
+    if not len(frame):
+        # An empty column has no type to go by; that there is no bar is said further on.
+        return frame.drop(columns=[name]).set_index(pd.DatetimeIndex([]))
+    if pd.api.types.is_numeric_dtype(frame[name].dtype):
         raise DataError(
             f"{path}: column {name!r} holds numbers, the first is {frame[name].iloc[0]}; whether they count "
             "seconds, milliseconds or days can't be known, so write ISO 8601 times, for example with "

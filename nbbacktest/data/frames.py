@@ -118,10 +118,10 @@ def _names(frame: pd.DataFrame, label: str) -> dict[str, Any]:
     for name in PRICES:
         if name not in found:
             others = [str(c) for c in frame.columns if c not in found.values()]
-            raise DataError(
-                f"{label}: column {name!r} is missing (bars need open, high, low and close); of the other "
-                f"columns, {nearest(name, others)}"
+            cure = (
+                f"of the other columns, {nearest(name, others)}" if others else "add it, or rename the one that is it"
             )
+            raise DataError(f"{label}: column {name!r} is missing (bars need open, high, low and close); {cure}")
     return found
 
 

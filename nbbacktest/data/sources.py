@@ -81,7 +81,7 @@ def load(
         zone = config.timezone or (raws[0].zone if config.exchange == ALWAYS_OPEN else None)
         sessions = session_table(config.exchange, *_reach(raws), zone)
     stamps = shown(raws, interval, sessions.timezone if sessions else config.timezone)
-    mark = "open" if found.synthetic else config.data.stamp
+    mark = "open" if found.synthetic and data is None else config.data.stamp
     if mark is None and found.files and not interval.is_daily:
         raise DataError(
             f"{raws[0].label}: whether the times of {interval} bars mark their open or their close can't be known from "
@@ -146,9 +146,9 @@ def _given(config: SessionConfig, data: Any) -> _Found:
             raise DataError(
                 f"one DataFrame for {len(symbols)} symbols ({', '.join(symbols)}); pass a mapping {{symbol: DataFrame}}"
             )
-        return _Found({symbols[0] if symbols else LONE_SYMBOL: data}, "DataFrame", {})
+        return _in_memory({symbols[0] if symbols else LONE_SYMBOL: data})
     if isinstance(data, Mapping):
-        return _Found(_chosen(data, symbols), "DataFrame" if len(data) == 1 else "DataFrames", {})
+        return _in_memory(_chosen(data, symbols))
     if isinstance(data, (str, Path)):
         path = str(data)
         if "{symbol}" not in path and symbols and len(symbols) > 1:
@@ -160,6 +160,13 @@ def _given(config: SessionConfig, data: Any) -> _Found:
         f"data is a {type(data).__name__}; pass a DataFrame, a mapping {{symbol: DataFrame}}, "
         "or the path of a CSV or Parquet file"
     )
+
+
+def _in_memory(frames: Mapping[str, Any]) -> _Found:
+    """A user's own frames; invented ones are known by their mark, and stay called so."""
+    marks = {mark for frame in frames.values() if (mark := getattr(frame, "attrs", {}).get(synthetic.MARK))}
+    source = "DataFrame" if len(frames) == 1 else "DataFrames"
+    return _Found(frames, ", ".join([source, *sorted(marks)]), {}, synthetic=bool(marks))
 
 
 def _chosen(data: Mapping[Any, Any], symbols: tuple[str, ...] | None) -> dict[str, Any]:

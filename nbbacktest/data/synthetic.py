@@ -19,6 +19,8 @@ from nbbacktest.data.calendar import ALWAYS_OPEN, Days, SessionTable, local_midn
 if TYPE_CHECKING:
     import pandas as pd
 
+MARK = "nbbacktest.synthetic"
+"""Key in the `attrs` of an invented frame: whatever is made of it says so."""
 _EPOCH = np.datetime64("1900-01-01", "D")
 _OVERNIGHT = 0.2  # share of a day's variance that falls between close and open
 _WEEKEND = 0.15  # variance of a Saturday or Sunday against a weekday's, where the market closes
@@ -76,7 +78,8 @@ def bars(
     -------
     dict
         By symbol, a DataFrame of open, high, low, close and volume by the bars' opening times in the
-        exchange's time zone (local midnight for daily bars).
+        exchange's time zone (local midnight for daily bars). Its `attrs` say that it is synthetic, and so
+        does the result of a run over it.
 
     Raises
     ------
@@ -135,6 +138,7 @@ def frames(symbols: Sequence[str], sessions: SessionTable, interval: Interval, s
         columns = _prices(character, noise, opens, close, share, first)
         columns["volume"] = _volume(character, noise, minutes * busy, counts)
         found[symbol] = pd.DataFrame(columns, index=index)
+        found[symbol].attrs[MARK] = f"synthetic, seed {seed}"
     return found
 
 

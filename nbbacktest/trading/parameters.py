@@ -8,20 +8,10 @@ import types
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin
 
-from nbbacktest.core.errors import ParameterError, Problem, nearest
+from nbbacktest.core.errors import MISSING, ParameterError, Problem, nearest
 
 _PLAIN: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 _EXAMPLES: dict[type, str] = {int: "such as 10", float: "such as 0.5", bool: "True or False", str: "in quotes"}
-
-
-class _Missing:
-    """Marks a parameter that is annotated and has no default."""
-
-    def __repr__(self) -> str:
-        return "(missing)"
-
-
-MISSING = _Missing()
 
 
 class Parameter(NamedTuple):

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from nbbacktest.core.enums import Side
-from nbbacktest.core.errors import ParameterError, Problem
+from nbbacktest.core.errors import MISSING, ParameterError, Problem
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.series import BarsView
 from nbbacktest.trading.orders import Fill, Order
-from nbbacktest.trading.parameters import MISSING, check, parameters_of
+from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.portfolio import Position
 from nbbacktest.trading.seat import Seat, Unseated
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError
+from nbbacktest.data.sources import load
 from nbbacktest.data.synthetic import bars
 
 
@@ -128,3 +130,11 @@ def test_wrong_days_are_refused():
         bars("EXE", "2024-10-05", "2024-10-06")
     with pytest.raises(ConfigError, match="synthetic bars begin at 1900-01-01"):
         bars("EXE", "1899-10-05", "1899-10-06", exchange="24/7")
+
+
+def test_a_result_over_invented_frames_says_so():
+    """Frames keep their mark on the way through a user's hands: result and source call them synthetic."""
+    frame = bars("EXE", "2024-10-03", "2024-10-03", seed=3)["EXE"].iloc[:50]
+    found = load(SessionConfig(), frame)
+    assert found.synthetic
+    assert found.source == "DataFrame, synthetic, seed 3"

@@ -1,0 +1,164 @@
+"""Says what is wrong with a config in plain words: turns pydantic's errors into where, which value and what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from nbbacktest.core.errors import MISSING, Problem, closest, nearest
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+_TYPES = {
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "text",
+    "bool_type": "true or false",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+}
+_MAPPINGS = ("model_type", "model_attributes_type", "dict_type")
+_LISTS = ("tuple_type", "list_type")
+_DATES = ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact")
+_TAG = "model"
+"""The key that tells the members of a union apart."""
+
+
+class RefusedError(ValueError):
+    """What a validator that sees several keys raises: which of them is wrong, its value, and the cure."""
+
+    def __init__(self, key: str, value: Any, cure: str) -> None:
+        super().__init__(f"{key} = {value!r}: {cure}")
+        self.key, self.value, self.cure = key, value, cure
+
+
+def problems_of(root: type[BaseModel], error: ValidationError) -> list[Problem]:
+    """Every problem that pydantic found in a `root`, in the order of its fields."""
+    errors = error.errors()
+    found = [tuple(one["loc"]) for one in errors]
+    # A list whose members were refused is then called too short: that one is no news.
+    return [
+        _problem(root, one)
+        for one, at in zip(errors, found, strict=True)
+        if not (one["type"] == "too_short" and any(len(other) > len(at) and other[: len(at)] == at for other in found))
+    ]
+
+
+def _problem(root: type[BaseModel], error: Any) -> Problem:
+    place = _Place(root)
+    for part in error["loc"]:
+        place.enter(part)
+    path, value, kind = ".".join(place.path) or "(whole)", error["input"], error["type"]
+    context = error.get("ctx", {})
+    if isinstance(cause := context.get("error"), RefusedError):
+        return Problem(".".join([*place.path, cause.key]), cause.value, cause.cure)
+    if kind == "missing":
+        return Problem(path, MISSING, f"is required; add it{place.hint}")
+    if kind == "extra_forbidden":
+        return Problem(path, value, f"is not a known key; {nearest(place.path[-1], place.siblings)}")
+    if kind == "union_tag_not_found":
+        return Problem(f"{path}.{_TAG}", MISSING, f"is required; add it: {_either(place.tags)}")
+    if kind == "union_tag_invalid":
+        return Problem(f"{path}.{_TAG}", value[_TAG], _choice(value[_TAG], place.tags))
+    return Problem(path, value, _cure(kind, error, place))
+
+
+def _cure(kind: str, error: Any, place: _Place) -> str:
+    value, context = error["input"], error.get("ctx", {})
+    if kind in _TYPES:
+        return f"must be {_TYPES[kind]}{place.hint}"
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"must be {words} {context[key]:g}{place.hint}"
+    if kind in _DATES:
+        return 'must be a date such as "2024-10-03"'
+    if kind in _LISTS:
+        return "must be a list; put it in brackets" + (f": [{json.dumps(value)}]" if isinstance(value, str) else "")
+    if kind in _MAPPINGS:
+        example = ', such as {"model": "percent", "rate": 0.001}' if place.tags else ""
+        return f"must be a mapping of keys to values{example}{place.hint}"
+    if kind == "literal_error":
+        return _choice(value, re.findall(r"'([^']*)'", context["expected"]))
+    if kind == "too_short":
+        return f"must name at least one{place.hint}"
+    if kind == "string_too_short":
+        return f"must not be empty{place.hint}"
+    message = str(error["msg"])
+    own = message.removeprefix("Value error, ")
+    return own if own != message else message[:1].lower() + message[1:]
+
+
+def _choice(value: Any, choices: list[str]) -> str:
+    if len(choices) == 1:
+        return f"must be {choices[0]!r}, the one choice in this version"
+    meant = closest(value, choices) if isinstance(value, str) else None
+    return f"must be {_either(choices)}" + (f"; did you mean {meant!r}?" if meant else "")
+
+
+def _either(choices: list[str]) -> str:
+    *others, last = map(repr, choices)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+class _Place:
+    """Where in a config something is, entered key by key."""
+
+    def __init__(self, root: type[BaseModel]) -> None:
+        self.path: list[str] = []
+        self.siblings: set[str] = set()  # the keys beside the last one
+        self._models: list[type[BaseModel]] = [root]
+        self._field: FieldInfo | None = None
+
+    def enter(self, part: int | str) -> None:
+        """Go one step down: to a key, into a list, or to the member of a union that pydantic chose by its tag."""
+        chosen = [model for model in self._models if part in _tags_of(model)]
+        if chosen and len(self._models) > 1:
+            self._models = chosen
+            return
+        self.path.append(str(part))
+        if isinstance(part, int):
+            return
+        fields = dict(_keys_of(self._models))
+        self.siblings = set(fields)
+        self._field = fields.get(part)
+        self._models = list(_models_in(self._field.annotation)) if self._field else []
+
+    @property
+    def hint(self) -> str:
+        """What the field is, in brackets, where it says so."""
+        words = self._field.description if self._field else None
+        return f" ({words})" if words else ""
+
+    @property
+    def tags(self) -> list[str]:
+        """What tells the members of a union here apart; empty where there is none."""
+        return [tag for model in self._models for tag in _tags_of(model)]
+
+
+def _keys_of(models: list[type[BaseModel]]) -> Iterator[tuple[str, FieldInfo]]:
+    for model in models:
+        for name, info in model.model_fields.items():
+            yield info.alias or name, info
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models_in(inner)
+
+
+def _tags_of(model: type[BaseModel]) -> list[str]:
+    fields: Mapping[str, FieldInfo] = model.model_fields
+    return [str(fields[_TAG].default)] if _TAG in fields else []

@@ -1,0 +1,53 @@
+"""Bar lengths: their texts, their order, and what is no interval."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbbacktest.core.errors import DataError
+from nbbacktest.core.intervals import DAY, HOUR, MINUTE, SECOND, Interval
+
+
+@pytest.mark.parametrize(
+    ("text", "ns", "name"),
+    [("1s", SECOND, "1s"), ("60s", MINUTE, "1m"), ("90s", 90 * SECOND, "90s"), ("5m", 5 * MINUTE, "5m"),
+     ("60m", HOUR, "1h"), ("4h", 4 * HOUR, "4h"), ("24h", DAY, "1d"), ("7d", 7 * DAY, "7d")],
+)  # fmt: skip
+def test_texts_are_read_and_written_in_the_largest_unit(text, ns, name):
+    """A whole number and a unit; another spelling of the same length becomes the usual one."""
+    interval = Interval.parse(text)
+    assert (interval.ns, interval.name, str(interval)) == (ns, name, name)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "m", "0m", "-5m", "1.5m", "5", "5 m", "5M", "1w", "5min", " 5m", "5m\n", "٣m", 5, None]
+)
+def test_what_is_no_interval_is_refused(text):
+    """Anything else is a DataError that shows the value and the form."""
+    with pytest.raises(DataError, match="is no interval; write a whole number and s, m, h or d") as caught:
+        Interval.parse(text)
+    assert repr(text) in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+@given(st.integers(1, 10**6))
+def test_every_length_of_whole_seconds_has_one_name(seconds):
+    """Writing and reading give the same interval."""
+    interval = Interval.from_ns(seconds * SECOND)
+    assert Interval.parse(interval.name) == interval
+
+
+@pytest.mark.parametrize("ns", [0, -MINUTE, 1, SECOND // 2])
+def test_a_spacing_of_no_whole_seconds_is_refused(ns):
+    """Lengths below a second, and none at all, are no interval."""
+    with pytest.raises(DataError, match="is no interval; intervals are whole seconds"):
+        Interval.from_ns(ns)
+
+
+def test_intervals_are_ordered_by_length():
+    """Sorting puts the shorter first; days and more are daily."""
+    texts = ["1d", "90s", "1h", "5m"]
+    assert [str(i) for i in sorted(map(Interval.parse, texts))] == ["90s", "5m", "1h", "1d"]
+    assert [Interval.parse(t).is_daily for t in texts] == [True, False, False, False]

@@ -1,0 +1,228 @@
+"""The command line: what each command prints where, and the status it ends with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import nbbacktest as nb
+from nbbacktest import cli
+from nbbacktest.core.config import EXAMPLE
+
+CONFIGS = Path(__file__).parents[2] / "session_configs"
+
+
+class Boom(nb.Strategy):
+    """Trades, then raises at the tenth bar."""
+
+    def on_bar(self, bar):
+        print("a strategy speaks")
+        self.buy(bar.symbol, 1)
+        if len(self.bars(bar.symbol)) == 10:
+            raise ValueError("the tenth bar")
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """Write a changed example config to a file, as the only one in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    # As a strategy's own module would be.
+    monkeypatch.setitem(sys.modules, "boom_strategies", sys.modules[__name__])
+
+    def write(name="run.json", **changes):
+        Path(name).write_text(json.dumps(EXAMPLE | changes), encoding="utf-8")
+        return name
+
+    return write
+
+
+def test_run_prints_a_report(config, capsys):
+    """The report goes to stdout, nothing to stderr, and the status is 0."""
+    assert cli.main(["run", config()]) == 0
+    out, err = capsys.readouterr()
+    assert "Example: two synthetic symbols" in out
+    assert "synthetic data" in out
+    assert "Final equity" in out
+    assert err == ""
+    assert "\x1b" not in out
+
+
+def test_run_prints_json_and_nothing_else(config, capsys):
+    """With --json stdout is one JSON document; what a strategy prints goes to stderr."""
+    assert cli.main(["run", config(strategies=[{"class": "boom_strategies:Boom"}]), "--json"]) == 1
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["name"] == "Example: two synthetic symbols"
+    assert document["metrics"]["error"]["callback"] == "on_bar"
+    assert "a strategy speaks" in err
+
+
+def test_run_saves_the_result(config, capsys):
+    """--save writes a file that Result.load reads back; stderr says where."""
+    assert cli.main(["run", config(), "--save", "run [1].nbbt"]) == 0
+    assert capsys.readouterr().err == "saved to run [1].nbbt\n"
+    expected = nb.SystemManager()
+    expected.start(EXAMPLE)
+    assert nb.Result.load("run [1].nbbt").fingerprint == expected.wait(30).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [("nowhere/x", "there is no folder"), (".", "is a folder; name a file in it")]
+)
+def test_a_bad_place_to_save_is_refused_before_the_run(config, capsys, place, words):
+    """Where the result can't go, nothing is run at all."""
+    assert cli.main(["run", config(), "--save", place]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"--save = '{place}': {words}" in err
+
+
+def test_a_disk_that_fails_is_one_line(config, capsys, monkeypatch):
+    """The report is printed all the same; what the disk said comes after it, and the status is 1."""
+
+    def full(self, path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(nb.Result, "save", full)
+    assert cli.main(["run", config(), "--save", "x"]) == 1
+    out, err = capsys.readouterr()
+    assert "Final equity" in out
+    assert err == "nbbacktest: [Errno 28] No space left on device: 'x'; check the path and the disk\n"
+
+
+@pytest.mark.parametrize("on_error", ["stop", "pause"])
+def test_a_failing_strategy_is_reported_with_what_was_done(config, capsys, on_error):
+    """The error goes to stderr, the report of the part that was run to stdout; nobody is left waiting at a pause."""
+    name = config(strategies=[{"class": "boom_strategies:Boom"}], on_error=on_error)
+    assert cli.main(["run", name]) == 1
+    out, err = capsys.readouterr()
+    assert "Boom.on_bar raised at the 1m bar of EXE stamped 2024-10-03 09:39:00-04:00: ValueError: the tenth bar" in err
+    assert "Traceback" not in err
+    assert "Final equity" in out
+    assert "The run ended by an error" in out
+
+
+def test_an_engine_that_fails_is_one_line(config, capsys, monkeypatch):
+    """A crash of the engine itself is status 1 and one line."""
+
+    def crash(self):
+        raise nb.NbBacktestError("the engine failed: by order")
+
+    monkeypatch.setattr(nb.SystemManager, "wait", crash)
+    assert cli.main(["run", config()]) == 1
+    assert capsys.readouterr().err == "nbbacktest: the engine failed: by order\n"
+
+
+def test_an_interrupted_run_reports_its_part(config, capsys, monkeypatch):
+    """Ctrl-C ends the run, not the report: status 130, no traceback."""
+
+    def interrupt(system):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_follow", interrupt)
+    assert cli.main(["run", config(backtest=EXAMPLE["backtest"] | {"speed_multiplier": 0.001})]) == 130
+    out, err = capsys.readouterr()
+    assert err == "nbbacktest: interrupted: this is what was run until then\n"
+    assert "Example" in out
+
+
+def test_an_interrupt_elsewhere_is_one_line(config, capsys, monkeypatch):
+    """Ctrl-C while bars are read: status 130 and one line."""
+
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nb.SystemManager, "start", interrupt)
+    assert cli.main(["run", config()]) == 130
+    assert capsys.readouterr() == ("", "nbbacktest: interrupted\n")
+
+
+def test_validate_says_yes(config, capsys):
+    """A valid config is named with its session, status 0."""
+    assert cli.main(["validate", config()]) == 0
+    assert capsys.readouterr() == ("run.json is valid: Example: two synthetic symbols\n", "")
+
+
+def test_validate_prints_every_problem(config, capsys):
+    """All problems of a config, one line each, status 2."""
+    assert cli.main(["validate", config(sesion="x", mode="live", broker={"cash": -1})]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "nbbacktest: run.json has 3 problems:",
+        "  mode = 'live': must be 'backtest', the one choice in this version",
+        "  broker.cash = -1: must be greater than 0 (starting cash)",
+        "  sesion = 'x': is not a known key; did you mean 'session_name'?",
+    ]
+
+
+@pytest.mark.parametrize(("arguments", "name"), [([], "config"), (["config"], "config"), (["status"], "status")])
+def test_schema_prints_json(capsys, arguments, name):
+    """The schema by that name; the config's where none is given."""
+    assert cli.main(["schema", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out) == nb.schema(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rnu"], 'Unknown command "rnu". Did you mean "run"?'),
+        (["run", "x.json", "--jsno"], "Unknown option: --jsno. Did you mean --json?"),
+        (["run", "x.json", "y.json"], "Unused Tokens: ['y.json']"),
+        (["run"], 'Command "run" parameter CONFIG requires an argument.'),
+        (["schema", "stauts"], 'Did you mean "status"?'),
+        (["run", "x.json", "--save"], "--save requires an argument"),
+        (["run", "nope.json"], "no such file; there is no JSON file in"),
+        (["validate", "nope.json"], "no such file; there is no JSON file in"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_helps(tmp_path, monkeypatch, capsys, arguments, words):
+    """A mistake on the command line is status 2, a line on stderr, and nothing on stdout."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("nbbacktest: ")
+    assert words in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_lists_the_commands(capsys, arguments):
+    """Alone, or asked for help, it lists its commands and ends with 0."""
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in ("run", "validate", "schema", "--version"))
+
+
+def test_version(capsys):
+    """--version prints the version alone."""
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == nb.__version__ + "\n"
+
+
+def test_arguments_come_from_the_command_line(monkeypatch, capsys):
+    """Without arguments, main takes those that the process was given."""
+    monkeypatch.setattr(sys, "argv", ["nbbacktest", "--version"])
+    assert cli.main() == 0
+    assert capsys.readouterr().out == nb.__version__ + "\n"
+
+
+def test_strategies_of_the_current_folder_can_be_named(config, capsys, monkeypatch):
+    """A config names a strategy in a module that lies in the folder that the command is given in."""
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    Path("my_own_rules.py").write_text(
+        "import nbbacktest as nb\n\n\nclass Mine(nb.Strategy):\n    depth: int = 3\n", encoding="utf-8"
+    )
+    name = config(strategies=[{"class": "my_own_rules:Mine", "params": {"depth": 4}}])
+    try:
+        assert cli.main(["run", name]) == 0
+        assert cli.main(["run", name]) == 0
+    finally:
+        sys.modules.pop("my_own_rules", None)
+    assert "Mine(depth=4)" in capsys.readouterr().out
+    assert sys.path.count("") == 1
