@@ -1,0 +1,320 @@
+"""Fill the parts of these pages that are generated from the code: ``python docs/build_pages.py``.
+
+A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; a test holds each to the code.
+"""
+
+# ruff: noqa: INP001 - a script, no package
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbbacktest as nb
+from nbbacktest.core.enums import SystemState
+from nbbacktest.core.lifecycle import HOLDS, TABLE, Command
+from nbbacktest.report.table import GROUPS
+from nbbacktest.trading import stats
+
+FOLDER = Path(__file__).parent
+PARTS = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
+
+REPORTS = {
+    Command.REST: "a step or run_until is there",
+    Command.FINISH: "the data ends",
+    Command.FAIL: "a strategy or a stage failed",
+}
+"""What the engine says by itself, in words."""
+
+
+def filled(page: str) -> str:
+    """The page with its generated parts as the code wants them now."""
+    return PARTS.sub(lambda part: part[1] + MAKERS[part["name"]](part["body"]) + part[4], page)
+
+
+# -- states -------------------------------------------------------------------------------------------------
+
+
+def state_diagram(_: str) -> str:
+    """All transitions, as mermaid draws them."""
+    labels: dict[tuple[SystemState, SystemState], list[str]] = {}
+    for (before, command), after in TABLE.items():
+        labels.setdefault((before, after), []).append(REPORTS.get(command, f"{command}()"))
+    arrows = [f"    {a.name} --> {b.name}: {', '.join(words)}" for (a, b), words in labels.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> STOPPED", *arrows, "```", ""])
+
+
+def answers(_: str) -> str:
+    """What each command does in each state, as a table."""
+    commands = [command for command in Command if command not in REPORTS]
+    rows = [[f"`{command}()`", *(answer(state, command) for state in SystemState)] for command in commands]
+    return _table(["command", *(state.name for state in SystemState)], rows)
+
+
+def answer(state: SystemState, command: Command) -> str:
+    """One cell of that table."""
+    if (state, command) in HOLDS:
+        return "False"
+    if (after := TABLE.get((state, command))) is None:
+        return "`InvalidTransition`"
+    # What steps and run_until lead to is where they end, since they wait for it.
+    waits = command in (Command.STEP, Command.UNTIL)
+    return f"True, then {SystemState.PAUSED.name if waits else after.name}"
+
+
+# -- the session config -------------------------------------------------------------------------------------
+
+WHAT_FIELDS_DONT_SAY = {
+    "session_name": "what reports and the status call the run",
+    "backtest": "which days, and how fast",
+    "data": "where bars come from",
+    "broker": "what trading costs and how orders fill",
+    "limits": "how much may be held",
+    "commission": "what a fill costs",
+    "slippage": "how much worse than the rule's price market and stop orders fill",
+    "model": "which one it is",
+}
+"""Meanings of the keys that the schema describes by their type alone."""
+
+
+def config_keys(_: str) -> str:
+    """Every key of the config: a table for the top and for each section."""
+    schema = nb.schema("config")
+    defined = schema["$defs"]
+    parts = [("Top level", schema)]
+    parts += [(f"`{key}`", defined[name]) for key, name in _sections(schema)]
+    parts += [
+        (f"`broker.{key}`: {_model(defined[name])}", defined[name])
+        for key in ("commission", "slippage")
+        for name in _names(defined["BrokerConfig"]["properties"][key])
+    ]
+    lines: list[str] = []
+    for heading, part in parts:
+        lines += [f"### {heading}", ""]
+        if part is not schema:
+            lines += [part["description"].replace("``", "`"), ""]
+        lines += [_table(["key", "type", "default", "meaning"], list(_key_rows(part, defined)))]
+    return "\n".join(["", *lines])
+
+
+def _sections(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in schema["properties"].items():
+        names = _names(value.get("items", value))
+        if names:
+            yield (f"{key}[]" if "items" in value else key), names[0]
+
+
+def _key_rows(part: dict[str, Any], defined: dict[str, Any]) -> Iterator[list[str]]:
+    for key, value in part["properties"].items():
+        meaning = value.get("description") or WHAT_FIELDS_DONT_SAY[key]
+        yield [f"`{key}`", _type(value, defined), _default(key, value, part), meaning]
+
+
+def _type(value: dict[str, Any], defined: dict[str, Any]) -> str:
+    if names := _names(value):
+        models = [_model(defined[name]) for name in names]
+        return "object" if models == [""] else f"object, model {' or '.join(models)}"
+    if "anyOf" in value:
+        return " or ".join(_type(one, defined) for one in value["anyOf"])
+    if "enum" in value:
+        return " or ".join(_code(one) for one in value["enum"])
+    if "const" in value:
+        return _code(value["const"])
+    if value["type"] == "array":
+        return f"list of {_type(value['items'], defined).removesuffix('s')}s" + (", not empty" * ("minItems" in value))
+    bounds = [
+        f"{word} {value[bound]}"
+        for bound, word in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("exclusiveMaximum", "<"))
+        if bound in value
+    ]
+    kind = {"string": "text", "date": "date"}.get(value.get("format", value["type"]), value["type"])
+    kind += ", not empty" * ("minLength" in value)
+    return f"{kind} {' and '.join(bounds)}".rstrip()
+
+
+def _default(key: str, value: dict[str, Any], part: dict[str, Any]) -> str:
+    if key in part.get("required", ()):
+        return "required"
+    if "default" in value:
+        return _code(value["default"])
+    # Those that are made anew each time aren't in the schema: cost models, and sections that may be left out whole.
+    made = getattr(nb.SessionConfig().broker, key, None)
+    return _code(made.model_dump() if made is not None else {})
+
+
+def _names(value: dict[str, Any]) -> list[str]:
+    """The definitions that a key's value refers to."""
+    return [one["$ref"].rpartition("/")[2] for one in (value, *value.get("oneOf", ())) if "$ref" in one]
+
+
+def _model(part: dict[str, Any]) -> str:
+    model = part["properties"].get("model")
+    return _code(model["const"]) if model else ""
+
+
+def _code(value: Any) -> str:
+    return f"`{json.dumps(value)}`"
+
+
+# -- the status ---------------------------------------------------------------------------------------------
+
+STATUS = {
+    "system_manager._state": "what `get_state()` says; a failed run is `stopped` with `error` set",
+    "system_manager._mode": "kind of run; this version has `backtest`",
+    "system_manager.timezone": "IANA name of the zone that times are shown in; null before the first run",
+    "performance_metrics.session_duration": "wall seconds from the start to the end or to now, pauses included",
+    "performance_metrics.bars_processed": "base bars delivered, all symbols together; warm-up isn't counted",
+    "performance_metrics.bars_per_second": "`bars_processed / session_duration`",
+    "performance_metrics.processor_timing": "seconds that the DataProcessor took to cut a window, waiting left out",
+    "performance_metrics.analysis_timing": "seconds that the AnalysisEngine took to deliver a window, rests left out",
+    "performance_metrics.coordinator_timing": "seconds that the SessionCoordinator took to release windows, or an instant; waiting left out",
+    "performance_metrics.lateness": "seconds by which clock-driven instants began after their deadline",
+    "subscriptions.*.mode": "the pair's mode; the second pair is data-driven at every speed",
+    "subscriptions.*.signals": "`signal_ready` calls",
+    "subscriptions.*.waits": "`wait_until_ready` calls",
+    "subscriptions.*.cycles": "signals that were worked off and reset",
+    "subscriptions.*.overruns": "signals that came before the last one was reset, in clock-driven mode",
+    "subscriptions.*.wait_seconds": "seconds spent in waits that have ended",
+    "subscriptions.*.ready": "whether a signal waits to be worked off",
+    "session.name": "`session_name` of the config",
+    "session.source": "where the bars came from",
+    "session.session_date": "local date of the last completed instant",
+    "session.sim_time": "the last completed instant; null before the first",
+    "session.progress": "completed share of the instants, 0 to 1",
+    "session.speed_multiplier": "the speed that is set; 0 is data-driven",
+    "session.achieved_speed": "simulated seconds a wall second, since the run last began to move",
+    "session.lag_seconds": "seconds by which the last clock-driven instant began late; 0 where data-driven",
+    "session.symbols": "by symbol: `bars` delivered, and the `last_close`",
+    "portfolio.cash": "cash; the proceeds of short sales are in it",
+    "portfolio.equity": "cash and positions at their newest closes",
+    "portfolio.positions": "units by symbol, all strategies together; negative where short",
+    "error": "null, or `type`, `message`, `strategy`, `callback`, `symbol`, `interval`, `time` and `traceback`",
+    "_metadata.generated_at": "when the status was made, UTC",
+    "_metadata.version": "rises when a key changes its meaning",
+}
+"""What the keys mean; `*` stands for the pairs of stages."""
+
+
+def status_keys(_: str) -> str:
+    """Every key of the status as one table."""
+    rows = [[f"`{path}`", _status_type(part), STATUS[path]] for path, part in _leaves(nb.schema("status"), "")]
+    return _table(["key", "type", "meaning"], rows)
+
+
+def _leaves(part: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if path in STATUS:
+        yield path, part
+        return
+    if path == "subscriptions":
+        yield from _leaves(next(iter(part["properties"].values())), "subscriptions.*")
+        return
+    for name, inner in part["properties"].items():
+        yield from _leaves(inner, f"{path}.{name}".lstrip("."))
+
+
+def _status_type(part: dict[str, Any]) -> str:
+    if "enum" in part:
+        return " or ".join(_code(one) for one in part["enum"])
+    if "const" in part:
+        return _code(part["const"])
+    if "count" in part.get("properties", ()):
+        return "timing"
+    return part["type"] if isinstance(part["type"], str) else " or ".join(part["type"])
+
+
+def status_example(now: str) -> str:
+    """A real status, of a run at rest. What was measured is only replaced where something determined has changed."""
+    fresh = at_rest()
+    there = re.search(r"```json\n(.*)```", now, re.DOTALL)
+    if there and determined(json.loads(there[1])) == determined(fresh):
+        return now
+    return f"```json\n{json.dumps(fresh, indent=2)}\n```\n"
+
+
+def at_rest() -> dict[str, Any]:
+    """The status of the example session, held after its first hour."""
+    system = nb.SystemManager()
+    system.start(paused=True)
+    try:
+        system.run_until("10:30")
+        return system.status()
+    finally:
+        system.stop()
+
+
+def determined(status: Any, path: str = "") -> Any:
+    """`status` without what differs from one run to the next: only the kind of such a value counts."""
+    if isinstance(status, dict):
+        return {key: determined(value, f"{path}.{key}") for key, value in status.items()}
+    measured = ("_timing", ".lateness", ".subscriptions", "_duration", "_second", ".achieved_speed", ".generated_at")
+    if isinstance(status, (int, float, str)) and any(word in path for word in measured):
+        return None
+    return status
+
+
+# -- statistics ---------------------------------------------------------------------------------------------
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {"return": stats.total_return}
+"""Those whose function has another name."""
+WITHOUT_FUNCTION = {"trades": "Closed round trips; those still open are not among them."}
+
+
+def statistics(_: str) -> str:
+    """Every statistic with the definition that its function's docstring gives."""
+    lines: list[str] = []
+    for heading, rows in GROUPS.items():
+        table = [[f"`{name}`", UNITS[kind], _definition(name)] for name, (_label, kind) in rows.items()]
+        lines += [f"### {heading}", "", _table(["name", "unit", "definition"], table)]
+    return "\n".join(["", *lines])
+
+
+UNITS = {
+    "time": "Timestamp",
+    "duration": "Timedelta",
+    "count": "int",
+    "percent": "fraction",
+    "times": "number",
+    "money": "currency",
+    "number": "number",
+}
+
+
+def _definition(name: str) -> str:
+    if name in WITHOUT_FUNCTION:
+        return WITHOUT_FUNCTION[name]
+    text = inspect.getdoc(FUNCTIONS.get(name) or getattr(stats, name)) or ""
+    # Of the functions' own arguments, a reader of the page knows nothing.
+    return " ".join(text.replace("``", "`").replace(", in the unit of `clock`", "").split())
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    cells = [heads, ["---"] * len(heads), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+MAKERS: dict[str, Callable[[str], str]] = {
+    "states": state_diagram,
+    "answers": answers,
+    "config": config_keys,
+    "status-keys": status_keys,
+    "status-example": status_example,
+    "statistics": statistics,
+}
+"""By name, what makes a part; each is given the part as it stands."""
+
+
+def main() -> None:
+    """Write every page whose parts have changed."""
+    for page in sorted(FOLDER.glob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        after = filled(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
