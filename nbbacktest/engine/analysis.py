@@ -6,6 +6,7 @@ Its inner loops are the specification of a run: reveal, settle, call, and ask th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.trip import Trip
 from nbbacktest.engine.window import Batch, Quantum
 
 
@@ -52,8 +54,6 @@ class AnalysisEngine:
     ----------
     frame : Frame
         The newest publication. Written by the analysis thread alone; reading it needs no lock.
-    error : Exception or None
-        Why the run failed, or is held. Written by the analysis thread, cleared by a resume.
     timing, lateness : TimingSeries
         Seconds a window, rests left out; seconds that paced instants began after their deadline.
     lag : float
@@ -80,14 +80,21 @@ class AnalysisEngine:
         self._pause_on_error = on_error == "pause"
         self._settle = self._settle_or_hold if self._pause_on_error else agent.settle
         self._calls: list[Handler] = []
+        self._handlers: list[list[Handler]] = []
         self._began = False
+        self._delivering = False
         self._abandoned = False
-        self._watched = 0
+        self._error: BaseException | None = None  # why the run failed; written by the analysis thread, once
+        self._watched: tuple[Trip, int] | None = None  # who was asked last, and about which instant
         self.timing = TimingSeries()
         self.lateness = TimingSeries()
         self.lag = 0.0
-        self.error: BaseException | None = None
         self.frame = self._freeze(0)
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the run failed, or is held; None where nothing did."""
+        return self._error or self._gate.trouble
 
     def work(self, outbox: Callable[[], Batch | None]) -> None:
         """Serve batches until the end. The body of a thread."""
@@ -109,6 +116,7 @@ class AnalysisEngine:
 
     def begin(self) -> bool:
         """Start the agent and publish; False where it raised."""
+        self._gate.attend()
         self._began = True
         try:
             self._agent.start()
@@ -117,6 +125,7 @@ class AnalysisEngine:
             self._fail(error, None, None)
             return False
         self.frame = self._freeze(0)
+        self._delivering = True
         self._gate.started()
         return True
 
@@ -134,7 +143,7 @@ class AnalysisEngine:
             began = perf_counter()
             cursor = deliver(batch, cursor)
             worked += perf_counter() - began
-            if self.error is not None and not self._pause_on_error:
+            if self._error is not None:
                 break
         else:
             self._boundary(cursor, window.generation, leaving=True)
@@ -145,6 +154,8 @@ class AnalysisEngine:
     def finish(self) -> None:
         """Stop the agent, publish the last state and close the way in."""
         self._inbox.close()
+        self._gate.finishing()
+        self._delivering = False
         if not self._began or self._abandoned:
             return
         try:
@@ -155,8 +166,14 @@ class AnalysisEngine:
         self.frame = self._freeze(max(self._agent.index + 1, 0))
 
     def abandon(self) -> None:
-        """Give up a call that doesn't return: should it ever, nothing of the agent is called any more."""
+        """Give up a call that doesn't return, and publish without it: should it ever, no bar is handled any more."""
         self._abandoned = True
+        for handlers in self._handlers:
+            handlers.clear()
+        self._calls[:] = [_ignore] * len(self._calls)
+        # The call may go on and change what is read here; then what was published last has to do.
+        with suppress(RuntimeError):
+            self.frame = self._freeze(max(self._agent.index + 1, 0))
 
     # -- the inner loops ------------------------------------------------------------------------------------
 
@@ -213,14 +230,14 @@ class AnalysisEngine:
             if verdict is not Verdict.SERVE:
                 return verdict
             self.frame = self._freeze(cursor)
-            watcher = gate.watcher_at(cursor)
-            if watcher is not None and cursor > self._watched:
-                self._watched = cursor
+            trip = gate.trip_at(cursor)
+            if trip is not None and trip.watcher is not None and (trip, cursor) != self._watched:
+                self._watched = trip, cursor
                 try:
-                    found, problem = watcher(self.frame), None
-                except Exception as error:  # noqa: BLE001 - handed to whoever set the watcher
+                    found, problem = trip.watcher(self.frame), None
+                except BaseException as error:  # noqa: BLE001 - handed to whoever set the watcher
                     found, problem = False, error
-                gate.watched(found, problem)
+                gate.watched(trip, found, problem)
 
     def _freeze(self, cursor: int) -> Frame:
         return Frame(cursor, tuple([series.n for series in self._timeline.series]), self._agent.freeze())
@@ -228,11 +245,13 @@ class AnalysisEngine:
     # -- calls and failures ---------------------------------------------------------------------------------
 
     def _call_for(self, series: Series) -> Handler:
-        handlers = tuple(self._agent.handlers(series))
+        handlers = list(self._agent.handlers(series))
         if self._pause_on_error:
-            handlers = tuple(self._held(handler) for handler in handlers)
+            handlers = [self._held(handler) for handler in handlers]
         if len(handlers) == 1:
             return handlers[0]
+
+        self._handlers.append(handlers)
 
         def call_all(bar: Bar) -> None:
             for handler in handlers:
@@ -249,7 +268,7 @@ class AnalysisEngine:
         def call(bar: Bar) -> None:
             try:
                 handler(bar)
-            except Exception as error:  # noqa: BLE001 - kept, and shown to the user who finds the run paused
+            except BaseException as error:  # noqa: BLE001 - kept, and shown to the user who finds the run paused
                 self._fail(error, handler, bar)
 
         return call
@@ -258,7 +277,7 @@ class AnalysisEngine:
         """Settle so that what it raises holds the run at that instant, and its callbacks are still called."""
         try:
             self._agent.settle(bars)
-        except Exception as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error, None, None)
 
     def _fail(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> None:
@@ -266,11 +285,10 @@ class AnalysisEngine:
         if isinstance(error, _HandlerFailed) and cause is not None:
             handler, error = error.handler, cause
         reported = self._agent.failed(error, handler, bar)
-        if self.error is None:
-            self.error = reported
-        if self._pause_on_error and self._gate.has_started:
-            self._gate.hold_here()
+        if self._pause_on_error and self._delivering:
+            self._gate.hold_here(reported)
         else:
+            self._error = self._error or reported
             self._gate.end()
 
 

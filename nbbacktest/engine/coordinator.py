@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from time import perf_counter
 
 from nbbacktest.core.enums import StreamMode
@@ -33,7 +34,8 @@ class SessionCoordinator:
         self._gate = gate
         self._link = link
         self._quantum = quantum
-        self._speed = speed  # written under no lock: one float, followed by a re-plan that has one
+        self._repacing = threading.Lock()  # makes speed, mode and re-plan one change
+        self._speed = speed  # written under that lock, read anywhere
         self._position = 0.0  # simulated seconds reached; written by the coordinator thread alone
         self.timing = TimingSeries()
         self._apply_mode()
@@ -59,9 +61,12 @@ class SessionCoordinator:
 
     def set_speed(self, multiplier: float) -> None:
         """Change the speed, now and from the cursor on; 0 is data-driven."""
-        self._speed = multiplier
-        self._apply_mode()
-        self._gate.replan(paced=multiplier > 0)
+        if multiplier > 0:
+            _ = self._timeline.seconds  # takes a while the first time, and may fail: not while a deadline waits for it
+        with self._repacing:
+            self._speed = multiplier
+            self._apply_mode()
+            self._gate.replan(paced=multiplier > 0)
 
     # -- the thread -----------------------------------------------------------------------------------------
 
@@ -92,11 +97,10 @@ class SessionCoordinator:
     def _release_span(self, start: int, generation: int, speed: float) -> None:
         began = perf_counter()
         stop = start + (1 if speed > 0 else self._quantum.length * self._quantum.SPAN)
-        self._link.open(start, min(stop, len(self._timeline)), generation)
         if speed > 0:
             self._position = float(self._timeline.seconds[start])
+        self._link.open(start, min(stop, len(self._timeline)), generation)
         self.timing.add(perf_counter() - began)
-        self._link.subscription.signal_ready()
 
     def _release_on_time(self, start: int, generation: int, speed: float) -> None:
         """Release instants at their deadlines until the plan no longer holds. Waits for nobody but the clock."""
@@ -111,7 +115,6 @@ class SessionCoordinator:
                 break
             began = perf_counter()
             link.release()
-            link.subscription.signal_ready()
             self.timing.add(perf_counter() - began)
         self._position = pace.position(gate.interrupted_at)
 

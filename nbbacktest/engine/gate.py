@@ -9,16 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.engine.trip import Trip, Watcher
 
 UNLIMITED = 1 << 62
 USER = "user"
-
-Watcher = Callable[[Any], object]
 
 
 class Verdict(Enum):
@@ -53,6 +51,8 @@ class Gate:
     generation : int
         Rises with every re-plan; windows of an older one are given up at the next boundary. Written under the
         condition, read anywhere.
+    trouble : BaseException or None
+        Why the run is held, where an error is why; gone when it goes on. Written under the condition, read anywhere.
     """
 
     def __init__(self, lifecycle: Lifecycle, condition: threading.Condition, clock: Clock) -> None:
@@ -62,17 +62,15 @@ class Gate:
         self._changed = condition
         self._clock = clock
         self._holders: dict[str, int] = {}
-        self._target: int | None = None
-        self._watcher: Watcher | None = None  # asked by the analysis after every instant of a run_until
-        self._watch_error: Exception | None = None
-        self._reached = False  # the last step or run_until came to its end by itself
-        self._watch_from = 0
+        self.trouble: BaseException | None = None
+        self._trip: Trip | None = None  # the step or run_until that is under way
         self._moving_since = (clock.now(), 0)  # when, and at which cursor, the run last began to move
         self._interrupted_at = clock.now()
-        self._stepping = False
         self._paced = False
         self._cursor = 0
+        self._analyst: threading.Thread | None = None  # the analysis thread: it rests between calls, and never waits here for that
         self._started = False
+        self._finishing = False
         self._busy = True  # nothing is at rest before the analysis has started
         self._resting = False  # the analysis waits in `arrive`, where it can be asked to publish
         self._asked = self._serving = self._served = 0  # tickets for a fresh publication
@@ -80,12 +78,21 @@ class Gate:
 
     # -- what the analysis calls ----------------------------------------------------------------------------
 
+    def attend(self) -> None:
+        """Say that the calling thread is the analysis, which may command but can't wait for itself."""
+        self._analyst = threading.current_thread()
+
+    def finishing(self) -> None:
+        """Say that no instant follows any more: what is asked for now comes too late."""
+        self._finishing = True
+
     def started(self) -> None:
         """Say that the analysis is ready for its first window and has published."""
         with self._changed:
             self._started = True
             self._moving_since = (self._clock.now(), 0)
-            self._come_to_rest()
+            if not self._closed:
+                self._come_to_rest()
 
     def arrive(self, cursor: int, generation: int, published: int, *, leaving: bool = False) -> Verdict:
         """Say what to do at a boundary; blocks while the run is held.
@@ -116,8 +123,9 @@ class Gate:
                 if published != cursor or self._asked > self._served:
                     self._serving = self._asked
                     return Verdict.SERVE
-                if self._target is not None and cursor >= self._target:
-                    self._stop_here()
+                trip = self._trip
+                if trip is not None and trip.target is not None and cursor >= trip.target:
+                    self._reach(trip)
                 if leaving or generation != self.generation:
                     self._come_to_rest()
                     return Verdict.LEAVE
@@ -131,21 +139,23 @@ class Gate:
                 self._resting = False
             return Verdict.CLOSED
 
-    def watcher_at(self, cursor: int) -> Watcher | None:
-        """Who is to be asked about this instant: nobody about the one that a run_until began at."""
-        return self._watcher if cursor > self._watch_from else None
+    def trip_at(self, cursor: int) -> Trip | None:
+        """Whose watcher is to be asked about this instant: nobody's about the one that a run_until began at."""
+        trip = self._trip
+        return trip if trip is not None and trip.watcher is not None and cursor > trip.after else None
 
-    def watched(self, found: object, error: Exception | None = None) -> None:
-        """Say what the watcher answered: the run rests here where it found its place, or raised."""
+    def watched(self, trip: Trip, found: object, error: BaseException | None = None) -> None:
+        """Say what its watcher answered: the run rests here where it found its place, or raised."""
         with self._changed:
-            if self._watcher is not None and (found or error is not None):
-                self._watch_error = error
-                self._stop_here()
+            if (found or error is not None) and trip is self._trip:
+                trip.error = error
+                self._reach(trip)
 
-    def hold_here(self) -> None:
-        """Hold the run for its user at the next boundary, from inside a callback: nobody waits."""
+    def hold_here(self, trouble: BaseException | None = None) -> None:
+        """Hold the run for its user at the next boundary; nobody waits. `trouble` is why, where an error is."""
         with self._changed:
-            self._hold(USER)
+            self.trouble = self.trouble or trouble
+            self._hold_for_user()
 
     # -- what the coordinator calls -------------------------------------------------------------------------
 
@@ -196,7 +206,8 @@ class Gate:
     @property
     def stepping(self) -> bool:
         """Whether a step is under way: it doesn't wait for the clock."""
-        return self._stepping
+        trip = self._trip
+        return trip is not None and trip.stepping
 
     @property
     def closed(self) -> bool:
@@ -208,7 +219,8 @@ class Gate:
     def pause(self, timeout: float | None = None) -> bool:
         """Hold the run for its user and wait until it is at rest.
 
-        Returns True at rest; False where it already was, ended, or was resumed before it came to rest.
+        Returns True at rest; False where it already was, ended, or was resumed before it came to rest. From inside
+        a callback True at once, unless no instant follows: the run rests when the callback's instant is complete.
 
         Raises
         ------
@@ -216,11 +228,11 @@ class Gate:
             Still in a strategy call after `timeout` seconds. The hold stays: the run rests when the call returns.
         """
         with self._changed:
-            if not self._life.allows(Command.PAUSE):
+            if not self._life.allows(Command.PAUSE) or self._closed:
                 return False
-            self._hold(USER)
-            if not self._busy:
-                self._come_to_rest()
+            self._hold_for_user()
+            if self._analyst is threading.current_thread():
+                return not self._finishing
             return self.hold_until_rest(timeout)
 
     def hold_until_rest(self, timeout: float | None = None) -> bool:
@@ -230,45 +242,62 @@ class Gate:
             return self.is_paused
 
     def resume(self) -> bool:
-        """Let a paused run go on; False where it does already."""
+        """Let a paused run go on, or one that was told to pause and isn't at rest yet; False where it does already."""
         with self._changed:
-            if not self._life.allows(Command.RESUME):
+            paused = self._life.allows(Command.RESUME)
+            if self._closed or not (paused or USER in self._holders):
                 return False
-            self._life.apply(Command.RESUME)
+            if paused:
+                self._life.apply(Command.RESUME)
             self._go(None)
             return True
 
     def step(self, instants: int, timeout: float | None = None) -> bool:
-        """Deliver exactly `instants` more and rest; False where the run ended or was stopped first."""
+        """Deliver exactly `instants` more and rest; False where the run ended, or somebody else moved it, first."""
         with self._changed:
-            self._life.apply(Command.STEP)
-            self._stepping = True
-            self._go(self._cursor + instants)
-            return self._await_reached(timeout)
+            trip = Trip(self._cursor, self._cursor + instants, stepping=True)
+            return self._set_out(Command.STEP, trip) and self.arrived(trip, timeout)
 
     def run_until(self, target: int | None, watcher: Watcher | None, timeout: float | None = None) -> bool:
-        """Deliver instants below `target`, or until the watcher says stop; False where the run ended or paused first.
+        """Deliver instants below `target`, or until the watcher says stop; False as for `step`.
 
         Raises
         ------
-        Exception
+        BaseException
             What the watcher raised; the run rests at the instant that it was asked about.
         """
         with self._changed:
-            self._life.apply(Command.UNTIL)
-            self._watcher, self._watch_from = watcher, self._cursor
-            self._go(target)
-            reached = self._await_reached(timeout)
-            if self._watch_error is not None:
-                error, self._watch_error = self._watch_error, None
-                raise error
-            return reached
+            trip = self.set_out(target, watcher)
+            return trip is not None and self.arrived(trip, timeout)
+
+    def set_out(self, target: int | None, watcher: Watcher | None = None) -> Trip | None:
+        """Begin a `run_until` without waiting for it; None where the run has ended."""
+        with self._changed:
+            trip = Trip(self._cursor, target, watcher)
+            return trip if self._set_out(Command.UNTIL, trip) else None
+
+    def arrived(self, trip: Trip, timeout: float | None = None) -> bool:
+        """Wait until a trip is over, and tell whether the run rests at its place; raises what its watcher raised."""
+        with self._changed:
+            try:
+                self._await(lambda: trip.over, timeout)
+            except BaseException:
+                if not trip.over:
+                    self._hold_for_user()  # nobody waits for the place any more: rest at once
+                raise
+            if trip.error is not None:
+                raise trip.error
+            return trip.reached and not self._closed
 
     def hold(self, holder: str, timeout: float | None = None) -> bool:
         """Hold the run for `holder`, whatever the user's own pause, and wait until it is at rest; holds are counted."""
         with self._changed:
             self._hold(holder)
-            self._await(lambda: not self._busy, timeout)
+            try:
+                self._await(lambda: not self._busy, timeout)
+            except BaseException:
+                self.release(holder)
+                raise
             return not self._closed
 
     def release(self, holder: str) -> None:
@@ -280,8 +309,7 @@ class Gate:
             else:
                 self._holders.pop(holder, None)
             if not self._holders:
-                self._moving_since = (self._clock.now(), self._cursor)
-            self._changed.notify_all()
+                self._move_on()
 
     def replan(self, *, paced: bool) -> None:
         """Make everybody plan again from the cursor, paced by the clock or not."""
@@ -317,14 +345,10 @@ class Gate:
         with self._changed:
             self._closed = True
             self.limit = 0
+            self.generation += 1  # what was released and not delivered never will be
             if command is not None and self._life.state is not SystemState.STOPPED:
                 self._life.apply(command)
             self._changed.notify_all()
-
-    @property
-    def has_started(self) -> bool:
-        """Whether the analysis has taken up its work."""
-        return self._started
 
     @property
     def is_paused(self) -> bool:
@@ -339,9 +363,8 @@ class Gate:
     # -- under the condition --------------------------------------------------------------------------------
 
     def _next_limit(self, cursor: int) -> int:
-        if self._watcher is not None:
-            return cursor + 1
-        return UNLIMITED if self._target is None else self._target
+        limit = self._trip.limit(cursor) if self._trip is not None else None
+        return UNLIMITED if limit is None else limit
 
     def _hold(self, holder: str) -> None:
         if not self._holders:
@@ -350,37 +373,55 @@ class Gate:
         self.limit = 0
         self._changed.notify_all()
 
-    def _go(self, target: int | None) -> None:
+    def _hold_for_user(self) -> None:
+        self._hold(USER)
+        if not self._busy:
+            self._come_to_rest()  # the analysis has nothing in hand and wouldn't come by to say so
+
+    def _set_out(self, command: Command, trip: Trip) -> bool:
+        # The table is the system's: where this run is over, it may speak of the next one.
+        if not self._life.allows(command) or self._closed:
+            return False
+        self._life.apply(command)
+        self._go(trip)
+        if not self._busy and trip.target is not None and self._cursor >= trip.target:
+            self._reach(trip)  # it is there already: nobody has to come by, and no deadline to be waited for
+            self._come_to_rest()
+        return True
+
+    def _go(self, trip: Trip | None) -> None:
         self._holders.pop(USER, None)
-        self._target = target
+        self._leave_trip()
+        self._trip = trip
+        self.trouble = None
+        self._move_on()
+
+    def _move_on(self) -> None:
         self._moving_since = (self._clock.now(), self._cursor)
-        self._reached = False
-        self.limit = 0  # whoever is under way comes by and learns of the new target
+        self.limit = 0  # whoever is under way comes by and learns where to
         if self._paced:
-            self.generation += 1  # what was due before the pause is due anew
+            self.generation += 1  # what was due before the hold is due anew
         self._changed.notify_all()
 
-    def _stop_here(self) -> None:
-        self._reached = True
+    def _leave_trip(self) -> None:
+        if self._trip is not None:
+            self._trip.over = True
+            self._trip = None
+
+    def _reach(self, trip: Trip) -> None:
+        trip.reached = True
         self._hold(USER)
 
     def _come_to_rest(self) -> None:
         self._busy = False
         if USER in self._holders:
-            self._target = self._watcher = None
-            self._stepping = False
-            if self._life.state is SystemState.RUNNING:
+            self._leave_trip()
+            if self._life.state is SystemState.RUNNING and not self._closed:
                 self._life.apply(Command.REST)
         self._changed.notify_all()
 
-    def _await_reached(self, timeout: float | None) -> bool:
-        try:
-            self._await(lambda: USER in self._holders and not self._busy, timeout)
-        except BaseException:
-            self._hold(USER)  # nobody waits for the place any more: rest at once
-            raise
-        return self._reached and not self._closed
-
     def _await(self, arrived: Callable[[], bool], timeout: float | None) -> None:
+        if self._analyst is threading.current_thread():
+            raise RuntimeError("a strategy's call can't wait for its own run to rest; it rests after the call")
         if not self._changed.wait_for(lambda: self._closed or arrived(), timeout):
             raise TimeoutError(f"the engine wasn't at rest within {timeout:g} s")

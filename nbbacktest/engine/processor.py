@@ -46,25 +46,21 @@ class DataProcessor:
         """Serve windows until the coordinator or the analysis is gone. The body of a thread."""
         inbox = self._upstream.subscription
         try:
-            # A signal may come between the last `take` and the reset: look before waiting.
-            while self._serve_released() and inbox.wait_until_ready():
+            while inbox.wait_until_ready() and self._serve_released():
                 pass
         finally:
             inbox.close()
             self._downstream.close()
 
     def _serve_released(self) -> bool:
-        """Hand over all that was released, and acknowledge; False where nobody takes it any more."""
-        try:
-            while (window := self._upstream.take(self._gate.generation, self._quantum.length)) is not None:
-                began = perf_counter()
-                self.batch = self.prepare(window)
-                self.timing.add(perf_counter() - began)
-                self._downstream.signal_ready()
-                if not self._downstream.wait_until_reset():
-                    return False
-        finally:
-            self._upstream.subscription.reset()
+        """Hand over all that was released; False where nobody takes it any more."""
+        while (window := self._upstream.take(self._gate.generation, self._quantum.length)) is not None:
+            began = perf_counter()
+            self.batch = self.prepare(window)
+            self.timing.add(perf_counter() - began)
+            self._downstream.signal_ready()
+            if not self._downstream.wait_until_reset():
+                return False
         return True
 
     def prepare(self, window: Window) -> Batch:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -111,37 +112,45 @@ class Batch(NamedTuple):
 
 
 class Link:
-    """Where the coordinator says how far the processor may go.
-
-    The plan is replaced whole, by the coordinator alone; how much of it was taken is the processor's own.
-    """
+    """Where the coordinator says how far the processor may go, and the processor that it has come there."""
 
     def __init__(self, subscription: StreamSubscription) -> None:
         self.subscription = subscription
+        # Makes a release and its signal one thing, and so finding nothing left and its acknowledgement: no
+        # signal is taken down unseen, and the flag is up as long as anything released is under way.
+        self._lock = threading.Lock()
         self._plan = Plan(0, 0, 0, 0, None)
         self._serial = 0
         self._taken = 0
 
     def open(self, start: int, stop: int, generation: int, pace: Pace | None = None) -> None:
         """Release the instants from `start` up to `stop`, under a new plan."""
-        self._plan = Plan(self._plan.serial + 1, start, stop, generation, pace)
+        with self._lock:
+            self._plan = Plan(self._plan.serial + 1, start, stop, generation, pace)
+            if stop > start:
+                self.subscription.signal_ready()
 
     def release(self) -> None:
         """Release one instant more of the present plan."""
-        plan = self._plan
-        self._plan = plan._replace(stop=plan.stop + 1)
+        with self._lock:
+            plan = self._plan
+            self._plan = plan._replace(stop=plan.stop + 1)
+            self.subscription.signal_ready()
 
     def take(self, generation: int, length: int) -> Window | None:
-        """Take up to `length` of what was released, one instant where a clock paces; None where nothing is left.
+        """Take up to `length` of what was released, one instant where a clock paces.
 
-        What was planned in another generation than the present one isn't handed out any more.
+        None where nothing is left, which is acknowledged. What was planned in another generation than the present
+        one isn't handed out any more.
         """
-        plan = self._plan
-        if plan.serial != self._serial:
-            self._serial, self._taken = plan.serial, plan.start
-        start, stop = self._taken, plan.stop
-        if start >= stop or plan.generation != generation:
-            return None
-        stop = min(stop, start + (length if plan.pace is None else 1))
-        self._taken = stop
-        return Window(start, stop, plan.generation, plan.pace)
+        with self._lock:
+            plan = self._plan
+            if plan.serial != self._serial:
+                self._serial, self._taken = plan.serial, plan.start
+            start, stop = self._taken, plan.stop
+            if start >= stop or plan.generation != generation:
+                self.subscription.reset()
+                return None
+            stop = min(stop, start + (length if plan.pace is None else 1))
+            self._taken = stop
+            return Window(start, stop, plan.generation, plan.pace)

@@ -60,7 +60,9 @@ class Announcer:
 
     def run_ended(self, run: Any) -> None:
         """Tell of the end of a run: no more progress, and its result."""
-        self.watch(None)
+        with self._changed:
+            if self._progress == run.published:  # else the next run has begun already
+                self.watch(None)
         self.post("end", run.result)
 
     def flush(self, timeout: float) -> bool:
@@ -68,16 +70,18 @@ class Announcer:
         with self._changed:
             if threading.current_thread() is self._thread:
                 return True
-            return self._changed.wait_for(lambda: not self._queue and not self._calling, timeout)
-
-    def is_current_thread(self) -> bool:
-        """Whether the caller is a callback."""
-        return threading.current_thread() is self._thread
+            return self._changed.wait_for(
+                lambda: self._thread is None or not (self._queue or self._calling), timeout
+            )
 
     def _wake(self) -> None:
         if self._thread is None and (self._queue or self._polling()):
             self._thread = threading.Thread(target=self._work, name="nbbacktest-announcer", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # no thread to be had, or the interpreter is ending: the run matters more
+                self._thread = None
+                logger.exception("callbacks can't be called now; the next event tries again")
         self._changed.notify_all()
 
     def _polling(self) -> bool:
@@ -107,10 +111,14 @@ class Announcer:
 
     @staticmethod
     def _tell(kind: str, payload: Any, callbacks: tuple[Callback, ...]) -> None:
-        if callable(payload) and callbacks:
-            payload = payload()
+        try:
+            if callable(payload) and callbacks:
+                payload = payload()
+        except Exception:
+            logger.exception("what the on_%s callbacks are to be told can't be made", kind)
+            return
         for callback in callbacks:
             try:
                 callback(payload)
-            except Exception:
+            except BaseException:  # even SystemExit: it would end this thread, and all other callbacks with it
                 logger.exception("the on_%s callback %r raised; the run goes on", kind, callback)

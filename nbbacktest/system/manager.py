@@ -24,6 +24,7 @@ from nbbacktest.system.announcer import Announcer
 from nbbacktest.system.builder import StrategySource, build
 from nbbacktest.system.moments import Until, target_of
 from nbbacktest.system.run import Run, outcome
+from nbbacktest.system.slot import Slot
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.status import status
 from nbbacktest.trading.strategy import Strategy
@@ -32,21 +33,10 @@ STOP_SECONDS = 5.0
 """How long `stop` waits for a strategy's call that is under way."""
 REST_SECONDS = 10.0
 """How long `pause` waits for one."""
+_PLACING = "run_until"
+"""Who holds a run while it is worked out how far it is to go."""
 
 ConfigSource = str | Path | dict[str, Any] | SessionConfig
-
-
-class _Slot:
-    """The present run. Apart from its manager, so that the manager's end can end it."""
-
-    def __init__(self) -> None:
-        self.run: Run | None = None  # written under the manager's condition
-
-    def end(self) -> None:
-        run = self.run
-        if run is not None and not run.done:
-            run.gate.end()
-            run.wait(1.0)
 
 
 class SystemManager:
@@ -75,11 +65,11 @@ class SystemManager:
         # Guards the lifecycle, the slot and every gate of this manager; nothing is called while it is held.
         self._condition = threading.Condition()
         self._life = Lifecycle(lambda state: announcer.post("state", state))
-        self._slot = _Slot()
+        self._slot = Slot()
         self._config: SessionConfig | None = None
         self._speed: float | None = None  # asked for while stopped; the next start takes it
         self._clock = clock
-        weakref.finalize(self, self._slot.end)
+        weakref.finalize(self, self._slot.end).atexit = False  # the exit ends all runs together
 
     # -- commands -------------------------------------------------------------------------------------------
 
@@ -125,12 +115,14 @@ class SystemManager:
             settings, self._life, self._condition, data=data, strategies=strategies, params=params, clock=self._clock
         )
         run = Run(stages, lambda ended: status(SystemState.STOPPED, ended), self._announcer.run_ended)
+        speed = self._speed
+        if speed is not None:
+            run.coordinator.set_speed(speed)
         with self._condition:
             if not self._life.allows(Command.START):
                 return False  # another thread was faster
-            speed, self._speed = self._speed, None
-            if speed is not None:
-                run.coordinator.set_speed(speed)
+            if self._speed == speed:
+                self._speed = None
             if paused:
                 run.gate.hold_here()
             self._config = settings
@@ -152,7 +144,7 @@ class SystemManager:
         bool
             True once the engine is at rest: no bar is delivered after that. False where the run was paused already,
             or ended or was resumed by somebody else before it came to rest. From inside a strategy's callback,
-            True at once: the run rests when the callback's instant is complete.
+            True at once: the run rests when the callback's instant is complete; False in `on_stop`.
 
         Raises
         ------
@@ -164,25 +156,17 @@ class SystemManager:
         if not self._allowed(Command.PAUSE):
             return False
         run = self._present(Command.PAUSE)
-        if run.is_engine_thread():
-            run.gate.hold_here()
-            return True
         return self._at_rest(run, lambda: run.gate.pause(REST_SECONDS))
 
     def resume(self) -> bool:
-        """Let a paused run go on; False where it is running already."""
-        if not self._allowed(Command.RESUME):
-            return False
-        run = self._present(Command.RESUME)
-        if run.gate.resume():
-            run.analysis.error = None
-            return True
-        return False
+        """Let a paused run go on, or one whose pause hasn't come to rest yet; False where it is running already."""
+        self._allowed(Command.RESUME)
+        return self._present(Command.RESUME).gate.resume()
 
     def step(self, n: int = 1) -> bool:
         """Deliver exactly `n` instants and rest again; waits for it. An instant is all bars that close at one time.
 
-        Returns True at rest, False where the run came to its end, or was stopped or paused, before.
+        Returns True at rest, False where the run came to its end, or others stopped, paused or moved it, before.
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"step takes a whole number of at least 1, not {n!r}")
@@ -202,17 +186,26 @@ class SystemManager:
         Returns
         -------
         bool
-            True at rest at that place; False where the run came to its end, or was stopped or paused, before.
+            True at rest at that place; False where the run came to its end, or others stopped, paused or moved it,
+            before.
 
         Raises
         ------
         ValueError
             A time that has passed, or can't be read.
+        StrategyBlockedError
+            A time was given to a running system, and a strategy's call is under way for more than 10 s.
         """
         run = self._from_outside(Command.UNTIL)
         if callable(when):
             return run.gate.run_until(None, lambda _frame: when(run.published()))
-        return run.gate.run_until(target_of(when, run), None)
+        # Where a running system is can be told when it stands; what a time means depends on it.
+        self._at_rest(run, lambda: run.gate.hold(_PLACING, REST_SECONDS))
+        try:
+            trip = run.gate.set_out(target_of(when, run))
+        finally:
+            run.gate.release(_PLACING)
+        return trip is not None and run.gate.arrived(trip)
 
     def stop(self) -> bool:
         """End the run, from every state; False where nothing runs.
@@ -280,8 +273,11 @@ class SystemManager:
             with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile: nobody waits any more
                 loop.call_soon_threadsafe(settle)
 
-        run.when_done(tell)
-        await over
+        forget = run.when_done(tell)
+        try:
+            await over
+        finally:
+            forget()
         return outcome(run)
 
     # -- looking --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbbacktest.core.records import Stamps
 from nbbacktest.system.run import Run
 from nbbacktest.system.snapshot import Snapshot
 
@@ -28,7 +29,7 @@ def target_of(when: Any, run: Run) -> int | None:
         A time that can't be read, or lies before the last completed instant.
     """
     shot = run.published()
-    moment = _read(when, run, shot.time)
+    moment = _read(when, run, shot.cursor)
     if len(run.timeline) and moment.value > run.timeline.instants[-1]:
         return None
     target = int(np.searchsorted(run.timeline.instants, moment.value, side="right"))
@@ -37,13 +38,13 @@ def target_of(when: Any, run: Run) -> int | None:
     return target
 
 
-def _read(when: Any, run: Run, now: pd.Timestamp | None) -> pd.Timestamp:
+def _read(when: Any, run: Run, cursor: int) -> pd.Timestamp:
     import pandas as pd
 
     zone = run.stamps.timezone
     if isinstance(when, str) and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", when):
-        start = now if now is not None else run.stamps.stamp(int(run.timeline.instants[0]) - 1)
-        start = start.tz_localize(zone) if start.tzinfo is None else start
+        now = int(run.timeline.instants[cursor - 1]) if cursor else int(run.timeline.instants[0]) - 1
+        start = Stamps(zone).stamp(now)
         moment = _at(start, when, zone)
         return moment if moment > start else _at(start + pd.Timedelta(days=1), when, zone)
     try:

@@ -77,6 +77,7 @@ class Run:
         self._crash: BaseException | None = None  # the first crash of a stage; written once, by that stage's thread
         self._analysis_over = threading.Event()
         self._done = threading.Event()
+        self._finalized = threading.Lock()  # taken once and kept, by whoever finalizes
         self._ending = threading.Lock()  # guards the listeners, and the result's making
         self._result: Result | None = None
         self._listeners: list[Callable[[Run], None]] = []
@@ -97,9 +98,10 @@ class Run:
         try:
             for name in ("analysis", "processor", "coordinator"):
                 self._threads[name].start()
-        except RuntimeError as error:
+        except BaseException as error:  # no thread to be had, or Ctrl-C while one starts
             self._crash_with(error)
-            self._finalize()
+            if self._threads["coordinator"].ident is None:
+                self._finalize()
             raise
 
     def stop(self, timeout: float) -> None:
@@ -111,7 +113,7 @@ class Run:
             A strategy's call didn't return within `timeout` seconds. The run has ended all the same: its thread is
             left behind, and ends when the call returns.
         """
-        self.gate.end()
+        self._end()
         if self.is_engine_thread() or self._done.wait(timeout):
             return
         blocked = StrategyBlockedError(
@@ -126,7 +128,8 @@ class Run:
         self.analysis.abandon()
         self._crash_with(error)
         self._analysis_over.set()
-        self._done.wait(1.0)
+        if not self._done.wait(1.0):
+            self._finalize()
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the end; False after `timeout` seconds. Never a join: an interrupted one lies on Python 3.11."""
@@ -138,13 +141,23 @@ class Run:
             self._done.wait(left)  # in short waits, so that Ctrl-C gets through on every platform
         return True
 
-    def when_done(self, listener: Callable[[Run], None]) -> None:
-        """Call `listener` at the end, from the coordinator's thread; at once where it has come."""
+    def when_done(self, listener: Callable[[Run], None]) -> Callable[[], None]:
+        """Call `listener` at the end, from the coordinator's thread; at once where it has come.
+
+        Returns the function that takes the wish back.
+        """
+
+        def forget() -> None:
+            with self._ending:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
         with self._ending:
             if not self._done.is_set():
                 self._listeners.append(listener)
-                return
+                return forget
         listener(self)
+        return forget
 
     def is_engine_thread(self) -> bool:
         """Whether the caller is one of this run's own threads: then it must not wait for the engine."""
@@ -259,18 +272,26 @@ class Run:
 
     def _crash_with(self, error: BaseException) -> None:
         self._crash = self._crash or error
+        self._end()
+
+    def _end(self) -> None:
+        """Tell all stages, however they wait and whoever of them is gone."""
         self.gate.end()
         for stream in self.streams:
             stream.close()
 
     def _finalize(self) -> None:
+        if not self._finalized.acquire(blocking=False):
+            return
         self._ended = monotonic()
         told = self.gate.closed  # by stop, or by its manager's end
-        self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
-        self._tell(self._on_end)
-        with self._ending:
-            self._done.set()
-            listeners, self._listeners = self._listeners, []
+        try:
+            self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
+            self._tell(self._on_end)
+        finally:
+            with self._ending:
+                self._done.set()
+                listeners, self._listeners = self._listeners, []
         for listener in listeners:
             self._tell(listener)
 

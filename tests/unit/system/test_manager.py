@@ -439,6 +439,16 @@ def test_daily_runs_have_times_with_an_offset_in_the_status():
     system.stop()
 
 
+def test_a_clock_time_moves_a_daily_run_to_the_next_close():
+    """Where daily bars end at their session's close, a time of day is counted from there, not from midnight."""
+    system = nb.SystemManager()
+    system.start({"exchange": "XNYS"}, data=days(10), strategies=Quiet, paused=True)
+    system.step(5)
+    assert system.run_until("16:00") is True
+    assert system.snapshot().cursor == 6
+    system.stop()
+
+
 def test_a_daily_strategys_now_is_the_session_that_has_closed():
     """With session dates, `now` in on_bar is the bar's own date, and so are an order's submission and a log's time."""
 
