@@ -61,6 +61,7 @@ def backtest(
     """
     system = SystemManager()
     settings = _settings(config, cash, commission, slippage, fill, derived)
+    _refuse_nothing(data, strategy, settings)
     system.start(settings, data=data, strategies=strategy, **strategy_params)
     try:
         return system.wait()
@@ -87,8 +88,27 @@ def _settings(
     if broker:
         changes["broker"] = broker
     if derived:
+        if not isinstance(derived, (str, list, tuple)):
+            raise ConfigError(
+                [Problem("derived", derived, 'is a sequence of intervals, such as ("5m", "15m")')], "backtest()"
+            )
         changes["data"] = {"derived_intervals": [derived] if isinstance(derived, str) else list(derived)}
+    if base.on_error != "stop":
+        changes["on_error"] = "stop"  # nobody is there to resume a held run
     return base.overlaid(changes, where="backtest()")
+
+
+def _refuse_nothing(data: Any, strategy: Any, settings: SessionConfig) -> None:
+    """None means what the config says, where it says something."""
+    problems = []
+    if data is None and "data" not in settings.model_fields_set:
+        cure = "is no data; give a DataFrame, a mapping {symbol: DataFrame}, a path, or a config with data"
+        problems.append(Problem("data", data, cure))
+    if strategy is None and not settings.strategies:
+        cure = "is no strategy; give a subclass of nbbacktest.Strategy, an instance, or a config with strategies"
+        problems.append(Problem("strategy", strategy, cure))
+    if problems:
+        raise ConfigError(problems, "backtest()")
 
 
 def _model(name: str, value: Any) -> Any:

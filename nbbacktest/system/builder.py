@@ -10,7 +10,7 @@ from typing import Any
 
 from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig, StrategyConfig
-from nbbacktest.core.errors import ConfigError, Problem, nearest
+from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError, nearest
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.data.market import MarketData
@@ -134,7 +134,16 @@ def _configured(number: int, part: StrategyConfig) -> Strategy:
         raise ConfigError([Problem(path, part.class_path, cure)])
     if not (isinstance(found, type) and issubclass(found, Strategy)):
         raise ConfigError([Problem(path, part.class_path, "is not a subclass of nbbacktest.Strategy; name one")])
-    return found(**part.params)
+    return _made(found, part.params)
+
+
+def _made(strategy: type[Strategy], params: dict[str, Any]) -> Strategy:
+    try:
+        return strategy(**params)
+    except NbBacktestError:
+        raise
+    except Exception as error:
+        raise StrategyError(strategy.__name__, "__init__", f"{type(error).__name__}: {error}") from error
 
 
 def _strategies_in(module: Any) -> list[str]:
@@ -144,7 +153,7 @@ def _strategies_in(module: Any) -> list[str]:
 
 def _live(one: Any, params: dict[str, Any]) -> Strategy:
     if isinstance(one, type) and issubclass(one, Strategy):
-        return one(**params)
+        return _made(one, params)
     if isinstance(one, Strategy):
         if params:
             cure = "parameters go to a class; this is an instance: set them when you make it"
