@@ -27,7 +27,7 @@ class Working(nb.Strategy):
             total += bar.close
 
 
-def main(tries: int = 2_000, bars: int = 3_000_000) -> None:
+def main(tries: int = 1_000, bars: int = 5_000_000) -> None:
     """Print percentiles; a bar that moves while paused ends the benchmark."""
     frame = make_bars(bars)
     pauses, resumes, moved, rng = [], [], 0, random.Random(5)  # noqa: S311 - not for secrets

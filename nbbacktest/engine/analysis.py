@@ -14,10 +14,11 @@ from typing import Any, Literal, NamedTuple
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.agent import Agent, Handler
-from nbbacktest.engine.gate import Gate, Verdict
+from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.threshold import Verdict
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.trip import Trip
 from nbbacktest.engine.window import Batch, Quantum

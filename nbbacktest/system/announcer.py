@@ -70,9 +70,7 @@ class Announcer:
         with self._changed:
             if threading.current_thread() is self._thread:
                 return True
-            return self._changed.wait_for(
-                lambda: self._thread is None or not (self._queue or self._calling), timeout
-            )
+            return self._changed.wait_for(lambda: self._thread is None or not (self._queue or self._calling), timeout)
 
     def _wake(self) -> None:
         if self._thread is None and (self._queue or self._polling()):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,18 +14,13 @@ from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition, StrategyBlockedError
-from nbbacktest.core.files import write_whole
-from nbbacktest.core.lifecycle import Command, Lifecycle
-from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.core.lifecycle import Command
 from nbbacktest.report.result import Result
-from nbbacktest.system.announcer import Announcer
 from nbbacktest.system.builder import StrategySource, build
 from nbbacktest.system.moments import Until, target_of
+from nbbacktest.system.observed import ObservedSystem
 from nbbacktest.system.run import Run, outcome
-from nbbacktest.system.slot import Slot
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.status import status
-from nbbacktest.trading.strategy import Strategy
 
 STOP_SECONDS = 5.0
 """How long `stop` waits for a strategy's call that is under way."""
@@ -39,7 +32,7 @@ _PLACING = "run_until"
 ConfigSource = str | Path | dict[str, Any] | SessionConfig
 
 
-class SystemManager:
+class SystemManager(ObservedSystem):
     """One run at a time: start it, pause it, step it, change its speed, stop it, look at it.
 
     Every method may be called from any thread. Commands that already hold answer False and change nothing; those that
@@ -60,12 +53,7 @@ class SystemManager:
     """
 
     def __init__(self, *, clock: Clock | None = None) -> None:
-        self._announcer = Announcer()
-        announcer = self._announcer
-        # Guards the lifecycle, the slot and every gate of this manager; nothing is called while it is held.
-        self._condition = threading.Condition()
-        self._life = Lifecycle(lambda state: announcer.post("state", state))
-        self._slot = Slot()
+        super().__init__()
         self._config: SessionConfig | None = None
         self._speed: float | None = None  # asked for while stopped; the next start takes it
         self._clock = clock
@@ -280,82 +268,6 @@ class SystemManager:
             forget()
         return outcome(run)
 
-    # -- looking --------------------------------------------------------------------------------------------
-
-    def get_state(self) -> SystemState:
-        """STOPPED, RUNNING or PAUSED."""
-        return self._life.state
-
-    def is_running(self) -> bool:
-        """Whether a run is under way and not paused."""
-        return self._life.state is SystemState.RUNNING
-
-    def is_paused(self) -> bool:
-        """Whether a run is at rest at a bar."""
-        return self._life.state is SystemState.PAUSED
-
-    def is_stopped(self) -> bool:
-        """Whether nothing runs."""
-        return self._life.state is SystemState.STOPPED
-
-    @property
-    def mode(self) -> str:
-        """What kind of run it is: ``"backtest"``."""
-        run = self._slot.run
-        return run.config.mode if run else "backtest"
-
-    @property
-    def error(self) -> BaseException | None:
-        """Why the present or last run failed, or is held; None where nothing did."""
-        run = self._slot.run
-        return run.error if run else None
-
-    @property
-    def strategies(self) -> tuple[Strategy, ...]:
-        """The live strategy objects of the present or last run, to look into while paused."""
-        run = self._slot.run
-        return tuple(run.desk.strategies) if run else ()
-
-    def get_coordinator(self) -> SessionCoordinator | None:
-        """The present or last run's coordinator; None before the first run."""
-        run = self._slot.run
-        return run.coordinator if run else None
-
-    def snapshot(self) -> Snapshot:
-        """The run as of its cursor, frozen; of the last run where nothing runs."""
-        return self._latest().snapshot()
-
-    def status(self) -> dict[str, Any]:
-        """The JSON status as a mapping; `nbbacktest.schema("status")` describes it."""
-        run = self._slot.run
-        if run is not None:
-            run.snapshot()
-        return status(self._life.state, run)
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """The status as JSON text, also written to `path` where one is given."""
-        text = json.dumps(self.status(), indent=2, allow_nan=False)
-        if path is not None:
-            write_whole(Path(path), lambda file: file.write(text.encode() + b"\n"))
-        return text
-
-    # -- callbacks ------------------------------------------------------------------------------------------
-
-    def on_state(self, callback: Callable[[SystemState], object]) -> Callable[[], None]:
-        """Call `callback(state)` at every change of state, in order; returns the function that ends it.
-
-        Callbacks run in a thread of their own, with no lock held; what one raises is logged and harms nothing.
-        """
-        return self._announcer.subscribe("state", callback)
-
-    def on_progress(self, callback: Callable[[Snapshot], object]) -> Callable[[], None]:
-        """Call `callback(snapshot)` about ten times a second while a run is under way."""
-        return self._announcer.subscribe("progress", callback)
-
-    def on_end(self, callback: Callable[[Result], object]) -> Callable[[], None]:
-        """Call `callback(result)` at the end of every run; `wait` returns after that."""
-        return self._announcer.subscribe("end", callback)
-
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _allowed(self, command: Command) -> bool:
@@ -374,12 +286,6 @@ class SystemManager:
         run = self._present(command)
         if run.is_engine_thread():
             raise RuntimeError(f"a strategy can't {command.value} its own run; pause() and stop() are what it may call")
-        return run
-
-    def _latest(self) -> Run:
-        run = self._slot.run
-        if run is None:
-            raise RuntimeError("nothing was started yet; call start() first")
         return run
 
     @staticmethod

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
-import sysconfig
 import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -27,13 +24,11 @@ from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
 from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.system.whereabouts import users_line
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord
 
 logger = logging.getLogger("nbbacktest")
-
-_NOT_USERS = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), "<frozen")
-"""Where code lies that isn't a strategy's."""
 
 
 @dataclass(frozen=True)
@@ -303,11 +298,7 @@ class Run:
 
     def blocked_call(self) -> str:
         """Name the user's line that the analysis thread is in."""
-        frame = sys._current_frames().get(self._threads["analysis"].ident or 0)
-        for line in reversed(traceback.extract_stack(frame) if frame else []):
-            if not line.filename.startswith(_NOT_USERS):
-                return f"{line.name}() at {line.filename}:{line.lineno}"
-        return "a strategy's call"
+        return users_line(self._threads["analysis"])
 
     def _record(self) -> RunRecord:
         cursor = self.analysis.frame.cursor

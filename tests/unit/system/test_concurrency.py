@@ -58,7 +58,7 @@ def in_thread(function, *arguments):
     def call():
         try:
             answers.append(function(*arguments))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the test looks at it
             answers.append(error)
 
     thread = threading.Thread(target=call)
@@ -139,7 +139,7 @@ def test_a_strategy_may_use_every_command_in_every_callback(callback):
         }.items():
             try:
                 answers[name] = call()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 answers[name] = error
 
     class Commanding(nb.Strategy):
@@ -369,9 +369,7 @@ def python(code, timeout=20.0):
             return system
     """
     script = textwrap.dedent(prelude) + textwrap.dedent(code) + "\nprint(time.time(), flush=True)\n"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=timeout, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=timeout, check=False)
     ended = time.time()
     return done, ended - float(done.stdout.split()[-1])
 
