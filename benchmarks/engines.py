@@ -80,7 +80,7 @@ def backtesting(frame: pd.DataFrame) -> tuple[float, float, int]:
 class _Bar:
     __slots__ = ("close", "high", "low", "open", "time", "volume")
 
-    def __init__(self, time: int, o: float, h: float, low: float, c: float, v: float) -> None:  # noqa: PLR0913, PLR0917
+    def __init__(self, time: int, o: float, h: float, low: float, c: float, v: float) -> None:
         self.time, self.open, self.high, self.low, self.close, self.volume = time, o, h, low, c, v
 
 

@@ -30,7 +30,7 @@ class Working(nb.Strategy):
 def main(tries: int = 1_000, bars: int = 5_000_000) -> None:
     """Print percentiles; a bar that moves while paused ends the benchmark."""
     frame = make_bars(bars)
-    pauses, resumes, moved, rng = [], [], 0, random.Random(5)  # noqa: S311 - not for secrets
+    pauses, resumes, moved, rng = [], [], 0, random.Random(5)
     system = nb.SystemManager()
     system.start({}, data=frame, strategies=Working, paused=True)
     strategy = system.strategies[0]

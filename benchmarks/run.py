@@ -20,7 +20,7 @@ def main() -> int:
     print(", ".join(f"{name} {version(name)}" for name in names), flush=True)
     for script, *arguments in SCRIPTS:
         command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name(script)), *arguments]
-        if subprocess.run(command, check=False).returncode:  # noqa: S603 - our own scripts
+        if subprocess.run(command, check=False).returncode:
             return 1
     return 0
 

@@ -35,7 +35,7 @@ def main(repeats: int = 3) -> None:
         runs = []
         for _ in range(repeats):
             command = [sys.executable, "-W", "ignore", __file__, "one", str(bars)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own script
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
             runs.append(json.loads(done.stdout.strip().splitlines()[-1]))
         took = [run["seconds"] / bars * 1e9 for run in runs]
         print(f"| {bars:,} | {min(took):,.0f} | {median(took):,.0f} | {median(r['bytes'] for r in runs) / bars:,.0f} |")

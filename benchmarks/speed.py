@@ -14,7 +14,7 @@ NAMES = ("nbbacktest", "backtesting.py", "bare loop with a bar object", "bare lo
 def measure(name: str, bars: int) -> dict[str, float]:
     """One run of one engine in a process of its own."""
     command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("engines.py")), name, str(bars)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own script
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
