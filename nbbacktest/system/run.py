@@ -28,6 +28,7 @@ from nbbacktest.engine.timeline import Timeline
 from nbbacktest.report.result import Result
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.trading.desk import TradingDesk
+from nbbacktest.trading.readings import readings
 from nbbacktest.trading.record import RunRecord
 
 logger = logging.getLogger("nbbacktest")
@@ -312,6 +313,9 @@ class Run:
             metrics=self._describe(self),
             config=self.config.to_dict(),
             log=tuple(self.desk.log),
+            flows=tuple(self.desk.flows),
+            splits=tuple(self.desk.splits),
+            indicators=readings(self.desk.indicators, int(self.timeline.instants[cursor - 1]) if cursor else 0),
         )
 
 
