@@ -9,7 +9,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbbacktest.core.config import NoCommission, NoSlippage, PercentCommission, PercentSlippage, SessionConfig
+    from nbbacktest.core.config import SessionConfig
+    from nbbacktest.core.costs import (
+        AnnualBorrow,
+        AnnualInterest,
+        BasisPointsSlippage,
+        CallableCommission,
+        FixedSlippage,
+        MakerTakerCommission,
+        NoBorrow,
+        NoCommission,
+        NoInterest,
+        NoSlippage,
+        PercentCommission,
+        PercentSlippage,
+        PerContractCommission,
+        PerShareCommission,
+        PerTradeCommission,
+        SpreadSlippage,
+        Tier,
+        TieredCommission,
+        VolumeShareSlippage,
+    )
     from nbbacktest.core.enums import OrderStatus, OrderType, Side, SystemState
     from nbbacktest.core.errors import (
         ConfigError,
@@ -25,7 +46,9 @@ if TYPE_CHECKING:
     from nbbacktest.core.records import Bar
     from nbbacktest.engine.subscription import StreamSubscription
     from nbbacktest.report.result import Result
+    from nbbacktest.system.audit import audit_lookahead
     from nbbacktest.system.backtest import backtest
+    from nbbacktest.system.findings import AuditReport
     from nbbacktest.system.manager import SystemManager
     from nbbacktest.system.process import get_system_manager
     from nbbacktest.system.schemas import schema
@@ -36,7 +59,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "core.config": ("NoCommission", "NoSlippage", "PercentCommission", "PercentSlippage", "SessionConfig"),
+    "core.config": ("SessionConfig",),
+    "core.costs": (
+        "AnnualBorrow", "AnnualInterest", "BasisPointsSlippage", "CallableCommission", "FixedSlippage",
+        "MakerTakerCommission", "NoBorrow", "NoCommission", "NoInterest", "NoSlippage", "PerContractCommission",
+        "PercentCommission", "PercentSlippage", "PerShareCommission", "PerTradeCommission", "SpreadSlippage", "Tier",
+        "TieredCommission", "VolumeShareSlippage",
+    ),
     "core.enums": ("OrderStatus", "OrderType", "Side", "SystemState"),
     "core.errors": (
         "ConfigError", "DataError", "DataNotFoundError", "InvalidTransition", "MissingExtraError", "NbBacktestError",
@@ -45,7 +74,9 @@ _HOMES = {
     "core.records": ("Bar",),
     "engine.subscription": ("StreamSubscription",),
     "report.result": ("Result",),
+    "system.audit": ("audit_lookahead",),
     "system.backtest": ("backtest",),
+    "system.findings": ("AuditReport",),
     "system.manager": ("SystemManager",),
     "system.process": ("get_system_manager",),
     "system.schemas": ("schema",),
@@ -56,33 +87,50 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AnnualBorrow",
+    "AnnualInterest",
+    "AuditReport",
     "Bar",
+    "BasisPointsSlippage",
+    "CallableCommission",
     "ConfigError",
     "DataError",
     "DataNotFoundError",
     "Fill",
+    "FixedSlippage",
     "InvalidTransition",
+    "MakerTakerCommission",
     "MissingExtraError",
     "NbBacktestError",
+    "NoBorrow",
     "NoCommission",
+    "NoInterest",
     "NoSlippage",
     "Order",
     "OrderError",
     "OrderStatus",
     "OrderType",
+    "PerContractCommission",
+    "PerShareCommission",
+    "PerTradeCommission",
     "PercentCommission",
     "PercentSlippage",
     "Result",
     "SessionConfig",
     "Side",
     "Snapshot",
+    "SpreadSlippage",
     "Strategy",
     "StrategyBlockedError",
     "StrategyError",
     "StreamSubscription",
     "SystemManager",
     "SystemState",
+    "Tier",
+    "TieredCommission",
+    "VolumeShareSlippage",
     "__version__",
+    "audit_lookahead",
     "backtest",
     "get_system_manager",
     "schema",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig, NoSlippage, PercentCommission, PercentSlippage
 from nbbacktest.core.intervals import Interval
-from nbbacktest.core.records import BarColumns, Stamps
+from nbbacktest.core.records import Bar, BarColumns, Stamps
+from nbbacktest.data.calendar import SessionTable
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy
@@ -51,17 +52,21 @@ def desk_for(
     commission: float = 0.0,
     slippage: float = 0.0,
     limits: dict[str, Any] | None = None,
+    sessions: Callable[[], SessionTable] | None = None,
+    **rules: Any,
 ) -> TradingDesk:
-    """A desk as the builder makes it; one strategy gets all the symbols."""
+    """A desk as the builder makes it; one strategy gets all the symbols. `rules` are the broker's other settings."""
     if isinstance(strategies, Strategy):
         strategies = [(strategies, tuple(s.symbol for s in series if s.is_base))]
     broker = BrokerConfig(
         cash=cash,
         commission=PercentCommission(rate=commission),
         slippage=PercentSlippage(rate=slippage) if slippage else NoSlippage(),
+        **rules,
     )
     return TradingDesk(
-        strategies, list(series), instants_of(series), broker, LimitsConfig(**(limits or {})), STAMPS
+        strategies, list(series), instants_of(series), broker, LimitsConfig(**(limits or {})), STAMPS,
+        sessions=sessions,
     )  # fmt: skip
 
 
@@ -98,3 +103,23 @@ def run_inline(desk: TradingDesk, *series: Series) -> TradingDesk:
 def run(strategy: Strategy, *series: Series, **account: Any) -> TradingDesk:
     """Run one strategy over all the symbols of `series`."""
     return run_inline(desk_for(strategy, *series, **account), *series)
+
+
+class Script(Strategy):
+    """Does what it is told at the numbered bars of the first symbol, counted from 1: {bar: function of the strategy}."""
+
+    plan: dict[int, Any]
+
+    def on_start(self) -> None:
+        self.made: list[Any] = []
+
+    def on_bar(self, bar: Bar) -> None:
+        if bar.symbol == self.symbols[0] and bar.interval == self.base_interval:
+            act = self.plan.get(len(self.bars(bar.symbol)))
+            if act is not None:
+                self.made.append(act(self))
+
+
+def scripted(plan: dict[int, Any], *series: Series, **account: Any) -> TradingDesk:
+    """Run a `Script`."""
+    return run(Script(plan=plan), *series, **account)

@@ -11,10 +11,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
+from nbbacktest.core.actions import Actions
+from nbbacktest.core.costs import (
+    Borrow,
+    CallableCommission,
+    Commission,
+    Interest,
+    NoBorrow,
+    NoCommission,
+    NoInterest,
+    NoSlippage,
+    PercentCommission,  # noqa: F401 - was defined here, and may be imported from here
+    PercentSlippage,  # noqa: F401 - as above
+    Slippage,
+    without_function,
+)
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, DataError, Problem, closest, nearest
 from nbbacktest.core.intervals import DAY, Interval
+from nbbacktest.core.model import Model
 from nbbacktest.core.refusals import RefusedError, problems_of
 
 
@@ -27,42 +43,6 @@ def _interval(text: str) -> str:
 
 IntervalText = Annotated[str, AfterValidator(_interval)]
 """An interval such as ``"5m"``; another spelling of the same length (``"60s"``) becomes the usual one (``"1m"``)."""
-
-
-class Model(BaseModel):
-    """What all parts of the config share: frozen, strict about types, no unknown keys, finite numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
-
-
-class NoCommission(Model):
-    """Trade for free."""
-
-    model: Literal["none"] = "none"
-
-
-class PercentCommission(Model):
-    """A share of the notional: ``rate * size * price``; 0.001 is 0.1%."""
-
-    model: Literal["percent"] = "percent"
-    rate: float = Field(ge=0, lt=1, description="fraction of the notional, 0.001 is 0.1%")
-
-
-class NoSlippage(Model):
-    """Fill at the rule's price."""
-
-    model: Literal["none"] = "none"
-
-
-class PercentSlippage(Model):
-    """Market and stop orders fill worse by a share of the price: ``price * (1 ± rate)``."""
-
-    model: Literal["percent"] = "percent"
-    rate: float = Field(ge=0, lt=1, description="fraction of the price, 0.0005 is 5 basis points")
-
-
-Commission = Annotated[NoCommission | PercentCommission, Field(discriminator="model")]
-Slippage = Annotated[NoSlippage | PercentSlippage, Field(discriminator="model")]
 
 
 class BacktestConfig(Model):
@@ -92,7 +72,10 @@ class DataConfig(Model):
     )
     derived_intervals: tuple[IntervalText, ...] = Field((), description="coarser bars built from the base bars")
     warmup_days: int = Field(0, ge=0, description="sessions loaded before the first, seen but never traded")
-    adjusted: bool = Field(True, description="sample data: prices adjusted for splits and dividends")
+    adjusted: bool = Field(True, description="prices are adjusted for splits and dividends; false: raw prices")
+    actions: Actions | None = Field(
+        None, description="splits and dividends for raw prices: a CSV of symbol,date,kind,value, or such rows"
+    )
     seed: int = Field(7, ge=0, description="synthetic data: the same seed gives the same bars")
 
     @field_validator("symbols")
@@ -122,6 +105,13 @@ class DataConfig(Model):
 
     @model_validator(mode="after")
     def _found(self) -> Self:
+        if self.actions is not None and self.adjusted:
+            raise RefusedError(
+                "actions",
+                self.actions,
+                "adjusted prices have splits and dividends in them already, and actions would count them twice; "
+                "set adjusted to false where prices are raw, or leave actions out",
+            )
         if self.source in ("csv", "parquet") and not self.path:
             raise RefusedError("path", self.path, f"source {self.source!r} needs a file; with {{symbol}} for several")
         if self.source in ("synthetic", "sample") and self.path:
@@ -160,7 +150,50 @@ class BrokerConfig(Model):
     cash: float = Field(100_000.0, gt=0, description="starting cash")
     commission: Commission = Field(default_factory=NoCommission)
     slippage: Slippage = Field(default_factory=NoSlippage)
-    fill: Literal["next_open"] = Field("next_open", description="when market orders fill")
+    borrow: Borrow = Field(default_factory=NoBorrow, description="what short positions pay, by the day")
+    interest: Interest = Field(default_factory=NoInterest, description="what debit cash pays, by the day")
+    fill: Literal["next_open", "next_close", "this_close"] = Field(
+        "next_open", description="when market orders fill; this_close is the bar that they were decided on: a cheat"
+    )
+    limit_fill: Literal["touch", "cross"] = Field(
+        "touch", description="whether a limit fills when a bar touches it, or only when one goes beyond"
+    )
+    stop_and_target: Literal["pessimistic", "path", "finer"] = Field(
+        "pessimistic",
+        description="which of two linked orders fills where one bar reaches both: the stop; the one on the likelier "
+        "path; finer: base bars inside a coarser signal interval decide, and within one of them the stop",
+    )
+    volume_share: float | None = Field(
+        None, gt=0, le=1, description="largest share of a bar's volume that fills; the rest stays open; null: no cap"
+    )
+    account: Literal["cash", "margin"] = Field("cash", description="whether positions may be worth more than is owned")
+    initial_margin: float = Field(0.5, gt=0, le=1, description="margin: equity needed to open, per worth of positions")
+    maintenance_margin: float = Field(
+        0.25, ge=0, le=1, description="margin: equity needed to hold; below it positions are liquidated"
+    )
+    leverage: float | None = Field(
+        None, gt=0, description="margin: largest worth of positions per equity; null: as initial_margin allows"
+    )
+    fractional: bool = Field(True, description="whether sizes may be other than whole units")
+    lot_size: float | None = Field(None, gt=0, description="sizes are multiples of it; null: any size")
+    tick_size: float | None = Field(None, gt=0, description="levels are multiples of it; null: any price")
+
+    @model_validator(mode="after")
+    def _margins_fit(self) -> Self:
+        if self.account == "cash":
+            names, known = ("initial_margin", "leverage", "maintenance_margin"), type(self).model_fields
+            # What stands at its default is no mistake: a config that was written out whole reads back.
+            given = [name for name in names if getattr(self, name) != known[name].default]
+            if given:
+                raise ValueError(f"{given[0]} is for margin accounts and account is 'cash'; set account to 'margin'")
+        elif self.maintenance_margin > max(self.initial_margin, 1 / self.leverage if self.leverage else 0.0):
+            raise ValueError(
+                f"maintenance_margin {self.maintenance_margin:g} is above what opening needs, "
+                f"{self.initial_margin:g}: every position would be called at once; lower it"
+            )
+        if not self.fractional and self.lot_size is not None and self.lot_size % 1:
+            raise ValueError(f"lot_size {self.lot_size:g} isn't whole and fractional is false; change one of them")
+        return self
 
 
 class LimitsConfig(Model):
@@ -231,6 +264,7 @@ class SessionConfig(Model):
             raise ConfigError(
                 [Problem("(whole)", source, "a config is a JSON object, a mapping, a path or a SessionConfig")], where
             )
+        source, function = without_function(source)
         try:
             # Through JSON, so that a mapping and a file are held to the same strict types.
             text = json.dumps(source, default=_jsonable)
@@ -239,9 +273,13 @@ class SessionConfig(Model):
                 [Problem("(whole)", source, f"holds what JSON can't: {error}; remove it")], where
             ) from None
         try:
-            return cls.model_validate_json(text)
+            config = cls.model_validate_json(text)
         except ValidationError as error:
             raise ConfigError(problems_of(cls, error), where) from None
+        if function is None:
+            return config
+        own = config.broker.model_copy(update={"commission": CallableCommission(function=function)})
+        return config.model_copy(update={"broker": own})
 
     def overlaid(self, changes: dict[str, Any], where: str = "session config") -> SessionConfig:
         """A copy with other values laid over it, section by section; checked as a whole.
@@ -251,6 +289,8 @@ class SessionConfig(Model):
         if not changes:
             return self
         merged = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        if isinstance(self.broker.commission, CallableCommission):
+            merged["broker"]["commission"] = self.broker.commission.model_dump()  # a live function stays one
         for key, value in changes.items():
             merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
         try:
@@ -297,6 +337,8 @@ def _jsonable(value: Any) -> Any:
         return str(value)
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         return value.item()
+    if hasattr(value, "columns") and hasattr(value, "to_dict"):
+        return value.to_dict("records")  # a table of corporate actions
     raise TypeError(f"{value!r} of type {type(value).__name__}")
 
 

@@ -34,11 +34,19 @@ class OrderType(StrEnum):
     MARKET = "market"
     LIMIT = "limit"
     STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+    TRAILING_STOP = "trailing_stop"
+    MARKET_ON_OPEN = "market_on_open"
+    MARKET_ON_CLOSE = "market_on_close"
 
 
 class OrderStatus(StrEnum):
-    """Where an order is in its life; `FILLED`, `CANCELLED`, `REJECTED` and `EXPIRED` are final."""
+    """Where an order is in its life; `FILLED`, `CANCELLED`, `REJECTED` and `EXPIRED` are final.
 
+    `HELD` is a bracket's exit whose entry hasn't filled yet. An order that has filled in part is `OPEN`.
+    """
+
+    HELD = "held"
     OPEN = "open"
     FILLED = "filled"
     CANCELLED = "cancelled"
@@ -46,7 +54,25 @@ class OrderStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class OrderEventKind(StrEnum):
+    """What can happen to an order."""
+
+    SUBMITTED = "submitted"
+    ACCEPTED = "accepted"
+    REPLACED = "replaced"
+    TRIGGERED = "triggered"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+
 class TimeInForce(StrEnum):
-    """How long an order stays open."""
+    """How long an order stays open: until cancelled, the session's end, its next open (in part, or whole), a time."""
 
     GTC = "gtc"
+    DAY = "day"
+    IOC = "ioc"
+    FOK = "fok"
+    GTD = "gtd"

@@ -27,6 +27,7 @@ _BOUNDS = {
     "greater_than": ("gt", "greater than"),
     "greater_than_equal": ("ge", "at least"),
     "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
 }
 _MAPPINGS = ("model_type", "model_attributes_type", "dict_type")
 _LISTS = ("tuple_type", "list_type")
@@ -89,7 +90,8 @@ def _cure(kind: str, error: Any, place: _Place) -> str:
         example = ', such as {"model": "percent", "rate": 0.001}' if place.tags else ""
         return f"must be a mapping of keys to values{example}{place.hint}"
     if kind == "literal_error":
-        return _choice(value, re.findall(r"'([^']*)'", context["expected"]))
+        choices = re.findall(r"'([^']*)'", context["expected"])
+        return _choice(value, choices) if choices else f"must be {context['expected']}{place.hint}"
     if kind == "too_short":
         return f"must name at least one{place.hint}"
     if kind == "string_too_short":

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Stamps
@@ -34,6 +35,8 @@ class MarketData:
         Nanoseconds UTC at which trading begins; bars with ``end <= start`` are warm-up.
     exchange : str
         The calendar's code, or ``"24/7"``.
+    actions : tuple of CorporateAction
+        Splits and dividends, where prices are raw.
     """
 
     bars: dict[str, BarColumns]
@@ -43,6 +46,7 @@ class MarketData:
     synthetic: bool
     start: int
     exchange: str
+    actions: tuple[CorporateAction, ...] = ()
 
     def sessions(self) -> SessionTable:
         """The exchange's sessions from the first bar to the last. Built when first asked for, then kept.

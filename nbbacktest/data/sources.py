@@ -15,6 +15,7 @@ from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data import files, samples, synthetic
+from nbbacktest.data.actions import read_actions
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
 from nbbacktest.data.frames import RawBars, read_frame
 from nbbacktest.data.market import MarketData
@@ -93,7 +94,8 @@ def load(
     }
     bars, start = _cut(bars, config, stamps, sessions)
     exchange = config.exchange if sessions is not None or not _on_weekends(bars) else ALWAYS_OPEN
-    return MarketData(bars, interval, stamps, found.source, found.synthetic, start, exchange)
+    actions = read_actions(config.data.actions, tuple(bars))
+    return MarketData(bars, interval, stamps, found.source, found.synthetic, start, exchange, actions)
 
 
 def _from_config(config: SessionConfig) -> _Found:

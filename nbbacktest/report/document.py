@@ -36,6 +36,7 @@ def document(result: Result) -> str:
         "trades": _rows(result.trades),
         "fills": _rows(result.fills),
         "orders": _rows(result.orders),
+        "flows": _rows(result.flows),
         "log": _rows(result.log),
         "metrics": result.metrics,
         "config": result.config,

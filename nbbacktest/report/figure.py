@@ -1,4 +1,4 @@
-"""A result as one plotly figure: prices with fills, equity and drawdown over one axis of trading time.
+"""A result as one plotly figure: prices with fills and levels, the account, trades and months, each in its panel.
 
 It draws a bounded number of points however long the run was, and holds no state.
 """
@@ -10,27 +10,49 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import DataError, nearest
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.core.records import Float64, Int64
-from nbbacktest.report.bins import Binning, choose, closed_spans, extremes, join, local_time
-from nbbacktest.trading.equity import local_days
-from nbbacktest.trading.stats import drawdowns
+from nbbacktest.core.records import Int64
+from nbbacktest.report.benchmark import BenchmarkSource, read_benchmark
+from nbbacktest.report.bins import Binning, choose, closed_spans, local_time
+from nbbacktest.report.parts import MONTHS
+from nbbacktest.report.traces import (
+    EQUITY,
+    GRID,
+    INK,
+    LEVELS,
+    Panel,
+    axis,
+    drawdown_panel,
+    equity_panel,
+    level_orders,
+    level_traces,
+    months_panel,
+    price_traces,
+    rolling_panel,
+    trades_panel,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from nbbacktest.report.result import Result
 
-# Each reads on white and on black, and differs to a colour-blind eye.
-UP, DOWN, BUY, SELL, EQUITY, LOSS = "#2a9d8f", "#e2674a", "#3b82f6", "#d946ef", "#3b82f6", "#e2674a"
-INK, GRID = "#808080", "rgba(128,128,128,0.22)"
-_MILLISECOND = 1_000_000
 _WEEKEND = (5, 6)
+_MILLISECOND = 1_000_000
+_PRICE, _EQUITY, _DRAWDOWN, _TRADES, _ROLLING, _YEAR = 330, 120, 90, 140, 90, 26
+"""Heights in pixels: of the panels, and of a year in the heat map."""
+_BETWEEN, _ABOVE, _BELOW = 44, 126, 16
+"""Pixels between two panels, above the first and below the last."""
+_HEADING = 24
+"""Pixels for a panel's heading, or the menu that stands for it."""
+_TIMES = 40
+"""Pixels for the time axis's labels, under the last of its panels."""
 
 
-def draw(result: Result, symbol: str | None = None) -> go.Figure:
+def draw(
+    result: Result, symbol: str | None = None, benchmark: BenchmarkSource | None = None, *, months: bool = True
+) -> go.Figure:
     """The figure of a result.
 
     Parameters
@@ -39,117 +61,108 @@ def draw(result: Result, symbol: str | None = None) -> go.Figure:
         A finished run.
     symbol
         Whose prices; None: all symbols', one shown at a time, chosen by a menu.
+    benchmark
+        What to draw beside the equity.
+    months
+        Whether to draw the heat map of monthly returns.
 
     Raises
     ------
     DataError
-        For a symbol that wasn't run.
+        For a symbol that wasn't run, and for a benchmark that can't be lined up with the run.
     """
     import plotly.graph_objects as go
 
     record = result.record
     if symbol is not None and symbol not in record.bars:
         raise DataError(f"symbol {symbol!r} was not run; {nearest(symbol, record.bars)}")
+    beside = None if benchmark is None else read_benchmark(record, benchmark)
     shown = list(record.bars) if symbol is None else [symbol]
     local = {s: local_time(record.stamps, b.time[record.first.get(s, 0) :]) for s, b in record.bars.items()}
     base = next((bars.interval for bars in record.bars.values()), None)
     figure = go.Figure()
-    note = ""
+    notes = []
+    owners: list[int | None] = []
     if base is not None:
         binning = choose([local[s] for s in shown], base)
-        note = f"candles of {binning.name}"
+        notes = [f"candles of {binning.name}", *_capped(result, shown)]
         for number, name in enumerate(shown):
-            for trace in _price_traces(result, name, local[name], binning):
-                figure.add_trace(trace.update(visible=number == 0))
+            traces = price_traces(result, name, local[name], binning)
+            figure.add_traces([trace.update(visible=number == 0) for trace in traces])
+            owners += [number] * len(traces)
         breaks = _breaks(base, list(local.values()), binning)
         figure.update_xaxes(rangebreaks=breaks, range=_span(base, list(local.values()), binning))
-    per_symbol = len(figure.data) // max(len(shown), 1)
-    figure.add_traces(_account_traces(result))
-    figure.update_layout(_layout(result, note, shown))
+    account = [equity_panel(result, beside), drawdown_panel(result)]
+    for panel in account:
+        figure.add_traces(panel.traces)
+        owners += [None] * len(panel.traces)
+    for number, name in enumerate(shown):
+        levels = level_traces(result, name)
+        figure.add_traces([trace.update(visible=number == 0) for trace in levels])
+        owners += [number] * len(levels)
+    trades, rolling = trades_panel(result, "y4"), rolling_panel(result, "y5")
+    heat = months_panel(result, ("x2", "y6")) if months else None
+    for extra in (trades, rolling, heat):
+        if extra is not None:
+            figure.add_traces(extra.traces)
+            owners += [None] * len(extra.traces)
+    figure.update_layout(_layout(result, notes))
+    years = 0 if heat is None else len(heat.traces[0].y)
+    _place(figure, shown, [*account, trades, rolling], heat, years)
     if len(shown) > 1:
-        figure.update_layout(updatemenus=[_menu(shown, per_symbol, len(figure.data))])
+        figure.update_layout(updatemenus=[_menu(shown, owners)])
     return figure
 
 
-def _price_traces(result: Result, symbol: str, local: Int64, binning: Binning) -> list[Any]:
-    import plotly.graph_objects as go
+def _capped(result: Result, shown: list[str]) -> list[str]:
+    count = max((len(level_orders(result.record, name)) for name in shown), default=0)
+    return [f"levels of the newest {LEVELS} of {count:,} orders"] if count > LEVELS else []
 
-    record = result.record
-    candles = join(record.bars[symbol], record.first.get(symbol, 0), local, binning)
-    traces: list[Any] = [
-        go.Candlestick(
-            x=_axis(candles.start), **_period(binning),
-            open=candles.open, high=candles.high, low=candles.low, close=candles.close,
-            name=symbol, showlegend=False,
-            increasing={"line": {"color": UP, "width": 1}, "fillcolor": UP},
-            decreasing={"line": {"color": DOWN, "width": 1}, "fillcolor": DOWN},
-        )
-    ]  # fmt: skip
-    for side, colour, shape in ((Side.BUY, BUY, "triangle-up"), (Side.SELL, SELL, "triangle-down")):
-        x, price, text = _marks(result, symbol, side, binning)
-        traces.append(
-            go.Scatter(
-                x=x, y=price, text=text, mode="markers", name=side.value.capitalize(), **_period(binning),
-                hovertemplate="%{text}<extra></extra>",
-                marker={"symbol": shape, "size": 10, "color": colour, "line": {"width": 1, "color": "white"}},
-            )
+
+def _place(figure: go.Figure, shown: list[str], panels: list[Panel | None], heat: Panel | None, years: int) -> None:
+    """Lay the panels out from the top down, in pixels, whatever is there; the months have an axis of their own."""
+    heights = [_PRICE, _EQUITY, _DRAWDOWN, _TRADES, _ROLLING]
+    names = ["yaxis", "yaxis2", "yaxis3", "yaxis4", "yaxis5"]
+    headings = [f"{shown[0]} price" if len(shown) == 1 else "", *("" if p is None else p.heading for p in panels)]
+    rows = [row for row in range(len(names)) if row == 0 or panels[row - 1] is not None]
+    plan = [(names[row], headings[row], heights[row]) for row in rows]
+    total = sum(height for _, _, height in plan) + _BETWEEN * (len(plan) - 1) + _TIMES
+    if heat is not None:
+        total += _BETWEEN + years * _YEAR
+    top, notes = float(total), []
+    for name, heading, height in plan:
+        figure.update_layout({name: {"domain": [max((top - height) / total, 0.0), top / total]}})
+        notes.append((heading, top / total))
+        top -= height + _BETWEEN
+    figure.update_layout(xaxis={"anchor": f"y{names.index(plan[-1][0]) + 1}"})
+    if heat is not None:
+        top -= _TIMES
+        notes.append((heat.heading, top / total))
+        figure.update_layout(
+            xaxis2={
+                "anchor": "y6", "domain": [0, 1], "side": "bottom", "tickvals": list(range(13)), "showgrid": False,
+                "ticktext": [*MONTHS, "Year"], "fixedrange": True, "zeroline": False, "range": [-0.5, 12.5],
+                "showspikes": False,
+            },
+            yaxis6={
+                "anchor": "x2", "domain": [max((top - years * _YEAR) / total, 0.0), top / total], "type": "category",
+                "autorange": "reversed", "fixedrange": True, "showgrid": False, "automargin": True,
+            },
         )  # fmt: skip
-    return traces
-
-
-def _marks(result: Result, symbol: str, side: Side, binning: Binning) -> tuple[Float64, Float64, list[str]]:
-    """Fills by candle: where, at which mean price, and what to say. One mark a candle keeps the drawing bounded."""
-    fills = [fill for fill in result.record.fills if fill.symbol == symbol and fill.side is side]
-    if not fills:
-        none = np.empty(0, dtype=np.float64)
-        return none, none, []
-    local = local_time(result.record.stamps, np.array([fill.time for fill in fills], dtype=np.int64))
-    keys, group = np.unique(binning.keys(local), return_inverse=True)
-    size = np.bincount(group, [fill.size for fill in fills])
-    price = np.bincount(group, [fill.size * fill.price for fill in fills]) / size
-    count = np.bincount(group)
-    verb = {Side.BUY: "bought", Side.SELL: "sold"}[side]
-    text = [
-        f"{verb} {units:,.6g} at {'' if n == 1 else 'an average of '}{p:,.6g}" + (f" in {n} fills" if n > 1 else "")
-        for units, p, n in zip(size, price, count, strict=True)
-    ]
-    return _axis(binning.starts(keys)), price, text
-
-
-def _account_traces(result: Result) -> list[Any]:
-    import plotly.graph_objects as go
-
-    record, equity = result.record, result.equity_values
-    # The middle of a date is where its candle stands.
-    where = local_days(record) * DAY + DAY // 2 if record.daily else local_time(record.stamps, record.instants)
-    fall = drawdowns(equity, record.cash)
-    rows, deep = extremes(equity), extremes(fall)
-    return [
-        go.Scatter(
-            x=_axis(where[rows]), y=equity[rows], yaxis="y2", name="Equity", mode="lines", showlegend=False,
-            line={"color": EQUITY, "width": 1.5}, hovertemplate="%{y:,.2f}",
-        ),
-        go.Scatter(
-            x=_axis(where[deep]), y=fall[deep], yaxis="y3", name="Drawdown", mode="lines", showlegend=False,
-            line={"color": LOSS, "width": 1}, fill="tozeroy", fillcolor="rgba(226,103,74,0.25)",
-            hovertemplate="%{y:.2%}",
-        ),
-    ]  # fmt: skip
-
-
-def _period(binning: Binning) -> dict[str, Any]:
-    """Draws a candle in the middle of its time, which it then covers, and calls it by its start."""
-    months = {"M": "M1", "Q": "M3", "Y": "M12"}.get(binning.unit)
-    if months:
-        return {"xperiod": months, "xperiodalignment": "middle"}
-    step = binning.step or {"D": 1, "W": 7}[binning.unit] * DAY
-    start = int(binning.starts(np.zeros(1, dtype=np.int64))[0])
-    return {"xperiod": step / _MILLISECOND, "xperiod0": start / _MILLISECOND, "xperiodalignment": "middle"}
-
-
-def _axis(local: Int64) -> Float64:
-    """Milliseconds as floats: the one form of dates that plotly sends fast."""
-    return local / _MILLISECOND
+    height = total + _ABOVE + _BELOW
+    figure.update_layout(
+        height=height,
+        title={"y": 1 - 18 / height},
+        legend={"y": 1 + _HEADING / total},
+        annotations=[
+            {
+                "text": f"<b>{escape(text)}</b>", "x": 0, "xref": "paper", "xanchor": "left", "y": y, "yref": "paper",
+                "yanchor": "bottom", "yshift": 2, "showarrow": False,
+            }
+            for text, y in notes
+            if text
+        ],
+    )  # fmt: skip
 
 
 def _span(base: Interval, local: list[Int64], binning: Binning) -> list[float] | None:
@@ -173,7 +186,7 @@ def _breaks(base: Interval, local: list[Int64], binning: Binning) -> list[dict[s
         # Whole candles only, and a moment after the last one: the session's last equity lies on the edge.
         after = binning.starts(binning.keys(spans[:, 0] - 1) + 1)
         before = binning.starts(binning.keys(spans[:, 1]))
-        return [{"bounds": [a + 1.0, b]} for a, b in zip(_axis(after), _axis(before), strict=True) if b > a + 1.0]
+        return [{"bounds": [a + 1.0, b]} for a, b in zip(axis(after), axis(before), strict=True) if b > a + 1.0]
     days = np.unique(np.concatenate(times) // DAY)
     absent = np.setdiff1d(np.arange(days[0], days[-1] + 1), days)
     if len(absent) > len(days):
@@ -186,16 +199,12 @@ def _breaks(base: Interval, local: list[Int64], binning: Binning) -> list[dict[s
     return breaks
 
 
-def _menu(symbols: list[str], each: int, total: int) -> dict[str, Any]:
-    account = total - each * len(symbols)
+def _menu(symbols: list[str], owners: list[int | None]) -> dict[str, Any]:
     buttons = [
         {
             "label": f"{symbol} price",
             "method": "update",
-            "args": [
-                {"visible": [n // each == number for n in range(each * len(symbols))] + [True] * account},
-                {"yaxis.autorange": True},
-            ],
+            "args": [{"visible": [owner in (None, number) for owner in owners]}, {"yaxis.autorange": True}],
         }
         for number, symbol in enumerate(symbols)
     ]
@@ -205,45 +214,37 @@ def _menu(symbols: list[str], each: int, total: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _layout(result: Result, note: str, shown: list[str]) -> dict[str, Any]:
+def _layout(result: Result, notes: list[str]) -> dict[str, Any]:
     from nbbacktest.report.result import origin
 
     stats = result.stats
     some = len(result.equity_values) > 0
     period = f"{stats['start']:%Y-%m-%d} to {stats['end']:%Y-%m-%d}" if some else "no bars"
-    facts = [escape(origin(result)), " · ".join(part for part in (period, note) if part)]
-    axis = {"gridcolor": GRID, "zeroline": False, "automargin": True}
+    facts = [escape(origin(result)), " · ".join([period, *notes])]
+    lines = {"gridcolor": GRID, "zeroline": False, "automargin": True}
     dates = result.record.stamps.dates or result.record.daily
-    headings = {0.16: "Drawdown from the peak", 0.39: "Equity"}
-    if len(shown) == 1:
-        headings[1.0] = f"{shown[0]} price"
     return {
         "title": {
-            "text": escape(result.name), "x": 0, "xref": "paper", "xanchor": "left", "y": 0.97, "yanchor": "top",
-            "subtitle": {"text": "<br>".join(facts), "font": {"size": 12}},
+            "text": escape(result.name), "x": 0, "xref": "paper", "xanchor": "left", "yanchor": "top",
+            "yref": "container", "subtitle": {"text": "<br>".join(facts), "font": {"size": 12}},
         },
-        "annotations": [
-            {
-                "text": f"<b>{escape(text)}</b>", "x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper",
-                "yanchor": "bottom", "yshift": 2, "showarrow": False,
-            }
-            for top, text in headings.items()
-        ],
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"color": INK},
-        "height": 680, "margin": {"l": 16, "r": 16, "t": 126, "b": 16},
-        "hovermode": "x unified", "hoversubplots": "axis", "hoverlabel": {"namelength": -1},
+        "meta": " · ".join(notes),
+        "margin": {"l": 16, "r": 16, "t": _ABOVE, "b": _BELOW},
+        "hovermode": "x unified", "hoversubplots": "axis",
+        # Dark on every page: a label without a colour of its own is white, also where the page is black.
+        "hoverlabel": {"namelength": -1, "bgcolor": "#262c34", "bordercolor": INK, "font": {"color": "#eef1f5"}},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": EQUITY, "remove": ["lasso", "select"]},
-        "legend": {"orientation": "h", "x": 1, "y": 1.0, "xanchor": "right", "yanchor": "bottom"},
+        "legend": {"orientation": "h", "x": 1, "xanchor": "right", "yanchor": "bottom"},
         "xaxis": {
-            **axis, "type": "date", "anchor": "y3", "rangeslider": {"visible": False},
+            **lines, "type": "date", "rangeslider": {"visible": False},
             "title": {"text": f"{'Session date' if dates else 'Time'} ({result.record.stamps.timezone})"},
             "hoverformat": "%a %Y-%m-%d" if dates else "%a %Y-%m-%d %H:%M",
             "showspikes": False,  # its rim is white whatever the page is
         },
-        "yaxis": {**axis, "domain": [0.46, 1]},
-        "yaxis2": {**axis, "domain": [0.23, 0.39], "tickformat": ",~f", "nticks": 5},
-        "yaxis3": {
-            **axis, "domain": [0, 0.16], "tickformat": ".1~%", "nticks": 4,
-            "range": [min(1.05 * stats["max_drawdown"], -0.001), 0],
-        },
+        "yaxis": lines,
+        "yaxis2": {**lines, "tickformat": ",~f", "nticks": 5},
+        "yaxis3": {**lines, "tickformat": ".1~%", "nticks": 4, "range": [min(1.05 * stats["max_drawdown"], -0.001), 0]},
+        "yaxis4": {**lines, "tickformat": ".1~%", "nticks": 5, "zeroline": True, "zerolinecolor": INK},
+        "yaxis5": {**lines, "nticks": 4, "zeroline": True, "zerolinecolor": INK},
     }  # fmt: skip

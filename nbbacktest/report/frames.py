@@ -10,6 +10,7 @@ import numpy as np
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.trading.equity import local_days
+from nbbacktest.trading.excursions import Excursions
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.trades import Trade
 
@@ -57,7 +58,8 @@ def fills_frame(record: RunRecord) -> pd.DataFrame:
 def orders_frame(record: RunRecord) -> pd.DataFrame:
     """One row an order, in order of submission.
 
-    `submitted` and `closed` are instants; `closed` is NaT while it is open, `size` NaN where it was all the cash.
+    `submitted` and `closed` are instants; `closed` is NaT while it is open, `size` NaN where it was all the cash,
+    `parent` the id of a bracket's entry, 0 for all but its exits.
     """
     import pandas as pd
 
@@ -79,11 +81,33 @@ def orders_frame(record: RunRecord) -> pd.DataFrame:
             "closed": _instants(record, [o.closed or None for o in orders]),
             "fill_price": _floats([o.fill_price for o in orders]),
             "tag": _texts([o.tag for o in orders]),
+            "filled": _floats([o.filled for o in orders]),
+            "trail": _floats([o.trail for o in orders]),
+            "parent": np.array([0 if o.parent is None else o.parent.id for o in orders], dtype=np.int64),
         }
     )
 
 
-def trades_frame(record: RunRecord, trades: Sequence[Trade]) -> pd.DataFrame:
+def order_events_frame(record: RunRecord) -> pd.DataFrame:
+    """One row an event of an order's life, by order and time; `size` and `price` are a fill's, `limit` and `stop` its levels then."""
+    import pandas as pd
+
+    events = [(order.id, event) for order in record.orders for event in order.events]
+    return pd.DataFrame(
+        {
+            "order_id": np.array([number for number, _ in events], dtype=np.int64),
+            "time": _times(record, [e.time for _, e in events]),
+            "event": _texts([str(e.kind) for _, e in events]),
+            "reason": _texts([e.reason for _, e in events]),
+            "size": _floats([e.size for _, e in events]),
+            "price": _floats([e.price for _, e in events]),
+            "limit": _floats([e.terms.limit for _, e in events]),
+            "stop": _floats([e.terms.stop for _, e in events]),
+        }
+    )
+
+
+def trades_frame(record: RunRecord, trades: Sequence[Trade], far: Excursions) -> pd.DataFrame:
     """One row a round trip: closed ones by exit, then the open ones, whose `exit_time` is NaT."""
     import pandas as pd
 
@@ -100,6 +124,26 @@ def trades_frame(record: RunRecord, trades: Sequence[Trade]) -> pd.DataFrame:
             "commission": _floats([t.commission for t in trades]),
             "tag": _texts([t.tag for t in trades]),
             "strategy": _texts([t.strategy for t in trades]),
+            "mae": far.mae,
+            "mfe": far.mfe,
+            "mae_value": far.mae_value,
+            "mfe_value": far.mfe_value,
+        }
+    )
+
+
+def flows_frame(record: RunRecord) -> pd.DataFrame:
+    """One row a cash flow that is no fill's, in order; `time` is the instant, `amount` negative where it was paid."""
+    import pandas as pd
+
+    flows = record.flows
+    return pd.DataFrame(
+        {
+            "time": _times(record, [flow.time for flow in flows]),
+            "kind": _texts([flow.kind for flow in flows]),
+            "symbol": _texts([flow.symbol for flow in flows]),
+            "strategy": _texts([flow.strategy for flow in flows]),
+            "amount": _floats([flow.amount for flow in flows]),
         }
     )
 

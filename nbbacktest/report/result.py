@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbbacktest.core.records import Float64
-from nbbacktest.report import document, fingerprint, frames, storage
+from nbbacktest.report import document, fingerprint, frames, parts, storage
+from nbbacktest.report.benchmark import BenchmarkSource, Comparison, compare, read_benchmark
+from nbbacktest.report.explain import Explanation, explain
 from nbbacktest.report.table import Stats, written
+from nbbacktest.trading import breakdown
 from nbbacktest.trading.equity import equity_curve
+from nbbacktest.trading.excursions import excursions
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.stats import statistics
 from nbbacktest.trading.trades import Trade, round_trips
@@ -121,15 +125,75 @@ class Result:
         return self._orders.copy()
 
     @property
+    def order_events(self) -> pd.DataFrame:
+        """The life of each order: submitted, accepted, triggered, filled and so on, each with its instant and reason."""
+        return frames.order_events_frame(self.record)
+
+    @property
     def trades(self) -> pd.DataFrame:
         """Round trips, FIFO by strategy and symbol: closed ones by exit, then the open ones.
 
         Columns: `symbol`, `size` (signed), `entry_time`, `exit_time`, `entry_price`, `exit_price`, `pnl` (net), `return`
-        (of the entry's notional), `commission`, `tag`, `strategy`. A trade still open has no exit; its `pnl` and
-        `return` are at the last close, and it counts in no trade statistic. All `pnl` together are the run's whole
-        change of equity.
+        (of the entry's notional), `commission`, `tag`, `strategy`, `mae` and `mfe` (how far it went against and in
+        favour of its holder, of the entry's price; `nbbacktest.trading.excursions` says what counts), `mae_value` and
+        `mfe_value` (in the account's currency). A trade still open has no exit; its `pnl` and `return` are at the last
+        close, and it counts in no trade statistic. All `pnl` and all `flows` together are the run's whole change of
+        equity.
         """
         return self._trades.copy()
+
+    @property
+    def by_symbol(self) -> pd.DataFrame:
+        """Trade statistics by symbol, in the session's order; `nbbacktest.trading.breakdown` defines the columns."""
+        return parts.breakdown_frame(breakdown.by_symbol(self.record, self.round_trips), "symbol")
+
+    @property
+    def by_strategy(self) -> pd.DataFrame:
+        """Trade statistics by strategy, those that placed an order; columns as of `by_symbol`."""
+        return parts.breakdown_frame(breakdown.by_strategy(self.record, self.round_trips), "strategy")
+
+    @property
+    def monthly(self) -> pd.DataFrame:
+        """Net returns as fractions, a row a year: columns Jan to Dec and Year. NaN for a month without a day."""
+        return parts.monthly_frame(self.record, self.equity_values)
+
+    def rolling(self, days: int = 63) -> pd.DataFrame:
+        """Statistics of the last `days` daily returns, a row a date: `return`, `volatility`, `sharpe`, `drawdown`.
+
+        NaN until there are as many days; `nbbacktest.trading.periods` defines each.
+
+        Raises
+        ------
+        DataError
+            For a window that isn't a whole number of at least two days.
+        """
+        return parts.rolling_frame(self.record, self.equity_values, days)
+
+    def against(self, benchmark: BenchmarkSource) -> Comparison:
+        """Alpha, beta, information ratio, tracking error and correlation: a mapping that prints as a table.
+
+        `nbbacktest.trading.comparison` defines each. Daily returns are taken between the dates that both have; where
+        the benchmark has no price in the ten days before the run's first one, that day is the level to start from.
+
+        Parameters
+        ----------
+        benchmark : str, Series or DataFrame
+            A symbol of the run, prices by date or time, or a frame with a column ``close``.
+
+        Raises
+        ------
+        DataError
+            For a benchmark that can't be lined up with the run.
+        """
+        return compare(self.record, self.equity_values, read_benchmark(self.record, benchmark))
+
+    @property
+    def flows(self) -> pd.DataFrame:
+        """Cash that came or went without a fill: `time`, `kind` (dividend, borrow, interest), `symbol`, `strategy`, `amount`.
+
+        `time` is the instant; `amount` is negative where it was paid; interest belongs to no symbol or strategy.
+        """
+        return frames.flows_frame(self.record)
 
     @property
     def log(self) -> pd.DataFrame:
@@ -189,22 +253,78 @@ class Result:
         """
         return cls(storage.load_record(Path(path)))
 
-    def plot(self, symbol: str | None = None) -> go.Figure:
-        """Prices with fills, equity and drawdown, on one time axis without closed hours.
+    def plot(self, symbol: str | None = None, benchmark: BenchmarkSource | None = None) -> go.Figure:
+        """Prices with fills and orders' levels, equity, drawdown, trades and months, without closed hours.
+
+        However long the run was, a bounded number of points is drawn: joined candles, curves by their highs and lows,
+        the newest orders' levels.
 
         Parameters
         ----------
         symbol
             Whose prices; None shows the first symbol's, with a menu of all.
+        benchmark
+            What to draw beside the equity, as `against` takes it.
 
         Raises
         ------
         DataError
-            For a symbol that wasn't run.
+            For a symbol that wasn't run, and for a benchmark that can't be lined up with the run.
         """
         from nbbacktest.report.figure import draw
 
-        return draw(self, symbol)
+        return draw(self, symbol, benchmark)
+
+    def explain(self, time: Any, symbol: str | None = None) -> Explanation:
+        """What happened on one bar and why: orders that filled, or missed and by how much, the account, indicators.
+
+        It prints as text and shows as tables; ``.orders`` is a DataFrame.
+
+        Parameters
+        ----------
+        time
+            A bar's stamp or any time inside it, or the instant at which bars closed; of a daily run, its date. A naive
+            one is in the run's time zone.
+        symbol
+            Tell of this one alone; None: of all.
+
+        Raises
+        ------
+        DataError
+            For an unknown symbol, what is no time, and a time at which no bar was.
+        """
+        return explain(self.record, self.equity_values, time, symbol)
+
+    def report(self, path: str | Path, benchmark: BenchmarkSource | None = None) -> Path:
+        """Write the result as one HTML file that opens in any browser without a network, about 5 MB.
+
+        Nearly all of that is the chart library, which the file holds itself. Tables of trades and of rejected orders
+        show the newest ones alone where they are long, and say so.
+
+        Parameters
+        ----------
+        path
+            The file; its folder must exist.
+        benchmark
+            What to compare with, as `against` takes it.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        DataNotFoundError
+            Where the folder doesn't exist.
+        DataError
+            For a benchmark that can't be lined up with the run.
+        OSError
+            Where the file can't be written; a file that was there before stays as it was.
+        """
+        from nbbacktest.report.tearsheet import write
+
+        return write(self, Path(path), benchmark)
 
     @cached_property
     def _equity(self) -> pd.Series[float]:
@@ -220,7 +340,7 @@ class Result:
 
     @cached_property
     def _trades(self) -> pd.DataFrame:
-        return frames.trades_frame(self.record, self.round_trips)
+        return frames.trades_frame(self.record, self.round_trips, excursions(self.record, self.round_trips))
 
     @cached_property
     def _log(self) -> pd.DataFrame:

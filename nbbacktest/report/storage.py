@@ -13,16 +13,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.core.files import write_whole
 from nbbacktest.core.intervals import Interval
-from nbbacktest.core.records import BarColumns, Stamps
-from nbbacktest.trading.orders import Fill, Order
-from nbbacktest.trading.record import RunRecord
+from nbbacktest.core.records import BarColumns, Float64, Stamps
+from nbbacktest.trading.orders import Fill, Order, OrderEvent, Terms
+from nbbacktest.trading.readings import Reading
+from nbbacktest.trading.record import CashFlow, RunRecord, Split
 
 FORMAT = "nbbacktest result"
-VERSION = 1
+VERSION = 2
 _PLAIN = (
     "name",
     "source",
@@ -36,8 +37,18 @@ _PLAIN = (
     "config",
 )
 _COLUMNS = ("time", "end", "open", "high", "low", "close", "volume")
-_ORDER = ("id", "strategy", "symbol", "side", "size", "type", "limit", "stop", "tif", "tag", "submitted")
-_OUTCOME = ("status", "reason", "closed", "fill_price")
+_ORDER_1 = (
+    "id", "strategy", "symbol", "side", "size", "type", "limit", "stop", "tif", "tag", "submitted", "status", "reason",
+    "closed", "fill_price",
+)  # fmt: skip
+"""What version 1 kept of an order."""
+_ORDER = (
+    *_ORDER_1, "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced", "triggered", "filled",
+)  # fmt: skip
+_GIVEN = (
+    "limit", "stop", "tag", "submitted", "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced",
+)  # fmt: skip
+_OUTCOME = ("reason", "closed", "fill_price", "triggered", "filled")
 
 
 def save_record(record: RunRecord, path: Path) -> None:
@@ -94,8 +105,18 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
         "stamps": {"timezone": record.stamps.timezone, "dates": record.stamps.dates},
         "symbols": [[symbol, columns.interval.name] for symbol, columns in record.bars.items()],
         "fills": record.fills,
-        "orders": [[getattr(order, name) for name in _ORDER + _OUTCOME] for order in record.orders],
+        "order_fields": _ORDER,
+        "orders": [[getattr(order, name) for name in _ORDER] for order in record.orders],
+        "order_links": [
+            [order.id, None if order.parent is None else order.parent.id, [other.id for other in order.oco or ()]]
+            for order in record.orders
+            if order.parent is not None or order.oco is not None
+        ],
+        "order_events": [[order.id, *event] for order in record.orders for event in order.events],
+        "indicators": [[r.name, r.strategy, r.symbol, r.interval] for r in record.indicators],
         "log": record.log,
+        "flows": record.flows,
+        "splits": record.splits,
     }
     with zipfile.ZipFile(file, "w") as archive:
         # A parameter may be anything; its text is better than no file.
@@ -104,6 +125,9 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
         for number, columns in enumerate(record.bars.values()):
             for name in _COLUMNS:
                 _add(archive, f"bars/{number}/{name}.npy", _packed(getattr(columns, name)))
+        for number, reading in enumerate(record.indicators):
+            _add(archive, f"indicators/{number}/end.npy", _packed(reading.end))
+            _add(archive, f"indicators/{number}/values.npy", _packed(reading.values))
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -136,13 +160,17 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
             _column(archive, f"bars/{number}/{n}", np.int64 if n in ("time", "end") else np.float64) for n in _COLUMNS
         ]
         bars[symbol] = BarColumns(symbol, Interval.parse(interval), *columns)
-    values = {name: head[name] for name in _PLAIN} | {
+    values: dict[str, Any] = {name: head[name] for name in _PLAIN} | {
         "strategies": tuple(head["strategies"]),
         "stamps": Stamps(**head["stamps"]),
         "instants": instants,
         "bars": bars,
         "fills": tuple(_fill(row) for row in head["fills"]),
-        "orders": tuple(_order(row) for row in head["orders"]),
+        "orders": _orders(head),
+        "indicators": tuple(_reading(archive, n, row) for n, row in enumerate(head.get("indicators", ()))),
+        # Results that were saved before there were any have none.
+        "flows": tuple(CashFlow(*row) for row in head.get("flows", ())),
+        "splits": tuple(Split(*row) for row in head.get("splits", ())),
         "log": tuple((int(moment), str(name), str(text)) for moment, name, text in head["log"]),
     }
     record = RunRecord(**{field.name: values[field.name] for field in fields(RunRecord)})
@@ -157,20 +185,58 @@ def _column(archive: zipfile.ZipFile, name: str, dtype: Any) -> np.ndarray[Any, 
     return np.asarray(column, dtype=dtype)
 
 
+def _reading(archive: zipfile.ZipFile, number: int, row: list[str]) -> Reading:
+    name, strategy, symbol, interval = row
+    end = _column(archive, f"indicators/{number}/end", np.int64)
+    return Reading(name, strategy, symbol, interval, end, _table(archive, f"indicators/{number}/values"))
+
+
+def _table(archive: zipfile.ZipFile, name: str) -> Float64:
+    """Values of an indicator: one a bar, or a row of them a bar."""
+    table = np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+    if table.ndim not in (1, 2) or table.dtype != np.float64:
+        raise ValueError(f"table {name} is {table.dtype} with shape {table.shape}")
+    return np.asarray(table, dtype=np.float64)
+
+
 def _fill(row: list[Any]) -> Fill:
     fill = Fill(*row)
     return fill._replace(side=Side(fill.side))
 
 
-def _order(row: list[Any]) -> Order:
-    given = dict(zip(_ORDER + _OUTCOME, row, strict=True))
+def _orders(head: dict[str, Any]) -> tuple[Order, ...]:
+    names = head.get("order_fields", _ORDER_1)
+    orders = {row[0]: _order(dict(zip(names, row, strict=True))) for row in head["orders"]}
+    # Results of version 1 know no links and no events.
+    groups: dict[tuple[int, ...], list[Order]] = {}
+    for number, parent, linked in head.get("order_links", ()):
+        order = orders[number]
+        if parent is not None:
+            order.parent = orders[parent]
+            order.parent.children = (*order.parent.children, order)
+        if linked:
+            order.oco = groups.setdefault(tuple(linked), [orders[other] for other in linked])
+    lives: dict[int, list[OrderEvent]] = {}
+    for number, time, kind, reason, size, price, terms in head.get("order_events", ()):
+        event = OrderEvent(time, OrderEventKind(kind), reason, size, price, Terms(*terms))
+        lives.setdefault(number, []).append(event)
+    for number, events in lives.items():
+        orders[number].events = events
+    return tuple(orders.values())
+
+
+def _order(kept: dict[str, Any]) -> Order:
+    given = {name: kept[name] for name in _GIVEN if name in kept}
     order = Order(
-        given["id"], given["strategy"], given["symbol"], Side(given["side"]), given["size"], OrderType(given["type"]),
-        limit=given["limit"], stop=given["stop"], tif=TimeInForce(given["tif"]), tag=given["tag"],
-        submitted=given["submitted"],
+        kept["id"], kept["strategy"], kept["symbol"], Side(kept["side"]), kept["size"], OrderType(kept["type"]),
+        tif=TimeInForce(kept["tif"]), **given,
     )  # fmt: skip
-    order.status = OrderStatus(given["status"])
-    order.reason, order.closed, order.fill_price = given["reason"], given["closed"], given["fill_price"]
+    order.status = OrderStatus(kept["status"])
+    if order.status is OrderStatus.FILLED:
+        order.filled = order.size or 0.0
+    for name in _OUTCOME:
+        if name in kept:
+            setattr(order, name, kept[name])
     return order
 
 

@@ -38,11 +38,33 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "best_trade": ("Best trade", "percent"),
         "worst_trade": ("Worst trade", "percent"),
         "average_trade": ("Average trade", "percent"),
+        "average_mae": ("Average MAE", "percent"),
+        "average_mfe": ("Average MFE", "percent"),
     },
 }
 """By heading, each statistic's label and the kind of value that it is."""
 
-_KINDS = {name: kind for group in GROUPS.values() for name, (_, kind) in group.items()}
+AGAINST: dict[str, dict[str, tuple[str, str]]] = {
+    "Against the benchmark": {
+        "days": ("Common days", "count"),
+        "alpha": ("Alpha a year", "percent"),
+        "beta": ("Beta", "number"),
+        "correlation": ("Correlation", "number"),
+        "information_ratio": ("Information ratio", "number"),
+        "tracking_error": ("Tracking error", "percent"),
+        "excess_return": ("Excess return", "percent"),
+    },
+    "The benchmark": {
+        "benchmark_return": ("Return", "percent"),
+        "benchmark_cagr": ("CAGR", "percent"),
+        "benchmark_volatility": ("Volatility", "percent"),
+        "benchmark_sharpe": ("Sharpe", "number"),
+        "benchmark_max_drawdown": ("Max drawdown", "percent"),
+    },
+}
+"""The same for a comparison."""
+
+_KINDS = {name: kind for group in (*GROUPS.values(), *AGAINST.values()) for name, (_, kind) in group.items()}
 
 
 class Stats(Mapping[str, Any]):
@@ -51,10 +73,19 @@ class Stats(Mapping[str, Any]):
     `nbbacktest.trading.stats` defines each. Fractions, not percent; NaN where one isn't defined.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_groups", "_values")
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], groups: Mapping[str, Mapping[str, tuple[str, str]]] = GROUPS) -> None:
         self._values = dict(values)
+        self._groups = groups
+
+    @property
+    def groups(self) -> dict[str, list[tuple[str, str]]]:
+        """Labels and written values, by heading."""
+        return {
+            heading: [(label, written(name, self[name])) for name, (label, _) in rows.items()]
+            for heading, rows in self._groups.items()
+        }
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -67,7 +98,7 @@ class Stats(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         lines = []
-        for heading, rows in table(self).items():
+        for heading, rows in self.groups.items():
             lines += ["", heading, *(f"  {label:<18}{text:>26}" for label, text in rows)]
         return "\n".join(lines[1:])
 
@@ -81,17 +112,9 @@ class Stats(Mapping[str, Any]):
                 for label, text in rows
             )
             + "</tbody></table>"
-            for heading, rows in table(self).items()
+            for heading, rows in self.groups.items()
         )
         return f"<div>{cells}</div>"
-
-
-def table(stats: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """Labels and written values, by heading."""
-    return {
-        heading: [(label, written(name, stats[name])) for name, (label, _) in rows.items()]
-        for heading, rows in GROUPS.items()
-    }
 
 
 def written(name: str, value: Any) -> str:
@@ -106,7 +129,7 @@ def written(name: str, value: Any) -> str:
     if not math.isfinite(value):
         return "beyond any number" if math.isinf(value) else MISSING
     # A float that rounds to nothing shouldn't be written as -0.00.
-    value = value if abs(value) >= 5e-5 else 0.0
+    value = value if abs(value) >= (5e-5 if kind == "percent" else 5e-3) else 0.0
     return {"money": f"{value:,.2f}", "percent": f"{value:,.2%}", "times": f"{value:,.2f} x"}.get(kind, f"{value:,.2f}")
 
 

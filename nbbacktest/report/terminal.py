@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.records import Float64
-from nbbacktest.report.table import GROUPS, table, written, written_time
+from nbbacktest.report.table import GROUPS, written, written_time
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -137,7 +137,7 @@ def _statistics(result: Result, width: int) -> RenderableType:
     from rich.text import Text
 
     stats = result.stats
-    written_rows = table(stats)
+    written_rows = stats.groups
     sheets = []
     for heading, names in GROUPS.items():
         sheet = Table.grid(padding=(0, 2), expand=False)

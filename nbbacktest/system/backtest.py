@@ -37,7 +37,8 @@ def backtest(
     cash : float
         Starting cash, in the currency of the prices.
     commission, slippage : float or model
-        A fraction of the notional and of the price, such as 0.001; or a commission or slippage model.
+        A fraction of the notional and of the price, such as 0.001; or a commission or slippage model. A commission may
+        also be a function ``f(side, size, price, symbol)`` that returns money.
     fill : str
         When market orders fill: ``"next_open"``.
     derived : sequence of str
@@ -115,6 +116,8 @@ def _model(name: str, value: Any) -> Any:
     """A cost model as the config writes it; None where it was left at 0."""
     if hasattr(value, "model_dump"):
         return value.model_dump()
+    if name == "commission" and callable(value):
+        return {"model": "callable", "function": value}
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         cure = "is a fraction such as 0.001, or a model such as PercentCommission(rate=0.001)"
         raise ConfigError([Problem(name, value, cure)], "backtest()")

@@ -72,6 +72,8 @@ def build(
         broker=config.broker,
         limits=config.limits,
         stamps=market.stamps,
+        actions=market.actions,
+        sessions=market.sessions,
     )
     upstream = StreamSubscription("data-driven", "coordinator->processor")
     downstream = StreamSubscription("data-driven", "processor->analysis")

@@ -26,6 +26,7 @@ from nbbacktest.report.result import Result
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.whereabouts import users_line
 from nbbacktest.trading.desk import TradingDesk
+from nbbacktest.trading.readings import readings
 from nbbacktest.trading.record import RunRecord
 
 logger = logging.getLogger("nbbacktest")
@@ -324,6 +325,9 @@ class Run:
             metrics=self._describe(self),
             config=self.config.to_dict(),
             log=tuple(self.desk.log),
+            flows=tuple(self.desk.flows),
+            splits=tuple(self.desk.splits),
+            indicators=readings(self.desk.indicators, int(self.timeline.instants[cursor - 1]) if cursor else 0),
         )
 
 

@@ -2,73 +2,93 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from math import floor
+from bisect import insort
+from collections.abc import Sequence
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.enums import OrderStatus, OrderType, Side
-from nbbacktest.core.errors import OrderError
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.records import Bar
+from nbbacktest.trading.account import DUST, Allowance
+from nbbacktest.trading.book import Book
 from nbbacktest.trading.costs import fee_of, slip_of
-from nbbacktest.trading.matching import match
+from nbbacktest.trading.matching import FillRules, at_open, match, precedence, reaches_stop, trailed
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.register import Register
+from nbbacktest.trading.venue import Venue
 
-_BUY, _LIMIT = Side.BUY, OrderType.LIMIT
-_OPEN, _FILLED = OrderStatus.OPEN, OrderStatus.FILLED
-
-# Relative room for rounding: an order for exactly all the cash must not fail by the last bit,
-# and one that closes 0.1 + 0.2 where 0.3 is held must not count as opening something.
-_DUST = 1e-9
-_ROOM = 1.0 + _DUST
+_BUY, _MARKET, _STOP_LIMIT, _TRAILING = Side.BUY, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP
+_OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
+_HAS_STOP = (OrderType.STOP, _STOP_LIMIT, _TRAILING)
 
 _Hit = tuple[int, Order, Bar, float]
 
 
 class Broker:
-    """The order book of one run.
+    """Meets the orders of one run with its bars.
 
     Attributes
     ----------
+    register : Register
+        The orders themselves.
     agenda : dict
-        Open orders by symbol, in order of submission; no empty lists, so that it is false where nothing waits.
-        One and the same object for the whole run.
+        Its agenda: false where nothing is to be settled.
     orders, fills : list
         All of the run, in order of submission and of execution.
+    venue : Venue
+        Which sizes and levels are allowed.
     """
 
-    __slots__ = ("_base", "_fee", "_limits", "_portfolio", "_slip", "agenda", "fills", "orders")
+    __slots__ = (
+        "_allowance",
+        "_at_once",
+        "_base",
+        "_fee",
+        "_portfolio",
+        "_rules",
+        "_share",
+        "_slip",
+        "_used",
+        "_used_at",
+        "agenda",
+        "fills",
+        "orders",
+        "register",
+        "venue",
+    )  # fmt: skip
 
     def __init__(self, portfolio: Portfolio, base_interval: str, broker: BrokerConfig, limits: LimitsConfig) -> None:
         self._portfolio = portfolio
         self._base = base_interval
-        self._fee = fee_of(broker.commission)
-        self._slip = slip_of(broker.slippage)
-        self._limits = limits if limits.max_open_positions or limits.max_per_symbol else None
-        self.agenda: dict[str, list[Order]] = {}
-        self.orders: list[Order] = []
         self.fills: list[Fill] = []
+        self._fee = fee_of(broker.commission, self.fills)
+        self._slip = slip_of(broker.slippage)
+        self._rules = FillRules(broker.fill == "next_close", broker.limit_fill == "cross", broker.stop_and_target)
+        self._at_once = broker.fill == "this_close"
+        self._share = broker.volume_share
+        self._used: dict[str, float] = {}
+        self._used_at = -1
+        self._allowance = Allowance(portfolio, broker, limits)
+        self.venue = Venue(broker)
+        self.register = Register()
+        self.agenda: dict[str, Book] = self.register.agenda
+        self.orders = self.register.orders
 
-    def accept(self, order: Order) -> Order:
-        """Open `order`; it can fill from its symbol's next base bar on."""
-        self.orders.append(order)
-        self.agenda.setdefault(order.symbol, []).append(order)
-        return order
+    def accept(self, order: Order, index: int, now: int) -> None:
+        """Open `order`; it can fill from its symbol's next base bar on, or by ``this_close`` at once."""
+        self.register.enter(order, now)
+        self.register.open(order, now)
+        if self._at_once and order.type is _MARKET and index >= 0:
+            series = self._portfolio.positions[order.strategy][order.symbol].series
+            bar = series.bar(series.n - 1)
+            # Never filled forward: without a bar at this instant it waits for the next one.
+            if bar.end_ns == now:
+                self._execute(order, bar, bar.close, index, now)
 
-    def cancel(self, order: Order, now: int) -> None:
-        """Take back an open order.
-
-        Raises
-        ------
-        OrderError
-            Where it is no order of this run, or is not open any more.
-        """
-        if not 0 < order.id <= len(self.orders) or self.orders[order.id - 1] is not order:
-            raise OrderError(f"{order!r} is of another run and can't be cancelled in this one")
-        if order.status is not _OPEN:
-            raise OrderError(f"{order!r} can't be cancelled: only open orders can; test order.is_open before")
-        self._end(order, OrderStatus.CANCELLED, "cancelled by the strategy", now)
+    def refuse(self, order: Order, reason: str, now: int) -> None:
+        """Enter `order` as rejected."""
+        self.register.enter(order, now)
+        self.register.end(order, _REJECTED, reason, now)
 
     def settle(self, bars: Sequence[Bar], index: int, now: int) -> None:
         """Execute what waits on the base bars among `bars`, all of one instant, in order of submission.
@@ -80,144 +100,205 @@ class Broker:
         index, now
             The instant: its number in the run, and its nanoseconds UTC.
         """
-        agenda, base = self.agenda, self._base
+        hits, passed = self._meet(bars)
+        if hits:
+            self._execute_all(hits, index, now)
+        for order, bar in passed:
+            if order.status is _OPEN:
+                self._pass_by(order, bar, now)
+        self.register.expire(now)
+        if self._allowance.margin is not None and self._portfolio.held:
+            self._call_margin(now)
+
+    # -- one instant ----------------------------------------------------------------------------------------
+
+    def _meet(self, bars: Sequence[Bar]) -> tuple[list[_Hit], list[tuple[Order, Bar]]]:
+        """What the bars fill, in turn, and what they concern without filling it."""
+        agenda, base, rules = self.agenda, self._base, self._rules
         hits: list[_Hit] = []
-        symbols = 0
+        passed: list[tuple[Order, Bar]] = []
+        symbols, linked = 0, False
         for bar in bars:
-            if bar[1] == base and (orders := agenda.get(bar[0])) is not None:
-                symbols += 1
-                for order in orders:
-                    price = match(order, bar)
-                    if price is not None:
-                        hits.append((order.id, order, bar, price))
-        if not hits:
-            return
-        if symbols > 1:
+            if bar[1] != base or (book := agenda.get(bar[0])) is None:
+                continue
+            if book.stale:
+                book.measure()
+            if bar[6] > book.falls_to and bar[5] < book.rises_to:
+                continue
+            symbols += 1
+            for order in book:
+                price = match(order, bar, rules)
+                if price is not None:
+                    hits.append((order.id, order, bar, price))
+                    linked = linked or order.oco is not None
+                elif order.is_eager or order.type is _STOP_LIMIT:
+                    passed.append((order, bar))
+        if linked:
+            hits = self._sequenced(hits)
+        elif symbols > 1:
             # Symbols share the cash, so their orders take turns by submission; ids differ, nothing else is compared.
             hits.sort()
-        for _, order, bar, price in hits:
-            self._execute(order, bar, price, index, now)
+        return hits, passed
+
+    def _execute_all(self, hits: list[_Hit], index: int, now: int) -> None:
+        # The list grows while it is walked: exits that come to life with their entry may fill in the same bar.
+        for place, (_, order, bar, price) in enumerate(hits, start=1):
+            if order.status is not _OPEN:
+                continue
+            born = self._execute(order, bar, price, index, now)
+            if born and at_open(order, bar, price, self._rules):
+                matched = [(exit_.id, exit_, bar, match(exit_, bar, self._rules)) for exit_ in born]
+                reached = [(number, exit_, bar, at) for number, exit_, bar, at in matched if at is not None]
+                for hit in self._sequenced(reached):
+                    insort(hits, hit, lo=place)
+
+    def _sequenced(self, hits: list[_Hit]) -> list[_Hit]:
+        """By submission; linked orders that one bar reaches take their turns as the rules say."""
+        groups: dict[int, list[_Hit]] = {}
+        for hit in hits:
+            group = hit[1].oco
+            groups.setdefault(hit[0] if group is None else -min(order.id for order in group), []).append(hit)
+        ordered: list[_Hit] = []
+        for group_hits in groups.values():
+            turns = sorted(hit[0] for hit in group_hits)
+            if len(group_hits) > 1:
+                group_hits.sort(key=lambda hit: (*precedence(hit[1], hit[2], hit[3], self._rules), hit[0]))
+            ordered += [(turn, *hit[1:]) for turn, hit in zip(turns, group_hits, strict=True)]
+        ordered.sort()
+        return ordered
+
+    def _pass_by(self, order: Order, bar: Bar, now: int) -> None:
+        """A bar that concerned an order, and didn't fill it."""
+        if order.is_immediate:
+            level = "" if order.limit is None else f" is beyond the limit of {order.limit:g}"
+            self.register.end(order, _CANCELLED, f"{order.tif}: the open of {bar[4]:g}{level}", now)
+        elif order.type is _TRAILING:
+            if not order.triggered:
+                order.stop = self.venue.outward(trailed(order, bar), order.side)
+        elif order.type is _STOP_LIMIT and not order.triggered and reaches_stop(order, bar):
+            self.register.trigger(order, now, order.stop)
+
+    def _call_margin(self, now: int) -> None:
+        margin = self._allowance.margin
+        if margin is None:
+            return
+        leaving = {(o.strategy, o.symbol) for book in self.agenda.values() for o in book if o.is_forced}
+        positions, reason = margin.called(leaving)
+        for position in positions:
+            side = Side.SELL if position.size > 0 else _BUY
+            order = Order(
+                0, position.strategy, position.symbol, side, abs(position.size), _MARKET, tag="margin call",
+                submitted=now, reduce_only=True, is_forced=True,
+            )  # fmt: skip
+            self.register.enter(order, now, reason)
+            self.register.open(order, now)
 
     # -- one order ------------------------------------------------------------------------------------------
 
-    def _execute(self, order: Order, bar: Bar, price: float, index: int, now: int) -> None:
-        portfolio = self._portfolio
+    def _execute(self, order: Order, bar: Bar, price: float, index: int, now: int) -> list[Order]:
+        """Fill `order` at `price` before slippage, as far as it goes; returns the exits that come to life with it."""
+        portfolio, register = self._portfolio, self.register
         buy = order.side is _BUY
-        if self._slip is not None and order.type is not _LIMIT:
-            price = self._slip(price, buy)
+        if not order.triggered and order.type in _HAS_STOP:
+            register.trigger(order, now, price)
         position = portfolio.positions[order.strategy][order.symbol]
         held = position.size
         closable = abs(held) if (held < 0) is buy and held else 0.0
 
-        size = order.size
-        if order.closing:
-            if not closable:
-                self._end(order, OrderStatus.CANCELLED, f"nothing left to close: {held:g} held", now)
-                return
-            size = min(closable, size) if size is not None else closable
-        elif size is None:
-            size = closable + self._affordable(order.symbol, price, closable)
+        wanted = self._wanted(order, bar, price, closable, held, now)
+        if not wanted:
+            return []
+        size = wanted
+        if self._share is not None:
+            size = self._capped(order, bar, wanted, now)
             if not size:
-                self._reject(order, self._too_small(order.symbol, price), now)
-                return
+                return []
+        if self._slip is not None and order.limit is None:
+            price = self._slip(order, size, price, bar)
 
-        fee = self._fee(size, price)
+        fee = self._fee(order, size, price, bar)
         opened = size - closable
-        if opened > _DUST * size:
-            # Without a size of its own, it has just been given one that can be paid.
-            reason = None if order.size is None else self._unaffordable(order.symbol, price, closable, opened, fee)
-            if reason is None and self._limits is not None:
-                reason = self._beyond_limits(self._limits, order.symbol, price, closable, opened)
+        if opened > DUST * size:
+            reason = self._allowance.objection(
+                order.symbol, price, closable, opened, fee, is_sized=order.size is not None
+            )
             if reason is not None:
-                self._reject(order, reason, now)
-                return
+                # What has been filled before stands; only the rest is refused.
+                register.end(order, _CANCELLED if order.filled else _REJECTED, reason, now)
+                return []
+        else:
+            opened = 0.0
 
         portfolio.record(position, size if buy else -size, price, fee)
-        order.size, order.fill_price = size, price
-        order.status, order.closed = _FILLED, now
-        self._forget(order)
         self.fills.append(
             Fill(index, bar[2], order.symbol, order.side, size, price, fee, order.id, order.tag, order.strategy)
         )
+        if self._share is not None:
+            self._used[order.symbol] = self._used.get(order.symbol, 0.0) + size
+        return self._book(order, wanted, size, price, opened, closable, now)
 
-    def _power_after_closing(self, symbol: str, price: float, closable: float) -> float:
-        """Buying power once `closable` units are closed at `price`, before any commission.
-
-        Selling a long brings its price; buying a short back costs its price and frees twice of it.
-        Both come to the same: closing sets free what the position is worth.
-        """
-        power = self._portfolio.buying_power(symbol, price)
-        return power + closable * price if closable else power
-
-    def _affordable(self, symbol: str, price: float, closable: float) -> int:
-        """The most whole units that can be opened at `price`, commission included."""
-        power = self._power_after_closing(symbol, price, closable) * _ROOM
-        fee = self._fee
-        if price <= 0 or power < price:
-            return 0
-
-        def cost(units: int) -> float:
-            return units * price + fee(closable + units, price)
-
-        ceiling = floor(power / price)
-        base = fee(closable, price) if closable else 0.0
-        # Exact for a commission that grows evenly with the units, as most do; the search serves all others.
-        guess = floor((power - base) / (cost(ceiling) - base) * ceiling)
-        if guess >= 0 and cost(guess + 1) > power and (guess == 0 or cost(guess) <= power):
-            return guess
-        return max(bisect_right(range(ceiling + 1), power, key=cost) - 1, 0)
-
-    # -- refusals: the words are only put together here, never on the way to a fill ---------------------------
-
-    def _unaffordable(self, symbol: str, price: float, closable: float, opened: float, fee: float) -> str | None:
-        power = self._power_after_closing(symbol, price, closable)
-        needed = opened * price + fee
-        if needed <= power + _DUST * abs(power):
-            return None
-        return (
-            f"{opened:g} units at {price:g} need {needed:.2f} with commission, {max(power, 0.0):.2f} available; "
-            "ask for fewer units"
-        )
-
-    def _too_small(self, symbol: str, price: float) -> str:
-        power = max(self._portfolio.buying_power(symbol, price), 0.0)
-        if price <= 0:
-            return f"no size follows from cash at a price of {price:g}; give a size"
-        return f"{power:.2f} available doesn't pay for one unit at {price:g} with commission; give a fractional size"
-
-    def _beyond_limits(
-        self, limits: LimitsConfig, symbol: str, price: float, closable: float, opened: float
-    ) -> str | None:
-        portfolio = self._portfolio
-        most = limits.max_open_positions
-        if most is not None:
-            held = portfolio.symbols_held()
-            if symbol not in held and len(held) >= most:
-                return f"limits.max_open_positions is {most} and {len(held)} symbols are held; close one before"
-        ceiling = limits.max_per_symbol
-        if ceiling is not None:
-            worth = portfolio.exposure(symbol, price) + (opened - closable) * abs(price)
-            if worth > ceiling * _ROOM:
-                return f"limits.max_per_symbol is {ceiling:g} and {symbol} would be worth {worth:.2f}; ask for less"
-        return None
-
-    def _reject(self, order: Order, reason: str, now: int) -> None:
-        self._end(order, OrderStatus.REJECTED, reason, now)
-
-    def _end(self, order: Order, status: OrderStatus, reason: str, now: int) -> None:
-        order.status, order.reason, order.closed = status, reason, now
-        self._forget(order)
-
-    def _forget(self, order: Order) -> None:
-        waiting = self.agenda[order.symbol]
-        if len(waiting) == 1:
-            del self.agenda[order.symbol]
+    def _book(
+        self, order: Order, wanted: float, size: float, price: float, opened: float, closable: float, now: int
+    ) -> list[Order]:
+        """Write a fill into its order's life, and tell the orders that are linked to it."""
+        register, portfolio = self.register, self._portfolio
+        if order.size is None:
+            order.size = wanted
+        before = order.filled
+        order.filled = before + size
+        order.fill_price = price if not before else ((order.fill_price or 0.0) * before + price * size) / order.filled
+        if order.size - order.filled <= DUST * order.size:
+            order.filled = order.size
+            register.finish(order, now, size, price)
         else:
-            waiting.remove(order)
+            register.note(order, OrderEventKind.PARTIALLY_FILLED, now, None, size, price)
+            if order.has_one_chance:
+                left = order.size - order.filled
+                register.end(order, _CANCELLED, f"the volume cap left {left:g} of {order.size:g}", now)
+        born = register.release(order, opened, now) if order.children else []
+        if order.oco is not None or order.parent is not None:
+            register.settle_links(order, size, now)
+        if closable and order.symbol in self.agenda:
+            after = portfolio.positions[order.strategy][order.symbol].size
+            if opened or not after:
+                register.drop_exits(order, now)
+        if self._allowance.margin is not None:
+            register.watch(wanted=bool(portfolio.held))
+        return born
 
+    def _wanted(self, order: Order, bar: Bar, price: float, closable: float, held: float, now: int) -> float:
+        """How many units `order` is to trade; 0 where there is nothing to do, and it has been ended."""
+        left = order.remaining
+        if order.reduce_only:
+            if not closable:
+                self.register.end(order, _CANCELLED, f"nothing left to close: {held:g} held", now)
+                return 0.0
+            size = closable if left is None else min(closable, left)
+            order.size = order.filled + size
+            return size
+        if left is not None:
+            return left
+        charge, allowance, symbol = (lambda units, at: self._fee(order, units, at, bar)), self._allowance, order.symbol
+        size = closable + allowance.most(symbol, price, closable, charge)
+        if self._slip is not None and order.limit is None and size:
+            # Slippage may grow with the size: at the most that could be bought it is at its worst.
+            price = self._slip(order, size, price, bar)
+            size = closable + allowance.most(symbol, price, closable, charge)
+        if not size:
+            self.register.end(order, _REJECTED, allowance.too_small(symbol, price), now)
+        return size
 
-def open_orders(agenda: Mapping[str, Sequence[Order]], strategy: str | None, symbol: str | None) -> list[Order]:
-    """The waiting orders of one strategy or of all, of one symbol or of all, in order of submission."""
-    books = agenda.values() if symbol is None else (agenda.get(symbol, ()),)
-    found = [order for book in books for order in book if strategy is None or order.strategy == strategy]
-    return sorted(found, key=lambda order: order.id)
+    def _capped(self, order: Order, bar: Bar, wanted: float, now: int) -> float:
+        """What the bar's volume leaves of `wanted`; 0 where the order waits on, or has been ended."""
+        if now != self._used_at:
+            self._used_at = now
+            self._used.clear()
+        room = (self._share or 0.0) * bar[8] - self._used.get(order.symbol, 0.0)
+        if wanted <= room:
+            return wanted
+        size = self.venue.in_lots(max(room, 0.0))
+        if order.tif is TimeInForce.FOK or (order.has_one_chance and not size):
+            reason = f"{wanted:g} wanted, the volume cap leaves {max(room, 0.0):g} of {bar[8]:g}"
+            self.register.end(order, _CANCELLED, reason, now)
+            return 0.0
+        return size

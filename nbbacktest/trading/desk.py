@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from math import nan
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 from nbbacktest.core.records import Bar, Int64, Stamps
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.broker import Broker, open_orders
+from nbbacktest.trading.accruals import Accruals
+from nbbacktest.trading.agenda import Agenda, dated_events
+from nbbacktest.trading.book import open_orders
+from nbbacktest.trading.broker import Broker
+from nbbacktest.trading.callbacks import Callbacks, blame, overrides
+from nbbacktest.trading.corporate import CorporateActions
+from nbbacktest.trading.horizon import Horizon
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.record import CashFlow, Split
 from nbbacktest.trading.seat import IndicatorEntry, Seat
 from nbbacktest.trading.snapshot import OrderRow, PositionRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from nbbacktest.data.calendar import SessionTable
 
 _LAST_FILLS = 5
 
@@ -38,21 +48,24 @@ class TradingDesk:
         All symbols and intervals, in the order of events.
     instants
         The run's, nanoseconds UTC, rising; warm-up not included.
+    sessions
+        The exchange's, called when the first order needs them; None: a session is a local date.
 
     Raises
     ------
     ConfigError
-        Where one instance is given twice, or is still in another run.
+        Where one instance is given twice, or is still in another run; where the broker's rules need what the bars
+        don't have.
 
     Attributes
     ----------
-    agenda : dict
-        Open orders by symbol; false where nothing waits.
+    agenda : sized
+        Open orders by symbol, and what the run's dates bring; false where nothing waits.
     index : int
         The instant under way or completed last, -1 before the first. Written by the engine.
     is_open : bool
         Whether orders are taken: from `start` until the strategies' `on_stop`.
-    fills, orders, log : list
+    fills, orders, log, flows, splits : list
         All of the run, in the order in which they happened.
     indicators : list of IndicatorEntry
         In the order in which strategies made them.
@@ -69,12 +82,16 @@ class TradingDesk:
         broker: BrokerConfig,
         limits: LimitsConfig,
         stamps: Stamps,
+        actions: Sequence[CorporateAction] = (),
+        sessions: Callable[[], SessionTable] | None = None,
     ) -> None:
         _refuse_doubles([strategy for strategy, _ in strategies])
         base = [s for s in series if s.is_base]
+        _refuse_what_bars_lack(broker, series, base)
         self.series: dict[tuple[str, str], Series] = {(s.symbol, s.interval): s for s in series}
         self.base_interval = base[0].interval
         self.portfolio = Portfolio(broker.cash)
+        self.horizon = Horizon(stamps, sessions)
         self.broker = Broker(self.portfolio, self.base_interval, broker, limits)
         self.agenda: Sized = self.broker.agenda
         self.fills: list[Fill] = self.broker.fills
@@ -96,12 +113,17 @@ class TradingDesk:
             own = [s for s in base if s.symbol in symbols]
             positions = self.portfolio.open_account(name, own)
             self._seats[name] = Seat(self, name, tuple(s.symbol for s in own), positions)
-        # Who is told of a fill: those that listen, so that the others cost nothing.
-        self._listeners = {
-            name: strategy
-            for name, strategy in zip(names, self.strategies, strict=True)
-            if _overrides(strategy, "on_fill")
-        }
+        named = dict(zip(names, self.strategies, strict=True))
+        self._callbacks = Callbacks(named, self.broker, self.base_interval, stamps)
+        self._dated = dated_events(
+            Accruals(broker.borrow, broker.interest, self.portfolio, instants, stamps.timezone),
+            CorporateActions(actions, {s.symbol: s for s in base}, instants, self.portfolio, self),
+        )
+        self.flows: list[CashFlow] = []
+        self.splits: list[Split] = []
+        if self._dated is not None:
+            self.flows, self.splits = self._dated.flows, self._dated.splits
+            self.agenda = Agenda(self.broker.agenda, self._dated, self)
 
     # -- called by the engine -------------------------------------------------------------------------------
 
@@ -121,7 +143,7 @@ class TradingDesk:
                 strategy.on_start()
             except BaseException as error:
                 self.is_open = False
-                raise _blame(strategy, "on_start", error) from error
+                raise blame(strategy, "on_start", error) from error
             self._started.append(strategy)
 
     def settle(self, bars: Sequence[Bar]) -> None:
@@ -130,35 +152,21 @@ class TradingDesk:
         Raises
         ------
         StrategyError
-            Where an `on_fill` raised: the first one, after all were called.
+            Where an `on_fill` or `on_order` raised: the first one, after all were called.
         """
-        broker = self.broker
-        fills = self.fills
-        before = len(fills)
-        broker.settle(bars, self.index, self.now_ns)
-        if len(fills) == before or not self._listeners:
-            return
-        failure: StrategyError | None = None
-        for fill in fills[before:]:
-            strategy = self._listeners.get(fill.strategy)
-            if strategy is None:
-                continue
-            try:
-                strategy.on_fill(fill)
-            except BaseException as error:  # noqa: BLE001 - kept, raised below
-                if failure is None:
-                    failure = _blame(
-                        strategy, "on_fill", error, fill.symbol, self.base_interval, self._stamps.stamp(fill.time)
-                    )
-        if failure is not None:
-            raise failure
+        self._callbacks.forget()
+        if self._dated is not None:
+            self._dated.happen(self.index)
+        before = len(self.fills)
+        self.broker.settle(bars, self.index, self.now_ns)
+        self._callbacks.tell(before)
 
     def handlers(self, series: Series) -> tuple[Handler, ...]:
         """The `on_bar` of every strategy that trades the symbol and has one, in order."""
         return tuple(
             strategy.on_bar
             for strategy, seat in zip(self.strategies, self._seats.values(), strict=True)
-            if series.symbol in seat.positions and _overrides(strategy, "on_bar")
+            if series.symbol in seat.positions and overrides(strategy, "on_bar")
         )
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
@@ -169,8 +177,8 @@ class TradingDesk:
         if not isinstance(strategy, Strategy):
             return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
         if bar is None:
-            return _blame(strategy, getattr(handler, "__name__", "on_bar"), error)
-        return _blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
+            return blame(strategy, getattr(handler, "__name__", "on_bar"), error)
+        return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
 
     def stop(self) -> None:
         """Take no more orders and call the `on_stop` of every strategy that was started, in order.
@@ -187,7 +195,7 @@ class TradingDesk:
             try:
                 strategy.on_stop()
             except BaseException as error:  # noqa: BLE001 - kept, raised below
-                failure = failure or _blame(strategy, "on_stop", error)
+                failure = failure or blame(strategy, "on_stop", error)
         if failure is not None:
             raise failure
 
@@ -204,7 +212,24 @@ class TradingDesk:
             indicators=MappingProxyType({key: _newest(handle) for key, _, handle in self.indicators}),
         )
 
+    def split(self, symbol: str, ratio: float) -> None:
+        """Count the open orders of `symbol` in units of after a split; corporate actions ask for it."""
+        self.broker.register.split(symbol, ratio, self.now_ns)
+
     # -- called by seats ------------------------------------------------------------------------------------
+
+    def submit(self, order: Order, series: Series, now: int) -> None:
+        """Hand `order` to the broker; where that has filled it at once, its strategy is told before this returns."""
+        broker = self.broker
+        if series.n == len(series.close_at) and (ended := int(series.columns.end[-1])) < now:
+            when = series.stamps.stamp(ended)
+            broker.refuse(order, f"{order.symbol} has no bar any more: its last one closed at {when}", now)
+            return
+        self._callbacks.forget()
+        before = len(self.fills)
+        broker.accept(order, self.index, now)
+        if len(self.fills) > before or not order.is_open:
+            self._callbacks.tell(before)
 
     @property
     def now_ns(self) -> int:
@@ -242,11 +267,6 @@ def _instant_before(base: Sequence[Series]) -> int:
     return min(begins, default=0)
 
 
-def _overrides(strategy: Strategy, callback: str) -> bool:
-    own = getattr(strategy, callback)
-    return getattr(own, "__func__", own) is not getattr(Strategy, callback)
-
-
 def _unique(words: list[str]) -> list[str]:
     """Number what would be called the same: Cross, Cross #2."""
     seen: Counter[str] = Counter()
@@ -270,23 +290,23 @@ def _refuse_doubles(strategies: Sequence[Strategy]) -> None:
         raise ConfigError(problems, "strategies")
 
 
+def _refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: Sequence[Series]) -> None:
+    problems = []
+    if broker.volume_share is not None:
+        without = [s.symbol for s in base if len(s.columns) and not s.columns.volume.any()]
+        if without:
+            cure = f"the bars of {', '.join(without)} have no volume, so that nothing would fill; leave the cap out"
+            problems.append(Problem("broker.volume_share", broker.volume_share, cure))
+    if broker.stop_and_target == "finer" and len(series) == len(base):
+        cure = "there is no coarser interval that base bars could lie in; name derived intervals, or use 'pessimistic'"
+        problems.append(Problem("broker.stop_and_target", "finer", cure))
+    if problems:
+        raise ConfigError(problems)
+
+
 def _newest(handle: Indicator) -> float | tuple[float, ...]:
     # A streaming object may raise when it is fed; the strategy that reads it is told, a snapshot isn't the place.
     try:
         return handle[-1]
     except Exception:  # noqa: BLE001
         return nan
-
-
-def _blame(
-    strategy: Strategy,
-    callback: str,
-    error: BaseException,
-    symbol: str | None = None,
-    interval: str | None = None,
-    time: Any = None,
-) -> StrategyError:
-    reason = f"{type(error).__name__}: {error}"
-    blamed = StrategyError(type(strategy).__name__, callback, reason, symbol=symbol, interval=interval, time=time)
-    blamed.__cause__ = error
-    return blamed

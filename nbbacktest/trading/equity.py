@@ -1,10 +1,12 @@
-"""What an account was worth at every instant, computed afterwards from fills and closes.
+"""What an account was worth at every instant, computed afterwards from fills, cash flows and closes.
 
 Pure functions of a `RunRecord`: arrays of one value an instant, in one fixed order of summation, so that
 equal records give equal bits.
 """
 
 from __future__ import annotations
+
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -32,20 +34,30 @@ def add_sizes(held: float, signed: float) -> float:
 def cash_curve(record: RunRecord) -> Float64:
     """Cash at the end of every instant, in the account's currency.
 
-    A fill changes it by ``-signed_size * price - commission`` at its own instant, in the fills' order.
+    A fill changes it by ``-signed_size * price - commission`` at its own instant, in the fills' order; a cash flow by
+    its amount, before the fills of its instant.
     """
-    changes = [-fill.signed_size * fill.price - fill.commission for fill in record.fills]
-    levels = np.cumsum(np.array([record.cash, *changes], dtype=np.float64))
-    return _spread(levels, [fill.index for fill in record.fills], len(record.instants))
+    changes = [(fill.index, -fill.signed_size * fill.price - fill.commission) for fill in record.fills]
+    if record.flows:
+        booked = [(flow.index, flow.amount) for flow in record.flows]
+        changes = sorted(booked + changes, key=itemgetter(0))  # stable: flows stay before fills
+    levels = np.cumsum(np.array([record.cash, *(amount for _, amount in changes)], dtype=np.float64))
+    return _spread(levels, [index for index, _ in changes], len(record.instants))
 
 
 def position_curve(record: RunRecord, symbol: str) -> Float64:
-    """Units of `symbol` held at the end of every instant, negative where short; all strategies together."""
-    fills = [fill for fill in record.fills if fill.symbol == symbol]
+    """Units of `symbol` held at the end of every instant, negative where short; all strategies together.
+
+    A split multiplies them, before the fills of its instant.
+    """
+    changes = [(fill.index, fill.signed_size, 1.0) for fill in record.fills if fill.symbol == symbol]
+    if record.splits:
+        splits = [(split.index, 0.0, split.ratio) for split in record.splits if split.symbol == symbol]
+        changes = sorted(splits + changes, key=itemgetter(0))
     levels = [0.0]
-    for fill in fills:
-        levels.append(add_sizes(levels[-1], fill.signed_size))
-    return _spread(np.array(levels, dtype=np.float64), [fill.index for fill in fills], len(record.instants))
+    for _, signed, ratio in changes:
+        levels.append(add_sizes(levels[-1] * ratio, signed))
+    return _spread(np.array(levels, dtype=np.float64), [index for index, _, _ in changes], len(record.instants))
 
 
 def marks(record: RunRecord, symbol: str) -> Float64:
@@ -97,12 +109,17 @@ def local_days(record: RunRecord) -> Int64:
 
     A session that ends at local midnight belongs to the day that it closes.
     """
-    if not len(record.instants):
+    return local_dates(record.instants - 1, record.stamps.timezone)
+
+
+def local_dates(moments: Int64, timezone: str) -> Int64:
+    """The local date of each of the moments (nanoseconds UTC), as days since 1970-01-01."""
+    if not len(moments):
         return np.empty(0, dtype=np.int64)
     import pandas as pd
 
-    moments = pd.DatetimeIndex((record.instants - 1).view("datetime64[ns]"), tz="UTC")
-    days: Int64 = moments.tz_convert(record.stamps.timezone).tz_localize(None).asi8 // DAY
+    local = pd.DatetimeIndex(moments.view("datetime64[ns]"), tz="UTC").tz_convert(timezone)
+    days: Int64 = local.tz_localize(None).asi8 // DAY
     return days
 
 

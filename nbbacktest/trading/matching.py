@@ -1,42 +1,145 @@
-"""The fill rules: whether a bar fills an order, and at which price. Pure; knows no cash and no position.
+"""The fill rules: whether a bar fills an order, at which price, and what a bar reaches first. Pure; knows no cash.
 
 | order | rule |
 |---|---|
-| market | the open |
-| limit buy L | low <= L: min(open, L); sell mirrored |
+| market | the open; by choice the close |
+| limit buy L | low <= L: min(open, L); sell mirrored; by choice only where low < L |
 | stop buy S | high >= S: max(open, S), so that a gap fills at the open; sell mirrored |
+| stop-limit | triggers as a stop does, then is a limit; in one bar only where its path leaves no doubt |
+| trailing stop | a stop at the level that earlier bars have set |
+| on open, on close | the open of the session's first bar; the close of the one that ends it |
 """
 
 from __future__ import annotations
+
+from typing import Literal, NamedTuple
 
 from nbbacktest.core.enums import OrderType, Side
 from nbbacktest.core.records import Bar
 from nbbacktest.trading.orders import Order
 
 # Looking a member up in its enum costs as much as the rule itself.
-_MARKET, _LIMIT, _BUY = OrderType.MARKET, OrderType.LIMIT, Side.BUY
+_MARKET, _LIMIT, _STOP_LIMIT, _BUY = OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_LIMIT, Side.BUY
+_ON_OPEN, _ON_CLOSE = OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
+_STOPS = (OrderType.STOP, OrderType.TRAILING_STOP, OrderType.STOP_LIMIT)
 
 
-def match(order: Order, bar: Bar) -> float | None:
+class FillRules(NamedTuple):
+    """What the config chooses.
+
+    Attributes
+    ----------
+    at_close : bool
+        Whether market orders fill at the close of their bar instead of its open.
+    strict : bool
+        Whether a limit has to be crossed, not just touched.
+    sequence : str
+        How one bar's reaching two linked orders is decided.
+    """
+
+    at_close: bool = False
+    strict: bool = False
+    sequence: Literal["pessimistic", "path", "finer"] = "pessimistic"
+
+
+USUAL = FillRules()
+
+
+def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
     """The price at which `bar` fills `order`, before slippage; None where it doesn't."""
     kind = order.type
-    if kind is _MARKET:
-        return bar[4]  # type: ignore[no-any-return]
-    # By position, as the engine makes them: 4 open, 5 high, 6 low. A property costs three times as much.
-    if kind is _LIMIT:
-        level = order.limit
-        if order.side is _BUY:
-            if bar[6] > level:
-                return None
-            return bar[4] if bar[4] < level else level
-        if bar[5] < level:
-            return None
-        return bar[4] if bar[4] > level else level
-    level = order.stop
-    if order.side is _BUY:
-        if bar[5] < level:
-            return None
-        return bar[4] if bar[4] > level else level
-    if bar[6] > level:
+    # By position, as the engine makes them: 2 time, 3 end, 4 open, 5 high, 6 low, 7 close. A property costs three times as much.
+    if order.expires and bar[2] >= order.expires:
         return None
-    return bar[4] if bar[4] < level else level
+    if kind is _MARKET:
+        return bar[7] if rules.at_close and not order.is_forced else bar[4]  # type: ignore[no-any-return]
+    if kind is _LIMIT or (kind is _STOP_LIMIT and order.triggered):
+        price = _limit(order, bar, rules.strict)
+        return price if price == bar[4] or not order.is_immediate else None
+    if kind is _ON_OPEN:
+        return bar[4] if bar[3] > order.begins else None
+    if kind is _ON_CLOSE:
+        return bar[7] if bar[3] >= order.expires else None
+    if order.triggered:
+        return bar[4]  # type: ignore[no-any-return]
+    if not reaches_stop(order, bar):
+        return None
+    return _stop_limit(order, bar, rules.strict) if kind is _STOP_LIMIT else _beyond(order, bar)
+
+
+def at_open(order: Order, bar: Bar, price: float, rules: FillRules) -> bool:
+    """Whether a match at `price` is one at the bar's open, so that all of the bar comes after it."""
+    kind = order.type
+    return price == bar[4] and kind is not _ON_CLOSE and not (kind is _MARKET and rules.at_close)
+
+
+def reaches_stop(order: Order, bar: Bar) -> bool:
+    """Whether the bar reaches the order's stop level."""
+    if order.side is _BUY:
+        return bar[5] >= order.stop  # type: ignore[no-any-return]
+    return bar[6] <= order.stop  # type: ignore[no-any-return]
+
+
+def trailed(order: Order, bar: Bar) -> float:
+    """Where a trailing stop is after `bar`: it only ever comes closer to the market."""
+    distance: float = order.trail  # type: ignore[assignment]  # the type of order has one
+    stop: float = order.stop  # type: ignore[assignment]
+    if order.side is _BUY:
+        low: float = bar[6]
+        return min(stop, low + (abs(low) * distance if order.trail_is_fraction else distance))
+    high: float = bar[5]
+    return max(stop, high - (abs(high) * distance if order.trail_is_fraction else distance))
+
+
+def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[int, float]:
+    """Which of several linked orders that one bar reaches comes first: the one with the least of this.
+
+    What fills at the open is first, whatever the rule: nothing comes before it. Then, ``pessimistic``: stops
+    before limits. ``path``: the bar is taken to go from its open to the nearer of high and low, on to the other one,
+    and to its close; where both are equally near, it is pessimistic.
+    """
+    opened, up, down = bar[4], bar[5] - bar[4], bar[4] - bar[6]
+    if at_open(order, bar, price, rules):
+        return 0, 0.0
+    if rules.sequence != "path" or up == down:
+        return (1 if order.type in _STOPS else 2), 0.0
+    if order.type is _ON_CLOSE or (order.type is _MARKET and rules.at_close):
+        return 3, 0.0
+    return (1 if (price > opened) is (up < down) else 2), abs(price - opened)
+
+
+def _limit(order: Order, bar: Bar, strict: bool) -> float | None:  # noqa: FBT001 - one of the rules
+    level: float = order.limit  # type: ignore[assignment]
+    opened: float = bar[4]
+    if order.side is _BUY:
+        low = bar[6]
+        if low > level or (strict and low == level):
+            return None
+        return opened if opened < level else level
+    high = bar[5]
+    if high < level or (strict and high == level):
+        return None
+    return opened if opened > level else level
+
+
+def _beyond(order: Order, bar: Bar) -> float:
+    level: float = order.stop  # type: ignore[assignment]
+    opened: float = bar[4]
+    if order.side is _BUY:
+        return opened if opened > level else level
+    return opened if opened < level else level
+
+
+def _stop_limit(order: Order, bar: Bar, strict: bool) -> float | None:  # noqa: FBT001 - as above
+    """The bar that triggers it: at the open it is a limit for the whole bar; within it, only what must come later counts."""
+    trigger = _beyond(order, bar)
+    if trigger == bar[4]:
+        return _limit(order, bar, strict)
+    limit: float = order.limit  # type: ignore[assignment]
+    sign = 1.0 if order.side is _BUY else -1.0
+    room = (limit - trigger) * sign
+    if room > 0 or (room == 0 and not strict):
+        return trigger
+    # The price was at the trigger, beyond the limit; ending at the limit or better it must have come back to it.
+    back = (limit - bar[7]) * sign
+    return limit if back > 0 or (back == 0 and not strict) else None

@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
+
+_ON_SESSION = (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
+_FIELDS = 9  # of an event, its terms included
+_IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
+_EAGER_TYPES = (OrderType.MARKET, OrderType.TRAILING_STOP, *_ON_SESSION)
+
+
+class Terms(NamedTuple):
+    """What an order asked for at one time; the fields are those of `Order`."""
+
+    size: float | None = None
+    limit: float | None = None
+    stop: float | None = None
+    trail: float | None = None
+
+
+class OrderEvent(NamedTuple):
+    """One thing that happened to an order.
+
+    Attributes
+    ----------
+    time : int
+        The instant, nanoseconds UTC.
+    kind : OrderEventKind
+    reason : str or None
+        Why, where the kind doesn't say it all.
+    size, price : float or None
+        Of a fill, whole or in part.
+    terms : Terms
+        What the order asked for from then on.
+    """
+
+    time: int
+    kind: OrderEventKind
+    reason: str | None = None
+    size: float | None = None
+    price: float | None = None
+    terms: Terms = Terms()
 
 
 class Order:
@@ -15,29 +53,49 @@ class Order:
     id : int
         Rising from 1 in order of submission.
     strategy : str
-        The name of the strategy that placed it.
+        The name of the strategy that placed it, or whose position it liquidates.
     symbol : str
     side : Side
     size : float or None
-        Units, positive. None: as many as the cash allows, settled at the fill.
+        Units, positive. None: as many as the cash allows, settled at the first fill; of a bracket's exit, as many as
+        the entry opens.
     type : OrderType
     limit, stop : float or None
-        Levels, where the type has them.
+        Levels, where the type has them. A trailing stop's `stop` is where it has trailed to.
+    trail : float or None
+        How far a trailing stop stays behind: a price, or a fraction where `trail_is_fraction`.
+    tif : TimeInForce
+    begins, expires : int
+        From and until when it can fill, nanoseconds UTC; 0 for no bound.
     tag : str or None
         The user's own mark.
+    reduce_only : bool
+        Whether it may only shrink a position: it never trades more than is held when it fills.
+    is_forced : bool
+        Whether the broker placed it, to meet a margin call.
+    parent, children
+        A bracket's entry, and its exits.
+    oco : list of Order or None
+        All orders, itself included, of which one's fill cancels the others.
     status : OrderStatus
     reason : str or None
-        Why it was rejected or cancelled.
+        Why it was rejected, cancelled or expired.
+    triggered : bool
+        Whether its stop has been reached.
+    filled : float
+        Units so far.
+    fill_price : float or None
+        Their average price.
     submitted, closed : int
         Instants (nanoseconds UTC) of its submission and of its end; `closed` is 0 while it is open.
-    fill_price : float or None
-    closing : bool
-        Whether it may only shrink a position: it never sells more than is held when it fills.
+    is_eager : bool
+        Whether every bar of its symbol concerns it, whatever its level.
     """
 
     __slots__ = (
-        "closed", "closing", "fill_price", "id", "limit", "reason", "side", "size", "status", "stop", "strategy",
-        "submitted", "symbol", "tag", "tif", "type",
+        "_life", "begins", "children", "closed", "expires", "fill_price", "filled", "id", "is_eager", "is_forced",
+        "limit", "oco", "parent", "reason", "reduce_only", "side", "size", "status", "stop", "strategy", "submitted",
+        "symbol", "tag", "tif", "trail", "trail_is_fraction", "triggered", "type",
     )  # fmt: skip
 
     def __init__(
@@ -51,29 +109,81 @@ class Order:
         *,
         limit: float | None = None,
         stop: float | None = None,
+        trail: float | None = None,
+        trail_is_fraction: bool = False,
         tif: TimeInForce = TimeInForce.GTC,
         tag: str | None = None,
         submitted: int = 0,
-        closing: bool = False,
+        begins: int = 0,
+        expires: int = 0,
+        reduce_only: bool = False,
+        is_forced: bool = False,
     ) -> None:
         self.id, self.strategy, self.symbol, self.side, self.size, self.type = id, strategy, symbol, side, size, type
-        self.limit, self.stop, self.tif, self.tag, self.submitted = limit, stop, tif, tag, submitted
+        self.limit, self.stop, self.trail, self.trail_is_fraction = limit, stop, trail, trail_is_fraction
+        self.tif, self.tag, self.submitted, self.begins, self.expires = tif, tag, submitted, begins, expires
+        self.reduce_only, self.is_forced = reduce_only, is_forced
+        self.parent: Order | None = None
+        self.children: tuple[Order, ...] = ()
+        self.oco: list[Order] | None = None
         self.status = OrderStatus.OPEN
         self.reason: str | None = None
-        self.closed = 0
+        self.triggered = False
+        self.filled = 0.0
         self.fill_price: float | None = None
-        self.closing = closing
+        self.closed = 0
+        # Flat, since many orders' events would keep the garbage collector busy; `events` puts them in form.
+        self._life: list[Any] = []
+        self.is_eager = type in _EAGER_TYPES or tif is _IOC or tif is _FOK
+
+    @property
+    def events(self) -> list[OrderEvent]:
+        """Its life, oldest first."""
+        life = self._life
+        starts = range(0, len(life), _FIELDS)
+        return [OrderEvent(*life[at : at + 5], terms=Terms(*life[at + 5 : at + _FIELDS])) for at in starts]
+
+    @events.setter
+    def events(self, events: list[OrderEvent]) -> None:
+        self._life = [value for event in events for value in (*event[:5], *event.terms)]
+
+    def note(
+        self,
+        time: int,
+        kind: OrderEventKind,
+        reason: str | None = None,
+        size: float | None = None,
+        price: float | None = None,
+    ) -> None:
+        """Write an event into its life, with what it asks for from then on."""
+        self._life += (time, kind, reason, size, price, self.size, self.limit, self.stop, self.trail)
 
     @property
     def is_open(self) -> bool:
         """Whether it can still fill."""
-        return self.status is OrderStatus.OPEN
+        return self.status is OrderStatus.OPEN or self.status is OrderStatus.HELD
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether it has one chance only: its symbol's next open."""
+        return self.tif is _IOC or self.tif is _FOK
+
+    @property
+    def has_one_chance(self) -> bool:
+        """Whether what the volume cap leaves of it is cancelled instead of waiting on."""
+        return self.is_immediate or self.type in _ON_SESSION
+
+    @property
+    def remaining(self) -> float | None:
+        """Units still to fill; None where the size isn't settled yet."""
+        return None if self.size is None else self.size - self.filled
 
     def __repr__(self) -> str:
         size = "all" if self.size is None else f"{self.size:g}"
         levels = "".join(f" {name} {v:g}" for name, v in (("limit", self.limit), ("stop", self.stop)) if v is not None)
+        part = f", {self.filled:g} filled" if self.filled and self.status is not OrderStatus.FILLED else ""
         reason = f" ({self.reason})" if self.reason else ""
-        return f"<Order {self.id} {self.side} {size} {self.symbol} {self.type}{levels}: {self.status}{reason}>"
+        return f"<Order {self.id} {self.side} {size} {self.symbol} {self.type}{levels}: {self.status}{part}{reason}>"
 
 
 class Fill(NamedTuple):

@@ -109,6 +109,17 @@ class Portfolio:
         """The worth at `price` of all positions in `symbol`, longs and shorts both counted as positive."""
         return sum(abs(p.size * price) for p in self.held.values() if p.symbol == symbol)
 
+    def split(self, symbol: str, ratio: float) -> None:
+        """Turn every unit held of `symbol` into `ratio` units; what was paid for a unit becomes as much less.
+
+        Fractions are kept, since any size may be fractional: nothing is paid out in cash instead.
+        """
+        for strategy, own in self.positions.items():
+            position = own.get(symbol)
+            if position:
+                size, average = position.size * ratio, position.average_price / ratio
+                own[symbol] = self.held[strategy, symbol] = position._replace(size=size, average_price=average)
+
     def record(self, position: Position, signed: float, price: float, commission: float) -> None:
         """Book a fill of `signed` units (negative: sold) into `position`."""
         strategy, symbol, size, average, series = position

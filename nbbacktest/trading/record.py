@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.readings import Reading
+
+
+class CashFlow(NamedTuple):
+    """Cash that came or went without a fill.
+
+    Attributes
+    ----------
+    index : int
+        The run's instant that it was booked at, counted from 0; before that instant's fills.
+    time : int
+        That instant, nanoseconds UTC.
+    amount : float
+        In the account's currency, negative where it was paid.
+    symbol, strategy : str or None
+        Whose position it is for; None for interest, which the account pays as a whole.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, as a fill's does
+    time: int
+    amount: float
+    kind: Literal["dividend", "borrow", "interest"]
+    symbol: str | None = None
+    strategy: str | None = None
+
+
+class Split(NamedTuple):
+    """A split that positions went through: `ratio` new units for an old one, before the instant's fills."""
+
+    index: int  # type: ignore[assignment]  # as above
+    symbol: str
+    ratio: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +73,10 @@ class RunRecord:
         The session config that was run.
     log : tuple
         What strategies logged: (instant, strategy, message).
+    flows, splits : tuple of CashFlow, tuple of Split
+        What changed cash and positions beside the fills, in the order in which it happened.
+    indicators : tuple of Reading
+        What the strategies' indicators read, in the order in which they were made.
     """
 
     name: str
@@ -59,3 +95,6 @@ class RunRecord:
     metrics: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     log: tuple[tuple[int, str, str], ...] = ()
+    flows: tuple[CashFlow, ...] = ()
+    splits: tuple[Split, ...] = ()
+    indicators: tuple[Reading, ...] = ()

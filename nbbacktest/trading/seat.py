@@ -9,9 +9,10 @@ from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import DataError, OrderError, OutsideRunError, nearest
 from nbbacktest.core.intervals import Interval
 from nbbacktest.engine.series import BarsView, Series
-from nbbacktest.trading.broker import open_orders
+from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
 from nbbacktest.trading.orders import Order
+from nbbacktest.trading.requests import changed, exits_of, order_of
 from nbbacktest.trading.streams import is_streaming, stream
 from nbbacktest.trading.tickets import Ticket, finite, read_ticket
 
@@ -110,9 +111,9 @@ class Seat:
 
     # -- orders ---------------------------------------------------------------------------------------------
 
-    def order(self, side: Side, symbol: str | None, size: Any, terms: dict[str, Any]) -> Order:
-        """Place an order as the strategy wrote it."""
-        return self._place(self.pick(symbol), read_ticket(side, size, **terms))
+    def place(self, symbol: str | None, ticket: Ticket) -> Order:
+        """Place an order on the strategy's terms."""
+        return self._place(self.pick(symbol), ticket)
 
     def close(self, symbol: str | None) -> Order | None:
         """Close the position at the market; None where it is flat."""
@@ -121,7 +122,7 @@ class Seat:
         if not held:
             return None
         side = Side.SELL if held > 0 else Side.BUY
-        return self._place(symbol, read_ticket(side, abs(held)), closing=True)
+        return self._place(symbol, read_ticket(side, abs(held), reduce_only=True))
 
     def target_size(self, symbol: Any, size: Any) -> Order | None:
         """Order what is missing to a position of `size` units."""
@@ -138,28 +139,74 @@ class Seat:
         symbol, fraction = self._target("order_target_percent", symbol, fraction)
         return self._move_to(symbol, self._units(symbol, fraction * self.portfolio.equity))
 
+    def size_for_risk(self, symbol: str | None, risk: Any, stop: Any) -> float:
+        """The units that lose the share `risk` of the equity between the newest close and `stop`."""
+        symbol = self.pick(symbol)
+        risk, stop = finite("size_for_risk(risk=...)", risk), finite("size_for_risk(stop=...)", stop)
+        if not 0 < risk <= 1:
+            raise OrderError(f"size_for_risk(risk={risk:g}): a share of the equity, above 0 and up to 1; 0.01 is 1%")
+        last = self._last(symbol)
+        if last == stop:
+            raise OrderError(f"size_for_risk(stop={stop:g}): that is {symbol}'s newest close; nothing would be at risk")
+        return self._desk.broker.venue.whole(max(risk * self.portfolio.equity, 0.0) / abs(last - stop))
+
     def cancel(self, order: Any) -> None:
         """Take back an open order of this strategy."""
-        if not isinstance(order, Order):
-            raise OrderError(f"cancel() got {order!r}; give the Order that buy() or sell() returned")
-        self._must_run("cancel an order")
-        if order.strategy != self.name:
-            raise OrderError(f"{order!r} was placed by {order.strategy}; {self.name} can cancel its own orders only")
-        self._desk.broker.cancel(order, self._desk.now_ns)
+        register = self._desk.broker.register
+        register.cancel(self._own(order, "cancel"), self._desk.now_ns)
+
+    def replace(self, order: Any, terms: dict[str, Any]) -> Order:
+        """Change terms of an open order of this strategy."""
+        own, register = self._own(order, "replace"), self._desk.broker.register
+        register.must_be_open(own, "replaced")
+        changes = changed(own, terms, self._desk.broker.venue, self._last(own.symbol))
+        register.replace(own, changes, self._desk.now_ns)
+        return own
+
+    def link(self, orders: tuple[Any, ...]) -> None:
+        """Make open orders of this strategy cancel each other."""
+        register = self._desk.broker.register
+        own = [self._own(order, "oco") for order in orders]
+        if len({id(order) for order in own}) < max(len(own), 2):
+            raise OrderError(f"oco() got {len(own)} orders; give two or more, each once")
+        for order in own:
+            register.must_be_open(order, "linked")
+            if order.oco is not None:
+                others = ", ".join(str(other.id) for other in order.oco if other is not order)
+                raise OrderError(f"{order!r} is linked with {others} already; an order has one such link")
+        register.link(own)
 
     def orders(self, symbol: str | None) -> list[Order]:
         """The strategy's open orders, of one symbol or of all."""
         return open_orders(self._desk.broker.agenda, self.name, None if symbol is None else self.pick(symbol))
 
-    def _place(self, symbol: str, ticket: Ticket, *, closing: bool = False) -> Order:
+    def _place(self, symbol: str, ticket: Ticket) -> Order:
         self._must_run("place an order")
-        broker = self._desk.broker
-        return broker.accept(
-            Order(
-                len(broker.orders) + 1, self.name, symbol, ticket.side, ticket.size, ticket.type, limit=ticket.limit,
-                stop=ticket.stop, tag=ticket.tag, submitted=self._desk.now_ns, closing=closing,
+        desk = self._desk
+        now, venue, series = desk.now_ns, desk.broker.venue, self.positions[symbol].series
+        last = series.close_at[series.n - 1] if series.n else self._last(symbol)
+        venue.check(ticket, last)
+        order = order_of(ticket, self.name, symbol, last, now, desk.horizon, venue)
+        if ticket.stop_loss is not None or ticket.take_profit is not None:
+            order.children = exits_of(ticket, order)
+        desk.submit(order, series, now)
+        return order
+
+    def _last(self, symbol: str) -> float:
+        last = self.positions[symbol].last
+        if last is None:
+            raise OrderError(
+                f"no bar of {symbol} has completed yet, so that its price is unknown; wait until len(self.bars({symbol!r})) > 0"
             )
-        )  # fmt: skip
+        return last
+
+    def _own(self, order: Any, what: str) -> Order:
+        if not isinstance(order, Order):
+            raise OrderError(f"{what}() got {order!r}; give the Order that buy() or sell() returned")
+        self._must_run(f"{what} an order")
+        if order.strategy != self.name:
+            raise OrderError(f"{order!r} was placed by {order.strategy}; {self.name} can {what} its own orders only")
+        return order
 
     def _target(self, what: str, symbol: Any, target: Any) -> tuple[str, float]:
         if target is None:
@@ -169,14 +216,10 @@ class Seat:
     def _units(self, symbol: str, value: float) -> float:
         if value == 0:
             return 0.0
-        last = self.positions[symbol].last
-        if last is None:
-            raise OrderError(
-                f"no bar of {symbol} has completed yet, so that its worth is unknown; order a size instead"
-            )
+        last = self._last(symbol)
         if last <= 0:
             raise OrderError(f"no size follows from a value at {symbol}'s close of {last:g}; order a size instead")
-        return float(int(value / last))
+        return self._desk.broker.venue.whole(value / last)
 
     def _move_to(self, symbol: str, target: float) -> Order | None:
         held = self.positions[symbol].size

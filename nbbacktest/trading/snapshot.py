@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nbbacktest.core.enums import OrderType, Side
+from nbbacktest.core.enums import OrderType, Side, TimeInForce
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Position
 
@@ -54,13 +54,16 @@ class OrderRow(NamedTuple):
     stop: float | None
     tag: str | None
     submitted: int
+    filled: float
+    tif: TimeInForce
+    reduce_only: bool
 
     @classmethod
     def of(cls, order: Order) -> OrderRow:
         """The order as it is now."""
         return cls(
             order.id, order.strategy, order.symbol, order.side, order.size, order.type, order.limit, order.stop,
-            order.tag, order.submitted,
+            order.tag, order.submitted, order.filled, order.tif, order.reduce_only,
         )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.trading.equity import day_ends, equity_curve, invested, local_days
+from nbbacktest.trading.excursions import excursions
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.trades import Trade, round_trips
@@ -55,6 +56,7 @@ def statistics(
     closed = [trade for trade in trades if not trade.is_open]
     pnl = np.array([trade.pnl for trade in closed], dtype=np.float64)
     returns = np.array([trade.return_ for trade in closed], dtype=np.float64)
+    far = excursions(record, closed)
     final = final_equity(equity, record.cash)
     growth = cagr(final, record.cash, len(daily), factor)
     drawdown = max_drawdown(equity, record.cash)
@@ -84,6 +86,8 @@ def statistics(
         "worst_trade": worst_trade(returns),
         "average_trade": average_trade(returns),
         "fees": fees(record.fills),
+        "average_mae": average_mae(far.mae),
+        "average_mfe": average_mfe(far.mfe),
     }
 
 
@@ -163,7 +167,7 @@ def volatility(daily: Float64, factor: int) -> float:
 
     Arithmetic returns; NaN under two days. Source: empyrical-reloaded 0.7.1, `annual_volatility`.
     """
-    return _deviation(daily) * math.sqrt(factor)
+    return deviation(daily) * math.sqrt(factor)
 
 
 def sharpe(daily: Float64, factor: int) -> float:
@@ -172,7 +176,7 @@ def sharpe(daily: Float64, factor: int) -> float:
     Arithmetic mean, risk-free rate 0. NaN under two days or where all days are equal. Source: Sharpe (1994), as in
     empyrical-reloaded 0.7.1, `sharpe_ratio`.
     """
-    return _ratio(_mean(daily), _deviation(daily)) * math.sqrt(factor)
+    return _ratio(_mean(daily), deviation(daily)) * math.sqrt(factor)
 
 
 def sortino(daily: Float64, factor: int) -> float:
@@ -265,7 +269,7 @@ def sqn(pnl: Float64) -> float:
     NaN under two trades or where all are equal. Source: Van Tharp, with profit in the account's currency for R, and
     without his cap at 100 trades.
     """
-    return _ratio(_mean(pnl), _deviation(pnl)) * math.sqrt(len(pnl))
+    return _ratio(_mean(pnl), deviation(pnl)) * math.sqrt(len(pnl))
 
 
 def best_trade(returns: Float64) -> float:
@@ -283,6 +287,23 @@ def average_trade(returns: Float64) -> float:
     return _mean(returns)
 
 
+def average_mae(mae: Float64) -> float:
+    """Arithmetic mean of closed trades' maximum adverse excursions, each of its entry's price; never positive.
+
+    Gross of commission; NaN without a trade. Source: Sweeney (1996); `nbbacktest.trading.excursions` states which bars
+    and prices count.
+    """
+    return _mean(mae)
+
+
+def average_mfe(mfe: Float64) -> float:
+    """Arithmetic mean of closed trades' maximum favourable excursions, each of its entry's price; never negative.
+
+    Gross of commission; NaN without a trade. Source and rule as `average_mae`.
+    """
+    return _mean(mfe)
+
+
 def fees(fills: Sequence[Fill]) -> float:
     """All commissions paid, open trades' too, in the account's currency."""
     return math.fsum(fill.commission for fill in fills)
@@ -292,8 +313,8 @@ def _mean(values: Float64) -> float:
     return float(values.mean()) if len(values) else NAN
 
 
-def _deviation(values: Float64) -> float:
-    """Standard deviation with ddof=1; exactly 0 for equal values, whose rounded mean would leave a residue."""
+def deviation(values: Float64) -> float:
+    """Sample standard deviation, with ddof=1; exactly 0 for equal values, whose rounded mean would leave a residue."""
     if len(values) < 2:
         return NAN
     return 0.0 if values.min() == values.max() else float(values.std(ddof=1))

@@ -14,6 +14,7 @@ from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.portfolio import Position
 from nbbacktest.trading.seat import Seat, Unseated
+from nbbacktest.trading.tickets import read_ticket
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +83,14 @@ class Strategy:
     def on_fill(self, fill: Fill) -> None:
         """Called for each fill of this strategy's orders, after all fills of the instant, before its bars."""
 
+    def on_order(self, order: Order) -> None:
+        """Called for each of this strategy's orders that something happened to, after all `on_fill` of the instant.
+
+        That is what the market and the broker did: triggered, filled, in part too, expired, rejected, cancelled by
+        another one's fill. What the strategy itself does (buy, cancel, replace) isn't told. An order comes once an
+        instant, in the order of last events; `order.events` has them all.
+        """
+
     def on_stop(self) -> None:
         """Called once, after the last bar, also where the run was stopped early."""
 
@@ -94,10 +103,13 @@ class Strategy:
         *,
         limit: float | None = None,
         stop: float | None = None,
-        trail: float | None = None,
+        trail: float | str | None = None,
         stop_loss: float | None = None,
         take_profit: float | None = None,
+        at: str | None = None,
         tif: str = "gtc",
+        until: Any = None,
+        reduce_only: bool = False,
         tag: str | None = None,
     ) -> Order:
         """Order to buy; it can fill from the symbol's next bar on, never on the one just seen.
@@ -112,11 +124,21 @@ class Strategy:
         limit
             Fill at this price or better.
         stop
-            Become a market order once this price is reached; a gap fills at the open.
-        trail, stop_loss, take_profit
-            Not offered yet.
+            Become a market order once this price is reached (with `limit`: a limit order); a gap fills at the open.
+        trail
+            A stop that follows the market at this distance: a price such as 1.5, or a share such as ``"2%"``.
+        stop_loss, take_profit
+            Levels of exits that live from this order's fill on, cancel each other, and only reduce the position;
+            `order.children` are their orders.
+        at
+            ``"open"`` or ``"close"``: a market order for the next session's first open, or this session's last close.
         tif
-            How long the order stays open; ``"gtc"`` until it fills or is cancelled.
+            How long the order stays open: ``"gtc"`` until it fills or is cancelled, ``"day"`` until the session ends,
+            ``"ioc"`` and ``"fok"`` for the next open alone, in part or whole; ``"gtd"`` until `until`.
+        until
+            A time, or a date, which is meant to its end; in the exchange's zone where it names none.
+        reduce_only
+            Never trade more than closes the position; cancelled where there is none.
         tag
             Your own mark, found again in fills and trades.
 
@@ -130,8 +152,10 @@ class Strategy:
         OrderError
             For an order that makes no sense, with the value and the cure.
         """
-        terms = {"limit": limit, "stop": stop, "trail": trail, "stop_loss": stop_loss, "take_profit": take_profit}
-        return self._seat.order(Side.BUY, symbol, size, terms | {"tif": tif, "tag": tag})
+        return self._seat.place(
+            symbol,
+            read_ticket(Side.BUY, size, limit, stop, trail, stop_loss, take_profit, at, tif, until, reduce_only, tag),
+        )
 
     def sell(
         self,
@@ -140,15 +164,20 @@ class Strategy:
         *,
         limit: float | None = None,
         stop: float | None = None,
-        trail: float | None = None,
+        trail: float | str | None = None,
         stop_loss: float | None = None,
         take_profit: float | None = None,
+        at: str | None = None,
         tif: str = "gtc",
+        until: Any = None,
+        reduce_only: bool = False,
         tag: str | None = None,
     ) -> Order:
         """Order to sell, or to sell short; the mirror of `buy`, with the same parameters and errors."""
-        terms = {"limit": limit, "stop": stop, "trail": trail, "stop_loss": stop_loss, "take_profit": take_profit}
-        return self._seat.order(Side.SELL, symbol, size, terms | {"tif": tif, "tag": tag})
+        return self._seat.place(
+            symbol,
+            read_ticket(Side.SELL, size, limit, stop, trail, stop_loss, take_profit, at, tif, until, reduce_only, tag),
+        )
 
     def close(self, symbol: str | None = None) -> Order | None:
         """Close the position at the market; None where there is none.
@@ -177,6 +206,54 @@ class Strategy:
         What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
         """
         return self._seat.target_percent(symbol, x)
+
+    def size_for_risk(self, symbol: str | None = None, *, risk: float, stop: float) -> float:
+        """How many units lose the share `risk` of the equity, before costs, from the newest close to `stop`.
+
+        ``risk * equity / |close - stop|`` in whole units (lots where the config has them), rounded toward 0, so that
+        it may be 0. What the cash allows isn't asked.
+
+        Raises
+        ------
+        OrderError
+            For a share that isn't above 0 and up to 1, and a stop at the newest close.
+
+        Examples
+        --------
+        ::
+
+            size = self.size_for_risk(risk=0.01, stop=bar.low)
+            if size:
+                self.buy(size=size, stop_loss=bar.low)
+        """
+        return self._seat.size_for_risk(symbol, risk, stop)
+
+    def oco(self, *orders: Order) -> None:
+        """Let one cancel the others: a fill ends them, one in part makes them as much smaller.
+
+        Raises
+        ------
+        OrderError
+            For fewer than two, and for one that isn't open or is linked already.
+        """
+        self._seat.link(orders)
+
+    def replace(
+        self,
+        order: Order,
+        size: float | None = None,
+        limit: float | None = None,
+        stop: float | None = None,
+        trail: float | str | None = None,
+    ) -> Order:
+        """Change an open order, which keeps its place in line; `size` is the whole one, with what has filled.
+
+        Raises
+        ------
+        OrderError
+            Where it isn't open any more, doesn't have that term, or the new value makes no sense.
+        """
+        return self._seat.replace(order, {"size": size, "limit": limit, "stop": stop, "trail": trail})
 
     def cancel(self, order: Order) -> None:
         """Take back an open order.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from nbbacktest.trading.equity import FLAT
 from nbbacktest.trading.orders import Fill
-from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.record import RunRecord, Split
 
 
 class Trade(NamedTuple):
@@ -28,13 +28,15 @@ class Trade(NamedTuple):
         As filled, slippage included; `exit_price` is NaN while it is open.
     pnl : float
         In the account's currency, net of `commission`. An open trade's is valued at the last close, so that all
-        trades together explain the whole change of equity.
+        trades and cash flows together explain the whole change of equity.
     return_ : float
         ``pnl / (|size| * entry_price)``, a fraction; NaN where that notional is zero.
     commission : float
         The trade's share of its fills' commissions, by size; an open trade has paid its entry's alone.
     tag : str or None
         The entry's.
+    entry_id, exit_id : int
+        The orders that opened and closed it; `exit_id` is None while it is open.
     """
 
     symbol: str
@@ -48,6 +50,8 @@ class Trade(NamedTuple):
     commission: float
     tag: str | None
     strategy: str
+    entry_id: int = 0
+    exit_id: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -59,7 +63,9 @@ def round_trips(record: RunRecord) -> tuple[Trade, ...]:
     """Match every exit with the oldest entries of the same strategy and symbol (FIFO).
 
     An exit of part of a position splits off a trade; one fill that turns a position round closes the old
-    one and opens the new one. Sizes that cancel to within 1e-9 of the larger one are flat.
+    one and opens the new one. Sizes that cancel to within 1e-9 of the larger one are flat. A trade that went through
+    a split is told in units and prices of after it, its entry too. Cash flows (dividends, fees for borrowing, interest)
+    belong to no trade.
 
     Returns
     -------
@@ -68,7 +74,10 @@ def round_trips(record: RunRecord) -> tuple[Trade, ...]:
     """
     books: dict[tuple[str, str], deque[_Lot]] = {}
     closed: list[Trade] = []
+    splits = deque(record.splits)
     for order, fill in enumerate(record.fills):
+        while splits and splits[0].index <= fill.index:
+            _split(books, splits.popleft())
         lots = books.setdefault((fill.strategy, fill.symbol), deque())
         rest = _Lot(fill, order, fill.signed_size, fill.commission)
         while lots and rest.size and (lots[0].size > 0) != (rest.size > 0):
@@ -77,6 +86,8 @@ def round_trips(record: RunRecord) -> tuple[Trade, ...]:
                 lots.popleft()
         if rest.size:
             lots.append(rest)
+    for split in splits:
+        _split(books, split)
     still_open = sorted((lot for lots in books.values() for lot in lots), key=lambda lot: lot.order)
     return (*closed, *(_open_trade(lot, _mark(record, lot.fill)) for lot in still_open))
 
@@ -102,11 +113,21 @@ class _Lot:
         return paid
 
 
+def _split(books: dict[tuple[str, str], deque[_Lot]], split: Split) -> None:
+    """Count what is open of the symbol in units of after the split, at prices of after the split."""
+    for (_, symbol), lots in books.items():
+        if symbol == split.symbol:
+            for lot in lots:
+                fill = lot.fill
+                lot.fill = fill._replace(size=fill.size * split.ratio, price=fill.price / split.ratio)
+                lot.size *= split.ratio
+
+
 def _match(entry: _Lot, exit_: _Lot) -> Trade:
     units = min(abs(entry.size), abs(exit_.size))
     size = math.copysign(units, entry.size)
     commission = entry.take(units) + exit_.take(units)
-    return _trade(entry.fill, size, commission, exit_.fill.price, exit_.fill.time)
+    return _trade(entry.fill, size, commission, exit_.fill.price, exit_.fill)
 
 
 def _mark(record: RunRecord, fill: Fill) -> float:
@@ -120,10 +141,11 @@ def _open_trade(lot: _Lot, mark: float) -> Trade:
     return trade._replace(exit_price=math.nan)
 
 
-def _trade(entry: Fill, size: float, commission: float, price: float, time: int | None) -> Trade:
+def _trade(entry: Fill, size: float, commission: float, price: float, exit_: Fill | None) -> Trade:
     pnl = size * (price - entry.price) - commission
     notional = abs(size * entry.price)
     return Trade(
-        entry.symbol, size, entry.time, time, entry.price, price, pnl,
-        pnl / notional if notional else math.nan, commission, entry.tag, entry.strategy,
+        entry.symbol, size, entry.time, None if exit_ is None else exit_.time, entry.price, price, pnl,
+        pnl / notional if notional else math.nan, commission, entry.tag, entry.strategy, entry.order_id,
+        None if exit_ is None else exit_.order_id,
     )  # fmt: skip

@@ -35,19 +35,37 @@ class Busy(nb.Strategy):
             if len(self.orders(symbol)) < 4:
                 self.buy(symbol, 1, limit=bar.low)
                 self.sell(symbol, 2, stop=bar.low - 0.05)
+                self.sell(symbol, 1, trail="0.1%", tif="day")
             return
         if self.fast[symbol][-1] > self.slow[symbol][-1]:
             if self.position(symbol).size <= 0:
-                self.buy(symbol, 10 + self.count % 7)
+                size = 10 + self.count % 7
+                self.buy(symbol, size, stop_loss=bar.close - 0.3, take_profit=bar.close + 0.2)
         elif self.position(symbol).size > 0:
             self.close(symbol)
         if self.count % 50 == 0:
             for order in self.orders(symbol):
-                self.cancel(order)
+                if order.limit is not None:
+                    self.replace(order, limit=order.limit + 0.01)
+                else:
+                    self.cancel(order)
+            self.oco(self.buy(symbol, 3, stop=bar.high + 0.1), self.sell(symbol, 3, limit=bar.high + 0.2, tif="day"))
+
+    def on_order(self, order):
+        self.count += order.status == "cancelled"
 
 
 MARKETS = {n: {f"S{i}": minutes(120, seed=i, gaps=0.2 * (i % 3)) for i in range(n)} for n in range(1, 11)}
-CONFIG = SessionConfig.load({"broker": {"commission": {"model": "percent", "rate": 0.0005}}})
+CONFIG = SessionConfig.load(
+    {
+        "broker": {
+            "commission": {"model": "percent", "rate": 0.0005},
+            "volume_share": 0.1,
+            "account": "margin",
+            "stop_and_target": "path",
+        }
+    }
+)
 REFERENCE = {}
 
 
@@ -156,5 +174,5 @@ def test_an_attached_observer_changes_nothing():
 
 def test_backtest_gives_the_same_as_the_manager():
     """`backtest` is the same engine: same fingerprint."""
-    result = nb.backtest(MARKETS[3], Busy, commission=0.0005, derived=("5m", "15m"))
+    result = nb.backtest(MARKETS[3], Busy, derived=("5m", "15m"), config=CONFIG)
     assert result.fingerprint == reference(3)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from nbbacktest.core.enums import OrderStatus, OrderType, Side
 from nbbacktest.core.errors import DataError
 from nbbacktest.report.result import Result
+from nbbacktest.report.traces import LEVELS
+from nbbacktest.trading.orders import Order
 from tests.records import bars, daily_bars, minute_sessions, minutes, run
 
 MILLISECONDS_A_DAY = 86_400_000
@@ -38,10 +43,10 @@ def test_candles_and_marks_stand_in_local_time():
 def test_equity_and_drawdown_are_under_the_prices():
     """Three panels share one time axis."""
     figure = figure_of([bars("A", minutes(3), [10, 12, 9])], [(0, "A", 100, 10.0)])
-    equity, drawdown = figure.data[3:]
+    equity, drawdown = figure.data[3:5]
     assert equity.y.tolist() == [10_000, 10_200, 9_900]
     assert drawdown.y.tolist() == pytest.approx([0, 0, 9_900 / 10_200 - 1])
-    assert {trace.xaxis for trace in figure.data} <= {None, "x"}
+    assert {trace.xaxis for trace in figure.data[:5]} <= {None, "x"}
     assert str(clock(equity.x)[-1]) == "2024-10-03 09:33:00"
 
 
@@ -114,12 +119,12 @@ def test_sparse_days_are_left_as_they_are():
 
 
 def test_several_symbols_have_a_menu():
-    """The first is shown; each button shows its own three traces and the account's two."""
+    """The first is shown; each button shows its own three traces, the account's two and the months."""
     figure = figure_of([bars("A", minutes(2), [1, 1]), bars("B", minutes(2), [2, 2])])
     (menu,) = figure.layout.updatemenus
     assert [button.label for button in menu.buttons] == ["A price", "B price"]
-    assert [trace.visible for trace in figure.data] == [True] * 3 + [False] * 3 + [None] * 2
-    assert menu.buttons[1].args[0]["visible"] == [False] * 3 + [True] * 5
+    assert [trace.visible for trace in figure.data] == [True] * 3 + [False] * 3 + [None] * 3
+    assert menu.buttons[1].args[0]["visible"] == [False] * 3 + [True] * 6
 
 
 def test_one_symbol_can_be_asked_for():
@@ -178,3 +183,113 @@ def test_a_run_without_bars_has_a_figure():
 def test_a_name_is_text_and_no_markup():
     """What a user called the session is shown as written."""
     assert figure_of([], name="<b>x").layout.title.text == "&lt;b&gt;x"
+
+
+def order(number, kind, submitted, closed, **terms):
+    """A filled order with a level, between two instants."""
+    made = Order(number, "Hand", "A", Side.BUY, 1.0, kind, submitted=int(submitted), **terms)
+    made.status, made.closed = OrderStatus.FILLED, int(closed)
+    return made
+
+
+def by_name(figure):
+    """The traces by their names."""
+    return {trace.name: trace for trace in figure.data}
+
+
+def test_levels_are_drawn_while_their_orders_were_open():
+    """A line from the submission to the end, at the level; limits and stops apart."""
+    columns = bars("A", minutes(6), np.arange(10.0, 16.0))
+    ends = columns.end
+    orders = (
+        order(1, OrderType.LIMIT, ends[0], ends[2], limit=9.5),
+        order(2, OrderType.STOP, ends[1], ends[4], stop=14.0),
+        order(3, OrderType.MARKET, ends[1], ends[2]),
+    )
+    traces = by_name(figure_of([columns], orders=orders))
+    limit, stop = traces["Limit level"], traces["Stop level"]
+    assert [str(t.time()) for t in clock(limit.x[:2])] == ["09:31:00", "09:33:00"]
+    assert limit.y[:2].tolist() == [9.5, 9.5]
+    assert [str(t.time()) for t in clock(stop.x[:2])] == ["09:32:00", "09:35:00"]
+    assert np.isnan([limit.x[2], limit.y[2]]).all()
+
+
+def test_only_the_newest_levels_are_drawn():
+    """A strategy of many limits can't make the browser draw them all, and the figure says so."""
+    columns = bars("A", minutes(500), np.full(500, 10.0))
+    orders = tuple(order(n + 1, OrderType.LIMIT, columns.end[n], columns.end[n + 1], limit=1.0 + n) for n in range(450))
+    figure = figure_of([columns], orders=orders)
+    assert len(by_name(figure)["Limit level"].x) == 3 * LEVELS
+    assert by_name(figure)["Limit level"].y[0] == 251
+    assert "levels of the newest 200 of 450 orders" in figure.layout.title.subtitle.text
+
+
+def test_a_trailing_stop_is_drawn_as_steps():
+    """It follows the bars' highs, one step up at a time, and never back."""
+    columns = bars("A", minutes(5), [10.0, 12.0, 11.0, 14.0, 13.0])
+    trailing = order(1, OrderType.TRAILING_STOP, columns.end[0], columns.end[4], stop=8.0, trail=2.0)
+    trailing.side = Side.SELL
+    stop = by_name(figure_of([columns], orders=(trailing,)))["Stop level"]
+    levels = stop.y[::3].tolist()
+    assert levels == pytest.approx([8.0, 12 * 1.01 - 2, 14 * 1.01 - 2])
+
+
+def test_trades_stand_at_their_exits_between_mae_and_mfe():
+    """Net returns as marks, and a stroke for how far each trade went."""
+    figure = figure_of([bars("A", minutes(4), [10, 12, 9, 11])], [(1, "A", 2, 10.0), (3, "A", -2, 9.0)])
+    marks, strokes = by_name(figure)["Trade"], by_name(figure)["MAE to MFE"]
+    assert marks.y.tolist() == pytest.approx([-0.1])
+    assert str(clock(marks.x)[0].time()) == "09:33:00"
+    assert strokes.y[:2].tolist() == pytest.approx([9 * 0.99 / 10 - 1, 12 * 1.01 / 10 - 1])
+    assert "A long 2: -10.00% (-2.00)" in marks.text[0]
+
+
+def test_many_trades_are_few_marks():
+    """The best and the worst of each stretch stay."""
+    count = 6_000
+    closes = 100 + np.sin(np.arange(count))
+    fills = [(n, "A", 1.0 if n % 2 else -1.0, closes[n]) for n in range(1, count)]
+    result = Result(run([bars("A", minutes(count), closes)], fills))
+    marks = by_name(result.plot())["Trade"]
+    assert len(marks.x) < 700
+    assert max(marks.y) == result.stats["best_trade"]
+    assert min(marks.y) == result.stats["worst_trade"]
+
+
+def test_a_benchmark_is_drawn_beside_the_equity():
+    """The same cash, from the same day on."""
+    result = Result(run([daily_bars("A", [10, 11, 12]), daily_bars("B", [1, 2, 3])], [(0, "A", 1_000, 10.0)]))
+    traces = by_name(result.plot("A", "B"))
+    assert traces["B"].y[1:].tolist() == [20_000, 30_000]
+    assert traces["B"].x.tolist() == traces["Equity"].x.tolist()
+
+
+def test_months_are_a_heat_map_of_returns():
+    """A row a year, January to December and the year; where there was no day, nothing is said."""
+    heat = by_name(figure_of([daily_bars("A", [100, 110] * 40, "2023-12-01")], [(0, "A", 100, 100.0)]))["Month"]
+    assert heat.y == ("2023", "2024")
+    assert len(heat.x) == 13
+    assert heat.text[0][0] == ""
+    assert heat.zmax == -heat.zmin > 0
+    assert "Month" not in by_name(figure_of([]))
+
+
+def test_a_quarter_without_trades_leaves_a_gap_in_the_rolling_sharpe():
+    """No line is drawn across a time that has no Sharpe ratio."""
+    closes = 100 + np.sin(np.arange(400.0))
+    fills = [(0, "A", 10, 100.0), (100, "A", -10, closes[100]), (250, "A", 10, closes[250])]
+    sharpe = by_name(figure_of([daily_bars("A", closes)], fills))["Rolling Sharpe"]
+    gaps = np.flatnonzero(np.isnan(sharpe.y))
+    assert len(gaps) >= 1
+    assert sharpe.connectgaps is False
+
+
+def test_panels_dont_overlap():
+    """Whatever is drawn, each panel has its own height, from the top down."""
+    for fills in ((), [(1, "A", 2, 100.0), (300, "A", -2, 101.0)]):
+        layout = figure_of([daily_bars("A", 100 + np.sin(np.arange(400.0)))], fills).layout
+        domains = [layout[f"yaxis{n}"].domain for n in ("", 2, 3, 4, 5, 6)]
+        drawn = [domain for domain in domains if domain is not None]
+        assert drawn[0][1] == 1
+        assert all(above[0] > below[1] for above, below in pairwise(drawn))
+        assert drawn[-1][0] >= 0

@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from nbbacktest.core.enums import OrderEventKind, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.report import storage
 from nbbacktest.report.result import Result
+from nbbacktest.trading.orders import Order
+from nbbacktest.trading.readings import Reading
 from tests.records import bars, daily_bars, minutes, run, traded_runs
 
 
@@ -210,3 +213,56 @@ def test_columns_that_dont_fit_are_refused(result, tmp_path, column, said):
     rewritten(path, "instants.npy", buffer.getvalue())
     with pytest.raises(DataError, match=said):
         Result.load(path)
+
+
+def test_a_result_of_version_1_still_loads(result, tmp_path):
+    """It has no order's life, no links and no indicators; all else is there."""
+    path = result.save(tmp_path / "run.nbbt")
+    with zipfile.ZipFile(path) as archive:
+        head = json.loads(archive.read("result.json"))
+    names = head.pop("order_fields")
+    kept = [names.index(name) for name in storage._ORDER_1]
+    head["orders"] = [[row[place] for place in kept] for row in head["orders"]]
+    head["version"] = 1
+    for name in ("order_links", "order_events", "indicators", "flows", "splits"):
+        del head[name]
+    rewritten(path, "result.json", json.dumps(head).encode())
+    loaded = Result.load(path)
+    assert loaded.fingerprint == result.fingerprint
+    pd.testing.assert_frame_equal(loaded.orders.drop(columns="filled"), result.orders.drop(columns="filled"))
+    assert loaded.orders["filled"].tolist() == [10, 4]
+    assert loaded.order_events.empty
+    assert "order 2: sell 4 A market" in str(loaded.explain(loaded.fills["time"][1]))
+
+
+def test_lives_links_and_indicators_come_back(tmp_path):
+    """Every field of every order, who cancels whom, and what indicators read, tuples too."""
+    record = run([bars("A", minutes(4), [10, 12, 11, 13])], [(1, "A", 10, 10.0)])
+    entry, stop, target = orders = [
+        Order(1, "S", "A", Side.BUY, 2.0, OrderType.STOP_LIMIT, limit=9.5, stop=9.0, tif=TimeInForce.GTD, expires=7),
+        Order(2, "S", "A", Side.SELL, None, OrderType.TRAILING_STOP, stop=8.0, trail=0.1, trail_is_fraction=True),
+        Order(3, "S", "A", Side.SELL, None, OrderType.LIMIT, limit=12.0, reduce_only=True, is_forced=True, begins=3),
+    ]
+    entry.children, entry.triggered, entry.filled = (stop, target), True, 1.5
+    stop.parent = target.parent = entry
+    stop.oco = target.oco = [stop, target]
+    entry.note(5, OrderEventKind.SUBMITTED)
+    entry.note(6, OrderEventKind.PARTIALLY_FILLED, "why", 1.5, 9.4)
+    ends = record.instants
+    readings = (
+        Reading("one", "S", "A", "1m", ends, np.arange(4.0)),
+        Reading("two", "S", "A", "1m", ends, np.arange(6.0).reshape(3, 2)),
+    )
+    saved = Result(replace(record, orders=tuple(orders), indicators=readings))
+    loaded = Result.load(saved.save(tmp_path / "x")).record
+    for before, after in zip(orders, loaded.orders, strict=True):
+        for name in storage._ORDER:
+            assert getattr(after, name) == getattr(before, name), name
+        assert after.events == before.events
+    first, second, third = loaded.orders
+    assert first.children == (second, third)
+    assert second.oco is third.oco
+    assert [second.oco[0], second.parent] == [second, first]
+    assert [reading.at(int(ends[2])) for reading in loaded.indicators] == [2.0, (4.0, 5.0)]
+    assert np.isnan(loaded.indicators[1].at(int(ends[3])))
+    assert loaded.indicators[0].name == "one"

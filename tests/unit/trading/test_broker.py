@@ -198,7 +198,7 @@ def test_any_commission_is_included(minimum):
     """All the cash allows is exact for a commission that doesn't grow evenly with the units, too."""
     series = series_of(flat([10, 10]))
     desk = desk_for(Script(plan={1: lambda s: s.buy()}), series, cash=100)
-    desk.broker._fee = lambda units, price: max(minimum, 0.1 * units * price)
+    desk.broker._fee = lambda order, units, price, bar: max(minimum, 0.1 * units * price)
     run_inline(desk, series)
     best = max((n for n in range(11) if n * 10 + max(minimum, n) <= 100), default=0)
     assert sum(f.size for f in desk.fills) == best

@@ -136,7 +136,7 @@ def test_fills_before_callbacks():
 
 def test_agenda_is_one_object():
     """The agenda is the same object for the whole run, and false where nothing waits."""
-    desk = desk_for(Loud(), bars())
+    desk = desk_for(Loud(), series_of(flat([10] * 4), first=1))
     agenda = desk.agenda
     assert not agenda
     desk.start()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbbacktest.core.enums import OrderType, Side
-from nbbacktest.trading.matching import match
+from nbbacktest.trading.matching import FillRules, match, precedence, trailed
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.strategy import Strategy
 from tests.drivers import run, series_of
@@ -72,3 +72,125 @@ def test_price_laws(four, level, side, kind):
         assert low <= price <= high
         below = (side is Side.BUY) is (kind == "limit")
         assert price <= level if below else price >= level
+
+
+# -- stop-limit, trailing, strictness ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "strict", "price"),
+    [
+        ((104, 106, 101, 105), False, 102.0),  # triggered at the open: the whole bar is a limit order's
+        ((101, 106, 100, 105), False, None),  # up to 103 and above 102 at the end: was it back under it?
+        ((101, 106, 100, 102), False, 102.0),  # it ends at 102, so it came back
+        ((101, 106, 100, 102), True, None),  # touched, and not crossed
+        ((101, 106, 100, 101), True, 102.0),
+        ((101, 102, 100, 101), False, None),  # not triggered
+    ],
+)
+def test_stop_limit_in_the_bar_that_triggers_it(row, strict, price):
+    """A stop-limit fills in the bar that triggers it only where the bar leaves no doubt that the limit came later."""
+    order = Order(1, "S", "EXE", Side.BUY, 1.0, OrderType.STOP_LIMIT, stop=103.0, limit=102.0)
+    assert match(order, series_of([row]).bar(0), FillRules(strict=strict)) == price
+
+
+@pytest.mark.parametrize(
+    ("limit", "strict", "price"),
+    [(104.0, False, 103.0), (103.0, False, 103.0), (103.0, True, None), (104.0, True, 103.0)],
+)
+def test_stop_limit_that_is_marketable_at_its_trigger(limit, strict, price):
+    """Where the limit allows the trigger's price, it fills there."""
+    order = Order(1, "S", "EXE", Side.BUY, 1.0, OrderType.STOP_LIMIT, stop=103.0, limit=limit)
+    assert match(order, series_of([(101, 106, 100, 105)]).bar(0), FillRules(strict=strict)) == price
+
+
+@pytest.mark.parametrize("kind", [OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT])
+@given(four=st.lists(prices, min_size=4, max_size=4), level=prices, other=prices, strict=st.booleans())
+def test_selling_mirrors_buying(kind, four, level, other, strict):
+    """On a bar turned upside down, a sell order fills where the buy order did on the bar."""
+    low, *middle, high = sorted(four)
+    up = (middle[0], high, low, middle[1])
+    down = (-middle[0], -low, -high, -middle[1])
+    levels = {"limit": level} if kind is OrderType.LIMIT else {"stop": level}
+    if kind is OrderType.STOP_LIMIT:
+        levels["limit"] = other
+    rules = FillRules(strict=strict)
+    bought = match(Order(1, "S", "EXE", Side.BUY, 1.0, kind, **levels), series_of([up]).bar(0), rules)
+    mirrored = {name: -value for name, value in levels.items()}
+    sold = match(Order(1, "S", "EXE", Side.SELL, 1.0, kind, **mirrored), series_of([down]).bar(0), rules)
+    assert sold == (None if bought is None else -bought)
+
+
+@given(st.lists(prices, min_size=4, max_size=4), prices, prices, st.booleans())
+def test_stop_limits_keep_their_limit(four, stop, limit, strict):
+    """A stop-limit never fills worse than its limit, nor before its stop is reached."""
+    low, *middle, high = sorted(four)
+    bar = series_of([(middle[0], high, low, middle[1])]).bar(0)
+    order = Order(1, "S", "EXE", Side.BUY, 1.0, OrderType.STOP_LIMIT, stop=stop, limit=limit)
+    price = match(order, bar, FillRules(strict=strict))
+    if price is not None:
+        assert low <= price <= limit
+        assert high >= stop
+
+
+def test_trailing_is_tested_before_it_is_raised():
+    """A bar meets the level that earlier bars have set: its own high can't trigger the stop within it."""
+    rows = [(100, 100, 100, 100), (100, 120, 96, 119), (119, 119, 114, 116)]
+    desk = run(Trails(), series_of(rows))
+    # 95 after bar 0; bar 1 doesn't reach it, though 120 - 5 is far above its low; bar 2 does reach 115.
+    assert [(f.index, f.price) for f in desk.fills] == [(2, 115.0)]
+
+
+class Trails(Strategy):
+    """Trails by 5 after bar 0."""
+
+    def on_bar(self, bar):
+        if len(self.bars()) == 1:
+            self.sell(size=1, trail=5)
+
+
+@given(
+    st.lists(st.tuples(prices, prices, prices, prices), min_size=1, max_size=8),
+    st.sampled_from([2.0, 0.02]),
+    st.sampled_from(Side),
+)
+def test_trailing_levels_only_come_closer(rows, distance, side):
+    """A trailing level never moves away from the market, and stays at its distance from the best price."""
+    first = 100.0
+    fraction = distance < 1
+    start = first + (1 if side is Side.BUY else -1) * (first * distance if fraction else distance)
+    order = Order(
+        1, "S", "EXE", side, 1.0, OrderType.TRAILING_STOP, stop=start, trail=distance, trail_is_fraction=fraction
+    )
+    best = first
+    for four in rows:
+        low, *middle, high = sorted(four)
+        before = order.stop
+        order.stop = trailed(order, series_of([(middle[0], high, low, middle[1])]).bar(0))
+        best = min(best, low) if side is Side.BUY else max(best, high)
+        away = best * distance if fraction else distance
+        if side is Side.BUY:
+            assert order.stop <= before
+            assert order.stop == pytest.approx(min(start, best + away))
+        else:
+            assert order.stop >= before
+            assert order.stop == pytest.approx(max(start, best - away))
+
+
+def test_precedence():
+    """At the open comes first; then stops before limits, or by the path what it reaches first, nearer levels before farther ones."""
+    bar = series_of([(100, 104, 90, 95)]).bar(0)
+    orders = {
+        "open": Order(1, "S", "EXE", Side.BUY, 1.0, OrderType.LIMIT, limit=101.0),
+        "far stop": Order(2, "S", "EXE", Side.SELL, 1.0, OrderType.STOP, stop=92.0),
+        "near stop": Order(3, "S", "EXE", Side.SELL, 1.0, OrderType.STOP, stop=95.0),
+        "limit": Order(4, "S", "EXE", Side.SELL, 1.0, OrderType.LIMIT, limit=103.0),
+        "close": Order(5, "S", "EXE", Side.SELL, 1.0, OrderType.MARKET),
+    }
+
+    def ranked(rules):
+        price = {name: match(order, bar, rules) for name, order in orders.items()}
+        return sorted(orders, key=lambda name: (*precedence(orders[name], bar, price[name], rules), orders[name].id))
+
+    assert ranked(FillRules(at_close=True)) == ["open", "far stop", "near stop", "limit", "close"]
+    assert ranked(FillRules(at_close=True, sequence="path")) == ["open", "limit", "near stop", "far stop", "close"]

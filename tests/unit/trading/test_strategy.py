@@ -154,7 +154,7 @@ def test_targets():
                     assert self.order_target_percent(-0.5).size == 100
                 case 5:
                     order = self.order_target_percent(0.0)
-                    assert (order.size, order.side, order.closing) == (50, "buy", True)
+                    assert (order.size, order.side, order.reduce_only) == (50, "buy", True)
 
     desk = run(Targets(), series_of(flat([10] * 6)), cash=1000)
     assert [f.signed_size for f in desk.fills] == [7.5, -5.5, 48, -100, 50]

@@ -35,22 +35,62 @@ def test_bad_levels(kind, level):
 @pytest.mark.parametrize(
     ("terms", "says"),
     [
-        ({"trail": 1.0}, "trail is not offered yet; raise a stop order"),
-        ({"stop_loss": 1.0}, "stop_loss is not offered yet; place a stop order"),
-        ({"take_profit": 1.0}, "take_profit is not offered yet; place a limit order"),
-        ({"limit": 1.0, "stop": 2.0}, "stop-limit orders are not offered yet"),
-        ({"tif": "day"}, r"tif='day'\) is not offered yet"),
+        ({"trail": 0}, "trail=0.*above 0; it is a distance"),
+        ({"trail": "2"}, "trail='2'.*a share above 0% and below 100%"),
+        ({"trail": "x%"}, "trail='x%'"),
+        ({"trail": "100%"}, "below 100%"),
+        ({"trail": 1.0, "stop": 5.0}, "a trailing stop has no limit and no stop of its own"),
+        ({"at": "dusk"}, r"at='dusk'\): known are: close, open"),
+        ({"at": "open", "limit": 5.0}, "orders on open or close are market orders"),
+        ({"at": "close", "tif": "gtc", "until": "2024-01-05"}, "live for their session; leave tif out"),
+        ({"at": "close", "tif": "ioc"}, "live for their session"),
+        ({"tif": "dya"}, r"tif='dya'\) is no time in force; did you mean 'day'"),
+        ({"tif": "gtd"}, "needs the time: until="),
+        ({"tif": "day", "until": "2024-01-05"}, "until is for gtd; leave tif out"),
+        ({"tif": "ioc", "stop": 5.0}, "a stop waits by its nature"),
+        ({"tif": "fok", "trail": 5.0}, "a trailing_stop waits by its nature"),
+        ({"reduce_only": 1}, "reduce_only=1.*give True or False"),
+        ({"reduce_only": 1, "limit": 1.0}, "reduce_only=1.*give True or False"),
+        ({"reduce_only": True, "stop_loss": 1.0}, "opens nothing that a stop_loss"),
+        ({"stop_loss": math.nan}, "stop_loss=...\\) got nan"),
+        ({"take_profit": "9"}, "take_profit=...\\) got '9'"),
     ],
 )
-def test_not_offered_yet(terms, says):
-    """What a later version will have is refused, and says what to use instead."""
+def test_terms_that_make_no_sense(terms, says):
+    """An unknown word, a distance of nothing, and terms that exclude each other are refused with the cure."""
     with pytest.raises(OrderError, match=says):
         read_ticket(Side.BUY, 1, **terms)
+
+
+@pytest.mark.parametrize(
+    ("terms", "kind", "tif"),
+    [
+        ({}, "market", "gtc"),
+        ({"limit": 5}, "limit", "gtc"),
+        ({"stop": 5, "tif": "day"}, "stop", "day"),
+        ({"limit": 5, "stop": 6}, "stop_limit", "gtc"),
+        ({"trail": 1.5}, "trailing_stop", "gtc"),
+        ({"at": "open"}, "market_on_open", "day"),
+        ({"at": "close", "tif": "day"}, "market_on_close", "day"),
+        ({"limit": 5, "until": "2024-01-05"}, "limit", "gtd"),
+        ({"tif": "fok"}, "market", "fok"),
+    ],
+)
+def test_types(terms, kind, tif):
+    """The terms say which type an order has, and how long it stays."""
+    ticket = read_ticket(Side.SELL, 1, **terms)
+    assert (ticket.type, ticket.tif) == (kind, tif)
+
+
+def test_trail():
+    """A trailing distance is a price, or a share in percent."""
+    assert read_ticket(Side.SELL, 1, trail=1.5)[6:8] == (1.5, False)
+    assert read_ticket(Side.SELL, 1, trail=" 2% ")[6:8] == (0.02, True)
 
 
 def test_plain_numbers():
     """Numpy's numbers become plain floats, a negative level is allowed, and a tag becomes text."""
     ticket = read_ticket(Side.BUY, np.int64(3), limit=np.float64(-2.0), tag=7)
-    assert ticket == (Side.BUY, 3.0, OrderType.LIMIT, -2.0, None, "7")
+    assert ticket[:6] == (Side.BUY, 3.0, OrderType.LIMIT, -2.0, None, "7")
     assert type(ticket.size) is type(ticket.limit) is float
     assert read_ticket(Side.SELL, None, stop=5).type is OrderType.STOP

@@ -1,0 +1,95 @@
+"""Reads splits and dividends: from a CSV or the config's rows to checked actions of the symbols that are run."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nbbacktest.core.actions import ActionRow, CorporateAction
+from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
+from nbbacktest.core.refusals import problems_of
+
+_COLUMNS = ("symbol", "date", "kind", "value")
+
+
+def read_actions(given: str | Sequence[ActionRow] | None, symbols: Sequence[str]) -> tuple[CorporateAction, ...]:
+    """The corporate actions of `symbols`, as a config gives them.
+
+    Parameters
+    ----------
+    given
+        A CSV's path, with the columns date (ISO), kind (split or dividend), value and, for several symbols, symbol; or
+        such rows. One file may serve many runs: other symbols' rows are passed over.
+
+    Raises
+    ------
+    DataNotFoundError
+        Where there is no such file.
+    DataError
+        For a row that makes no sense, with its line; for two splits of one symbol on one date; where no row is of a
+        symbol that is run.
+    """
+    if given is None:
+        return ()
+    rows = list(_from_file(Path(given)) if isinstance(given, str) else enumerate(given))
+    where = f"{given} line" if isinstance(given, str) else "data.actions row"
+    found: list[CorporateAction] = []
+    splits: set[tuple[str, Any]] = set()
+    named: set[str] = set()
+    for number, row in rows:
+        symbol = row.symbol
+        if symbol is None:
+            if len(symbols) > 1:
+                raise DataError(f"{where} {number} names no symbol, and {len(symbols)} are run: {', '.join(symbols)}")
+            symbol = symbols[0]
+        named.add(symbol)
+        if symbol not in symbols:
+            continue
+        if row.kind == "split":
+            if (symbol, row.date) in splits:
+                raise DataError(f"{where} {number} is a second split of {symbol} on {row.date}; keep one of them")
+            splits.add((symbol, row.date))
+        found.append(CorporateAction(symbol, row.date, row.kind, row.value))
+    if rows and not found:
+        other = min(named)
+        raise DataError(
+            f"no row of the corporate actions is of a symbol that is run; {other!r}: {nearest(other, symbols)}"
+        )
+    return tuple(found)
+
+
+def _from_file(path: Path) -> Iterable[tuple[int, ActionRow]]:
+    if not path.is_file():
+        raise DataNotFoundError(f"there is no file of corporate actions at {path}; correct data.actions")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} can't be read: {error}; give a CSV in UTF-8") from None
+    reader = csv.DictReader(lines, restkey="more")
+    for row in reader:
+        values = {str(key).strip().lower(): _read(text) for key, text in row.items()}
+        if all(value is None for value in values.values()):
+            continue
+        try:
+            yield reader.line_num, ActionRow.model_validate_json(json.dumps(values))
+        except ValidationError as error:
+            problems = "; ".join(str(problem) for problem in problems_of(ActionRow, error))
+            raise DataError(
+                f"{path} line {reader.line_num}: {problems} (the columns are {', '.join(_COLUMNS)})"
+            ) from None
+
+
+def _read(text: Any) -> Any:
+    """A cell as JSON would hold it."""
+    text = text.strip() if isinstance(text, str) else text
+    if not text:
+        return None
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return text

@@ -1,0 +1,311 @@
+"""A result as one HTML file that needs nothing else: no network, no server, no other file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbbacktest.core.enums import OrderStatus
+from nbbacktest.core.errors import DataNotFoundError
+from nbbacktest.core.files import write_whole
+from nbbacktest.report.benchmark import BenchmarkSource, Comparison
+from nbbacktest.report.table import MISSING, written, written_time
+from nbbacktest.report.traces import shades
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nbbacktest.report.result import Result
+
+MOST_TRADES, MOST_REJECTED = 500, 200
+"""Rows of the tables of trades and of rejected orders: a browser lays these out without a wait."""
+
+# The browser itself then refuses every request: what is in the file is all there is.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+)
+_SIZE = "@@@@@@"
+"""Stands for the file's size until it is known; as long as what replaces it."""
+_SIGNED = ("return", "cagr", "max_drawdown", "alpha", "excess_return")
+
+
+def write(result: Result, path: Path, benchmark: BenchmarkSource | None = None) -> Path:
+    """Write the page of `result` to the file `path`, in one step: whoever reads it sees the old file or the new one.
+
+    Equal results make equal files: the page holds no clock of its own.
+
+    Raises
+    ------
+    DataNotFoundError
+        Where the folder doesn't exist.
+    DataError
+        For a benchmark that can't be lined up with the run.
+    OSError
+        Where the file can't be written; nothing is left behind.
+    """
+    if not path.parent.is_dir():
+        raise DataNotFoundError(f"can't write a report to {path}: there is no folder {path.parent}; make it first")
+    content = page(result, benchmark).encode("utf-8", "replace")
+    size = f"{len(content) / 1e6:.1f} MB".rjust(len(_SIZE))
+    content = content.replace(_SIZE.encode(), size.encode())
+    write_whole(path, lambda file: file.write(content))
+    return path
+
+
+def page(result: Result, benchmark: BenchmarkSource | None = None) -> str:
+    """The whole page, as text."""
+    compared = None if benchmark is None else result.against(benchmark)
+    style = files("nbbacktest.report").joinpath("tearsheet.css").read_text(encoding="utf-8")
+    body = [
+        _heading(result), _tiles(result, compared), _chart(result, benchmark), _statistics(result, compared),
+        _months(result), _parts(result), _trades(result), _rejected(result), _config(result), _footer(result),
+    ]  # fmt: skip
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(result.name)}</title><style>{style}</style></head>\n<body><main>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _heading(result: Result) -> str:
+    from nbbacktest.report.result import origin
+
+    stats = result.stats
+    zone = result.record.stamps.timezone
+    period = f"{written_time(stats['start'])} to {written_time(stats['end'])} ({zone})" if stats["bars"] else "no bars"
+    symbols = ", ".join(result.symbols[:12]) + (
+        f" and {len(result.symbols) - 12} more" if len(result.symbols) > 12 else ""
+    )
+    lines = [
+        f"<header><h1>{escape(result.name)}</h1>",
+        f'<p class="strategies">{escape(", ".join(result.strategies) or "no strategy")}</p>',
+        f'<p class="facts">{escape(symbols or "no symbol")} · {escape(period)} · {stats["bars"]:,} bars</p>',
+        f'<p class="facts">Data: {escape(origin(result))}</p>',
+    ]
+    if result.synthetic:
+        lines.append(
+            '<p class="notice"><b>Synthetic data.</b> These bars were invented by a program. '
+            "The results say nothing about any market.</p>"
+        )
+    error = result.record.metrics.get("error")
+    if error:
+        said = error.get("message", error) if isinstance(error, dict) else error
+        lines.append(f'<p class="notice"><b>The run ended by an error:</b> {escape(str(said).strip())}</p>')
+    if (result.equity_values <= 0).any():
+        lines.append(
+            '<p class="notice"><b>Equity fell to zero or below.</b> '
+            "What came after is not a result that an account can have.</p>"
+        )
+    return "\n".join([*lines, "</header>"])
+
+
+def _tiles(result: Result, compared: Comparison | None) -> str:
+    stats = result.stats
+    shown: list[tuple[str, str, Any]] = [
+        (label, name, stats[name])
+        for label, name in (
+            ("Return", "return"), ("CAGR", "cagr"), ("Sharpe", "sharpe"), ("Max drawdown", "max_drawdown"),
+            ("Closed trades", "trades"), ("Win rate", "win_rate"),
+        )
+    ]  # fmt: skip
+    if compared is not None:
+        shown += [("Alpha a year", "alpha", compared["alpha"]), ("Beta", "beta", compared["beta"])]
+    tiles = "".join(
+        f'<div class="tile"><span>{label}</span><b{_sign(name, value)}>{escape(written(name, value))}</b></div>'
+        for label, name, value in shown
+    )
+    return f'<div class="tiles">{tiles}</div>'
+
+
+def _sign(name: str, value: Any) -> str:
+    return _coloured(value) if name in _SIGNED else ""
+
+
+def _coloured(value: float) -> str:
+    if not math.isfinite(value) or abs(value) < 5e-5:
+        return ""
+    return ' class="gain"' if value > 0 else ' class="loss"'
+
+
+def _chart(result: Result, benchmark: BenchmarkSource | None) -> str:
+    if not len(result.equity_values):
+        return '<p class="notice">No instant was completed, so there is nothing to draw or to measure.</p>'
+    from nbbacktest.report.figure import draw
+
+    figure = draw(result, benchmark=benchmark, months=False)
+    # The page has the title already.
+    figure.update_layout(title=None, height=figure.layout.height - 42, margin={"t": 84})
+    drawing = figure.to_html(
+        full_html=False, include_plotlyjs=True, div_id="chart", config={"displaylogo": False, "responsive": True}
+    )
+    notes = figure.layout.meta or ""
+    return f'<div class="chart">{drawing}</div>' + (f'<p class="note">{escape(notes)}</p>' if notes else "")
+
+
+def _statistics(result: Result, compared: Comparison | None) -> str:
+    sheets = [_sheet(heading, rows) for heading, rows in result.stats.groups.items()]
+    if compared is not None:
+        named = {heading.replace("The benchmark", f"Benchmark: {compared.name}"): rows
+                 for heading, rows in compared.groups.items()}  # fmt: skip
+        sheets.append("".join(_sheet(heading, rows) for heading, rows in named.items()))
+    cards = "".join(f'<div class="sheet">{sheet}</div>' for sheet in sheets)
+    return (
+        f'<h2>Statistics</h2><div class="sheets">{cards}</div>'
+        '<p class="note">Net of commission and slippage; ratios from daily returns with a risk-free rate of 0, '
+        f"{'365' if result.record.trades_every_day else '252'} days a year. Drawdown is of all instants.</p>"
+    )
+
+
+def _sheet(heading: str, rows: Sequence[tuple[str, str]]) -> str:
+    body = "".join(f"<tr><td>{escape(label)}</td><td>{escape(text)}</td></tr>" for label, text in rows)
+    return f"<h3>{escape(heading)}</h3><table>{body}</table>"
+
+
+def _months(result: Result) -> str:
+    table = result.monthly
+    if table.empty:
+        return ""
+    full = shades(table.iloc[:, :-1])
+    head = "".join(f"<th>{name}</th>" for name in ("", *table.columns))
+    rows = "".join(
+        f"<tr><td>{year}</td>{''.join(_month(value, full) for value in row[:-1])}"
+        f'<td class="scroll-total"><span{_coloured(row[-1])}>{_percent(row[-1], 1)}</span></td></tr>'
+        for year, row in zip(table.index, table.to_numpy().tolist(), strict=True)
+    )
+    return (
+        f'<h2>Net return by month</h2><div class="scroll months"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _month(value: float, full: float) -> str:
+    if math.isnan(value):
+        return "<td></td>"
+    depth = min(abs(value) / full, 1.0) * 0.6
+    hue = "--up" if value > 0 else "--down"
+    return f'<td style="background:rgba(var({hue}),{depth:.2f})">{_percent(value, 1)}</td>'
+
+
+def _parts(result: Result) -> str:
+    tables = [("By symbol", result.by_symbol), ("By strategy", result.by_strategy)]
+    return "".join(f"<h2>{heading}</h2>{_part(table)}" for heading, table in tables if len(table) > 1)
+
+
+def _part(table: pd.DataFrame) -> str:
+    heads = ["", "Trades", "Open", "Net profit", "Win rate", "Profit factor", "Average trade", "Best", "Worst", "Fees"]
+    rows = [
+        [
+            (escape(str(name)), ""), (f"{row['trades']:,.0f}", ""), (f"{row['open_trades']:,.0f}", ""),
+            (_money(row["pnl"]), _coloured(row["pnl"])), (_percent(row["win_rate"], 1), ""),
+            (_money(row["profit_factor"]), ""), (_percent(row["average_trade"]), ""), (_percent(row["best_trade"]), ""),
+            (_percent(row["worst_trade"]), ""), (_money(row["fees"]), ""),
+        ]
+        for name, row in zip(table.index, table.to_dict("records"), strict=True)
+    ]  # fmt: skip
+    return _table(heads, rows)
+
+
+def _trades(result: Result) -> str:
+    trades = result.trades
+    if trades.empty:
+        return "<h2>Trades</h2><p>There was none.</p>"
+    shown = trades.tail(MOST_TRADES)
+    heads = ["Symbol", "Size", "Entry", "at", "Exit", "at", "Net", "Return", "MAE", "MFE", "Fees"]
+    tagged = bool(shown["tag"].notna().any())
+    rows = []
+    for row in shown.to_dict("records"):
+        closed = not math.isnan(row["exit_price"])
+        cells = [
+            (escape(str(row["symbol"])), ""), (f"{row['size']:+,.6g}", ""), (_when(row["entry_time"]), ""),
+            (_price(row["entry_price"]), ""), (_when(row["exit_time"]) if closed else "open", ""),
+            (_price(row["exit_price"]) if closed else "", ""), (_money(row["pnl"]), _coloured(row["pnl"])),
+            (_percent(row["return"]), ""), (_percent(row["mae"]), ""), (_percent(row["mfe"]), ""),
+            (_money(row["commission"]), ""),
+        ]  # fmt: skip
+        if tagged:
+            cells.append((escape(str(row["tag"])) if isinstance(row["tag"], str) else "", ""))
+        rows.append(cells)
+    note = _note(len(shown), len(trades), "trades", "result.trades")
+    return f"<h2>Trades</h2>{note}{_table([*heads, *(['Tag'] if tagged else [])], rows, tall=True)}"
+
+
+def _rejected(result: Result) -> str:
+    stamps = result.record.stamps
+    refused = [o for o in result.record.orders if o.status in (OrderStatus.REJECTED, OrderStatus.EXPIRED)]
+    if not refused:
+        return ""
+    shown = refused[-MOST_REJECTED:]
+    rows = [
+        [
+            (_when(stamps.stamp(o.closed)), ""), (escape(o.symbol), ""),
+            (f"{o.side} {'all' if o.size is None else f'{o.size:,.6g}'} {o.type}", ""), (escape(str(o.status)), ""),
+            (escape(o.reason or ""), ' class="wide"'),
+        ]
+        for o in shown
+    ]  # fmt: skip
+    note = _note(len(shown), len(refused), "orders", "result.orders")
+    heads = ["Time", "Symbol", "Order", "Status", "Reason"]
+    return f"<h2>Orders rejected or expired</h2>{note}{_table(heads, rows, tall=True)}"
+
+
+def _note(shown: int, of: int, what: str, where: str) -> str:
+    if shown == of:
+        return f'<p class="note">{of:,} in all.</p>'
+    return f'<p class="note">The newest {shown:,} of {of:,} {what}; all of them are in {where}.</p>'
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]], *, tall: bool = False) -> str:
+    """A table from written cells, each with its attributes."""
+    head = "".join(f"<th{' class=left' if name == 'Reason' else ''}>{name}</th>" for name in heads)
+    cells = ("".join(f"<td{attributes}>{text}</td>" for text, attributes in row) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    kind = "scroll tall" if tall else "scroll"
+    return f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _config(result: Result) -> str:
+    text = json.dumps(result.config, indent=2, default=str, ensure_ascii=False)
+    return f"<details><summary>Session config</summary><pre>{escape(text)}</pre></details>"
+
+
+def _footer(result: Result) -> str:
+    try:
+        made = f"nbbacktest {version('nbbacktest')}"
+    except PackageNotFoundError:
+        made = "nbbacktest"
+    return (
+        f"<footer>{made} · fingerprint <code>{result.fingerprint}</code><br>This file is {_SIZE} and complete: it loads "
+        "nothing from anywhere. Past or simulated performance is no promise.</footer>"
+    )
+
+
+def _when(stamp: Any) -> str:
+    return escape(f"{stamp:%Y-%m-%d}" if stamp == stamp.normalize() else f"{stamp:%Y-%m-%d %H:%M}")
+
+
+def _price(value: float) -> str:
+    """Cents, and up to four more digits where there are some."""
+    whole, _, part = f"{value:,.6f}".partition(".")
+    return f"{whole}.{part.rstrip('0'):0<2}"
+
+
+def _money(value: float) -> str:
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value if abs(value) >= 0.005 else 0.0:,.2f}"
+
+
+def _percent(value: float, digits: int = 2) -> str:
+    if not math.isfinite(value):
+        return MISSING
+    # Nothing is no loss: -0.0% reads as one.
+    return f"{value if abs(value) >= 0.5 * 10 ** -(digits + 2) else 0.0:.{digits}%}"

@@ -1,0 +1,327 @@
+"""What a figure draws: candles, fills, orders' levels, the account, trades, months. Each is bounded in its points.
+
+Pure functions of a result; they know no panel's place, only its axis's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nbbacktest.core.enums import Side
+from nbbacktest.core.intervals import DAY
+from nbbacktest.core.records import Float64, Int64
+from nbbacktest.report.benchmark import Benchmark
+from nbbacktest.report.bins import MOST, Binning, extremes, join, local_time
+from nbbacktest.trading.equity import day_ends, local_days
+from nbbacktest.trading.excursions import excursions
+from nbbacktest.trading.orders import Order
+from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.stats import drawdowns
+from nbbacktest.trading.verdicts import level_path, stop_path
+
+if TYPE_CHECKING:
+    from nbbacktest.report.result import Result
+
+# Each reads on white and on black, and differs to a colour-blind eye.
+UP, DOWN, BUY, SELL, EQUITY, LOSS = "#2a9d8f", "#e2674a", "#3b82f6", "#d946ef", "#3b82f6", "#e2674a"
+LIMIT, STOP, OTHER = "#d99a1c", "#9b7bea", "#8f9499"
+INK, GRID = "#808080", "rgba(128,128,128,0.22)"
+LEVELS = 200
+"""How many orders' levels are drawn for a symbol: the newest."""
+YEARS = 25
+"""How many years a heat map shows: the newest."""
+WINDOW = 63
+"""Days of the rolling panel: a quarter of a year."""
+_MILLISECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Traces that share a vertical axis, under one heading."""
+
+    heading: str
+    traces: tuple[Any, ...]
+
+
+def axis(local: Int64) -> Float64:
+    """Milliseconds as floats: the one form of dates that plotly sends fast."""
+    return local / _MILLISECOND
+
+
+def price_traces(result: Result, symbol: str, local: Int64, binning: Binning) -> list[Any]:
+    """Candles, purchases and sales of one symbol."""
+    import plotly.graph_objects as go
+
+    record = result.record
+    candles = join(record.bars[symbol], record.first.get(symbol, 0), local, binning)
+    traces: list[Any] = [
+        go.Candlestick(
+            x=axis(candles.start), **period(binning),
+            open=candles.open, high=candles.high, low=candles.low, close=candles.close,
+            name=escape(symbol), showlegend=False,
+            increasing={"line": {"color": UP, "width": 1}, "fillcolor": UP},
+            decreasing={"line": {"color": DOWN, "width": 1}, "fillcolor": DOWN},
+        )
+    ]  # fmt: skip
+    for side, colour, shape in ((Side.BUY, BUY, "triangle-up"), (Side.SELL, SELL, "triangle-down")):
+        x, price, text = _marks(result, symbol, side, binning)
+        traces.append(
+            go.Scatter(
+                x=x, y=price, text=text, mode="markers", name=side.value.capitalize(), **period(binning),
+                hovertemplate="%{text}<extra></extra>",
+                marker={"symbol": shape, "size": 10, "color": colour, "line": {"width": 1, "color": "white"}},
+            )
+        )  # fmt: skip
+    return traces
+
+
+def _marks(result: Result, symbol: str, side: Side, binning: Binning) -> tuple[Float64, Float64, list[str]]:
+    """Fills by candle: where, at which mean price, and what to say. One mark a candle keeps the drawing bounded."""
+    fills = [fill for fill in result.record.fills if fill.symbol == symbol and fill.side is side]
+    if not fills:
+        none = np.empty(0, dtype=np.float64)
+        return none, none, []
+    local = local_time(result.record.stamps, np.array([fill.time for fill in fills], dtype=np.int64))
+    keys, group = np.unique(binning.keys(local), return_inverse=True)
+    size = np.bincount(group, [fill.size for fill in fills])
+    price = np.bincount(group, [fill.size * fill.price for fill in fills]) / size
+    count = np.bincount(group)
+    verb = {Side.BUY: "bought", Side.SELL: "sold"}[side]
+    text = [
+        f"{verb} {units:,.6g} at {'' if n == 1 else 'an average of '}{p:,.6g}" + (f" in {n} fills" if n > 1 else "")
+        for units, p, n in zip(size, price, count, strict=True)
+    ]
+    return axis(binning.starts(keys)), price, text
+
+
+def period(binning: Binning) -> dict[str, Any]:
+    """Draws a candle in the middle of its time, which it then covers, and calls it by its start."""
+    months = {"M": "M1", "Q": "M3", "Y": "M12"}.get(binning.unit)
+    if months:
+        return {"xperiod": months, "xperiodalignment": "middle"}
+    step = binning.step or {"D": 1, "W": 7}[binning.unit] * DAY
+    start = int(binning.starts(np.zeros(1, dtype=np.int64))[0])
+    return {"xperiod": step / _MILLISECOND, "xperiod0": start / _MILLISECOND, "xperiodalignment": "middle"}
+
+
+# -- orders' levels -----------------------------------------------------------------------------------------
+
+
+def level_traces(result: Result, symbol: str) -> list[Any]:
+    """The limits and the stops of a symbol's newest orders, each as a line from its submission to its end."""
+    import plotly.graph_objects as go
+
+    record = result.record
+    orders = level_orders(record, symbol)[-LEVELS:]
+    traces = []
+    for name, colour, dash in (("limit", LIMIT, "dot"), ("stop", STOP, "dash")):
+        spans = [span for order in orders for span in _spans(record, order, name)]
+        if not spans:
+            continue
+        edges = np.array([(start, stop) for start, stop, _ in spans], dtype=np.int64)
+        x = np.full((len(spans), 3), np.nan)
+        x[:, :2] = axis(moments(record, edges.ravel())).reshape(-1, 2)
+        y = np.full((len(spans), 3), np.nan)
+        y[:, :2] = np.array([level for _, _, level in spans])[:, None]
+        traces.append(
+            go.Scatter(
+                x=x.ravel(), y=y.ravel(), mode="lines", name=f"{name.capitalize()} level", connectgaps=False,
+                line={"color": colour, "width": 1.5, "dash": dash}, hoverinfo="skip",
+            )
+        )  # fmt: skip
+    return traces
+
+
+def level_orders(record: RunRecord, symbol: str) -> list[Order]:
+    """The symbol's orders that had a limit or a stop, in order of submission."""
+    return [o for o in record.orders if o.symbol == symbol and (o.limit is not None or o.stop is not None)]
+
+
+def _spans(record: RunRecord, order: Order, name: str) -> Iterator[tuple[int, int, float]]:
+    """When an order's level stood where: (from, to, level), instants."""
+    if not len(record.instants):
+        return
+    first, last = int(record.instants[0]), int(record.instants[-1])
+    stop = min(order.closed or last, last)
+    moved = order.trail is not None and name == "stop"
+    steps = stop_path(record, order) if moved else level_path(order, name)
+    # A trailing stop may move with every bar: its path is thinned like any other curve.
+    steps = steps[:: -(-len(steps) // MOST)] if len(steps) > MOST else steps
+    for number, (since, level) in enumerate(steps):
+        until = steps[number + 1][0] if number + 1 < len(steps) else stop
+        if level is not None and until >= first:
+            yield max(since, first), max(min(until, stop), first), level
+
+
+def moments(record: RunRecord, instants: Int64) -> Int64:
+    """Where instants stand on the axis: of a daily run in the middle of their date, under its candle."""
+    if not record.daily:
+        return local_time(record.stamps, instants)
+    return local_time(record.stamps, instants - 1) // DAY * DAY + DAY // 2
+
+
+# -- the account --------------------------------------------------------------------------------------------
+
+
+def equity_panel(result: Result, benchmark: Benchmark | None) -> Panel:
+    """Equity, and what the same cash would be worth in the benchmark."""
+    import plotly.graph_objects as go
+
+    record, equity = result.record, result.equity_values
+    where = moments(record, record.instants)
+    rows = extremes(equity)
+    traces = [
+        go.Scatter(
+            x=axis(where[rows]), y=equity[rows], yaxis="y2", name="Equity", mode="lines",
+            showlegend=benchmark is not None, line={"color": EQUITY, "width": 1.5}, hovertemplate="%{y:,.2f}",
+        )
+    ]  # fmt: skip
+    if benchmark is not None:
+        curve = benchmark.curve(record.cash if benchmark.before is not None else float(equity[benchmark.rows[0]]))
+        kept = extremes(curve)
+        traces.append(
+            go.Scatter(
+                x=axis(where[benchmark.rows[kept]]), y=curve[kept], yaxis="y2", name=escape(benchmark.name),
+                mode="lines", line={"color": OTHER, "width": 1.5, "dash": "dot"}, hovertemplate="%{y:,.2f}",
+            )
+        )  # fmt: skip
+    heading = "Equity" if benchmark is None else f"Equity, and the same cash in {benchmark.name}"
+    return Panel(heading, tuple(traces))
+
+
+def drawdown_panel(result: Result) -> Panel:
+    """The fall below the highest equity until then."""
+    import plotly.graph_objects as go
+
+    record = result.record
+    fall = drawdowns(result.equity_values, record.cash)
+    rows = extremes(fall)
+    return Panel(
+        "Drawdown from the peak",
+        (
+            go.Scatter(
+                x=axis(moments(record, record.instants[rows])), y=fall[rows], yaxis="y3", name="Drawdown", mode="lines",
+                showlegend=False, line={"color": LOSS, "width": 1}, fill="tozeroy", fillcolor="rgba(226,103,74,0.25)",
+                hovertemplate="%{y:.2%}",
+            ),
+        ),
+    )  # fmt: skip
+
+
+def trades_panel(result: Result, yaxis: str) -> Panel | None:
+    """Each closed trade at its exit: its net return, and how far it went against and in favour of its holder."""
+    import plotly.graph_objects as go
+
+    record = result.record
+    closed = [trade for trade in result.round_trips if not trade.is_open]
+    if not closed:
+        return None
+    returns = np.array([trade.return_ for trade in closed])
+    order = np.argsort(np.array([trade.exit_time for trade in closed]), kind="stable")
+    order = order[np.isfinite(returns[order])]
+    order = order[extremes(returns[order], MOST // 2)]
+    shown = [closed[row] for row in order]
+    returns = returns[order]
+    far = excursions(record, shown)
+    stamps = np.array([trade.exit_time for trade in shown], dtype=np.int64)
+    x = axis(
+        local_time(record.stamps, stamps) // DAY * DAY + DAY // 2 if record.daily else local_time(record.stamps, stamps)
+    )
+    text = [
+        f"{escape(t.symbol)} {'long' if t.size > 0 else 'short'} {abs(t.size):,.6g}: {t.return_:+.2%} ({t.pnl:+,.2f})"
+        f", MAE {worst:.2%}, MFE {best:+.2%}"
+        for t, worst, best in zip(shown, far.mae, far.mfe, strict=True)
+    ]
+    heading = "Trades: net return at the exit; the bar reaches from MAE to MFE"
+    if len(shown) < len(closed):
+        heading += f" ({len(shown):,} of {len(closed):,} drawn)"
+    return Panel(
+        heading,
+        (
+            go.Scatter(
+                x=_gapped(x, x), y=_gapped(far.mae, far.mfe), yaxis=yaxis, mode="lines", name="MAE to MFE",
+                showlegend=False, hoverinfo="skip", line={"color": "rgba(128,128,128,0.45)", "width": 2},
+            ),
+            go.Scatter(
+                x=x, y=returns, yaxis=yaxis, mode="markers", name="Trade", showlegend=False, text=text,
+                hovertemplate="%{text}<extra></extra>",
+                marker={"size": 7, "color": np.where(returns > 0, UP, DOWN).tolist()},
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _gapped(first: Float64, second: Float64) -> Float64:
+    """Pairs as one column with a gap after each: many strokes in one trace."""
+    return np.column_stack((first, second, np.full(len(first), np.nan))).ravel()
+
+
+def rolling_panel(result: Result, yaxis: str) -> Panel | None:
+    """The Sharpe ratio of the last quarter of a year, where there are at least two of them."""
+    import plotly.graph_objects as go
+
+    record = result.record
+    ends = day_ends(local_days(record))
+    if len(ends) < 2 * WINDOW:
+        return None
+    values = result.rolling(WINDOW)["sharpe"].to_numpy()
+    known = np.flatnonzero(np.isfinite(values))
+    if not len(known):
+        return None
+    rows = known[extremes(values[known])]
+    # A quarter without a trade has no Sharpe ratio; one value of each such time keeps the line from crossing it.
+    unknown = np.flatnonzero(~np.isfinite(values))
+    rows = np.union1d(rows, unknown[np.append(True, np.diff(unknown) > 1)]) if len(unknown) else rows
+    return Panel(
+        f"Sharpe ratio of the last {WINDOW} days",
+        (
+            go.Scatter(
+                x=axis(moments(record, record.instants[ends[rows]])), y=values[rows], yaxis=yaxis, mode="lines",
+                name="Rolling Sharpe", showlegend=False, line={"color": OTHER, "width": 1.2}, hovertemplate="%{y:.2f}",
+                connectgaps=False,
+            ),
+        ),
+    )  # fmt: skip
+
+
+# -- months -------------------------------------------------------------------------------------------------
+
+
+def shades(values: npt.ArrayLike) -> float:
+    """The return that has the full colour in a heat map: nearly the largest, so that one month doesn't pale the rest."""
+    known = np.abs(np.asarray(values, dtype=np.float64))
+    known = known[np.isfinite(known)]
+    return max(float(np.quantile(known, 0.95)), 0.005) if len(known) else 0.005
+
+
+def months_panel(result: Result, axes: Sequence[str]) -> Panel | None:
+    """Returns by year and month as a heat map."""
+    import plotly.graph_objects as go
+
+    table = result.monthly
+    if table.empty:
+        return None
+    shown = table.tail(YEARS)
+    values = shown.to_numpy()
+    full = shades(table.iloc[:, :-1])
+    text = [["" if np.isnan(v) else f"{v:.1%}" for v in row] for row in values]
+    heading = "Net return by month" + (f" (the newest {YEARS} of {len(table)} years)" if len(table) > YEARS else "")
+    return Panel(
+        heading,
+        (
+            go.Heatmap(
+                x=np.arange(13.0), y=[str(year) for year in shown.index], z=values, text=text, xaxis=axes[0],
+                yaxis=axes[1], texttemplate="%{text}", zmid=0, zmin=-full, zmax=full, showscale=False, xgap=2, ygap=2,
+                colorscale=[[0, DOWN], [0.5, "#e4e7ea"], [1, UP]], hoverongaps=False, name="Month",
+                customdata=[[f"{name} {year}" if name != "Year" else str(year) for name in shown.columns]
+                            for year in shown.index],
+                hovertemplate="%{customdata}: %{z:.2%}<extra></extra>",
+            ),
+        ),
+    )  # fmt: skip

@@ -1,0 +1,284 @@
+"""`audit_lookahead`: runs a strategy on the whole data, and again on data cut short, and compares what came before the cut.
+
+What a strategy knows at an instant can't depend on bars after it. So indicators, orders and fills up to a cut have to
+be the same, whether or not there is data after the cut; where they differ, something looked ahead.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise, zip_longest
+from typing import Any
+
+import numpy as np
+
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.errors import ConfigError, IndicatorError, Problem, StrategyError
+from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.records import Float64
+from nbbacktest.data.market import MarketData
+from nbbacktest.data.sources import load
+from nbbacktest.engine.window import Window
+from nbbacktest.system.builder import StrategySource, build
+from nbbacktest.system.findings import AuditReport, Difference, Kind
+from nbbacktest.system.manager import ConfigSource
+from nbbacktest.system.run import Stages
+from nbbacktest.trading.indicators import Indicator
+from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.strategy import Strategy
+
+SEED = 7
+TOLERANCE = 1e-9
+"""Values this close, relative to each other, are equal: an algorithm may round differently on fewer bars."""
+
+_ORDER = (
+    "id", "strategy", "symbol", "side", "type", "size", "limit", "stop", "trail", "tif", "tag", "submitted",
+    "status", "reason", "closed", "filled", "fill_price",
+)  # fmt: skip
+_OUTCOME = ("status", "reason", "closed", "filled", "fill_price")
+_CAUSES = ("indicator", "order", "fill")
+
+_Row = dict[str, Any]
+
+
+def audit_lookahead(
+    data: Any,
+    strategy: StrategySource | Sequence[StrategySource] | None,
+    *,
+    cuts: int = 12,
+    seed: int = SEED,
+    config: ConfigSource | None = None,
+    **params: Any,
+) -> AuditReport:
+    """Find out whether anything that a strategy uses looks ahead.
+
+    The strategy is run on the whole data, then on data that ends at sampled instants. Indicators (all their values, not
+    just those that were read), orders and fills up to each cut are compared.
+
+    Parameters
+    ----------
+    data, config
+        As for `backtest`; None for `data` or `strategy` takes the config's.
+    strategy : Strategy class, instance, or list of them
+        An instance is copied for each run, and stays as it is.
+    cuts : int
+        How many instants to cut at. Half are drawn evenly over the run, half over its logarithm, so that the first
+        bars, where warm-up periods end, are probed too; one in each of as many equal parts.
+    seed : int
+        Of that draw: the same seed cuts at the same instants.
+    **params
+        Values for the strategy's parameters.
+
+    Returns
+    -------
+    AuditReport
+        It prints; `clear` says whether nothing was found, `first` is the earliest difference.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Where the run can't be made, or has fewer than two instants to cut between.
+    StrategyError, IndicatorError
+        The strategy failed on the whole data.
+
+    Notes
+    -----
+    Only `data` is cut. What a strategy reads elsewhere (a variable of the notebook, a file) is the same in all runs, so
+    that a look-ahead through it isn't seen. A strategy that draws random numbers without a seed differs by itself.
+    """
+    settings = SessionConfig.load(config if config is not None else {}).overlaid({"on_error": "stop"}, "audit")
+    if isinstance(cuts, bool) or not isinstance(cuts, int) or cuts < 1:
+        raise ConfigError(
+            [Problem("cuts", cuts, "is how many instants to cut at; give a whole number above 0")], "audit"
+        )
+    market = load(settings, data)
+    players: list[Any] = list(strategy) if isinstance(strategy, (list, tuple)) else [strategy]
+
+    def staged(bars: MarketData) -> Stages:
+        fresh = [copy.deepcopy(one) if isinstance(one, Strategy) else one for one in players]
+        given = None if strategy is None else fresh
+        return build(settings, Lifecycle(), threading.Condition(), data=bars, strategies=given, params=params)
+
+    whole = staged(market)
+    places = _places(whole, market, cuts, seed)
+    states = _played(whole, places, len(whole.timeline))
+    found: list[Difference] = []
+    unfinished: list[tuple[Any, str]] = []
+    for place in places:
+        moment = int(whole.timeline.instants[place - 1])
+        shown = market.stamps.stamp(moment)
+        part = staged(_cut(market, moment))
+        try:
+            state = _played(part, [place], place)[place]
+            found += _indicators(whole, part, shown)
+        except (StrategyError, IndicatorError) as error:
+            unfinished.append((shown, str(error)))
+            continue
+        found += _orders(states[place], state, whole, shown)
+        found += _fills(whole, part, place, shown)
+    return AuditReport(
+        strategies=whole.desk.descriptions,
+        symbols=tuple(market.bars),
+        instants=len(whole.timeline),
+        cuts=tuple(market.stamps.stamp(int(whole.timeline.instants[place - 1])) for place in places),
+        seed=seed,
+        compared=(len(whole.desk.indicators), len(whole.desk.orders), len(whole.desk.fills)),
+        differences=_earliest(found),
+        unfinished=tuple(unfinished),
+    )
+
+
+# -- the runs -----------------------------------------------------------------------------------------------
+
+
+def _places(whole: Stages, market: MarketData, cuts: int, seed: int) -> list[int]:
+    """After how many instants to cut: every symbol has a bar by then, and there is data behind."""
+    instants = whole.timeline.instants
+    begun = max(int(columns.end[0]) for columns in market.bars.values())
+    low, high = max(int(np.searchsorted(instants, begun)) + 1, 1), len(instants) - 1
+    if high < low:
+        raise ConfigError(
+            [Problem("data", f"{len(instants)} instants", "is too short to be cut; give more bars")], "audit"
+        )
+    rng = np.random.default_rng(seed)
+    few = (cuts + 1) // 2
+    early = np.geomspace(1, high - low + 2, few + 1)
+    even = np.linspace(1, high - low + 2, cuts - few + 1)
+    drawn = [rng.uniform(a, b) for edges in (early, even) for a, b in pairwise(edges)]
+    return sorted({min(low + int(place) - 1, high) for place in drawn})
+
+
+def _cut(market: MarketData, moment: int) -> MarketData:
+    kept = {s: c.slice(0, int(np.searchsorted(c.end, moment, side="right"))) for s, c in market.bars.items()}
+    return replace(market, bars=kept)
+
+
+def _played(stages: Stages, places: Sequence[int], stop: int) -> dict[int, list[_Row]]:
+    """Run in this thread, for `stop` instants; the orders as they were after each of `places`.
+
+    Raises
+    ------
+    StrategyError
+        Where the strategy raised.
+    """
+    analysis, gate = stages.analysis, stages.gate
+    seen: dict[int, list[_Row]] = {}
+    try:
+        if analysis.begin():
+            for place in [*places, stop]:
+                while not gate.closed and (start := analysis.frame.cursor) < place:
+                    end = min(start + stages.quantum.length, place)
+                    analysis.process(stages.processor.prepare(Window(start, end, gate.generation, None)))
+                if not gate.closed and place in places:
+                    seen[place] = [_row(order) for order in stages.desk.orders]
+    finally:
+        # What a strategy does at the end of its data isn't compared: there the runs differ by intent.
+        analysis.finish()
+    if analysis.error is not None:
+        raise analysis.error
+    return seen
+
+
+def _row(order: Order) -> _Row:
+    return {name: getattr(order, name) for name in _ORDER}
+
+
+# -- the comparisons ----------------------------------------------------------------------------------------
+
+
+def _indicators(whole: Stages, part: Stages, shown: Any) -> Iterator[Difference]:
+    """The first row of each indicator at which the runs differ, up to the cut."""
+    for one, other in zip(part.desk.indicators, whole.desk.indicators, strict=False):
+        if one.key != other.key:
+            # From here on the strategy made other indicators: there is nothing to compare them with.
+            moment = int(part.timeline.instants[part.desk.index])
+            yield Difference("indicator", one.key, None, moment, shown, other.key, one.key, shown)
+            return
+        series = one.handle._series  # noqa: SLF001 - hidden from strategies only
+        short = _values(one.handle)
+        full = _values(other.handle)[: len(short)]
+        row = _first_difference(full, short)
+        if row is not None:
+            moment = int(series.columns.end[row])
+            stamp = series.stamps.stamp(int(series.columns.time[row]))
+            yield Difference("indicator", one.key, None, moment, stamp, _plain(full[row]), _plain(short[row]), shown)
+
+
+def _values(handle: Indicator) -> Float64:
+    values = np.asarray(handle[:], dtype=np.float64)
+    return values if values.ndim == 2 else values[:, np.newaxis]
+
+
+def _first_difference(full: Float64, short: Float64) -> int | None:
+    if not len(short):
+        return None
+    if full.shape != short.shape:
+        return 0
+    finite = np.abs(full[np.isfinite(full)])
+    # Where large terms cancel to something near zero, rounding is as large as they make it.
+    near_zero = TOLERANCE * 1e-3 * float(finite.max()) if finite.size else 0.0
+    rows = np.flatnonzero(~np.isclose(full, short, TOLERANCE, near_zero, equal_nan=True).all(axis=1))
+    return int(rows[0]) if len(rows) else None
+
+
+def _plain(value: Float64) -> Any:
+    numbers = value.tolist()
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
+def _orders(full: list[_Row], short: list[_Row], whole: Stages, shown: Any) -> Iterator[Difference]:
+    for one, other in zip_longest(full, short):
+        known = one or other
+        name = " ".join(
+            str(known[part]) for part in ("id", "side", "size", "symbol", "type") if known[part] is not None
+        )
+        if one is None or other is None:
+            at = int(known["submitted"])
+            yield _difference("order", name, None, at, one and "placed", other and "placed", whole, shown)
+            return
+        for field in _ORDER:
+            if not _equal(one[field], other[field]):
+                ends = [row["closed"] for row in (one, other) if row["closed"]]
+                at = int(min(ends, default=one["submitted"]) if field in _OUTCOME else one["submitted"])
+                yield _difference("order", name, field, at, one[field], other[field], whole, shown)
+                return
+
+
+def _fills(whole: Stages, part: Stages, place: int, shown: Any) -> Iterator[Difference]:
+    instants = whole.timeline.instants
+    kept = [fill for fill in whole.desk.fills if fill.index < place]
+    for one, other in zip_longest(kept, part.desk.fills):
+        known = one or other
+        at = int(instants[known.index])
+        name = f"of order {known.order_id}, {known.side} {known.size:g} {known.symbol}"
+        if one is None or other is None:
+            yield _difference("fill", name, None, at, one and "filled", other and "filled", whole, shown)
+            return
+        for field in Fill._fields:
+            if not _equal(getattr(one, field), getattr(other, field)):
+                yield _difference("fill", name, field, at, getattr(one, field), getattr(other, field), whole, shown)
+                return
+
+
+def _difference(
+    kind: Kind, name: str, field: str | None, moment: int, full: Any, short: Any, whole: Stages, shown: Any
+) -> Difference:
+    return Difference(kind, name, field, moment, whole.market.stamps.stamp(moment), full, short, shown)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return one == other or math.isclose(one, other, rel_tol=TOLERANCE)
+    return bool(one == other)
+
+
+def _earliest(found: Sequence[Difference]) -> tuple[Difference, ...]:
+    """Of each indicator, of orders and of fills the first difference, by time: causes before what follows from them."""
+    first: dict[tuple[str, str], Difference] = {}
+    for one in sorted(found, key=lambda one: (one.moment, _CAUSES.index(one.kind))):
+        first.setdefault((one.kind, one.name if one.kind == "indicator" else ""), one)
+    return tuple(first.values())

@@ -1,0 +1,152 @@
+"""What a look-ahead audit found, and how it reads: as text, and in a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["indicator", "order", "fill"]
+
+
+class Difference(NamedTuple):
+    """One thing that was not the same once later data was cut off.
+
+    Attributes
+    ----------
+    kind, name
+        What it is: an indicator by its name in snapshots, an order or a fill by its terms.
+    field : str or None
+        Which of an order's or a fill's fields; None where the whole is there in one run alone.
+    moment : int
+        When it should have been settled, nanoseconds UTC: the bar's end, the order's submission or end, the fill.
+    time : Timestamp
+        The same for people; of an indicator the bar's stamp.
+    whole, cut
+        The values on the whole data and on the data cut short; None for what wasn't there.
+    cut_at : Timestamp
+        The instant after which the data was cut.
+    """
+
+    kind: Kind
+    name: str
+    field: str | None
+    moment: int
+    time: Any
+    whole: Any
+    cut: Any
+    cut_at: Any
+
+    def __str__(self) -> str:
+        field = f", {self.field}" if self.field else ""
+        return (
+            f"{self.kind} {self.name}{field}, at {self.time}: {_written(self.whole)} on the whole data, "
+            f"{_written(self.cut)} on data that ends at {self.cut_at}"
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AuditReport:
+    """What a look-ahead audit found; prints as text, shows as a table in a notebook.
+
+    Attributes
+    ----------
+    strategies, symbols : tuple of str
+        What was run, on what.
+    instants : int
+        Of the whole data.
+    cuts : tuple of Timestamp
+        The instants after which data was cut, rising.
+    seed : int
+        That they were drawn with.
+    compared : tuple of int
+        How many indicators, orders and fills there were on the whole data.
+    differences : tuple of Difference
+        The first one of each indicator, of the orders and of the fills, by time: causes come before what follows.
+    unfinished : tuple
+        Cuts at which the strategy raised on so little data, each with the reason: nothing could be compared there.
+    """
+
+    strategies: tuple[str, ...]
+    symbols: tuple[str, ...]
+    instants: int
+    cuts: tuple[Any, ...]
+    seed: int
+    compared: tuple[int, int, int]
+    differences: tuple[Difference, ...]
+    unfinished: tuple[tuple[Any, str], ...]
+
+    @property
+    def clear(self) -> bool:
+        """Whether nothing looked ahead: no difference, and at least one cut that could be compared."""
+        return not self.differences and len(self.unfinished) < len(self.cuts)
+
+    @property
+    def first(self) -> Difference | None:
+        """The earliest difference; None where there is none."""
+        return self.differences[0] if self.differences else None
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in a few words."""
+        if self.differences:
+            return "looks ahead"
+        return "no look-ahead found" if self.clear else "nothing could be compared"
+
+    def __repr__(self) -> str:
+        lines = [f"Look-ahead audit: {self.verdict}", f"  {self._scope()}"]
+        if self.first is not None:
+            lines += [f"  first: {self.first}", *(f"  also: {one}" for one in self.differences[1:])]
+            lines.append(f"  {_meaning(self.first)}")
+        lines += [f"  not compared at {moment}: {reason}" for moment, reason in self.unfinished]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        heading = f'<div style="font-size:1.2em;font-weight:600">Look-ahead audit: {escape(self.verdict)}</div>'
+        parts = [heading, f'<div style="opacity:0.75">{escape(self._scope())}</div>']
+        if self.first is not None:
+            titles = ("what", "at", "on the whole data", "on data cut short", "that ends at")
+            head = "".join(f'<th style="text-align:left">{title}</th>' for title in titles)
+            rows = "".join(f"<tr>{''.join(map(_cell, _cells(one)))}</tr>" for one in self.differences)
+            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+            parts.append(f"<div>{escape(_meaning(self.first))}</div>")
+        parts += [f"<div>not compared at {escape(str(at))}: {escape(reason)}</div>" for at, reason in self.unfinished]
+        return f'<div class="nbbt-audit">{"".join(parts)}</div>'
+
+    def _scope(self) -> str:
+        indicators, orders, fills = self.compared
+        return (
+            f"{', '.join(self.strategies)} on {', '.join(self.symbols)}: {self.instants:,} instants, data cut at "
+            f"{_count(len(self.cuts), 'instant')} from {self.cuts[0]} to {self.cuts[-1]} (seed {self.seed}), "
+            f"{_count(indicators, 'indicator')}, {_count(orders, 'order')} and {_count(fills, 'fill')} compared"
+        )
+
+
+def _meaning(first: Difference) -> str:
+    if first.kind == "indicator":
+        return (
+            "The value of a bar changes with bars that come after it: compute it from the bar and those before alone."
+        )
+    return (
+        "The indicators up to there are the same: what the strategy did depends on later bars in some other way, or on "
+        "something that differs from run to run, such as random numbers without a seed."
+    )
+
+
+def _cells(one: Difference) -> tuple[str, ...]:
+    what = f"{one.kind} {one.name}" + (f", {one.field}" if one.field else "")
+    return what, str(one.time), _written(one.whole), _written(one.cut), str(one.cut_at)
+
+
+def _cell(text: str) -> str:
+    return f'<td style="text-align:left">{escape(text)}</td>'
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

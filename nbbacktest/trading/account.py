@@ -1,0 +1,199 @@
+"""What an account allows: how much may be opened, what a refusal says, and which positions a margin call takes."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Container
+from math import floor
+from typing import Protocol
+
+from nbbacktest.core.config import BrokerConfig, LimitsConfig
+from nbbacktest.trading.portfolio import Portfolio, Position
+
+# Relative room for rounding: an order for exactly all the cash must not fail by the last bit,
+# and one that closes 0.1 + 0.2 where 0.3 is held must not count as opening something.
+DUST = 1e-9
+_ROOM = 1.0 + DUST
+
+Charge = Callable[[float, float], float]
+"""(units, price) -> the commission of the order in question."""
+
+
+class Account(Protocol):
+    """How a position ties up money.
+
+    Attributes
+    ----------
+    rate : float
+        What opening a position ties up, per worth of it.
+    unit : str
+        What that is called.
+    """
+
+    rate: float
+    unit: str
+
+    def power(self, symbol: str, price: float) -> float:
+        """What can still be tied up; `symbol` counts at `price`."""
+        ...
+
+
+class CashAccount:
+    """Positions are paid in full, and a short's proceeds and worth are tied up."""
+
+    rate = 1.0
+    unit = "with commission"
+
+    def __init__(self, portfolio: Portfolio) -> None:
+        self.power = portfolio.buying_power
+
+
+class MarginAccount:
+    """Positions tie up a share of their worth; where equity falls below a smaller share, they are taken away.
+
+    Attributes
+    ----------
+    rate : float
+        The initial margin, or ``1 / leverage`` where that is more.
+    maintenance : float
+        The share below which positions are liquidated.
+    """
+
+    unit = "of margin with commission"
+
+    def __init__(self, portfolio: Portfolio, initial: float, maintenance: float, leverage: float | None) -> None:
+        self._portfolio = portfolio
+        self.rate = max(initial, 1.0 / leverage if leverage else 0.0)
+        self.maintenance = maintenance
+
+    def power(self, symbol: str, price: float) -> float:
+        """Equity, less the margin of all positions."""
+        power = self._portfolio.cash
+        for position in self._portfolio.held.values():
+            last = price if position.symbol == symbol else position.series.close_at[position.series.n - 1]
+            worth = position.size * last
+            power += worth - self.rate * abs(worth)
+        return power
+
+    def called(self, leaving: Container[tuple[str, str]]) -> tuple[list[Position], str]:
+        """What has to go so that equity covers the maintenance margin of the rest, at the newest closes.
+
+        The largest in worth goes first, of equal ones the one opened first, each whole. Those in `leaving` are on
+        their way out already and count no more.
+
+        Returns
+        -------
+        positions, reason
+        """
+        equity = self._portfolio.equity
+        worths = {
+            key: abs(p.size * p.series.close_at[p.series.n - 1])
+            for key, p in self._portfolio.held.items()
+            if key not in leaving
+        }
+        needed = self.maintenance * sum(worths.values())
+        if equity >= needed:
+            return [], ""
+        reason = f"margin call: equity {equity:.2f} is below the maintenance margin of {needed:.2f}"
+        going = []
+        for key in sorted(worths, key=lambda key: -worths[key]):
+            if equity >= self.maintenance * sum(worths.values()):
+                break
+            del worths[key]
+            going.append(self._portfolio.held[key])
+        return going, reason
+
+
+class Allowance:
+    """How much an order may open."""
+
+    def __init__(self, portfolio: Portfolio, broker: BrokerConfig, limits: LimitsConfig) -> None:
+        self._portfolio = portfolio
+        self._limits = limits if limits.max_open_positions or limits.max_per_symbol else None
+        self._lot = broker.lot_size or 1.0
+        self.margin: MarginAccount | None = None
+        if broker.account == "margin":
+            self.margin = MarginAccount(
+                portfolio, broker.initial_margin, broker.maintenance_margin, broker.leverage
+            )  # fmt: skip
+        self._account: Account = self.margin or CashAccount(portfolio)
+
+    def most(self, symbol: str, price: float, closable: float, charge: Charge) -> float:
+        """The most lots (whole units, where there are none) that can be opened at `price`, commission included."""
+        power = self._power_after_closing(symbol, price, closable) * _ROOM
+        lot = self._lot
+        worth = price * lot * self._account.rate
+        if price <= 0 or power < worth:
+            return 0.0
+
+        def cost(lots: int) -> float:
+            return lots * worth + charge(closable + lots * lot, price)
+
+        ceiling = floor(power / worth)
+        base = charge(closable, price) if closable else 0.0
+        # Exact for a commission that grows evenly with the units, as most do; the search serves all others.
+        whole = cost(ceiling) - base
+        guess = floor((power - base) / whole * ceiling) if whole > 0 else ceiling
+        if not (guess >= 0 and cost(guess + 1) > power and (guess == 0 or cost(guess) <= power)):
+            guess = max(bisect_right(range(ceiling + 1), power, key=cost) - 1, 0)
+        return guess * lot
+
+    def objection(
+        self, symbol: str, price: float, closable: float, opened: float, fee: float, *, is_sized: bool
+    ) -> str | None:
+        """Why `opened` units can't be opened; None where they can.
+
+        Parameters
+        ----------
+        is_sized
+            False where the size is what `most` has just allowed.
+        """
+        reason = self._unaffordable(symbol, price, closable, opened, fee) if is_sized else None
+        if reason is None and self._limits is not None:
+            reason = self._beyond_limits(self._limits, symbol, price, closable, opened)
+        return reason
+
+    def too_small(self, symbol: str, price: float) -> str:
+        """Why `most` came to nothing."""
+        power = max(self._account.power(symbol, price), 0.0)
+        if price <= 0:
+            return f"no size follows from cash at a price of {price:g}; give a size"
+        if self._lot != 1:
+            return f"{power:.2f} available doesn't pay for a lot of {self._lot:g} at {price:g} with commission"
+        return f"{power:.2f} available doesn't pay for one unit at {price:g} with commission; give a fractional size"
+
+    def _power_after_closing(self, symbol: str, price: float, closable: float) -> float:
+        """Buying power once `closable` units are closed at `price`, before any commission.
+
+        Selling a long brings its price; buying a short back costs its price and frees twice of it.
+        Both come to the same: closing sets free what the position ties up.
+        """
+        power = self._account.power(symbol, price)
+        return power + closable * price * self._account.rate if closable else power
+
+    def _unaffordable(self, symbol: str, price: float, closable: float, opened: float, fee: float) -> str | None:
+        power = self._power_after_closing(symbol, price, closable)
+        worth = opened * price if self.margin is None else opened * abs(price) * self.margin.rate
+        needed = worth + fee
+        if needed <= power + DUST * abs(power):
+            return None
+        return (
+            f"{opened:g} units at {price:g} need {needed:.2f} {self._account.unit}, {max(power, 0.0):.2f} available; "
+            "ask for fewer units"
+        )
+
+    def _beyond_limits(
+        self, limits: LimitsConfig, symbol: str, price: float, closable: float, opened: float
+    ) -> str | None:
+        portfolio = self._portfolio
+        most = limits.max_open_positions
+        if most is not None:
+            held = portfolio.symbols_held()
+            if symbol not in held and len(held) >= most:
+                return f"limits.max_open_positions is {most} and {len(held)} symbols are held; close one before"
+        ceiling = limits.max_per_symbol
+        if ceiling is not None:
+            worth = portfolio.exposure(symbol, price) + (opened - closable) * abs(price)
+            if worth > ceiling * _ROOM:
+                return f"limits.max_per_symbol is {ceiling:g} and {symbol} would be worth {worth:.2f}; ask for less"
+        return None

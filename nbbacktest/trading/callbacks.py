@@ -1,0 +1,107 @@
+"""Tells strategies of their fills and orders, those alone that listen; and names who failed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from nbbacktest.core.errors import StrategyError
+from nbbacktest.core.records import Stamps
+from nbbacktest.trading.broker import Broker
+from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.strategy import Strategy
+
+
+class Callbacks:
+    """The `on_fill` and `on_order` of a run's strategies.
+
+    Parameters
+    ----------
+    strategies
+        By name.
+    broker
+        Whose fills and news they are told.
+    base_interval, stamps
+        For the errors' words.
+    """
+
+    __slots__ = ("_base", "_fills", "_followers", "_is_telling", "_listeners", "_news", "_stamps", "_untold")
+
+    def __init__(self, strategies: Mapping[str, Strategy], broker: Broker, base_interval: str, stamps: Stamps) -> None:
+        self._base = base_interval
+        self._stamps = stamps
+        self._fills = broker.fills
+        self._listeners = {name: one for name, one in strategies.items() if overrides(one, "on_fill")}
+        self._followers = {name: one for name, one in strategies.items() if overrides(one, "on_order")}
+        self._news: list[Order] | None = [] if self._followers else None
+        broker.register.news = self._news
+        self._untold: deque[Fill | Order] = deque()
+        self._is_telling = False
+
+    def forget(self) -> None:
+        """What strategies did themselves until now is no news to them."""
+        if self._news:
+            self._news.clear()
+
+    def tell(self, first: int) -> None:
+        """Call `on_fill` for the fills from number `first` on, then `on_order` for the orders that are news.
+
+        Being told, a strategy may bring about more (by ``this_close``): that is told after what waits already.
+
+        Raises
+        ------
+        StrategyError
+            Where one raised: the first one, after all were called.
+        """
+        queue, news = self._untold, self._news
+        if self._listeners and len(self._fills) > first:
+            queue += [fill for fill in self._fills[first:] if fill.strategy in self._listeners]
+        if news:
+            # Each order once, in the order of their last events.
+            latest = dict.fromkeys(order for order in reversed(news) if order.strategy in self._followers)
+            queue += reversed(latest)
+        if self._is_telling or not queue:
+            return
+        failure: StrategyError | None = None
+        self._is_telling = True
+        try:
+            while queue:
+                failed = self._call(queue.popleft())
+                failure = failure or failed
+        finally:
+            self._is_telling = False
+        if failure is not None:
+            raise failure
+
+    def _call(self, item: Fill | Order) -> StrategyError | None:
+        if isinstance(item, Fill):
+            strategy, callback, moment = self._listeners[item.strategy], "on_fill", item.time
+        else:
+            strategy, callback, moment = self._followers[item.strategy], "on_order", item.events[-1].time
+        try:
+            getattr(strategy, callback)(item)
+        except BaseException as error:  # noqa: BLE001 - kept, raised by the caller
+            return blame(strategy, callback, error, item.symbol, self._base, self._stamps.stamp(moment))
+        return None
+
+
+def overrides(strategy: Strategy, callback: str) -> bool:
+    """Whether the strategy has a `callback` of its own."""
+    own = getattr(strategy, callback)
+    return getattr(own, "__func__", own) is not getattr(Strategy, callback)
+
+
+def blame(
+    strategy: Strategy,
+    callback: str,
+    error: BaseException,
+    symbol: str | None = None,
+    interval: str | None = None,
+    time: Any = None,
+) -> StrategyError:
+    """`error` as what `strategy` raised in `callback`."""
+    reason = f"{type(error).__name__}: {error}"
+    blamed = StrategyError(type(strategy).__name__, callback, reason, symbol=symbol, interval=interval, time=time)
+    blamed.__cause__ = error
+    return blamed

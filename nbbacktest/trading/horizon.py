@@ -1,0 +1,93 @@
+"""When orders begin and end: sessions from the exchange's calendar, or local dates where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+
+from nbbacktest.core.errors import DataError, OrderError
+from nbbacktest.core.records import Stamps
+from nbbacktest.data.calendar import SessionTable, local_midnights
+
+
+class Horizon:
+    """Finds the session that an order belongs to.
+
+    Parameters
+    ----------
+    stamps
+        The zone that a date begins in.
+    sessions
+        Called when the first order needs it; None, or one that finds no sessions: a session is a local date.
+    """
+
+    def __init__(self, stamps: Stamps, sessions: Callable[[], SessionTable] | None = None) -> None:
+        self._stamps = stamps
+        self._sessions = sessions
+        self._table: SessionTable | None = None
+
+    def session_end(self, now: int) -> int:
+        """When the first session that ends after `now` ends, nanoseconds UTC."""
+        table = self._known()
+        if table is not None:
+            row = int(np.searchsorted(table.close, now, side="right"))
+            if row < len(table):
+                return int(table.close[row])
+        return self._midnight(now, 1)
+
+    def next_session(self, now: int) -> tuple[int, int]:
+        """When the first session that opens at `now` or later opens and ends, nanoseconds UTC."""
+        table = self._known()
+        if table is not None:
+            row = int(np.searchsorted(table.open, now, side="left"))
+            if row < len(table):
+                return int(table.open[row]), int(table.close[row])
+        today = self._midnight(now, 0)
+        first = 0 if today == now else 1
+        return self._midnight(now, first), self._midnight(now, first + 1)
+
+    def read(self, until: Any, now: int) -> int:
+        """The instant that a user's `until` means; a date means its end, naive times are the exchange's.
+
+        Raises
+        ------
+        OrderError
+            Where it is no time, or not after `now`.
+        """
+        import pandas as pd
+
+        try:
+            moment = pd.Timestamp(until)
+        except (ValueError, TypeError) as error:
+            raise OrderError(f"until={until!r} is no time ({error}); give a timestamp, a date or its text") from None
+        if pd.isna(moment):
+            raise OrderError(f"until={until!r} is no time; give a timestamp, a date or its text")
+        is_date = isinstance(until, date) and not isinstance(until, datetime)
+        if is_date or (isinstance(until, str) and ":" not in until):
+            ns = int(local_midnights(np.array([moment.date()], "datetime64[D]") + 1, self._stamps.timezone)[0])
+        else:
+            if moment.tz is None:
+                moment = moment.tz_localize(self._stamps.timezone)
+            ns = int(moment.as_unit("ns").value)
+        if ns <= now:
+            raise OrderError(f"until={until!r} is not after now, {self._stamps.stamp(now)}; give a later time")
+        return ns
+
+    def _known(self) -> SessionTable | None:
+        if self._sessions is not None:
+            try:
+                self._table = self._sessions()
+            except DataError:
+                # The bars lie outside of the exchange's sessions; dates serve as well as they can.
+                self._table = None
+            self._sessions = None
+        return self._table
+
+    def _midnight(self, now: int, days: int) -> int:
+        import pandas as pd
+
+        today = pd.Timestamp(now, unit="ns", tz="UTC").tz_convert(self._stamps.timezone).date()
+        return int(local_midnights(np.array([today], "datetime64[D]") + days, self._stamps.timezone)[0])

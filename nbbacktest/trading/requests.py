@@ -1,0 +1,123 @@
+"""Turns a strategy's tickets into orders, and its changes into changes of them. Opens nothing itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
+from nbbacktest.core.errors import OrderError
+from nbbacktest.trading.horizon import Horizon
+from nbbacktest.trading.orders import Order
+from nbbacktest.trading.tickets import Ticket, finite, read_trail
+from nbbacktest.trading.venue import Venue, check_bracket
+
+
+def order_of(
+    ticket: Ticket, strategy: str, symbol: str, last: float, now: int, horizon: Horizon, venue: Venue
+) -> Order:
+    """The order that `ticket` asks for, with its session and its trailing level settled; `last` is the newest close."""
+    begins = expires = 0
+    if ticket.type is OrderType.MARKET_ON_OPEN:
+        begins, expires = horizon.next_session(now)
+    elif ticket.tif is TimeInForce.DAY:
+        expires = horizon.session_end(now)
+    elif ticket.tif is TimeInForce.GTD:
+        expires = horizon.read(ticket.until, now)
+    stop = ticket.stop
+    if ticket.trail is not None:
+        stop = _trailing(ticket.side, ticket.trail, last, venue, is_fraction=ticket.trail_is_fraction)
+    return Order(
+        0, strategy, symbol, ticket.side, ticket.size, ticket.type, limit=ticket.limit, stop=stop, trail=ticket.trail,
+        trail_is_fraction=ticket.trail_is_fraction, tif=ticket.tif, tag=ticket.tag, submitted=now, begins=begins,
+        expires=expires, reduce_only=ticket.reduce_only,
+    )  # fmt: skip
+
+
+def exits_of(ticket: Ticket, entry: Order) -> tuple[Order, ...]:
+    """A bracket's exits: the stop first."""
+    side = Side.SELL if entry.side is Side.BUY else Side.BUY
+
+    def exit_of(kind: OrderType, *, stop: float | None = None, limit: float | None = None) -> Order:
+        return Order(
+            0, entry.strategy, entry.symbol, side, None, kind, limit=limit, stop=stop, tag=entry.tag,
+            submitted=entry.submitted, reduce_only=True,
+        )  # fmt: skip
+
+    exits = []
+    if ticket.stop_loss is not None:
+        exits.append(exit_of(OrderType.STOP, stop=ticket.stop_loss))
+    if ticket.take_profit is not None:
+        exits.append(exit_of(OrderType.LIMIT, limit=ticket.take_profit))
+    return tuple(exits)
+
+
+def changed(order: Order, terms: dict[str, Any], venue: Venue, last: float) -> dict[str, Any]:
+    """The fields of `order` that `terms` change, checked as a new order's would be.
+
+    Raises
+    ------
+    OrderError
+        For a term that the order doesn't have, a value that makes no sense, or no change at all.
+    """
+    given = {name: value for name, value in terms.items() if value is not None}
+    if not given:
+        raise OrderError(f"replace({order!r}) changes nothing; give size, limit, stop or trail")
+    changes: dict[str, Any] = {}
+    if "size" in given:
+        changes["size"] = _size(order, given["size"], venue)
+    if "trail" in given:
+        if order.trail is None or order.triggered:
+            raise OrderError(f"{order!r} {_lack(order, 'trail')}; cancel it and place another")
+        distance, is_fraction = read_trail(f"replace(trail={given['trail']!r})", given["trail"])
+        if not is_fraction:
+            venue.check_level(order.side, "trail", distance, last)
+        stop = _trailing(order.side, distance, last, venue, is_fraction=is_fraction)
+        changes |= {"trail": distance, "trail_is_fraction": is_fraction, "stop": stop}
+    for name in ("limit", "stop"):
+        if name in given:
+            if getattr(order, name) is None or order.trail is not None or (name == "stop" and order.triggered):
+                raise OrderError(f"{order!r} {_lack(order, name)}; cancel it and place another")
+            changes[name] = finite(f"replace({name}=...)", given[name])
+            venue.check_level(order.side, name, changes[name], last)
+    _check_family(order, changes, last)
+    return changes
+
+
+def _trailing(side: Side, distance: float, last: float, venue: Venue, *, is_fraction: bool) -> float:
+    away = abs(last) * distance if is_fraction else distance
+    return venue.outward(last + away if side is Side.BUY else last - away, side)
+
+
+def _size(order: Order, size: Any, venue: Venue) -> float:
+    wanted = finite("replace(size=...)", size)
+    if order.status is OrderStatus.HELD:
+        raise OrderError(f"{order!r} takes its size from its entry's fill; replace the size of the entry")
+    if wanted <= order.filled or wanted <= 0:
+        raise OrderError(
+            f"replace(size={wanted:g}): {order.filled:g} of order {order.id} are filled; give more, or cancel it"
+        )
+    if not order.reduce_only:
+        venue.check_size(order.side, wanted)
+    return wanted
+
+
+def _lack(order: Order, name: str) -> str:
+    return "has triggered already" if order.triggered else f"has no {name} that could be replaced"
+
+
+def _check_family(order: Order, changes: dict[str, Any], last: float) -> None:
+    """An entry stays between its exits, and exits stay in order."""
+    if order.children:
+        stop = next((child.stop for child in order.children if child.stop is not None), None)
+        target = next((child.limit for child in order.children if child.limit is not None), None)
+        entry = changes.get("limit", changes.get("stop", order.limit if order.limit is not None else order.stop))
+        if order.limit is not None and "limit" not in changes:
+            entry = order.limit
+        check_bracket(order.side, entry, last, stop, target)
+    elif order.parent is not None and len(order.parent.children) > 1:
+        stop, target = (
+            changes.get(name, next(getattr(c, name) for c in order.parent.children if getattr(c, name) is not None))
+            for name in ("stop", "limit")
+        )
+        if (target - stop) * (1 if order.side is Side.SELL else -1) <= 0:
+            raise OrderError(f"stop {stop:g} and target {target:g} of order {order.parent.id} would be out of order")

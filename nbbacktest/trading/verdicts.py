@@ -1,0 +1,366 @@
+"""What became of an order on one bar, and why: reconstructed from its life and the bar, with the broker's own rules.
+
+Pure functions of a `RunRecord`; whether a bar fills an order is asked of `nbbacktest.trading.matching` and decided nowhere
+else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbbacktest.core.config import BrokerConfig
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side
+from nbbacktest.core.records import Bar, BarColumns
+from nbbacktest.trading.matching import FillRules, at_open, match, reaches_stop, trailed
+from nbbacktest.trading.orders import Fill, Order, OrderEvent
+from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.venue import Venue
+
+_FILLS = (OrderEventKind.FILLED, OrderEventKind.PARTIALLY_FILLED)
+_ENDS = (OrderEventKind.REJECTED, OrderEventKind.CANCELLED, OrderEventKind.EXPIRED)
+_LINKED = "one cancels the other"
+
+
+class Verdict(NamedTuple):
+    """One order on one bar.
+
+    Attributes
+    ----------
+    then : Order
+        The order as it was before the bar: its terms, whether it had triggered, how much of it was filled.
+    outcome : str
+        ``filled``, ``partially filled``, ``rejected``, ``cancelled``, ``expired``, ``triggered``, ``missed``, ``capped``,
+        ``not yet live``, ``held`` or ``waits``.
+    missed_by : float or None
+        How far the bar stayed away from the level that the order waited for; 0 where it was touched and had to be crossed.
+    why : str
+        In words, with the numbers.
+    """
+
+    then: Order
+    outcome: str
+    missed_by: float | None
+    why: str
+
+
+class Rules(NamedTuple):
+    """What the broker of a run went by."""
+
+    fill: FillRules
+    this_close: bool
+    share: float | None
+    venue: Venue
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Rules:
+        """Those of a session config; what it doesn't say is as usual."""
+        broker = config.get("broker", {})
+        known = {name: broker[name] for name in ("fractional", "lot_size", "tick_size") if name in broker}
+        fill = broker.get("fill", "next_open")
+        matching = FillRules(
+            fill == "next_close", broker.get("limit_fill") == "cross", broker.get("stop_and_target", "pessimistic")
+        )
+        return cls(matching, fill == "this_close", broker.get("volume_share"), Venue(BrokerConfig(**known)))
+
+
+def verdicts(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> list[Verdict]:
+    """The verdict of every order that was on order, or was placed, at the instant of that number, in order of submission.
+
+    Parameters
+    ----------
+    index
+        The run's instant, counted from 0.
+    bars
+        The symbols to tell of, each with its base bar that closed at the instant; None where it had none.
+    """
+    rules, instant = Rules.of(record.config), int(record.instants[index])
+    present = [
+        order
+        for order in record.orders
+        if order.symbol in bars and order.submitted <= instant and (not order.closed or order.closed >= instant)
+    ]
+    return [_verdict(record, index, order, bars[order.symbol], rules) for order in present]
+
+
+def _verdict(record: RunRecord, index: int, order: Order, bar: Bar | None, rules: Rules) -> Verdict:
+    instant = int(record.instants[index])
+    then = _before(record, index, order, rules)
+    events = [event for event in _life(order) if event.time == instant]
+    fills = [fill for fill in _fills_of(record, index) if fill.order_id == order.id]
+    if fills and bar is not None:
+        return _filled(then, events, fills, bar, rules, is_decided_here=order.submitted == instant)
+    life = _life(order)
+    accepted = next((event.time for event in life if event.kind is OrderEventKind.ACCEPTED), None)
+    entry = order.parent
+    is_held = entry is not None and (accepted is None or accepted > instant)
+    is_born = entry is not None and accepted == instant
+    met = None if order.submitted == instant or is_held else bar
+    if met is not None and entry is not None and is_born and not _entered_at_open(record, index, entry, met, rules):
+        met = None
+    ending = next((event for event in events if event.kind in _ENDS), None)
+    if ending is not None:
+        return _ended(then, ending, met, rules)
+    if order.submitted == instant:
+        because = next((f" ({event.reason})" for event in events if event.reason), "")
+        return Verdict(then, "not yet live", None, f"placed on this bar{because}; it can fill from the next bar on")
+    if entry is not None and is_held:
+        return Verdict(then, "held", None, f"until its entry, order {entry.id}, fills")
+    if bar is None:
+        return Verdict(then, "waits", None, f"{order.symbol} had no bar that closed then; for the next one")
+    if met is None:
+        born = f"came to life inside this bar, with the fill of its entry, order {entry.id}" if entry else "not live"
+        return Verdict(then, "not yet live", None, f"{born}; it can fill from the next bar on")
+    price = match(then, met, rules.fill)
+    return _missed(then, met, rules) if price is None else _capped(record, index, then, price, met, rules)
+
+
+# -- the order as it was ------------------------------------------------------------------------------------
+
+
+def _life(order: Order) -> list[OrderEvent]:
+    """Its events; those of an order that was kept without any are what its end says."""
+    if order.events or not order.closed:
+        return order.events
+    kind = {
+        OrderStatus.FILLED: OrderEventKind.FILLED,
+        OrderStatus.REJECTED: OrderEventKind.REJECTED,
+        OrderStatus.EXPIRED: OrderEventKind.EXPIRED,
+    }.get(order.status, OrderEventKind.CANCELLED)
+    return [OrderEvent(order.closed, kind, order.reason, order.size, order.fill_price)]
+
+
+def _before(record: RunRecord, index: int, order: Order, rules: Rules) -> Order:
+    """A copy of `order` as the bar met it."""
+    instant = int(record.instants[index])
+    then = Order(
+        order.id, order.strategy, order.symbol, order.side, order.size, order.type, limit=order.limit, stop=order.stop,
+        trail=order.trail, trail_is_fraction=order.trail_is_fraction, tif=order.tif, tag=order.tag,
+        submitted=order.submitted, begins=order.begins, expires=order.expires, reduce_only=order.reduce_only,
+        is_forced=order.is_forced,
+    )  # fmt: skip
+    then.parent, then.children, then.oco = order.parent, order.children, order.oco
+    # Splits change open orders before anything fills at their instant; all else that happens there comes after.
+    splits = {int(record.instants[s.index]): s.ratio for s in record.splits if s.symbol == order.symbol}
+    set_at = order.submitted
+    for event in order.events:
+        if event.time > instant:
+            break
+        is_first = event.kind is OrderEventKind.SUBMITTED or (
+            event.kind is OrderEventKind.ACCEPTED and order.parent is not None
+        )
+        ratio = splits.pop(event.time, None) if event.kind is OrderEventKind.REPLACED else None
+        if event.time < instant or is_first or ratio is not None:
+            then.filled *= ratio or 1.0
+            then.size, then.limit, then.stop, then.trail = event.terms
+            set_at = event.time
+            if event.kind is OrderEventKind.TRIGGERED:
+                then.triggered = True
+            if event.kind in _FILLS:
+                then.filled += event.size or 0.0
+    if then.type is OrderType.TRAILING_STOP and not then.triggered and then.stop is not None:
+        then.stop = _trailed(record.bars[order.symbol], then, set_at, instant, rules)
+    return then
+
+
+def _trailed(bars: BarColumns, order: Order, since: int, until: int, rules: Rules) -> float:
+    """Where a trailing stop stood before the bar that closed at `until`: behind the best of the bars it has seen."""
+    first = int(np.searchsorted(bars.end, since, side="right"))
+    last = int(np.searchsorted(bars.end, until, side="left"))
+    if first >= last:
+        return float(order.stop or 0.0)
+    # Levels only come closer, and rounding to the tick keeps their order: the furthest price alone decides.
+    return rules.venue.outward(trailed(order, _seen(bars, first, last)), order.side)
+
+
+def _seen(bars: BarColumns, first: int, last: int) -> Bar:
+    """The bars from row `first` up to `last` as one: what a trailing stop makes of them."""
+    high, low = float(bars.high[first:last].max()), float(bars.low[first:last].min())
+    return Bar((bars.symbol, bars.interval.name, 0, 0, high, high, low, low, 0.0, None))
+
+
+def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:
+    """Where a level of `order` (``"limit"`` or ``"stop"``) stood: (instant, level from then on), none while it was held."""
+    told = [(event.time, getattr(event.terms, name)) for event in order.events]
+    if not told:
+        return [(order.submitted, getattr(order, name))]
+    opened = next((event.time for event in order.events if event.kind is OrderEventKind.ACCEPTED), None)
+    if opened is None:
+        return []
+    path = [(max(time, opened), level) for time, level in told]
+    return [step for number, step in enumerate(path) if not number or step[1] != path[number - 1][1]]
+
+
+def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]:
+    """The same for a trailing stop, which moves with its symbol's bars."""
+    bars, rules, path = record.bars[order.symbol], Rules.of(record.config), level_path(order, "stop")
+    triggered = next((event.time for event in order.events if event.kind is OrderEventKind.TRIGGERED), None)
+    ends = [moment for moment in (triggered, order.closed or None) if moment is not None]
+    last = min(ends, default=int(record.instants[-1]))
+    whole: list[tuple[int, float | None]] = []
+    for number, (since, level) in enumerate(path):
+        whole.append((since, level))
+        until = path[number + 1][0] if number + 1 < len(path) else last
+        first, stop = (int(row) for row in np.searchsorted(bars.end, [since, until], side="right"))
+        # Its distance may have been replaced since: the one of these terms counts.
+        then = _before(
+            record, min(int(np.searchsorted(record.instants, until)), len(record.instants) - 1), order, rules
+        )
+        then.stop = level
+        for row in range(first, stop):
+            moved = rules.venue.outward(trailed(then, _seen(bars, row, row + 1)), then.side)
+            if moved != then.stop:
+                then.stop = moved
+                whole.append((int(bars.end[row]), moved))
+    return whole
+
+
+def _fills_of(record: RunRecord, index: int) -> list[Fill]:
+    return [fill for fill in record.fills if fill.index == index]
+
+
+def _entered_at_open(record: RunRecord, index: int, entry: Order, bar: Bar, rules: Rules) -> bool:
+    before = _before(record, index, entry, rules)
+    price = match(before, bar, rules.fill)
+    return price is not None and at_open(before, bar, price, rules.fill)
+
+
+# -- the words ----------------------------------------------------------------------------------------------
+
+
+def _filled(
+    then: Order, events: list[OrderEvent], fills: list[Fill], bar: Bar, rules: Rules, *, is_decided_here: bool
+) -> Verdict:
+    size, fee = sum(fill.size for fill in fills), sum(fill.commission for fill in fills)
+    price = fills[0].price
+    by_rule = bar.close if is_decided_here and rules.this_close else match(then, bar, rules.fill)
+    how = (
+        "by this_close, the close of the bar that it was decided on"
+        if is_decided_here
+        else _how(then, bar, by_rule, rules)
+    )
+    words = [f"{_n(size)} at {_n(price)}: {how}"]
+    if by_rule is not None and price != by_rule:
+        worse = (price - by_rule) * _sign(then)
+        words.append(f"{_n(abs(worse))} {'worse' if worse > 0 else 'better'} than {_n(by_rule)} by slippage")
+    if fee:
+        words.append(f"commission {fee:,.2f}")
+    whole = any(event.kind is OrderEventKind.FILLED for event in events)
+    asked = then.size
+    if not whole:
+        left = (asked or 0.0) - then.filled - size
+        share = "" if rules.share is None else f" ({_n(rules.share)} of the bar's volume of {_n(bar.volume)})"
+        words.append(f"the volume cap{share} left {_n(left)} of {_n(asked or 0.0)}")
+        words += [event.reason for event in events if event.kind in _ENDS and event.reason]
+    return Verdict(then, "filled" if whole else "partially filled", None, "; ".join(words))
+
+
+def _how(order: Order, bar: Bar, price: float | None, rules: Rules) -> str:
+    """By which rule a bar fills an order."""
+    kind = order.type
+    if kind is OrderType.MARKET_ON_CLOSE or (kind is OrderType.MARKET and price == bar.close and rules.fill.at_close):
+        return "the close"
+    if kind in (OrderType.MARKET, OrderType.MARKET_ON_OPEN):
+        return "the open"
+    limited = kind is OrderType.LIMIT or (kind is OrderType.STOP_LIMIT and order.triggered)
+    if not limited and order.triggered:
+        return "the open; its stop had triggered before"
+    name, level = ("limit", order.limit) if limited else ("stop", order.stop)
+    reached, at = ("low", bar.low) if (order.side is Side.BUY) is limited else ("high", bar.high)
+    word = f"{name} {_n(level)}"
+    if price == bar.open and price != level:
+        side = "better than" if limited else "beyond"
+        return f"the open {_n(bar.open)} was {side} the {word} already"
+    then = f", and the limit {_n(order.limit)} allowed it" if kind is OrderType.STOP_LIMIT and not limited else ""
+    return f"the {reached} {_n(at)} reached the {word}{then}"
+
+
+def _ended(then: Order, ending: OrderEvent, bar: Bar | None, rules: Rules) -> Verdict:
+    reason = ending.reason or str(ending.kind)
+    if bar is None:
+        return Verdict(then, str(ending.kind), None, reason)
+    price = match(then, bar, rules.fill)
+    if price is None:
+        missed = _missed(then, bar, rules)
+        return Verdict(
+            then, str(ending.kind), missed.missed_by, f"{reason}; on this bar, before: {missed.outcome} {missed.why}"
+        )
+    if reason.startswith(_LINKED):
+        rule = rules.fill.sequence
+        return Verdict(
+            then,
+            str(ending.kind),
+            None,
+            f"{reason}; this bar reached it too, at {_n(price)}, and {rule} put the other first",
+        )
+    if ending.kind is OrderEventKind.REJECTED:
+        reason = f"to be filled at {_n(price)} ({_how(then, bar, price, rules)}), but refused: {reason}"
+    return Verdict(then, str(ending.kind), None, reason)
+
+
+def _capped(record: RunRecord, index: int, then: Order, price: float, bar: Bar, rules: Rules) -> Verdict:
+    how = _how(then, bar, price, rules)
+    if rules.share is None:
+        return Verdict(then, "waits", None, f"{how}, and it did not fill")
+    used = sum(fill.size for fill in _fills_of(record, index) if fill.symbol == then.symbol)
+    room = max(rules.share * bar.volume - used, 0.0)
+    cap = f"{_n(rules.share)} of the bar's volume of {_n(bar.volume)}"
+    why = f"{how}, but the volume cap, {cap}, left {_n(room)} beside {_n(used)} filled for others; it waits on"
+    return Verdict(then, "capped", None, why)
+
+
+def _missed(then: Order, bar: Bar, rules: Rules) -> Verdict:
+    kind = then.type
+    if then.expires and bar.time_ns >= then.expires:
+        return Verdict(then, "waits", None, "the bar began when its time was over already")
+    if kind is OrderType.MARKET_ON_OPEN:
+        return Verdict(then, "waits", None, f"for the session that opens at {_when(then.begins, bar)}")
+    if kind is OrderType.MARKET_ON_CLOSE:
+        return Verdict(then, "waits", None, f"for the close of its session at {_when(then.expires, bar)}")
+    buys = then.side is Side.BUY
+    if kind is not OrderType.LIMIT and not then.triggered:
+        level, (word, seen) = then.stop or 0.0, ("high", bar.high) if buys else ("low", bar.low)
+        if reaches_stop(then, bar):
+            trigger = f"the {word} {_n(seen)} reached the stop {_n(level)}"
+            far = _limit_words(then, bar)
+            return Verdict(then, "triggered", None, f"{trigger}; {far}, so the limit waits for the next bar")
+        away = abs(level - seen)
+        trail = "" if then.trail is None else " where it had trailed to"
+        why = f"for the trigger: the {word} {_n(seen)} missed the stop {_n(level)}{trail} by {_n(away)}"
+        return Verdict(then, "waits", away, why)
+    level, (word, seen) = then.limit or 0.0, ("low", bar.low) if buys else ("high", bar.high)
+    away = (seen - level) * (1.0 if buys else -1.0)
+    if away > 0:
+        why = f"by {_n(away)}: the {word} {_n(seen)} stayed {'above' if buys else 'below'} the limit {_n(level)}"
+    elif away == 0 and rules.fill.strict:
+        why = f"touched, not crossed: the {word} {_n(seen)} is the limit itself, and limit_fill is 'cross'"
+    else:
+        why = f"its one chance was the open {_n(bar.open)}, beyond the limit {_n(level)}"
+        away = abs(bar.open - level)
+    return Verdict(then, "missed", max(away, 0.0), why)
+
+
+def _limit_words(order: Order, bar: Bar) -> str:
+    """Why a stop-limit's limit didn't fill in the bar that triggered it."""
+    limit, word = order.limit or 0.0, "above" if order.side is Side.BUY else "below"
+    if (bar.close - limit) * _sign(order) > 0:
+        return (
+            f"the close {_n(bar.close)} was {word} the limit {_n(limit)}, and what came before the trigger is unknown"
+        )
+    return f"the limit {_n(limit)} was not surely reached after the trigger"
+
+
+def _when(ns: int, bar: Bar) -> str:
+    return f"{bar[9].stamp(ns):%Y-%m-%d %H:%M}"
+
+
+def _sign(order: Order) -> float:
+    return 1.0 if order.side is Side.BUY else -1.0
+
+
+def _n(value: float | None) -> str:
+    """A number without the residue of its arithmetic: 0.01, not 0.010000000000005."""
+    return "none" if value is None or abs(value) == inf else f"{value:.10g}" if abs(value) >= 1 else f"{value:.6g}"

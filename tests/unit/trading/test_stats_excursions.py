@@ -1,0 +1,113 @@
+"""How far trades went against and in favour of their holders, by hand and against a plain loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbbacktest.core.enums import OrderType
+from nbbacktest.core.intervals import Interval
+from nbbacktest.core.records import BarColumns
+from nbbacktest.trading.excursions import _extreme, excursions
+from nbbacktest.trading.trades import round_trips
+from tests.records import minutes, run, traded_runs
+
+# open, high, low, close
+ROWS = [(100, 101, 99, 100), (102, 104, 96, 103), (95, 97, 94, 96), (96, 99, 90, 98), (98, 120, 80, 100)]
+
+
+def bars_of(rows):
+    """Minute bars with these prices."""
+    time = minutes(len(rows))
+    return BarColumns(
+        "A", Interval.parse("1m"), time, time + 60_000_000_000, *np.array(rows, dtype=float).T, np.ones(len(rows))
+    )
+
+
+def far(fills, *, kind=OrderType.MARKET, rule=None):
+    """MAE and MFE in currency of the trades of these fills, whose orders are all of one type."""
+    record = run([bars_of(ROWS)], fills, config={"broker": {"fill": rule}} if rule else {})
+    for order in record.orders:
+        order.type = kind
+    found = excursions(record, round_trips(record))
+    return found.mae_value.tolist(), found.mfe_value.tolist()
+
+
+def test_a_trade_from_open_to_open_has_its_whole_bars():
+    """Bought at the second bar's open, sold at the fourth's: the second and third bars count whole, the fourth doesn't."""
+    assert far([(1, "A", 2, 102.0), (3, "A", -2, 96.0)]) == ([2 * (94 - 102)], [2 * (104 - 102)])
+
+
+def test_a_short_is_the_mirror():
+    """A high goes against it, a low in its favour."""
+    assert far([(1, "A", -2, 102.0), (3, "A", 2, 96.0)]) == ([-2 * (104 - 102)], [2 * (102 - 94)])
+
+
+def test_an_entry_inside_its_bar_leaves_that_bars_extremes_out():
+    """A limit bought at 101 on the way: whether the 96 and the 104 came before is not known, the close came after."""
+    fills = [(1, "A", 1, 101.0), (2, "A", -1, 95.0)]
+    assert far(fills, kind=OrderType.LIMIT) == ([95 - 101], [103 - 101])
+
+
+def test_an_entry_by_a_gap_at_the_open_counts_its_bar():
+    """A limit that the open already met was filled before all else in the bar."""
+    fills = [(1, "A", 1, 102.0), (2, "A", -1, 95.0)]
+    assert far(fills, kind=OrderType.LIMIT) == ([95 - 102], [104 - 102])
+
+
+def test_an_exit_inside_its_bar_counts_that_bars_open_alone():
+    """Sold at 92 in the fourth bar: its 90 and 99 may have come later, its open of 96 didn't."""
+    fills = [(2, "A", 1, 95.0), (3, "A", -1, 92.0)]
+    assert far(fills, kind=OrderType.STOP) == ([92 - 95], [97 - 95])
+
+
+def test_market_orders_that_fill_at_the_close_have_the_exits_bar_and_not_the_entrys():
+    """From the second bar's close to the fourth's."""
+    fills = [(1, "A", 1, 103.0), (3, "A", -1, 98.0)]
+    assert far(fills, rule="next_close") == ([90 - 103], [0.0])
+
+
+def test_in_and_out_in_one_bar_has_its_own_prices_alone():
+    """What else the bar showed has no known place before or after."""
+    assert far([(4, "A", 1, 99.0), (4, "A", -1, 97.0)], kind=OrderType.LIMIT) == ([-2.0], [0.0])
+
+
+def test_an_open_trade_lasts_until_the_last_bar():
+    """It has an excursion too, though it counts in no statistic."""
+    assert far([(3, "A", 1, 96.0)]) == ([80 - 96], [120 - 96])
+
+
+def test_fractions_are_of_the_entrys_price():
+    """Ten percent down is -0.1 whatever the size."""
+    record = run([bars_of(ROWS)], [(3, "A", -5, 96.0), (4, "A", 5, 98.0)])
+    found = excursions(record, round_trips(record))
+    assert found.mae.tolist() == pytest.approx([(96 - 99) / 96])
+    assert found.mfe.tolist() == pytest.approx([(96 - 90) / 96])
+
+
+@given(traded_runs())
+def test_excursions_enclose_the_outcome(record):
+    """No trade ends beyond what it reached: mae <= gross profit <= mfe, and neither has the other's sign."""
+    trades = [trade for trade in round_trips(record) if not trade.is_open]
+    found = excursions(record, trades)
+    assert (found.mae <= 0).all()
+    assert (found.mfe >= 0).all()
+    for trade, worst, best in zip(trades, found.mae_value, found.mfe_value, strict=True):
+        gross = trade.size * (trade.exit_price - trade.entry_price)
+        room = 1e-9 * max(abs(gross), 1)
+        assert worst - room <= gross <= best + room
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=70), st.data())
+def test_extremes_of_spans_are_those_of_their_slices(values, data):
+    """However spans overlap, each has the lowest and highest of its own."""
+    numbers = st.integers(0, len(values))
+    spans = data.draw(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=9))
+    start, stop = (np.array(column, dtype=np.int64) for column in zip(*spans, strict=True))
+    lowest = _extreme(np.array(values), start, stop, lowest=True)
+    highest = _extreme(np.array(values), start, stop, lowest=False)
+    for (a, b), low, high in zip(spans, lowest, highest, strict=True):
+        part = values[a:b]
+        assert (np.isnan(low) and np.isnan(high)) if not part else (low, high) == (min(part), max(part))
