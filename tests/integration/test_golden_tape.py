@@ -74,7 +74,9 @@ def tape(terms, **broker):
     result = nb.backtest(BARS, After2, terms=terms, config={"broker": broker})
     bar_of = {time: number for number, time in enumerate(BARS.index)}
     fills = result.fills
-    return [(bar_of[t], side, price) for t, side, price in zip(fills["time"], fills["side"], fills["price"], strict=True)]
+    return [
+        (bar_of[t], side, price) for t, side, price in zip(fills["time"], fills["side"], fills["price"], strict=True)
+    ]
 
 
 @pytest.mark.parametrize(("terms", "fills"), [row[1:] for row in TAPE], ids=[row[0] for row in TAPE])

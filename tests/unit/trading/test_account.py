@@ -4,7 +4,7 @@ import pytest
 
 from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.errors import StrategyError
-from tests.drivers import desk_for, flat, run_inline, scripted, Script, series_of
+from tests.drivers import Script, desk_for, flat, run_inline, scripted, series_of
 
 MARGIN = {"account": "margin"}
 
@@ -29,7 +29,11 @@ def test_initial_margin():
 
 def test_leverage():
     """Leverage bounds the worth of positions per equity, where it is stricter than the initial margin."""
-    for rules, size in (({"leverage": 1.5}, 15), ({"initial_margin": 0.1, "leverage": 4.0}, 40), ({"leverage": 9.0}, 20)):
+    for rules, size in (
+        ({"leverage": 1.5}, 15),
+        ({"initial_margin": 0.1, "leverage": 4.0}, 40),
+        ({"leverage": 9.0}, 20),
+    ):
         desk = scripted({1: lambda s: s.buy()}, series_of(flat([10] * 2)), cash=100, **MARGIN, **rules)
         assert [f.size for f in desk.fills] == [size]
 

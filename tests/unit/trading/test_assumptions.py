@@ -14,7 +14,12 @@ ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line
 
 def names_of_tests():
     trees = (ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("test_*.py"))
-    return {n.name for tree in trees for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")}
+    return {
+        n.name
+        for tree in trees
+        for n in ast.walk(tree)
+        if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")
+    }
 
 
 @pytest.mark.parametrize("rule", RULES + ROWS, ids=lambda rule: rule[2:40])

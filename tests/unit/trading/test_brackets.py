@@ -50,7 +50,10 @@ def test_stop_and_target_in_one_bar(rule, row, price):
         stop_and_target=rule,
     )  # fmt: skip
     assert fills(desk) == [(1, 1, 100), (1, -1, price)]
-    assert [o.status for o in desk.orders] == ["filled", *(("filled", "cancelled") if price == 95 else ("cancelled", "filled"))]
+    assert [o.status for o in desk.orders] == [
+        "filled",
+        *(("filled", "cancelled") if price == 95 else ("cancelled", "filled")),
+    ]
 
 
 @pytest.mark.parametrize("rule", ["pessimistic", "path"])
@@ -119,7 +122,11 @@ def test_an_entry_that_opens_nothing_has_no_exits():
 
 def test_closing_by_hand_ends_the_exits():
     """When the position is closed, its brackets go: they must not meet a later position."""
-    plan = {1: lambda s: s.buy(size=4, stop_loss=90, take_profit=120), 2: lambda s: s.close(), 3: lambda s: s.buy(size=4)}
+    plan = {
+        1: lambda s: s.buy(size=4, stop_loss=90, take_profit=120),
+        2: lambda s: s.close(),
+        3: lambda s: s.buy(size=4),
+    }
     desk = scripted(plan, series_of(flat([100, 100, 100, 100, 80])))
     assert fills(desk) == [(1, 4, 100), (2, -4, 100), (3, 4, 100)]
     assert [o.status for o in desk.orders[1:3]] == ["cancelled", "cancelled"]

@@ -94,7 +94,10 @@ def test_stop_limit_in_the_bar_that_triggers_it(row, strict, price):
     assert match(order, series_of([row]).bar(0), FillRules(strict=strict)) == price
 
 
-@pytest.mark.parametrize(("limit", "strict", "price"), [(104.0, False, 103.0), (103.0, False, 103.0), (103.0, True, None), (104.0, True, 103.0)])
+@pytest.mark.parametrize(
+    ("limit", "strict", "price"),
+    [(104.0, False, 103.0), (103.0, False, 103.0), (103.0, True, None), (104.0, True, 103.0)],
+)
 def test_stop_limit_that_is_marketable_at_its_trigger(limit, strict, price):
     """Where the limit allows the trigger's price, it fills there."""
     order = Order(1, "S", "EXE", Side.BUY, 1.0, OrderType.STOP_LIMIT, stop=103.0, limit=limit)
@@ -146,13 +149,19 @@ class Trails(Strategy):
             self.sell(size=1, trail=5)
 
 
-@given(st.lists(st.tuples(prices, prices, prices, prices), min_size=1, max_size=8), st.sampled_from([2.0, 0.02]), st.sampled_from(Side))
+@given(
+    st.lists(st.tuples(prices, prices, prices, prices), min_size=1, max_size=8),
+    st.sampled_from([2.0, 0.02]),
+    st.sampled_from(Side),
+)
 def test_trailing_levels_only_come_closer(rows, distance, side):
     """A trailing level never moves away from the market, and stays at its distance from the best price."""
     first = 100.0
     fraction = distance < 1
     start = first + (1 if side is Side.BUY else -1) * (first * distance if fraction else distance)
-    order = Order(1, "S", "EXE", side, 1.0, OrderType.TRAILING_STOP, stop=start, trail=distance, trail_is_fraction=fraction)
+    order = Order(
+        1, "S", "EXE", side, 1.0, OrderType.TRAILING_STOP, stop=start, trail=distance, trail_is_fraction=fraction
+    )
     best = first
     for four in rows:
         low, *middle, high = sorted(four)

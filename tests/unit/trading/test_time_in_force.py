@@ -81,7 +81,17 @@ def test_day_orders_on_daily_bars():
         midnight = OPENING - OPENING % DAY
         time = midnight + DAY * np.arange(4)
         price = np.array([100.0, 100, 90, 90])
-        columns = BarColumns("EXE", series_of(flat([1]), interval="1d").columns.interval, time, time + end, price, price, price, price, price)
+        columns = BarColumns(
+            "EXE",
+            series_of(flat([1]), interval="1d").columns.interval,
+            time,
+            time + end,
+            price,
+            price,
+            price,
+            price,
+            price,
+        )
         opens = time + 9 * 60 * MINUTE
         table = SessionTable("UTC", time.astype("datetime64[ns]").astype("datetime64[D]"), opens, opens + 60 * MINUTE)
         series = Series(columns, STAMPS, is_base=True)
@@ -103,7 +113,9 @@ def test_on_open():
         assert [(f.index, f.price) for f in desk.fills] == [(3, 103)]
     desk = scripted({1: lambda s: s.buy(size=1, at="open")}, two_days(rows, skip=(3,)), sessions=sessions())
     assert [f.price for f in desk.fills] == [104]
-    desk = scripted({1: lambda s: s.buy(size=1, at="open")}, two_days([*rows, (1, 1, 1, 1)], skip=(3, 4, 5)), sessions=sessions())
+    desk = scripted(
+        {1: lambda s: s.buy(size=1, at="open")}, two_days([*rows, (1, 1, 1, 1)], skip=(3, 4, 5)), sessions=sessions()
+    )
     assert ends(desk)[0][:2] == ("expired", "the session ended without a bar of the symbol")
 
 

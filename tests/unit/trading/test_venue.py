@@ -10,7 +10,11 @@ from tests.drivers import flat, run, scripted, series_of
 @pytest.mark.parametrize(
     ("rules", "order", "says"),
     [
-        ({"tick_size": 0.01}, {"limit": 99.995}, r"limit=99.995\): off the tick of 0.01; the nearest are 99.99 and 100"),
+        (
+            {"tick_size": 0.01},
+            {"limit": 99.995},
+            r"limit=99.995\): off the tick of 0.01; the nearest are 99.99 and 100",
+        ),
         ({"tick_size": 0.25}, {"stop": 100.1}, r"stop=100.1\): off the tick of 0.25; the nearest are 100 and 100.25"),
         ({"tick_size": 0.25}, {"stop_loss": 90.1}, "stop_loss=90.1.*off the tick"),
         ({"tick_size": 0.25}, {"take_profit": 110.1}, "take_profit=110.1.*off the tick"),
@@ -30,7 +34,9 @@ def test_off_the_grid(rules, order, says):
 
 def test_on_the_grid():
     """Multiples of the tick are taken as what they mean, whatever the last bit says."""
-    desk = scripted({1: lambda s: s.buy(size=0.1 + 0.2, limit=0.1 * 3)}, series_of(flat([1, 0.2])), tick_size=0.1, lot_size=0.1)
+    desk = scripted(
+        {1: lambda s: s.buy(size=0.1 + 0.2, limit=0.1 * 3)}, series_of(flat([1, 0.2])), tick_size=0.1, lot_size=0.1
+    )
     assert desk.fills[0].price == 0.2
 
 
@@ -58,7 +64,11 @@ def test_sizes_that_are_computed_are_in_lots():
 def test_odd_lots_can_be_closed():
     """A position that is no whole number of lots can be closed as it is."""
     rows = [(10, 10, 10, 10, 99)] * 5
-    plan = {1: lambda s: s.buy(size=100), 2: lambda s: s._seat._desk.portfolio.split("EXE", 0.333), 3: lambda s: s.close()}
+    plan = {
+        1: lambda s: s.buy(size=100),
+        2: lambda s: s._seat._desk.portfolio.split("EXE", 0.333),
+        3: lambda s: s.close(),
+    }
     desk = scripted(plan, series_of(rows), lot_size=100.0)
     assert not desk.portfolio.held
 
