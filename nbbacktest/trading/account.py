@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Container
+from collections.abc import Container
 from math import floor
 from typing import Protocol
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
+from nbbacktest.core.records import Bar
+from nbbacktest.trading.costs import Fee
+from nbbacktest.trading.orders import Order
 from nbbacktest.trading.portfolio import Portfolio, Position
 
 # Relative room for rounding: an order for exactly all the cash must not fail by the last bit,
 # and one that closes 0.1 + 0.2 where 0.3 is held must not count as opening something.
 DUST = 1e-9
 _ROOM = 1.0 + DUST
-
-Charge = Callable[[float, float], float]
-"""(units, price) -> the commission of the order in question."""
 
 
 class Account(Protocol):
@@ -118,19 +118,19 @@ class Allowance:
             )  # fmt: skip
         self._account: Account = self.margin or CashAccount(portfolio)
 
-    def most(self, symbol: str, price: float, closable: float, charge: Charge) -> float:
+    def most(self, order: Order, price: float, closable: float, fee: Fee, bar: Bar) -> float:
         """The most lots (whole units, where there are none) that can be opened at `price`, commission included."""
-        power = self._power_after_closing(symbol, price, closable) * _ROOM
+        power = self._power_after_closing(order.symbol, price, closable) * _ROOM
         lot = self._lot
         worth = price * lot * self._account.rate
         if price <= 0 or power < worth:
             return 0.0
 
         def cost(lots: int) -> float:
-            return lots * worth + charge(closable + lots * lot, price)
+            return lots * worth + fee(order, closable + lots * lot, price, bar)
 
         ceiling = floor(power / worth)
-        base = charge(closable, price) if closable else 0.0
+        base = fee(order, closable, price, bar) if closable else 0.0
         # Exact for a commission that grows evenly with the units, as most do; the search serves all others.
         whole = cost(ceiling) - base
         guess = floor((power - base) / whole * ceiling) if whole > 0 else ceiling

@@ -11,7 +11,7 @@ from nbbacktest.core.records import Bar
 from nbbacktest.trading.account import DUST, Allowance
 from nbbacktest.trading.book import Book
 from nbbacktest.trading.costs import fee_of, slip_of
-from nbbacktest.trading.matching import FillRules, at_open, match, precedence, reaches_stop, trailed
+from nbbacktest.trading.matching import FillRules, at_open, match, part_of_bar, precedence, reaches_stop, trailed
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.register import Register
@@ -21,7 +21,9 @@ _BUY, _MARKET, _STOP_LIMIT, _TRAILING = Side.BUY, OrderType.MARKET, OrderType.ST
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
 _HAS_STOP = (OrderType.STOP, _STOP_LIMIT, _TRAILING)
 
-_Hit = tuple[int, Order, Bar, float]
+_Turn = tuple[int, int]
+_Hit = tuple[_Turn, Order, Bar, float]
+_FIRST: _Turn = (0, 0)  # the turn of what has none yet
 
 
 class Broker:
@@ -76,8 +78,7 @@ class Broker:
 
     def accept(self, order: Order, index: int, now: int) -> None:
         """Open `order`; it can fill from its symbol's next base bar on, or by ``this_close`` at once."""
-        self.register.enter(order, now)
-        self.register.open(order, now)
+        self.register.accept(order, now)
         if self._at_once and order.type is _MARKET and index >= 0:
             series = self._portfolio.positions[order.strategy][order.symbol].series
             bar = series.bar(series.n - 1)
@@ -91,7 +92,7 @@ class Broker:
         self.register.end(order, _REJECTED, reason, now)
 
     def settle(self, bars: Sequence[Bar], index: int, now: int) -> None:
-        """Execute what waits on the base bars among `bars`, all of one instant, in order of submission.
+        """Execute what waits on the base bars among `bars`, all of one instant, in the order of the bar and of submission.
 
         Parameters
         ----------
@@ -117,7 +118,6 @@ class Broker:
         agenda, base, rules = self.agenda, self._base, self._rules
         hits: list[_Hit] = []
         passed: list[tuple[Order, Bar]] = []
-        symbols, linked = 0, False
         for bar in bars:
             if bar[1] != base or (book := agenda.get(bar[0])) is None:
                 continue
@@ -125,20 +125,13 @@ class Broker:
                 book.measure()
             if bar[6] > book.falls_to and bar[5] < book.rises_to:
                 continue
-            symbols += 1
             for order in book:
                 price = match(order, bar, rules)
                 if price is not None:
-                    hits.append((order.id, order, bar, price))
-                    linked = linked or order.oco is not None
+                    hits.append((_FIRST, order, bar, price))
                 elif order.is_eager or order.type is _STOP_LIMIT:
                     passed.append((order, bar))
-        if linked:
-            hits = self._sequenced(hits)
-        elif symbols > 1:
-            # Symbols share the cash, so their orders take turns by submission; ids differ, nothing else is compared.
-            hits.sort()
-        return hits, passed
+        return (self._sequenced(hits) if len(hits) > 1 else hits), passed
 
     def _execute_all(self, hits: list[_Hit], index: int, now: int) -> None:
         # The list grows while it is walked: exits that come to life with their entry may fill in the same bar.
@@ -147,25 +140,35 @@ class Broker:
                 continue
             born = self._execute(order, bar, price, index, now)
             if born and at_open(order, bar, price, self._rules):
-                matched = [(exit_.id, exit_, bar, match(exit_, bar, self._rules)) for exit_ in born]
-                reached = [(number, exit_, bar, at) for number, exit_, bar, at in matched if at is not None]
+                matched = [(exit_, match(exit_, bar, self._rules)) for exit_ in born]
+                reached = [(_FIRST, exit_, bar, at) for exit_, at in matched if at is not None]
                 for hit in self._sequenced(reached):
                     insort(hits, hit, lo=place)
 
     def _sequenced(self, hits: list[_Hit]) -> list[_Hit]:
-        """By submission; linked orders that one bar reaches take their turns as the rules say."""
-        groups: dict[int, list[_Hit]] = {}
+        """Hits in turn: at the open, inside the bar, at its close, and within each by submission.
+
+        All symbols share the cash, and so the turns. Linked orders share theirs out as the rules say.
+        """
+        groups: dict[int, list[tuple[_Turn, _Hit]]] = {}
         for hit in hits:
-            group = hit[1].oco
-            groups.setdefault(hit[0] if group is None else -min(order.id for order in group), []).append(hit)
+            _, order, bar, price = hit
+            group = order.oco
+            key = order.id if group is None else -min(one.id for one in group)
+            groups.setdefault(key, []).append(((part_of_bar(order, bar, price, self._rules), order.id), hit))
         ordered: list[_Hit] = []
-        for group_hits in groups.values():
-            turns = sorted(hit[0] for hit in group_hits)
-            if len(group_hits) > 1:
-                group_hits.sort(key=lambda hit: (*precedence(hit[1], hit[2], hit[3], self._rules), hit[0]))
-            ordered += [(turn, *hit[1:]) for turn, hit in zip(turns, group_hits, strict=True)]
+        for members in groups.values():
+            turns = sorted(turn for turn, _ in members)
+            if len(members) > 1:
+                members.sort(key=lambda one: self._preference(one[1]))
+            ordered += [(turn, *hit[1:]) for turn, (_, hit) in zip(turns, members, strict=True)]
+        # No two turns are equal, so that nothing else is compared.
         ordered.sort()
         return ordered
+
+    def _preference(self, hit: _Hit) -> tuple[int, float, int]:
+        _, order, bar, price = hit
+        return (*precedence(order, bar, price, self._rules), order.id)
 
     def _pass_by(self, order: Order, bar: Bar, now: int) -> None:
         """A bar that concerned an order, and didn't fill it."""
@@ -278,14 +281,14 @@ class Broker:
             return size
         if left is not None:
             return left
-        charge, allowance, symbol = (lambda units, at: self._fee(order, units, at, bar)), self._allowance, order.symbol
-        size = closable + allowance.most(symbol, price, closable, charge)
+        allowance, fee = self._allowance, self._fee
+        size = closable + allowance.most(order, price, closable, fee, bar)
         if self._slip is not None and order.limit is None and size:
             # Slippage may grow with the size: at the most that could be bought it is at its worst.
             price = self._slip(order, size, price, bar)
-            size = closable + allowance.most(symbol, price, closable, charge)
+            size = closable + allowance.most(order, price, closable, fee, bar)
         if not size:
-            self.register.end(order, _REJECTED, allowance.too_small(symbol, price), now)
+            self.register.end(order, _REJECTED, allowance.too_small(order.symbol, price), now)
         return size
 
     def _capped(self, order: Order, bar: Bar, wanted: float, now: int) -> float:

@@ -39,6 +39,11 @@ class Callbacks:
         self._untold: deque[Fill | Order] = deque()
         self._is_telling = False
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners or self._followers)
+
     def forget(self) -> None:
         """What strategies did themselves until now is no news to them."""
         if self._news:

@@ -114,7 +114,8 @@ class TradingDesk:
             positions = self.portfolio.open_account(name, own)
             self._seats[name] = Seat(self, name, tuple(s.symbol for s in own), positions)
         named = dict(zip(names, self.strategies, strict=True))
-        self._callbacks = Callbacks(named, self.broker, self.base_interval, stamps)
+        callbacks = Callbacks(named, self.broker, self.base_interval, stamps)
+        self._callbacks = callbacks if callbacks.is_needed else None
         self._dated = dated_events(
             Accruals(broker.borrow, broker.interest, self.portfolio, instants, stamps.timezone),
             CorporateActions(actions, {s.symbol: s for s in base}, instants, self.portfolio, self),
@@ -154,12 +155,14 @@ class TradingDesk:
         StrategyError
             Where an `on_fill` or `on_order` raised: the first one, after all were called.
         """
-        self._callbacks.forget()
+        callbacks, before = self._callbacks, len(self.fills)
+        if callbacks is not None:
+            callbacks.forget()
         if self._dated is not None:
             self._dated.happen(self.index)
-        before = len(self.fills)
         self.broker.settle(bars, self.index, self.now_ns)
-        self._callbacks.tell(before)
+        if callbacks is not None:
+            callbacks.tell(before)
 
     def handlers(self, series: Series) -> tuple[Handler, ...]:
         """The `on_bar` of every strategy that trades the symbol and has one, in order."""
@@ -225,11 +228,14 @@ class TradingDesk:
             when = series.stamps.stamp(ended)
             broker.refuse(order, f"{order.symbol} has no bar any more: its last one closed at {when}", now)
             return
-        self._callbacks.forget()
-        before = len(self.fills)
+        callbacks, before = self._callbacks, len(self.fills)
+        if callbacks is None:
+            broker.accept(order, self.index, now)
+            return
+        callbacks.forget()
         broker.accept(order, self.index, now)
         if len(self.fills) > before or not order.is_open:
-            self._callbacks.tell(before)
+            callbacks.tell(before)
 
     @property
     def now_ns(self) -> int:

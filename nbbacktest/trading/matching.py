@@ -21,6 +21,7 @@ from nbbacktest.trading.orders import Order
 # Looking a member up in its enum costs as much as the rule itself.
 _MARKET, _LIMIT, _STOP_LIMIT, _BUY = OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_LIMIT, Side.BUY
 _ON_OPEN, _ON_CLOSE = OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
+AT_OPEN, _INSIDE, AT_CLOSE = range(3)
 _STOPS = (OrderType.STOP, OrderType.TRAILING_STOP, OrderType.STOP_LIMIT)
 
 
@@ -67,10 +68,17 @@ def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
     return _stop_limit(order, bar, rules.strict) if kind is _STOP_LIMIT else _beyond(order, bar)
 
 
-def at_open(order: Order, bar: Bar, price: float, rules: FillRules) -> bool:
-    """Whether a match at `price` is one at the bar's open, so that all of the bar comes after it."""
+def part_of_bar(order: Order, bar: Bar, price: float, rules: FillRules) -> int:
+    """When in the bar a match at `price` is: `AT_OPEN`, so that all of the bar comes after it, inside, or `AT_CLOSE`."""
     kind = order.type
-    return price == bar[4] and kind is not _ON_CLOSE and not (kind is _MARKET and rules.at_close)
+    if kind is _ON_CLOSE or (kind is _MARKET and rules.at_close and not order.is_forced):
+        return AT_CLOSE
+    return AT_OPEN if price == bar[4] else _INSIDE
+
+
+def at_open(order: Order, bar: Bar, price: float, rules: FillRules) -> bool:
+    """Whether a match at `price` is one at the bar's open."""
+    return part_of_bar(order, bar, price, rules) == AT_OPEN
 
 
 def reaches_stop(order: Order, bar: Bar) -> bool:
@@ -99,12 +107,11 @@ def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[
     and to its close; where both are equally near, it is pessimistic.
     """
     opened, up, down = bar[4], bar[5] - bar[4], bar[4] - bar[6]
-    if at_open(order, bar, price, rules):
-        return 0, 0.0
+    part = part_of_bar(order, bar, price, rules)
+    if part != _INSIDE:
+        return (0 if part == AT_OPEN else 3), 0.0
     if rules.sequence != "path" or up == down:
         return (1 if order.type in _STOPS else 2), 0.0
-    if order.type is _ON_CLOSE or (order.type is _MARKET and rules.at_close):
-        return 3, 0.0
     return (1 if (price > opened) is (up < down) else 2), abs(price - opened)
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
 
 _ON_SESSION = (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
+_SUBMITTED, _ACCEPTED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED
 _FIELDS = 9  # of an event, its terms included
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 _EAGER_TYPES = (OrderType.MARKET, OrderType.TRAILING_STOP, *_ON_SESSION)
@@ -141,11 +142,19 @@ class Order:
         """Its life, oldest first."""
         life = self._life
         starts = range(0, len(life), _FIELDS)
-        return [OrderEvent(*life[at : at + 5], terms=Terms(*life[at + 5 : at + _FIELDS])) for at in starts]
+        return [OrderEvent._make((*life[at : at + 5], Terms._make(life[at + 5 : at + _FIELDS]))) for at in starts]
 
     @events.setter
     def events(self, events: list[OrderEvent]) -> None:
         self._life = [value for event in events for value in (*event[:5], *event.terms)]
+
+    def begin(self, time: int) -> None:
+        """Write that it was submitted, and accepted at once, as most are."""
+        size, limit, stop, trail = self.size, self.limit, self.stop, self.trail
+        self._life = [
+            time, _SUBMITTED, None, None, None, size, limit, stop, trail,
+            time, _ACCEPTED, None, None, None, size, limit, stop, trail,
+        ]  # fmt: skip
 
     def note(
         self,

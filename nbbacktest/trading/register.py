@@ -60,6 +60,19 @@ class Register:
 
     # -- beginnings -----------------------------------------------------------------------------------------
 
+    def accept(self, order: Order, now: int) -> None:
+        """Take in an order of a strategy and let it fill from its symbol's next bar on."""
+        if order.children:
+            self.enter(order, now)
+            self.open(order, now)
+            return
+        self.orders.append(order)
+        order.id = len(self.orders)
+        order.begin(now)
+        if self.news is not None:
+            self.news.append(order)
+        self._work(order)
+
     def enter(self, order: Order, now: int, reason: str | None = None) -> None:
         """Take in `order`, and the exits that come with it; these are held until it fills."""
         self.orders.append(order)
@@ -79,17 +92,7 @@ class Register:
         order.note(now, _ACCEPTED)
         if self.news is not None:
             self.news.append(order)
-        book = self.agenda.get(order.symbol)
-        if book is None:
-            book = self._books.get(order.symbol)
-            if book is None:
-                book = self._books[order.symbol] = Book()
-            self.agenda[order.symbol] = book
-            book.start(order)
-        else:
-            book.add(order)
-        if order.expires and order.expires < self._next_expiry:
-            self._next_expiry = order.expires
+        self._work(order)
 
     def link(self, orders: Iterable[Order]) -> None:
         """Make `orders` cancel each other."""
@@ -239,6 +242,19 @@ class Register:
         order.note(now, kind, reason, size, price)
         if self.news is not None:
             self.news.append(order)
+
+    def _work(self, order: Order) -> None:
+        book = self.agenda.get(order.symbol)
+        if book is None:
+            book = self._books.get(order.symbol)
+            if book is None:
+                book = self._books[order.symbol] = Book()
+            self.agenda[order.symbol] = book
+            book.start(order)
+        else:
+            book.add(order)
+        if order.expires and order.expires < self._next_expiry:
+            self._next_expiry = order.expires
 
     def _close(self, order: Order, status: OrderStatus, now: int) -> None:
         if order.status is _OPEN:

@@ -11,11 +11,18 @@ from nbbacktest.trading.orders import Order
 from nbbacktest.trading.tickets import Ticket, finite, read_trail
 from nbbacktest.trading.venue import Venue, check_bracket
 
+_MARKET, _GTC = OrderType.MARKET, TimeInForce.GTC
+
 
 def order_of(
     ticket: Ticket, strategy: str, symbol: str, last: float, now: int, horizon: Horizon, venue: Venue
 ) -> Order:
     """The order that `ticket` asks for, with its session and its trailing level settled; `last` is the newest close."""
+    if ticket.type is _MARKET and ticket.tif is _GTC:
+        return Order(
+            0, strategy, symbol, ticket.side, ticket.size, _MARKET, tag=ticket.tag, submitted=now,
+            reduce_only=ticket.reduce_only,
+        )  # fmt: skip
     begins = expires = 0
     if ticket.type is OrderType.MARKET_ON_OPEN:
         begins, expires = horizon.next_session(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from nbbacktest.core.enums import Side
+from nbbacktest.core.enums import OrderType, Side
 from nbbacktest.core.errors import DataError, OrderError, OutsideRunError, nearest
 from nbbacktest.core.intervals import Interval
 from nbbacktest.engine.series import BarsView, Series
@@ -113,7 +113,16 @@ class Seat:
 
     def place(self, symbol: str | None, ticket: Ticket) -> Order:
         """Place an order on the strategy's terms."""
-        return self._place(self.pick(symbol), ticket)
+        self._must_run("place an order")
+        symbol, desk = self.pick(symbol), self._desk
+        now, venue, series = desk.now_ns, desk.broker.venue, self.positions[symbol].series
+        last = series.close_at[series.n - 1] if series.n else self._last(symbol)
+        venue.check(ticket, last)
+        order = order_of(ticket, self.name, symbol, last, now, desk.horizon, venue)
+        if ticket.stop_loss is not None or ticket.take_profit is not None:
+            order.children = exits_of(ticket, order)
+        desk.submit(order, series, now)
+        return order
 
     def close(self, symbol: str | None) -> Order | None:
         """Close the position at the market; None where it is flat."""
@@ -122,7 +131,7 @@ class Seat:
         if not held:
             return None
         side = Side.SELL if held > 0 else Side.BUY
-        return self._place(symbol, read_ticket(side, abs(held), reduce_only=True))
+        return self.place(symbol, Ticket(side, abs(held), OrderType.MARKET, reduce_only=True))
 
     def target_size(self, symbol: Any, size: Any) -> Order | None:
         """Order what is missing to a position of `size` units."""
@@ -180,18 +189,6 @@ class Seat:
         """The strategy's open orders, of one symbol or of all."""
         return open_orders(self._desk.broker.agenda, self.name, None if symbol is None else self.pick(symbol))
 
-    def _place(self, symbol: str, ticket: Ticket) -> Order:
-        self._must_run("place an order")
-        desk = self._desk
-        now, venue, series = desk.now_ns, desk.broker.venue, self.positions[symbol].series
-        last = series.close_at[series.n - 1] if series.n else self._last(symbol)
-        venue.check(ticket, last)
-        order = order_of(ticket, self.name, symbol, last, now, desk.horizon, venue)
-        if ticket.stop_loss is not None or ticket.take_profit is not None:
-            order.children = exits_of(ticket, order)
-        desk.submit(order, series, now)
-        return order
-
     def _last(self, symbol: str) -> float:
         last = self.positions[symbol].last
         if last is None:
@@ -228,7 +225,7 @@ class Seat:
         missing = target - held
         if missing == 0:
             return None
-        return self._place(symbol, read_ticket(Side.BUY if missing > 0 else Side.SELL, abs(missing)))
+        return self.place(symbol, read_ticket(Side.BUY if missing > 0 else Side.SELL, abs(missing)))
 
     def _must_run(self, what: str) -> None:
         if not self._desk.is_open:

@@ -152,10 +152,11 @@ class Strategy:
         OrderError
             For an order that makes no sense, with the value and the cure.
         """
-        return self._seat.place(
-            symbol,
-            read_ticket(Side.BUY, size, limit, stop, trail, stop_loss, take_profit, at, tif, until, reduce_only, tag),
-        )
+        ticket = read_ticket(
+            Side.BUY, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
+            reduce_only=reduce_only, tag=tag,
+        )  # fmt: skip
+        return self._seat.place(symbol, ticket)
 
     def sell(
         self,
@@ -174,10 +175,11 @@ class Strategy:
         tag: str | None = None,
     ) -> Order:
         """Order to sell, or to sell short; the mirror of `buy`, with the same parameters and errors."""
-        return self._seat.place(
-            symbol,
-            read_ticket(Side.SELL, size, limit, stop, trail, stop_loss, take_profit, at, tif, until, reduce_only, tag),
-        )
+        ticket = read_ticket(
+            Side.SELL, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
+            reduce_only=reduce_only, tag=tag,
+        )  # fmt: skip
+        return self._seat.place(symbol, ticket)
 
     def close(self, symbol: str | None = None) -> Order | None:
         """Close the position at the market; None where there is none.

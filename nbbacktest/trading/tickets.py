@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from nbbacktest.core.enums import OrderType, Side, TimeInForce
 from nbbacktest.core.errors import OrderError, nearest
 
+_MARKET = OrderType.MARKET
 _GTC, _DAY, _GTD = TimeInForce.GTC, TimeInForce.DAY, TimeInForce.GTD
 _MOMENTS = {"open": OrderType.MARKET_ON_OPEN, "close": OrderType.MARKET_ON_CLOSE}
 _ON_SESSION = tuple(_MOMENTS.values())
@@ -57,6 +58,7 @@ def read_ticket(
     at: Any = None,
     tif: Any = "gtc",
     until: Any = None,
+    *,
     reduce_only: Any = False,
     tag: Any = None,
 ) -> Ticket:
@@ -75,9 +77,9 @@ def read_ticket(
             cure = f"use {other} for the other direction" if size < 0 else "place no order instead"
             raise OrderError(f"{side}(size={size:g}): a size is above 0; {cure}")
     tag = None if tag is None else str(tag)
-    if limit is stop is trail is stop_loss is take_profit is at is until is None and tif == "gtc":
+    if limit is stop is trail is stop_loss is take_profit is at is until is None and tif == "gtc" and not reduce_only:
         # What most orders are.
-        return Ticket(side, size, OrderType.MARKET, None, None, tag, reduce_only=_flag(side, reduce_only))
+        return Ticket(side, size, _MARKET, None, None, tag)
     limit, stop = _level(side, "limit", limit), _level(side, "stop", stop)
     stop_loss, take_profit = _level(side, "stop_loss", stop_loss), _level(side, "take_profit", take_profit)
     kind = _kind(side, limit, stop, trail, at)

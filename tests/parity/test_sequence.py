@@ -9,7 +9,6 @@ from tests.parity.scripted import Do, run_backtesting_py, run_ours, tape
 FLAT = (100, 100, 100, 100)
 
 
-@pytest.mark.xfail(reason="orders that fill at the open take turns by submission with those that fill within the bar")
 @pytest.mark.parametrize(
     ("bar", "script"),
     [

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbbacktest.core.enums import OrderStatus, Side
+from nbbacktest.data.calendar import SessionTable
 from nbbacktest.trading.strategy import Strategy
-from tests.drivers import desk_for, flat, run, run_inline, series_of
+from tests.drivers import OPENING, desk_for, flat, run, run_inline, series_of
 
 
 class Script(Strategy):
@@ -115,6 +116,26 @@ def test_submission_order_across_symbols():
     series = [series_of(flat([10, 10]), "A"), series_of(flat([10, 10]), "B")]
     desk = scripted({("B", 1): plan}, *series, cash=100)
     assert [(o.symbol, o.status) for o in desk.orders] == [("B", "filled"), ("A", "rejected")]
+
+
+def test_the_open_comes_before_the_bar():
+    """What fills at the open is first, then what fills inside the bar, then at its close; by submission within each."""
+    rows = [(10, 10, 10, 10), (10, 12, 8, 11)]
+
+    def plan(s):
+        s.sell(size=1, stop=9.0, reduce_only=True)
+        s.buy(size=5, at="close")
+        s.sell(size=1, stop=9.5, reduce_only=True)
+        s.buy(size=2)
+
+    table = SessionTable("UTC", ["2024-01-02"], [OPENING], [OPENING + 120 * 10**9])
+    desk = scripted({1: plan}, series_of(rows), sessions=lambda: table)
+    assert [(f.order_id, f.signed_size, f.price) for f in desk.fills] == [
+        (4, 2, 10),
+        (1, -1, 9),
+        (3, -1, 9.5),
+        (2, 5, 11),
+    ]
 
 
 def test_waits_for_the_next_traded_bar():

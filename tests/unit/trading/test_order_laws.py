@@ -137,40 +137,49 @@ def test_laws_of_all_orders(series, plan, rule):
     desk = desk_for(strategy, *series, cash=5000, commission=0.001, **rule)
     run_inline(desk, *series)
     strategy.check()
-    at_once = rule.get("fill") == "this_close"
     by_order = defaultdict(list)
-    held = defaultdict(float)
     for fill in desk.fills:
-        order = desk.orders[fill.order_id - 1]
-        by_order[order].append(fill)
-        instant = desk._instants[fill.index]
+        by_order[desk.orders[fill.order_id - 1]].append(fill)
+    _check_prices(desk, at_once=rule.get("fill") == "this_close")
+    _check_reductions(desk)
+    for order in desk.orders:
+        _check_sums(order, by_order[order])
+        _check_life(order)
+        assert sum(child.filled for child in order.children) <= order.filled * (1 + 1e-9)
+    for group, size in strategy.linked:
+        assert sum(order.filled for order in group) <= size * (1 + 1e-9)
+
+
+def _check_prices(desk, *, at_once):
+    for fill in desk.fills:
+        order, instant = desk.orders[fill.order_id - 1], desk._instants[fill.index]
         assert instant > order.submitted or (at_once and order.type == "market" and instant == order.submitted)
         bar = next(bar for bar in map(desk.series[fill.symbol, "1m"].bar, range(99)) if bar.end_ns == instant)
         assert bar.low <= fill.price <= bar.high
         limit = next(e.terms.limit for e in order.events if e.time == instant and e.size is not None)
         if limit is not None:
             assert (limit - fill.price) * (1 if fill.side == "buy" else -1) >= 0
-        if order.reduce_only:
-            assert abs(held[fill.symbol] + fill.signed_size) < abs(held[fill.symbol])
-            assert held[fill.symbol] * fill.signed_size < 0
-        held[fill.symbol] += fill.signed_size
-        if abs(held[fill.symbol]) < 1e-9:
-            held[fill.symbol] = 0.0
-    for order in desk.orders:
-        fills = by_order[order]
-        total = sum(fill.size for fill in fills)
-        assert math.isclose(order.filled, total, abs_tol=1e-6)
-        assert order.size is None or total <= order.size * (1 + 1e-9)
-        if order.status == "filled":
-            assert math.isclose(total, order.size)
-        if total:
-            assert math.isclose(order.fill_price, sum(f.size * f.price for f in fills) / total)
-        _check_life(order)
-    for group, size in strategy.linked:
-        assert sum(order.filled for order in group) <= size * (1 + 1e-9)
-    for entry in desk.orders:
-        if entry.children:
-            assert sum(child.filled for child in entry.children) <= entry.filled * (1 + 1e-9)
+
+
+def _check_reductions(desk):
+    held = defaultdict(float)
+    for fill in desk.fills:
+        before = held[fill.symbol]
+        after = before + fill.signed_size
+        if desk.orders[fill.order_id - 1].reduce_only:
+            assert abs(after) < abs(before)
+            assert before * fill.signed_size < 0
+        held[fill.symbol] = 0.0 if abs(after) < 1e-9 else after
+
+
+def _check_sums(order, fills):
+    total = sum(fill.size for fill in fills)
+    assert math.isclose(order.filled, total, abs_tol=1e-6)
+    assert order.size is None or total <= order.size * (1 + 1e-9)
+    if order.status == "filled":
+        assert math.isclose(total, order.size)
+    if total:
+        assert math.isclose(order.fill_price, sum(f.size * f.price for f in fills) / total)
 
 
 def _check_life(order):
