@@ -17,8 +17,8 @@ from typing import Any
 import nbbacktest as nb
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import HOLDS, TABLE, Command
-from nbbacktest.report.table import GROUPS
-from nbbacktest.trading import stats
+from nbbacktest.report.table import AGAINST, GROUPS
+from nbbacktest.trading import breakdown, comparison, excursions, periods, stats
 
 FOLDER = Path(__file__).parent
 PARTS = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
@@ -76,64 +76,72 @@ WHAT_FIELDS_DONT_SAY = {
     "limits": "how much may be held",
     "commission": "what a fill costs",
     "slippage": "how much worse than the rule's price market and stop orders fill",
-    "model": "which one it is",
+    "kind": "which of the two it is",
 }
 """Meanings of the keys that the schema describes by their type alone."""
 
 
 def config_keys(_: str) -> str:
-    """Every key of the config: a table for the top and for each section."""
+    """Every key of the config: a table for the top, for each section, and for each model that can be chosen."""
     schema = nb.schema("config")
     defined = schema["$defs"]
-    parts = [("Top level", schema)]
-    parts += [(f"`{key}`", defined[name]) for key, name in _sections(schema)]
-    parts += [
-        (f"`broker.{key}`: {_model(defined[name])}", defined[name])
-        for key in ("commission", "slippage")
-        for name in _names(defined["BrokerConfig"]["properties"][key])
-    ]
     lines: list[str] = []
-    for heading, part in parts:
-        lines += [f"### {heading}", ""]
-        if part is not schema:
-            lines += [part["description"].replace("``", "`"), ""]
-        lines += [_table(["key", "type", "default", "meaning"], list(_key_rows(part, defined)))]
-    return "\n".join(["", *lines])
+    for heading, part in [("Top level", schema), *_sections(schema, "", defined)]:
+        rows = list(_key_rows(part, defined))
+        said = [] if part is schema else [part["description"].replace("``", "`"), ""]
+        lines += [f"### {heading}", "", *said, *([_table(["key", "type", "default", "meaning"], rows)] if rows else ())]
+    return "\n".join(["", *lines]).rstrip("\n") + "\n"
 
 
-def _sections(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, value in schema["properties"].items():
-        names = _names(value.get("items", value))
-        if names:
-            yield (f"{key}[]" if "items" in value else key), names[0]
+def _sections(part: dict[str, Any], path: str, defined: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a part's keys hold, however deep, under its path; a chosen model is named beside it."""
+    for key, value in part["properties"].items():
+        for mark, name in _references(value):
+            inner = defined[name]
+            model = _model(inner)
+            yield f"`{path}{key}{mark}`" + (f": {model}" if model else ""), inner
+            yield from _sections(inner, f"{path}{key}{mark}.", defined)
+
+
+def _references(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The definitions that a key's value refers to, each after ``[]`` where it is a list's."""
+    if "$ref" in value:
+        yield "", value["$ref"].rpartition("/")[2]
+    for one in (*value.get("oneOf", ()), *value.get("anyOf", ())):
+        yield from _references(one)
+    if "items" in value:
+        yield from (("[]" + mark, name) for mark, name in _references(value["items"]))
 
 
 def _key_rows(part: dict[str, Any], defined: dict[str, Any]) -> Iterator[list[str]]:
     for key, value in part["properties"].items():
+        if key == "model":  # the heading says it
+            continue
         meaning = value.get("description") or WHAT_FIELDS_DONT_SAY[key]
         yield [f"`{key}`", _type(value, defined), _default(key, value, part), meaning]
 
 
 def _type(value: dict[str, Any], defined: dict[str, Any]) -> str:
-    if names := _names(value):
-        models = [_model(defined[name]) for name in names]
-        return "object" if models == [""] else f"object, model {' or '.join(models)}"
-    if "anyOf" in value:
-        return " or ".join(_type(one, defined) for one in value["anyOf"])
+    if "$ref" in value:
+        return "object"
+    if "discriminator" in value:
+        return f"object, model {' or '.join(_model(defined[name]) for _, name in _references(value))}"
+    for several in ("anyOf", "oneOf"):
+        if several in value:
+            return " or ".join(_type(one, defined) for one in value[several])
     if "enum" in value:
         return " or ".join(_code(one) for one in value["enum"])
     if "const" in value:
         return _code(value["const"])
     if value["type"] == "array":
         return f"list of {_type(value['items'], defined).removesuffix('s')}s" + (", not empty" * ("minItems" in value))
-    bounds = [
-        f"{word} {value[bound]}"
-        for bound, word in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("exclusiveMaximum", "<"))
-        if bound in value
-    ]
+    bounds = [f"{word} {value[bound]}" for bound, word in BOUNDS.items() if bound in value]
     kind = {"string": "text", "date": "date"}.get(value.get("format", value["type"]), value["type"])
     kind += ", not empty" * ("minLength" in value)
     return f"{kind} {' and '.join(bounds)}".rstrip()
+
+
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 def _default(key: str, value: dict[str, Any], part: dict[str, Any]) -> str:
@@ -144,11 +152,6 @@ def _default(key: str, value: dict[str, Any], part: dict[str, Any]) -> str:
     # Those that are made anew each time aren't in the schema: cost models, and sections that may be left out whole.
     made = getattr(nb.SessionConfig().broker, key, None)
     return _code(made.model_dump() if made is not None else {})
-
-
-def _names(value: dict[str, Any]) -> list[str]:
-    """The definitions that a key's value refers to."""
-    return [one["$ref"].rpartition("/")[2] for one in (value, *value.get("oneOf", ())) if "$ref" in one]
 
 
 def _model(part: dict[str, Any]) -> str:
@@ -258,20 +261,6 @@ def determined(status: Any, path: str = "") -> Any:
 
 # -- statistics ---------------------------------------------------------------------------------------------
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"return": stats.total_return}
-"""Those whose function has another name."""
-WITHOUT_FUNCTION = {"trades": "Closed round trips; those still open are not among them."}
-
-
-def statistics(_: str) -> str:
-    """Every statistic with the definition that its function's docstring gives."""
-    lines: list[str] = []
-    for heading, rows in GROUPS.items():
-        table = [[f"`{name}`", UNITS[kind], _definition(name)] for name, (_label, kind) in rows.items()]
-        lines += [f"### {heading}", "", _table(["name", "unit", "definition"], table)]
-    return "\n".join(["", *lines])
-
-
 UNITS = {
     "time": "Timestamp",
     "duration": "Timedelta",
@@ -281,14 +270,60 @@ UNITS = {
     "money": "currency",
     "number": "number",
 }
+OTHER_NAMES = {"return": stats.total_return}
+"""Those whose function can't be called what they are."""
+WITHOUT_FUNCTION = {
+    "trades": "How many round trips have an exit. Exits are matched with the oldest entries of the same strategy and "
+    "symbol (FIFO).",
+    "days": "How many daily returns were compared: those between the dates that both have.",
+    "benchmark_return": "`total` of the benchmark's daily returns: ``prod(1 + r) - 1``, over the common days.",
+    "benchmark_cagr": "`cagr` of the benchmark, over the common days.",
+    "benchmark_volatility": "`volatility` of the benchmark's daily returns.",
+    "benchmark_sharpe": "`sharpe` of the benchmark's daily returns.",
+    "benchmark_max_drawdown": "The deepest fall of ``cumprod(1 + r)`` of the benchmark's daily returns below its highest "
+    "value until then, the start included; of days alone.",
+}
 
 
-def _definition(name: str) -> str:
-    if name in WITHOUT_FUNCTION:
-        return WITHOUT_FUNCTION[name]
-    text = inspect.getdoc(FUNCTIONS.get(name) or getattr(stats, name)) or ""
-    # Of the functions' own arguments, a reader of the page knows nothing.
-    return " ".join(text.replace("``", "`").replace(", in the unit of `clock`", "").split())
+def _groups(groups: dict[str, dict[str, tuple[str, str]]]) -> str:
+    parts = []
+    for heading, rows in groups.items():
+        parts.append(f"### {heading}\n")
+        parts += [_entry(name, label, kind) for name, (label, kind) in rows.items()]
+    return "\n" + "\n".join(parts) + "\n"
+
+
+def _entry(name: str, label: str, kind: str) -> str:
+    function = OTHER_NAMES.get(name) or getattr(stats, name, None) or getattr(comparison, name, None)
+    text = WITHOUT_FUNCTION.get(name) or _prose(function)
+    return f"**{label}** (`{name}`, {UNITS[kind]}). {text}\n"
+
+
+def _prose(thing: object) -> str:
+    """A docstring's words up to its first section, as Markdown; tables of parameters are the code's own."""
+    doc = inspect.getdoc(thing) or ""
+    doc = re.split(r"\n\n(?:Parameters|Returns|Attributes|Raises)\n-+\n", doc)[0]
+    return doc.replace("``", "`")
+
+
+def _section(function: object) -> str:
+    """A docstring's words, and what it says of the values that it gives."""
+    doc = inspect.getdoc(function) or ""
+    given = re.search(r"\n(?:Returns|Attributes)\n-+\n(?P<body>.*?)(?=\n\n[A-Z]\w+\n-+\n|\Z)", doc, re.DOTALL)
+    lines: list[str] = []
+    for line in given["body"].replace("``", "`").splitlines() if given else ():
+        if line.startswith(" "):
+            lines[-1] += f" {line.strip()}"
+        else:
+            name, _, kind = line.partition(" : ")
+            lines.append(f"* `{name}` ({kind}):" if kind else "*")
+    return "\n" + "\n".join([_prose(function), *([""] if lines else []), *lines]) + "\n\n"
+
+
+def _rules(module: object) -> str:
+    """A module's docstring after its first line."""
+    words = (inspect.getdoc(module) or "").partition("\n\n")[2].replace("``", "`")
+    return "\n" + re.sub(r"^Pure functions of [^.]*\. ", "", words) + "\n\n"
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
@@ -302,7 +337,15 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "config": config_keys,
     "status-keys": status_keys,
     "status-example": status_example,
-    "statistics": statistics,
+    "rules": lambda _: _rules(stats),
+    "statistics": lambda _: _groups(GROUPS),
+    "against-rules": lambda _: _rules(comparison),
+    "against": lambda _: _groups(AGAINST),
+    "excursions-rules": lambda _: _rules(excursions),
+    "excursions": lambda _: _section(excursions.Excursions),
+    "monthly": lambda _: _section(periods.monthly_returns),
+    "rolling": lambda _: _section(periods.rolling_statistics),
+    "parts": lambda _: _section(breakdown.breakdown),
 }
 """By name, what makes a part; each is given the part as it stands."""
 
