@@ -60,7 +60,7 @@ def inline(frame: object, strategy: type[nb.Strategy]) -> tuple[float, str]:
     return perf_counter() - began, outcome(run).fingerprint
 
 
-def main(bars: int = 300_000, repeats: int = 15) -> None:
+def main(bars: int = 600_000, repeats: int = 11) -> None:
     """Print the table: both strategies, on one core and wherever the scheduler likes."""
     frame = make_bars(bars)
     everywhere = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None

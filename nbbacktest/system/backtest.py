@@ -40,7 +40,7 @@ def backtest(
         A fraction of the notional and of the price, such as 0.001; or a commission or slippage model. A commission may
         also be a function ``f(side, size, price, symbol)`` that returns money.
     fill : str
-        When market orders fill: ``"next_open"``.
+        When market orders fill: ``"next_open"``, ``"next_close"`` or, named as the cheat that it is, ``"this_close"``.
     derived : sequence of str
         Coarser intervals to build, such as ``("5m", "15m")``.
     config : path, mapping or SessionConfig, optional
