@@ -1,6 +1,7 @@
 """Bars that a cursor reveals: columns are whole from the start, sight ends at the last completed bar.
 
-This is what makes look-ahead impossible: every view and indicator reads through `Series.n`.
+Every view and indicator reads through `Series.n`, so none can be read beyond it. What a function that was given whole
+columns made of them is another matter: `nbbacktest.system.audit` checks that.
 """
 
 from __future__ import annotations
