@@ -74,6 +74,7 @@ WHAT_FIELDS_DONT_SAY = {
     "data": "where bars come from",
     "broker": "what trading costs and how orders fill",
     "limits": "how much may be held",
+    "remote": "whether other terminals can reach the run",
     "commission": "what a fill costs",
     "slippage": "how much worse than the rule's price market and stop orders fill",
     "kind": "which of the two it is",

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from nbbacktest.system.snapshot import Snapshot
     from nbbacktest.trading.orders import Fill, Order
     from nbbacktest.trading.strategy import Strategy
+    from nbbacktest.widgets.panel import ControlPanel
 
 __version__ = "0.1.0"
 
@@ -83,6 +84,7 @@ _HOMES = {
     "system.snapshot": ("Snapshot",),
     "trading.orders": ("Fill", "Order"),
     "trading.strategy": ("Strategy",),
+    "widgets.panel": ("ControlPanel",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -94,6 +96,7 @@ __all__ = [
     "BasisPointsSlippage",
     "CallableCommission",
     "ConfigError",
+    "ControlPanel",
     "DataError",
     "DataNotFoundError",
     "Fill",
@@ -144,6 +147,11 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add ``%backtest`` and ``%%backtest`` to an IPython: ``%load_ext nbbacktest``."""
+    import_module(f"{__name__}.magics").register(shell)
 
 
 def __dir__() -> list[str]:

@@ -15,6 +15,9 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Tests start runs by the hundreds; those about doors open theirs.
+os.environ["NBBACKTEST_REMOTE"] = "off"
+
 GRACE_SECONDS = 5.0
 """How long what a test started may take to end by itself."""
 

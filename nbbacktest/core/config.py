@@ -203,6 +203,12 @@ class LimitsConfig(Model):
     max_per_symbol: float | None = Field(None, gt=0, description="largest notional in one symbol; null: no limit")
 
 
+class RemoteConfig(Model):
+    """Whether other terminals and programs of the same user can reach the run."""
+
+    enabled: bool = Field(True, description="whether the run can be found and commanded by them")
+
+
 class SessionConfig(Model):
     """A whole run: `load` reads one from a path, a mapping or another config."""
 
@@ -216,6 +222,7 @@ class SessionConfig(Model):
     strategies: tuple[StrategyConfig, ...] = Field((), description="run in this order")
     broker: BrokerConfig = Field(default_factory=BrokerConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    remote: RemoteConfig = Field(default_factory=RemoteConfig)
     metadata: dict[str, Any] = Field(default_factory=dict, description="yours; not read")
 
     @field_validator("timezone")
@@ -318,7 +325,7 @@ EXAMPLE: dict[str, Any] = {
     "strategies": [{"class": "nbbacktest.strategies:SmaCross", "params": {"fast": 10, "slow": 30}}],
     "broker": {"cash": 100000, "commission": {"model": "percent", "rate": 0.001}, "slippage": {"model": "none"}},
 }
-"""What `start()` runs when it is given nothing; `session_configs/example_session.json` is the same."""
+"""What `start()` runs when it is given nothing; `session_configs/example_session.json` is the same at a pace to watch."""
 
 
 def config_schema() -> dict[str, Any]:

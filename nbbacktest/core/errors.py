@@ -162,6 +162,29 @@ class StrategyBlockedError(NbBacktestError, TimeoutError):
     """A strategy call didn't return within the time that the command was given."""
 
 
+class NoSessionError(NbBacktestError, LookupError):
+    """No run goes on that could be reached, or none of that name."""
+
+
+class AmbiguousSessionError(NbBacktestError, ValueError):
+    """Several runs could be meant; the message lists them."""
+
+
+class RemoteError(NbBacktestError, ConnectionError):
+    """A run of another process couldn't be reached, or its process went away or fell silent."""
+
+
+class RemoteCommandError(NbBacktestError, RuntimeError):
+    """A command raised over there what has no class here; `kind` is its class's name."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind, self.message = kind, message
+        super().__init__(f"{kind}: {message}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.kind, self.message)
+
+
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The one of `known` that `word` may have meant; None where none is like it."""
     return next(iter(get_close_matches(word, sorted(known), n=1, cutoff=0.5)), None)

@@ -90,7 +90,7 @@ def draw(
             traces = price_traces(result, name, local[name], binning)
             figure.add_traces([trace.update(visible=number == 0) for trace in traces])
             owners += [number] * len(traces)
-        breaks = _breaks(base, list(local.values()), binning)
+        breaks = breaks(base, list(local.values()), binning)
         figure.update_xaxes(rangebreaks=breaks, range=_span(base, list(local.values()), binning))
     account = [equity_panel(result, beside), drawdown_panel(result)]
     for panel in account:
@@ -176,7 +176,7 @@ def _span(base: Interval, local: list[Int64], binning: Binning) -> list[float] |
     return [(first - binning.step) / _MILLISECOND, (last + binning.step) / _MILLISECOND]
 
 
-def _breaks(base: Interval, local: list[Int64], binning: Binning) -> list[dict[str, Any]]:
+def breaks(base: Interval, local: list[Int64], binning: Binning) -> list[dict[str, Any]]:
     """The closed hours or days, which the axis leaves out; found in the bars, so holidays and half days are right."""
     times = [t for t in local if len(t)]
     if not times or binning.unit not in ("", "D"):

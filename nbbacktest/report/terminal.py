@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def _parts(result: Result, width: int, *, blocks: bool) -> Iterator[RenderableTy
         return
     yield Text()
     if blocks:
-        yield from _chart(result.equity_values, width)
+        yield from columns_chart(result.equity_values, width)
         yield Text()
     yield _statistics(result, width)
     yield Text()
@@ -113,10 +113,11 @@ def _shortened(names: tuple[str, ...], width: int) -> str:
     return "none"
 
 
-def _chart(equity: Float64, width: int, height: int = 4) -> Iterator[RenderableType]:
+def columns_chart(values: Float64 | Sequence[float], width: int, height: int = 4) -> Iterator[RenderableType]:
     """Equity as columns of block characters: each shows the last value of its share of the run."""
     from rich.text import Text
 
+    equity = np.asarray(values)
     low, high = float(equity.min()), float(equity.max())
     scale = [f"{high:,.0f}", f"{low:,.0f}"]
     labels = {height - 1: scale[0], height - 2: "Equity", 0: scale[1]}

@@ -60,7 +60,7 @@ def backtest(
     StrategyError
         A strategy raised; what was done until then is in `.result`.
     """
-    system = SystemManager()
+    system = SystemManager(reachable=False)
     settings = _settings(config, cash, commission, slippage, fill, derived)
     _refuse_nothing(data, strategy, settings)
     system.start(settings, data=data, strategies=strategy, **strategy_params)

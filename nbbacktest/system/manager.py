@@ -7,8 +7,9 @@ import contextlib
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import EXAMPLE, SessionConfig
@@ -19,8 +20,12 @@ from nbbacktest.report.result import Result
 from nbbacktest.system.builder import StrategySource, build
 from nbbacktest.system.moments import Until, target_of
 from nbbacktest.system.observed import ObservedSystem
-from nbbacktest.system.run import Run, outcome
+from nbbacktest.system.run import Run, Stages, outcome
 from nbbacktest.system.status import status
+
+if TYPE_CHECKING:
+    from nbbacktest.system.remote.door import Door
+    from nbbacktest.widgets.panel import ControlPanel
 
 STOP_SECONDS = 5.0
 """How long `stop` waits for a strategy's call that is under way."""
@@ -52,8 +57,9 @@ class SystemManager(ObservedSystem):
     True
     """
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
+    def __init__(self, *, clock: Clock | None = None, reachable: bool = True) -> None:
         super().__init__()
+        self._reachable = reachable  # by the user's other terminals, where the config and the environment let them
         self._config: SessionConfig | None = None
         self._speed: float | None = None  # asked for while stopped; the next start takes it
         self._clock = clock
@@ -102,7 +108,8 @@ class SystemManager(ObservedSystem):
         stages = build(
             settings, self._life, self._condition, data=data, strategies=strategies, params=params, clock=self._clock
         )
-        run = Run(stages, lambda ended: status(SystemState.STOPPED, ended), self._announcer.run_ended)
+        door = self._door(settings)
+        run = self._made(stages, door)
         speed = self._speed
         if speed is not None:
             run.coordinator.set_speed(speed)
@@ -118,6 +125,8 @@ class SystemManager(ObservedSystem):
             self._life.apply(Command.START)
         self._announcer.watch(run.published)
         run.start()
+        if door is not None:
+            door.open()
         if paused:
             self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
         if wait:
@@ -228,6 +237,25 @@ class SystemManager(ObservedSystem):
                 return
         run.coordinator.set_speed(float(multiplier))
 
+    @property
+    def next_speed(self) -> float:
+        """The speed that the next start takes, as far as it is known now."""
+        if self._speed is not None:
+            return self._speed
+        return self._config.backtest.speed_multiplier if self._config else 0.0
+
+    def panel(self) -> ControlPanel:
+        """The system's control panel, to be shown in a notebook; the same one as long as it isn't closed.
+
+        Raises
+        ------
+        MissingExtraError
+            Where the extra ``lab`` isn't installed.
+        """
+        # By name: a face stands above this floor, and is loaded only where somebody asks for it.
+        found: ControlPanel = import_module("nbbacktest.widgets.panel").panel_of(self)
+        return found
+
     # -- waiting --------------------------------------------------------------------------------------------
 
     def wait(self, timeout: float | None = None) -> Result:
@@ -269,6 +297,23 @@ class SystemManager(ObservedSystem):
         return outcome(run)
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    def _made(self, stages: Stages, door: Door | None) -> Run:
+        announcer = self._announcer  # the run holds no reference to its manager
+
+        def ended(run: Run) -> None:
+            if door is not None:
+                door.close()
+            announcer.run_ended(run)
+
+        return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended)
+
+    def _door(self, settings: SessionConfig) -> Door | None:
+        if not self._reachable:
+            return None
+        from nbbacktest.system.remote.door import door_of
+
+        return door_of(self, settings)
 
     def _allowed(self, command: Command) -> bool:
         with self._condition:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
 
 # A pandas Timestamp is a datetime.
 Until = str | datetime | np.datetime64 | Callable[[Snapshot], object]
+
+
+def _next_fill(shot: Snapshot) -> Callable[[Snapshot], bool]:
+    return lambda later: later.n_fills > shot.n_fills
+
+
+def _next_session(shot: Snapshot) -> Callable[[Snapshot], bool]:
+    return lambda later: later.session_date != shot.session_date
+
+
+EVENTS: Mapping[str, Callable[[Snapshot], Callable[[Snapshot], bool]]] = MappingProxyType(
+    {"next fill": _next_fill, "next session": _next_session}
+)
+"""What may be awaited by name: from where the run is, the predicate of the snapshots that come."""
 
 
 def target_of(when: Any, run: Run) -> int | None:

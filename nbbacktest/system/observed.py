@@ -73,6 +73,11 @@ class ObservedSystem:
         run = self._slot.run
         return run.coordinator if run else None
 
+    @property
+    def run(self) -> Run | None:
+        """The present or last run, for faces that draw it; None before the first."""
+        return self._slot.run
+
     def snapshot(self) -> Snapshot:
         """The run as of its cursor, frozen; of the last run where nothing runs."""
         return self._latest().snapshot()

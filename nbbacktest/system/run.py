@@ -65,6 +65,7 @@ class Run:
         self.coordinator = stages.coordinator
         self.streams = stages.streams
         self.desk = stages.desk
+        self.quantum = stages.quantum
         self._market = stages.market
         self._describe = describe
         self._on_end = on_end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,13 @@ class Snapshot:
     def time(self) -> pd.Timestamp | None:
         """The last completed instant; None before the first."""
         return self._stamps.instant(int(self._timeline.instants[self.cursor - 1])) if self.cursor else None
+
+    @property
+    def session_date(self) -> date | None:
+        """The local date of that instant, where midnight belongs to the day that it ends; None before the first."""
+        if not self.cursor:
+            return None
+        return self._stamps.stamp(int(self._timeline.instants[self.cursor - 1]) - 1).date()
 
     @property
     def progress(self) -> float:
@@ -79,6 +87,20 @@ class Snapshot:
     def orders(self) -> tuple[Any, ...]:
         """The open orders, frozen."""
         return tuple(self._frame.agent.orders)
+
+    @property
+    def n_fills(self) -> int:
+        """How many fills there were since the start."""
+        return int(self._frame.agent.n_fills)
+
+    @property
+    def last_fills(self) -> tuple[Any, ...]:
+        """The newest five fills, oldest first."""
+        return tuple(self._frame.agent.last_fills)
+
+    def stamp(self, ns: int) -> pd.Timestamp:
+        """A time in nanoseconds UTC, such as a fill's, as the run shows times."""
+        return self._stamps.stamp(ns)
 
     @property
     def indicators(self) -> dict[str, float]:

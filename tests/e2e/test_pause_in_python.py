@@ -16,7 +16,7 @@ HEAVY = ("numpy", "pandas", "pydantic", "plotly", "pyarrow", "rich", "cyclopts",
 HELD = """
 import nbbacktest as nb
 
-config = "session_configs/example_session.json"
+config = None  # the example
 system = nb.get_system_manager()
 assert system is nb.get_system_manager()
 

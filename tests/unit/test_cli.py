@@ -123,7 +123,7 @@ def test_an_interrupted_run_reports_its_part(config, capsys, monkeypatch):
     def interrupt(system):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_follow", interrupt)
+    monkeypatch.setattr("nbbacktest.cli.run._follow", interrupt)
     assert cli.main(["run", config(backtest=EXAMPLE["backtest"] | {"speed_multiplier": 0.001})]) == 130
     out, err = capsys.readouterr()
     assert err == "nbbacktest: interrupted: this is what was run until then\n"
@@ -191,12 +191,12 @@ def test_wrong_usage_is_one_line_that_helps(tmp_path, monkeypatch, capsys, argum
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
 def test_help_lists_the_commands(capsys, arguments):
-    """Alone, or asked for help, it lists its commands and ends with 0."""
+    """Asked for help, it lists its commands and ends with 0."""
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("run", "validate", "schema", "--version"))
+    assert all(command in out for command in ("system", "sessions", "run", "validate", "schema", "completion", "--version"))
 
 
 def test_version(capsys):

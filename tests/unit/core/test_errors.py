@@ -32,6 +32,10 @@ EXAMPLES = [
         "Cross", "on_bar", "ValueError: no", symbol="EXE", interval="1m", time=pd.Timestamp("2024-10-03 09:30", tz="UTC")
     ),
     errors.StrategyBlockedError("on_bar() has not returned"),
+    errors.NoSessionError("no session is running"),
+    errors.AmbiguousSessionError("2 sessions are running"),
+    errors.RemoteError("session abc123 has ended"),
+    errors.RemoteCommandError("ZeroDivisionError", "division by zero"),
 ]  # fmt: skip
 
 CAUGHT_AS = {
@@ -47,6 +51,10 @@ CAUGHT_AS = {
     errors.InvalidTransition: (RuntimeError,),
     errors.StrategyError: (RuntimeError,),
     errors.StrategyBlockedError: (TimeoutError,),
+    errors.NoSessionError: (LookupError,),
+    errors.AmbiguousSessionError: (ValueError,),
+    errors.RemoteError: (ConnectionError,),
+    errors.RemoteCommandError: (RuntimeError,),
 }
 
 

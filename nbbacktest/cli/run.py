@@ -1,41 +1,22 @@
-"""The command line: parses, calls, prints.
-
-Exit status 0 done, 1 the run failed, 2 wrong usage or config, 130 interrupted.
-"""
+"""Whole runs and their configs: `run`, `validate`, `schema`."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import Parameter
 
 import nbbacktest as nb
-from nbbacktest.core.errors import ConfigError, DataError, MissingExtraError, NbBacktestError, Problem, StrategyError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-
-app = App(
-    name="nbbacktest",
-    help="The backtester that you can pause.",
-    version=nb.__version__,
-    help_format="plaintext",
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,
-)
+from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain, console
+from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 
 
-@app.command
 def run(
-    config: str,
+    config: Path,
     /,
     *,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -54,9 +35,9 @@ def run(
     """
     if save is not None:
         _check_writable(save)
-    _find_local_modules()
+    find_local_modules()
     # Nobody can look at a run that is held at its error here, nor set it going again.
-    settings = nb.SessionConfig.load(config).overlaid({"on_error": "stop"}, config)
+    settings = nb.SessionConfig.load(config).overlaid({"on_error": "stop"}, str(config))
     with contextlib.redirect_stdout(sys.stderr) if json_ else contextlib.nullcontext():
         result, status = _outcome(settings)
     if json_:
@@ -67,12 +48,11 @@ def run(
         print_report(result)
     if save is not None:
         result.save(save)
-        _console(stderr=True).print(f"saved to {save}", highlight=False, markup=False, soft_wrap=True)
+        console(stderr=True).print(f"saved to {save}", markup=False, soft_wrap=True)
     return status
 
 
-@app.command
-def validate(config: str, /) -> int:
+def validate(config: Path, /) -> int:
     """Check a session config; every problem is printed with its path, value and cure.
 
     Parameters
@@ -85,7 +65,6 @@ def validate(config: str, /) -> int:
     return DONE
 
 
-@app.command
 def schema(name: Literal["config", "status"] = "config", /) -> int:
     """Print a JSON schema.
 
@@ -96,29 +75,6 @@ def schema(name: Literal["config", "status"] = "config", /) -> int:
     """
     sys.stdout.write(json.dumps(nb.schema(name), indent=2) + "\n")
     return DONE
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        status = app(tokens, exit_on_error=False, print_error=False, console=_console())
-        sys.stdout.flush()
-    except CycloptsError as error:
-        return _complain(str(error), MISUSED)
-    except (ConfigError, DataError, MissingExtraError) as error:
-        return _complain(str(error), MISUSED)
-    except NbBacktestError as error:
-        return _complain(str(error), FAILED)
-    except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read us has gone: there is nobody left to tell, and nothing to write at the end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except OSError as error:
-        return _complain(f"{error}; check the path and the disk", FAILED)
-    return status if isinstance(status, int) else DONE
 
 
 def _outcome(settings: nb.SessionConfig) -> tuple[nb.Result, int]:
@@ -132,10 +88,10 @@ def _outcome(settings: nb.SessionConfig) -> tuple[nb.Result, int]:
         if system.get_coordinator() is None:
             raise  # bars are still being read: there is nothing to report
         system.stop()
-        _complain("interrupted: this is what was run until then", INTERRUPTED)
+        complain("interrupted: this is what was run until then", INTERRUPTED)
         return system.wait(), INTERRUPTED
     except StrategyError as error:
-        _complain(str(error), FAILED)
+        complain(str(error), FAILED)
         return error.result, FAILED
 
 
@@ -150,8 +106,8 @@ def _check_writable(save: Path) -> None:
 
 def _follow(system: nb.SystemManager) -> None:
     """Show how far the run is, where somebody watches."""
-    console = _console(stderr=True)
-    if not console.is_terminal:
+    terminal = console(stderr=True)
+    if not terminal.is_terminal:
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -162,7 +118,7 @@ def _follow(system: nb.SystemManager) -> None:
         TextColumn("{task.fields[at]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=terminal, transient=True) as progress:
         task = progress.add_task("running", total=1.0, at="")
         while not system.is_stopped():
             shot = system.snapshot()
@@ -171,19 +127,7 @@ def _follow(system: nb.SystemManager) -> None:
                 system.wait(timeout=0.1)
 
 
-def _find_local_modules() -> None:
+def find_local_modules() -> None:
     """Let a config name strategies in modules of the folder that the command is given in, as `python -m` does."""
     if "" not in sys.path:
         sys.path.insert(0, "")
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr)
-
-
-def _complain(message: str, status: int) -> int:
-    """Say it where complaints go; returns the exit status, for the caller to pass on."""
-    _console(stderr=True).print(f"nbbacktest: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    return status

@@ -1,0 +1,99 @@
+"""The commands as text: one parser, with the same names, options and help, for every face that is typed at."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from cyclopts import App, Parameter, Token
+
+from nbbacktest.system.commands import COMMANDS, parameters
+
+Call = Callable[[str, dict[str, Any]], Any]
+"""Carries a command out: its name, and its arguments by name; what it returns, parsing returns."""
+
+
+class Option(NamedTuple):
+    """An option that a face adds to a command: for itself, not for the system.
+
+    Attributes
+    ----------
+    name : str
+        As a parameter of Python; ``json_`` is typed as ``--json``.
+    type : object
+        A flag where it is bool.
+    help : str
+        One line.
+    """
+
+    name: str
+    type: Any
+    help: str
+
+
+JSON = Option("json_", bool, "Answer as JSON.")
+SESSION = Option("session", str | None, "Which running session, by the start of its id; the only one where left out.")
+
+
+def system_app(call: Call, options: Mapping[str, Sequence[Option]]) -> App:
+    """A parser of ``system COMMAND ...`` that hands each command to `call`.
+
+    Parameters
+    ----------
+    call
+        Who carries them out.
+    options
+        For each command, what the face adds to its parameters.
+    """
+    app = App(name="system", help="Command a run: start it, hold it, move it, look at it.", help_format="plaintext")
+    for place, name in enumerate(COMMANDS):
+        app.command(_typed(name, call, options.get(name, ())), name=name, sort_key=place)
+    return app
+
+
+def _typed(name: str, call: Call, options: Sequence[Option]) -> Callable[..., Any]:
+    given = [_as_typed(parameter) for parameter in parameters(name)]
+    added = [
+        inspect.Parameter(
+            option.name, inspect.Parameter.KEYWORD_ONLY, default=False if option.type is bool else None,
+            annotation=_annotated(option.type, option.name, option.help),
+        )
+        for option in options
+    ]  # fmt: skip
+    signature = inspect.Signature([*given, *added])
+
+    def command(*values: Any, **named: Any) -> Any:
+        bound = signature.bind(*values, **named)
+        bound.apply_defaults()
+        return call(name, dict(bound.arguments))
+
+    command.__name__ = command.__qualname__ = name
+    command.__doc__ = COMMANDS[name].__doc__
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    return command
+
+
+def _as_typed(parameter: inspect.Parameter) -> inspect.Parameter:
+    """What Python takes by position is typed without its name, and what it takes by name, as an option."""
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+        return parameter.replace(annotation=_annotated(parameter.annotation, parameter.name))
+    annotation = parameter.annotation
+    if parameter.name == "config":
+        annotation = Path | None  # so that a terminal completes the names of files
+    elif annotation is str:
+        annotation = Annotated[str, Parameter(n_tokens=-1, accepts_keys=False, converter=_joined)]
+    return parameter.replace(kind=inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
+
+
+def _annotated(annotation: Any, name: str, text: str | None = None) -> Any:
+    typed = f"--{name.strip('_').replace('_', '-')}"
+    if text is None:  # its help is in the docstring
+        return Annotated[annotation, Parameter(name=typed, negative="", show_default=False)]
+    return Annotated[annotation, Parameter(name=typed, negative="", show_default=False, help=text)]
+
+
+def _joined(_type: Any, tokens: Sequence[Token]) -> str:
+    """Times and events have spaces in them; nobody has to quote them."""
+    return " ".join(token.value for token in tokens)

@@ -1,0 +1,322 @@
+"""``%backtest`` and ``%%backtest``: what is typed in a notebook, handed to the same commands as everywhere.
+
+Parsing is `nbbacktest.grammar`'s. A mistake gives one line, never a traceback.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+
+from nbbacktest.cli.exits import ending
+from nbbacktest.core.config import EXAMPLE, SessionConfig
+from nbbacktest.core.errors import InvalidTransition, NbBacktestError
+from nbbacktest.grammar import JSON, system_app
+from nbbacktest.system.commands import COMMANDS, Answer
+from nbbacktest.system.manager import SystemManager
+from nbbacktest.system.process import get_system_manager
+from nbbacktest.trading.strategy import Strategy
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from nbbacktest.widgets.panel import ControlPanel
+
+_BODY = "the cell's body"
+
+
+class Status(dict[str, Any]):
+    """The JSON status as a mapping; a notebook shows it in a line, as its text was printed already."""
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001, ARG002 - IPython's protocol
+        session = self["session"]
+        printer.text(f"<status: {self['system_manager']['_state']}, {session['progress']:.1%} of {session['name']!r}>")
+
+
+@magics_class
+class BacktestMagics(Magics):
+    """The magics of one IPython."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)  # type: ignore[no-untyped-call]
+        self._named: dict[str, SystemManager] = {}
+        self._cells: dict[int, str | None] = {}  # by system, which cell started its run
+        self._panels: dict[int, ControlPanel] = {}  # by system, the panel that its cell shows
+        self._newest: SystemManager | None = None
+        self._commands = system_app(self._call, {"status": (JSON,)})
+        self._commands.command(self._panel, name="panel")
+        self._commands.suppress_keyboard_interrupt = False
+        self._cell_app = App(
+            name="%%backtest", help="Run the strategies that the cell defines.", help_format="plaintext",
+            suppress_keyboard_interrupt=False,
+        )  # fmt: skip
+        self._cell_app.default(self._run_cell)
+        self._body = ""
+
+    @line_cell_magic
+    def backtest(self, line: str, cell: str | None = None) -> Any:
+        """``%backtest COMMAND ...``, or over a cell that defines strategies ``%%backtest [CONFIG] [OPTIONS]``."""
+        try:
+            tokens = shlex.split(line)
+        except ValueError as error:
+            raise UsageError(f"{line!r}: {error}; close the quotes") from None
+        if cell is None:
+            return self._parsed(self._commands, tokens)
+        self._body = cell
+        return self._parsed(self._cell_app, tokens)
+
+    # -- the line -------------------------------------------------------------------------------------------
+
+    @property
+    def system(self) -> SystemManager:
+        """What line magics speak to: the system of the newest cell, or the process's one."""
+        return self._newest or get_system_manager()
+
+    @staticmethod
+    def _parsed(app: App, tokens: list[str]) -> Any:
+        from rich.console import Console
+
+        try:
+            return app(
+                tokens, exit_on_error=False, print_error=False, result_action="return_value",
+                console=Console(file=sys.stdout, highlight=False),
+            )  # fmt: skip
+        except UsageError:
+            raise
+        except (CycloptsError, NbBacktestError, OSError, ValueError, TypeError, RuntimeError) as error:
+            raise _in_a_line(error) from None
+
+    def _call(self, name: str, arguments: dict[str, Any]) -> Any:
+        as_json = arguments.pop("json_", False)
+        if isinstance(arguments.get("config"), Path):
+            arguments["config"] = str(arguments["config"])
+        answer: Answer = COMMANDS[name](self.system, **arguments)
+        if name == "status":
+            sys.stdout.write((json.dumps(answer.data, indent=2) if as_json else str(answer)) + "\n")
+            return Status(answer.data or {})
+        sys.stdout.write(str(answer).replace("'system ", "'%backtest ") + "\n")
+        return answer.value
+
+    def _panel(self) -> Any:
+        """Show the control panel."""
+        shown = self._panels.get(id(self.system))
+        return shown if shown is not None and not shown.is_closed else self.system.panel()
+
+    # -- the cell -------------------------------------------------------------------------------------------
+
+    def _run_cell(
+        self,
+        config: str | None = None,
+        /,
+        *,
+        data: str | None = None,
+        cash: float | None = None,
+        speed: float | None = None,
+        wait: Annotated[bool, Parameter(negative="")] = False,
+        no_panel: Annotated[bool, Parameter(name="--no-panel", negative="")] = False,
+        name: str | None = None,
+    ) -> Any:
+        """Run the strategies that the cell defines.
+
+        Parameters
+        ----------
+        config
+            A session config: a JSON file, or the name of a variable.
+        data
+            Bars in place of the config's: a file, or the name of a variable.
+        cash
+            Starting cash in place of the config's.
+        speed
+            0 as fast as it goes, 60 a simulated minute a second.
+        wait
+            Block until the end; interrupting the kernel then pauses the run.
+        no_panel
+            Show no panel.
+        name
+            Give the run a system of its own and keep it in this variable.
+        """
+        if name is not None and not name.isidentifier():
+            raise UsageError(f"--name {name!r} is no variable's name; write letters, digits and underscores")
+        system = self._system_of_cell(name)
+        settings = self._settings(config, cash, speed)
+        bars = self._variable_or_path(data)
+        strategies = self._strategies()
+        if not system.is_stopped():
+            system.stop()
+
+        def start() -> str:
+            return _start(system, settings, bars, strategies)
+
+        panel = None if no_panel else self._fresh_panel(system, start)
+        start()
+        self._newest = system
+        self._cells[id(system)] = self._cell_id()
+        if name is not None:
+            self._named[name] = system
+            self.shell.user_ns[name] = system
+        if panel is not None:
+            from IPython.display import display
+
+            display(panel)  # type: ignore[no-untyped-call]
+        if not wait:
+            return None
+        result = _awaited(system)
+        if panel is not None:
+            panel.publish_still()
+            return None
+        return result
+
+    def _system_of_cell(self, name: str | None) -> SystemManager:
+        system = get_system_manager() if name is None else self._named.get(name) or SystemManager()
+        here, other = self._cell_id(), self._cells.get(id(system))
+        if name is None and not system.is_stopped() and other is not None and here is not None and other != here:
+            raise UsageError(
+                "the run of another cell is under way; stop it with %backtest stop, or give this one a system of its "
+                "own with --name VAR"
+            )
+        return system
+
+    def _fresh_panel(self, system: SystemManager, start: Callable[[], str]) -> ControlPanel:
+        from nbbacktest.widgets.panel import ControlPanel
+
+        before = self._panels.pop(id(system), None)
+        if before is not None:
+            before.close()
+        panel = self._panels[id(system)] = ControlPanel(system, start=start)
+        return panel
+
+    def _settings(self, config: str | None, cash: float | None, speed: float | None) -> SessionConfig:
+        if config is None:
+            settings = SessionConfig.load({**EXAMPLE, "session_name": "Notebook", "strategies": []})
+        else:
+            found = self.shell.user_ns.get(config) if config.isidentifier() else None
+            settings = SessionConfig.load(found if isinstance(found, (dict, SessionConfig)) else config)
+        changes: dict[str, Any] = {}
+        if cash is not None:
+            changes["broker"] = {"cash": cash}
+        if speed is not None:
+            changes["backtest"] = {"speed_multiplier": speed}
+        return settings.overlaid(changes, "%%backtest")
+
+    def _variable_or_path(self, text: str | None) -> Any:
+        if text is None:
+            return None
+        if text.isidentifier() and text in self.shell.user_ns:
+            return self.shell.user_ns[text]
+        if text.isidentifier() and not Path(text).exists():
+            raise UsageError(f"--data {text}: there is neither a variable nor a file of that name")
+        return text
+
+    def _strategies(self) -> list[type[Strategy]]:
+        """Run the body in the user's namespace; the Strategy subclasses that it defines, in order."""
+        space = self.shell.user_ns
+        before = dict(space)
+        source = self.shell.transform_cell(self._body)
+        # Kept as IPython keeps a cell, so that a strategy's traceback shows its lines.
+        filename = self.shell.compile.cache(source, self.shell.execution_count)
+        try:
+            tree = ast.parse(source, filename)
+            code = compile(tree, filename, "exec")
+        except SyntaxError as error:
+            raise UsageError(f"{_BODY}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}") from None
+        try:
+            exec(code, space)  # noqa: S102 - the user's own code, in the user's own namespace
+        except Exception as error:
+            raise UsageError(f"{_BODY}{_line_of(error, filename)} raised {type(error).__name__}: {error}") from None
+        made = [
+            value
+            for name, value in space.items()
+            if isinstance(value, type)
+            and issubclass(value, Strategy)
+            and value.__module__ == space.get("__name__")
+            and before.get(name) is not value
+        ]
+        made = [one for one in dict.fromkeys(made) if not any(one in other.__bases__ for other in made)]
+        if not made:
+            raise UsageError(
+                f"{_BODY} defines no strategy; write one, such as: class Mine(nb.Strategy): def on_bar(self, bar): ..."
+            )
+        return made
+
+    def _cell_id(self) -> str | None:
+        kernel = getattr(self.shell, "kernel", None)
+        parent: Mapping[str, Any] = kernel.get_parent() if kernel is not None else {}
+        found = (parent.get("metadata") or {}).get("cellId")
+        return found if isinstance(found, str) else None
+
+
+def _start(system: SystemManager, settings: SessionConfig, bars: Any, strategies: list[type[Strategy]]) -> str:
+    started = system.start(settings, data=bars, strategies=list(strategies))
+    return "System started successfully" if started else f"System is {system.get_state()} already"
+
+
+def _awaited(system: SystemManager) -> Any:
+    """Wait for the end in short waits; an interrupt pauses the run."""
+    try:
+        while True:
+            try:
+                return system.wait(timeout=0.1)
+            except TimeoutError as error:
+                if isinstance(error, NbBacktestError):
+                    raise
+    except KeyboardInterrupt:
+        try:
+            system.pause()
+        except InvalidTransition:
+            return system.wait()
+        sys.stdout.write(f"System paused at {system.snapshot().time}\nUse '%backtest resume' to continue\n")
+        return None
+
+
+def _in_a_line(error: BaseException) -> UsageError:
+    known = ending(error)
+    text = known[0] if known is not None else f"{type(error).__name__}: {error}"
+    return UsageError("; ".join(filter(None, (part.strip() for part in text.splitlines()))).replace(":;", ":"))
+
+
+def _line_of(error: BaseException, filename: str) -> str:
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == filename:
+            place = f", line {trace.tb_lineno},"
+        trace = trace.tb_next
+    return place
+
+
+# -- completion ---------------------------------------------------------------------------------------------
+
+_OPTIONS = ("--data", "--cash", "--speed", "--wait", "--no-panel", "--name")
+
+
+def complete(_shell: Any, event: Any) -> list[str]:
+    """What may follow ``%backtest`` on its line."""
+    words, partial = event.line.split(), event.symbol
+    if words and words[0] == "%%backtest":
+        return [*_OPTIONS, *_configs(partial)]
+    if len(words) < 2 or (len(words) == 2 and not event.line.endswith(" ")):
+        return [*COMMANDS, "panel"]
+    return {"start": _configs(partial), "until": ["next fill", "next session"], "status": ["--json"]}.get(words[1], [])
+
+
+def _configs(partial: str) -> list[str]:
+    folder = Path(partial or ".")
+    folder = folder if folder.is_dir() else folder.parent
+    return sorted(path.as_posix() for path in folder.glob("*.json"))[:100]
+
+
+def register(shell: InteractiveShell) -> None:
+    """Add the magics and their completion to an IPython; a second time changes nothing."""
+    if "BacktestMagics" in shell.magics_manager.registry:
+        return
+    shell.register_magics(BacktestMagics)
+    for key in ("%backtest", "%%backtest"):
+        shell.set_hook("complete_command", complete, str_key=key)

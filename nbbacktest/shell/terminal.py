@@ -1,0 +1,116 @@
+"""The shell at a terminal: a prompt that shows the state, history, completion, news of the run while one types."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.styles import Style
+
+import nbbacktest as nb
+from nbbacktest.core.enums import SystemState
+from nbbacktest.report.result import Result
+from nbbacktest.shell.completion import candidates
+from nbbacktest.shell.history import history_file
+from nbbacktest.shell.interpreter import Interpreter, outcome
+from nbbacktest.system.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from prompt_toolkit.document import Document
+    from prompt_toolkit.formatted_text import StyleAndTextTuples
+
+REFRESH_SECONDS = 0.5
+_WELCOME = "nbbacktest {version}: 'help' lists the commands, Tab completes, 'exit' or Ctrl-D leaves"
+_COLOURS = {SystemState.RUNNING: "ansigreen", SystemState.PAUSED: "ansiyellow", SystemState.STOPPED: "ansibrightblack"}
+
+_STYLE = [
+    ("completion-menu", "bg:#303030 #d0d0d0"),
+    ("completion-menu.completion.current", "noreverse bg:#005f87 #ffffff bold"),
+    ("completion-menu.meta.completion", "bg:#262626 #9e9e9e"),
+    ("completion-menu.meta.completion.current", "bg:#005f87 #ffffff"),
+    ("bottom-toolbar", "noreverse ansicyan"),
+]
+
+
+def converse(interpreter: Interpreter) -> None:
+    """Ask for lines and carry them out until there are no more."""
+    news = _News(interpreter)
+    session: PromptSession[str] = PromptSession(
+        message=news.prompt,
+        bottom_toolbar=news.toolbar,
+        history=_history(),
+        completer=_Completer(interpreter, news),
+        complete_while_typing=False,
+        auto_suggest=AutoSuggestFromHistory(),
+        refresh_interval=REFRESH_SECONDS,
+        style=Style(_STYLE),
+    )
+    sys.stdout.write(_WELCOME.format(version=nb.__version__) + "\n")
+    try:
+        while not interpreter.over:
+            try:
+                # What the run prints meanwhile goes above the prompt.
+                with patch_stdout(raw=True):
+                    line = session.prompt()
+            except KeyboardInterrupt:
+                continue  # the line is dropped, as shells do
+            except EOFError:
+                break
+            interpreter.execute(line)
+    finally:
+        news.close()
+
+
+class _News:
+    """The run as it was published last: what the prompt shows must not wait for a bar that is under way."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._system = interpreter.system
+        self.shot: Snapshot | None = None  # written by the announcer's thread alone
+        self._ends = [self._system.on_progress(self._progress), self._system.on_end(self._end)]
+
+    def close(self) -> None:
+        for end in self._ends:
+            end()
+
+    def prompt(self) -> StyleAndTextTuples:
+        state = self._system.get_state()
+        return [("", "nbbacktest "), (f"{_COLOURS[state]} bold", f"[{state.name}]"), ("", "> ")]
+
+    def toolbar(self) -> str | None:
+        shot = self.shot
+        if shot is None or self._system.is_stopped():
+            return None
+        return f" {shot.time or 'before the first bar'}   {shot.progress:.1%}   equity {shot.equity:,.2f} "
+
+    def _progress(self, shot: Snapshot) -> None:
+        self.shot = shot
+
+    def _end(self, result: Result) -> None:
+        self.shot = None
+        metrics = result.record.metrics
+        if metrics["session"]["progress"] == 1.0 or metrics["error"]:  # else somebody stopped it, and was told
+            sys.stdout.write(outcome(result) + "\n")
+            sys.stdout.flush()
+
+
+class _Completer(Completer):
+    def __init__(self, interpreter: Interpreter, news: _News) -> None:
+        self._interpreter, self._news = interpreter, news
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """Offer what fits the word under the cursor; prompt_toolkit calls this."""
+        del complete_event  # Tab, or nothing
+        for found in candidates(self._interpreter.app, document.text_before_cursor, self._news.shot):
+            yield Completion(found.text, start_position=-found.replaces, display_meta=found.told)
+
+
+def _history() -> History:
+    path = history_file()
+    return FileHistory(str(path)) if path is not None else InMemoryHistory()

@@ -1,0 +1,204 @@
+"""The commands that every face offers: one typed function each, whose docstring is its help.
+
+Faces only parse what was typed and draw what is answered; the first argument, the system, is theirs to give. What makes
+no sense is raised (`InvalidTransition`, `ConfigError`, `ValueError`, ...).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.enums import SystemState
+from nbbacktest.core.errors import InvalidTransition
+from nbbacktest.system.manager import ConfigSource, SystemManager
+from nbbacktest.system.moments import EVENTS
+from nbbacktest.system.summary import summary
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command did.
+
+    Attributes
+    ----------
+    command : str
+        Its name.
+    value : object
+        What the Python method returned.
+    state : str
+        The system's state afterwards: ``"running"``, ``"paused"`` or ``"stopped"``.
+    message : str
+        What to tell the user, one line or several.
+    hint : str or None
+        What to tell besides: the next thing to do, or what it led to.
+    data : dict or None
+        Details that JSON can hold; of `status`, the JSON status.
+    """
+
+    command: str
+    value: Any
+    state: str
+    message: str
+    hint: str | None = None
+    data: dict[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as a mapping that JSON can hold; a value that is the data already isn't repeated."""
+        return {
+            "command": self.command,
+            "value": None if self.data is not None else self.value,
+            "state": self.state,
+            "message": self.message,
+            "hint": self.hint,
+            "data": self.data,
+        }
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+def start(
+    system: SystemManager, config: ConfigSource | None = None, *, speed: float | None = None, paused: bool = False
+) -> Answer:
+    """Start a run.
+
+    Parameters
+    ----------
+    config
+        The session config, a JSON file; without one the last config runs again, or at first a small example.
+    speed
+        The speed to start with, in place of the config's: 0 as fast as it goes, 60 a simulated minute a second.
+    paused
+        Hold the run before its first bar.
+    """
+    if not system.is_stopped():
+        return _answer(system, "start", False, f"System is {system.get_state()} already", "Use 'system stop' to end it")
+    settings = None if config is None else SessionConfig.load(config)
+    if speed is not None:
+        system.set_speed(speed)
+    started = system.start(settings, paused=paused)
+    if not started:
+        return _answer(system, "start", False, "Another command started the system at the same time")
+    hint = "Use 'system step' or 'system resume' to set it in motion" if paused else None
+    return _answer(system, "start", True, "System started successfully", hint)
+
+
+def pause(system: SystemManager) -> Answer:
+    """Hold the run at the next bar boundary; waits until it is at rest."""
+    if system.is_paused():
+        value = system.pause()
+        return _answer(system, "pause", value, "System is paused already", _RESUME)
+    if system.pause():
+        return _answer(system, "pause", True, "System paused", _RESUME)
+    if system.is_stopped():
+        return _answer(system, "pause", False, "The run ended before it came to rest")
+    return _answer(system, "pause", False, f"System is {system.get_state()}: another command came between")
+
+
+def resume(system: SystemManager) -> Answer:
+    """Let a paused run go on."""
+    if system.resume():
+        return _answer(system, "resume", True, "System resumed", _state_line(SystemState.RUNNING))
+    return _answer(system, "resume", False, "System is running already")
+
+
+def step(system: SystemManager, n: int = 1) -> Answer:
+    """Deliver the next instants of a paused run and rest again; an instant is all bars that close at one time.
+
+    Parameters
+    ----------
+    n
+        How many instants.
+    """
+    value = system.step(n)
+    if value:
+        return _answer(system, "step", True, f"Stepped {n:,} {'instant' if n == 1 else 'instants'}{_at(system)}")
+    return _answer(system, "step", False, _cut_short(system))
+
+
+def until(system: SystemManager, when: str) -> Answer:
+    """Go on until a time or an event, and rest there; waits for it.
+
+    Parameters
+    ----------
+    when
+        A time such as 10:30 or "2024-10-03 10:30", "next fill" or "next session".
+    """
+    if (event := EVENTS.get(" ".join(when.lower().split()))) is not None:
+        _refuse_stopped(system, "run_until")
+        value = system.run_until(event(system.snapshot()))
+    else:
+        value = system.run_until(when)
+    if value:
+        return _answer(system, "until", True, f"System paused{_at(system)}", _RESUME)
+    return _answer(system, "until", False, _cut_short(system))
+
+
+def speed(system: SystemManager, x: float) -> Answer:
+    """Change the speed, also while running; while stopped, it is the speed of the next start.
+
+    Parameters
+    ----------
+    x
+        Simulated seconds a second: 60 is a simulated minute a second, 0 as fast as it goes.
+    """
+    system.set_speed(x)
+    text = "as fast as it goes" if x == 0 else f"{x:g} simulated seconds a second"
+    return _answer(system, "speed", None, f"Speed set: {text}", "For the next start" if system.is_stopped() else None)
+
+
+def stop(system: SystemManager) -> Answer:
+    """End the run, from every state."""
+    value = system.stop()
+    return _answer(system, "stop", value, "System stopped" if value else "System is stopped already")
+
+
+def status(system: SystemManager) -> Answer:
+    """Tell what the system does: state, progress, account."""
+    data = system.status()
+    state = data["system_manager"]["_state"]
+    return Answer("status", data, state, "\n".join([_state_line(state, shout=True), *summary(data)]), None, data)
+
+
+COMMANDS: Mapping[str, Callable[..., Answer]] = MappingProxyType(
+    {function.__name__: function for function in (start, pause, resume, step, until, speed, stop, status)}
+)
+"""Every command by its name. Nothing else can be asked of a system by any face."""
+
+
+def parameters(name: str) -> tuple[inspect.Parameter, ...]:
+    """What the command `name` takes besides the system, with its types resolved; of configs only the paths to them."""
+    given = list(inspect.signature(COMMANDS[name], eval_str=True).parameters.values())[1:]
+    return tuple(p.replace(annotation=str | None) if p.annotation == ConfigSource | None else p for p in given)
+
+
+_RESUME = "Use 'system resume' to continue"
+
+
+def _answer(system: SystemManager, command: str, value: Any, message: str, hint: str | None = None) -> Answer:
+    return Answer(command, value, system.get_state().value, message, hint)
+
+
+def _state_line(state: str, *, shout: bool = False) -> str:
+    return f"State: {state.upper() if shout else state}"
+
+
+def _at(system: SystemManager) -> str:
+    time = system.snapshot().time
+    return f" at {time}" if time is not None else ""
+
+
+def _cut_short(system: SystemManager) -> str:
+    if system.is_stopped():
+        return "The run ended before that"
+    return f"System is {system.get_state()}{_at(system)}: another command came between"
+
+
+def _refuse_stopped(system: SystemManager, command: str) -> None:
+    if system.is_stopped():
+        raise InvalidTransition(SystemState.STOPPED.value, command, ["start"])

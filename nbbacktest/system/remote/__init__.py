@@ -1,0 +1,16 @@
+"""A hand on a run of another process of the same user: a door on the run's side, a client on the other."""
+
+from nbbacktest.core.errors import AmbiguousSessionError, NoSessionError, RemoteCommandError, RemoteError
+from nbbacktest.system.remote.client import Client, reach, sessions
+from nbbacktest.system.remote.registry import SessionEntry
+
+__all__ = [
+    "AmbiguousSessionError",
+    "Client",
+    "NoSessionError",
+    "RemoteCommandError",
+    "RemoteError",
+    "SessionEntry",
+    "reach",
+    "sessions",
+]

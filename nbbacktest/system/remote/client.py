@@ -1,0 +1,215 @@
+"""The terminal's side: which runs there are, and a hand on one of them."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import AuthenticationError
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+from nbbacktest.core.errors import AmbiguousSessionError, NoSessionError, RemoteError, nearest
+from nbbacktest.system.remote import registry
+from nbbacktest.system.remote.channel import Channel, connect
+from nbbacktest.system.remote.folder import folder, private
+from nbbacktest.system.remote.messages import ANSWER_LIMIT, SESSION, read_answer, request
+from nbbacktest.system.remote.processes import lives
+from nbbacktest.system.remote.registry import GONE, SILENT, SessionEntry
+
+CONNECT_SECONDS = 3.0
+"""How long a process may take to let us in."""
+ANSWER_SECONDS = 20.0
+"""How long it may take to answer: pause and stop give up on a strategy's call after 10 s and 6 s themselves."""
+_WAITING = ("step", "until")
+"""Commands that wait for the run to come somewhere, however long that is."""
+
+
+def sessions() -> list[SessionEntry]:
+    """The user's runs that can be reached from here, oldest first, as they are now.
+
+    An entry whose process has died is given one last time, its state ``"gone"``: its files have been removed.
+
+    Raises
+    ------
+    RemoteError
+        The folder of the sessions can't be used: it belongs to somebody else.
+    """
+    place = _folder()
+    found = []
+    for entry in registry.entries(place):
+        present = _present(place, entry)
+        if present is not None:
+            found.append(present)
+    return found
+
+
+def reach(session: str | None = None) -> Client:
+    """Connect to a run.
+
+    Parameters
+    ----------
+    session
+        Its id, the beginning of that, or its name; None where there is just one.
+
+    Raises
+    ------
+    NoSessionError
+        No run goes on, or none of that id.
+    AmbiguousSessionError
+        Several could be meant.
+    RemoteError
+        It is there and can't be reached.
+    """
+    written = [entry for entry in registry.entries(_folder()) if entry.host == registry.this_host()]
+    meant = _fitting(written, session)
+    if len(meant) == 1:  # as it nearly always is: no other needs to be asked
+        with suppress(RemoteError):
+            return Client(meant[0])
+    return Client(_chosen(sessions(), session))
+
+
+class Client:
+    """A connection to one run; a context manager. One command at a time, from any thread."""
+
+    def __init__(self, entry: SessionEntry) -> None:
+        self.entry = entry
+        self._asking = threading.Lock()  # held from a question to its answer
+        self._channel = _connected(_folder(), entry)
+
+    def command(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """Have the run's process carry out a command of `nbbacktest.system.commands`, and wait for its answer.
+
+        Parameters
+        ----------
+        name
+            ``"pause"``, ``"resume"``, ``"step"``, ``"until"``, ``"speed"``, ``"stop"`` or ``"status"``.
+        **arguments
+            Those of the command's function: `n` of `step`, `when` of `until`, `x` of `speed`.
+
+        Returns
+        -------
+        dict
+            `Answer.to_dict()` of what it answered.
+
+        Raises
+        ------
+        InvalidTransition, StrategyBlockedError, ValueError, RemoteCommandError
+            What the command raised there, with the same message.
+        RemoteError
+            The run's process ended, or didn't answer in time.
+        """
+        message = request(name, arguments)
+        with self._asking:
+            self._channel.deadline = None if name in _WAITING else monotonic() + ANSWER_SECONDS
+            try:
+                self._channel.send_bytes(message)
+                answer = self._channel.recv_bytes(ANSWER_LIMIT)
+            except TimeoutError:
+                self.close()  # an answer that comes later is no other question's
+                raise RemoteError(
+                    f"session {self.entry.id} (process {self.entry.pid}) has not answered {name!r} "
+                    f"for {ANSWER_SECONDS:g} s; it may carry it out yet"
+                ) from None
+            except (EOFError, OSError):
+                self.close()
+                raise RemoteError(
+                    f"session {self.entry.id} has ended, or closed the connection, before it answered {name!r}"
+                ) from None
+            except BaseException:  # Ctrl-C
+                self.close()
+                raise
+        return read_answer(answer)
+
+    def close(self) -> None:
+        """Give the connection back; the run goes on."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _folder() -> Path:
+    place = folder()
+    try:
+        private(place)
+    except OSError as error:
+        raise RemoteError(f"sessions can't be looked up: {error}") from None
+    return place
+
+
+def _present(place: Path, entry: SessionEntry) -> SessionEntry | None:
+    """The entry as it is now; None where the run ended meanwhile, or is on a machine that isn't seen from here."""
+    try:
+        with Client(entry) as client:
+            now = client.command(SESSION)
+    except RemoteError as error:
+        if not registry.is_listed(place, entry.id) or entry.host != registry.this_host():
+            return None
+        nobody = isinstance(error.__cause__, (ConnectionRefusedError, FileNotFoundError))
+        if not nobody and lives(entry.pid, entry.born):
+            return replace(entry, state=SILENT)
+        registry.remove(place, entry.id, entry.address)
+        return replace(entry, state=GONE)
+    return replace(entry, state=str(now["state"]), sim_time=now["sim_time"], progress=float(now["progress"]))
+
+
+def _connected(place: Path, entry: SessionEntry) -> Channel:
+    """A connection on which both sides have proved that they have the key."""
+    where = f"session {entry.id} (process {entry.pid})"
+    try:
+        key = registry.read_key(place, entry.id)
+        channel = connect(entry.address, CONNECT_SECONDS)
+    except OSError as error:
+        raise RemoteError(f"{where} can't be reached: {error.strerror or error}") from error
+    try:
+        channel.prove_second(key)
+    except AuthenticationError as error:
+        channel.close()
+        raise RemoteError(f"{where} doesn't take its own key, or isn't what its entry says") from error
+    except (EOFError, OSError, AssertionError) as error:
+        channel.close()
+        reason = (
+            f"doesn't answer within {CONNECT_SECONDS:g} s"
+            if isinstance(error, TimeoutError)
+            else "closed the connection"
+        )
+        raise RemoteError(f"{where} {reason}") from error
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+def _chosen(found: list[SessionEntry], wish: str | None) -> SessionEntry:
+    there = [entry for entry in found if entry.state != GONE]
+    if not there:
+        gone = [f"{entry.name!r} (process {entry.pid}) died" for entry in found]
+        raise NoSessionError(
+            "; ".join(["no session is running", *gone]) + "; start one with: nbbacktest system start CONFIG"
+        )
+    fitting = _fitting([entry for entry in there if entry.alive] or there, wish) or _fitting(there, wish)
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise NoSessionError(f"no session {wish!r} is running; {nearest(str(wish), [entry.id for entry in there])}")
+    lines = "".join(f"\n  {entry.id}  {entry.name}, {entry.state}, process {entry.pid}" for entry in fitting)
+    raise AmbiguousSessionError(f"{len(fitting)} sessions are running; pick one with --session ID:{lines}")
+
+
+def _fitting(there: list[SessionEntry], wish: str | None) -> list[SessionEntry]:
+    """Those that a user may mean: by the id, else by the name, else by how the id begins."""
+    if wish is None:
+        return there
+    return (
+        [entry for entry in there if entry.id == wish]
+        or [entry for entry in there if entry.name == wish]
+        or [entry for entry in there if wish and entry.id.startswith(wish)]
+    )

@@ -1,0 +1,184 @@
+"""What is said: JSON objects with known keys and nothing else. Decides what may be asked, and evaluates nothing."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from typing import Any, NoReturn
+
+from nbbacktest.core.errors import (
+    InvalidTransition,
+    NbBacktestError,
+    RemoteCommandError,
+    RemoteError,
+    StrategyBlockedError,
+    nearest,
+)
+
+VERSION = 1
+LIMIT = 65_536
+"""The longest request, in bytes."""
+ANSWER_LIMIT = 64 * 1024 * 1024
+"""The longest answer that is read: the status of a run of very many symbols."""
+SHOWN = 60
+"""How much of a wrong value an error repeats."""
+
+OFFERED = ("pause", "resume", "step", "until", "speed", "stop", "status")
+"""The commands of `nbbacktest.system.commands` that may be asked for. Not `start`, which reads files."""
+SESSION = "session"
+"""What is asked beside the commands: who is there, answered without asking the engine."""
+
+
+class MessageError(NbBacktestError, ValueError):
+    """A message that says nothing that can be done."""
+
+
+def request(command: str, arguments: dict[str, Any]) -> bytes:
+    """A request as it is sent."""
+    try:
+        message = json.dumps({"version": VERSION, "command": command, "arguments": arguments}, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MessageError(f"the arguments of {command!r} can't be sent as JSON: {error}") from None
+    if len(message) > LIMIT:
+        raise MessageError(f"a request may have {LIMIT:,} bytes, and this one has {len(message):,}")
+    return message.encode()
+
+
+def read_request(message: bytes) -> tuple[str, dict[str, Any]]:
+    """The command and its arguments, which are those of its function, with their types.
+
+    Raises
+    ------
+    MessageError
+        Anything else.
+    """
+    found = _object(message)
+    if found.get("version") != VERSION or isinstance(found["version"], bool):
+        raise MessageError(
+            f"version {_short(found.get('version'))} isn't spoken here, {VERSION} is: update the other side"
+        )
+    if unknown := set(found) - {"version", "command", "arguments"}:
+        raise MessageError(f"unknown key {_short(min(unknown))} in the message")
+    command, arguments = found.get("command"), found.get("arguments", {})
+    if not isinstance(command, str) or command not in (*OFFERED, SESSION):
+        hint = nearest(command[:SHOWN], OFFERED) if isinstance(command, str) else f"known are: {', '.join(OFFERED)}"
+        raise MessageError(f"there is no command {_short(command)} here; {hint}")
+    if not isinstance(arguments, dict):
+        raise MessageError(f"the arguments of {command!r} are an object, not {_short(arguments)}")
+    return command, _checked(command, arguments)
+
+
+def answer(value: dict[str, Any]) -> bytes:
+    """An answer as it is sent."""
+    return json.dumps({"version": VERSION, "ok": True, "answer": value}, allow_nan=False).encode()
+
+
+def refusal(error: BaseException) -> bytes:
+    """An error as it is sent: its class's name, its text, and what rebuilds the one that has parts."""
+    found: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, InvalidTransition):
+        found["parts"] = [error.state, error.command, list(error.allowed), list(error.history)]
+    return json.dumps({"version": VERSION, "ok": False, "error": found}).encode()
+
+
+def read_answer(message: bytes) -> dict[str, Any]:
+    """What was answered.
+
+    Raises
+    ------
+    InvalidTransition, StrategyBlockedError, ValueError, TypeError, RuntimeError, RemoteCommandError
+        What the command raised over there.
+    RemoteError
+        No answer in this form.
+    """
+    try:
+        found = _object(message)
+    except MessageError as error:
+        raise RemoteError(f"the session's answer can't be read: {error}") from None
+    if found.get("ok") is True and isinstance(found.get("answer"), dict):
+        return dict(found["answer"])
+    refused = found.get("error")
+    if not isinstance(refused, dict) or not isinstance(refused.get("message"), str):
+        raise RemoteError(f"the session's answer can't be read: {_short(found)}")
+    raise _rebuilt(str(refused.get("type")), refused["message"], refused.get("parts"))
+
+
+_REBUILT: dict[str, type[Exception]] = {
+    "StrategyBlockedError": StrategyBlockedError,
+    "ValueError": ValueError,
+    "TypeError": TypeError,
+    "RuntimeError": RuntimeError,
+    "RemoteError": RemoteError,
+    "MessageError": MessageError,
+}
+
+
+def _rebuilt(kind: str, text: str, parts: Any) -> Exception:
+    if kind == "InvalidTransition" and isinstance(parts, list) and len(parts) == 4:
+        return InvalidTransition(*parts)
+    known = _REBUILT.get(kind)
+    return RemoteCommandError(kind, text) if known is None else known(text)
+
+
+def _object(message: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(message.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+    except RecursionError:
+        raise MessageError("the message is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise MessageError("the message isn't UTF-8") from None
+    except MessageError:
+        raise
+    except ValueError as error:
+        raise MessageError(f"the message isn't JSON: {str(error)[:SHOWN]}") from None
+    if not isinstance(found, dict):
+        raise MessageError(f"a message is an object, not {_short(found)}")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise MessageError("a key is twice in the message")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise MessageError(f"{name} is no JSON number")
+
+
+def _checked(command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    if command == SESSION:
+        known: dict[str, inspect.Parameter] = {}
+    else:
+        from nbbacktest.system.commands import parameters
+
+        known = {parameter.name: parameter for parameter in parameters(command)}
+    for name in arguments:
+        if name not in known:
+            raise MessageError(f"{command!r} takes no {_short(name)}; {nearest(name[:SHOWN], known)}")
+    for name, parameter in known.items():
+        if name in arguments:
+            _check_type(command, name, parameter.annotation, arguments[name])
+        elif parameter.default is parameter.empty:
+            raise MessageError(f"{command!r} needs {name!r}")
+    return arguments
+
+
+def _check_type(command: str, name: str, kind: Any, value: Any) -> None:
+    fits = {
+        int: isinstance(value, int) and abs(value) < 2**53,
+        float: isinstance(value, (int, float)) and abs(value) < 2**53 and math.isfinite(value),
+        str: isinstance(value, str) and len(value) <= 200,
+    }
+    if isinstance(value, bool) or not fits.get(kind, False):
+        word = {int: "a whole number", float: "a number", str: "a text of at most 200 characters"}.get(
+            kind, "not given"
+        )
+        raise MessageError(f"{name!r} of {command!r} is {word}, not {_short(value)}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

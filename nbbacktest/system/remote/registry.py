@@ -1,0 +1,168 @@
+"""The sessions that can be reached, one entry a file beside the key that opens it; and the sweeping of dead ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nbbacktest.core.files import write_whole
+
+VERSION = 1
+KEY_BYTES = 32
+UNASKED = "unasked"
+GONE = "gone"
+SILENT = "silent"
+LINGER_SECONDS = 60.0
+"""How old a file without an entry must be to be swept: younger ones may be of a door that is being opened."""
+
+_ID = re.compile(r"[a-z0-9]{4,16}")
+_TEMPORARY = "nbbt-"  # how the folders of sockets begin that have no room in the folder of the entries
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEntry:
+    """A run that can be reached, or could until its process died.
+
+    Attributes
+    ----------
+    id, name : str
+        A few letters and digits; and the config's `session_name`.
+    pid, born, host
+        The process, when it began (None where that can't be told), and its machine.
+    address : str
+        The socket's path, or ``127.0.0.1:port``.
+    opened : str
+        When the run began, ISO 8601, UTC.
+    state : str
+        ``"running"``, ``"paused"`` or ``"stopped"``; ``"silent"`` of a process that lives and doesn't answer;
+        ``"gone"`` of one that has died, whose entry has just been removed;
+        ``"unasked"`` as it is written down.
+    sim_time : str or None
+        The last completed instant, ISO 8601; None before the first, or where nobody answers.
+    progress : float
+        Completed share of the run, from 0 to 1.
+    """
+
+    id: str
+    name: str
+    pid: int
+    born: str | None
+    host: str
+    address: str
+    opened: str
+    state: str = UNASKED
+    sim_time: str | None = None
+    progress: float = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether it answered."""
+        return self.state not in (GONE, SILENT, UNASKED)
+
+
+_WRITTEN = {"id": str, "name": str, "pid": int, "host": str, "address": str, "opened": str}
+
+
+def write_entry(folder: Path, entry: SessionEntry) -> None:
+    """Make a session known; its key and its socket are there already."""
+    fields = {key: value for key, value in asdict(entry).items() if key in _WRITTEN or key == "born"}
+    text = json.dumps({"version": VERSION, **fields}, indent=1)
+
+    def fill(file: BinaryIO) -> None:
+        Path(file.name).chmod(0o600)
+        file.write(text.encode())
+
+    write_whole(folder / f"{entry.id}.json", fill)
+
+
+def write_key(folder: Path, session: str, key: bytes) -> None:
+    """Write a key that nobody else may read, in a file that wasn't there."""
+    descriptor = os.open(folder / f"{session}.key", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+
+
+def read_key(folder: Path, session: str) -> bytes:
+    """The key of a session.
+
+    Raises
+    ------
+    OSError
+        There is none, or it isn't whole.
+    """
+    key = (folder / f"{session}.key").read_bytes()
+    if len(key) != KEY_BYTES:
+        raise OSError(f"the key of session {session} has {len(key)} bytes, not {KEY_BYTES}")
+    return key
+
+
+def entries(folder: Path) -> Iterator[SessionEntry]:
+    """What the files say, oldest run first; files that are no entries are passed over."""
+    found = [entry for path in folder.glob("*.json") if (entry := _read(path)) is not None]
+    yield from sorted(found, key=lambda entry: (entry.opened, entry.id))
+
+
+def is_listed(folder: Path, session: str) -> bool:
+    """Whether the entry is still there: a run that ends removes its own."""
+    return (folder / f"{session}.json").exists()
+
+
+def remove(folder: Path, session: str, address: str) -> None:
+    """Remove a session's files, the entry first; those that are gone already are no error."""
+    place = Path(address)
+    files = [folder / f"{session}.json", folder / f"{session}.key"]
+    temporary = place.parent.name.startswith(_TEMPORARY)
+    if place.name == socket_name(session) and (place.parent == folder or temporary):
+        files.append(place)
+    for path in files:
+        with suppress(OSError):
+            path.unlink()
+    if temporary:
+        with suppress(OSError):
+            place.parent.rmdir()
+
+
+def sweep_strays(folder: Path) -> None:
+    """Remove keys and sockets without an entry, of processes that were killed before they had written it."""
+    for path in [*folder.glob("*.key"), *folder.glob("*.sock"), *folder.glob(".*.json.*")]:
+        with suppress(OSError):
+            old = time.time() - path.lstat().st_mtime > LINGER_SECONDS
+            if old and (path.name.startswith(".") or not is_listed(folder, path.stem)):
+                path.unlink()
+
+
+def socket_name(session: str) -> str:
+    """What a session's socket is called in its folder."""
+    return f"{session}.sock"
+
+
+def temporary_prefix() -> str:
+    """How a folder is called that is made for one socket."""
+    return _TEMPORARY
+
+
+def this_host() -> str:
+    """The machine's name: the runtime folder may be shared with others, whose processes can't be seen from here."""
+    return socket.gethostname()
+
+
+def _read(path: Path) -> SessionEntry | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or found.get("version") != VERSION or not _ID.fullmatch(path.stem):
+        return None
+    fields: dict[str, Any] = {key: found.get(key) for key in _WRITTEN}
+    if any(type(value) is not _WRITTEN[key] for key, value in fields.items()) or fields["id"] != path.stem:
+        return None
+    born = found.get("born")
+    return SessionEntry(**fields, born=born) if born is None or isinstance(born, str) else None

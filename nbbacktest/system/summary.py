@@ -1,0 +1,43 @@
+"""The JSON status in a few lines of text, for whoever reads it in a terminal or a message."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nbbacktest.core.enums import SystemState
+
+
+def summary(status: dict[str, Any]) -> list[str]:
+    """What is worth saying of a status besides its state; nothing of a system that never ran."""
+    session, account, error = status["session"], status["portfolio"], status["error"]
+    if not session["name"]:
+        return []
+    rows = [
+        ("Session", f"{session['name']} ({session['source']})"),
+        ("Sim time", shown_time(session["sim_time"])),
+        ("Progress", f"{session['progress']:.1%}, {status['performance_metrics']['bars_processed']:,} bars"),
+        ("Speed", shown_speed(session)),
+        ("Equity", f"{shown_money(account['equity'])}, cash {shown_money(account['cash'])}"),
+        ("Positions", ", ".join(f"{symbol} {size:+,g}" for symbol, size in account["positions"].items()) or "none"),
+    ]
+    if error is not None:
+        rows.append(("Error", error["message"]))
+    return [f"{label}: {value}" for label, value in rows]
+
+
+def shown_time(moment: str | None) -> str:
+    """A status's time as people read it: ISO 8601 without the T."""
+    return moment.replace("T", " ") if moment else "before the first bar"
+
+
+def shown_money(amount: float | None) -> str:
+    """An amount with two decimals; a dash where a position has no price."""
+    return "-" if amount is None or not math.isfinite(amount) else f"{amount:,.2f}"
+
+
+def shown_speed(session: dict[str, Any], state: str = SystemState.RUNNING.value) -> str:
+    """The speed that was asked for, and the one that is achieved."""
+    asked, achieved = session["speed_multiplier"], session["achieved_speed"]
+    wish = f"{asked:,g}x" if asked else "as fast as it goes"
+    return f"{wish}, achieved {achieved:,.4g}x" if achieved and state != SystemState.STOPPED.value else wish

@@ -1,0 +1,11 @@
+"""The notebook's face: controls, live charts, and the pump that keeps them current. Needs the extra ``lab``."""
+
+from nbbacktest.core.errors import MissingExtraError
+
+try:
+    import anywidget
+    import ipywidgets
+except ImportError as error:
+    raise MissingExtraError(error.name or "ipywidgets", "lab", "the control panel") from error
+
+__all__ = ["anywidget", "ipywidgets"]

@@ -1,0 +1,276 @@
+"""What the bar chart shows: candles of any series and span, at most 600, with indicators, fills and orders' levels.
+
+Pure numpy from a frozen frame; knows no widget. Columns are contiguous float64: the one form that goes to the browser fast.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nbbacktest.core.enums import Side
+from nbbacktest.core.records import BarColumns, Float64, Int64
+from nbbacktest.engine.analysis import Frame
+from nbbacktest.engine.series import Series
+from nbbacktest.report.bins import MOST, Binning, choose, join, local_time
+from nbbacktest.report.figure import breaks
+from nbbacktest.report.traces import axis, period
+from nbbacktest.system.run import Run
+from nbbacktest.trading.indicators import Indicator
+from nbbacktest.trading.orders import Fill
+from nbbacktest.trading.streams import StreamIndicator
+
+FOLLOWED = 180
+"""How many of the newest bars are shown while the chart follows."""
+OVERLAYS, STUDIES = 6, 3
+"""How many indicators are drawn over the prices, and under them."""
+CANDLES, VOLUME, BOUGHT, SOLD, LIMITS, STOPS = range(6)
+COUNT = 6 + OVERLAYS + STUDIES
+
+_MILLISECOND = 1_000_000
+_NONE = np.empty(0, dtype=np.float64)
+EMPTY = {"x": _NONE, "y": _NONE, "visible": False}
+_NO_CANDLES = {**dict.fromkeys(("x", "open", "high", "low", "close"), _NONE), "visible": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the user wants to see.
+
+    Attributes
+    ----------
+    follows : bool
+        Whether the newest bars are shown, wherever they are.
+    span : tuple of float or None
+        Else from where to where, in milliseconds on the exchange's clock; None for all.
+    """
+
+    symbol: str
+    interval: str
+    follows: bool = True
+    span: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Properties for each trace of a figure, and for its layout."""
+
+    traces: tuple[Mapping[str, Any], ...]
+    layout: Mapping[str, Any]
+
+
+_HIDDEN = {f"{name}.visible": False for name in ("xaxis", "yaxis", "yaxis2", "yaxis3")}
+NOTHING = Scene((_NO_CANDLES, *[EMPTY] * (COUNT - 1)), _HIDDEN)
+
+
+class Marks:
+    """The fills of a run by symbol and side, taken in as they come. For one thread."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._count = 0
+        self._rows: dict[tuple[str, Side], tuple[array[int], array[float], array[float]]] = {}
+
+    def grow(self, count: int) -> None:
+        """Take in the first `count` fills of the run."""
+        fills: list[Fill] = self._run.desk.fills[self._count : count]
+        self._count += len(fills)
+        for fill in fills:
+            key = (fill.symbol, fill.side)
+            if key not in self._rows:
+                self._rows[key] = (array("q"), array("d"), array("d"))
+            times, sizes, prices = self._rows[key]
+            times.append(fill.time)
+            sizes.append(fill.size)
+            prices.append(fill.price)
+
+    def between(self, symbol: str, side: Side, first: int, last: int) -> tuple[Int64, Float64, Float64]:
+        """Times, sizes and prices of fills in bars stamped from `first` up to `last`, nanoseconds UTC."""
+        times, sizes, prices = self._rows.get((symbol, side), (array("q"), array("d"), array("d")))
+        cut = slice(bisect_left(times, first), bisect_left(times, last))
+        return np.array(times[cut], np.int64), np.array(sizes[cut], np.float64), np.array(prices[cut], np.float64)
+
+
+class Bars:
+    """Draws a run's bars. For one thread."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._number = {(s.symbol, s.interval): n for n, s in enumerate(run.timeline.series)}
+        self._local: dict[int, Int64] = {}
+        self._marks = Marks(run)
+        self._study: dict[str, bool] = {}  # by indicator, whether it is drawn under the prices; decided once
+
+    def scene(self, frame: Frame, sight: Sight) -> Scene:
+        """The chart as of `frame`."""
+        number = self._number[sight.symbol, sight.interval]
+        series, count = self._run.timeline.series[number], frame.rows[number]
+        start, stop = self._cut(number, count, sight)
+        if stop <= start:
+            return NOTHING
+        columns = series.columns.slice(start, stop)
+        local = local_time(series.stamps, columns.time)
+        binning = choose([local], columns.interval, MOST)
+        keys = binning.keys(local)
+        edges = np.concatenate(([0], np.flatnonzero(np.diff(keys)) + 1))
+        candles = join(columns, 0, local, binning)
+        x, place = axis(candles.start), period(binning)
+        ends = np.append(edges[1:], len(keys)) - 1
+        volume = np.add.reduceat(columns.volume, edges)
+        traces: list[Mapping[str, Any]] = [
+            {"x": x, "open": candles.open, "high": candles.high, "low": candles.low, "close": candles.close,
+             "name": sight.symbol, "visible": True, **place},
+            {"x": x, "y": volume, "visible": bool(volume.any()), **place},
+            *self._fills(frame, series, columns, binning, place),
+            *self._levels(frame, series, columns, local),
+        ]  # fmt: skip
+        overlays, studies = self._indicators(series, start + ends, x, place, candles.close)
+        traces += [*overlays, *[EMPTY] * (OVERLAYS - len(overlays)), *studies, *[EMPTY] * (STUDIES - len(studies))]
+        layout: dict[str, Any] = {
+            "xaxis.visible": True, "yaxis.visible": True,
+            "xaxis.rangebreaks": breaks(columns.interval, [local], binning),
+            **_rows(has_studies=bool(studies), has_volume=bool(volume.any())),
+            **_heights(x, candles.low, candles.high, sight),
+        }
+        if sight.follows or sight.span is None:
+            step = _length(binning, x)
+            layout["xaxis.range"] = [float(x[0]) - step / 2, float(x[-1]) + step * (1 + 0.04 * len(x))]
+        else:
+            layout["xaxis.range"] = list(sight.span)
+        return Scene(tuple(traces), layout)
+
+    def _cut(self, number: int, count: int, sight: Sight) -> tuple[int, int]:
+        if sight.follows:
+            return max(count - FOLLOWED, 0), count
+        if sight.span is None:
+            return 0, count
+        local = self._local_times(number)
+        low, high = (int(edge * _MILLISECOND) for edge in sight.span)
+        start, stop = np.searchsorted(local[:count], [low, high])
+        # A third more on both sides: what comes into sight by a drag is there already.
+        margin = max(int(stop - start) // 3, 10)
+        return max(int(start) - margin, 0), min(int(stop) + margin, count)
+
+    def _local_times(self, number: int) -> Int64:
+        if number not in self._local:
+            series = self._run.timeline.series[number]
+            self._local[number] = local_time(series.stamps, series.columns.time)
+        return self._local[number]
+
+    # -- what lies over the candles ---------------------------------------------------------------------------
+
+    def _fills(
+        self, frame: Frame, series: Series, columns: BarColumns, binning: Binning, place: Mapping[str, Any]
+    ) -> Iterator[Mapping[str, Any]]:
+        self._marks.grow(frame.agent.n_fills)
+        first, last = int(columns.time[0]), int(columns.end[-1])
+        for side, verb in ((Side.BUY, "bought"), (Side.SELL, "sold")):
+            times, sizes, prices = self._marks.between(series.symbol, side, first, last)
+            if not len(times):
+                yield EMPTY
+                continue
+            keys, group = np.unique(self._keys(times, series, columns, binning), return_inverse=True)
+            size = np.bincount(group, sizes)
+            price = np.bincount(group, sizes * prices) / size
+            text = [f"{verb} {units:,.6g} at {level:,.6g}" for units, level in zip(size, price, strict=True)]
+            yield {"x": axis(binning.starts(keys)), "y": price, "text": text, "visible": True, **place}
+
+    @staticmethod
+    def _keys(times: Int64, series: Series, columns: BarColumns, binning: Binning) -> Int64:
+        """The candle of each fill: that of the shown bar that its base bar lies in."""
+        rows = np.clip(np.searchsorted(columns.time, times, side="right") - 1, 0, None)
+        return binning.keys(local_time(series.stamps, columns.time[rows]))
+
+    @staticmethod
+    def _levels(
+        frame: Frame, series: Series, columns: BarColumns, local: Int64
+    ) -> Iterator[Mapping[str, Any]]:
+        orders = [order for order in frame.agent.orders if order.symbol == series.symbol][-50:]
+        for name in ("limit", "stop"):
+            open_ones = [(order.submitted, getattr(order, name)) for order in orders if getattr(order, name) is not None]
+            if not open_ones:
+                yield EMPTY
+                continue
+            rows = np.searchsorted(columns.end, [since for since, _ in open_ones], side="left")
+            x = np.full((len(open_ones), 3), np.nan)
+            x[:, 0] = axis(local[np.minimum(rows, len(local) - 1)])
+            x[:, 1] = axis(local[-1:] + columns.interval.ns)
+            y = np.full((len(open_ones), 3), np.nan)
+            y[:, :2] = np.array([level for _, level in open_ones], dtype=np.float64)[:, None]
+            yield {"x": x.ravel(), "y": y.ravel(), "visible": True}
+
+    def _indicators(
+        self, series: Series, rows: Int64, x: Float64, place: Mapping[str, Any], close: Float64
+    ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+        over: list[Mapping[str, Any]] = []
+        under: list[Mapping[str, Any]] = []
+        for key, _, handle in tuple(self._run.desk.indicators):
+            if handle.symbol != series.symbol or handle.interval != series.interval:
+                continue
+            values = _values(handle, rows)
+            if values is None:
+                continue
+            known = values[np.isfinite(values)]
+            if key not in self._study and len(known):
+                middle = float(np.median(known))
+                self._study[key] = not 0.5 * float(close.min()) <= middle <= 2 * float(close.max())
+            trace = {"x": x, "y": values, "name": handle.name, "visible": True, **place}
+            if self._study.get(key):
+                under.append(trace)
+            else:
+                over.append(trace)
+        return over[:OVERLAYS], under[:STUDIES]
+
+
+def _values(handle: Indicator, rows: Int64) -> Float64 | None:
+    """An indicator at these bars; NaN where it hasn't been fed. None where it isn't a number a bar."""
+    if not isinstance(handle, StreamIndicator):
+        return handle._values[rows]  # noqa: SLF001 - hidden from strategies only; reading a streaming one would feed it
+    feed = handle._feed  # noqa: SLF001 - as above
+    store = feed.stores[handle._output]  # noqa: SLF001 - as above
+    filled = min(feed.filled, len(store))
+    if filled and isinstance(store[0], tuple):
+        return None
+    low, high = int(rows[0]), min(int(rows[-1]) + 1, filled)
+    values = np.full(len(rows), np.nan)
+    there = rows < high
+    if high > low:
+        values[there] = np.array(store[low:high], dtype=np.float64)[rows[there] - low]
+    return values
+
+
+def _length(binning: Binning, x: Float64) -> float:
+    if binning.step:
+        return binning.step / _MILLISECOND
+    return float(np.median(np.diff(x))) if len(x) > 1 else 86_400_000.0
+
+
+def _heights(x: Float64, low: Float64, high: Float64, sight: Sight) -> dict[str, Any]:
+    """The prices in sight with a little air; the user zooms in time, and prices follow."""
+    if sight.span is not None and not sight.follows:
+        inside = (x >= sight.span[0]) & (x <= sight.span[1])
+        if inside.any():
+            low, high = low[inside], high[inside]
+    bottom, top = float(low.min()), float(high.max())
+    air = 0.06 * (top - bottom) or 0.01 * abs(top) or 1.0
+    return {"yaxis.range": [bottom - air, top + air]}
+
+
+def _rows(*, has_studies: bool, has_volume: bool) -> dict[str, Any]:
+    """Which panels there are, from the bottom up: studies, volume, prices."""
+    floor = 0.0
+    layout: dict[str, Any] = {"yaxis3.visible": has_studies, "yaxis2.visible": has_volume}
+    if has_studies:
+        layout["yaxis3.domain"] = [0.0, 0.18]
+        floor = 0.22
+    if has_volume:
+        layout["yaxis2.domain"] = [floor, floor + 0.13]
+        floor += 0.16
+    layout["yaxis.domain"] = [floor, 1.0]
+    return layout
+

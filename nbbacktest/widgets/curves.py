@@ -1,0 +1,150 @@
+"""What the account was worth at every instant so far, computed as the run goes on and kept at a drawable size.
+
+The last value is that of `nbbacktest.trading.equity`; only what is new since the last call is computed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nbbacktest.core.records import Float64, Int64
+from nbbacktest.engine.analysis import Frame
+from nbbacktest.report.bins import extremes
+from nbbacktest.system.run import Run
+from nbbacktest.trading.equity import add_sizes
+
+_RUN = 64
+"""Values of which the lowest and the highest are kept."""
+
+
+class Thinned:
+    """A growing column of which only highs and lows are looked at again: `rows` says which.
+
+    Parameters
+    ----------
+    values
+        The whole column; only its first `count` values are there yet.
+    """
+
+    def __init__(self, values: Float64) -> None:
+        self.values = values
+        self.count = 0
+        self._kept: list[Int64] = []
+        self._until = 0  # whole runs of values before it are in `_kept`
+
+    def grow(self, count: int) -> None:
+        """Take in the values up to `count`."""
+        self.count = count
+        stop = count // _RUN * _RUN
+        if stop > self._until:
+            runs = self.values[self._until : stop].reshape(-1, _RUN)
+            starts = np.arange(self._until, stop, _RUN)
+            pairs = np.column_stack((runs.argmin(axis=1) + starts, runs.argmax(axis=1) + starts))
+            self._kept.append(np.sort(pairs, axis=1).ravel().astype(np.int64))
+            self._until = stop
+            if len(self._kept) > 64:
+                self._kept = [np.concatenate(self._kept)]
+
+    def rows(self, most: int) -> Int64:
+        """Rising positions that keep every high and low at a resolution of about `most` points."""
+        if self.count <= most * _RUN:
+            return extremes(self.values[: self.count], most)
+        tail = np.arange(self._until, self.count, dtype=np.int64)
+        rows = np.concatenate((*self._kept, tail))
+        rows = rows[extremes(self.values[rows], most)]
+        ends = np.array([0, self.count - 1], dtype=np.int64)
+        return np.union1d(rows, ends).astype(np.int64)
+
+
+class AccountCurves:
+    """Equity, its fall below its peak, and the same cash held in one symbol. For one thread.
+
+    Attributes
+    ----------
+    equity, drawdown : Thinned
+        One value an instant; drawdown as a fraction, negative.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        count = len(run.timeline)
+        self.equity = Thinned(np.zeros(count))
+        self.drawdown = Thinned(np.zeros(count))
+        self.held: dict[str, Thinned] = {}
+        self._base = {series.symbol: series for series in run.timeline.series if series.is_base}
+        self._cash = self._peak = float(run.config.broker.cash)
+        self._sizes = dict.fromkeys(self._base, 0.0)
+        self._fills = self._flows = self._splits = 0  # how many were counted
+
+    def grow(self, frame: Frame) -> None:
+        """Compute what came since the last call."""
+        start, stop = self.equity.count, frame.cursor
+        if stop <= start:
+            return
+        equity = self._cash_and_positions(frame, start, stop)
+        self.equity.values[start:stop] = equity
+        peaks = np.maximum(np.maximum.accumulate(equity), self._peak)
+        self._peak = float(peaks[-1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.drawdown.values[start:stop] = np.where(peaks > 0, equity / peaks - 1, 0.0)
+        self.equity.grow(stop)
+        self.drawdown.grow(stop)
+
+    def holding(self, symbol: str) -> Thinned:
+        """What the starting cash would be worth in `symbol`; NaN before its first close."""
+        curve = self.held.get(symbol)
+        if curve is None:
+            curve = self.held[symbol] = Thinned(np.zeros(len(self._run.timeline)))
+        start, stop = curve.count, self.equity.count
+        if stop > start:
+            closes = self._marks(symbol, start, stop)
+            series = self._base[symbol]
+            columns = series.columns
+            first = columns.close[max(series.first - 1, 0)] if series.first else columns.open[0]
+            curve.values[start:stop] = closes * (float(self._run.config.broker.cash) / first)
+            curve.grow(stop)
+        return curve
+
+    def _cash_and_positions(self, frame: Frame, start: int, stop: int) -> Float64:
+        desk = self._run.desk
+        flows = [flow for flow in desk.flows[self._flows :] if flow.index < stop]
+        splits = [split for split in desk.splits[self._splits :] if split.index < stop]
+        fills = desk.fills[self._fills : frame.agent.n_fills]
+        self._flows += len(flows)
+        self._splits += len(splits)
+        self._fills += len(fills)
+        changes = [(flow.index, flow.amount) for flow in flows]
+        changes += [(fill.index, -fill.signed_size * fill.price - fill.commission) for fill in fills]
+        changes.sort(key=lambda change: change[0])  # stable: flows stay before fills
+        equity = _steps(self._cash, [(at, 1.0, amount) for at, amount in changes], start, stop)
+        self._cash = float(equity[-1])
+        for symbol in self._base:
+            moved = [(s.index, s.ratio, 0.0) for s in splits if s.symbol == symbol]
+            moved += [(f.index, 1.0, f.signed_size) for f in fills if f.symbol == symbol]
+            moved.sort(key=lambda change: change[0])
+            if not moved and not self._sizes[symbol]:
+                continue
+            sizes = _steps(self._sizes[symbol], moved, start, stop)
+            self._sizes[symbol] = float(sizes[-1])
+            equity += np.where(sizes == 0.0, 0.0, sizes * self._marks(symbol, start, stop))
+        return equity
+
+    def _marks(self, symbol: str, start: int, stop: int) -> Float64:
+        """The newest close at or before each of these instants; NaN before the first."""
+        series, timeline = self._base[symbol], self._run.timeline
+        columns = series.columns
+        if len(timeline.series) == 1:
+            return columns.close[series.first + start : series.first + stop]
+        seen = np.searchsorted(columns.end, timeline.instants[start:stop], side="right")
+        values = columns.close[np.maximum(seen - 1, 0)]
+        return np.where(seen > 0, values, np.nan)
+
+
+def _steps(level: float, changes: list[tuple[int, float, float]], start: int, stop: int) -> Float64:
+    """A level at the end of the instants from `start` up to `stop`; a change multiplies it, then adds to it."""
+    levels, edges = [level], [start]
+    for at, ratio, amount in changes:
+        level = add_sizes(level * ratio, amount)
+        levels.append(level)
+        edges.append(max(at, start))
+    return np.repeat(np.array(levels, dtype=np.float64), np.diff([*edges, stop]))

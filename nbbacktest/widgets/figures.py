@@ -1,0 +1,173 @@
+"""A FigureWidget fit for a pump: safe between threads, whole after a reload, and honest about what the browser drew."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import traitlets
+from plotly.serializers import custom_serializers
+
+from nbbacktest.widgets.library import KEY, STATIC, bring_library
+
+LIMIT_SECONDS = 1.5
+"""How long to wait for the browser's acknowledgement: in a blocking cell none comes."""
+
+Props = Mapping[str, Any]
+
+
+class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
+    """A figure whose traces are all there from the start and are then changed in place, by one thread at a time.
+
+    Parameters
+    ----------
+    label
+        What a screen reader says.
+    traces, layout
+        As `plotly.graph_objects.Figure` takes them.
+    acknowledges
+        Whether the browser says when it has drawn: of figures that are drawn together, the last one.
+    """
+
+    _esm = (STATIC / "figure.js").read_text(encoding="utf-8")
+    _library = traitlets.Unicode(KEY).tag(sync=True)
+    _label = traitlets.Unicode().tag(sync=True)
+    _acknowledges = traitlets.Bool(False).tag(sync=True)
+    # An acknowledgement is for this kernel alone: not echoed to the pages, as other traits are.
+    _js2py_traceDeltas = traitlets.Dict(allow_none=True).tag(sync=True, echo_update=False, **custom_serializers)  # noqa: N815
+
+    def __init__(self, label: str, traces: Sequence[Any], layout: Props, *, acknowledges: bool = False) -> None:
+        # Guards the figure's properties, between the pump, the user's zoom and a page that loads.
+        self.__dict__["_drawing"] = threading.RLock()
+        bring_library()
+        super().__init__(data=list(traces), layout=dict(layout))
+        self._label = label
+        self._acknowledges = acknowledges
+        self._config = {"displaylogo": False, "responsive": False, "doubleClick": "autosize"}
+        self._shown: list[dict[str, Any]] = [{} for _ in traces]
+        self._shown_layout: dict[str, Any] = {}
+        self._types = {f"{name}.type": axis["type"] for name, axis in layout.items() if name.startswith("xaxis") and "type" in axis}
+        self._acknowledged = 0  # written by the thread that serves messages
+        self._sent_at = 0.0
+        self._heard: Callable[[], object] = lambda: None
+        self._zoomed: Callable[[Mapping[str, Any]], object] = lambda _changes: None
+        self.on_msg(self._message)
+        self.observe(self._relayout, "_js2py_relayout")
+
+    # -- what the pump calls --------------------------------------------------------------------------------
+
+    def listen(self, heard: Callable[[], object], zoomed: Callable[[Mapping[str, Any]], object]) -> None:
+        """Call `heard` when the browser has drawn something, and `zoomed` with what the user did to the axes."""
+        self._heard, self._zoomed = heard, zoomed
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the browser has something still to draw; after `LIMIT_SECONDS` it isn't waited for any more."""
+        # Nobody has drawn anything yet: there is no page, or it is still loading, and will ask for all of it.
+        waiting = 0 < self._acknowledged < self._last_trace_edit_id
+        return waiting and monotonic() - self._sent_at < LIMIT_SECONDS
+
+    def draw(self, traces: Sequence[Props], layout: Props) -> bool:
+        """Show these properties, a mapping for each trace; only what differs is sent. Whether anything was."""
+        with self._drawing:
+            changes = [_differences(old, new) for old, new in zip(self._shown, traces, strict=True)]
+            relaid = _differences(self._shown_layout, layout)
+            if not relaid and not any(changes):
+                return False
+            with self.batch_update():
+                for trace, change in zip(self.data, changes, strict=True):
+                    for name, value in change.items():
+                        trace[name] = value
+                for name, value in relaid.items():
+                    self.layout[name] = value
+            for old, change in zip(self._shown, changes, strict=True):
+                old.update(change)
+            self._shown_layout.update(relaid)
+            self._sent_at = monotonic()
+            return True
+
+    def forget(self, *names: str) -> None:
+        """Send these properties of the layout again; without names, everything."""
+        with self._drawing:
+            for name in names:
+                self._shown_layout.pop(name, None)
+            if not names:
+                self._shown = [{} for _ in self._shown]
+                self._shown_layout = {}
+
+    # -- what the browser calls -----------------------------------------------------------------------------
+
+    @traitlets.observe("_js2py_traceDeltas")
+    def _handler_js2py_traceDeltas(self, change: Mapping[str, Any]) -> None:  # noqa: N802 - takes plotly's place
+        message = change["new"]
+        if message:
+            self._acknowledged = max(self._acknowledged, message.get("trace_edit_id") or 0)
+            self._heard()
+
+    def _message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if isinstance(content, dict) and content.get("kind") == "drawn":
+            self.forget()
+            self._heard()
+
+    def _relayout(self, change: Mapping[str, Any]) -> None:
+        if change["new"]:
+            self._zoomed(change["new"].get("relayout_data") or {})
+
+    # -- between threads ------------------------------------------------------------------------------------
+
+    def _send_update_msg(
+        self, restyle_data: Any, relayout_data: dict[str, Any], trace_indexes: Any = None, source_view_id: Any = None
+    ) -> None:
+        # One message where plotly sends four: the number in it makes each a change, so nothing has to be taken back.
+        with self.hold_sync():
+            self._last_trace_edit_id += 1
+            self._last_layout_edit_id += 1
+            self._py2js_update = {
+                "style_data": restyle_data,
+                # With new data plotly.js guesses an axis's type anew, and milliseconds look like numbers to it.
+                "layout_data": {**self._types, **relayout_data},
+                "style_traces": self._normalize_trace_indexes(trace_indexes),
+                "trace_edit_id": self._last_trace_edit_id,
+                "layout_edit_id": self._last_layout_edit_id,
+                "source_view_id": source_view_id,
+            }
+
+    def plotly_relayout(self, *args: Any, **kwargs: Any) -> None:
+        """Change the layout, as plotly does, but never while the pump draws."""
+        with self._drawing:
+            super().plotly_relayout(*args, **kwargs)
+
+    def plotly_restyle(self, *args: Any, **kwargs: Any) -> None:
+        """Change traces, as plotly does, but never while the pump draws."""
+        with self._drawing:
+            super().plotly_restyle(*args, **kwargs)
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - theirs
+        """What a page that loads is given: the figure as it is, not as it was made."""
+        with self._drawing:
+            state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
+            # plotly refreshes these two only where the figure itself is displayed, not in a box or after a reload.
+            if key is None:
+                state["_py2js_update"] = None  # it is in the data already
+            if "_widget_data" in state and "_data" in self.__dict__:
+                state["_widget_data"] = custom_serializers["to_json"](deepcopy(self._data), self)
+            if "_widget_layout" in state and "_layout_obj" in self.__dict__:
+                props = deepcopy(self._layout_obj._props)  # noqa: SLF001 - as plotly's own display does
+                state["_widget_layout"] = custom_serializers["to_json"](props, self)
+            return state
+
+
+def _differences(old: Props, new: Props) -> dict[str, Any]:
+    return {name: value for name, value in new.items() if name not in old or not _same(old[name], value)}
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        arrays = isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
+        return arrays and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    return bool(one == other)

@@ -1,0 +1,89 @@
+"""The one pump of a panel: a thread that draws frames while there is something to draw, and then ends.
+
+It knows its panel only weakly: dropping the panel ends the thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from typing import Protocol
+
+logger = logging.getLogger("nbbacktest")
+
+
+class Drawn(Protocol):
+    """What is pumped."""
+
+    def draw_frame(self) -> float | None:
+        """Draw what is new; in how many seconds to come again, None where nothing more will come by itself."""
+
+
+class Pump:
+    """Calls `draw_frame` again and again from a thread of its own, which lives only as long as there is something to draw."""
+
+    def __init__(self, drawn: Drawn) -> None:
+        self._drawn = weakref.ref(drawn)
+        self._wanted = threading.Event()
+        self._guard = threading.Lock()  # guards the two below
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def poke(self) -> None:
+        """Have a frame drawn at once. Any thread; returns at once."""
+        with self._guard:
+            self._wanted.set()
+            if self._thread is None and not self._closed:
+                thread = threading.Thread(
+                    target=_work, args=(weakref.ref(self), self._drawn), name="nbbacktest-panel", daemon=True
+                )
+                try:
+                    thread.start()
+                except RuntimeError:  # no thread to be had, or the interpreter is ending: the run matters more
+                    logger.exception("the panel can't be drawn now; the next event tries again")
+                    return
+                self._thread = thread
+
+    def close(self) -> None:
+        """Draw no more; the thread ends at its next frame."""
+        with self._guard:
+            self._closed = True
+            self._wanted.set()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller is the pump's own thread."""
+        return threading.current_thread() is self._thread
+
+    def rest(self, seconds: float | None) -> bool:
+        """Wait for the next frame's time; False where the thread is to end, which it must do then."""
+        if seconds is not None:
+            self._wanted.wait(seconds)
+        with self._guard:
+            if self._closed or (seconds is None and not self._wanted.is_set()):
+                self._thread = None
+                return False
+            self._wanted.clear()
+            return True
+
+
+def _work(me: weakref.ref[Pump], drawn: weakref.ref[Drawn]) -> None:
+    while True:
+        target, seconds = drawn(), None
+        if target is not None:
+            try:
+                seconds = target.draw_frame()
+            except Exception:
+                logger.exception("a panel's frame can't be drawn; the run goes on")
+                seconds = 1.0
+        del target
+        pump = me()
+        if pump is None or not pump.rest(_brief(seconds)):
+            return
+        del pump
+
+
+def _brief(seconds: float | None) -> float | None:
+    """No long waits: a panel that is dropped meanwhile is to leave no thread behind."""
+    return seconds if seconds is None else min(seconds, 1.0)

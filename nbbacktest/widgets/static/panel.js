@@ -1,0 +1,77 @@
+// What Python can't do for a panel: keys, names for screen readers, and which run the user was looking at.
+const NAMES = {
+  ".nbbt-speed .noUi-handle": "Speed, simulated seconds a second",
+  ".nbbt-mode": "Mode",
+  ".nbbt-progress": "Progress of the run",
+  ".nbbt-steps input": "How many instants a step takes",
+  ".nbbt-until input": "Run until: a time, next fill, or next session",
+  ".nbbt-symbol select": "Symbol of the chart",
+  ".nbbt-interval select": "Interval of the chart",
+};
+const TYPED = "input, select, textarea, button, summary, [role=slider], [contenteditable=true]";
+
+function describe(root, model) {
+  for (const [selector, name] of Object.entries(NAMES)) {
+    for (const element of root.querySelectorAll(selector)) {
+      if (element.getAttribute("aria-label") !== name) element.setAttribute("aria-label", name);
+    }
+  }
+  const set = (selector, values) => {
+    const element = root.querySelector(selector);
+    if (element) for (const [name, value] of Object.entries(values)) element.setAttribute(name, value);
+  };
+  set(".nbbt-mode", { role: "group" });
+  set(".nbbt-state", { role: "status", "aria-live": "polite" });
+  set(".nbbt-progress", {
+    role: "progressbar", "aria-valuemin": 0,
+    "aria-valuemax": model.get("total"), "aria-valuenow": model.get("cursor"),
+  });
+  for (const button of root.querySelectorAll(".nbbt-mode button, .nbbt-follow")) {
+    button.setAttribute("aria-pressed", button.classList.contains("mod-active"));
+  }
+}
+
+function attach(root, model) {
+  const tell = () => {
+    if (model.get("seen") !== model.get("run")) model.send({ kind: "seen", run: model.get("run") });
+  };
+  const key = (event) => {
+    if (event.target.closest(TYPED) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const name = { " ": "space", ArrowRight: "right" }[event.key];
+    if (!name) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!(event.repeat && name === "space")) model.send({ kind: "key", key: name, run: model.get("run") });
+  };
+  root.tabIndex = 0;
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", "Backtest control panel. Space pauses and resumes, the right arrow steps.");
+  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys stay away while the panel has the focus
+  for (const name of ["pointerdown", "click", "change", "keydown"]) root.addEventListener(name, tell, true);
+  root.addEventListener("keydown", key);
+  const named = () => describe(root, model);
+  const changes = new MutationObserver(named);
+  const controls = root.querySelector(".nbbt-controls") ?? root;
+  changes.observe(controls, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
+  model.on("change:cursor", named);
+  named();
+  return () => {
+    changes.disconnect();
+    for (const name of ["pointerdown", "click", "change", "keydown"]) root.removeEventListener(name, tell, true);
+    root.removeEventListener("keydown", key);
+  };
+}
+
+export default {
+  render({ model, el }) {
+    let detach;
+    let tries = 0;
+    const find = () => {
+      const root = el.closest(".nbbt-panel");
+      if (root) detach = attach(root, model);
+      else if (tries++ < 100) setTimeout(find, 50); // the host puts views into the page after they are made
+    };
+    find();
+    return () => detach?.();
+  },
+};

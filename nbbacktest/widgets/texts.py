@@ -1,0 +1,172 @@
+"""The panel's words and small tables as escaped HTML: pure functions of a `ViewState`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from html import escape
+
+from nbbacktest.core.enums import SystemState
+from nbbacktest.widgets.view import Failure, Stage, Stream, ViewState
+
+WORDS = {SystemState.STOPPED: "Stopped", SystemState.RUNNING: "Running", SystemState.PAUSED: "Paused"}
+
+
+def badge(view: ViewState) -> str:
+    """The state, in one word."""
+    failed = " nbbt-failed" if view.failure else ""
+    return f'<span class="nbbt-badge nbbt-is-{view.state.value}{failed}">{WORDS[view.state]}</span>'
+
+
+def heading(view: ViewState) -> str:
+    """What is run."""
+    if not view.run:
+        return '<span class="nbbt-name">No run yet</span> <span class="nbbt-faint">Start runs the config, or an example</span>'
+    return f'<span class="nbbt-name">{escape(view.name)}</span> <span class="nbbt-faint">{escape(view.source)}</span>'
+
+
+def progress(view: ViewState) -> str:
+    """How far, by bars and by sessions, and how long to go."""
+    if not view.run:
+        return "Bar 0 of 0"
+    parts = [f"<b>Bar {view.cursor:,} of {view.total:,}</b>", f"session {view.session:,} of {view.sessions:,}"]
+    if view.state is SystemState.STOPPED:
+        parts.append("finished" if view.cursor >= view.total and not view.failure else "ended early")
+    elif not math.isnan(view.left):
+        parts.append(f"{duration(view.left)} left")
+    return " · ".join(parts)
+
+
+def achieved(view: ViewState) -> str:
+    """The speed that is kept, beside the one that is asked for."""
+    if not view.run or view.achieved <= 0:
+        return '<span class="nbbt-faint">achieved –</span>'
+    return f"achieved <b>{compact(view.achieved)}×</b>"
+
+
+def figures(view: ViewState) -> str:
+    """The numbers, as tiles."""
+    change = view.equity - view.start_cash
+    share = f"{change / view.start_cash:+.2%}" if view.start_cash else ""
+    tiles = [
+        ("Sim time", escape(view.time) if view.run else "–", escape(view.day)),
+        ("Wall time", duration(view.wall) if view.run else "–", ""),
+        ("Bars/s", compact(view.rate) if view.run else "–", f"{view.bars:,} bars" if view.run else ""),
+        ("Cash", money(view.cash) if view.run else "–", ""),
+        ("Equity", money(view.equity) if view.run else "–", share if view.run else ""),
+        ("Positions", f"{len(view.holdings):,}" if view.run else "–", f"{view.n_fills:,} fills" if view.run else ""),
+    ]
+    cells = (
+        f'<div class="nbbt-tile"><div class="nbbt-label">{label}</div><div class="nbbt-value">{value}</div>'
+        f'<div class="nbbt-note">{note or "&nbsp;"}</div></div>'
+        for label, value, note in tiles
+    )
+    return f'<div class="nbbt-tiles">{"".join(cells)}</div>'
+
+
+def holdings(view: ViewState) -> str:
+    """Open positions and the last fills, side by side."""
+    positions = [
+        (escape(h.symbol), f"{h.size:,.6g}", f"{h.average:,.6g}", f"{h.last:,.6g}", signed(h.profit))
+        for h in view.holdings[:8]
+    ]
+    fills = [(f.time, f.side, escape(f.symbol), f"{f.size:,.6g}", f"{f.price:,.6g}") for f in view.fills]
+    more = len(view.holdings) - len(positions)
+    left = table("Open positions", ("Symbol", "Size", "Average", "Last", "Profit"), positions, "none")
+    left += f'<div class="nbbt-faint">and {more:,} more</div>' if more > 0 else ""
+    right = table("Last fills", ("Bar", "Side", "Symbol", "Size", "Price"), fills, "none yet")
+    return f'<div class="nbbt-pair"><div>{left}</div><div>{right}</div></div>'
+
+
+def synchronization(view: ViewState) -> str:
+    """How the stages wait for each other, and how long they work."""
+    streams = [_stream_row(stream) for stream in view.streams]
+    stages = [_stage_row(stage) for stage in view.stages]
+    paced = f"lag {seconds(view.lag)} · {view.overruns:,} overruns · " if view.speed > 0 else ""
+    return (
+        table("Waits", ("Stream", "Signals", "Cycles", "Overruns", "Waited"), streams, "none")
+        + table("Work a window", ("Stage", "Windows", "Mean", "p99", "Total"), stages, "none")
+        + f'<div class="nbbt-faint">{paced}window {view.window:,} {"instant" if view.window == 1 else "instants"}</div>'
+    )
+
+
+def failure(problem: Failure | None) -> str:
+    """An error in a line, its traceback folded."""
+    if problem is None:
+        return ""
+    return (
+        f'<div class="nbbt-failure" role="alert"><b>{escape(problem.message)}</b>'
+        f"<details><summary>Traceback</summary><pre>{escape(problem.traceback)}</pre></details></div>"
+    )
+
+
+def notice(message: str, *, is_error: bool) -> str:
+    """What the last command answered."""
+    name = "nbbt-notice nbbt-wrong" if is_error else "nbbt-notice"
+    return f'<div class="{name}">{escape(message)}</div>' if message else ""
+
+
+def table(title: str, columns: Iterable[str], rows: list[tuple[str, ...]], nothing: str) -> str:
+    """A small table; `rows` hold escaped HTML."""
+    if not rows:
+        return f'<div class="nbbt-label">{title}</div><div class="nbbt-faint">{nothing}</div>'
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return (
+        f'<div class="nbbt-label">{title}</div>'
+        f'<table class="nbbt-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
+
+
+def _stream_row(stream: Stream) -> tuple[str, ...]:
+    name = escape(stream.name.replace("->", " → "))
+    return name, compact(stream.signals), compact(stream.cycles), compact(stream.overruns), seconds(stream.waited)
+
+
+def _stage_row(stage: Stage) -> tuple[str, ...]:
+    return stage.name, compact(stage.count), seconds(stage.mean), seconds(stage.p99), seconds(stage.total)
+
+
+def duration(value: float) -> str:
+    """Seconds as a clock shows them."""
+    if not math.isfinite(value):
+        return "–"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(int(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if days else f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def seconds(value: float) -> str:
+    """A short time with its unit."""
+    if value <= 0:
+        return "0"
+    for factor, unit in ((1e6, "µs"), (1e3, "ms"), (1, "s")):
+        if value * factor < 1000 or unit == "s":
+            return f"{value * factor:.3g} {unit}" if value < 1e4 else duration(value)
+    return duration(value)
+
+
+def compact(value: float) -> str:
+    """A number in three digits or so: 12, 4.5k, 1.2M."""
+    if not math.isfinite(value):
+        return "–"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= limit:
+            scaled = value / (1e3 if unit == "k" else limit)
+            return f"{scaled:.3g}{unit}" if scaled < 1000 else f"{scaled:,.0f}{unit}"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def money(value: float) -> str:
+    """With cents; NaN, which an account without a price has, as a dash."""
+    return f"{value:,.2f}" if math.isfinite(value) else "–"
+
+
+def signed(value: float) -> str:
+    """A profit or a loss, coloured as such."""
+    if not math.isfinite(value):
+        return "–"
+    return f'<span class="{"nbbt-gain" if value >= 0 else "nbbt-loss"}">{value:+,.2f}</span>'

@@ -1,0 +1,235 @@
+"""What a panel shows besides charts: one frozen `ViewState`, and what differs between two. Knows no widget and no thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from nbbacktest.core.enums import SystemState
+from nbbacktest.core.lifecycle import TABLE, Command
+from nbbacktest.system.run import Run
+from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.system.status import status
+
+USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.UNTIL, Command.STOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A position that isn't flat."""
+
+    symbol: str
+    size: float
+    average: float
+    last: float
+    profit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A fill; `time` as the run shows times."""
+
+    time: str
+    symbol: str
+    side: str
+    size: float
+    price: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Seconds that one stage of the engine took for a window: how many windows, mean, 99th percentile, all together."""
+
+    name: str
+    count: int
+    mean: float
+    p99: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What one stage waited for another."""
+
+    name: str
+    mode: str
+    signals: int
+    cycles: int
+    overruns: int
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run failed or is held."""
+
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """Everything that a panel's controls show, as of one instant.
+
+    Attributes
+    ----------
+    run : int
+        Which run of the process, counted from 1; 0 where nothing was started yet.
+    allowed : frozenset of Command
+        What the state lets a user ask for.
+    cursor, total : int
+        Completed instants, and how many the run has.
+    session, sessions : int
+        Trading days begun, and how many the run has.
+    wall, left : float
+        Wall seconds since the start, and until the end at the present pace; `left` is NaN where that isn't known.
+    rate : float
+        Bars a second, lately.
+    """
+
+    run: int = 0
+    state: SystemState = SystemState.STOPPED
+    allowed: frozenset[Command] = field(default_factory=lambda: allowed_in(SystemState.STOPPED))
+    name: str = ""
+    source: str = ""
+    symbols: tuple[str, ...] = ()
+    intervals: tuple[str, ...] = ()
+    cursor: int = 0
+    total: int = 0
+    session: int = 0
+    sessions: int = 0
+    time: str = ""
+    day: str = ""
+    wall: float = 0.0
+    left: float = float("nan")
+    bars: int = 0
+    rate: float = 0.0
+    speed: float = 0.0
+    achieved: float = 0.0
+    lag: float = 0.0
+    window: int = 0
+    cash: float = 0.0
+    equity: float = 0.0
+    start_cash: float = 0.0
+    holdings: tuple[Holding, ...] = ()
+    fills: tuple[Execution, ...] = ()
+    n_fills: int = 0
+    streams: tuple[Stream, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    failure: Failure | None = None
+
+    @property
+    def overruns(self) -> int:
+        """Of all streams together."""
+        return sum(stream.overruns for stream in self.streams)
+
+
+def allowed_in(state: SystemState) -> frozenset[Command]:
+    """What a user may ask for in that state."""
+    return frozenset(command for command in USERS if (state, command) in TABLE)
+
+
+def differences(old: ViewState | None, new: ViewState) -> frozenset[str]:
+    """The names of the fields that differ; all where there is nothing old."""
+    names = (entry.name for entry in fields(ViewState))
+    return frozenset(name for name in names if old is None or getattr(old, name) != getattr(new, name))
+
+
+def resolve(
+    number: int, state: SystemState, run: Run | None, shot: Snapshot | None, sessions: tuple[int, int], rate: float,
+    speed: float = 0.0,
+) -> ViewState:  # fmt: skip
+    """The view of a system.
+
+    Parameters
+    ----------
+    number
+        Which run it is.
+    shot
+        The run as it was published last: nothing is asked of the engine, and nothing waits for it.
+    sessions
+        Trading days begun, and all of them.
+    rate
+        Bars a second, lately.
+    speed
+        What the next start would take, where nothing runs.
+    """
+    if run is None or shot is None:
+        return ViewState(state=state, allowed=allowed_in(state), speed=speed)
+    facts = status(state, run)
+    session, performance = facts["session"], facts["performance_metrics"]
+    running = state is SystemState.RUNNING
+    series = run.timeline.series
+    return ViewState(
+        run=number,
+        state=state,
+        allowed=allowed_in(state),
+        name=run.config.session_name,
+        source=run.source,
+        symbols=tuple(s.symbol for s in series if s.is_base),
+        intervals=tuple(dict.fromkeys(s.interval for s in series)),
+        cursor=shot.cursor,
+        total=shot.total,
+        session=sessions[0],
+        sessions=sessions[1],
+        time=_written(shot.time),
+        day="" if shot.time is None else f"{shot.time:%a}",
+        wall=run.duration,
+        left=_left(run, shot, rate) if running else float("nan"),
+        bars=sum(shot.counts.values()),
+        rate=rate if running else performance["bars_per_second"],
+        speed=speed if state is SystemState.STOPPED else session["speed_multiplier"],
+        achieved=session["achieved_speed"],
+        lag=session["lag_seconds"],
+        window=run.quantum.length if not run.coordinator.speed else 1,
+        cash=shot.cash,
+        equity=shot.equity,
+        start_cash=float(run.config.broker.cash),
+        holdings=tuple(Holding(p.symbol, p.size, p.average_price, p.last, p.unrealized_pnl) for p in shot.positions),
+        fills=tuple(_execution(fill, run) for fill in reversed(shot.last_fills)),
+        n_fills=shot.n_fills,
+        streams=tuple(_stream(name, counts) for name, counts in facts["subscriptions"].items()),
+        stages=tuple(_stage(name, performance[f"{name}_timing"]) for name in ("coordinator", "processor", "analysis")),
+        failure=_failure(facts["error"]),
+    )
+
+
+def _left(run: Run, shot: Snapshot, rate: float) -> float:
+    """Seconds until the end: by the clock where one paces the run, else at the pace of late."""
+    if shot.cursor >= shot.total:
+        return 0.0
+    if run.coordinator.speed > 0:
+        seconds = run.timeline.seconds
+        return float(seconds[-1] - seconds[max(shot.cursor - 1, 0)]) / run.coordinator.speed
+    bars = sum(shot.counts.values())
+    if rate <= 0 or not shot.cursor or not bars:
+        return float("nan")
+    return (shot.total - shot.cursor) * (bars / shot.cursor) / rate
+
+
+def _written(time: Any) -> str:
+    if time is None:
+        return "before the first bar"
+    if time == time.normalize() and time.tzinfo is None:
+        return f"{time:%Y-%m-%d}"
+    return f"{time:%Y-%m-%d %H:%M:%S}" if time.second else f"{time:%Y-%m-%d %H:%M}"
+
+
+def _execution(fill: Any, run: Run) -> Execution:
+    stamp = run.stamps.stamp(fill.time)
+    written = f"{stamp:%Y-%m-%d}" if run.stamps.dates else f"{stamp:%m-%d %H:%M}"
+    return Execution(written, fill.symbol, str(fill.side), fill.size, fill.price)
+
+
+def _stream(name: str, counts: dict[str, Any]) -> Stream:
+    return Stream(
+        name, counts["mode"], counts["signals"], counts["cycles"], counts["overruns"], counts["wait_seconds"]
+    )
+
+
+def _stage(name: str, timing: dict[str, float]) -> Stage:
+    return Stage(name, int(timing["count"]), timing["avg"], timing["p99"], timing["total"])
+
+
+def _failure(error: dict[str, Any] | None) -> Failure | None:
+    return None if error is None else Failure(error["message"], error["traceback"] or "")

@@ -1,0 +1,82 @@
+"""Every face offers every command, with the same parameters and the same help: none drifts from the others."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cyclopts import App
+
+import nbbacktest as nb
+from nbbacktest.cli import app as command_line
+from nbbacktest.shell.interpreter import Interpreter
+from nbbacktest.system.commands import COMMANDS, parameters
+from nbbacktest.system.remote import messages
+
+OWN = {"--json", "--session", "--help", "-h", "--version"}
+"""What a face adds for itself."""
+LOCAL = {"start"}
+"""Needs files of the machine that it is typed at, and a process of its own: not for the channel."""
+
+
+def _cli() -> App:
+    return command_line["system"]
+
+
+def _shell() -> App:
+    return Interpreter(nb.SystemManager()).app["system"]
+
+
+def _magic() -> App:
+    if importlib.util.find_spec("nbbacktest.magics") is None:
+        pytest.skip("there are no magics here")
+    found: App = importlib.import_module("nbbacktest.magics").BacktestMagics(None)._commands
+    return found
+
+
+FACES: dict[str, Callable[[], App]] = {"command line": _cli, "shell": _shell, "magic": _magic}
+
+
+def typed(command: App) -> Iterator[tuple[str, Any]]:
+    """What a command of a face takes from the system's command: each parameter's name and help."""
+    for argument in command.assemble_argument_collection(parse_docstring=True):
+        if not OWN & set(argument.names):
+            yield argument.field_info.name, argument.parameter.help
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+@pytest.mark.parametrize("face", list(FACES))
+def test_every_face_has_every_command_with_the_same_parameters(face, name):
+    """By name, in order; what is an option in one is an option in all."""
+    app = FACES[face]()
+    wanted = [parameter.name for parameter in parameters(name)]
+    assert [parameter for parameter, _ in typed(app[name])] == wanted
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+@pytest.mark.parametrize("face", list(FACES))
+def test_every_face_tells_the_same_of_a_command(face, name):
+    """The function's docstring is the help, of the command and of each parameter."""
+    told = inspect.getdoc(COMMANDS[name])
+    app = FACES[face]()
+    assert app[name].help.splitlines()[0] == told.splitlines()[0]
+    for parameter, text in typed(app[name]):
+        assert text, parameter
+        assert " ".join(text.split()) in " ".join(told.split())
+
+
+@pytest.mark.parametrize("face", list(FACES))
+def test_no_face_has_commands_of_its_own_under_system(face):
+    """What the table lacks, can't be typed; the magic alone has `panel`, which draws."""
+    found = {name for name in FACES[face]() if not name.startswith("-")}
+    assert found - {"panel"} == set(COMMANDS)
+    assert face == "magic" or "panel" not in found
+
+
+def test_the_channel_carries_every_command_but_start():
+    """What other processes may ask is the table's, without what reads files."""
+    assert set(messages.OFFERED) == set(COMMANDS) - LOCAL

@@ -1,0 +1,203 @@
+"""The commands: what each answers, in which words, and what it refuses."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import pytest
+
+import nbbacktest as nb
+from nbbacktest.core.config import EXAMPLE
+from nbbacktest.system import commands
+from nbbacktest.system.commands import COMMANDS, Answer, parameters
+
+PACED = EXAMPLE | {"backtest": EXAMPLE["backtest"] | {"speed_multiplier": 60}}
+
+
+@pytest.fixture
+def system():
+    """A system whose run, if it has one, ends with the test."""
+    system = nb.SystemManager()
+    yield system
+    system.stop()
+
+
+@pytest.fixture
+def held(system):
+    """A system with the example held before its first bar."""
+    system.start(EXAMPLE, paused=True)
+    return system
+
+
+def test_the_table_holds_every_command_of_the_contract():
+    """The eight commands, each a function of this module under its own name."""
+    assert list(COMMANDS) == ["start", "pause", "resume", "step", "until", "speed", "stop", "status"]
+    assert all(getattr(commands, name) is function for name, function in COMMANDS.items())
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_explains_itself(name):
+    """A docstring of one line or more, that names each parameter: it is the help of every face."""
+    told = inspect.getdoc(COMMANDS[name])
+    assert told.splitlines()[0].endswith(".")
+    assert all(f"\n{parameter.name}\n" in told for parameter in parameters(name))
+
+
+def test_parameters_leave_the_system_to_the_face():
+    """What is typed besides the command's name, with types that JSON and a terminal know."""
+    typed = {name: {p.name: p.annotation for p in parameters(name)} for name in COMMANDS}
+    assert typed == {
+        "start": {"config": str | None, "speed": float | None, "paused": bool},
+        "pause": {}, "resume": {}, "step": {"n": int}, "until": {"when": str}, "speed": {"x": float}, "stop": {},
+        "status": {},
+    }  # fmt: skip
+
+
+def test_the_dialogue_of_a_session(system):
+    """Start, pause, status, resume, stop: the words that a user reads."""
+    assert commands.start(system, PACED) == Answer("start", True, "running", "System started successfully")
+    assert commands.pause(system) == Answer("pause", True, "paused", "System paused", "Use 'system resume' to continue")
+    assert str(commands.status(system)).startswith("State: PAUSED\nSession: Example: two synthetic symbols (synthetic")
+    resumed = commands.resume(system)
+    assert resumed == Answer("resume", True, "running", "System resumed", "State: running")
+    assert str(resumed) == "System resumed\nState: running"
+    assert commands.stop(system) == Answer("stop", True, "stopped", "System stopped")
+
+
+def test_a_command_that_already_holds_says_so(system):
+    """Repeated commands answer False and change nothing."""
+    commands.start(system, PACED)
+    assert commands.start(system, PACED).value is False
+    assert commands.resume(system).message == "System is running already"
+    commands.pause(system)
+    again = commands.pause(system)
+    assert (again.value, again.state, again.message) == (False, "paused", "System is paused already")
+    assert "is paused already" in commands.start(system).message
+    commands.stop(system)
+    assert commands.stop(system) == Answer("stop", False, "stopped", "System is stopped already")
+
+
+@pytest.mark.parametrize("name", ["pause", "resume", "step"])
+def test_what_makes_no_sense_is_raised(system, name):
+    """Without a run, a command is refused with what is allowed instead."""
+    with pytest.raises(nb.InvalidTransition, match="while STOPPED; allowed here: start"):
+        COMMANDS[name](system)
+
+
+@pytest.mark.parametrize("when", ["10:30", "next fill", "next session"])
+def test_until_is_refused_without_a_run(system, when):
+    """Times and events alike."""
+    with pytest.raises(nb.InvalidTransition, match="can't run_until while STOPPED"):
+        commands.until(system, when)
+
+
+def test_start_can_hold_the_run_and_set_its_speed(system):
+    """`paused` holds it before its first bar, `speed` takes the place of the config's."""
+    answer = commands.start(system, EXAMPLE, speed=60, paused=True)
+    assert (answer.state, answer.hint) == ("paused", "Use 'system step' or 'system resume' to set it in motion")
+    assert system.snapshot().cursor == 0
+    assert system.status()["session"]["speed_multiplier"] == 60
+
+
+def test_a_config_that_is_refused_leaves_the_speed_alone(system):
+    """The next start doesn't run at the speed of one that failed."""
+    with pytest.raises(nb.ConfigError):
+        commands.start(system, {"mode": "no"}, speed=60)
+    commands.start(system, EXAMPLE, paused=True)
+    assert system.status()["session"]["speed_multiplier"] == 0
+
+
+def test_step_says_where_it_came_to(held):
+    """The number of instants, and the time of the last."""
+    assert commands.step(held).message == "Stepped 1 instant at 2024-10-03 09:31:00-04:00"
+    assert commands.step(held, 5).message == "Stepped 5 instants at 2024-10-03 09:36:00-04:00"
+    assert held.snapshot().cursor == 6
+
+
+def test_a_step_past_the_end_says_that_the_run_ended(held):
+    """Beyond the last bar, the answer is False and says why."""
+    held.run_until("2024-10-10 16:00")
+    assert commands.step(held, 3) == Answer("step", False, "stopped", "The run ended before that")
+
+
+def test_until_a_time(held):
+    """A text is a time of the exchange's clock."""
+    answer = commands.until(held, "10:30")
+    assert (answer.value, answer.state) == (True, "paused")
+    assert answer.message == "System paused at 2024-10-03 10:30:00-04:00"
+
+
+@pytest.mark.parametrize("text", ["next fill", "Next  Fill"])
+def test_until_the_next_fill(held, text):
+    """Rests at the instant of the fill, however it is spelt; again at the one after it."""
+    assert commands.until(held, text).value is True
+    first = held.snapshot()
+    assert first.n_fills == len(first.last_fills) >= 1
+    assert all(fill.index == first.cursor - 1 for fill in first.last_fills)
+    commands.until(held, text)
+    assert held.snapshot().n_fills > first.n_fills
+
+
+def test_until_the_next_session(held):
+    """Rests when the first bar of the next session is complete."""
+    held.step(3)
+    for day in ("2024-10-04", "2024-10-07"):
+        assert commands.until(held, "next session").message == f"System paused at {day} 09:31:00-04:00"
+        assert str(held.snapshot().session_date) == day
+
+
+def test_a_time_that_cannot_be_read_is_refused(held):
+    """One line that shows how a time is written; the run stays where it is."""
+    with pytest.raises(ValueError, match=r"'noonish' is no time; write '10:30'"):
+        commands.until(held, "noonish")
+    assert held.is_paused()
+
+
+def test_speed_for_now_and_for_the_next_start(system):
+    """While stopped it is the next start's, and the answer says so."""
+    answer = commands.speed(system, 60)
+    assert (answer.message, answer.hint) == ("Speed set: 60 simulated seconds a second", "For the next start")
+    commands.start(system, EXAMPLE, paused=True)
+    assert system.status()["session"]["speed_multiplier"] == 60
+    assert commands.speed(system, 0).message == "Speed set: as fast as it goes"
+    with pytest.raises(ValueError, match="speed -1"):
+        commands.speed(system, -1)
+
+
+def test_status_before_any_run_is_its_state(system):
+    """There is nothing else to tell."""
+    assert commands.status(system).message == "State: STOPPED"
+
+
+def test_status_tells_the_account(held):
+    """Time, progress, speed, equity and positions, a line each; the JSON status is the value."""
+    commands.until(held, "next fill")
+    answer = commands.status(held)
+    told = dict(line.split(": ", 1) for line in answer.message.splitlines())
+    assert list(told) == ["State", "Session", "Sim time", "Progress", "Speed", "Equity", "Positions"]
+    assert told["Sim time"] == str(held.snapshot().time)
+    assert any(symbol in told["Positions"] for symbol in ("EXE", "SW"))
+    assert answer.value == answer.data
+    assert answer.data["portfolio"]["equity"] == held.snapshot().equity
+
+
+def test_a_status_tells_the_error(system):
+    """Where a strategy raised, its line is there."""
+
+    class Broken(nb.Strategy):
+        def on_bar(self, bar):
+            raise ValueError("by order")
+
+    system.start(EXAMPLE, strategies=Broken)
+    with pytest.raises(nb.StrategyError):
+        system.wait(30)
+    assert "Error: Broken.on_bar raised" in commands.status(system).message
+
+
+def test_answers_are_json(held):
+    """Every answer can be sent to another process, and is sent once."""
+    for answer in (commands.step(held, 2), commands.status(held), commands.stop(held)):
+        sent = json.loads(json.dumps(answer.to_dict(), allow_nan=False))
+        assert sent["message"] == answer.message
+        assert sent["value"] is (None if answer.data else answer.value)
