@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         NbBacktestError,
         OrderError,
+        ScheduleError,
         StrategyBlockedError,
         StrategyError,
     )
@@ -69,7 +70,7 @@ _HOMES = {
     "core.enums": ("OrderStatus", "OrderType", "Side", "SystemState"),
     "core.errors": (
         "ConfigError", "DataError", "DataNotFoundError", "InvalidTransition", "MissingExtraError", "NbBacktestError",
-        "OrderError", "StrategyBlockedError", "StrategyError",
+        "OrderError", "ScheduleError", "StrategyBlockedError", "StrategyError",
     ),
     "core.records": ("Bar",),
     "engine.subscription": ("StreamSubscription",),
@@ -116,6 +117,7 @@ __all__ = [
     "PercentCommission",
     "PercentSlippage",
     "Result",
+    "ScheduleError",
     "SessionConfig",
     "Side",
     "Snapshot",

@@ -10,6 +10,7 @@ import numpy as np
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.errors import DataError
+from nbbacktest.core.hours import ExtendedHours
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import SessionTable, session_table
@@ -37,6 +38,8 @@ class MarketData:
         The calendar's code, or ``"24/7"``.
     actions : tuple of CorporateAction
         Splits and dividends, where prices are raw.
+    hours : ExtendedHours or None
+        The sessions' hours where they aren't the calendar's own.
     """
 
     bars: dict[str, BarColumns]
@@ -47,6 +50,7 @@ class MarketData:
     start: int
     exchange: str
     actions: tuple[CorporateAction, ...] = ()
+    hours: ExtendedHours | None = None
 
     def sessions(self) -> SessionTable:
         """The exchange's sessions from the first bar to the last. Built when first asked for, then kept.
@@ -67,7 +71,8 @@ class MarketData:
         # A session's date may be a day off its instants' UTC date, either way.
         low, high = (np.datetime64(ns, "ns").astype("datetime64[D]").item() for ns in (first, last))
         day = timedelta(days=1)
-        table = session_table(self.exchange, low - day, high + day, self.stamps.timezone).between(first, last)
+        table = session_table(self.exchange, low - day, high + day, self.stamps.timezone, self.hours)
+        table = table.between(first, last)
         if not len(table):
             raise DataError(
                 f"{self.exchange} has no session between the first bar at {self.stamps.stamp(first)} and the last one's "
