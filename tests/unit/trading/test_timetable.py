@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import threading
 
 import numpy as np
@@ -408,6 +409,7 @@ def test_a_failure_can_hold_the_run(week: pd.DataFrame, where: str):
     for _ in range(3):
         assert paused.acquire(timeout=10)
         assert isinstance(system.error, StrategyError)
+        assert json.loads(system.to_json())["error"]["callback"] == system.error.callback
         system.resume()
     system.wait(timeout=10)
     assert [len(told(diary, what)) for what in ("start", "planned", "end")] == [3, 3, 3]
