@@ -19,7 +19,7 @@ from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.threshold import Verdict
-from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.timeline import Axis, Timeline
 from nbbacktest.engine.trip import Trip
 from nbbacktest.engine.window import Batch, Quantum
 
@@ -31,13 +31,16 @@ class Frame(NamedTuple):
     ----------
     cursor : int
         Completed instants.
+    axis : Axis
+        What the run's instants were then.
     rows : tuple of int
-        For each series, how many of its bars can be seen.
+        For each of its series, how many of its bars can be seen.
     agent : object
         The agent's state, frozen.
     """
 
     cursor: int
+    axis: Axis
     rows: tuple[int, ...]
     agent: Any
 
@@ -133,7 +136,7 @@ class AnalysisEngine:
     def process(self, batch: Batch) -> None:
         """Deliver a batch's instants; returns at its end, or where the gate says that it is given up."""
         window = batch.window
-        deliver = self._deliver_many if self._timeline.events is not None else self._deliver_single
+        deliver = self._deliver_many if batch.axis.events is not None else self._deliver_single
         cursor, worked = window.start, 0.0
         while cursor < window.stop:
             if self._boundary(cursor, window.generation) is not Verdict.GO:
@@ -180,7 +183,7 @@ class AnalysisEngine:
 
     def _deliver_single(self, batch: Batch, cursor: int) -> int:
         agent, gate, agenda, settle = self._agent, self._gate, self._agent.agenda, self._settle
-        series, call = self._timeline.series[0], self._calls[0]
+        series, call = batch.axis.series[0], self._calls[0]
         warmup = series.first
         bar = None
         try:
@@ -199,7 +202,7 @@ class AnalysisEngine:
 
     def _deliver_many(self, batch: Batch, cursor: int) -> int:
         agent, gate, agenda, settle = self._agent, self._gate, self._agent.agenda, self._settle
-        series, calls, streams, events = self._timeline.series, self._calls, batch.streams, batch.events
+        series, calls, streams, events = batch.axis.series, self._calls, batch.streams, batch.events
         call, bar = None, None
         try:
             for count in batch.counts:
@@ -241,7 +244,8 @@ class AnalysisEngine:
                 gate.watched(trip, found, problem)
 
     def _freeze(self, cursor: int) -> Frame:
-        return Frame(cursor, tuple([series.n for series in self._timeline.series]), self._agent.freeze())
+        axis = self._timeline.axis
+        return Frame(cursor, axis, tuple([series.n for series in axis.series]), self._agent.freeze())
 
     # -- calls and failures ---------------------------------------------------------------------------------
 

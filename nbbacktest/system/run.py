@@ -212,7 +212,7 @@ class Run:
     def published(self) -> Snapshot:
         """What the engine published last; asks and waits for nobody."""
         frame = self.analysis.frame
-        return Snapshot(frame.cursor, len(self.timeline), frame, self.timeline, self.stamps)
+        return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps)
 
     def snapshot(self, timeout: float = 0.25) -> Snapshot:
         """The run as of its cursor; where a strategy call takes longer than `timeout`, as of its last publication."""
@@ -304,7 +304,7 @@ class Run:
     def _record(self) -> RunRecord:
         cursor = self.analysis.frame.cursor
         bars, first = {}, {}
-        for series, n in zip(self.timeline.series, self.analysis.frame.rows, strict=True):
+        for series, n in zip(self.analysis.frame.axis.series, self.analysis.frame.rows, strict=True):
             if series.is_base:
                 bars[series.symbol] = series.columns.slice(0, n)
                 first[series.symbol] = series.first

@@ -224,7 +224,7 @@ class TradingDesk:
     def submit(self, order: Order, series: Series, now: int) -> None:
         """Hand `order` to the broker; where that has filled it at once, its strategy is told before this returns."""
         broker = self.broker
-        if series.n == len(series.close_at) and (ended := int(series.columns.end[-1])) < now:
+        if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
             when = series.stamps.stamp(ended)
             broker.refuse(order, f"{order.symbol} has no bar any more: its last one closed at {when}", now)
             return
