@@ -219,6 +219,11 @@ class Threshold:
         return not self._closed and self._life.state is SystemState.PAUSED
 
     @property
+    def is_analyst(self) -> bool:
+        """Whether the caller is the analysis thread, and so in a strategy's call."""
+        return self._analyst is threading.current_thread()
+
+    @property
     def at_rest(self) -> bool:
         """Whether no strategy call is under way."""
         return not self._busy
