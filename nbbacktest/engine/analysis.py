@@ -62,7 +62,7 @@ class AnalysisEngine:
         needs no lock.
     errands : deque of callables
         What a strategy has asked for in a callback and can't have before its instant is complete. Each is called once,
-        at that boundary, with the number of completed instants. Used by the analysis thread alone.
+        at that boundary, with the number of completed instants. Used by the thread that calls the callbacks alone.
     timing, lateness : TimingSeries
         Seconds a window, rests left out; seconds that paced instants began after their deadline.
     lag : float
@@ -184,6 +184,11 @@ class AnalysisEngine:
         """Let the run end, or be held, for an error outside of any callback; for whoever holds it at an instant."""
         self._fail(error, None, None)
 
+    def run_errands(self, cursor: int) -> None:
+        """Do what was asked for in callbacks; for whoever holds the run at an instant."""
+        while self.errands:
+            self._run_errand(self.errands.popleft(), cursor)
+
     def abandon(self) -> None:
         """Give up a call that doesn't return, and publish without it: should it ever, no bar is handled any more."""
         self._abandoned = True
@@ -244,8 +249,8 @@ class AnalysisEngine:
     def _boundary(self, cursor: int, generation: int, *, leaving: bool = False) -> Verdict:
         """Ask the gate, publishing as often as it wants."""
         gate = self._gate
-        while self.errands:
-            self._run_errand(self.errands.popleft(), cursor)
+        if self.errands:
+            self.run_errands(cursor)
         while True:
             verdict = gate.arrive(cursor, generation, self.frame.cursor, leaving=leaving)
             if verdict is not Verdict.SERVE:

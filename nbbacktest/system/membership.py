@@ -125,7 +125,9 @@ class SymbolMembership:
             try:
                 if self._gate.cursor >= len(self._timeline):
                     raise DataError("the run has completed its last instant; symbols join and leave before that")
-                action(self._gate.cursor)
+                with self._gate.standing_in():
+                    action(self._gate.cursor)
+                    self._analysis.run_errands(self._gate.cursor)
             except StrategyError as error:
                 self._analysis.fail(error)
                 raise

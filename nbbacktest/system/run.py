@@ -159,8 +159,8 @@ class Run:
         return forget
 
     def is_engine_thread(self) -> bool:
-        """Whether the caller is one of this run's own threads: then it must not wait for the engine."""
-        return threading.current_thread() in self._threads.values()
+        """Whether the caller is in a strategy's call, or a thread of the engine: then it must not wait for the run."""
+        return threading.current_thread() in self._threads.values() or self.gate.is_analyst
 
     @property
     def done(self) -> bool:

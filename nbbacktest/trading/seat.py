@@ -90,6 +90,7 @@ class Seat:
         self._membership("remove a symbol").remove(symbol, positions)
 
     def _membership(self, what: str) -> Membership:
+        self._must_run(what)
         if self._desk.membership is None:
             raise OutsideRunError(f"{self.name} can't {what} here: symbols join and leave runs of a SystemManager only")
         return self._desk.membership
@@ -258,7 +259,7 @@ class Seat:
 
     def _must_run(self, what: str) -> None:
         if not self._desk.is_open:
-            raise OrderError(f"{self.name} can't {what}: the run is over, there is no bar left to fill on")
+            raise OrderError(f"{self.name} can't {what}: the run is over, no bar follows any more")
 
     # -- what is seen ---------------------------------------------------------------------------------------
 

@@ -414,3 +414,65 @@ def test_costs_of_time_are_charged_on_the_nights_of_the_new_instants():
     assert [flow._replace(index=0) for flow in result.record.flows] == [
         flow._replace(index=0, strategy=flow.strategy.replace("LateShort", "Short")) for flow in silent.record.flows
     ]
+
+
+def test_symbols_added_as_the_run_starts_are_there_before_its_first_bar():
+    """Asked for in on_start, a symbol's bars are traded from the first on."""
+
+    class Starting(Joining):
+        def on_start(self):
+            super().on_start()
+            self.add_symbol("B")
+
+    config = SETTINGS.overlaid({"data": {"symbols": ["A"]}}, "test")
+    result = nb.backtest(FRAMES, Starting, config=config)
+    both = nb.backtest({"A": FRAMES["A"], "B": FRAMES["B"]}, Joining, config=SETTINGS)
+    assert result.metrics["session"]["symbols"]["B"]["bars"] == len(FRAMES["B"])
+    assert_same(result, both, FRAMES["A"].index[0])
+
+
+def test_a_symbol_that_joins_may_bring_another():
+    """What on_symbol_added asks for happens at the same instant, whoever added the first one."""
+
+    class Chain(nb.Strategy):
+        def on_symbol_added(self, symbol):
+            if symbol == "B":
+                self.add_symbol("C")
+
+    system = nb.SystemManager()
+    config = SETTINGS.overlaid({"data": {"symbols": ["A"]}}, "test")
+    system.start(config, data=FRAMES, strategies=Chain, paused=True)
+    try:
+        system.step(5)
+        system.add_symbol("B")
+        assert set(system.snapshot().counts) == {"A", "B", "C"}
+        assert system.snapshot().cursor == 5
+    finally:
+        system.stop()
+
+
+def test_a_callback_cannot_wait_for_its_own_run():
+    """A step asked for in on_symbol_added is refused, as in any callback, instead of waiting for ever."""
+    system = nb.SystemManager()
+
+    class Stepping(nb.Strategy):
+        def on_symbol_added(self, symbol):
+            system.step()
+
+    system.start(SETTINGS, data={"A": FRAMES["A"]}, strategies=Stepping, paused=True)
+    try:
+        with pytest.raises(nb.StrategyError, match="a strategy can't step its own run"):
+            system.add_symbol("B", FRAMES["B"])
+    finally:
+        system.stop()
+
+
+def test_nothing_joins_when_strategies_say_goodbye():
+    """In on_stop it is too late, and said so."""
+
+    class Late(nb.Strategy):
+        def on_stop(self):
+            self.add_symbol("B")
+
+    with pytest.raises(nb.StrategyError, match="the run is over"):
+        nb.backtest({"A": FRAMES["A"]}, Late)
