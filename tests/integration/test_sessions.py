@@ -215,3 +215,38 @@ def test_an_order_of_a_sessions_start_is_explained(shared_data: Path):
     told = str(result.explain("2024-11-29 09:30"))
     assert "fill" in told.lower()
     assert "not yet live" not in told
+
+
+def test_sessions_go_on_when_a_symbol_joins():
+    """Its bars may complete where none did before: each session still starts and ends once, now with its last bar."""
+    whole = synthetic.bars(["A", "B"], "2024-10-03", "2024-10-08", interval="30m")
+    gappy = whole["A"][whole["A"].index.strftime("%H:%M") != "15:30"]
+    seen = []
+
+    class Diary(nb.Strategy):
+        def on_start(self):
+            self.schedule(lambda: seen.append(("call", f"{self.now:%d %H:%M}", self.symbols)), before_close=10)
+
+        def on_session_start(self, date):
+            seen.append(("start", f"{self.now:%d %H:%M}", len(self.bars("A"))))
+
+        def on_session_end(self, date):
+            seen.append(("end", f"{self.now:%d %H:%M}", len(self.bars("A"))))
+
+        def on_bar(self, bar):
+            seen.append(("bar", bar.symbol))
+
+    system = nb.SystemManager()
+    system.start({"exchange": "XNYS"}, data={"A": gappy}, strategies=Diary, paused=True)
+    system.step(15)
+    system.add_symbol("B", data=whole["B"])
+    system.resume()
+    system.wait(20)
+    told = [row for row in seen if row[0] != "bar"]
+    assert told == [
+        ("start", "03 09:30", 0), ("call", "03 16:00", ("A",)), ("end", "03 16:00", 12),
+        ("start", "04 09:30", 12), ("call", "04 16:00", ("A", "B")), ("end", "04 16:00", 24),
+        ("start", "07 09:30", 24), ("call", "07 16:00", ("A", "B")), ("end", "07 16:00", 36),
+        ("start", "08 09:30", 36), ("call", "08 16:00", ("A", "B")), ("end", "08 16:00", 48),
+    ]  # fmt: skip
+    assert seen[seen.index(told[4]) - 1] == ("bar", "B")

@@ -1,4 +1,4 @@
-"""The part of `Strategy` that has to do with sessions: where they start and end, and calls at a time of day."""
+"""The part of `Strategy` that has functions called at a time of each session."""
 
 from __future__ import annotations
 
@@ -12,24 +12,10 @@ if TYPE_CHECKING:
     from nbbacktest.trading.seat import Seat
 
 
-class SessionCallbacks:
-    """What strategies are told of sessions, and what they can have called in them."""
+class Scheduling:
+    """What strategies can have called in sessions."""
 
     _seat: Seat
-
-    def on_session_start(self, date: dt.date) -> None:
-        """Called at a session's open, before its first bar: `bars()` end with the session before.
-
-        Orders placed here can fill in the session's first bar. `now` is the open, or the run's beginning where that
-        is later. Only sessions in which a bar completes are told of; `date` is the exchange's name for them.
-        """
-
-    def on_session_end(self, date: dt.date) -> None:
-        """Called at a session's close, after all callbacks of its last bar.
-
-        Where no bar completes with the close, it is called before the next bar is seen or filled on, and `now` is the
-        close all the same; or, where the bars are over, before `on_stop`. A run that is stopped earlier ends no session.
-        """
 
     def schedule(
         self,
