@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         DataNotFoundError,
+        DataQualityWarning,
         InvalidTransition,
         MissingExtraError,
         NbBacktestError,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from nbbacktest.core.records import Bar
+    from nbbacktest.data.datasource import DataSource
+    from nbbacktest.data.quality import QualityReport, data_quality
     from nbbacktest.engine.subscription import StreamSubscription
     from nbbacktest.report.result import Result
     from nbbacktest.system.audit import audit_lookahead
@@ -68,10 +71,12 @@ _HOMES = {
     ),
     "core.enums": ("OrderStatus", "OrderType", "Side", "SystemState"),
     "core.errors": (
-        "ConfigError", "DataError", "DataNotFoundError", "InvalidTransition", "MissingExtraError", "NbBacktestError",
-        "OrderError", "StrategyBlockedError", "StrategyError",
+        "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "InvalidTransition", "MissingExtraError",
+        "NbBacktestError", "OrderError", "StrategyBlockedError", "StrategyError",
     ),
     "core.records": ("Bar",),
+    "data.datasource": ("DataSource",),
+    "data.quality": ("QualityReport", "data_quality"),
     "engine.subscription": ("StreamSubscription",),
     "report.result": ("Result",),
     "system.audit": ("audit_lookahead",),
@@ -96,6 +101,8 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DataNotFoundError",
+    "DataQualityWarning",
+    "DataSource",
     "Fill",
     "FixedSlippage",
     "InvalidTransition",
@@ -115,6 +122,7 @@ __all__ = [
     "PerTradeCommission",
     "PercentCommission",
     "PercentSlippage",
+    "QualityReport",
     "Result",
     "SessionConfig",
     "Side",
@@ -132,6 +140,7 @@ __all__ = [
     "__version__",
     "audit_lookahead",
     "backtest",
+    "data_quality",
     "get_system_manager",
     "schema",
 ]
