@@ -60,8 +60,10 @@ def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tupl
     """
     said = [f"{label}: rows left out: {'; '.join(texts)}" for label, texts in notes.items() if texts]
     if wanted.minimum:
-        market = replace(market, placed=True)  # its sessions are known from here on
-        grid = Grid(market.due(), market.interval)
+        due = market.due()
+        grid = Grid(due, market.interval)
+        # What is left out from here on stays expected.
+        market = replace(market, placed=True, asked=(due.dates[0].item(), due.dates[-1].item()))
         for symbol, columns in tuple(market.bars.items()):
             counted = cover(grid, columns.time, columns.volume, {})
             share = counted.total("present") / counted.total("expected")

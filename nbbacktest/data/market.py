@@ -117,11 +117,16 @@ class MarketData:
         """
         wanted = [day for day in self.asked if day is not None]
         if any(len(columns) for columns in self.bars.values()):
-            own = self.sessions()
-            first, last = own.dates[0].item(), own.dates[-1].item()
-            if all(first <= day <= last for day in wanted):
-                return own
-            wanted += [first, last]
+            try:
+                own = self.sessions()
+            except DataError:
+                if not wanted:
+                    raise
+            else:
+                first, last = own.dates[0].item(), own.dates[-1].item()
+                if all(first <= day <= last for day in wanted):
+                    return own
+                wanted += [first, last]
         try:
             return self._table(min(wanted), max(wanted))
         except DataError:

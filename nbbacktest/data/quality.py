@@ -168,7 +168,7 @@ class QualityReport:
         """The summary without the columns that say nothing."""
         whole = self.summary().drop(columns="interval")
         always = {"sessions", "expected", "present", "missing", "gaps", "longest_gap", "quality"}
-        return whole[[name for name in whole.columns if name in always or whole[name].any()]]
+        return whole[[name for name in whole.columns if name in always or whole[name].any()]].rename_axis(None)
 
 
 def data_quality(

@@ -116,7 +116,7 @@ def time_faults(
         Where naive intraday stamps have no time zone.
     """
     if not interval.is_daily:
-        if raw.is_naive:
+        if raw.is_naive and len(raw.index):
             yield _clock_fault(raw, timezone)
         return
     dates = _dates(raw, stamps)
