@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from nbbacktest.core.config import BacktestConfig
 from nbbacktest.core.errors import DataError, DataQualityWarning
 from nbbacktest.core.origin import QualityConfig
-from nbbacktest.core.records import BarColumns, Int64
-from nbbacktest.data.calendar import SessionTable
-from nbbacktest.data.coverage import Coverage, Grid, cover, local_dates
+from nbbacktest.core.records import BarColumns, Int64, Stamps
+from nbbacktest.data.calendar import SessionTable, local_midnights
+from nbbacktest.data.coverage import NO_TIME, Coverage, Grid, cover, local_dates
 from nbbacktest.data.faults import Bools
 from nbbacktest.data.market import MarketData
 
@@ -36,6 +37,19 @@ def within(columns: BarColumns, sessions: SessionTable, left_out: dict[str, Int6
         )
     left_out["outside"] = columns.time[~inside]
     return _kept(columns, inside)
+
+
+def of_the_days(
+    left_out: Mapping[str, Mapping[str, Int64]], bars: Mapping[str, BarColumns], days: BacktestConfig, stamps: Stamps
+) -> dict[str, dict[str, Int64]]:
+    """What was left out of the days that are run; what has no time counts as one of them."""
+    day = days.end_date
+    low = min(int(columns.time[0]) for columns in bars.values()) if days.start_date else NO_TIME
+    after = local_midnights(np.array([day], dtype="datetime64[D]") + 1, stamps.timezone)[0] if day else -NO_TIME - 1
+    return {
+        symbol: {kind: ns[(ns == NO_TIME) | ((ns >= low) & (ns < after))] for kind, ns in kinds.items()}
+        for symbol, kinds in left_out.items()
+    }
 
 
 def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tuple[str, ...]]) -> MarketData:

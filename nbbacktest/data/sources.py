@@ -17,9 +17,8 @@ from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data import files, samples, synthetic
 from nbbacktest.data.actions import read_actions
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
-from nbbacktest.data.coverage import NO_TIME
 from nbbacktest.data.datasource import DataSource, ask, is_source, source_of
-from nbbacktest.data.demands import demanded, within
+from nbbacktest.data.demands import demanded, of_the_days, within
 from nbbacktest.data.frames import Policy, RawBars, judged, read_frame, refuse_empty
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.spans import Mark, agree, begins_left_out, place, shown, time_faults
@@ -114,7 +113,9 @@ def load(
     actions = read_actions(config.data.actions, tuple(bars))
     market = MarketData(
         bars, interval, stamps, found.source, found.synthetic, start, exchange, actions,
-        left_out=_left_out_in(left_out, bars, config, stamps), asked=(config.backtest.start_date, config.backtest.end_date), placed=sessions is not None,
+        left_out=of_the_days(left_out, bars, config.backtest, stamps),
+        asked=(config.backtest.start_date, config.backtest.end_date),
+        placed=sessions is not None,
     )  # fmt: skip
     return demanded(market, config.data.quality, {raw.label: raw.notes for raw in raws})
 
@@ -291,19 +292,6 @@ def _cut(
             )
         kept[symbol] = columns.slice(int(np.searchsorted(columns.end, seen_from, side="right")), end_row)
     return kept, start
-
-
-def _left_out_in(
-    left_out: Mapping[str, Mapping[str, Int64]], bars: Mapping[str, BarColumns], config: SessionConfig, stamps: Stamps
-) -> dict[str, dict[str, Int64]]:
-    """What was left out of the days that are run; what has no time counts as one of them."""
-    day = config.backtest.end_date
-    low = min(int(columns.time[0]) for columns in bars.values()) if config.backtest.start_date else NO_TIME
-    after = local_midnights(np.array([day], dtype="datetime64[D]") + 1, stamps.timezone)[0] if day else -NO_TIME - 1
-    return {
-        symbol: {kind: ns[(ns == NO_TIME) | ((ns >= low) & (ns < after))] for kind, ns in kinds.items()}
-        for symbol, kinds in left_out.items()
-    }
 
 
 def _warm_from(bars: Mapping[str, BarColumns], days: SessionTable, start: int, warmup: int) -> int:
