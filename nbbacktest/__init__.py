@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         NbBacktestError,
         OrderError,
+        ScheduleError,
         StrategyBlockedError,
         StrategyError,
     )
@@ -72,7 +73,7 @@ _HOMES = {
     "core.enums": ("OrderStatus", "OrderType", "Side", "SystemState"),
     "core.errors": (
         "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "InvalidTransition", "MissingExtraError",
-        "NbBacktestError", "OrderError", "StrategyBlockedError", "StrategyError",
+        "NbBacktestError", "OrderError", "ScheduleError", "StrategyBlockedError", "StrategyError",
     ),
     "core.records": ("Bar",),
     "data.datasource": ("DataSource",),
@@ -124,6 +125,7 @@ __all__ = [
     "PercentSlippage",
     "QualityReport",
     "Result",
+    "ScheduleError",
     "SessionConfig",
     "Side",
     "Snapshot",

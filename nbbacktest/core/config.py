@@ -29,6 +29,7 @@ from nbbacktest.core.costs import (
     without_function,
 )
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, DataError, Problem, closest, nearest
+from nbbacktest.core.hours import ExtendedHours, Hours
 from nbbacktest.core.imports import is_reference
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.model import Model
@@ -206,6 +207,7 @@ class SessionConfig(Model):
     mode: Literal["backtest"] = Field("backtest", description="kind of run")
     exchange: str = Field("XNYS", description="an exchange_calendars code, or 24/7")
     timezone: str | None = Field(None, description="IANA name; null: the exchange's. Naive intraday stamps need one")
+    hours: Hours = Field("regular", description="when sessions are open: the calendar's own hours, or extended ones")
     on_error: Literal["stop", "pause"] = Field("stop", description="what a raising strategy does to the run")
     backtest: BacktestConfig = Field(default_factory=BacktestConfig)
     data: DataConfig = Field(default_factory=DataConfig)
@@ -225,6 +227,11 @@ class SessionConfig(Model):
                 cure = f"did you mean {meant!r}?" if meant else "write an IANA name such as 'America/New_York' or 'UTC'"
                 raise ValueError(f"no such time zone; {cure}") from None
         return name
+
+    @property
+    def extended_hours(self) -> ExtendedHours | None:
+        """The session's hours where they aren't the calendar's own."""
+        return self.hours if isinstance(self.hours, ExtendedHours) else None
 
     @model_validator(mode="after")
     def _symbols_exist(self) -> Self:

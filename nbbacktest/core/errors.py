@@ -100,6 +100,10 @@ class IndicatorError(NbBacktestError, ValueError):
     """An indicator that can't be computed, or whose values don't match its bars."""
 
 
+class ScheduleError(NbBacktestError, ValueError):
+    """A call that can't be scheduled as it was written, or not with these bars."""
+
+
 class InvalidTransition(NbBacktestError, RuntimeError):  # noqa: N818 - the public contract's name
     """A command that makes no sense in the present state.
 

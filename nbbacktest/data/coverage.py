@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +47,7 @@ class Grid:
             self._row = np.arange(len(sessions))
             slots = np.ones(len(sessions), dtype=np.int64)
         else:
-            self._open, self._close, self._row = _parts(sessions)
+            self._open, self._close, self._row = sessions.part_open, sessions.part_close, sessions.part_row
             slots = -(-(self._close - self._open) // interval.ns)
         self._after = np.cumsum(slots)
         self._first = self._after - slots
@@ -100,13 +99,6 @@ class Grid:
         row = self.rows_of(slots)
         breaks = np.flatnonzero((np.diff(slots) > 1) | (np.diff(row) > 0))
         return slots[np.append(0, breaks + 1)], slots[np.append(breaks, len(slots) - 1)]
-
-
-def _parts(sessions: SessionTable) -> tuple[Int64, Int64, Int64]:
-    """Open, close and session of each stretch without a break."""
-    table: Any = sessions
-    rows = getattr(table, "part_row", np.arange(len(sessions)))
-    return getattr(table, "part_open", sessions.open), getattr(table, "part_close", sessions.close), rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)

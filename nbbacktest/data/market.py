@@ -13,6 +13,7 @@ import numpy as np
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.errors import DataError
+from nbbacktest.core.hours import ExtendedHours
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import SessionTable, session_table
@@ -41,6 +42,8 @@ class MarketData:
         The calendar's code, or ``"24/7"``.
     actions : tuple of CorporateAction
         Splits and dividends, where prices are raw.
+    hours : ExtendedHours or None
+        The sessions' hours where they aren't the calendar's own.
     left_out : dict
         By symbol and reason, the begins (nanoseconds UTC) of the rows that were left out: kinds of
         `nbbacktest.data.faults`, ``"outside"`` the sessions, and ``"thin"`` for sessions with too few bars.
@@ -58,6 +61,7 @@ class MarketData:
     start: int
     exchange: str
     actions: tuple[CorporateAction, ...] = ()
+    hours: ExtendedHours | None = None
     left_out: Mapping[str, Mapping[str, Int64]] = field(default_factory=dict)
     asked: tuple[date | None, date | None] = (None, None)
     placed: bool = False
@@ -133,7 +137,7 @@ class MarketData:
             return self.sessions()
 
     def _table(self, first: date, last: date) -> SessionTable:
-        return session_table(self.exchange, first, last, self.stamps.timezone)
+        return session_table(self.exchange, first, last, self.stamps.timezone, self.hours)
 
     @cached_property
     def _sessions(self) -> SessionTable:

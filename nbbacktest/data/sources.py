@@ -88,10 +88,10 @@ def load(
         refuse_empty(raw)
     interval = agree(raws, found.interval or set_interval(config))
     sessions = None
-    if data is None or "exchange" in config.model_fields_set or found.all_hours:
+    if data is None or "exchange" in config.model_fields_set or config.extended_hours or found.all_hours:
         # A market that never closes has no time zone of its own: its days are the data's.
         zone = config.timezone or (raws[0].zone if config.exchange == ALWAYS_OPEN else None)
-        sessions = session_table(config.exchange, *_reach(raws), zone)
+        sessions = session_table(config.exchange, *_reach(raws), zone, config.extended_hours)
     stamps = shown(raws, interval, sessions.timezone if sessions else config.timezone or found.timezone)
     mark, zone = mark_of(found, config, interval), found.timezone or config.timezone
     if policy != "refuse":
@@ -112,7 +112,7 @@ def load(
     )
     actions = read_actions(config.data.actions, tuple(bars))
     market = MarketData(
-        bars, interval, stamps, found.source, found.synthetic, start, exchange, actions,
+        bars, interval, stamps, found.source, found.synthetic, start, exchange, actions, config.extended_hours,
         left_out=of_the_days(left_out, bars, config.backtest, stamps),
         asked=(config.backtest.start_date, config.backtest.end_date),
         placed=sessions is not None,
@@ -178,9 +178,9 @@ def _synthetic(config: SessionConfig) -> Found:
     ]
     if first is None or last is None:
         raise ConfigError(missing)
-    session_table(config.exchange, first, last, config.timezone)  # so that a range without one is refused
+    session_table(config.exchange, first, last)  # so that a range without one is refused
     early = first - timedelta(days=2 * settings.warmup_days + 14) if settings.warmup_days else first
-    sessions = session_table(config.exchange, early, last, config.timezone)
+    sessions = session_table(config.exchange, early, last, config.timezone, config.extended_hours)
     row = max(0, sessions.date_index(first) - settings.warmup_days)
     interval = Interval.parse(settings.interval)
     kept = sessions.between(int(sessions.open[row]), int(sessions.close[-1]))
@@ -280,6 +280,8 @@ def _cut(
     day, near = timedelta(days=1), (low - timedelta(days=3), high + timedelta(days=3))
     start = earliest if begin is None or begin < low else days.day_start(min(begin, near[1]))
     after = latest + 1 if stop is None or stop > high else days.day_start(max(stop, near[0]) + day)
+    if sessions is not None and begin is not None and stop is not None and low <= begin and stop <= high:
+        _must_trade(sessions, begin, stop)
     kept: dict[str, BarColumns] = {}
     seen_from = _warm_from(bars, days, start, warmup)
     for symbol, columns in bars.items():
@@ -292,6 +294,17 @@ def _cut(
             )
         kept[symbol] = columns.slice(int(np.searchsorted(columns.end, seen_from, side="right")), end_row)
     return kept, start
+
+
+def _must_trade(sessions: SessionTable, begin: date, stop: date) -> None:
+    row = sessions.date_index(begin)
+    if row < sessions.date_index(stop + timedelta(days=1)):
+        return
+    near = [str(sessions.dates[r]) for r in (row - 1, row) if 0 <= r < len(sessions)]
+    raise DataError(
+        f"{sessions.exchange} has no session from {begin} to {stop}; the nearest ones are those of {' and '.join(near)}: "
+        "set backtest.start_date and end_date so that they hold one"
+    )
 
 
 def _warm_from(bars: Mapping[str, BarColumns], days: SessionTable, start: int, warmup: int) -> int:

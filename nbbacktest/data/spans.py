@@ -83,7 +83,7 @@ def place(
         What intraday stamps mark. Daily bars carry their session's date either way.
     sessions
         Where given, daily bars end at their session's close, and no intraday bar ends after the
-        close of the session that it starts in. Otherwise daily bars end at the next local midnight.
+        close of the session that it starts in, nor in its lunch break. Otherwise daily bars end at the next local midnight.
 
     Raises
     ------
@@ -99,8 +99,8 @@ def place(
         time = instants - interval.ns if mark == "close" else instants
         end = time + interval.ns
         if sessions is not None:
-            row = sessions.session_of(time)
-            end = np.where(row >= 0, np.minimum(end, sessions.close[row]), end)
+            part = sessions.part_of(time)
+            end = np.where(part >= 0, np.minimum(end, sessions.part_close[part]), end)
     c = raw.columns
     return BarColumns(raw.symbol, interval, time, end, c["open"], c["high"], c["low"], c["close"], c["volume"])
 

@@ -1,0 +1,78 @@
+"""The part of `Strategy` that has to do with sessions: where they start and end, and calls at a time of day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nbbacktest.trading.schedule import Scheduled
+
+if TYPE_CHECKING:
+    from nbbacktest.trading.seat import Seat
+
+
+class SessionCallbacks:
+    """What strategies are told of sessions, and what they can have called in them."""
+
+    _seat: Seat
+
+    def on_session_start(self, date: dt.date) -> None:
+        """Called at a session's open, before its first bar: `bars()` end with the session before.
+
+        Orders placed here can fill in the session's first bar. `now` is the open, or the run's beginning where that
+        is later. Only sessions in which a bar completes are told of; `date` is the exchange's name for them.
+        """
+
+    def on_session_end(self, date: dt.date) -> None:
+        """Called at a session's close, after all callbacks of its last bar.
+
+        Where no bar completes with the close, it is called before the next bar is seen or filled on, and `now` is the
+        close all the same; or, where the bars are over, before `on_stop`. A run that is stopped earlier ends no session.
+        """
+
+    def schedule(
+        self,
+        callback: Callable[[], object],
+        *,
+        at: str | dt.time | None = None,
+        before_close: float | None = None,
+        after_open: float | None = None,
+        every: str = "day",
+    ) -> Scheduled:
+        """Have `callback` called once a session, at a time of it; for `on_start`.
+
+        It is called after all callbacks of the first instant at or after that time, at the session's end where no bar
+        completes in between, and in no session that doesn't have that time (15:55 on a half day).
+
+        Parameters
+        ----------
+        callback
+            A function or method without arguments.
+        at
+            Time of day on the exchange's clocks, such as ``"15:55"``.
+        before_close, after_open
+            Minutes; half days have their own close. Give one of these three.
+        every
+            ``"day"``, or the first or last session of each week or month, by the exchange's calendar:
+            ``"week_start"``, ``"week_end"``, ``"month_start"``, ``"month_end"``.
+
+        Returns
+        -------
+        Scheduled
+            Its `cancel()` ends it.
+
+        Raises
+        ------
+        ScheduleError
+            For terms that make no sense, for a time that no session of the run has, and outside of `on_start`.
+
+        Examples
+        --------
+        ::
+
+            def on_start(self):
+                self.schedule(self.flatten, before_close=5)
+                self.schedule(self.rebalance, at="10:00", every="month_start")
+        """
+        return self._seat.schedule(callback, at, before_close, after_open, every)
