@@ -271,7 +271,7 @@ def _survey(config: SessionConfig, data: Any) -> MarketData:
     if not any(len(columns) for columns in bars.values()):
         asked = _days_left_out(left_out, stamps)
     market = MarketData(
-        bars, interval, stamps, found.source, found.synthetic, 0, exchange, left_out=left_out, asked=asked
+        bars, interval, stamps, found.source, found.synthetic, 0, exchange, left_out=left_out, days_asked=asked
     )
     return _between(market, config)
 
