@@ -77,7 +77,7 @@ def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tupl
         due = market.due()
         grid = Grid(due, market.interval)
         # What is left out from here on stays expected.
-        market = replace(market, placed=True, asked=(due.dates[0].item(), due.dates[-1].item()))
+        market = replace(market, placed=True, days_asked=(due.dates[0].item(), due.dates[-1].item()))
         for symbol, columns in tuple(market.bars.items()):
             counted = cover(grid, columns.time, columns.volume, {})
             share = counted.total("present") / counted.total("expected")

@@ -47,7 +47,7 @@ class MarketData:
     left_out : dict
         By symbol and reason, the begins (nanoseconds UTC) of the rows that were left out: kinds of
         `nbbacktest.data.faults`, ``"outside"`` the sessions, and ``"thin"`` for sessions with too few bars.
-    asked : tuple
+    days_asked : tuple
         The first and the last day that were asked for; None where the data decided.
     placed : bool
         Whether the exchange's sessions were needed to place the bars, so that counting against them costs little.
@@ -63,7 +63,7 @@ class MarketData:
     actions: tuple[CorporateAction, ...] = ()
     hours: ExtendedHours | None = None
     left_out: Mapping[str, Mapping[str, Int64]] = field(default_factory=dict)
-    asked: tuple[date | None, date | None] = (None, None)
+    days_asked: tuple[date | None, date | None] = (None, None)
     placed: bool = False
 
     def sessions(self) -> SessionTable:
@@ -119,7 +119,7 @@ class MarketData:
         ConfigError, DataError
             As `sessions`; days beyond what the calendar knows are left out.
         """
-        wanted = [day for day in self.asked if day is not None]
+        wanted = [day for day in self.days_asked if day is not None]
         if any(len(columns) for columns in self.bars.values()):
             try:
                 own = self.sessions()

@@ -280,7 +280,7 @@ def _survey(config: SessionConfig, data: Any) -> MarketData:
         exchange,
         hours=config.extended_hours,
         left_out=left_out,
-        asked=asked,
+        days_asked=asked,
     )
     return _between(market, config)
 

@@ -114,7 +114,7 @@ def load(
     market = MarketData(
         bars, interval, stamps, found.source, found.synthetic, start, exchange, actions, config.extended_hours,
         left_out=of_the_days(left_out, bars, config.backtest, stamps),
-        asked=(config.backtest.start_date, config.backtest.end_date),
+        days_asked=(config.backtest.start_date, config.backtest.end_date),
         placed=sessions is not None,
     )  # fmt: skip
     return demanded(market, config.data.quality, {raw.label: raw.notes for raw in raws})
