@@ -69,6 +69,10 @@ class DataNotFoundError(DataError, FileNotFoundError):
     """A data file that isn't there."""
 
 
+class DataQualityWarning(UserWarning):
+    """Bars were left out, or are fewer than asked for, and the run goes on; ``data.quality`` decides on that."""
+
+
 class MissingExtraError(NbBacktestError, ImportError):
     """An optional dependency that isn't installed; the message names the extra that brings it."""
 
