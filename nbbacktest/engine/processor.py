@@ -12,7 +12,7 @@ from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.timeline import Axis, Timeline
 from nbbacktest.engine.window import Batch, Link, Quantum, Window
 
 _NEW = tuple.__new__
@@ -37,8 +37,7 @@ class DataProcessor:
         self._upstream = upstream
         self._downstream = downstream
         self._quantum = quantum
-        self._next = -1  # the instant that `_rows` belongs to
-        self._rows: list[int] = []
+        self._ahead: tuple[Axis, int, list[int]] | None = None  # the next window's axis, start and rows, most likely
         self.batch: Batch | None = None
         self.timing = TimingSeries()
 
@@ -66,21 +65,23 @@ class DataProcessor:
     def prepare(self, window: Window) -> Batch:
         """Cut a window's columns out of all series."""
         start, stop = window.start, window.stop
-        rows = self._rows if self._next == start else self._timeline.rows_at(start)
-        series = self._timeline.series
-        if self._timeline.events is None or self._timeline.offsets is None:
+        axis, ahead = self._timeline.axis, self._ahead
+        series = axis.series
+        rows = ahead[2] if ahead is not None and ahead[0] is axis and ahead[1] == start else axis.rows_at(start)
+        if axis.events is None or axis.offsets is None:
             first = rows[0]
-            self._next, self._rows = stop, [first + stop - start]
-            return Batch(window, _bars(series[0], first, first + stop - start), [], iter(()), iter(()))
-        offsets = self._timeline.offsets[start : stop + 1]
-        events = self._timeline.events[offsets[0] : offsets[-1]]
+            self._ahead = axis, stop, [first + stop - start]
+            return Batch(window, axis, _bars(series[0], first, first + stop - start), [], iter(()), iter(()))
+        offsets = axis.offsets[start : stop + 1]
+        events = axis.events[offsets[0] : offsets[-1]]
         present = np.bincount(events, minlength=len(series)).tolist()
         streams = [
             _bars(one, first, first + count).__next__ if count else _exhausted
             for one, first, count in zip(series, rows, present, strict=True)
         ]
-        self._next, self._rows = stop, [first + count for first, count in zip(rows, present, strict=True)]
-        return Batch(window, iter(()), streams, iter(events.tolist()), iter((offsets[1:] - offsets[:-1]).tolist()))
+        self._ahead = axis, stop, [first + count for first, count in zip(rows, present, strict=True)]
+        counts = (offsets[1:] - offsets[:-1]).tolist()
+        return Batch(window, axis, iter(()), streams, iter(events.tolist()), iter(counts))
 
 
 def _bars(series: Series, start: int, stop: int) -> map[Bar]:

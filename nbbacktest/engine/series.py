@@ -1,4 +1,4 @@
-"""Bars that a cursor reveals: columns are whole from the start, sight ends at the last completed bar.
+"""Bars that a cursor reveals: columns hold what was loaded or has arrived, sight ends at the last completed bar.
 
 Every view and indicator reads through `Series.n`, so none can be read beyond it. What a function that was given whole
 columns made of them is another matter: `nbbacktest.system.audit` checks that.
@@ -26,18 +26,26 @@ class Series:
         callbacks; whoever else reads it reads one int, of the instant under way or the last one.
     first : int
         How many of them were loaded for warm-up: seen, never traded.
+    columns : BarColumns
+        Replaced by longer ones where bars are loaded or arrive on the way, before the cursor can come to them; by
+        shorter ones where a symbol leaves the run. Rows that can be seen never change.
     is_base : bool
         True for the interval that orders fill on.
+    is_open : bool
+        Whether more bars may come than the columns hold.
     """
 
-    __slots__ = ("close_at", "columns", "first", "interval", "is_base", "n", "stamps", "symbol")
+    __slots__ = ("close_at", "columns", "first", "interval", "is_base", "is_open", "n", "stamps", "symbol")
 
-    def __init__(self, columns: BarColumns, stamps: Stamps, *, is_base: bool, first: int = 0) -> None:
+    def __init__(
+        self, columns: BarColumns, stamps: Stamps, *, is_base: bool, first: int = 0, is_open: bool = False
+    ) -> None:
         self.columns = columns
         self.symbol = columns.symbol
         self.interval = columns.interval.name
         self.stamps = stamps
         self.is_base = is_base
+        self.is_open = is_open
         self.first = first
         self.n = first
         # A memoryview gives plain Python floats, three times as fast as numpy's scalars to work with.
@@ -58,6 +66,11 @@ class Series:
             )
         )  # fmt: skip
 
+    def hold(self, columns: BarColumns) -> None:
+        """Take other columns in place of the present ones; they agree in all rows that can be seen."""
+        self.columns = columns
+        self.close_at = memoryview(columns.close)
+
     def rewind(self) -> None:
         """Hide all but the warm-up again."""
         self.n = self.first
@@ -69,12 +82,12 @@ class ColumnView:
     Nothing later than the cursor can be reached: an index beyond it raises IndexError, as a list's does.
     """
 
-    __slots__ = ("_column", "_fast", "_series")
+    __slots__ = ("_fast", "_name", "_series")
 
-    def __init__(self, series: Series, column: Float64) -> None:
+    def __init__(self, series: Series, name: str) -> None:
         self._series = series
-        self._column = column
-        self._fast = memoryview(column)
+        self._name = name
+        self._fast = memoryview(getattr(series.columns, name))
 
     def __len__(self) -> int:
         return self._series.n
@@ -90,10 +103,18 @@ class ColumnView:
         row = n + key if key < 0 else key
         if not 0 <= row < n:
             raise IndexError(f"bar {key} of {n} completed ones")
-        return self._fast[row]
+        try:
+            return self._fast[row]
+        except IndexError:  # the columns have grown since
+            self._fast = memoryview(self._column)
+            return self._fast[row]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self._column[: self._series.n], dtype=dtype, copy=copy)
+
+    @property
+    def _column(self) -> Float64:
+        return getattr(self._series.columns, self._name)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"<{len(self)} values, newest {self[-1]:g}>" if len(self) else "<no values yet>"
@@ -139,12 +160,11 @@ class BarsView:
 
     def __init__(self, series: Series) -> None:
         self._series = series
-        columns = series.columns
-        self.open = ColumnView(series, columns.open)
-        self.high = ColumnView(series, columns.high)
-        self.low = ColumnView(series, columns.low)
-        self.close = ColumnView(series, columns.close)
-        self.volume = ColumnView(series, columns.volume)
+        self.open = ColumnView(series, "open")
+        self.high = ColumnView(series, "high")
+        self.low = ColumnView(series, "low")
+        self.close = ColumnView(series, "close")
+        self.volume = ColumnView(series, "volume")
         self.time = TimeView(series)
 
     @property

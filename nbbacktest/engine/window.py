@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from nbbacktest.core.records import Bar, Float64
 from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.timeline import Axis
 
 
 class Pace(NamedTuple):
@@ -96,6 +97,8 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
+    axis : Axis
+        What its instants are numbered on.
     bars : iterator of Bar
         All bars in order, where the run has a single series; else empty.
     streams : list
@@ -105,6 +108,7 @@ class Batch(NamedTuple):
     """
 
     window: Window
+    axis: Axis
     bars: Iterator[Bar]
     streams: list[Callable[[], Bar]]
     events: Iterator[int]

@@ -23,6 +23,7 @@ from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
+from nbbacktest.system.membership import SymbolMembership
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.whereabouts import users_line
 from nbbacktest.trading.desk import TradingDesk
@@ -45,6 +46,7 @@ class Stages:
     analysis: AnalysisEngine
     processor: DataProcessor
     coordinator: SessionCoordinator
+    membership: SymbolMembership
     streams: tuple[StreamSubscription, ...]
 
 
@@ -63,6 +65,7 @@ class Run:
         self.analysis = stages.analysis
         self.processor = stages.processor
         self.coordinator = stages.coordinator
+        self.membership = stages.membership
         self.streams = stages.streams
         self.desk = stages.desk
         self.quantum = stages.quantum
@@ -157,8 +160,8 @@ class Run:
         return forget
 
     def is_engine_thread(self) -> bool:
-        """Whether the caller is one of this run's own threads: then it must not wait for the engine."""
-        return threading.current_thread() in self._threads.values()
+        """Whether the caller is in a strategy's call, or a thread of the engine: then it must not wait for the run."""
+        return threading.current_thread() in self._threads.values() or self.gate.is_analyst
 
     @property
     def done(self) -> bool:
@@ -189,6 +192,11 @@ class Run:
         return self._market.stamps
 
     @property
+    def quality(self) -> dict[str, dict[str, Any]]:
+        """By symbol, how complete and sound its bars are."""
+        return self._market.quality
+
+    @property
     def duration(self) -> float:
         """Wall seconds from the start to the end, or to now."""
         return (self._ended or monotonic()) - self._began
@@ -213,7 +221,7 @@ class Run:
     def published(self) -> Snapshot:
         """What the engine published last; asks and waits for nobody."""
         frame = self.analysis.frame
-        return Snapshot(frame.cursor, len(self.timeline), frame, self.timeline, self.stamps)
+        return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps)
 
     def snapshot(self, timeout: float = 0.25) -> Snapshot:
         """The run as of its cursor; where a strategy call takes longer than `timeout`, as of its last publication."""
@@ -305,7 +313,7 @@ class Run:
     def _record(self) -> RunRecord:
         cursor = self.analysis.frame.cursor
         bars, first = {}, {}
-        for series, n in zip(self.timeline.series, self.analysis.frame.rows, strict=True):
+        for series, n in zip(self.analysis.frame.axis.series, self.analysis.frame.rows, strict=True):
             if series.is_base:
                 bars[series.symbol] = series.columns.slice(0, n)
                 first[series.symbol] = series.first

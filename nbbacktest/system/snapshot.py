@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.engine.analysis import Frame
-from nbbacktest.engine.timeline import Timeline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +27,12 @@ class Snapshot:
     cursor: int
     total: int
     _frame: Frame
-    _timeline: Timeline
     _stamps: Stamps
 
     @property
     def time(self) -> pd.Timestamp | None:
         """The last completed instant; None before the first."""
-        return self._stamps.instant(int(self._timeline.instants[self.cursor - 1])) if self.cursor else None
+        return self._stamps.instant(int(self._frame.axis.instants[self.cursor - 1])) if self.cursor else None
 
     @property
     def session_date(self) -> date | None:
@@ -59,13 +57,13 @@ class Snapshot:
         return {(bar.symbol, bar.interval): bar for bar, is_base in self._newest() if not is_base}
 
     def _newest(self) -> list[tuple[Bar, bool]]:
-        pairs = zip(self._timeline.series, self._frame.rows, strict=True)
+        pairs = zip(self._frame.axis.series, self._frame.rows, strict=True)
         return [(series.bar(n - 1), series.is_base) for series, n in pairs if n]
 
     @property
     def counts(self) -> dict[str, int]:
         """How many base bars of each symbol were delivered; warm-up isn't counted."""
-        pairs = zip(self._timeline.series, self._frame.rows, strict=True)
+        pairs = zip(self._frame.axis.series, self._frame.rows, strict=True)
         return {series.symbol: n - series.first for series, n in pairs if series.is_base}
 
     @property

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence, Sized
+from contextlib import suppress
 from math import nan
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import ConfigError, Problem, StrategyError
+from nbbacktest.core.errors import StrategyError
 from nbbacktest.core.records import Bar, Int64, Stamps
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
+from nbbacktest.trading.admission import numbered, refuse_doubles, refuse_what_bars_lack
 from nbbacktest.trading.agenda import Agenda, dated_events
 from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.broker import Broker
@@ -28,11 +29,13 @@ from nbbacktest.trading.record import CashFlow, Split
 from nbbacktest.trading.seat import IndicatorEntry, Seat
 from nbbacktest.trading.snapshot import OrderRow, PositionRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.timetable import Moment, Timetable
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nbbacktest.data.calendar import SessionTable
+    from nbbacktest.trading.roster import Membership
 
 _LAST_FILLS = 5
 
@@ -43,7 +46,8 @@ class TradingDesk:
     Parameters
     ----------
     strategies
-        Instances, each with the symbols that it trades, in the order of their callbacks.
+        Instances, each with the symbols that it trades, in the order of their callbacks; None: all there are, those that
+        join later included.
     series
         All symbols and intervals, in the order of events.
     instants
@@ -60,15 +64,23 @@ class TradingDesk:
     Attributes
     ----------
     agenda : sized
-        Open orders by symbol, and what the run's dates bring; false where nothing waits.
+        Open orders by symbol, and what the run's dates and sessions bring; false where nothing waits. One object from
+        `start` on.
     index : int
         The instant under way or completed last, -1 before the first. Written by the engine.
+    moment : Moment or None
+        What is now where that isn't an instant: a session's start, or an end that no bar completed at.
     is_open : bool
         Whether orders are taken: from `start` until the strategies' `on_stop`.
     fills, orders, log, flows, splits : list
         All of the run, in the order in which they happened.
     indicators : list of IndicatorEntry
         In the order in which strategies made them.
+    membership : Membership or None
+        Who lets symbols in and out; set by whoever runs the desk.
+    leaving : set of str
+        Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
+    terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
         Each strategy as ``Name(param=value, ...)``, as the run began.
@@ -76,7 +88,7 @@ class TradingDesk:
 
     def __init__(
         self,
-        strategies: Sequence[tuple[Strategy, Sequence[str]]],
+        strategies: Sequence[tuple[Strategy, Sequence[str] | None]],
         series: Sequence[Series],
         instants: Int64,
         broker: BrokerConfig,
@@ -85,9 +97,9 @@ class TradingDesk:
         actions: Sequence[CorporateAction] = (),
         sessions: Callable[[], SessionTable] | None = None,
     ) -> None:
-        _refuse_doubles([strategy for strategy, _ in strategies])
+        refuse_doubles([strategy for strategy, _ in strategies])
         base = [s for s in series if s.is_base]
-        _refuse_what_bars_lack(broker, series, base)
+        refuse_what_bars_lack(broker, series, base)
         self.series: dict[tuple[str, str], Series] = {(s.symbol, s.interval): s for s in series}
         self.base_interval = base[0].interval
         self.portfolio = Portfolio(broker.cash)
@@ -99,6 +111,7 @@ class TradingDesk:
         self.log: list[tuple[int, str, str]] = []
         self.indicators: list[IndicatorEntry] = []
         self.index = -1
+        self.moment: Moment | None = None
         self.is_open = False
         self._instants = instants
         self._stamps = stamps
@@ -107,24 +120,24 @@ class TradingDesk:
         self.strategies = tuple(strategy for strategy, _ in strategies)
         self.descriptions = tuple(map(repr, self.strategies))
         self._started: list[Strategy] = []
-        names = _unique([type(strategy).__name__ for strategy in self.strategies])
+        names = numbered([type(strategy).__name__ for strategy in self.strategies])
         self._seats: dict[str, Seat] = {}
         for name, (_, symbols) in zip(names, strategies, strict=True):
-            own = [s for s in base if s.symbol in symbols]
+            own = [s for s in base if symbols is None or s.symbol in symbols]
             positions = self.portfolio.open_account(name, own)
-            self._seats[name] = Seat(self, name, tuple(s.symbol for s in own), positions)
+            self._seats[name] = Seat(self, name, tuple(s.symbol for s in own), positions, takes_all=symbols is None)
         named = dict(zip(names, self.strategies, strict=True))
         callbacks = Callbacks(named, self.broker, self.base_interval, stamps)
         self._callbacks = callbacks if callbacks.is_needed else None
-        self._dated = dated_events(
-            Accruals(broker.borrow, broker.interest, self.portfolio, instants, stamps.timezone),
-            CorporateActions(actions, {s.symbol: s for s in base}, instants, self.portfolio, self),
-        )
+        self.timetable = Timetable(self, named, stamps, self.horizon.sessions)
+        self._keeps_sessions = False
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
-        if self._dated is not None:
-            self.flows, self.splits = self._dated.flows, self._dated.splits
-            self.agenda = Agenda(self.broker.agenda, self._dated, self)
+        self.membership: Membership | None = None
+        self.leaving: set[str] = set()
+        self.terms = broker
+        self._actions = tuple(actions)
+        self._date_events()
 
     # -- called by the engine -------------------------------------------------------------------------------
 
@@ -137,7 +150,7 @@ class TradingDesk:
             Where one of them raised; the desk is closed then.
         """
         self.is_open = True
-        for strategy, seat in zip(self.strategies, self._seats.values(), strict=True):
+        for strategy, seat in self.seated:
             strategy._seat = seat  # noqa: SLF001 - hidden from strategies only
         for strategy in self.strategies:
             try:
@@ -146,31 +159,76 @@ class TradingDesk:
                 self.is_open = False
                 raise blame(strategy, "on_start", error) from error
             self._started.append(strategy)
+        try:
+            self._keeps_sessions = self.timetable.complete()
+        except BaseException:
+            self.is_open = False
+            raise
+        self._add_sessions()
 
     def settle(self, bars: Sequence[Bar]) -> None:
-        """Execute what waits on these bars; then, all fills done, tell the strategies, in order of the fills.
+        """Tell of sessions; execute what waits on these bars; then, all fills done, tell of these, in their order.
 
         Raises
         ------
         StrategyError
-            Where an `on_fill` or `on_order` raised: the first one, after all were called.
+            Where a strategy raised: the first one, after all were called.
         """
+        failure = self.timetable.before(bars) if self._keeps_sessions else None
         callbacks, before = self._callbacks, len(self.fills)
         if callbacks is not None:
             callbacks.forget()
         if self._dated is not None:
             self._dated.happen(self.index)
         self.broker.settle(bars, self.index, self.now_ns)
+        if self.leaving:
+            self._see_off()
+        if failure is None:
+            if callbacks is not None:
+                callbacks.tell(before)
+            return
         if callbacks is not None:
-            callbacks.tell(before)
+            with suppress(StrategyError):  # the first one is raised
+                callbacks.tell(before)
+        raise failure
+
+    def revise(self, instants: Int64, actions: Sequence[CorporateAction] = ()) -> None:
+        """Go on with other instants to come, those that are completed being the same, and with more actions."""
+        self._instants = instants
+        self._actions += tuple(actions)
+        self._date_events()
+        self._add_sessions()
+
+    def _see_off(self) -> None:
+        """Let symbols go that were to leave when flat, and are."""
+        held = self.portfolio.symbols_held()
+        for symbol in self.leaving - held:
+            self.leaving.discard(symbol)
+            if self.membership is not None:
+                self.membership.dismiss(symbol)
+
+    def _date_events(self) -> None:
+        """Find what the dates of the instants to come bring; again where these have changed."""
+        base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
+        self._dated = dated_events(
+            Accruals(costs.borrow, costs.interest, self.portfolio, instants, self._stamps.timezone),
+            CorporateActions(self._actions, {s.symbol: s for s in base}, instants, self.portfolio, self),
+            self,
+        )
+        self.agenda = self.broker.agenda if self._dated is None else Agenda(self.broker.agenda, self._dated, self)
+
+    def _add_sessions(self) -> None:
+        if self._keeps_sessions:
+            self.agenda = Agenda(self.agenda, self.timetable, self)
 
     def handlers(self, series: Series) -> tuple[Handler, ...]:
-        """The `on_bar` of every strategy that trades the symbol and has one, in order."""
-        return tuple(
+        """The `on_bar` of every strategy that trades the symbol and has one, in order; then what sessions bring."""
+        handlers: list[Handler] = [
             strategy.on_bar
-            for strategy, seat in zip(self.strategies, self._seats.values(), strict=True)
+            for strategy, seat in self.seated
             if series.symbol in seat.positions and overrides(strategy, "on_bar")
-        )
+        ]
+        return (*handlers, self.timetable.after) if self._keeps_sessions else tuple(handlers)
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
         """`error` as the StrategyError of the handler's strategy, the original as its cause."""
@@ -184,15 +242,15 @@ class TradingDesk:
         return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
 
     def stop(self) -> None:
-        """Take no more orders and call the `on_stop` of every strategy that was started, in order.
+        """End the last session where its bars are over; take no more orders; call the `on_stop` of all that were started.
 
         Raises
         ------
         StrategyError
             Where one raised: the first one, after all were called.
         """
+        failure = self.timetable.finish() if self._keeps_sessions else None
         self.is_open = False
-        failure: StrategyError | None = None
         started, self._started = self._started, []
         for strategy in started:
             try:
@@ -219,12 +277,20 @@ class TradingDesk:
         """Count the open orders of `symbol` in units of after a split; corporate actions ask for it."""
         self.broker.register.split(symbol, ratio, self.now_ns)
 
+    @property
+    def seated(self) -> list[tuple[Strategy, Seat]]:
+        """The strategies and their seats, in order."""
+        return list(zip(self.strategies, self._seats.values(), strict=True))
+
     # -- called by seats ------------------------------------------------------------------------------------
 
     def submit(self, order: Order, series: Series, now: int) -> None:
         """Hand `order` to the broker; where that has filled it at once, its strategy is told before this returns."""
         broker = self.broker
-        if series.n == len(series.close_at) and (ended := int(series.columns.end[-1])) < now:
+        if order.symbol in self.leaving and not order.reduce_only:
+            broker.refuse(order, f"{order.symbol} leaves the run", now)
+            return
+        if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
             when = series.stamps.stamp(ended)
             broker.refuse(order, f"{order.symbol} has no bar any more: its last one closed at {when}", now)
             return
@@ -238,13 +304,22 @@ class TradingDesk:
             callbacks.tell(before)
 
     @property
+    def instants(self) -> Int64:
+        """The run's, nanoseconds UTC, rising."""
+        return self._instants
+
+    @property
     def now_ns(self) -> int:
         """The instant under way, nanoseconds UTC; before the first one, the moment at which trading opens."""
-        return int(self._instants[self.index]) if self.index >= 0 else self._before
+        if self.moment is not None:
+            return self.moment.ns
+        return int(self.instants[self.index]) if self.index >= 0 else self._before
 
     @property
     def now(self) -> pd.Timestamp:
         """The instant under way as users see it."""
+        if self.moment is not None:
+            return self.moment.shown
         ns = self.now_ns
         if self._stamp is None or self._stamp[0] != ns:
             self._stamp = (ns, self._stamps.instant(ns))
@@ -271,43 +346,6 @@ def _instant_before(base: Sequence[Series]) -> int:
     """When the first bar that is traded begins: what "now" is before any has completed."""
     begins = [int(s.columns.time[s.first]) for s in base if s.first < len(s.columns)]
     return min(begins, default=0)
-
-
-def _unique(words: list[str]) -> list[str]:
-    """Number what would be called the same: Cross, Cross #2."""
-    seen: Counter[str] = Counter()
-    names = []
-    for word in words:
-        seen[word] += 1
-        names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
-    return names
-
-
-def _refuse_doubles(strategies: Sequence[Strategy]) -> None:
-    problems = []
-    for number, strategy in enumerate(strategies):
-        where = f"strategies[{number}]"
-        if any(strategy is other for other in strategies[:number]):
-            problems.append(Problem(where, strategy, "the same object twice; make one for each place"))
-        seat = strategy._seat  # noqa: SLF001 - as above
-        if isinstance(seat, Seat) and seat.is_taken:
-            problems.append(Problem(where, strategy, "it is still in another run; stop that one, or make a new object"))
-    if problems:
-        raise ConfigError(problems, "strategies")
-
-
-def _refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: Sequence[Series]) -> None:
-    problems = []
-    if broker.volume_share is not None:
-        without = [s.symbol for s in base if len(s.columns) and not s.columns.volume.any()]
-        if without:
-            cure = f"the bars of {', '.join(without)} have no volume, so that nothing would fill; leave the cap out"
-            problems.append(Problem("broker.volume_share", broker.volume_share, cure))
-    if broker.stop_and_target == "finer" and len(series) == len(base):
-        cure = "there is no coarser interval that base bars could lie in; name derived intervals, or use 'pessimistic'"
-        problems.append(Problem("broker.stop_and_target", "finer", cure))
-    if problems:
-        raise ConfigError(problems)
 
 
 def _newest(handle: Indicator) -> float | tuple[float, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from nbbacktest.core.errors import IndicatorError
-from nbbacktest.core.records import Float64
+from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.engine.series import BarsView, ColumnView, Series
 
 if TYPE_CHECKING:
@@ -31,11 +32,14 @@ class Indicator:
         Such as ``"SMA(close, 10)"``.
     """
 
-    __slots__ = ("_fast", "_series", "_values", "name")
+    __slots__ = ("_again", "_fast", "_series", "_values", "name")
 
-    def __init__(self, series: Series, values: Float64, name: str) -> None:
+    def __init__(
+        self, series: Series, values: Float64, name: str, again: Callable[[BarColumns], Float64] | None = None
+    ) -> None:
         self._series = series
         self._values = values
+        self._again = again  # computes them anew, where the columns have grown since
         # Plain floats, three times as fast as numpy's scalars.
         self._fast = values.data
         self.name = name
@@ -62,14 +66,23 @@ class Indicator:
         if key.__class__ is int and key < 0:
             row = self._series.n + key
             if row >= 0:
-                return self._fast[row]
+                try:
+                    return self._fast[row]
+                except IndexError:  # the columns have grown since
+                    return float(self._until(row + 1)[row])
         return self._lookup(key)  # type: ignore[no-any-return]
 
     def _lookup(self, key: Any) -> Any:
         n = self._series.n
-        if isinstance(key, slice):
-            return self._values[:n][key]
-        return self._fast[bounded(key, n, self.name)]
+        values = self._until(n)
+        return values[:n][key] if isinstance(key, slice) else float(values[bounded(key, n, self.name)])
+
+    def _until(self, n: int) -> Float64:
+        """The values of at least the first `n` bars; all are computed anew where bars have come that it lacks."""
+        if len(self._values) < n and self._again is not None:
+            self._values = self._again(self._series.columns)
+            self._fast = self._values.data
+        return self._values
 
     def __iter__(self) -> Iterator[float]:
         return iter(self[:].tolist())
@@ -134,23 +147,53 @@ def compute(
         Where `func` raised, or gave something else than numbers, one for each bar.
     """
     title = name or title_of(func, inputs, options)
-    arguments = [_whole(value, series, title) for value in inputs]
-    keywords = {key: _whole(value, series, title) if isinstance(value, Indicator) else value
-                for key, value in options.items()}  # fmt: skip
-    n = len(series.columns)
-    try:
-        result = func(*arguments, **keywords)
-    except Exception as error:
-        raise IndicatorError(
-            f"{title} raised on the {n} bars of {series.symbol} {series.interval}: {type(error).__name__}: {error}"
-        ) from error
-    outputs, names = _outputs(func, result, n)
-    if outputs is None:
-        return Indicator(series, _column(result, n, title), title)
+    for value in (*inputs, *(v for v in options.values() if isinstance(v, Indicator))):
+        _check_whole(value, series, title)
+    computation = _Computation(func, inputs, options, title)
+    columns, single, names = computation.outputs(series.columns)
+    if single:
+        return Indicator(series, columns[0], title, partial(computation.output, number=0))
     made = [
-        Indicator(series, _column(o, n, f"{title}.{k}"), f"{title}.{k}") for o, k in zip(outputs, names, strict=True)
+        Indicator(series, column, f"{title}.{word}", partial(computation.output, number=number))
+        for number, (column, word) in enumerate(zip(columns, names, strict=True))
     ]
-    return result._make(made) if hasattr(result, "_make") else tuple(made)
+    make = computation.bundle
+    return make(made) if make is not None else tuple(made)
+
+
+class _Computation:
+    """One call of a user's function on whole columns, to be made again when they have grown."""
+
+    def __init__(self, func: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any], title: str) -> None:
+        self._func, self._inputs, self._options, self._title = func, inputs, options, title
+        self._last: tuple[BarColumns, list[Float64]] | None = None  # several outputs are computed by one call
+        self.bundle: Callable[[list[Indicator]], Any] | None = None  # makes the named tuple that `func` answers
+
+    def output(self, columns: BarColumns, number: int) -> Float64:
+        """One of the outputs over these columns."""
+        if self._last is None or self._last[0] is not columns:
+            self._last = columns, self.outputs(columns)[0]
+        return self._last[1][number]
+
+    def outputs(self, columns: BarColumns) -> tuple[list[Float64], bool, list[str]]:
+        """All outputs over these columns, whether there is just one, and else what they are called."""
+        title, n = self._title, len(columns)
+        arguments = [_whole(value, columns) for value in self._inputs]
+        keywords = {
+            key: _whole(value, columns) if isinstance(value, Indicator) else value
+            for key, value in self._options.items()
+        }
+        try:
+            result = self._func(*arguments, **keywords)
+        except Exception as error:
+            raise IndicatorError(
+                f"{title} raised on the {n} bars of {columns.symbol} {columns.interval}: {type(error).__name__}: {error}"
+            ) from error
+        parts, names = _outputs(self._func, result, n)
+        if parts is None:
+            return [_column(result, n, title)], True, []
+        self.bundle = getattr(result, "_make", None)
+        return [_column(part, n, f"{title}.{word}") for part, word in zip(parts, names, strict=True)], False, names
 
 
 def title_of(func: Any, inputs: Sequence[Any], options: dict[str, Any]) -> str:
@@ -204,18 +247,21 @@ def _short(text: str) -> str:
     return text if len(text) <= 20 else text[:17] + "..."
 
 
-def _whole(value: Any, series: Series, title: str) -> Any:
+def _check_whole(value: Any, series: Series, title: str) -> None:
     check_input(value, series, title)
-    if isinstance(value, str):
-        return getattr(series.columns, value)
-    if not isinstance(value, Indicator):
-        return value
-    if type(value) is not Indicator:
+    if isinstance(value, Indicator) and type(value) is not Indicator:
         raise IndicatorError(
             f"{title}: {value.name} is a streaming indicator, its later values don't exist yet; "
             "compute it from whole columns, or stream this one too"
         )
-    return value._values  # noqa: SLF001 - as above
+
+
+def _whole(value: Any, columns: BarColumns) -> Any:
+    if isinstance(value, str):
+        return getattr(columns, value)
+    if isinstance(value, Indicator):
+        return value._until(len(columns))[: len(columns)]  # noqa: SLF001 - as above
+    return value
 
 
 def _outputs(func: Any, result: Any, n: int) -> tuple[list[Any] | None, list[str]]:

@@ -62,6 +62,6 @@ def readings(entries: Sequence[IndicatorEntry], last: int) -> tuple[Reading, ...
 
 def _values(handle: Indicator, count: int) -> Float64:
     if not isinstance(handle, StreamIndicator):
-        return handle._values[:count]  # noqa: SLF001 - as above
+        return handle._until(count)[:count]  # noqa: SLF001 - as above
     feed = handle._feed  # noqa: SLF001 - as above
     return np.array(feed.stores[handle._output][: min(feed.filled, count)], dtype=np.float64)  # noqa: SLF001 - as above

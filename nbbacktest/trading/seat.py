@@ -13,6 +13,7 @@ from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.requests import changed, exits_of, order_of
+from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.streams import is_streaming, stream
 from nbbacktest.trading.tickets import Ticket, finite, read_ticket
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.portfolio import Portfolio, Position
+    from nbbacktest.trading.roster import Membership
 
 
 class IndicatorEntry(NamedTuple):
@@ -46,17 +48,27 @@ class Seat:
         The symbol that is meant where none is named; None where there are several.
     base_interval : str
         The interval that orders fill on.
+    takes_all : bool
+        Whether symbols that join the run are the strategy's too.
     """
 
-    __slots__ = ("_desk", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols")
+    __slots__ = ("_desk", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols", "takes_all")
 
-    def __init__(self, desk: TradingDesk, name: str, symbols: tuple[str, ...], positions: dict[str, Position]) -> None:
+    def __init__(
+        self,
+        desk: TradingDesk,
+        name: str,
+        symbols: tuple[str, ...],
+        positions: dict[str, Position],
+        *,
+        takes_all: bool = False,
+    ) -> None:
         self._desk = desk
-        self.only = symbols[0] if len(symbols) == 1 else None
+        self.takes_all = takes_all
+        self.trade(symbols)
         self._views: dict[tuple[str | None, str | None], BarsView] = {}
         self.base_interval = desk.base_interval
         self.name = name
-        self.symbols = symbols
         self.positions = positions
         self.portfolio: Portfolio = desk.portfolio
 
@@ -64,6 +76,25 @@ class Seat:
     def is_taken(self) -> bool:
         """Whether its run goes on."""
         return self._desk.is_open
+
+    def trade(self, symbols: tuple[str, ...]) -> None:
+        """Say which symbols are traded from now on; positions in others stay readable."""
+        self.symbols = symbols
+        self.only = symbols[0] if len(symbols) == 1 else None
+
+    def add_symbol(self, symbol: str, data: Any) -> None:
+        """Ask for a symbol to join the run; see `Strategy.add_symbol`."""
+        self._membership("add a symbol").add(symbol, data)
+
+    def remove_symbol(self, symbol: str, positions: str) -> None:
+        """Ask for a symbol to leave the run; see `Strategy.remove_symbol`."""
+        self._membership("remove a symbol").remove(symbol, positions)
+
+    def _membership(self, what: str) -> Membership:
+        self._must_run(what)
+        if self._desk.membership is None:
+            raise OutsideRunError(f"{self.name} can't {what} here: symbols join and leave runs of a SystemManager only")
+        return self._desk.membership
 
     # -- names ----------------------------------------------------------------------------------------------
 
@@ -229,7 +260,7 @@ class Seat:
 
     def _must_run(self, what: str) -> None:
         if not self._desk.is_open:
-            raise OrderError(f"{self.name} can't {what}: the run is over, there is no bar left to fill on")
+            raise OrderError(f"{self.name} can't {what}: the run is over, no bar follows any more")
 
     # -- what is seen ---------------------------------------------------------------------------------------
 
@@ -263,6 +294,10 @@ class Seat:
         for handle in made if isinstance(made, tuple) else (made,):
             self._desk.enter(self, handle)
         return made
+
+    def schedule(self, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Scheduled:
+        """Have something called once a session."""
+        return self._desk.timetable.add(self.name, callback, at, before_close, after_open, every)
 
     def log(self, message: object) -> None:
         """Keep a line for the run's record."""

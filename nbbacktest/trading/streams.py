@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nbbacktest.core.errors import IndicatorError
+from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.indicators import COLUMNS, Indicator, bounded, check_input, output_names, title_of
 
@@ -129,14 +130,10 @@ def stream(
         Where `func` is a class instead of an object, or no input changes with the bars.
     """
     title = name or title_of(func, inputs, options)
-    moving: dict[int, Any] = {}
-    for position, value in enumerate(inputs):
+    for value in inputs:
         check_input(value, series, title)
-        if isinstance(value, str):
-            moving[position] = getattr(series.columns, value)
-        elif isinstance(value, Indicator):
-            moving[position] = value if isinstance(value, StreamIndicator) else value._values  # noqa: SLF001
-    if not moving:
+    moving = _Moving(series, {place: v for place, v in enumerate(inputs) if isinstance(v, (str, Indicator))})
+    if not moving.places:
         raise IndicatorError(f"{title} has no input that changes with the bars; name a column: {', '.join(COLUMNS)}")
     answer: Callable[[int], Any]
     if _is_talib_stream(func):
@@ -153,11 +150,45 @@ def stream(
     return tuple(StreamIndicator(series, feed, number, f"{title}.{word}") for number, word in enumerate(names))
 
 
-def _updates(func: Any, inputs: Sequence[Any], options: dict[str, Any], moving: dict[int, Any]) -> Callable[[int], Any]:
-    fast = _plain(moving)
+class _Moving:
+    """The inputs that change with the bars, by their places among all."""
+
+    __slots__ = ("_columns", "_fast", "_series", "places")
+
+    def __init__(self, series: Series, places: dict[int, str | Indicator]) -> None:
+        self._series = series
+        self.places = places
+        self._columns: BarColumns | None = None
+        self._fast: dict[int, Any] = {}
+
+    def by_row(self) -> dict[int, Any]:
+        """What gives plain floats by row: memoryviews of columns and values, streaming indicators as they are."""
+        columns = self._series.columns
+        if columns is not self._columns:  # the first time, and where they have grown since
+            whole = self._arrays(columns)
+            self._fast = {p: v if isinstance(v, StreamIndicator) else v.data for p, v in whole.items()}
+            self._columns = columns
+        return self._fast
+
+    def until(self, row: int) -> dict[int, Float64]:
+        """Arrays that end with the bar at `row`."""
+        return {place: np.asarray(values[: row + 1]) for place, values in self._arrays(self._series.columns).items()}
+
+    def _arrays(self, columns: BarColumns) -> dict[int, Any]:
+        return {place: self._array(value, columns) for place, value in self.places.items()}
+
+    @staticmethod
+    def _array(value: str | Indicator, columns: BarColumns) -> Any:
+        if isinstance(value, str):
+            return getattr(columns, value)
+        return value if isinstance(value, StreamIndicator) else value._until(len(columns))  # noqa: SLF001
+
+
+def _updates(func: Any, inputs: Sequence[Any], options: dict[str, Any], moving: _Moving) -> Callable[[int], Any]:
     update = func.update
 
     def answer(row: int) -> Any:
+        fast = moving.by_row()
         arguments = [fast[place][row] if place in fast else value for place, value in enumerate(inputs)]
         value = update(*arguments, **options)
         return value if value is None or isinstance(value, tuple) else float(value)
@@ -168,30 +199,24 @@ def _updates(func: Any, inputs: Sequence[Any], options: dict[str, Any], moving: 
 class _TalibStream:
     """Opens a handle of TA-Lib as soon as there is history enough, and carries it on by one bar at a time."""
 
-    __slots__ = ("_func", "_handle", "_inputs", "_moving", "_options", "_update")
+    __slots__ = ("_func", "_handle", "_inputs", "_moving", "_options")
 
-    def __init__(self, func: Any, inputs: Sequence[Any], options: dict[str, Any], moving: dict[int, Any]) -> None:
+    def __init__(self, func: Any, inputs: Sequence[Any], options: dict[str, Any], moving: _Moving) -> None:
         self._func, self._inputs, self._options = func, inputs, options
         self._moving = moving
-        self._update = list(_plain(moving).values())
         self._handle: Any = None
 
     def __call__(self, row: int) -> Any:
         if self._handle is not None:
-            return self._handle.update(*[column[row] for column in self._update])
+            return self._handle.update(*[column[row] for column in self._moving.by_row().values()])
         from talib import InsufficientHistory  # type: ignore[attr-defined] # its stubs lack it
 
-        seen = {place: np.asarray(column[: row + 1]) for place, column in self._moving.items()}
+        seen: dict[int, Any] = self._moving.until(row)
         try:
             self._handle = self._func(*[seen.get(p, value) for p, value in enumerate(self._inputs)], **self._options)
         except InsufficientHistory:
             return None
         return self._handle.value
-
-
-def _plain(moving: dict[int, Any]) -> dict[int, Any]:
-    """What gives plain floats by row: memoryviews of columns and values, streaming indicators as they are."""
-    return {place: column if isinstance(column, StreamIndicator) else column.data for place, column in moving.items()}
 
 
 def _is_talib_stream(func: Any) -> bool:

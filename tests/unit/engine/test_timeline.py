@@ -16,7 +16,7 @@ def test_one_series_is_its_own_timeline():
     """With a single series the instants are its bars' ends, without warm-up, and no copy is made."""
     only = series("A", [0, 1, 2, 5], first=1)
     timeline = Timeline([only])
-    assert timeline.events is None
+    assert timeline.axis.events is None
     assert len(timeline) == 3
     assert np.shares_memory(timeline.instants, only.columns.end)
 
@@ -27,8 +27,8 @@ def test_every_bar_is_in_order_and_once(all_minutes):
     parts = [series(f"S{i}", m) for i, m in enumerate(all_minutes)]
     timeline = Timeline(parts)
     expected = sorted((end, number) for number, part in enumerate(parts) for end in part.columns.end.tolist())
-    counts = np.diff(timeline.offsets)
-    merged = list(zip(np.repeat(timeline.instants, counts).tolist(), timeline.events.tolist(), strict=True))
+    counts = np.diff(timeline.axis.offsets)
+    merged = list(zip(np.repeat(timeline.instants, counts).tolist(), timeline.axis.events.tolist(), strict=True))
     assert merged == expected
     assert (np.diff(timeline.instants) > 0).all()
     assert (counts > 0).all()
@@ -41,7 +41,7 @@ def test_rows_at_an_instant_are_the_bars_completed_before_it(all_minutes, pick):
     timeline = Timeline(parts)
     instant = min(pick, len(timeline))
     moment = timeline.instants[instant] if instant < len(timeline) else np.iinfo(np.int64).max
-    assert timeline.rows_at(instant) == [int((p.columns.end < moment).sum()) for p in parts]
+    assert timeline.axis.rows_at(instant) == [int((p.columns.end < moment).sum()) for p in parts]
 
 
 def test_seconds_are_asked_for_once_and_start_at_zero():
