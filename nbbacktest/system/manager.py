@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import math
 import weakref
 from collections.abc import Callable, Sequence
@@ -16,11 +14,10 @@ from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition, StrategyBlockedError
 from nbbacktest.core.lifecycle import Command
-from nbbacktest.report.result import Result
+from nbbacktest.system.awaited import AwaitedSystem
 from nbbacktest.system.builder import StrategySource, build
 from nbbacktest.system.moments import Until, target_of
-from nbbacktest.system.observed import ObservedSystem
-from nbbacktest.system.run import Run, Stages, outcome
+from nbbacktest.system.run import Run, Stages
 from nbbacktest.system.status import status
 
 if TYPE_CHECKING:
@@ -37,7 +34,7 @@ _PLACING = "run_until"
 ConfigSource = str | Path | dict[str, Any] | SessionConfig
 
 
-class SystemManager(ObservedSystem):
+class SystemManager(AwaitedSystem):
     """One run at a time: start it, pause it, step it, change its speed, stop it, look at it.
 
     Every method may be called from any thread. Commands that already hold answer False and change nothing; those that
@@ -312,46 +309,6 @@ class SystemManager(ObservedSystem):
         # By name: a face stands above this floor, and is loaded only where somebody asks for it.
         found: ControlPanel = import_module("nbbacktest.widgets.panel").panel_of(self)
         return found
-
-    # -- waiting --------------------------------------------------------------------------------------------
-
-    def wait(self, timeout: float | None = None) -> Result:
-        """Wait for the end of the present run, or take that of the last one.
-
-        Raises
-        ------
-        TimeoutError
-            The run goes on after `timeout` seconds.
-        StrategyError
-            A strategy raised; what was done until then is in `.result`.
-        """
-        run = self._latest()
-        if run.is_engine_thread():
-            raise RuntimeError("a strategy can't wait for the end of its own run")
-        if not run.wait(timeout):
-            raise TimeoutError(f"the run is {self._life.state} after {timeout:g} s; it goes on")
-        self._announcer.flush(STOP_SECONDS)
-        return outcome(run)
-
-    async def finished(self) -> Result:
-        """Wait for the end without blocking the event loop; returns and raises what `wait` does."""
-        run, loop = self._latest(), asyncio.get_running_loop()
-        over: asyncio.Future[None] = loop.create_future()
-
-        def settle() -> None:
-            if not over.done():
-                over.set_result(None)
-
-        def tell(_run: Run) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile: nobody waits any more
-                loop.call_soon_threadsafe(settle)
-
-        forget = run.when_done(tell)
-        try:
-            await over
-        finally:
-            forget()
-        return outcome(run)
 
     # -- inside ---------------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class Snapshot:
         """The local date of that instant, where midnight belongs to the day that it ends; None before the first."""
         if not self.cursor:
             return None
-        return self._stamps.stamp(int(self._timeline.instants[self.cursor - 1]) - 1).date()
+        return self._stamps.stamp(int(self._frame.axis.instants[self.cursor - 1]) - 1).date()
 
     @property
     def progress(self) -> float:
