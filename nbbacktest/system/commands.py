@@ -152,6 +152,35 @@ def speed(system: SystemManager, x: float) -> Answer:
     return _answer(system, "speed", None, f"Speed set: {text}", "For the next start" if system.is_stopped() else None)
 
 
+def add(system: SystemManager, symbol: str) -> Answer:
+    """Let a symbol join the run between two instants; whether the run is paused stays as it is.
+
+    Parameters
+    ----------
+    symbol
+        Found where the run's data come from; its bars up to now are history.
+    """
+    if not symbol or any(character in symbol for character in "/\\\0"):
+        raise ValueError(f"{symbol!r} is no symbol that can be asked for here; it may stand in a file's path")
+    value = system.add_symbol(symbol)
+    return _answer(system, "add", value, f"{symbol} joined the run{_at(system)}")
+
+
+def remove(system: SystemManager, symbol: str, *, close: bool = False) -> Answer:
+    """Let a symbol leave the run; one that is held stays, unless it is to be closed.
+
+    Parameters
+    ----------
+    symbol
+        One of the run's.
+    close
+        Close its positions at the market; it leaves when all are closed.
+    """
+    value = system.remove_symbol(symbol, positions="close" if close else "refuse")
+    told = f"{symbol} left the run{_at(system)}" if value else f"{symbol} leaves the run when its positions are closed"
+    return _answer(system, "remove", value, told)
+
+
 def stop(system: SystemManager) -> Answer:
     """End the run, from every state."""
     value = system.stop()
@@ -166,7 +195,7 @@ def status(system: SystemManager) -> Answer:
 
 
 COMMANDS: Mapping[str, Callable[..., Answer]] = MappingProxyType(
-    {function.__name__: function for function in (start, pause, resume, step, until, speed, stop, status)}
+    {function.__name__: function for function in (start, pause, resume, step, until, speed, add, remove, stop, status)}
 )
 """Every command by its name. Nothing else can be asked of a system by any face."""
 

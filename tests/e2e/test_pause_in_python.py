@@ -121,4 +121,4 @@ def test_python_ends_at_once_with_a_run_under_way(ending):
         seconds = time.monotonic() - begun
         error = process.stderr.read()
     assert (status, error) == (0, "")
-    assert seconds < 2
+    assert seconds < 8  # a thread that held the exit up would hold it for ten minutes

@@ -78,5 +78,5 @@ def test_no_face_has_commands_of_its_own_under_system(face):
 
 
 def test_the_channel_carries_every_command_but_start():
-    """What other processes may ask is the table's, without what reads files."""
+    """What other processes may ask is the table's, without what takes a path."""
     assert set(messages.OFFERED) == set(COMMANDS) - LOCAL

@@ -85,7 +85,7 @@ class Client:
         Parameters
         ----------
         name
-            ``"pause"``, ``"resume"``, ``"step"``, ``"until"``, ``"speed"``, ``"stop"`` or ``"status"``.
+            ``"pause"``, ``"resume"``, ``"step"``, ``"until"``, ``"speed"``, ``"add"``, ``"remove"``, ``"stop"`` or ``"status"``.
         **arguments
             Those of the command's function: `n` of `step`, `when` of `until`, `x` of `speed`.
 

@@ -31,8 +31,9 @@ def held(system):
 
 
 def test_the_table_holds_every_command_of_the_contract():
-    """The eight commands, each a function of this module under its own name."""
-    assert list(COMMANDS) == ["start", "pause", "resume", "step", "until", "speed", "stop", "status"]
+    """The contract's eight commands and two for symbols, each a function of this module under its own name."""
+    names = ["start", "pause", "resume", "step", "until", "speed", "add", "remove", "stop", "status"]
+    assert list(COMMANDS) == names
     assert all(getattr(commands, name) is function for name, function in COMMANDS.items())
 
 
@@ -49,8 +50,8 @@ def test_parameters_leave_the_system_to_the_face():
     typed = {name: {p.name: p.annotation for p in parameters(name)} for name in COMMANDS}
     assert typed == {
         "start": {"config": str | None, "speed": float | None, "paused": bool},
-        "pause": {}, "resume": {}, "step": {"n": int}, "until": {"when": str}, "speed": {"x": float}, "stop": {},
-        "status": {},
+        "pause": {}, "resume": {}, "step": {"n": int}, "until": {"when": str}, "speed": {"x": float},
+        "add": {"symbol": str}, "remove": {"symbol": str, "close": bool}, "stop": {}, "status": {},
     }  # fmt: skip
 
 
@@ -201,3 +202,23 @@ def test_answers_are_json(held):
         sent = json.loads(json.dumps(answer.to_dict(), allow_nan=False))
         assert sent["message"] == answer.message
         assert sent["value"] is (None if answer.data else answer.value)
+
+
+def test_symbols_join_and_leave_by_command(system):
+    """The words of adding and removing, with the run held as it was."""
+    commands.start(system, EXAMPLE, paused=True)
+    commands.step(system, 3)
+    added = commands.add(system, "XYZ")
+    assert (added.value, added.state) == (True, "paused")
+    assert added.message.startswith("XYZ joined the run at 2024")
+    assert commands.remove(system, "XYZ").message.startswith("XYZ left the run at 2024")
+    with pytest.raises(nb.DataError, match="no symbol 'ABC'"):
+        commands.remove(system, "ABC")
+
+
+@pytest.mark.parametrize("symbol", ["", "../etc/passwd", "a\\b", "a\0"])
+def test_a_symbol_that_could_be_a_path_is_refused(system, symbol):
+    """A symbol may be put into a file's path, and so none may lead elsewhere."""
+    commands.start(system, EXAMPLE, paused=True)
+    with pytest.raises(ValueError, match="is no symbol that can be asked for here"):
+        commands.add(system, symbol)

@@ -395,7 +395,7 @@ def test_the_interpreter_exits_while_a_run_goes_on(code):
     """Within 2 s of the script's last line, with status 0 and nothing on stderr."""
     done, seconds = python(code)
     assert (done.returncode, done.stderr) == (0, "")
-    assert seconds < 2.5
+    assert seconds < 8  # as long as the machine is busy; one that waited would wait for ever
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -41,7 +41,7 @@ def test_what_is_asked_is_what_is_read(command, arguments):
 
 
 def test_every_command_but_start_is_offered():
-    """The commands of all faces can be asked for from outside, apart from the one that reads files."""
+    """The commands of all faces can be asked for from outside, apart from the one that takes a path."""
     assert set(messages.OFFERED) == set(COMMANDS) - {"start"}
 
 
