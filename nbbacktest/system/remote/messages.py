@@ -25,7 +25,7 @@ SHOWN = 60
 """How much of a wrong value an error repeats."""
 
 OFFERED = ("pause", "resume", "step", "until", "speed", "add", "remove", "stop", "status")
-"""The commands of `nbbacktest.system.commands` that may be asked for. Not `start`, which reads files."""
+"""The commands of `nbbacktest.system.commands` that may be asked for. Not `start`, which takes a path."""
 SESSION = "session"
 """What is asked beside the commands: who is there, answered without asking the engine."""
 
