@@ -30,6 +30,7 @@ from nbbacktest.core.costs import (
 )
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, DataError, Problem, closest, nearest
 from nbbacktest.core.intervals import DAY, Interval
+from nbbacktest.core.live import LagConfig, LiveConfig
 from nbbacktest.core.model import Model
 from nbbacktest.core.refusals import RefusedError, problems_of
 
@@ -207,7 +208,7 @@ class SessionConfig(Model):
     """A whole run: `load` reads one from a path, a mapping or another config."""
 
     session_name: str = Field("Backtest", min_length=1)
-    mode: Literal["backtest"] = Field("backtest", description="kind of run")
+    mode: Literal["backtest", "live"] = Field("backtest", description="kind of run")
     exchange: str = Field("XNYS", description="an exchange_calendars code, or 24/7")
     timezone: str | None = Field(None, description="IANA name; null: the exchange's. Naive intraday stamps need one")
     on_error: Literal["stop", "pause"] = Field("stop", description="what a raising strategy does to the run")
@@ -216,6 +217,8 @@ class SessionConfig(Model):
     strategies: tuple[StrategyConfig, ...] = Field((), description="run in this order")
     broker: BrokerConfig = Field(default_factory=BrokerConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    live: LiveConfig = Field(default_factory=LiveConfig, description="mode live: where bars come from")
+    lag: LagConfig = Field(default_factory=LagConfig, description="when a symbol counts as lagging")
     metadata: dict[str, Any] = Field(default_factory=dict, description="yours; not read")
 
     @field_validator("timezone")
@@ -237,6 +240,12 @@ class SessionConfig(Model):
                 if symbol not in self.data.symbols:
                     cure = f"is not in data.symbols; {nearest(symbol, self.data.symbols)}"
                     raise RefusedError(f"strategies.{number}.symbols", symbol, cure)
+        return self
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if self.mode == "live" and self.on_error == "pause":
+            raise RefusedError("on_error", "pause", "the market doesn't wait: a live run can't be held; use 'stop'")
         return self
 
     @classmethod

@@ -7,6 +7,7 @@ boundaries. Nothing is ever called out of here but the state table.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from enum import Enum, auto
 
 from nbbacktest.core.clock import Clock
@@ -178,6 +179,23 @@ class Threshold:
                     return True
                 self._clock.wait(self._changed, deadline)
             return False
+
+    def await_news(self, is_there: Callable[[], bool], deadline: float | None) -> bool:
+        """Wait until `is_there()`, or the clock shows `deadline`; False when closed. `nudge` makes it look again.
+
+        `is_there` is called under the condition: it may only read.
+        """
+        with self._changed:
+            while not (self._closed or is_there()):
+                if deadline is not None and self._clock.now() >= deadline:
+                    return True
+                self._clock.wait(self._changed, deadline)
+            return not self._closed
+
+    def nudge(self) -> None:
+        """Make `await_news` look again; from any thread that holds no lock of a feed."""
+        with self._changed:
+            self._changed.notify_all()
 
     @property
     def cursor(self) -> int:
