@@ -24,6 +24,8 @@ class Command(StrEnum):
     STEP = "step"
     UNTIL = "run_until"
     STOP = "stop"
+    ADD = "add_symbol"
+    REMOVE = "remove_symbol"
     # Reported by the engine, never typed:
     REST = "rest"
     FINISH = "finish"
@@ -35,6 +37,8 @@ TABLE: dict[tuple[SystemState, Command], SystemState] = {
     (RUNNING, Command.PAUSE): PAUSED,
     (RUNNING, Command.UNTIL): RUNNING,
     (RUNNING, Command.STOP): STOPPED,
+    (RUNNING, Command.ADD): RUNNING,
+    (RUNNING, Command.REMOVE): RUNNING,
     (RUNNING, Command.REST): PAUSED,
     (RUNNING, Command.FINISH): STOPPED,
     (RUNNING, Command.FAIL): STOPPED,
@@ -42,6 +46,8 @@ TABLE: dict[tuple[SystemState, Command], SystemState] = {
     (PAUSED, Command.STEP): RUNNING,
     (PAUSED, Command.UNTIL): RUNNING,
     (PAUSED, Command.STOP): STOPPED,
+    (PAUSED, Command.ADD): PAUSED,
+    (PAUSED, Command.REMOVE): PAUSED,
     (PAUSED, Command.FAIL): STOPPED,
 }
 """What each state allows, and where it leads."""

@@ -17,7 +17,9 @@ from nbbacktest.core.refusals import problems_of
 _COLUMNS = ("symbol", "date", "kind", "value")
 
 
-def read_actions(given: str | Sequence[ActionRow] | None, symbols: Sequence[str]) -> tuple[CorporateAction, ...]:
+def read_actions(
+    given: str | Sequence[ActionRow] | None, symbols: Sequence[str], *, required: bool = True
+) -> tuple[CorporateAction, ...]:
     """The corporate actions of `symbols`, as a config gives them.
 
     Parameters
@@ -25,6 +27,8 @@ def read_actions(given: str | Sequence[ActionRow] | None, symbols: Sequence[str]
     given
         A CSV's path, with the columns date (ISO), kind (split or dividend), value and, for several symbols, symbol; or
         such rows. One file may serve many runs: other symbols' rows are passed over.
+    required
+        Whether it is a mistake that no row is of these symbols.
 
     Raises
     ------
@@ -55,7 +59,7 @@ def read_actions(given: str | Sequence[ActionRow] | None, symbols: Sequence[str]
                 raise DataError(f"{where} {number} is a second split of {symbol} on {row.date}; keep one of them")
             splits.add((symbol, row.date))
         found.append(CorporateAction(symbol, row.date, row.kind, row.value))
-    if rows and not found:
+    if rows and not found and required:
         other = min(named)
         raise DataError(
             f"no row of the corporate actions is of a symbol that is run; {other!r}: {nearest(other, symbols)}"

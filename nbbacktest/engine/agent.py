@@ -36,7 +36,7 @@ class Agent(Protocol):
         ...
 
     def handlers(self, series: Series) -> Sequence[Handler]:
-        """Who is to be called with the bars of `series`, in order. Asked once, after `start`."""
+        """Who is to be called with the bars of `series`, in order. Asked after `start`, and when series join or leave."""
         ...
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:

@@ -5,6 +5,7 @@ Its inner loops are the specification of a run: reveal, settle, call, and ask th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -57,7 +58,11 @@ class AnalysisEngine:
     Attributes
     ----------
     frame : Frame
-        The newest publication. Written by the analysis thread alone; reading it needs no lock.
+        The newest publication. Written by the analysis thread, or by whoever holds the run at an instant; reading it
+        needs no lock.
+    errands : deque of callables
+        What a strategy has asked for in a callback and can't have before its instant is complete. Each is called once,
+        at that boundary, with the number of completed instants. Used by the thread that calls the callbacks alone.
     timing, lateness : TimingSeries
         Seconds a window, rests left out; seconds that paced instants began after their deadline.
     lag : float
@@ -83,6 +88,7 @@ class AnalysisEngine:
         self._quantum = quantum
         self._pause_on_error = on_error == "pause"
         self._settle = self._settle_or_hold if self._pause_on_error else agent.settle
+        self.errands: deque[Callable[[int], object]] = deque()
         self._calls: list[Handler] = []
         self._handlers: list[list[Handler]] = []
         self._began = False
@@ -124,7 +130,7 @@ class AnalysisEngine:
         self._began = True
         try:
             self._agent.start()
-            self._calls = [self._call_for(series) for series in self._timeline.series]
+            self._ask_for_handlers()
         except BaseException as error:  # noqa: BLE001 - a strategy may raise anything; it is kept, not swallowed
             self._fail(error, None, None)
             return False
@@ -168,6 +174,20 @@ class AnalysisEngine:
             if self.error is None:
                 self._fail(error, None, None)
         self.frame = self._freeze(max(self._agent.index + 1, 0))
+
+    def adopt(self, cursor: int) -> None:
+        """Go on with the series that the timeline has now; for whoever holds the run at an instant."""
+        self._ask_for_handlers()
+        self.frame = self._freeze(cursor)
+
+    def fail(self, error: BaseException) -> None:
+        """Let the run end, or be held, for an error outside of any callback; for whoever holds it at an instant."""
+        self._fail(error, None, None)
+
+    def run_errands(self, cursor: int) -> None:
+        """Do what was asked for in callbacks; for whoever holds the run at an instant."""
+        while self.errands:
+            self._run_errand(self.errands.popleft(), cursor)
 
     def abandon(self) -> None:
         """Give up a call that doesn't return, and publish without it: should it ever, no bar is handled any more."""
@@ -229,6 +249,8 @@ class AnalysisEngine:
     def _boundary(self, cursor: int, generation: int, *, leaving: bool = False) -> Verdict:
         """Ask the gate, publishing as often as it wants."""
         gate = self._gate
+        if self.errands:
+            self.run_errands(cursor)
         while True:
             verdict = gate.arrive(cursor, generation, self.frame.cursor, leaving=leaving)
             if verdict is not Verdict.SERVE:
@@ -248,6 +270,16 @@ class AnalysisEngine:
         return Frame(cursor, axis, tuple([series.n for series in axis.series]), self._agent.freeze())
 
     # -- calls and failures ---------------------------------------------------------------------------------
+
+    def _run_errand(self, errand: Callable[[int], object], cursor: int) -> None:
+        try:
+            errand(cursor)
+        except BaseException as error:  # noqa: BLE001 - what users' code raises in it, as above
+            self._fail(error, None, None)
+
+    def _ask_for_handlers(self) -> None:
+        self._handlers.clear()
+        self._calls = [self._call_for(series) for series in self._timeline.series]
 
     def _call_for(self, series: Series) -> Handler:
         handlers = list(self._agent.handlers(series))

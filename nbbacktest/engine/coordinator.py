@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from time import perf_counter
 
 from nbbacktest.core.enums import StreamMode
@@ -67,6 +68,11 @@ class SessionCoordinator:
             self._speed = multiplier
             self._apply_mode()
             self._gate.replan(paced=multiplier > 0)
+
+    def replan(self, renumber: Callable[[int], int]) -> None:
+        """Plan again from the cursor: the instants to come have changed; see `Gate.replan`."""
+        with self._repacing:
+            self._gate.replan(paced=self._speed > 0, renumber=renumber)
 
     # -- the thread -----------------------------------------------------------------------------------------
 

@@ -109,16 +109,28 @@ class Gate(Threshold):
             if not self._holders:
                 self._move_on()
 
-    def replan(self, *, paced: bool) -> None:
-        """Make everybody plan again from the cursor, paced by the clock or not."""
+    def replan(self, *, paced: bool, renumber: Callable[[int], int] | None = None) -> None:
+        """Make everybody plan again from the cursor, paced by the clock or not.
+
+        Where the instants to come are others than before, `renumber` tells from the old number of completed instants
+        that a `run_until` is to rest at the new one; a step still counts instants.
+        """
         with self._changed:
             self._paced = paced
+            trip = self._trip
+            if renumber is not None and trip is not None and trip.target is not None and not trip.stepping:
+                trip.target = renumber(trip.target)
             if not self._holders:
                 self._interrupted_at = self._clock.now()
                 self._moving_since = (self._interrupted_at, self._cursor)
             self.generation += 1
             self.limit = 0
             self._changed.notify_all()
+
+    def call_in(self) -> None:
+        """Have the analysis come by at the end of the instant under way."""
+        with self._changed:
+            self.limit = 0
 
     def ask(self, timeout: float) -> bool:
         """Have the analysis publish at its next boundary.

@@ -7,7 +7,8 @@ boundaries. Nothing is ever called out of here but the state table.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
 
 from nbbacktest.core.clock import Clock
@@ -81,6 +82,18 @@ class Threshold:
     def attend(self) -> None:
         """Say that the calling thread is the analysis, which may command but can't wait for itself."""
         self._analyst = threading.current_thread()
+
+    @contextmanager
+    def standing_in(self) -> Iterator[None]:
+        """Count the caller, who holds the run at an instant, as the analysis: it is about to call users' code.
+
+        What that code may not ask of its own run is refused as in any callback.
+        """
+        analyst, self._analyst = self._analyst, threading.current_thread()
+        try:
+            yield
+        finally:
+            self._analyst = analyst
 
     def finishing(self) -> None:
         """Say that no instant follows any more: what is asked for now comes too late."""
@@ -235,6 +248,11 @@ class Threshold:
     def is_paused(self) -> bool:
         """Whether the run is at rest for its user."""
         return not self._closed and self._life.state is SystemState.PAUSED
+
+    @property
+    def is_analyst(self) -> bool:
+        """Whether the caller is the analysis thread, and so in a strategy's call."""
+        return self._analyst is threading.current_thread()
 
     @property
     def at_rest(self) -> bool:

@@ -45,6 +45,7 @@ class Timeline:
 
     It is replaced as a whole, by whoever holds the run at an instant, and then keeps what lies before that instant:
     the numbers of completed instants never change. Readers on other threads take `axis` once and work with that.
+    Windows that were made of an old axis are given up, since the run is planned again.
 
     Parameters
     ----------
@@ -63,6 +64,23 @@ class Timeline:
 
     def __len__(self) -> int:
         return len(self.axis.instants)
+
+    def recast(self, series: Sequence[Series]) -> Callable[[int], int]:
+        """Lay other series side by side; for whoever holds the run at an instant, as `Timeline` says.
+
+        Returns the function that tells, from an old number of completed instants, how many of the new ones are
+        completed at the same moment.
+        """
+        before = self.axis.instants
+        self.axis = merged(series)
+        after = self.axis.instants
+
+        def renumber(completed: int) -> int:
+            if not 0 < completed <= len(before):
+                return completed
+            return int(np.searchsorted(after, before[completed - 1], side="right"))
+
+        return renumber
 
     @property
     def series(self) -> tuple[Series, ...]:
@@ -87,6 +105,11 @@ class Timeline:
                 seconds = seconds - seconds[0]
             timed = self._timed = axis, seconds
         return timed[1]
+
+
+def in_callback_order(series: Sequence[Series]) -> list[Series]:
+    """Base series, then derived ones by rising interval; those of one interval stay in the order in which they are."""
+    return sorted(series, key=lambda one: (not one.is_base, one.columns.interval.ns))
 
 
 def merged(series: Sequence[Series]) -> Axis:

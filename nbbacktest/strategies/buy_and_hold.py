@@ -16,6 +16,10 @@ class BuyAndHold(EqualShares):
         """Nothing is bought yet."""
         self.waiting = set(self.symbols)
 
+    def on_symbol_added(self, symbol: str) -> None:
+        """It is to be bought too."""
+        self.waiting.add(symbol)
+
     def on_bar(self, bar: Bar) -> None:
         """Buy what has traded for the first time."""
         if bar.symbol in self.waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nbbacktest.core.records import Bar
 from nbbacktest.strategies.equal_shares import EqualShares
+from nbbacktest.trading.indicators import Indicator
 
 
 class MeanReversion(EqualShares):
@@ -26,12 +27,15 @@ class MeanReversion(EqualShares):
 
     def on_start(self) -> None:
         """Open the bands of every symbol."""
+        self.bands: dict[str, tuple[Indicator, ...]] = {}
+        for symbol in self.symbols:
+            self.on_symbol_added(symbol)
+
+    def on_symbol_added(self, symbol: str) -> None:
+        """Open the bands of this one too."""
         from talib import stream
 
-        self.bands = {
-            symbol: self.indicator(stream.BBANDS, "close", self.period, self.width, self.width, symbol=symbol)
-            for symbol in self.symbols
-        }
+        self.bands[symbol] = self.indicator(stream.BBANDS, "close", self.period, self.width, self.width, symbol=symbol)
 
     def on_bar(self, bar: Bar) -> None:
         """Enter below the lower band, leave at the middle one."""

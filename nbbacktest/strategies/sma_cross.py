@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nbbacktest.core.records import Bar
 from nbbacktest.strategies.equal_shares import EqualShares
+from nbbacktest.trading.indicators import Indicator
 
 
 class SmaCross(EqualShares):
@@ -23,16 +24,20 @@ class SmaCross(EqualShares):
 
     def on_start(self) -> None:
         """Compute both averages for every symbol."""
+        self.averages: dict[str, tuple[Indicator, Indicator]] = {}
+        self.above: dict[str, bool] = {}
+        for symbol in self.symbols:
+            self.on_symbol_added(symbol)
+
+    def on_symbol_added(self, symbol: str) -> None:
+        """Compute both averages for this one too."""
         import talib
 
-        self.averages = {
-            symbol: (
-                self.indicator(talib.SMA, "close", self.fast, symbol=symbol),
-                self.indicator(talib.SMA, "close", self.slow, symbol=symbol),
-            )
-            for symbol in self.symbols
-        }
-        self.above = dict.fromkeys(self.symbols, False)
+        self.averages[symbol] = (
+            self.indicator(talib.SMA, "close", self.fast, symbol=symbol),
+            self.indicator(talib.SMA, "close", self.slow, symbol=symbol),
+        )
+        self.above[symbol] = False
 
     def on_bar(self, bar: Bar) -> None:
         """Enter or leave where the averages have crossed."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig, StrategyConfig
-from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError, nearest
+from nbbacktest.core.errors import ConfigError, DataError, NbBacktestError, Problem, StrategyError, nearest
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.data.actions import read_actions
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.resample import derive
 from nbbacktest.data.sources import load
@@ -24,6 +28,7 @@ from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Quantum
+from nbbacktest.system.membership import Supply, SymbolMembership
 from nbbacktest.system.run import Stages
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy
@@ -64,9 +69,8 @@ def build(
     clock = clock or WallClock()
     timeline = Timeline(series, lambda instants: market.sessions().elapsed(instants))
     gate = Gate(lifecycle, condition, clock)
-    symbols = tuple(market.bars)
     desk = TradingDesk(
-        [(strategy, wanted or symbols) for strategy, wanted in players],
+        players,
         series=series,
         instants=timeline.instants,
         broker=config.broker,
@@ -83,8 +87,12 @@ def build(
     processor = DataProcessor(timeline, gate, link, downstream, quantum)
     coordinator = SessionCoordinator(timeline, gate, link, quantum)
     coordinator.set_speed(config.backtest.speed_multiplier)
+    supply = _supply(config, data, market)
+    membership = SymbolMembership(timeline, desk, gate, analysis, coordinator, supply)
+    desk.membership = membership
     return Stages(
-        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, (upstream, downstream)
+        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
+        (upstream, downstream),
     )  # fmt: skip
 
 
@@ -98,6 +106,35 @@ def _series(config: SessionConfig, market: MarketData) -> list[Series]:
         Series(columns, market.stamps, is_base=is_base, first=int((columns.end <= market.start).sum()))
         for columns, is_base in parts
     ]
+
+
+def _supply(config: SessionConfig, data: Any, run: MarketData) -> Supply:
+    """What loads one more symbol as the run's own were loaded."""
+
+    def supply(symbol: str, own: Any) -> tuple[list[Series], tuple[CorporateAction, ...]]:
+        alone = config.overlaid({"data": {"symbols": [symbol], "actions": None}, "strategies": []})
+        market = load(alone, _source_of(symbol, config, data) if own is None else own)
+        if market.interval != run.interval:
+            raise DataError(f"{symbol} has {market.interval} bars and the run has {run.interval} ones; give such bars")
+        actions = read_actions(config.data.actions, (symbol,), required=False)
+        return _series(alone, replace(market, stamps=run.stamps, start=run.start)), actions
+
+    return supply
+
+
+def _source_of(symbol: str, config: SessionConfig, data: Any) -> Any:
+    """Where the run's own data may have one symbol more; None means what the config says."""
+    if isinstance(data, Mapping):
+        return data
+    path = data if isinstance(data, (str, Path)) else config.data.path if data is None else ""
+    if data is None and path is None:
+        return None
+    if path is None or "{symbol}" not in str(path):
+        raise DataError(
+            f"{symbol} can't be found where the run's data come from; give its bars too: "
+            f'add_symbol("{symbol}", data=frame)'
+        )
+    return data
 
 
 def _check_multiple(interval: Interval, base: Interval) -> None:

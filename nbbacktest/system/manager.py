@@ -76,7 +76,8 @@ class SystemManager(ObservedSystem):
         Parameters
         ----------
         config : path, mapping or SessionConfig, optional
-            None runs the last config again, or at first a small example with synthetic bars.
+            None runs the last config again; at first it is a small example with synthetic bars, or, with `data`, the
+            defaults.
         data : DataFrame, mapping of DataFrames, or path, optional
             Takes the place of the config's data.
         strategies : Strategy class, instance or list of them, optional
@@ -98,7 +99,9 @@ class SystemManager(ObservedSystem):
         """
         if not self._allowed(Command.START):
             return False
-        settings = SessionConfig.load(config if config is not None else self._config or EXAMPLE)
+        if config is None:
+            config = self._config or (EXAMPLE if data is None else {})
+        settings = SessionConfig.load(config)
         stages = build(
             settings, self._life, self._condition, data=data, strategies=strategies, params=params, clock=self._clock
         )
@@ -211,6 +214,60 @@ class SystemManager(ObservedSystem):
             return False
         run.stop(STOP_SECONDS)
         return True
+
+    def add_symbol(self, symbol: str, data: Any = None) -> bool:
+        """Let a symbol join the run between two instants; whether the run is paused stays as it is.
+
+        Its bars up to now are history, as warm-up is; from then on the run is the one that it would have been had the
+        symbol been there silently before. Strategies that trade all symbols trade it, and are told by
+        `on_symbol_added`.
+
+        Parameters
+        ----------
+        symbol : str
+            Found where the run's data come from; a file's path has ``{symbol}`` in it.
+        data : DataFrame or path, optional
+            Its bars, where they are somewhere else.
+
+        Returns
+        -------
+        bool
+            True: it has joined; from inside a strategy's callback, it joins when the callback's instant is complete.
+
+        Raises
+        ------
+        ConfigError, DataError
+            For a symbol that is in the run already or has no bars for it, and where the run is at its end.
+        InvalidTransition
+            Where nothing runs.
+        """
+        self._allowed(Command.ADD)
+        return self._present(Command.ADD).membership.add(symbol, data)
+
+    def remove_symbol(self, symbol: str, positions: str = "refuse") -> bool:
+        """Let a symbol leave the run between two instants: its orders are cancelled, no bar of it comes any more.
+
+        Parameters
+        ----------
+        symbol : str
+        positions : str
+            What becomes of open ones. ``"refuse"``: it is an error that there is one. ``"close"``: they are closed at the
+            market, and the symbol leaves when all are.
+
+        Returns
+        -------
+        bool
+            True: it has left. False: it leaves when its positions are closed.
+
+        Raises
+        ------
+        DataError
+            For a symbol that isn't in the run, its only one, and one that is held.
+        InvalidTransition
+            Where nothing runs.
+        """
+        self._allowed(Command.REMOVE)
+        return self._present(Command.REMOVE).membership.remove(symbol, positions)
 
     def set_speed(self, multiplier: float) -> None:
         """Change the speed: 0 is data-driven, 60 is a simulated minute a second. May change while running.

@@ -23,6 +23,7 @@ from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
+from nbbacktest.system.membership import SymbolMembership
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.whereabouts import users_line
 from nbbacktest.trading.desk import TradingDesk
@@ -45,6 +46,7 @@ class Stages:
     analysis: AnalysisEngine
     processor: DataProcessor
     coordinator: SessionCoordinator
+    membership: SymbolMembership
     streams: tuple[StreamSubscription, ...]
 
 
@@ -63,6 +65,7 @@ class Run:
         self.analysis = stages.analysis
         self.processor = stages.processor
         self.coordinator = stages.coordinator
+        self.membership = stages.membership
         self.streams = stages.streams
         self.desk = stages.desk
         self._market = stages.market
@@ -156,8 +159,8 @@ class Run:
         return forget
 
     def is_engine_thread(self) -> bool:
-        """Whether the caller is one of this run's own threads: then it must not wait for the engine."""
-        return threading.current_thread() in self._threads.values()
+        """Whether the caller is in a strategy's call, or a thread of the engine: then it must not wait for the run."""
+        return threading.current_thread() in self._threads.values() or self.gate.is_analyst
 
     @property
     def done(self) -> bool:

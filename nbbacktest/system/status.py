@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.records import Stamps
 from nbbacktest.system.run import Run
 from nbbacktest.system.snapshot import Snapshot
 
@@ -76,8 +77,19 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         "lag_seconds": run.analysis.lag if run.coordinator.speed > 0 else 0.0,
         "symbols": {
             symbol: {"bars": count, "last_close": shot.bars[symbol].close if symbol in shot.bars else None}
+            | _moves(run, symbol)
             for symbol, count in shot.counts.items()
         },
+    }
+
+
+def _moves(run: Run, symbol: str) -> dict[str, str | None]:
+    """When a symbol joined or left the run on its way, each where it did: the last instant before, null for the first."""
+    aware = Stamps(run.stamps.timezone)
+    return {
+        "joined" if move.joined else "left": None if move.time is None else aware.stamp(move.time).isoformat()
+        for move in run.membership.moves
+        if move.symbol == symbol
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.corporate import CorporateActions
@@ -11,6 +11,14 @@ from nbbacktest.trading.record import CashFlow, Split
 
 if TYPE_CHECKING:
     from nbbacktest.engine.agent import Agent
+
+
+class Book(Protocol):
+    """Where what came of them is written, in the order in which it happened."""
+
+    index: int
+    flows: list[CashFlow]
+    splits: list[Split]
 
 
 class DatedEvents:
@@ -22,20 +30,17 @@ class DatedEvents:
     ----------
     next : int
         The next instant that brings something; beyond every instant where none does.
-    flows, splits : list
-        What came of them, in the order in which it happened.
     """
 
-    __slots__ = ("_accruals", "_charged", "_corporate", "_due", "flows", "next", "splits")
+    __slots__ = ("_accruals", "_book", "_charged", "_corporate", "_due", "next")
 
-    def __init__(self, accruals: Accruals, corporate: CorporateActions) -> None:
+    def __init__(self, accruals: Accruals, corporate: CorporateActions, due: list[int], book: Book) -> None:
         self._accruals = accruals
         self._corporate = corporate
         self._charged = frozenset(accruals.due)
-        self._due = sorted({*accruals.due, *corporate.due}, reverse=True)
-        self.next = self._due[-1]
-        self.flows: list[CashFlow] = []
-        self.splits: list[Split] = []
+        self._due = due
+        self._book = book
+        self.next = due[-1]
 
     def happen(self, index: int) -> None:
         """Bring about what is due at `index`: what the nights before it cost, then its splits and dividends."""
@@ -44,10 +49,10 @@ class DatedEvents:
         self._due.pop()
         self.next = self._due[-1] if self._due else _NEVER
         if index in self._charged:
-            self.flows += self._accruals.charge(index)
+            self._book.flows += self._accruals.charge(index)
         flows, splits = self._corporate.apply(index)
-        self.flows += flows
-        self.splits += splits
+        self._book.flows += flows
+        self._book.splits += splits
 
 
 _NEVER = 2**63 - 1
@@ -67,6 +72,7 @@ class Agenda:
         return len(self._orders) + (self._agent.index >= self._events.next)
 
 
-def dated_events(accruals: Accruals, corporate: CorporateActions) -> DatedEvents | None:
-    """What the run's dates bring; None where they bring nothing."""
-    return DatedEvents(accruals, corporate) if accruals.due or corporate.due else None
+def dated_events(accruals: Accruals, corporate: CorporateActions, book: Book) -> DatedEvents | None:
+    """What the dates of the instants to come bring; None where they bring nothing."""
+    due = sorted({index for index in (*accruals.due, *corporate.due) if index > book.index}, reverse=True)
+    return DatedEvents(accruals, corporate, due, book) if due else None

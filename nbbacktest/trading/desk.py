@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence, Sized
 from math import nan
 from types import MappingProxyType
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import ConfigError, Problem, StrategyError
+from nbbacktest.core.errors import StrategyError
 from nbbacktest.core.records import Bar, Int64, Stamps
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
+from nbbacktest.trading.admission import numbered, refuse_doubles, refuse_what_bars_lack
 from nbbacktest.trading.agenda import Agenda, dated_events
 from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.broker import Broker
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nbbacktest.data.calendar import SessionTable
+    from nbbacktest.trading.roster import Membership
 
 _LAST_FILLS = 5
 
@@ -43,7 +44,8 @@ class TradingDesk:
     Parameters
     ----------
     strategies
-        Instances, each with the symbols that it trades, in the order of their callbacks.
+        Instances, each with the symbols that it trades, in the order of their callbacks; None: all there are, those that
+        join later included.
     series
         All symbols and intervals, in the order of events.
     instants
@@ -69,6 +71,11 @@ class TradingDesk:
         All of the run, in the order in which they happened.
     indicators : list of IndicatorEntry
         In the order in which strategies made them.
+    membership : Membership or None
+        Who lets symbols in and out; set by whoever runs the desk.
+    leaving : set of str
+        Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
+    terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
         Each strategy as ``Name(param=value, ...)``, as the run began.
@@ -76,7 +83,7 @@ class TradingDesk:
 
     def __init__(
         self,
-        strategies: Sequence[tuple[Strategy, Sequence[str]]],
+        strategies: Sequence[tuple[Strategy, Sequence[str] | None]],
         series: Sequence[Series],
         instants: Int64,
         broker: BrokerConfig,
@@ -85,9 +92,9 @@ class TradingDesk:
         actions: Sequence[CorporateAction] = (),
         sessions: Callable[[], SessionTable] | None = None,
     ) -> None:
-        _refuse_doubles([strategy for strategy, _ in strategies])
+        refuse_doubles([strategy for strategy, _ in strategies])
         base = [s for s in series if s.is_base]
-        _refuse_what_bars_lack(broker, series, base)
+        refuse_what_bars_lack(broker, series, base)
         self.series: dict[tuple[str, str], Series] = {(s.symbol, s.interval): s for s in series}
         self.base_interval = base[0].interval
         self.portfolio = Portfolio(broker.cash)
@@ -107,24 +114,22 @@ class TradingDesk:
         self.strategies = tuple(strategy for strategy, _ in strategies)
         self.descriptions = tuple(map(repr, self.strategies))
         self._started: list[Strategy] = []
-        names = _unique([type(strategy).__name__ for strategy in self.strategies])
+        names = numbered([type(strategy).__name__ for strategy in self.strategies])
         self._seats: dict[str, Seat] = {}
         for name, (_, symbols) in zip(names, strategies, strict=True):
-            own = [s for s in base if s.symbol in symbols]
+            own = [s for s in base if symbols is None or s.symbol in symbols]
             positions = self.portfolio.open_account(name, own)
-            self._seats[name] = Seat(self, name, tuple(s.symbol for s in own), positions)
+            self._seats[name] = Seat(self, name, tuple(s.symbol for s in own), positions, takes_all=symbols is None)
         named = dict(zip(names, self.strategies, strict=True))
         callbacks = Callbacks(named, self.broker, self.base_interval, stamps)
         self._callbacks = callbacks if callbacks.is_needed else None
-        self._dated = dated_events(
-            Accruals(broker.borrow, broker.interest, self.portfolio, instants, stamps.timezone),
-            CorporateActions(actions, {s.symbol: s for s in base}, instants, self.portfolio, self),
-        )
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
-        if self._dated is not None:
-            self.flows, self.splits = self._dated.flows, self._dated.splits
-            self.agenda = Agenda(self.broker.agenda, self._dated, self)
+        self.membership: Membership | None = None
+        self.leaving: set[str] = set()
+        self.terms = broker
+        self._actions = tuple(actions)
+        self._date_events()
 
     # -- called by the engine -------------------------------------------------------------------------------
 
@@ -137,7 +142,7 @@ class TradingDesk:
             Where one of them raised; the desk is closed then.
         """
         self.is_open = True
-        for strategy, seat in zip(self.strategies, self._seats.values(), strict=True):
+        for strategy, seat in self.seated:
             strategy._seat = seat  # noqa: SLF001 - hidden from strategies only
         for strategy in self.strategies:
             try:
@@ -161,14 +166,40 @@ class TradingDesk:
         if self._dated is not None:
             self._dated.happen(self.index)
         self.broker.settle(bars, self.index, self.now_ns)
+        if self.leaving:
+            self._see_off()
         if callbacks is not None:
             callbacks.tell(before)
+
+    def revise(self, instants: Int64, actions: Sequence[CorporateAction] = ()) -> None:
+        """Go on with other instants to come, those that are completed being the same, and with more actions."""
+        self._instants = instants
+        self._actions += tuple(actions)
+        self._date_events()
+
+    def _see_off(self) -> None:
+        """Let symbols go that were to leave when flat, and are."""
+        held = self.portfolio.symbols_held()
+        for symbol in self.leaving - held:
+            self.leaving.discard(symbol)
+            if self.membership is not None:
+                self.membership.dismiss(symbol)
+
+    def _date_events(self) -> None:
+        """Find what the dates of the instants to come bring; again where these have changed."""
+        base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
+        self._dated = dated_events(
+            Accruals(costs.borrow, costs.interest, self.portfolio, instants, self._stamps.timezone),
+            CorporateActions(self._actions, {s.symbol: s for s in base}, instants, self.portfolio, self),
+            self,
+        )
+        self.agenda = self.broker.agenda if self._dated is None else Agenda(self.broker.agenda, self._dated, self)
 
     def handlers(self, series: Series) -> tuple[Handler, ...]:
         """The `on_bar` of every strategy that trades the symbol and has one, in order."""
         return tuple(
             strategy.on_bar
-            for strategy, seat in zip(self.strategies, self._seats.values(), strict=True)
+            for strategy, seat in self.seated
             if series.symbol in seat.positions and overrides(strategy, "on_bar")
         )
 
@@ -219,11 +250,19 @@ class TradingDesk:
         """Count the open orders of `symbol` in units of after a split; corporate actions ask for it."""
         self.broker.register.split(symbol, ratio, self.now_ns)
 
+    @property
+    def seated(self) -> list[tuple[Strategy, Seat]]:
+        """The strategies and their seats, in order."""
+        return list(zip(self.strategies, self._seats.values(), strict=True))
+
     # -- called by seats ------------------------------------------------------------------------------------
 
     def submit(self, order: Order, series: Series, now: int) -> None:
         """Hand `order` to the broker; where that has filled it at once, its strategy is told before this returns."""
         broker = self.broker
+        if order.symbol in self.leaving and not order.reduce_only:
+            broker.refuse(order, f"{order.symbol} leaves the run", now)
+            return
         if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
             when = series.stamps.stamp(ended)
             broker.refuse(order, f"{order.symbol} has no bar any more: its last one closed at {when}", now)
@@ -271,43 +310,6 @@ def _instant_before(base: Sequence[Series]) -> int:
     """When the first bar that is traded begins: what "now" is before any has completed."""
     begins = [int(s.columns.time[s.first]) for s in base if s.first < len(s.columns)]
     return min(begins, default=0)
-
-
-def _unique(words: list[str]) -> list[str]:
-    """Number what would be called the same: Cross, Cross #2."""
-    seen: Counter[str] = Counter()
-    names = []
-    for word in words:
-        seen[word] += 1
-        names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
-    return names
-
-
-def _refuse_doubles(strategies: Sequence[Strategy]) -> None:
-    problems = []
-    for number, strategy in enumerate(strategies):
-        where = f"strategies[{number}]"
-        if any(strategy is other for other in strategies[:number]):
-            problems.append(Problem(where, strategy, "the same object twice; make one for each place"))
-        seat = strategy._seat  # noqa: SLF001 - as above
-        if isinstance(seat, Seat) and seat.is_taken:
-            problems.append(Problem(where, strategy, "it is still in another run; stop that one, or make a new object"))
-    if problems:
-        raise ConfigError(problems, "strategies")
-
-
-def _refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: Sequence[Series]) -> None:
-    problems = []
-    if broker.volume_share is not None:
-        without = [s.symbol for s in base if len(s.columns) and not s.columns.volume.any()]
-        if without:
-            cure = f"the bars of {', '.join(without)} have no volume, so that nothing would fill; leave the cap out"
-            problems.append(Problem("broker.volume_share", broker.volume_share, cure))
-    if broker.stop_and_target == "finer" and len(series) == len(base):
-        cure = "there is no coarser interval that base bars could lie in; name derived intervals, or use 'pessimistic'"
-        problems.append(Problem("broker.stop_and_target", "finer", cure))
-    if problems:
-        raise ConfigError(problems)
 
 
 def _newest(handle: Indicator) -> float | tuple[float, ...]:

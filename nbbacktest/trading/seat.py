@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.portfolio import Portfolio, Position
+    from nbbacktest.trading.roster import Membership
 
 
 class IndicatorEntry(NamedTuple):
@@ -46,17 +47,27 @@ class Seat:
         The symbol that is meant where none is named; None where there are several.
     base_interval : str
         The interval that orders fill on.
+    takes_all : bool
+        Whether symbols that join the run are the strategy's too.
     """
 
-    __slots__ = ("_desk", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols")
+    __slots__ = ("_desk", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols", "takes_all")
 
-    def __init__(self, desk: TradingDesk, name: str, symbols: tuple[str, ...], positions: dict[str, Position]) -> None:
+    def __init__(
+        self,
+        desk: TradingDesk,
+        name: str,
+        symbols: tuple[str, ...],
+        positions: dict[str, Position],
+        *,
+        takes_all: bool = False,
+    ) -> None:
         self._desk = desk
-        self.only = symbols[0] if len(symbols) == 1 else None
+        self.takes_all = takes_all
+        self.trade(symbols)
         self._views: dict[tuple[str | None, str | None], BarsView] = {}
         self.base_interval = desk.base_interval
         self.name = name
-        self.symbols = symbols
         self.positions = positions
         self.portfolio: Portfolio = desk.portfolio
 
@@ -64,6 +75,25 @@ class Seat:
     def is_taken(self) -> bool:
         """Whether its run goes on."""
         return self._desk.is_open
+
+    def trade(self, symbols: tuple[str, ...]) -> None:
+        """Say which symbols are traded from now on; positions in others stay readable."""
+        self.symbols = symbols
+        self.only = symbols[0] if len(symbols) == 1 else None
+
+    def add_symbol(self, symbol: str, data: Any) -> None:
+        """Ask for a symbol to join the run; see `Strategy.add_symbol`."""
+        self._membership("add a symbol").add(symbol, data)
+
+    def remove_symbol(self, symbol: str, positions: str) -> None:
+        """Ask for a symbol to leave the run; see `Strategy.remove_symbol`."""
+        self._membership("remove a symbol").remove(symbol, positions)
+
+    def _membership(self, what: str) -> Membership:
+        self._must_run(what)
+        if self._desk.membership is None:
+            raise OutsideRunError(f"{self.name} can't {what} here: symbols join and leave runs of a SystemManager only")
+        return self._desk.membership
 
     # -- names ----------------------------------------------------------------------------------------------
 
@@ -229,7 +259,7 @@ class Seat:
 
     def _must_run(self, what: str) -> None:
         if not self._desk.is_open:
-            raise OrderError(f"{self.name} can't {what}: the run is over, there is no bar left to fill on")
+            raise OrderError(f"{self.name} can't {what}: the run is over, no bar follows any more")
 
     # -- what is seen ---------------------------------------------------------------------------------------
 

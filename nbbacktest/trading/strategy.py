@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import MISSING, ParameterError, Problem
-from nbbacktest.core.records import Bar
 from nbbacktest.engine.series import BarsView
-from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.hooks import Hooks
+from nbbacktest.trading.orders import Order
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.portfolio import Position
 from nbbacktest.trading.seat import Seat, Unseated
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Strategy:
+class Strategy(Hooks):
     """Derive from this; class attributes are the parameters, and `on_bar` is called with every completed bar.
 
     Parameters
@@ -71,28 +71,6 @@ class Strategy:
         names = parameters_of(type(self), Strategy)
         values = ", ".join(f"{name}={getattr(self, name, MISSING)!r}" for name in names)
         return f"{type(self).__name__}({values})"
-
-    # -- to be written by the user --------------------------------------------------------------------------
-
-    def on_start(self) -> None:
-        """Called once, before the first bar: the place for indicators."""
-
-    def on_bar(self, bar: Bar) -> None:
-        """Called with every completed bar of the strategy's symbols, derived intervals included."""
-
-    def on_fill(self, fill: Fill) -> None:
-        """Called for each fill of this strategy's orders, after all fills of the instant, before its bars."""
-
-    def on_order(self, order: Order) -> None:
-        """Called for each of this strategy's orders that something happened to, after all `on_fill` of the instant.
-
-        That is what the market and the broker did: triggered, filled, in part too, expired, rejected, cancelled by
-        another one's fill. What the strategy itself does (buy, cancel, replace) isn't told. An order comes once an
-        instant, in the order of last events; `order.events` has them all.
-        """
-
-    def on_stop(self) -> None:
-        """Called once, after the last bar, also where the run was stopped early."""
 
     # -- orders ---------------------------------------------------------------------------------------------
 
@@ -270,6 +248,44 @@ class Strategy:
     def orders(self, symbol: str | None = None) -> list[Order]:
         """The strategy's own open orders, oldest first; all symbols' where `symbol` is left out."""
         return self._seat.orders(symbol)
+
+    # -- symbols of the run -----------------------------------------------------------------------------------
+
+    def add_symbol(self, symbol: str, data: Any = None) -> None:
+        """Let a symbol join the run, as soon as the instant under way is complete.
+
+        Its bars up to then are history, as warm-up is. All strategies that trade all symbols trade it, and are told by
+        `on_symbol_added`.
+
+        Parameters
+        ----------
+        symbol
+            Found where the run's data come from; a file's path has ``{symbol}`` in it.
+        data
+            A DataFrame or a path instead.
+
+        Raises
+        ------
+        ConfigError, DataError
+            For a symbol that is in the run, one without bars, and after the last instant.
+        """
+        self._seat.add_symbol(symbol, data)
+
+    def remove_symbol(self, symbol: str, positions: str = "refuse") -> None:
+        """Let a symbol leave the run: its open orders are cancelled, and no bar of it comes any more.
+
+        Parameters
+        ----------
+        positions
+            What becomes of open ones: ``"refuse"`` raises where there is one; ``"close"`` closes them at the market,
+            and the symbol leaves when all are closed.
+
+        Raises
+        ------
+        DataError
+            For a symbol that isn't in the run, the only one, and one that is held.
+        """
+        self._seat.remove_symbol(symbol, positions)
 
     # -- what is seen ---------------------------------------------------------------------------------------
 

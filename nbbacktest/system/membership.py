@@ -1,0 +1,202 @@
+"""Symbols that join and leave a run on its way, between two instants.
+
+The bars are loaded first, while the run goes on. Then it is held at an instant by its gate, beside its user's own pause;
+its timeline is laid anew, which changes nothing that is completed; and it goes on from there. What a strategy asks for in
+a callback happens when the callback's instant is complete.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nbbacktest.core.actions import CorporateAction
+from nbbacktest.core.errors import DataError, StrategyError, nearest
+from nbbacktest.engine.analysis import AnalysisEngine
+from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.series import Series
+from nbbacktest.engine.timeline import Timeline, in_callback_order
+from nbbacktest.trading.desk import TradingDesk
+from nbbacktest.trading.roster import admit, check_admission, check_leave, dismiss, give_notice
+
+Supply = Callable[[str, Any], tuple[list[Series], tuple[CorporateAction, ...]]]
+"""Loads one more symbol: its series, base and derived, and its splits and dividends."""
+
+_HOLDER = "membership"
+_REST_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A symbol that joined or left.
+
+    Attributes
+    ----------
+    time : int or None
+        The last instant that was completed before, nanoseconds UTC; None before the first.
+    """
+
+    symbol: str
+    joined: bool
+    time: int | None
+
+
+class SymbolMembership:
+    """Lets symbols join and leave one run; for any thread.
+
+    Attributes
+    ----------
+    moves : list of Move
+        In order. Written by whoever holds the run at an instant.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        desk: TradingDesk,
+        gate: Gate,
+        analysis: AnalysisEngine,
+        coordinator: SessionCoordinator,
+        supply: Supply,
+    ) -> None:
+        self._timeline = timeline
+        self._desk = desk
+        self._gate = gate
+        self._analysis = analysis
+        self._coordinator = coordinator
+        self._supply = supply
+        self._one_at_a_time = threading.Lock()  # taken around everything but a strategy's own wishes
+        self._gone: set[str] = set()
+        self._renumber: Callable[[int], int] = int  # of the recast under way
+        self.moves: list[Move] = []
+
+    def add(self, symbol: str, data: Any = None) -> bool:
+        """Let `symbol` join; returns when it has, or, in a strategy's callback, when its bars are loaded.
+
+        Raises
+        ------
+        ConfigError, DataError
+            Where it is in the run, has no bars of the run's interval, or the run has come to its end.
+        StrategyError
+            Where an `on_symbol_added` raised.
+        """
+        self._check_new(symbol)
+        joining, actions = self._supply(symbol, data)
+        check_admission(self._desk, joining)
+        self._between_instants(lambda cursor: self._join(joining, actions, cursor))
+        return True
+
+    def remove(self, symbol: str, positions: str = "refuse") -> bool:
+        """Let `symbol` leave; False where it does so later, when its positions are closed.
+
+        Raises
+        ------
+        DataError
+            Where it isn't in the run, is the only one, or is held and `positions` is ``"refuse"``.
+        StrategyError
+            Where an `on_symbol_removed` raised.
+        """
+        self._check_present(symbol)
+        check_leave(self._desk, symbol, positions)
+        left: list[bool] = []
+        self._between_instants(lambda cursor: left.append(self._leave(symbol, positions, cursor)))
+        return all(left)
+
+    def dismiss(self, symbol: str) -> None:
+        """Let a symbol that has become flat leave when the instant under way is complete; for the desk."""
+        self._analysis.errands.append(lambda cursor: self._part(symbol, cursor))
+        self._gate.call_in()
+
+    # -- at an instant --------------------------------------------------------------------------------------
+
+    def _between_instants(self, action: Callable[[int], object]) -> None:
+        if self._gate.is_analyst:
+            if self._desk.index + 1 >= len(self._timeline):
+                raise DataError("the run is at its last instant; symbols join and leave before it")
+            self._analysis.errands.append(action)
+            self._gate.call_in()
+            return
+        with self._one_at_a_time:
+            if not self._gate.hold(_HOLDER, _REST_SECONDS):
+                raise DataError("the run has ended; symbols join and leave while it goes on")
+            try:
+                if self._gate.cursor >= len(self._timeline):
+                    raise DataError("the run has completed its last instant; symbols join and leave before that")
+                with self._gate.standing_in():
+                    action(self._gate.cursor)
+                    self._analysis.run_errands(self._gate.cursor)
+            except StrategyError as error:
+                self._analysis.fail(error)
+                raise
+            finally:
+                self._gate.release(_HOLDER)
+
+    def _join(self, joining: Sequence[Series], actions: Sequence[CorporateAction], cursor: int) -> None:
+        self._check_new(joining[0].symbol)  # others may have been faster
+        moment = self._moment(cursor)
+        if moment is not None:
+            for series in joining:
+                series.first = series.n = int((series.columns.end <= moment).sum())
+        self._renumber = self._timeline.recast(in_callback_order([*self._timeline.series, *joining]))
+        self._note(joining[0].symbol, cursor, joined=True)
+        try:
+            admit(self._desk, joining, actions, self._timeline.instants)
+        finally:
+            self._go_on(cursor)
+
+    def _leave(self, symbol: str, positions: str, cursor: int) -> bool:
+        self._check_present(symbol)
+        check_leave(self._desk, symbol, positions)
+        if not give_notice(self._desk, symbol):
+            return False
+        self._part(symbol, cursor)
+        return True
+
+    def _part(self, symbol: str, cursor: int) -> None:
+        if symbol in self._gone:
+            return
+        for series in self._timeline.series:
+            if series.symbol == symbol:
+                series.hold(series.columns.slice(0, series.n))
+                series.is_open = False
+        self._renumber = self._timeline.recast(self._timeline.series)
+        self._desk.revise(self._timeline.instants)
+        self._gone.add(symbol)
+        self._note(symbol, cursor, joined=False)
+        try:
+            dismiss(self._desk, symbol)
+        finally:
+            self._go_on(cursor)
+
+    def _go_on(self, cursor: int) -> None:
+        self._analysis.adopt(cursor)
+        self._coordinator.replan(self._renumber)
+
+    def _note(self, symbol: str, cursor: int, *, joined: bool) -> None:
+        self.moves.append(Move(symbol, joined, self._moment(cursor)))
+
+    def _moment(self, cursor: int) -> int | None:
+        return int(self._timeline.instants[cursor - 1]) if cursor else None
+
+    # -- checks ---------------------------------------------------------------------------------------------
+
+    def _symbols(self) -> list[str]:
+        return [series.symbol for series in self._timeline.series if series.is_base]
+
+    def _check_new(self, symbol: str) -> None:
+        if not isinstance(symbol, str) or not symbol:
+            raise DataError(f"{symbol!r} is no symbol; give a non-empty text")
+        if symbol in self._gone:
+            raise DataError(f"{symbol} has left this run, and can't join it again; start another run with it")
+        if symbol in self._symbols():
+            raise DataError(f"{symbol} is in the run already; its symbols are {', '.join(self._symbols())}")
+
+    def _check_present(self, symbol: str) -> None:
+        present = [one for one in self._symbols() if one not in self._gone]
+        if symbol not in present:
+            raise DataError(f"the run has no symbol {symbol!r}; {nearest(str(symbol), present)}")
+        if len(present) == 1:
+            raise DataError(f"{symbol} is the only symbol; stop the run instead")
