@@ -167,7 +167,7 @@ def _code(value: Any) -> str:
 
 STATUS = {
     "system_manager._state": "what `get_state()` says; a failed run is `stopped` with `error` set",
-    "system_manager._mode": "kind of run; this version has `backtest`",
+    "system_manager._mode": "kind of run",
     "system_manager.timezone": "IANA name of the zone that times are shown in; null before the first run",
     "performance_metrics.session_duration": "wall seconds from the start to the end or to now, pauses included",
     "performance_metrics.bars_processed": "base bars delivered, all symbols together; warm-up isn't counted",
@@ -191,7 +191,12 @@ STATUS = {
     "session.speed_multiplier": "the speed that is set; 0 is data-driven",
     "session.achieved_speed": "simulated seconds a wall second, since the run last began to move",
     "session.lag_seconds": "seconds by which the last clock-driven instant began late; 0 where data-driven",
-    "session.symbols": "by symbol: `bars` delivered, and the `last_close`",
+    "session.lag": "wall seconds behind, by the `lag` section of the config: how many times symbols `entered` and `left` lag, and the "
+    "last 100 `events`: `symbol`, `kind`, `time`, `sim_time`, `lag_seconds`",
+    "session.feed": "null, or of a live run's feed: `source`, `state` (connected, stale, reconnecting, closed, failed), "
+    "`last_message_seconds`, `watermark`, bars `waiting`, `received`, `refused`, `late`, `duplicate`, `out_of_order`; "
+    "`heartbeats`, `reconnects`, `last_refusal`, `overruns`; see [Live](live.md)",
+    "session.symbols": "by symbol: `bars` delivered, `lag_seconds`, and the `last_close`",
     "portfolio.cash": "cash; the proceeds of short sales are in it",
     "portfolio.equity": "cash and positions at their newest closes",
     "portfolio.positions": "units by symbol, all strategies together; negative where short",

@@ -118,11 +118,11 @@ class InvalidTransition(NbBacktestError, RuntimeError):  # noqa: N818 - the publ
 
 
 class LiveRunError(InvalidTransition):
-    """A command that a live run can't follow: the market doesn't wait, and can't be hurried."""
+    """A command that a live run can't follow, since the market doesn't wait; `command` says what with it."""
 
     def __init__(self, command: str, history: Sequence[str] = ()) -> None:
         super().__init__("running", command, ["stop"], history)
-        self.args = (f"can't {command} a live run: the market doesn't wait, and can't be hurried; stop() ends it",)
+        self.args = (f"can't {command} a live run: the market doesn't wait; only stop() ends it",)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.command, self.history)

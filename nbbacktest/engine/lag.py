@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.data.incoming import Now
-from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Axis
 from nbbacktest.engine.window import Schedule
 
@@ -82,6 +81,29 @@ class LagWatch:
         """Whether nothing has been seen to be behind since the last `forget`."""
         return not self.seconds
 
+    def ask(
+        self, axis: Axis, schedule: Schedule, cursor: int, arrived: Callable[[], Mapping[str, float]] | None = None
+    ) -> None:
+        """Take a look where it is time for one.
+
+        Parameters
+        ----------
+        axis, schedule
+            The run's instants, and when each is due.
+        cursor
+            Completed instants.
+        arrived
+            What else to ask, by symbol: how late its bars came in. The larger counts.
+        """
+        now = self._clock.now()
+        if now < self.due:
+            return
+        seconds = overdue(axis, schedule, now)
+        if arrived is not None:
+            came = arrived()
+            seconds = {symbol: max(late, came.get(symbol, 0.0)) for symbol, late in seconds.items()}
+        self.look(seconds, int(axis.instants[cursor - 1]) if cursor else None)
+
     def look(self, seconds: Mapping[str, float], sim_time: int | None) -> None:
         """Take the lags of all symbols, as they are now."""
         self.due = self._clock.now() + self._interval
@@ -109,10 +131,10 @@ class LagWatch:
         self.events = tuple(self._recent)
 
 
-def overdue(series: Sequence[Series], axis: Axis, schedule: Schedule, now: float) -> dict[str, float]:
+def overdue(axis: Axis, schedule: Schedule, now: float) -> dict[str, float]:
     """For each base series, how long its next bar has been due by `schedule` when the clock shows `now`."""
     found = {}
-    for one in series:
+    for one in axis.series:
         if one.is_base:
             ends, n = one.columns.end, one.n
             late = 0.0

@@ -255,6 +255,11 @@ class Threshold:
         return self._analyst is threading.current_thread()
 
     @property
+    def is_held(self) -> bool:
+        """Whether anybody holds the run, at rest already or not."""
+        return bool(self._holders)
+
+    @property
     def at_rest(self) -> bool:
         """Whether no strategy call is under way."""
         return not self._busy

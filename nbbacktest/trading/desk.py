@@ -65,6 +65,8 @@ class TradingDesk:
         Open orders by symbol, and what the run's dates bring; false where nothing waits.
     index : int
         The instant under way or completed last, -1 before the first. Written by the engine.
+    lag : float
+        Seconds that the instant under way began late. Written by the engine.
     is_open : bool
         Whether orders are taken: from `start` until the strategies' `on_stop`.
     fills, orders, log, flows, splits : list
@@ -106,6 +108,7 @@ class TradingDesk:
         self.log: list[tuple[int, str, str]] = []
         self.indicators: list[IndicatorEntry] = []
         self.index = -1
+        self.lag = 0.0
         self.is_open = False
         self._instants = instants
         self._stamps = stamps
