@@ -36,7 +36,9 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         DataNotFoundError,
+        FeedError,
         InvalidTransition,
+        LiveRunError,
         MissingExtraError,
         NbBacktestError,
         OrderError,
@@ -44,10 +46,12 @@ if TYPE_CHECKING:
         StrategyError,
     )
     from nbbacktest.core.records import Bar
+    from nbbacktest.engine.feed import PushFeed
     from nbbacktest.engine.subscription import StreamSubscription
     from nbbacktest.report.result import Result
     from nbbacktest.system.audit import audit_lookahead
     from nbbacktest.system.backtest import backtest
+    from nbbacktest.system.feeds.client import WebSocketFeed
     from nbbacktest.system.findings import AuditReport
     from nbbacktest.system.manager import SystemManager
     from nbbacktest.system.process import get_system_manager
@@ -68,14 +72,16 @@ _HOMES = {
     ),
     "core.enums": ("OrderStatus", "OrderType", "Side", "SystemState"),
     "core.errors": (
-        "ConfigError", "DataError", "DataNotFoundError", "InvalidTransition", "MissingExtraError", "NbBacktestError",
-        "OrderError", "StrategyBlockedError", "StrategyError",
+        "ConfigError", "DataError", "DataNotFoundError", "FeedError", "InvalidTransition", "LiveRunError",
+        "MissingExtraError", "NbBacktestError", "OrderError", "StrategyBlockedError", "StrategyError",
     ),
     "core.records": ("Bar",),
+    "engine.feed": ("PushFeed",),
     "engine.subscription": ("StreamSubscription",),
     "report.result": ("Result",),
     "system.audit": ("audit_lookahead",),
     "system.backtest": ("backtest",),
+    "system.feeds.client": ("WebSocketFeed",),
     "system.findings": ("AuditReport",),
     "system.manager": ("SystemManager",),
     "system.process": ("get_system_manager",),
@@ -96,9 +102,11 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DataNotFoundError",
+    "FeedError",
     "Fill",
     "FixedSlippage",
     "InvalidTransition",
+    "LiveRunError",
     "MakerTakerCommission",
     "MissingExtraError",
     "NbBacktestError",
@@ -115,6 +123,7 @@ __all__ = [
     "PerTradeCommission",
     "PercentCommission",
     "PercentSlippage",
+    "PushFeed",
     "Result",
     "SessionConfig",
     "Side",
@@ -129,6 +138,7 @@ __all__ = [
     "Tier",
     "TieredCommission",
     "VolumeShareSlippage",
+    "WebSocketFeed",
     "__version__",
     "audit_lookahead",
     "backtest",

@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import nbbacktest as nb
 from nbbacktest.core.errors import ConfigError, DataError, MissingExtraError, NbBacktestError, Problem, StrategyError
+from nbbacktest.feeding import feed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,6 +97,9 @@ def schema(name: Literal["config", "status"] = "config", /) -> int:
     """
     sys.stdout.write(json.dumps(nb.schema(name), indent=2) + "\n")
     return DONE
+
+
+app.command(feed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -73,9 +73,13 @@ def check_url(url: str) -> None:
     except ValueError:
         named = False
     if not named:
-        raise ValueError("is no WebSocket address; write one such as ws://127.0.0.1:8765 or wss://feed.example.com/bars")
+        raise ValueError(
+            "is no WebSocket address; write one such as ws://127.0.0.1:8765 or wss://feed.example.com/bars"
+        )
     if parts.username is not None or parts.password is not None:
-        raise ValueError("has a user or password in it, which logs would show; name the token by token_env or token_file")
+        raise ValueError(
+            "has a user or password in it, which logs would show; name the token by token_env or token_file"
+        )
 
 
 def check_waits(seconds: tuple[float, ...]) -> None:

@@ -102,9 +102,13 @@ class BarReader:
         if time is None and end is None:
             raise DataError(f"a bar of {symbol} has neither time nor end; give one, such as 2024-10-03T09:30:00-04:00")
         place = self._daily if self.interval.is_daily else self._intraday
-        spans = [place(symbol, value, at_end=at_end) for value, at_end in ((time, False), (end, True)) if value is not None]
+        spans = [
+            place(symbol, value, at_end=at_end) for value, at_end in ((time, False), (end, True)) if value is not None
+        ]
         if spans[0] != spans[-1]:
-            raise DataError(f"a bar of {symbol} from {time} can't end at {end} where bars are {self.interval}; give one")
+            raise DataError(
+                f"a bar of {symbol} from {time} can't end at {end} where bars are {self.interval}; give one"
+            )
         return spans[0]
 
     def _intraday(self, symbol: str, value: Any, *, at_end: bool) -> tuple[int, int]:
@@ -185,11 +189,14 @@ def read_instant(value: Any, name: str) -> int:
         raise DataError(f"{name} {value!r} is no time; {cure}")
     if moment.tzinfo is None:
         raise DataError(f"{name} {value!s} names no time zone; add its offset, such as 2024-10-03T09:30:00-04:00")
+    if not _YEARS[0] <= moment.year <= _YEARS[1]:
+        raise DataError(f"{name} {value!s} is not a year of {_YEARS[0]} to {_YEARS[1]}; correct the stamp")
     past = moment.astimezone(UTC).replace(tzinfo=None) - _EPOCH
     whole = (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
     return whole * _MICROSECOND + int(getattr(moment, "nanosecond", 0))
 
 
+_YEARS = (1900, 2200)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - what is taken from it was brought to UTC
 
 Now = Callable[[], int]

@@ -78,12 +78,12 @@ class RollingSessions:
             return None
         return int(table.open[row]), int(table.close[row])
 
-    def ahead(self, now: int) -> SessionTable:
-        """What orders may look at from `now` on: a good year, or as much of it as the calendar knows."""
+    def ahead(self, first: int, last: int) -> SessionTable:
+        """The same to a good year after `last`, or as much of it as the calendar knows: what orders may look at."""
         try:
-            return self.covering(now - DAY, now + _AHEAD)
+            return self.covering(first, last + _AHEAD)
         except DataError:
-            return self.covering(now, now)
+            return self.covering(first, last)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,15 +94,16 @@ class LiveMarket(MarketData):
     ----------
     rolling : RollingSessions
     now : callable
-        The instant that its run has come to, nanoseconds UTC.
+        What its feed's clock shows, nanoseconds UTC.
     """
 
     rolling: RollingSessions
     now: Callable[[], int]
 
     def sessions(self) -> SessionTable:
-        """The exchange's sessions from a little before the run's instant to a year ahead."""
-        return self.rolling.ahead(self.now())
+        """The exchange's sessions from a little before the start, or the run's instant, to a year ahead of both."""
+        now = self.now()
+        return self.rolling.ahead(min(self.start, now), max(self.start, now))
 
 
 def _utc_date(ns: int) -> date:

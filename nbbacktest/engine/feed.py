@@ -173,4 +173,3 @@ class PushFeed:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.source}, {self.state or 'not in a run yet'}>"
-

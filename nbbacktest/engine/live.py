@@ -75,7 +75,7 @@ class LiveCoordinator(SessionCoordinator):
         logger.warning("pause refused: a live run can't be held, the market doesn't wait; stop() ends it")
         return False
 
-    def set_speed(self, multiplier: float) -> None:
+    def set_speed(self, multiplier: float) -> None:  # noqa: ARG002 - as the others have it
         """Refused.
 
         Raises
@@ -85,7 +85,7 @@ class LiveCoordinator(SessionCoordinator):
         """
         raise LiveRunError("change the speed of")
 
-    def replan(self, renumber: Callable[[int], int]) -> None:
+    def replan(self, renumber: Callable[[int], int]) -> None:  # noqa: ARG002 - as above
         """Refused, as `set_speed` is."""
         raise LiveRunError("change the symbols of")
 

@@ -78,15 +78,14 @@ def build_live(
     stamps = past.stamps if past is not None else Stamps(rolling.timezone)
     symbols = tuple(past.bars) if past is not None else config.data.symbols
     bars = dict(past.bars) if past is not None else {symbol: _no_bars(symbol, interval) for symbol in symbols}
-    begins = past.start if past is not None else NEVER
-    opens = past.start if past is not None else feed.now()
+    begins, opens = _beginning(config, past, rolling, feed)
 
     series = _series(bars, derived, stamps, rolling, begins)
     timeline = Timeline(series)
     gate = Gate(lifecycle, condition, clock)
     market = LiveMarket(
         bars, interval, stamps, feed.source, feed.synthetic, opens, config.exchange,
-        read_actions(config.data.actions, symbols), rolling=rolling, now=lambda: desk.now_ns,
+        read_actions(config.data.actions, symbols), rolling=rolling, now=feed.now,
     )  # fmt: skip
     desk = LiveDesk(
         lambda: timeline.instants,
@@ -163,8 +162,23 @@ def _configured(config: SessionConfig) -> Feed:
 
         first, longest = config.live.reconnect_seconds
         return WebSocketFeed(config.live.url, token=token_of(config), reconnect_seconds=(first, longest))
-    cure = "needs the feed that bars are pushed into: start(config, feed=nbbacktest.PushFeed()); or name a websocket feed"
+    cure = (
+        "needs the feed that bars are pushed into: start(config, feed=nbbacktest.PushFeed()); or name a websocket feed"
+    )
     raise ConfigError([Problem("live.feed", config.live.feed, cure)])
+
+
+def _beginning(config: SessionConfig, past: MarketData | None, rolling: RollingSessions, feed: Feed) -> tuple[int, int]:
+    """Up to when all is history, and what strategies take for now before the first instant."""
+    begins = past.start if past is not None else NEVER
+    first = config.backtest.start_date
+    if first is None:
+        return begins, past.start if past is not None else feed.now()
+    noon = int(np.datetime64(first, "ns").astype(np.int64)) + DAY // 2
+    sessions = rolling.covering(noon - DAY, noon + 10 * DAY)
+    begins = max(begins, sessions.day_start(first))
+    row = sessions.date_index(first)
+    return begins, int(sessions.open[row]) if row < len(sessions) else begins
 
 
 def _zone_of(past: MarketData | None, config: SessionConfig) -> str | None:

@@ -207,14 +207,14 @@ class FixedSymbols:
 
     moves: tuple[Move, ...] = ()
 
-    def add(self, symbol: str, data: Any = None) -> NoReturn:
+    def add(self, symbol: str, data: Any = None) -> NoReturn:  # noqa: ARG002 - as the others have it
         """Refused: raises `LiveRunError`."""
         raise LiveRunError("add a symbol to")
 
-    def remove(self, symbol: str, positions: str = "refuse") -> NoReturn:
+    def remove(self, symbol: str, positions: str = "refuse") -> NoReturn:  # noqa: ARG002 - as the others have it
         """Refused: raises `LiveRunError`."""
         raise LiveRunError("remove a symbol from")
 
-    def dismiss(self, symbol: str) -> NoReturn:
+    def dismiss(self, symbol: str) -> NoReturn:  # noqa: ARG002 - as the others have it
         """Refused: raises `LiveRunError`."""
         raise LiveRunError("remove a symbol from")

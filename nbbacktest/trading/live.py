@@ -45,9 +45,13 @@ class LiveDesk(TradingDesk):
         self._before = opens
 
     @property
-    def now_ns(self) -> int:
-        """The instant under way, nanoseconds UTC; before the first one, the moment at which the run was started."""
-        return int(self._so_far()[self.index]) if self.index >= 0 else self._before
+    def _instants(self) -> Int64:
+        """Those of the run so far, always."""
+        return self._so_far()
+
+    @_instants.setter
+    def _instants(self, instants: Int64) -> None:
+        """Nothing to keep: they are asked for."""
 
     def _date_events(self) -> None:
         terms = self.terms

@@ -7,9 +7,9 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from nbbacktest.core.errors import ConfigError, DataError, FeedError, MissingExtraError, OutsideRunError, Problem
@@ -25,6 +25,7 @@ VERSION = 1
 LARGEST = 1 << 20
 """Bytes of one message; a larger one ends the connection."""
 CONNECT_SECONDS = 5.0
+T = TypeVar("T")
 _TOO_BIG = 1009  # the close code for it
 
 
@@ -54,11 +55,8 @@ class WebSocketFeed(PushFeed):
     def __init__(
         self, url: str, *, token: str | None = None, reconnect_seconds: tuple[float, float] = (0.5, 30.0)
     ) -> None:
-        for key, value, check in (("url", url, check_url), ("reconnect_seconds", reconnect_seconds, check_waits)):
-            try:
-                check(value)  # type: ignore[operator]
-            except ValueError as error:
-                raise ConfigError([Problem(key, value, str(error))], "WebSocketFeed") from None
+        _checked("url", url, check_url)
+        _checked("reconnect_seconds", reconnect_seconds, check_waits)
         require_websockets("a WebSocket feed")
         super().__init__(source=f"live feed {url}")
         self.url = url
@@ -69,7 +67,9 @@ class WebSocketFeed(PushFeed):
         self._lock = threading.Lock()  # guards the socket: whoever ends the feed closes it under the thread's hands
         self._socket: socket.socket | None = None
         self._has_met = False
-        self._clock: tuple[int, float, float] | None = None  # a replaying server's: its time, when it said so, its speed
+        self._clock: tuple[int, float, float] | None = (
+            None  # a replaying server's: its time, when it said so, its speed
+        )
 
     # -- what its run calls ---------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class WebSocketFeed(PushFeed):
     # -- the thread -----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        from websockets.exceptions import InvalidStatus, WebSocketException
+        from websockets.exceptions import WebSocketException
 
         waits = growing_waits(*self._waits)
         while not self._over.is_set():
@@ -111,60 +111,73 @@ class WebSocketFeed(PushFeed):
             try:
                 if self._converse() or self._over.is_set():
                     return
-                reason: Any = "the server hung up"
+                reason = "the server hung up"
             except OutsideRunError:
                 return  # the feed was closed meanwhile
-            except FeedError as error:
-                return self.close(error)
-            except InvalidStatus as error:
-                status = error.response.status_code
-                if status in {401, 403}:
-                    return self.close(FeedError(self._refused_token(status)))
-                if 400 <= status < 500:
-                    return self.close(FeedError(f"{self.url} answered HTTP {status}: it is no feed; correct live.url"))
-                reason = error
             except (WebSocketException, OSError, EOFError) as error:
-                reason = error
-                if getattr(getattr(error, "sent", None), "code", None) == _TOO_BIG:
-                    self._attached.refuse(f"a message of more than {LARGEST:,} bytes")
+                if (final := self._final(error)) is not None:
+                    self.close(final)
+                    return
+                reason = _told(error)
             except Exception as error:  # noqa: BLE001 - nobody waits for a dead thread: the run ends, and says why
-                return self.close(FeedError(f"the feed {self.url} failed: {type(error).__name__}: {error}"))
+                self.close(FeedError(f"the feed {self.url} failed: {type(error).__name__}: {error}"))
+                return
             self._attached.disconnected()
             if self._attached.since != before:
                 waits = growing_waits(*self._waits)  # it did work: begin again with a short wait
             wait = next(waits)
-            logger.warning("live feed %s: %s; trying again in %.3g s", self.url, _told(reason), wait)
+            logger.warning("live feed %s: %s; trying again in %.3g s", self.url, reason, wait)
             self._over.wait(wait)
+
+    def _final(self, error: Exception) -> FeedError | None:
+        """What ends the run, where trying again can't help."""
+        from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+        if isinstance(error, FeedError):
+            return error
+        if isinstance(error, ConnectionClosed) and error.sent is not None and error.sent.code == _TOO_BIG:
+            self._attached.refuse(f"a message of more than {LARGEST:,} bytes")
+        if not isinstance(error, InvalidStatus):
+            return None
+        status = error.response.status_code
+        if status in {401, 403}:
+            return FeedError(self._refused_token(status))
+        return (
+            FeedError(f"{self.url} answered HTTP {status}: it is no feed; correct live.url")
+            if 400 <= status < 500
+            else None
+        )
 
     def _converse(self) -> bool:
         """One connection, from hello to its end; whether there was nothing more to come."""
         from websockets.sync.client import connect
 
         headers = {"Authorization": f"Bearer {self._token}"} if self._token is not None else None
-        with self._connected_socket() as raw:
-            # Compression would cost more time than it saves bytes here.
-            with connect(
+        with (
+            self._connected_socket() as raw,
+            connect(
                 self.url,
                 sock=raw,
                 additional_headers=headers,
                 open_timeout=CONNECT_SECONDS,
                 close_timeout=0.2,
                 max_size=LARGEST,
-                compression=None,
-            ) as connection:
-                inbox = self._attached
-                reader, since = inbox.reader, inbox.since
-                hello = {
-                    "type": "hello",
-                    "version": VERSION,
-                    "symbols": list(reader.symbols),
-                    "interval": reader.interval.name,
-                    "since": None if since is None else written(since),
-                }
-                connection.send(json.dumps(hello))
-                for message in connection:
-                    if self._over.is_set() or self._handle(message):
-                        return True
+                compression=None,  # it would cost more time than it saves bytes here
+            ) as connection,
+        ):
+            inbox = self._attached
+            reader, since = inbox.reader, inbox.since
+            hello = {
+                "type": "hello",
+                "version": VERSION,
+                "symbols": list(reader.symbols),
+                "interval": reader.interval.name,
+                "since": None if since is None else written(since),
+            }
+            connection.send(json.dumps(hello))
+            for message in connection:
+                if self._over.is_set() or self._handle(message):
+                    return True
         return False
 
     def _connected_socket(self) -> socket.socket:
@@ -184,18 +197,21 @@ class WebSocketFeed(PushFeed):
         """Take one message; True where it was the last one. What makes no sense is counted."""
         inbox = self._attached
         try:
-            message = json.loads(text) if isinstance(text, str) else None
+            message = json.loads(text)
         except (ValueError, RecursionError) as error:
             inbox.refuse(f"a message is no JSON: {error}")
             return False
-        kind = message.pop("type", None) if isinstance(message, dict) else None
+        if not isinstance(message, dict):
+            inbox.refuse(f"a message is a {type(message).__name__}, not an object with a type")
+            return False
         try:
-            if isinstance(message, dict) and (said := message.pop("now", None)) is not None:
+            if (said := message.pop("now", None)) is not None:
                 self._shown_time(said, message.get("speed"))
         except DataError as error:
             inbox.refuse(str(error))
             return False
-        try:
+        kind = message.pop("type", None)
+        with suppress(DataError):  # the inbox has counted it
             match kind:
                 case "bar":
                     inbox.push(message)
@@ -207,13 +223,9 @@ class WebSocketFeed(PushFeed):
                     self.close()
                     return True
                 case "error":
-                    raise FeedError(f"{self.url} can't serve this run: {str(message.get('message'))[:300]}")
+                    raise FeedError(f"{self.url} can't serve this run: {_told(message.get('message'))}")
                 case _:
-                    inbox.refuse(f"a message of type {kind!r} is none that a feed sends")
-        except DataError as error:
-            # `push` and `heartbeat` have counted theirs.
-            if kind not in {"bar", "heartbeat"}:
-                inbox.refuse(str(error))
+                    inbox.refuse(f"a message of type {_told(kind)} is none that a feed sends")
         return False
 
     def _welcomed(self, message: dict[str, Any]) -> None:
@@ -268,6 +280,13 @@ def require_websockets(purpose: str) -> None:
         import websockets  # noqa: F401 - is it there?
     except ImportError:
         raise MissingExtraError("websockets", "live", purpose) from None
+
+
+def _checked(key: str, value: T, check: Callable[[T], None]) -> None:
+    try:
+        check(value)
+    except ValueError as error:
+        raise ConfigError([Problem(key, value, str(error))], "WebSocketFeed") from None
 
 
 def _told(reason: Any) -> str:

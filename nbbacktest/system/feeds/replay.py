@@ -35,7 +35,9 @@ class Replay:
         ends = [c.end[self._first[symbol] :] for symbol, c in market.bars.items()]
         self.instants = np.unique(np.concatenate(ends))
         if not len(self.instants):
-            raise DataError("there are no bars to replay after the start date; set backtest.start_date to an earlier one")
+            raise DataError(
+                "there are no bars to replay after the start date; set backtest.start_date to an earlier one"
+            )
 
     def bars(self, instant: int, symbols: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         """The bars of `symbols` that complete at the instant numbered `instant`, as messages carry them."""
