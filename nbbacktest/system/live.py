@@ -75,7 +75,7 @@ def build_live(
     interval = past.interval if past is not None else Interval.parse(config.data.interval)
     derived = sorted(Interval.parse(text) for text in config.data.derived_intervals)
     _check_intervals(interval, derived)
-    stamps = past.stamps if past is not None else Stamps(rolling.timezone)
+    stamps = past.stamps if past is not None else Stamps(rolling.timezone, dates=interval.is_daily)
     symbols = tuple(past.bars) if past is not None else config.data.symbols
     bars = dict(past.bars) if past is not None else {symbol: _no_bars(symbol, interval) for symbol in symbols}
     begins, opens = _beginning(config, past, rolling, feed)

@@ -105,7 +105,7 @@ class WebSocketFeed(PushFeed):
     def _work(self) -> None:
         from websockets.exceptions import WebSocketException
 
-        waits = growing_waits(*self._waits)
+        waits, failures = growing_waits(*self._waits), 0
         while not self._over.is_set():
             before = self._attached.since
             try:
@@ -124,9 +124,10 @@ class WebSocketFeed(PushFeed):
                 return
             self._attached.disconnected()
             if self._attached.since != before:
-                waits = growing_waits(*self._waits)  # it did work: begin again with a short wait
-            wait = next(waits)
-            logger.warning("live feed %s: %s; trying again in %.3g s", self.url, reason, wait)
+                waits, failures = growing_waits(*self._waits), 0  # it did work: begin again with a short wait
+            wait, failures = next(waits), failures + 1
+            if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, ...: a long outage can't flood the log
+                logger.warning("live feed %s: %s; trying again in %.3g s", self.url, reason, wait)
             self._over.wait(wait)
 
     def _final(self, error: Exception) -> FeedError | None:

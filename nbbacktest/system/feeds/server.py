@@ -191,6 +191,7 @@ class FeedServer:
         row = 0 if since is None else int(np.searchsorted(replay.instants, since, side="right"))
         with self._changed:
             clock.begin(row)
+        spoke = clock.clock.now()
         yield json.dumps(
             {
                 "type": "welcome",
@@ -202,22 +203,23 @@ class FeedServer:
             }
         )
         for instant in range(row, len(replay.instants)):
-            while (wait := self._until_due(instant)) is not None:
-                if not wait:
+            while (shown := self._until_due(instant, spoke + ALIVE_SECONDS)) is not None:
+                if not shown:
                     return
-                yield json.dumps({"type": "heartbeat", "time": written(wait), "now": written(wait)})
+                spoke = clock.clock.now()
+                yield json.dumps({"type": "heartbeat", "time": written(shown), "now": written(shown)})
+            spoke = clock.clock.now()
             end = written(int(replay.instants[instant]))
             for bar in replay.bars(instant, symbols):
                 yield json.dumps({"type": "bar", **bar, "now": end})
             yield json.dumps({"type": "heartbeat", "time": end, "now": end})
         yield json.dumps({"type": "end"})
 
-    def _until_due(self, instant: int) -> int | None:
-        """Wait until an instant is due, then None; 0 where the server stops; what the clock shows where it is time to say so."""
+    def _until_due(self, instant: int, alive: float) -> int | None:
+        """Wait until an instant is due, then None; 0 where the server stops; what its clock shows where that is to be said."""
         clock = self._time
         with self._changed:
             deadline = clock.deadline(instant)
-            alive = clock.clock.now() + ALIVE_SECONDS
             while not self._stopping:
                 now = clock.clock.now()
                 if now >= deadline:
