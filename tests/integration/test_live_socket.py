@@ -57,7 +57,7 @@ def sockets() -> set[int]:
     found = set()
     for entry in folder.iterdir():
         with suppress(OSError):
-            if os.readlink(entry).startswith("socket:"):
+            if str(entry.readlink()).startswith("socket:"):
                 found.add(int(entry.name))
     return found
 
