@@ -72,6 +72,7 @@ WHAT_FIELDS_DONT_SAY = {
     "session_name": "what reports and the status call the run",
     "backtest": "which days, and how fast",
     "data": "where bars come from",
+    "quality": "what becomes of faulty rows and of data with gaps",
     "broker": "what trading costs and how orders fill",
     "limits": "how much may be held",
     "commission": "what a fill costs",
@@ -196,7 +197,7 @@ STATUS = {
     "session.feed": "null, or of a live run's feed: `source`, `state` (connected, stale, reconnecting, closed, failed), "
     "`last_message_seconds`, `watermark`, bars `waiting`, `received`, `refused`, `late`, `duplicate`, `out_of_order`; "
     "`heartbeats`, `reconnects`, `last_refusal`, `overruns`; see [Live](live.md)",
-    "session.symbols": "by symbol: `bars` delivered, `lag_seconds`, and the `last_close`",
+    "session.symbols": "by symbol: `bars` delivered, `lag_seconds`, the `last_close`, and the data's `quality`: see [data](data.md#quality); null in live runs",
     "portfolio.cash": "cash; the proceeds of short sales are in it",
     "portfolio.equity": "cash and positions at their newest closes",
     "portfolio.positions": "units by symbol, all strategies together; negative where short",

@@ -36,16 +36,20 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         DataNotFoundError,
+        DataQualityWarning,
         FeedError,
         InvalidTransition,
         LiveRunError,
         MissingExtraError,
         NbBacktestError,
         OrderError,
+        ScheduleError,
         StrategyBlockedError,
         StrategyError,
     )
     from nbbacktest.core.records import Bar
+    from nbbacktest.data.datasource import DataSource
+    from nbbacktest.data.quality import QualityReport, data_quality
     from nbbacktest.engine.feed import PushFeed
     from nbbacktest.engine.subscription import StreamSubscription
     from nbbacktest.report.result import Result
@@ -72,10 +76,13 @@ _HOMES = {
     ),
     "core.enums": ("OrderStatus", "OrderType", "Side", "SystemState"),
     "core.errors": (
-        "ConfigError", "DataError", "DataNotFoundError", "FeedError", "InvalidTransition", "LiveRunError",
-        "MissingExtraError", "NbBacktestError", "OrderError", "StrategyBlockedError", "StrategyError",
+        "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "FeedError", "InvalidTransition",
+        "LiveRunError", "MissingExtraError", "NbBacktestError", "OrderError", "ScheduleError", "StrategyBlockedError",
+        "StrategyError",
     ),
     "core.records": ("Bar",),
+    "data.datasource": ("DataSource",),
+    "data.quality": ("QualityReport", "data_quality"),
     "engine.feed": ("PushFeed",),
     "engine.subscription": ("StreamSubscription",),
     "report.result": ("Result",),
@@ -102,6 +109,8 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DataNotFoundError",
+    "DataQualityWarning",
+    "DataSource",
     "FeedError",
     "Fill",
     "FixedSlippage",
@@ -124,7 +133,9 @@ __all__ = [
     "PercentCommission",
     "PercentSlippage",
     "PushFeed",
+    "QualityReport",
     "Result",
+    "ScheduleError",
     "SessionConfig",
     "Side",
     "Snapshot",
@@ -142,6 +153,7 @@ __all__ = [
     "__version__",
     "audit_lookahead",
     "backtest",
+    "data_quality",
     "get_system_manager",
     "schema",
 ]

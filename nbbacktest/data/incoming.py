@@ -13,7 +13,7 @@ from nbbacktest.core.errors import DataError, nearest
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.data.calendar import local_midnights
-from nbbacktest.data.frames import PRICES
+from nbbacktest.data.faults import PRICES
 from nbbacktest.data.rolling import RollingSessions
 
 FIELDS = ("symbol", "time", "end", *PRICES, "volume")

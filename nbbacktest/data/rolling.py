@@ -9,6 +9,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from nbbacktest.core.errors import DataError
+from nbbacktest.core.hours import ExtendedHours
 from nbbacktest.core.intervals import DAY
 from nbbacktest.data.calendar import SessionTable, exchange_timezone, session_table
 from nbbacktest.data.market import MarketData
@@ -28,6 +29,8 @@ class RollingSessions:
         A code that exchange_calendars knows, or ``"24/7"``.
     timezone
         IANA name; None for the exchange's own.
+    hours
+        Extended ones; None: the calendar's own.
 
     Raises
     ------
@@ -35,9 +38,10 @@ class RollingSessions:
         Where the exchange is unknown.
     """
 
-    def __init__(self, exchange: str, timezone: str | None = None) -> None:
+    def __init__(self, exchange: str, timezone: str | None = None, hours: ExtendedHours | None = None) -> None:
         self.exchange = exchange
         self.timezone = timezone or exchange_timezone(exchange)
+        self._hours = hours
         self._known: tuple[date, date, SessionTable] | None = None
 
     def covering(self, first: int, last: int) -> SessionTable:
@@ -54,19 +58,19 @@ class RollingSessions:
             if known is not None:
                 low, high = min(low, known[0]), max(high, known[1])
             begin, end = low - _BEFORE, high + _AFTER
-            known = self._known = begin, end, session_table(self.exchange, begin, end, self.timezone)
+            known = self._known = begin, end, session_table(self.exchange, begin, end, self.timezone, self._hours)
         return known[2]
 
     def at(self, ns: int) -> tuple[int, int] | None:
-        """When the session that `ns` lies in opens and closes; None where it lies in none."""
+        """When the session's part that `ns` lies in opens and closes: up to a lunch break, or after it; None outside."""
         table = self.covering(ns, ns)
-        row = int(np.searchsorted(table.open, ns, side="right")) - 1
-        if row < 0 or ns >= table.close[row]:
+        part = int(np.searchsorted(table.part_open, ns, side="right")) - 1
+        if part < 0 or ns >= table.part_close[part]:
             return None
-        return int(table.open[row]), int(table.close[row])
+        return int(table.part_open[part]), int(table.part_close[part])
 
     def ending(self, ns: int) -> tuple[int, int] | None:
-        """The same for ``(open, close]``: the session that a bar with this end is of."""
+        """The same for ``(open, close]``: the part that a bar with this end is of."""
         return self.at(ns - 1)
 
     def dated(self, day: date) -> tuple[int, int] | None:

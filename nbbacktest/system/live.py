@@ -71,7 +71,7 @@ def build_live(
     feed = feed if feed is not None else _configured(config)
     clock = clock or WallClock()
     past = history(config, data)
-    rolling = RollingSessions(config.exchange, config.timezone or _zone_of(past, config))
+    rolling = RollingSessions(config.exchange, config.timezone or _zone_of(past, config), config.extended_hours)
     interval = past.interval if past is not None else Interval.parse(config.data.interval)
     derived = sorted(Interval.parse(text) for text in config.data.derived_intervals)
     _check_intervals(interval, derived)
@@ -85,7 +85,7 @@ def build_live(
     gate = Gate(lifecycle, condition, clock)
     market = LiveMarket(
         bars, interval, stamps, feed.source, feed.synthetic, opens, config.exchange,
-        read_actions(config.data.actions, symbols), rolling=rolling, now=feed.now,
+        read_actions(config.data.actions, symbols), config.extended_hours, rolling=rolling, now=feed.now,
     )  # fmt: skip
     desk = LiveDesk(
         lambda: timeline.instants,

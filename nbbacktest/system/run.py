@@ -205,6 +205,11 @@ class Run:
         return self._market.stamps
 
     @property
+    def quality(self) -> dict[str, dict[str, Any]]:
+        """By symbol, how complete and sound its bars are; nothing in a live run, whose feed counts instead."""
+        return {} if self.is_live else self._market.quality
+
+    @property
     def duration(self) -> float:
         """Wall seconds from the start to the end, or to now."""
         return (self._ended or monotonic()) - self._began

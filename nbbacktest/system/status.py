@@ -77,8 +77,12 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         "achieved_speed": run.achieved_speed,
         "lag_seconds": run.analysis.lag if run.coordinator.speed > 0 or run.is_live else 0.0,
         "symbols": {
-            symbol: {"bars": count, "last_close": shot.bars[symbol].close if symbol in shot.bars else None}
-            | {"lag_seconds": run.lag.seconds.get(symbol, 0.0)}
+            symbol: {
+                "bars": count,
+                "last_close": shot.bars[symbol].close if symbol in shot.bars else None,
+                "lag_seconds": run.lag.seconds.get(symbol, 0.0),
+                "quality": run.quality.get(symbol),
+            }
             | _moves(run, symbol)
             for symbol, count in shot.counts.items()
         },

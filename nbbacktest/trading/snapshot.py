@@ -40,6 +40,10 @@ class PositionRow(NamedTuple):
         last = series.close_at[series.n - 1]
         return cls(strategy, symbol, size, average, last, (last - average) * size)
 
+    def __repr__(self) -> str:
+        profit = f"last {self.last:g}, unrealized {self.unrealized_pnl:+.2f}"
+        return f"<Position {self.symbol}: {self.size:g} at {self.average_price:g}, {profit}>"
+
 
 class OrderRow(NamedTuple):
     """An open order; the fields are those of `Order`."""
@@ -65,6 +69,12 @@ class OrderRow(NamedTuple):
             order.id, order.strategy, order.symbol, order.side, order.size, order.type, order.limit, order.stop,
             order.tag, order.submitted, order.filled, order.tif, order.reduce_only,
         )  # fmt: skip
+
+    def __repr__(self) -> str:
+        size = "all" if self.size is None else f"{self.size:g}"
+        levels = "".join(f" {name} {v:g}" for name, v in (("limit", self.limit), ("stop", self.stop)) if v is not None)
+        part = f", {self.filled:g} filled" if self.filled else ""
+        return f"<Order {self.id} {self.side} {size} {self.symbol} {self.type}{levels}: open{part}>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,5 +152,5 @@ def test_buying_in_on_stop():
         def on_stop(self):
             self.buy(size=1)
 
-    with pytest.raises(StrategyError, match="can't place an order: the run is over, there is no bar left"):
+    with pytest.raises(StrategyError, match="can't place an order: the run is over, no bar follows"):
         run(Late(), series_of(flat([1])))
