@@ -191,6 +191,50 @@ def test_what_dates_bring_comes_in_live_too(kind):
     assert live.record.splits == back.record.splits
 
 
+class Dated(nb.Strategy):
+    """Writes down what it is told of sessions, with the time and what can be seen then."""
+
+    def on_start(self):
+        self.told = []
+        self.schedule(lambda: self.note("before the close"), before_close=30)
+        self.schedule(lambda: self.note("at ten"), at="10:00")
+
+    def note(self, what):
+        self.told.append((what, str(self.now), *(len(self.bars(symbol)) for symbol in self.symbols)))
+
+    def on_session_start(self, date):
+        self.note(f"start {date}")
+        if len(self.bars(self.symbols[0])):
+            self.buy(self.symbols[0], 1)
+
+    def on_session_end(self, date):
+        self.note(f"end {date}")
+
+
+@pytest.mark.parametrize(
+    ("exchange", "zone", "hours"),
+    [
+        ("XNYS", "America/New_York", "regular"),
+        ("XTKS", "Asia/Tokyo", "regular"),
+        ("XNYS", "America/New_York", {"open": "04:00", "close": "20:00"}),
+    ],
+)
+def test_sessions_are_told_of_as_in_a_backtest(exchange, zone, hours):
+    """Starts, ends and scheduled calls come at the same instants, with the same bars in sight, lunch breaks and all."""
+    config = {
+        "exchange": exchange, "timezone": zone, "hours": hours,
+        "backtest": {"start_date": "2024-10-03", "end_date": "2024-10-07"},
+        "data": {"source": "synthetic", "symbols": ["A", "B"], "interval": "5m", "derived_intervals": ["1h"]},
+    }  # fmt: skip
+    market = load(SessionConfig.load(config))
+    told, shown = Dated(), Dated()
+    back = nb.backtest(market, told, config=config)
+    live = run_live(live_of(config), lambda feed: push_all(feed, bars_of(market)), shown)
+    assert len(told.told) == 3 * 4
+    assert shown.told == told.told
+    assert live.fingerprint == back.fingerprint
+
+
 # -- history ------------------------------------------------------------------------------------------------
 
 
