@@ -169,7 +169,7 @@ def _code(value: Any) -> str:
 
 STATUS = {
     "system_manager._state": "what `get_state()` says; a failed run is `stopped` with `error` set",
-    "system_manager._mode": "kind of run; this version has `backtest`",
+    "system_manager._mode": "kind of run",
     "system_manager.timezone": "IANA name of the zone that times are shown in; null before the first run",
     "performance_metrics.session_duration": "wall seconds from the start to the end or to now, pauses included",
     "performance_metrics.bars_processed": "base bars delivered, all symbols together; warm-up isn't counted",
@@ -178,7 +178,7 @@ STATUS = {
     "performance_metrics.analysis_timing": "seconds that the AnalysisEngine took to deliver a window, rests left out",
     "performance_metrics.coordinator_timing": "seconds that the SessionCoordinator took to release windows, or an instant; waiting left out",
     "performance_metrics.lateness": "seconds by which clock-driven instants began after their deadline",
-    "subscriptions.*.mode": "the pair's mode; the second pair is data-driven at every speed",
+    "subscriptions.*.mode": "the pair's mode; the second pair of a backtest is data-driven at every speed",
     "subscriptions.*.signals": "`signal_ready` calls",
     "subscriptions.*.waits": "`wait_until_ready` calls",
     "subscriptions.*.cycles": "signals that were worked off and reset",
@@ -189,11 +189,16 @@ STATUS = {
     "session.source": "where the bars came from",
     "session.session_date": "local date of the last completed instant",
     "session.sim_time": "the last completed instant; null before the first",
-    "session.progress": "completed share of the instants, 0 to 1",
-    "session.speed_multiplier": "the speed that is set; 0 is data-driven",
+    "session.progress": "completed share of the instants, 0 to 1; 0 in live runs",
+    "session.speed_multiplier": "the speed that is set; 0 is data-driven, or live",
     "session.achieved_speed": "simulated seconds a wall second, since the run last began to move",
-    "session.lag_seconds": "seconds by which the last clock-driven instant began late; 0 where data-driven",
-    "session.symbols": "by symbol: `bars` delivered, the `last_close`, and the data's `quality`: see [data](data.md#quality)",
+    "session.lag_seconds": "seconds by which the last clock-driven or live instant began late; 0 where data-driven",
+    "session.lag": "wall seconds behind, by the `lag` section of the config: how many times symbols `entered` and `left` lag, and the "
+    "last 100 `events`: `symbol`, `kind`, `time`, `sim_time`, `lag_seconds`",
+    "session.feed": "null, or of a live run's feed: `source`, `state` (connected, stale, reconnecting, closed, failed), "
+    "`last_message_seconds`, `watermark`, bars `waiting`, `received`, `refused`, `late`, `duplicate`, `out_of_order`; "
+    "`heartbeats`, `reconnects`, `last_refusal`, `overruns`; see [Live](live.md)",
+    "session.symbols": "by symbol: `bars` delivered, `lag_seconds`, the `last_close`, and the data's `quality`: see [data](data.md#quality); null in live runs",
     "portfolio.cash": "cash; the proceeds of short sales are in it",
     "portfolio.equity": "cash and positions at their newest closes",
     "portfolio.positions": "units by symbol, all strategies together; negative where short",

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
         DataError,
         DataNotFoundError,
         DataQualityWarning,
+        FeedError,
         InvalidTransition,
+        LiveRunError,
         MissingExtraError,
         NbBacktestError,
         OrderError,
@@ -48,10 +50,12 @@ if TYPE_CHECKING:
     from nbbacktest.core.records import Bar
     from nbbacktest.data.datasource import DataSource
     from nbbacktest.data.quality import QualityReport, data_quality
+    from nbbacktest.engine.feed import PushFeed
     from nbbacktest.engine.subscription import StreamSubscription
     from nbbacktest.report.result import Result
     from nbbacktest.system.audit import audit_lookahead
     from nbbacktest.system.backtest import backtest
+    from nbbacktest.system.feeds.client import WebSocketFeed
     from nbbacktest.system.findings import AuditReport
     from nbbacktest.system.manager import SystemManager
     from nbbacktest.system.process import get_system_manager
@@ -73,16 +77,19 @@ _HOMES = {
     ),
     "core.enums": ("OrderStatus", "OrderType", "Side", "SystemState"),
     "core.errors": (
-        "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "InvalidTransition", "MissingExtraError",
-        "NbBacktestError", "OrderError", "ScheduleError", "StrategyBlockedError", "StrategyError",
+        "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "FeedError", "InvalidTransition",
+        "LiveRunError", "MissingExtraError", "NbBacktestError", "OrderError", "ScheduleError", "StrategyBlockedError",
+        "StrategyError",
     ),
     "core.records": ("Bar",),
     "data.datasource": ("DataSource",),
     "data.quality": ("QualityReport", "data_quality"),
+    "engine.feed": ("PushFeed",),
     "engine.subscription": ("StreamSubscription",),
     "report.result": ("Result",),
     "system.audit": ("audit_lookahead",),
     "system.backtest": ("backtest",),
+    "system.feeds.client": ("WebSocketFeed",),
     "system.findings": ("AuditReport",),
     "system.manager": ("SystemManager",),
     "system.process": ("get_system_manager",),
@@ -107,9 +114,11 @@ __all__ = [
     "DataNotFoundError",
     "DataQualityWarning",
     "DataSource",
+    "FeedError",
     "Fill",
     "FixedSlippage",
     "InvalidTransition",
+    "LiveRunError",
     "MakerTakerCommission",
     "MissingExtraError",
     "NbBacktestError",
@@ -126,6 +135,7 @@ __all__ = [
     "PerTradeCommission",
     "PercentCommission",
     "PercentSlippage",
+    "PushFeed",
     "QualityReport",
     "Result",
     "ScheduleError",
@@ -142,6 +152,7 @@ __all__ = [
     "Tier",
     "TieredCommission",
     "VolumeShareSlippage",
+    "WebSocketFeed",
     "__version__",
     "audit_lookahead",
     "backtest",

@@ -16,6 +16,7 @@ from nbbacktest.core.records import Bar, BarColumns, Stamps
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
@@ -44,6 +45,7 @@ class Recorder:
     def __init__(self) -> None:
         self.agenda: list[object] = []
         self.index = -1
+        self.lag = 0.0
         self.seen: list[tuple[int, str, str, float]] = []
         self.events: list[str] = []
         self.on_bar: Callable[[Bar], None] = lambda bar: None
@@ -90,6 +92,7 @@ class Rig:
         window: int | None = None,
         on_error: str = "stop",
         paused: bool = False,
+        lag: LagWatch | None = None,
     ) -> None:
         self.agent = agent or Recorder()
         self.clock = clock or WallClock()
@@ -110,7 +113,7 @@ class Rig:
             on_error=on_error,  # type: ignore[arg-type]
         )
         self.processor = DataProcessor(self.timeline, self.gate, link, self.downstream, self.quantum)
-        self.coordinator = SessionCoordinator(self.timeline, self.gate, link, self.quantum)
+        self.coordinator = SessionCoordinator(self.timeline, self.gate, link, self.quantum, lag=lag)
         if speed:
             self.coordinator.set_speed(speed)
         self.life.apply(Command.START)

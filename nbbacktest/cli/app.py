@@ -13,7 +13,7 @@ from typing import Literal
 from cyclopts import App
 
 import nbbacktest as nb
-from nbbacktest.cli import run, sessions, system
+from nbbacktest.cli import data, feeding, run, sessions, system
 from nbbacktest.cli.exits import DONE, FAILED, complain, console, ending
 
 app = App(
@@ -29,6 +29,8 @@ app.command(run.run)
 app.command(run.validate)
 app.command(run.schema)
 app.command(sessions.sessions)
+app.command(data.data)
+app.command(feeding.feed)
 
 
 @app.command

@@ -75,10 +75,11 @@ class ManualClock:
                 condition.notify_all()
 
     def wait_for_sleepers(self, count: int = 1, timeout: float = 10.0) -> None:
-        """Block until `count` threads sleep towards a deadline (not just for a notification)."""
+        """Block until `count` threads sleep towards a deadline to come (not just for a notification)."""
         with self._changed:
             asleep = self._changed.wait_for(
-                lambda: sum(until is not None for until in self._waiting.values()) >= count, timeout
+                lambda: sum(until is not None and until > self._now for until in self._waiting.values()) >= count,
+                timeout,
             )
         if not asleep:
             raise TimeoutError(f"fewer than {count} threads slept on the clock within {timeout} s")

@@ -32,9 +32,11 @@ from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, DataError, 
 from nbbacktest.core.hours import ExtendedHours, Hours
 from nbbacktest.core.imports import is_reference
 from nbbacktest.core.intervals import DAY, Interval
+from nbbacktest.core.live import LagConfig, LiveConfig
 from nbbacktest.core.model import Model
 from nbbacktest.core.origin import QualityConfig, SourceText, check_origin
 from nbbacktest.core.refusals import RefusedError, problems_of
+from nbbacktest.core.remote import RemoteConfig
 
 
 def _interval(text: str) -> str:
@@ -200,17 +202,11 @@ class LimitsConfig(Model):
     max_per_symbol: float | None = Field(None, gt=0, description="largest notional in one symbol; null: no limit")
 
 
-class RemoteConfig(Model):
-    """Whether other terminals and programs of the same user can reach the run."""
-
-    enabled: bool = Field(True, description="whether the run can be found and commanded by them")
-
-
 class SessionConfig(Model):
     """A whole run: `load` reads one from a path, a mapping or another config."""
 
     session_name: str = Field("Backtest", min_length=1)
-    mode: Literal["backtest"] = Field("backtest", description="kind of run")
+    mode: Literal["backtest", "live"] = Field("backtest", description="kind of run")
     exchange: str = Field("XNYS", description="an exchange_calendars code, or 24/7")
     timezone: str | None = Field(None, description="IANA name; null: the exchange's. Naive intraday stamps need one")
     hours: Hours = Field("regular", description="when sessions are open: the calendar's own hours, or extended ones")
@@ -221,6 +217,8 @@ class SessionConfig(Model):
     broker: BrokerConfig = Field(default_factory=BrokerConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     remote: RemoteConfig = Field(default_factory=RemoteConfig)
+    live: LiveConfig = Field(default_factory=LiveConfig, description="mode live: where bars come from")
+    lag: LagConfig = Field(default_factory=LagConfig, description="when a symbol counts as lagging")
     metadata: dict[str, Any] = Field(default_factory=dict, description="yours; not read")
 
     @field_validator("timezone")
@@ -247,6 +245,12 @@ class SessionConfig(Model):
                 if symbol not in self.data.symbols:
                     cure = f"is not in data.symbols; {nearest(symbol, self.data.symbols)}"
                     raise RefusedError(f"strategies.{number}.symbols", symbol, cure)
+        return self
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if self.mode == "live" and self.on_error == "pause":
+            raise RefusedError("on_error", "pause", "the market doesn't wait: a live run can't be held; use 'stop'")
         return self
 
     @classmethod

@@ -125,6 +125,21 @@ class InvalidTransition(NbBacktestError, RuntimeError):  # noqa: N818 - the publ
         return type(self), (self.state, self.command, self.allowed, self.history)
 
 
+class LiveRunError(InvalidTransition):
+    """A command that a live run can't follow, since the market doesn't wait; `command` says what with it."""
+
+    def __init__(self, command: str, history: Sequence[str] = ()) -> None:
+        super().__init__("running", command, ["stop"], history)
+        self.args = (f"can't {command} a live run: the market doesn't wait; only stop() ends it",)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.command, self.history)
+
+
+class FeedError(NbBacktestError, ConnectionError):
+    """A live feed that can't be used, or that has failed for good."""
+
+
 class StrategyError(NbBacktestError, RuntimeError):
     """A strategy raised; the original exception is `__cause__`.
 

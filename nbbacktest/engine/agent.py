@@ -22,10 +22,14 @@ class Agent(Protocol):
     index
         Which instant of the run is under way, or was completed last; -1 before the first. The engine sets it
         before anything else happens at that instant.
+    lag
+        Seconds that the instant under way began after it was due; 0 where no clock counts. The engine sets it before
+        the instant.
     """
 
     agenda: Sized
     index: int
+    lag: float
 
     def start(self) -> None:
         """Called once, before the first instant."""

@@ -148,8 +148,10 @@ class AnalysisEngine:
             if self._boundary(cursor, window.generation) is not Verdict.GO:
                 break
             if window.pace is not None:
-                self.lag = max(0.0, self._clock.now() - window.pace.deadline(cursor))
+                self.lag = self._agent.lag = max(0.0, self._clock.now() - window.pace.deadline(cursor))
                 self.lateness.add(self.lag)
+            elif self.lag:
+                self.lag = self._agent.lag = 0.0
             began = perf_counter()
             cursor = deliver(batch, cursor)
             worked += perf_counter() - began

@@ -8,6 +8,7 @@ from time import perf_counter
 
 from nbbacktest.core.enums import StreamMode
 from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Pace, Quantum
@@ -20,7 +21,11 @@ class SessionCoordinator:
     ----------
     timing : TimingSeries
         Seconds that releasing a span of windows, or an instant, took; waiting is left out.
+    overruns : int
+        Live alone: instants that were released while another one was under way. Written by its thread alone.
     """
+
+    overruns = 0
 
     def __init__(
         self,
@@ -30,6 +35,7 @@ class SessionCoordinator:
         quantum: Quantum,
         *,
         speed: float = 0.0,
+        lag: LagWatch | None = None,
     ) -> None:
         self._timeline = timeline
         self._gate = gate
@@ -37,6 +43,7 @@ class SessionCoordinator:
         self._quantum = quantum
         self._repacing = threading.Lock()  # makes speed, mode and re-plan one change
         self._speed = speed  # written under that lock, read anywhere
+        self._lag = lag
         self._position = 0.0  # simulated seconds reached; written by the coordinator thread alone
         self.timing = TimingSeries()
         self._apply_mode()
@@ -102,6 +109,8 @@ class SessionCoordinator:
 
     def _release_span(self, start: int, generation: int, speed: float) -> None:
         began = perf_counter()
+        if self._lag is not None and not (speed > 0 or self._lag.is_quiet):
+            self._lag.forget(int(self._timeline.instants[start - 1]) if start else None)
         stop = start + (1 if speed > 0 else self._quantum.length * self._quantum.SPAN)
         if speed > 0:
             self._position = float(self._timeline.seconds[start])
@@ -117,12 +126,36 @@ class SessionCoordinator:
         pace = Pace(gate.moving_since, self._position, speed, seconds)
         link.open(start, start, generation, pace)
         for instant in range(start, len(self._timeline)):
-            if not gate.sleep_until(pace.deadline(instant), generation):
+            if not self._sleep_until(instant, generation, pace):
                 break
             began = perf_counter()
             link.release()
             self.timing.add(perf_counter() - began)
+        else:
+            self._see_off(generation, pace)
         self._position = pace.position(gate.interrupted_at)
+
+    def _sleep_until(self, instant: int, generation: int, pace: Pace) -> bool:
+        """Sleep until an instant is due, and look for lag meanwhile; False where the plan no longer holds."""
+        lag, deadline = self._lag, pace.deadline(instant)
+        while lag is not None and lag.due < deadline:
+            if not self._gate.sleep_until(lag.due, generation):
+                return False
+            self._look_for_lag(lag, pace)
+        return self._gate.sleep_until(deadline, generation)
+
+    def _see_off(self, generation: int, pace: Pace) -> None:
+        """All is released: look for lag until all is handled too."""
+        lag, gate, total = self._lag, self._gate, len(self._timeline)
+
+        def is_over() -> bool:
+            return gate.cursor >= total or gate.is_held or generation != gate.generation
+
+        while lag is not None and not is_over() and gate.await_news(is_over, lag.due):
+            self._look_for_lag(lag, pace)
+
+    def _look_for_lag(self, lag: LagWatch, pace: Pace) -> None:
+        lag.ask(self._timeline.axis, pace, self._gate.cursor)
 
     def _apply_mode(self) -> None:
         self._link.subscription.set_mode(StreamMode.CLOCK_DRIVEN if self._speed > 0 else StreamMode.DATA_DRIVEN)

@@ -7,7 +7,7 @@ boundaries. Nothing is ever called out of here but the state table.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 
@@ -193,6 +193,23 @@ class Threshold:
                 self._clock.wait(self._changed, deadline)
             return False
 
+    def await_news(self, is_there: Callable[[], bool], deadline: float | None) -> bool:
+        """Wait until `is_there()`, or the clock shows `deadline`; False when closed. `nudge` makes it look again.
+
+        `is_there` is called under the condition: it may only read.
+        """
+        with self._changed:
+            while not (self._closed or is_there()):
+                if deadline is not None and self._clock.now() >= deadline:
+                    return True
+                self._clock.wait(self._changed, deadline)
+            return not self._closed
+
+    def nudge(self) -> None:
+        """Make `await_news` look again; from any thread that holds no lock of a feed."""
+        with self._changed:
+            self._changed.notify_all()
+
     @property
     def cursor(self) -> int:
         """Completed instants, as of the last boundary."""
@@ -236,6 +253,11 @@ class Threshold:
     def is_analyst(self) -> bool:
         """Whether the caller is the analysis thread, and so in a strategy's call."""
         return self._analyst is threading.current_thread()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether anybody holds the run, at rest already or not."""
+        return bool(self._holders)
 
     @property
     def at_rest(self) -> bool:

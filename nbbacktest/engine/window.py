@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from nbbacktest.core.records import Bar, Float64
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Axis
+
+
+class Schedule(Protocol):
+    """Says when an instant is due on the run's clock."""
+
+    def deadline(self, instant: int) -> float:
+        """When the clock must show that instant."""
+        ...
 
 
 class Pace(NamedTuple):
@@ -80,7 +88,7 @@ class Plan(NamedTuple):
     start: int
     stop: int
     generation: int
-    pace: Pace | None
+    pace: Schedule | None
 
 
 class Window(NamedTuple):
@@ -89,7 +97,7 @@ class Window(NamedTuple):
     start: int
     stop: int
     generation: int
-    pace: Pace | None
+    pace: Schedule | None
 
 
 class Batch(NamedTuple):
@@ -127,7 +135,7 @@ class Link:
         self._serial = 0
         self._taken = 0
 
-    def open(self, start: int, stop: int, generation: int, pace: Pace | None = None) -> None:
+    def open(self, start: int, stop: int, generation: int, pace: Schedule | None = None) -> None:
         """Release the instants from `start` up to `stop`, under a new plan."""
         with self._lock:
             self._plan = Plan(self._plan.serial + 1, start, stop, generation, pace)

@@ -67,7 +67,7 @@ def sessions_table(report: QualityReport, worst: int | None = None) -> Table:
     rows = [(symbol, row) for symbol, part in whole.items() for row in part["by_session"]]
     poor = sorted((pair for pair in rows if _order(pair[1]) < 100), key=lambda pair: _order(pair[1]))
     labels = {name: label for name, label in _COVERAGE.items() if name != "longest_gap"}
-    title = f"{_shown(len(poor), worst)} of {len(poor)} sessions below 100%, of {len(rows)}; the worst first"
+    title = f"{len(poor)} of {len(rows)} sessions are below 100%; the worst {_shown(len(poor), worst)}"
     cells = (((symbol, row["session"]), row) for symbol, row in poor[:worst])
     return _table(title, ("Symbol", "Session"), labels, cells)
 
@@ -102,9 +102,10 @@ def _table(
     labels: Mapping[str, str],
     rows: Iterable[tuple[Sequence[str], Mapping[str, Any]]],
 ) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for key in keys:
         table.add_column(key)
     for label in labels.values():

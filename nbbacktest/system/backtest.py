@@ -95,6 +95,9 @@ def _settings(
                 [Problem("derived", derived, 'is a sequence of intervals, such as ("5m", "15m")')], "backtest()"
             )
         changes["data"] = {"derived_intervals": [derived] if isinstance(derived, str) else list(derived)}
+    if base.mode != "backtest":
+        cure = "is no backtest; start it with a SystemManager: start(config, feed=...)"
+        raise ConfigError([Problem("mode", base.mode, cure)], "backtest()")
     if base.on_error != "stop":
         changes["on_error"] = "stop"  # nobody is there to resume a held run
     return base.overlaid(changes, where="backtest()")

@@ -22,12 +22,15 @@ from nbbacktest.data.resample import derive
 from nbbacktest.data.sources import load
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Quantum
+from nbbacktest.system.live import build_live
 from nbbacktest.system.membership import Supply, SymbolMembership
 from nbbacktest.system.run import Stages
 from nbbacktest.trading.desk import TradingDesk
@@ -46,6 +49,7 @@ def build(
     params: dict[str, Any] | None = None,
     clock: Clock | None = None,
     window: int | None = None,
+    feed: Feed | None = None,
 ) -> Stages:
     """Load the data, make the strategies and wire the stages; no thread is started.
 
@@ -57,6 +61,8 @@ def build(
         Parameter values for `strategies`.
     clock, window
         For tests: another clock, and a fixed window length.
+    feed
+        Where a live run's bars come from; None makes the one that the config names.
 
     Raises
     ------
@@ -64,6 +70,10 @@ def build(
         Where the config or the data can't be run.
     """
     players = _strategies(config, strategies, params or {})
+    if config.mode == "live":
+        return build_live(config, lifecycle, condition, players, feed=feed, data=data, clock=clock)
+    if feed is not None:
+        raise ConfigError([Problem("mode", config.mode, 'a feed is for live runs; set mode to "live", or give data')])
     market = load(config, data)
     series = _series(config, market)
     clock = clock or WallClock()
@@ -85,14 +95,15 @@ def build(
     quantum = Quantum(window)
     analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
     processor = DataProcessor(timeline, gate, link, downstream, quantum)
-    coordinator = SessionCoordinator(timeline, gate, link, quantum)
+    lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock)
+    coordinator = SessionCoordinator(timeline, gate, link, quantum, lag=lag)
     coordinator.set_speed(config.backtest.speed_multiplier)
     supply = _supply(config, data, market)
     membership = SymbolMembership(timeline, desk, gate, analysis, coordinator, supply)
     desk.membership = membership
     return Stages(
         config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
-        (upstream, downstream),
+        (upstream, downstream), lag,
     )  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.enums import SystemState
-from nbbacktest.core.errors import InvalidTransition, StrategyBlockedError
+from nbbacktest.core.errors import InvalidTransition, LiveRunError, StrategyBlockedError
 from nbbacktest.core.lifecycle import Command
+from nbbacktest.engine.feed import Feed
 from nbbacktest.system.awaited import AwaitedSystem
 from nbbacktest.system.builder import StrategySource, build
 from nbbacktest.system.moments import Until, target_of
@@ -72,6 +73,7 @@ class SystemManager(AwaitedSystem):
         strategies: StrategySource | Sequence[StrategySource] | None = None,
         wait: bool = False,
         paused: bool = False,
+        feed: Feed | None = None,
         **params: Any,
     ) -> bool:
         """Start a run; returns as soon as its threads have started.
@@ -89,6 +91,8 @@ class SystemManager(AwaitedSystem):
             Block until the end, as `wait` does, and raise what it raises.
         paused : bool
             Hold the run before its first bar: `step` or `resume` set it in motion.
+        feed : Feed, optional
+            Where a live run's bars come from, such as a `PushFeed`; left out, the one that the config names.
 
         Returns
         -------
@@ -102,21 +106,22 @@ class SystemManager(AwaitedSystem):
         """
         if not self._allowed(Command.START):
             return False
-        if config is None:
-            config = self._config or (EXAMPLE if data is None else {})
-        settings = SessionConfig.load(config)
+        settings = self._settings(config, has_data=data is not None)
+        if paused and settings.mode == "live":
+            raise LiveRunError("hold")
         stages = build(
-            settings, self._life, self._condition, data=data, strategies=strategies, params=params, clock=self._clock
-        )
+            settings, self._life, self._condition, data=data, strategies=strategies, params=params, clock=self._clock,
+            feed=feed,
+        )  # fmt: skip
         door = self._door(settings)
         run = self._made(stages, door)
         speed = self._speed
-        if speed is not None:
+        if speed is not None and not run.is_live:
             run.coordinator.set_speed(speed)
         with self._condition:
             if not self._life.allows(Command.START):
                 return False  # another thread was faster
-            if self._speed == speed:
+            if self._speed == speed and not run.is_live:
                 self._speed = None
             if paused:
                 run.gate.hold_here()
@@ -141,7 +146,8 @@ class SystemManager(AwaitedSystem):
         bool
             True once the engine is at rest: no bar is delivered after that. False where the run was paused already,
             or ended or was resumed by somebody else before it came to rest. From inside a strategy's callback,
-            True at once: the run rests when the callback's instant is complete; False in `on_stop`.
+            True at once: the run rests when the callback's instant is complete; False in `on_stop`. A live run is
+            never held: False, with a warning in the log.
 
         Raises
         ------
@@ -153,6 +159,8 @@ class SystemManager(AwaitedSystem):
         if not self._allowed(Command.PAUSE):
             return False
         run = self._present(Command.PAUSE)
+        if run.is_live:
+            return run.coordinator.pause_backtest()  # refuses
         return self._at_rest(run, lambda: run.gate.pause(REST_SECONDS))
 
     def resume(self) -> bool:
@@ -312,6 +320,11 @@ class SystemManager(AwaitedSystem):
 
     # -- inside ---------------------------------------------------------------------------------------------
 
+    def _settings(self, config: ConfigSource | None, *, has_data: bool) -> SessionConfig:
+        if config is None:
+            config = self._config or ({} if has_data else EXAMPLE)
+        return SessionConfig.load(config)
+
     def _made(self, stages: Stages, door: Door | None) -> Run:
         announcer = self._announcer  # the run holds no reference to its manager
 
@@ -343,6 +356,8 @@ class SystemManager(AwaitedSystem):
         """The run, for a command that waits for it."""
         self._allowed(command)
         run = self._present(command)
+        if run.is_live:
+            raise LiveRunError(command.value, self._life.history)
         if run.is_engine_thread():
             raise RuntimeError(f"a strategy can't {command.value} its own run; pause() and stop() are what it may call")
         return run

@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from nbbacktest.core.actions import CorporateAction
-from nbbacktest.core.errors import DataError, StrategyError, nearest
+from nbbacktest.core.errors import DataError, LiveRunError, StrategyError, nearest
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import Gate
@@ -200,3 +200,21 @@ class SymbolMembership:
             raise DataError(f"the run has no symbol {symbol!r}; {nearest(str(symbol), present)}")
         if len(present) == 1:
             raise DataError(f"{symbol} is the only symbol; stop the run instead")
+
+
+class FixedSymbols:
+    """The membership of a live run: nobody joins or leaves, since its feed was asked for its symbols at the beginning."""
+
+    moves: tuple[Move, ...] = ()
+
+    def add(self, symbol: str, data: Any = None) -> NoReturn:  # noqa: ARG002 - as the others have it
+        """Refused: raises `LiveRunError`."""
+        raise LiveRunError("add a symbol to")
+
+    def remove(self, symbol: str, positions: str = "refuse") -> NoReturn:  # noqa: ARG002 - as the others have it
+        """Refused: raises `LiveRunError`."""
+        raise LiveRunError("remove a symbol from")
+
+    def dismiss(self, symbol: str) -> NoReturn:  # noqa: ARG002 - as the others have it
+        """Refused: raises `LiveRunError`."""
+        raise LiveRunError("remove a symbol from")

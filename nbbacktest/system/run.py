@@ -17,13 +17,16 @@ from nbbacktest.core.records import Stamps
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.inbox import Inbox
+from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
-from nbbacktest.system.membership import SymbolMembership
+from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.whereabouts import users_line
 from nbbacktest.trading.desk import TradingDesk
@@ -46,8 +49,11 @@ class Stages:
     analysis: AnalysisEngine
     processor: DataProcessor
     coordinator: SessionCoordinator
-    membership: SymbolMembership
+    membership: SymbolMembership | FixedSymbols
     streams: tuple[StreamSubscription, ...]
+    lag: LagWatch
+    feed: Feed | None = None
+    inbox: Inbox | None = None
 
 
 class Run:
@@ -69,6 +75,9 @@ class Run:
         self.streams = stages.streams
         self.desk = stages.desk
         self.quantum = stages.quantum
+        self.lag = stages.lag
+        self.feed = stages.feed
+        self.inbox = stages.inbox
         self._market = stages.market
         self._describe = describe
         self._on_end = on_end
@@ -184,7 +193,12 @@ class Run:
     @property
     def source(self) -> str:
         """Where the bars come from."""
-        return self._market.source
+        return self._market.source if self.feed is None else self.feed.source
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its bars come from a feed."""
+        return self.feed is not None
 
     @property
     def stamps(self) -> Stamps:
@@ -193,8 +207,8 @@ class Run:
 
     @property
     def quality(self) -> dict[str, dict[str, Any]]:
-        """By symbol, how complete and sound its bars are."""
-        return self._market.quality
+        """By symbol, how complete and sound its bars are; nothing in a live run, whose feed counts instead."""
+        return {} if self.is_live else self._market.quality
 
     @property
     def duration(self) -> float:
@@ -221,7 +235,7 @@ class Run:
     def published(self) -> Snapshot:
         """What the engine published last; asks and waits for nobody."""
         frame = self.analysis.frame
-        return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps)
+        return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, is_open=self.is_live)
 
     def snapshot(self, timeout: float = 0.25) -> Snapshot:
         """The run as of its cursor; where a strategy call takes longer than `timeout`, as of its last publication."""
@@ -289,6 +303,8 @@ class Run:
         if not self._finalized.acquire(blocking=False):
             return
         self._ended = monotonic()
+        if self.feed is not None:
+            self.feed.end()
         told = self.gate.closed  # by stop, or by its manager's end
         try:
             self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
@@ -319,8 +335,8 @@ class Run:
                 first[series.symbol] = series.first
         return RunRecord(
             name=self.config.session_name,
-            source=self._market.source,
-            synthetic=self._market.synthetic,
+            source=self.source,
+            synthetic=self._market.synthetic if self.feed is None else self.feed.synthetic,
             stamps=self.stamps,
             daily=self._market.interval.is_daily,
             trades_every_day=self._market.exchange == "24/7",

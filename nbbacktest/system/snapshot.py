@@ -22,12 +22,15 @@ class Snapshot:
     ----------
     cursor, total : int
         Completed instants, and how many the run has.
+    is_open : bool
+        Whether more may come than anybody knows of: in a live run.
     """
 
     cursor: int
     total: int
     _frame: Frame
     _stamps: Stamps
+    is_open: bool = False
 
     @property
     def time(self) -> pd.Timestamp | None:
@@ -43,7 +46,9 @@ class Snapshot:
 
     @property
     def progress(self) -> float:
-        """Completed share of the run, from 0 to 1."""
+        """Completed share of the run, from 0 to 1; 0 in a live run, whose end nobody knows."""
+        if self.is_open:
+            return 0.0
         return self.cursor / self.total if self.total else 1.0
 
     @cached_property

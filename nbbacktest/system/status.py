@@ -64,6 +64,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         return {
             "name": "", "source": "", "session_date": None, "sim_time": None, "progress": 0.0, "speed_multiplier": 0.0,
             "achieved_speed": 0.0, "lag_seconds": 0.0, "symbols": {},
+            "lag": {"entered": 0, "left": 0, "events": []}, "feed": None,
         }  # fmt: skip
     moment = run.moment(shot.cursor)
     return {
@@ -74,17 +75,44 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         "progress": shot.progress,
         "speed_multiplier": run.coordinator.speed,
         "achieved_speed": run.achieved_speed,
-        "lag_seconds": run.analysis.lag if run.coordinator.speed > 0 else 0.0,
+        "lag_seconds": run.analysis.lag if run.coordinator.speed > 0 or run.is_live else 0.0,
         "symbols": {
             symbol: {
                 "bars": count,
                 "last_close": shot.bars[symbol].close if symbol in shot.bars else None,
+                "lag_seconds": run.lag.seconds.get(symbol, 0.0),
                 "quality": run.quality.get(symbol),
             }
             | _moves(run, symbol)
             for symbol, count in shot.counts.items()
         },
+        "lag": _lag(run),
+        "feed": _feed(run),
     }
+
+
+def _lag(run: Run) -> dict[str, Any]:
+    watch, aware = run.lag, Stamps(run.stamps.timezone)
+    return {
+        "entered": watch.entered,
+        "left": watch.left,
+        "events": [
+            {
+                "symbol": event.symbol,
+                "kind": event.kind,
+                "time": aware.stamp(event.time).isoformat(),
+                "sim_time": None if event.sim_time is None else aware.stamp(event.sim_time).isoformat(),
+                "lag_seconds": event.seconds,
+            }
+            for event in watch.events
+        ],
+    }
+
+
+def _feed(run: Run) -> dict[str, Any] | None:
+    if run.inbox is None:
+        return None
+    return {"source": run.source, **run.inbox.status(), "overruns": run.coordinator.overruns}
 
 
 def _moves(run: Run, symbol: str) -> dict[str, str | None]:
@@ -169,6 +197,8 @@ def status_schema() -> dict[str, Any]:
                         "sim_time": maybe,
                         **dict.fromkeys(("progress", "speed_multiplier", "achieved_speed", "lag_seconds"), number),
                         "symbols": {"type": "object"},
+                        "lag": _object({"entered": whole, "left": whole, "events": {"type": "array"}}),
+                        "feed": {"type": ["object", "null"]},
                     }
                 ),
                 "portfolio": _object(

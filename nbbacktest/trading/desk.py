@@ -68,6 +68,8 @@ class TradingDesk:
         `start` on.
     index : int
         The instant under way or completed last, -1 before the first. Written by the engine.
+    lag : float
+        Seconds that the instant under way began late. Written by the engine.
     moment : Moment or None
         What is now where that isn't an instant: a session's start, or an end that no bar completed at.
     is_open : bool
@@ -111,6 +113,7 @@ class TradingDesk:
         self.log: list[tuple[int, str, str]] = []
         self.indicators: list[IndicatorEntry] = []
         self.index = -1
+        self.lag = 0.0
         self.moment: Moment | None = None
         self.is_open = False
         self._instants = instants

@@ -269,6 +269,11 @@ class Seat:
         """The instant under way."""
         return self._desk.now
 
+    @property
+    def lag(self) -> float:
+        """Seconds that it began late."""
+        return self._desk.lag
+
     def bars(self, symbol: str | None, interval: str | None) -> BarsView:
         """A live view of completed bars; always the same object for the same question."""
         view = self._views.get((symbol, interval))

@@ -323,6 +323,14 @@ class Strategy(Hooks, Scheduling):
         """The instant under way: the end of the bars that are being handled."""
         return self._seat.now
 
+    @property
+    def lag(self) -> float:
+        """Wall seconds that the instant under way began after it was due; 0.0 in data-driven runs, which have no due times.
+
+        Clock-driven, an instant is due when the simulated clock comes to it; live, when the feed's clock shows its end.
+        """
+        return self._seat.lag
+
     def bars(self, symbol: str | None = None, interval: str | None = None) -> BarsView:
         """The completed bars: columns `open high low close volume time`, ``[-1]`` the newest.
 

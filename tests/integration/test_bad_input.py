@@ -153,7 +153,7 @@ CONFIGS = {
         ("SmaCross", "fsat = 3", "did you mean 'fast'?")),
     "wrong parameter": ({"strategies.0.params": {"fast": "3"}}, (ValueError, TypeError),
         ("SmaCross", "fast = '3'", "must be int, such as 10")),
-    "a mode to come": ({"mode": "live"}, (ValueError,), ("mode = 'live'", "must be 'backtest'")),
+    "unknown mode": ({"mode": "livee"}, (ValueError,), ("mode = 'livee'", "must be 'backtest' or 'live'")),
 }  # fmt: skip
 
 

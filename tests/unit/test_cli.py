@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import nbbacktest as nb
 from nbbacktest import cli
 from nbbacktest.core.config import EXAMPLE
+from tests.markets import minutes
 
 CONFIGS = Path(__file__).parents[2] / "session_configs"
 
@@ -149,12 +151,12 @@ def test_validate_says_yes(config, capsys):
 
 def test_validate_prints_every_problem(config, capsys):
     """All problems of a config, one line each, status 2."""
-    assert cli.main(["validate", config(sesion="x", mode="live", broker={"cash": -1})]) == 2
+    assert cli.main(["validate", config(sesion="x", mode="livee", broker={"cash": -1})]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
         "nbbacktest: run.json has 3 problems:",
-        "  mode = 'live': must be 'backtest', the one choice in this version",
+        "  mode = 'livee': must be 'backtest' or 'live'; did you mean 'live'?",
         "  broker.cash = -1: must be greater than 0 (starting cash)",
         "  sesion = 'x': is not a known key; did you mean 'session_name'?",
     ]
@@ -196,7 +198,9 @@ def test_help_lists_the_commands(capsys, arguments):
     """Asked for help, it lists its commands and ends with 0."""
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("system", "sessions", "run", "validate", "schema", "completion", "--version"))
+    assert all(
+        command in out for command in ("system", "sessions", "run", "validate", "schema", "completion", "--version")
+    )
 
 
 def test_version(capsys):
@@ -226,3 +230,49 @@ def test_strategies_of_the_current_folder_can_be_named(config, capsys, monkeypat
         sys.modules.pop("my_own_rules", None)
     assert "Mine(depth=4)" in capsys.readouterr().out
     assert sys.path.count("") == 1
+
+
+# -- feed serve -------------------------------------------------------------------------------------------------
+
+
+def test_feed_serve_says_where_it_listens_and_ends_with_ctrl_c(config, capsys, monkeypatch):
+    """The session's bars are served until Ctrl-C, which is the usual end: status 0. The token is never shown."""
+    from nbbacktest.system.feeds.server import FeedServer
+
+    monkeypatch.setenv("NBBACKTEST_FEED_TOKEN", "s3cret")
+    monkeypatch.setattr(FeedServer, "wait", raising_interrupt)
+    assert cli.main(["feed", "serve", config(), "--port", "0", "--speed", "60"]) == 0
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"serving run\.json at ws://127\.0\.0\.1:\d+, with a token; Ctrl-C ends it\n", out)
+    assert err == ""
+
+
+def raising_interrupt(server):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--host", "0.0.0.0"], "others could reach that, and there is no token"),
+        (["--token-file", "none.txt"], "can't be read: No such file"),
+        (["--speed", "-1"], "speed = -1"),
+    ],
+)
+def test_feed_serve_refuses_what_it_cant(config, capsys, monkeypatch, arguments, message):
+    """Wrong options are one clear line, status 2."""
+    monkeypatch.delenv("NBBACKTEST_FEED_TOKEN", raising=False)
+    assert cli.main(["feed", "serve", config(), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_data_quality_is_told_of_a_file(tmp_path, capsys):
+    """Counts against the exchange's sessions, as tables or as JSON."""
+    frame = minutes(390).drop(minutes(390).index[5:8])
+    path = tmp_path / "EXE.csv"
+    frame.to_csv(path, index_label="time")
+    assert cli.main(["data", "quality", str(path), "--stamp", "open"]) == 0
+    assert "99.23%" in capsys.readouterr().out
+    assert cli.main(["data", "quality", str(path), "--stamp", "open", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["symbols"]["EXE"]["missing"] == 3
+    assert cli.main(["data", "quality", str(tmp_path / "nothing.csv")]) == 2

@@ -28,6 +28,8 @@ EXAMPLES = [
     errors.IndicatorError("too short"),
     errors.ScheduleError("no such time"),
     errors.InvalidTransition("stopped", "resume", ["start"], ["stop: running -> stopped"]),
+    errors.LiveRunError("step", ["start: stopped -> running"]),
+    errors.FeedError("the vendor is gone"),
     errors.StrategyError("Cross", "on_start", "ValueError: no"),
     errors.StrategyError(
         "Cross", "on_bar", "ValueError: no", symbol="EXE", interval="1m", time=pd.Timestamp("2024-10-03 09:30", tz="UTC")
@@ -51,6 +53,8 @@ CAUGHT_AS = {
     errors.IndicatorError: (ValueError,),
     errors.ScheduleError: (ValueError,),
     errors.InvalidTransition: (RuntimeError,),
+    errors.LiveRunError: (RuntimeError, errors.InvalidTransition),
+    errors.FeedError: (ConnectionError,),
     errors.StrategyError: (RuntimeError,),
     errors.StrategyBlockedError: (TimeoutError,),
     errors.NoSessionError: (LookupError,),

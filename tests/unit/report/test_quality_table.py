@@ -44,10 +44,10 @@ def test_faults_sessions_and_gaps_are_shown():
     assert text.index("2024-11-27") < text.index("2024-11-29")
     assert "09:35" in text
     assert "09:36" in text
-    assert "2 of 2 sessions below 100%, of 2" in text
+    assert "2 of 2 sessions are below 100%; the worst 2" in text
     assert "3 of 3 gaps" in text
     assert "1 of 3 gaps" in shown(report, gaps=1)
-    assert "sessions below" not in shown(report, sessions=0)
+    assert "sessions are below" not in shown(report, sessions=0)
     assert "gaps, the longest" not in shown(report, gaps=0)
     assert "3 of 3 gaps" in shown(report, gaps=None, sessions=None)
 

@@ -1,0 +1,61 @@
+"""What strategies of a live run may look back on: bars from before its feed's first one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.records import BarColumns, Stamps
+from nbbacktest.data.market import MarketData
+from nbbacktest.data.sources import load
+
+
+def history(config: SessionConfig, data: Any = None) -> MarketData | None:
+    """Load a live run's history, all of it warm-up; None where none was asked for.
+
+    Parameters
+    ----------
+    config
+        With `warmup_days`: that many days that have bars, up to the day before `backtest.start_date`, or where that
+        isn't set, up to the data's last one. Without, nothing, or all of `data` up to there.
+    data
+        As for `load`.
+
+    Returns
+    -------
+    MarketData
+        Its `start` is the end of its last bar.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As for `load`.
+    """
+    days, begin = config.data.warmup_days, config.backtest.start_date
+    if data is None and not days:
+        return None
+    if data is None and config.data.source == "synthetic":
+        market = load(config)  # it needs both dates, and invents the days before the first one too
+        bars = {symbol: c.slice(0, int((c.end <= market.start).sum())) for symbol, c in market.bars.items()}
+    else:
+        before = None if begin is None else (begin - timedelta(days=1)).isoformat()
+        market = load(config.overlaid({"backtest": {"start_date": None, "end_date": before}}), data)
+        bars = dict(market.bars)
+    if days:
+        bars = _newest_days(bars, days, market.stamps.timezone)
+    start = max((int(c.end[-1]) for c in bars.values() if len(c)), default=market.start)
+    return replace(market, bars=bars, start=start)
+
+
+def _newest_days(bars: Mapping[str, BarColumns], days: int, timezone: str) -> dict[str, BarColumns]:
+    dates = {symbol: Stamps(timezone).index(c.time).tz_localize(None).normalize().asi8 for symbol, c in bars.items()}
+    known = np.unique(np.concatenate(list(dates.values())))
+    if not len(known):
+        return dict(bars)
+    first = known[-days:][0]
+    return {symbol: c.slice(int(np.searchsorted(dates[symbol], first)), len(c)) for symbol, c in bars.items()}

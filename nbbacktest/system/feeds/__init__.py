@@ -1,0 +1,1 @@
+"""Feeds of bars over the network: a client for live runs, and a server that replays a session."""

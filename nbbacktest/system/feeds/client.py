@@ -1,0 +1,295 @@
+"""A live feed over a WebSocket: connects, receives, and finds its way back; see docs/live.md for the messages."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from nbbacktest.core.errors import ConfigError, DataError, FeedError, MissingExtraError, OutsideRunError, Problem
+from nbbacktest.core.live import check_url, check_waits
+from nbbacktest.data.incoming import read_instant, written
+from nbbacktest.engine.feed import PushFeed
+from nbbacktest.engine.inbox import Inbox
+
+logger = logging.getLogger("nbbacktest")
+
+VERSION = 1
+"""Of the messages; both sides say theirs."""
+LARGEST = 1 << 20
+"""Bytes of one message; a larger one ends the connection."""
+CONNECT_SECONDS = 5.0
+T = TypeVar("T")
+_TOO_BIG = 1009  # the close code for it
+
+
+class WebSocketFeed(PushFeed):
+    """A live feed from a server that speaks JSON over a WebSocket, such as ``nbbacktest feed serve``.
+
+    Where the connection breaks it is made again, after waits that double from the first to the longest, and the server
+    is asked for what was missed. A token that is refused, and a server that can't serve these symbols, end the run at once.
+
+    Parameters
+    ----------
+    url : str
+        Such as ``"ws://127.0.0.1:8765"``; ``wss`` where others could listen. No secrets in it.
+    token : str, optional
+        Sent in the header `Authorization` as ``Bearer TOKEN``; never shown.
+    reconnect_seconds : (float, float)
+        First and longest wait.
+
+    Raises
+    ------
+    ConfigError
+        For what is no such address, or no such waits.
+    MissingExtraError
+        Where the package websockets isn't installed.
+    """
+
+    def __init__(
+        self, url: str, *, token: str | None = None, reconnect_seconds: tuple[float, float] = (0.5, 30.0)
+    ) -> None:
+        _checked("url", url, check_url)
+        _checked("reconnect_seconds", reconnect_seconds, check_waits)
+        require_websockets("a WebSocket feed")
+        super().__init__(source=f"live feed {url}")
+        self.url = url
+        self._token = token
+        self._waits = reconnect_seconds
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # guards the socket: whoever ends the feed closes it under the thread's hands
+        self._socket: socket.socket | None = None
+        self._has_met = False
+        self._clock: tuple[int, float, float] | None = (
+            None  # a replaying server's: its time, when it said so, its speed
+        )
+
+    # -- what its run calls ---------------------------------------------------------------------------------
+
+    def attach(self, inbox: Inbox) -> None:
+        """Serve a run; nobody is connected to yet."""
+        super().attach(inbox)
+        inbox.disconnected()
+
+    def begin(self) -> None:
+        """Start the thread that connects."""
+        self._thread = threading.Thread(target=self._work, name="nbbacktest-feed", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Take nothing any more, and hang up, however the thread waits."""
+        super().end()
+        self._over.set()
+        with self._lock:
+            if self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def now(self) -> int:
+        """The machine's clock, or that of the session that a server replays."""
+        clock = self._clock
+        if clock is None:
+            return super().now()
+        said, at, speed = clock
+        return said + int((time.monotonic() - at) * speed * 1e9)
+
+    # -- the thread -----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        from websockets.exceptions import WebSocketException
+
+        waits, failures = growing_waits(*self._waits), 0
+        while not self._over.is_set():
+            before = self._attached.since
+            try:
+                if self._converse() or self._over.is_set():
+                    return
+                reason = "the server hung up"
+            except OutsideRunError:
+                return  # the feed was closed meanwhile
+            except (WebSocketException, OSError, EOFError) as error:
+                if (final := self._final(error)) is not None:
+                    self.close(final)
+                    return
+                reason = _told(error)
+            except Exception as error:  # noqa: BLE001 - nobody waits for a dead thread: the run ends, and says why
+                self.close(FeedError(f"the feed {self.url} failed: {type(error).__name__}: {error}"))
+                return
+            self._attached.disconnected()
+            if self._attached.since != before:
+                waits, failures = growing_waits(*self._waits), 0  # it did work: begin again with a short wait
+            wait, failures = next(waits), failures + 1
+            if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, ...: a long outage can't flood the log
+                logger.warning("live feed %s: %s; trying again in %.3g s", self.url, reason, wait)
+            self._over.wait(wait)
+
+    def _final(self, error: Exception) -> FeedError | None:
+        """What ends the run, where trying again can't help."""
+        from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+        if isinstance(error, FeedError):
+            return error
+        if isinstance(error, ConnectionClosed) and error.sent is not None and error.sent.code == _TOO_BIG:
+            self._attached.refuse(f"a message of more than {LARGEST:,} bytes")
+        if not isinstance(error, InvalidStatus):
+            return None
+        status = error.response.status_code
+        if status in {401, 403}:
+            return FeedError(self._refused_token(status))
+        return (
+            FeedError(f"{self.url} answered HTTP {status}: it is no feed; correct live.url")
+            if 400 <= status < 500
+            else None
+        )
+
+    def _converse(self) -> bool:
+        """One connection, from hello to its end; whether there was nothing more to come."""
+        from websockets.sync.client import connect
+
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token is not None else None
+        with (
+            self._connected_socket() as raw,
+            connect(
+                self.url,
+                sock=raw,
+                additional_headers=headers,
+                open_timeout=CONNECT_SECONDS,
+                close_timeout=0.2,
+                max_size=LARGEST,
+                compression=None,  # it would cost more time than it saves bytes here
+            ) as connection,
+        ):
+            inbox = self._attached
+            reader, since = inbox.reader, inbox.since
+            hello = {
+                "type": "hello",
+                "version": VERSION,
+                "symbols": list(reader.symbols),
+                "interval": reader.interval.name,
+                "since": None if since is None else written(since),
+            }
+            connection.send(json.dumps(hello))
+            for message in connection:
+                if self._over.is_set() or self._handle(message):
+                    return True
+        return False
+
+    def _connected_socket(self) -> socket.socket:
+        """A socket of our own, so that `end` can close it at every stage."""
+        parts = urlsplit(self.url)
+        port = parts.port or (443 if parts.scheme == "wss" else 80)
+        made = socket.create_connection((parts.hostname, port), timeout=CONNECT_SECONDS)
+        made.settimeout(None)
+        with self._lock:
+            self._socket = made
+            if self._over.is_set():
+                made.close()
+                raise OSError("the run is over")
+        return made
+
+    def _handle(self, text: str | bytes) -> bool:
+        """Take one message; True where it was the last one. What makes no sense is counted."""
+        inbox = self._attached
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            inbox.refuse(f"a message is no JSON: {error}")
+            return False
+        if not isinstance(message, dict):
+            inbox.refuse(f"a message is a {type(message).__name__}, not an object with a type")
+            return False
+        try:
+            if (said := message.pop("now", None)) is not None:
+                self._shown_time(said, message.get("speed"))
+        except DataError as error:
+            inbox.refuse(str(error))
+            return False
+        kind = message.pop("type", None)
+        with suppress(DataError):  # the inbox has counted it
+            match kind:
+                case "bar":
+                    inbox.push(message)
+                case "heartbeat":
+                    inbox.heartbeat(message.get("time"))
+                case "welcome":
+                    self._welcomed(message)
+                case "end":
+                    self.close()
+                    return True
+                case "error":
+                    raise FeedError(f"{self.url} can't serve this run: {_told(message.get('message'))}")
+                case _:
+                    inbox.refuse(f"a message of type {_told(kind)} is none that a feed sends")
+        return False
+
+    def _welcomed(self, message: dict[str, Any]) -> None:
+        if message.get("version") != VERSION:
+            raise FeedError(f"{self.url} speaks version {message.get('version')!r} of the messages, not {VERSION}")
+        if isinstance(source := message.get("source"), str):
+            self.source = f"live feed {self.url}: {source[:200]}"
+        self.synthetic = self.synthetic or message.get("synthetic") is True
+        self._attached.connected(again=self._has_met)
+        self._has_met = True
+
+    def _shown_time(self, said: Any, speed: Any) -> None:
+        """Follow the clock of a server that replays: its welcome says how fast, every message what it shows."""
+        moment = read_instant(said, "now")
+        if isinstance(speed, (int, float)) and not isinstance(speed, bool) and speed >= 0:
+            self.is_timed = speed > 0
+            self._clock = moment, time.monotonic(), float(speed)
+        elif self._clock is not None:
+            self._clock = moment, time.monotonic(), self._clock[2]
+
+    def _refused_token(self, status: int) -> str:
+        what = "no token was sent" if self._token is None else "the token was refused"
+        return (
+            f"{self.url} answered HTTP {status}: {what}; give the server's token by live.token_env, live.token_file or "
+            "WebSocketFeed(url, token=...)"
+        )
+
+
+def growing_waits(first: float, longest: float) -> Iterator[float]:
+    """Seconds before each further attempt: they double, up to the longest.
+
+    Examples
+    --------
+    >>> from itertools import islice
+    >>> list(islice(growing_waits(0.5, 3), 5))
+    [0.5, 1.0, 2.0, 3, 3]
+    """
+    wait = first
+    while True:
+        yield min(wait, longest)
+        wait = min(wait * 2, longest)
+
+
+def require_websockets(purpose: str) -> None:
+    """Say which extra is missing, where it is.
+
+    Raises
+    ------
+    MissingExtraError
+    """
+    try:
+        import websockets  # noqa: F401 - is it there?
+    except ImportError:
+        raise MissingExtraError("websockets", "live", purpose) from None
+
+
+def _checked(key: str, value: T, check: Callable[[T], None]) -> None:
+    try:
+        check(value)
+    except ValueError as error:
+        raise ConfigError([Problem(key, value, str(error))], "WebSocketFeed") from None
+
+
+def _told(reason: Any) -> str:
+    text = str(reason) or type(reason).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

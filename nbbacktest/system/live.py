@@ -1,0 +1,215 @@
+"""Wires a live run: history and a feed in, stages out. Everything that can be refused is refused here."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbbacktest.core.clock import Clock, WallClock
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.errors import ConfigError, Problem
+from nbbacktest.core.intervals import DAY, Interval
+from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.records import BarColumns, Stamps
+from nbbacktest.data.actions import read_actions
+from nbbacktest.data.calendar import ALWAYS_OPEN
+from nbbacktest.data.history import history
+from nbbacktest.data.incoming import BarReader
+from nbbacktest.data.market import MarketData
+from nbbacktest.data.resample import derive
+from nbbacktest.data.rolling import LiveMarket, RollingSessions
+from nbbacktest.engine.analysis import AnalysisEngine
+from nbbacktest.engine.arrivals import NEVER
+from nbbacktest.engine.feed import Feed
+from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.inbox import Inbox, Patience
+from nbbacktest.engine.lag import LagWatch
+from nbbacktest.engine.live import LiveCoordinator
+from nbbacktest.engine.processor import DataProcessor
+from nbbacktest.engine.series import Series
+from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.tape import Tape
+from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.window import Link, Quantum
+from nbbacktest.system.membership import FixedSymbols
+from nbbacktest.system.run import Stages
+from nbbacktest.trading.live import LiveDesk
+from nbbacktest.trading.strategy import Strategy
+
+
+def build_live(
+    config: SessionConfig,
+    lifecycle: Lifecycle,
+    condition: threading.Condition,
+    players: Sequence[tuple[Strategy, tuple[str, ...] | None]],
+    *,
+    feed: Feed | None = None,
+    data: Any = None,
+    clock: Clock | None = None,
+) -> Stages:
+    """Load the history and wire the stages; no thread is started, and nobody is connected to.
+
+    Parameters
+    ----------
+    players
+        Strategies, each with its symbols.
+    feed
+        Where the bars come from; None makes the one that the config names.
+    data
+        History that takes the place of the config's.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Where the config, the history or the feed can't be used.
+    """
+    feed = feed if feed is not None else _configured(config)
+    clock = clock or WallClock()
+    past = history(config, data)
+    rolling = RollingSessions(config.exchange, config.timezone or _zone_of(past, config), config.extended_hours)
+    interval = past.interval if past is not None else Interval.parse(config.data.interval)
+    derived = sorted(Interval.parse(text) for text in config.data.derived_intervals)
+    _check_intervals(interval, derived)
+    stamps = past.stamps if past is not None else Stamps(rolling.timezone, dates=interval.is_daily)
+    symbols = tuple(past.bars) if past is not None else config.data.symbols
+    bars = dict(past.bars) if past is not None else {symbol: _no_bars(symbol, interval) for symbol in symbols}
+    begins, opens = _beginning(config, past, rolling, feed)
+
+    series = _series(bars, derived, stamps, rolling, begins)
+    timeline = Timeline(series)
+    gate = Gate(lifecycle, condition, clock)
+    market = LiveMarket(
+        bars, interval, stamps, feed.source, feed.synthetic, opens, config.exchange,
+        read_actions(config.data.actions, symbols), config.extended_hours, rolling=rolling, now=feed.now,
+    )  # fmt: skip
+    desk = LiveDesk(
+        lambda: timeline.instants,
+        opens,
+        strategies=players,
+        series=series,
+        broker=config.broker,
+        limits=config.limits,
+        stamps=stamps,
+        actions=market.actions,
+        sessions=market.sessions,
+    )
+    membership = desk.membership = FixedSymbols()
+    upstream = StreamSubscription("live", "coordinator->processor")
+    downstream = StreamSubscription("live", "processor->analysis")
+    link, quantum = Link(upstream), Quantum(1)
+    analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
+    processor = DataProcessor(timeline, gate, link, downstream, quantum)
+    reader = BarReader(symbols, interval, stamps, rolling, derived=bool(derived))
+    live = config.live
+    patience = Patience(live.grace_seconds, live.stale_seconds, live.future_seconds)
+    inbox = Inbox(reader, clock, patience, gate.nudge, begins)
+    lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock, feed.now)
+    coordinator = LiveCoordinator(
+        timeline, gate, link, quantum,
+        feed=feed, inbox=inbox, tape=Tape(timeline, rolling.covering), clock=clock, lag=lag,
+    )  # fmt: skip
+    feed.attach(inbox)
+    return Stages(
+        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
+        (upstream, downstream), lag, feed, inbox,
+    )  # fmt: skip
+
+
+def token_of(config: SessionConfig) -> str | None:
+    """The token that the config's feed is to be shown; None where it names none.
+
+    Raises
+    ------
+    ConfigError
+        Where it names a variable or a file that isn't there, or holds nothing.
+    """
+    name, path = config.live.token_env, config.live.token_file
+    if name is not None:
+        token = os.environ.get(name, "").strip()
+        if not token:
+            cure = "this environment variable isn't set, or is empty; set it to the feed's token"
+            raise ConfigError([Problem("live.token_env", name, cure)])
+        return token
+    return None if path is None else read_token(path, "live.token_file")
+
+
+def read_token(path: str | Path, key: str) -> str:
+    """The token in a file.
+
+    Raises
+    ------
+    ConfigError
+        Where there is none.
+    """
+    try:
+        token = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError([Problem(key, str(path), f"can't be read: {reason}; name a file with the token")]) from None
+    if not token:
+        raise ConfigError([Problem(key, str(path), "is empty; put the feed's token into it")])
+    return token
+
+
+def _configured(config: SessionConfig) -> Feed:
+    if config.live.feed == "websocket" and config.live.url is not None:
+        from nbbacktest.system.feeds.client import WebSocketFeed
+
+        first, longest = config.live.reconnect_seconds
+        return WebSocketFeed(config.live.url, token=token_of(config), reconnect_seconds=(first, longest))
+    cure = (
+        "needs the feed that bars are pushed into: start(config, feed=nbbacktest.PushFeed()); or name a websocket feed"
+    )
+    raise ConfigError([Problem("live.feed", config.live.feed, cure)])
+
+
+def _beginning(config: SessionConfig, past: MarketData | None, rolling: RollingSessions, feed: Feed) -> tuple[int, int]:
+    """Up to when all is history, and what strategies take for now before the first instant."""
+    begins = past.start if past is not None else NEVER
+    first = config.backtest.start_date
+    if first is None:
+        return begins, past.start if past is not None else feed.now()
+    noon = int(np.datetime64(first, "ns").astype(np.int64)) + DAY // 2
+    sessions = rolling.covering(noon - DAY, noon + 10 * DAY)
+    begins = max(begins, sessions.day_start(first))
+    row = sessions.date_index(first)
+    return begins, int(sessions.open[row]) if row < len(sessions) else begins
+
+
+def _zone_of(past: MarketData | None, config: SessionConfig) -> str | None:
+    """A market that never closes has no time zone of its own: its days are the history's."""
+    return past.stamps.timezone if past is not None and config.exchange == ALWAYS_OPEN else None
+
+
+def _check_intervals(base: Interval, derived: Sequence[Interval]) -> None:
+    if base.ns > DAY:
+        raise ConfigError([Problem("data.interval", base.name, "live bars are a day long at most; use 1d or shorter")])
+    for interval in derived:
+        if interval.ns <= base.ns or interval.ns % base.ns or base.is_daily:
+            cure = f"is not a multiple of the data's interval {base}; leave it out, or bring finer bars"
+            raise ConfigError([Problem("data.derived_intervals", interval.name, cure)])
+
+
+def _no_bars(symbol: str, interval: Interval) -> BarColumns:
+    none, nothing = np.empty(0, np.int64), np.empty(0, np.float64)
+    return BarColumns(symbol, interval, none, none, nothing, nothing, nothing, nothing, nothing, none)
+
+
+def _series(
+    bars: dict[str, BarColumns], derived: Sequence[Interval], stamps: Stamps, rolling: RollingSessions, begins: int
+) -> list[Series]:
+    """In the order of their callbacks; of coarser bars, those that history completes."""
+    made = [Series(c, stamps, is_base=True, first=len(c), is_open=True) for c in bars.values()]
+    for interval in derived:
+        for base in bars.values():
+            done = _no_bars(base.symbol, interval)
+            if len(base):
+                whole = derive(base, interval, rolling.covering(int(base.time[0]), int(base.end[-1])))
+                done = whole.slice(0, int((whole.end <= begins).sum()))
+            made.append(Series(done, stamps, is_base=False, first=len(done), is_open=True))
+    return made
