@@ -64,7 +64,9 @@ class DataConfig(Model):
     """Where bars come from."""
 
     source: Literal["synthetic", "csv", "parquet", "sample"] = Field("synthetic", description="kind of source")
-    path: str | None = Field(None, description="file for csv and parquet; may hold {symbol}")
+    path: str | None = Field(
+        None, description="file for csv and parquet, or folder of parquet files; may hold {symbol}"
+    )
     symbols: tuple[str, ...] = Field(("EXE", "SW"), min_length=1, description="in the order of their callbacks")
     interval: IntervalText = Field("1m", description="length of the base bars")
     stamp: Literal["open", "close"] | None = Field(
@@ -77,6 +79,9 @@ class DataConfig(Model):
         None, description="splits and dividends for raw prices: a CSV of symbol,date,kind,value, or such rows"
     )
     seed: int = Field(7, ge=0, description="synthetic data: the same seed gives the same bars")
+    stream: bool | None = Field(
+        None, description="parquet: read bars little by little while the run goes on; null: folders and large files"
+    )
 
     @field_validator("symbols")
     @classmethod
@@ -118,7 +123,10 @@ class DataConfig(Model):
             raise RefusedError(
                 "path", self.path, f"source {self.source!r} reads no file; remove it, or change the source"
             )
-        if self.source in ("csv", "parquet") and len(self.symbols) > 1 and "{symbol}" not in (self.path or ""):
+        if self.stream and self.source != "parquet" and "source" in self.model_fields_set:
+            raise RefusedError("stream", self.stream, f"source {self.source!r} can't be streamed; bring parquet files")
+        is_file = self.source == "csv" or (self.path or "").lower().endswith((".parquet", ".pq"))
+        if self.path and is_file and len(self.symbols) > 1 and "{symbol}" not in self.path:
             raise RefusedError("path", self.path, f"is one file for {len(self.symbols)} symbols; put {{symbol}} in it")
         return self
 

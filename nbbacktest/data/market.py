@@ -13,6 +13,7 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import SessionTable, session_table
+from nbbacktest.data.chunks import Streamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,8 @@ class MarketData:
         The calendar's code, or ``"24/7"``.
     actions : tuple of CorporateAction
         Splits and dividends, where prices are raw.
+    streamed : Streamed or None
+        Where the bars' values are to be had little by little; those of `bars` count for nothing then.
     """
 
     bars: dict[str, BarColumns]
@@ -47,6 +50,7 @@ class MarketData:
     start: int
     exchange: str
     actions: tuple[CorporateAction, ...] = ()
+    streamed: Streamed | None = None
 
     def sessions(self) -> SessionTable:
         """The exchange's sessions from the first bar to the last. Built when first asked for, then kept.

@@ -17,9 +17,11 @@ from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data import files, samples, synthetic
 from nbbacktest.data.actions import read_actions
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
+from nbbacktest.data.dataset import files_of, is_dataset, read_files, refuse_one_for_all
 from nbbacktest.data.frames import RawBars, read_frame
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.spans import agree, place, shown
+from nbbacktest.data.streaming import given_path, streamed_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +42,10 @@ class _Found:
 
 
 def load(
-    config: SessionConfig, data: pd.DataFrame | Mapping[str, pd.DataFrame] | str | Path | MarketData | None = None
+    config: SessionConfig,
+    data: pd.DataFrame | Mapping[str, pd.DataFrame] | str | Path | MarketData | None = None,
+    *,
+    stream: bool = False,
 ) -> MarketData:
     """Read, check and cut the bars of a run.
 
@@ -51,8 +56,10 @@ def load(
         interval and exchange only where they were set and not left at their defaults.
     data
         A DataFrame (called by the one symbol set in the config, else ``"ASSET"``), DataFrames by
-        symbol, a CSV's or Parquet file's path (called by the symbol set, else by the file's name), or
-        `MarketData`, which is returned as it is.
+        symbol, a CSV's or Parquet file's path (called by the symbol set, else by the file's name), a folder
+        of Parquet files, or `MarketData`, which is returned as it is.
+    stream
+        Whether the caller can do with bars whose values come later, where the config wants that or they are many.
 
     Returns
     -------
@@ -73,8 +80,13 @@ def load(
     """
     if isinstance(data, MarketData):
         return data
-    found = _from_config(config) if data is None else _given(config, data)
-    raws = [read_frame(frame, symbol, found.files.get(symbol)) for symbol, frame in found.frames.items()]
+    lazy = streamed_bars(config, data) if stream else None
+    if lazy is not None:
+        found = _Found(lazy.sources, lazy.source, lazy.files)
+        raws = [source.raw() for source in lazy.sources.values()]
+    else:
+        found = _from_config(config) if data is None else _given(config, data)
+        raws = [read_frame(frame, symbol, found.files.get(symbol)) for symbol, frame in found.frames.items()]
     interval = agree(raws, found.interval or _set_interval(config))
     sessions = None
     if data is None or "exchange" in config.model_fields_set:
@@ -92,10 +104,14 @@ def load(
         raw.symbol: place(raw, interval, stamps, timezone=config.timezone, mark=mark or "open", sessions=sessions)
         for raw in raws
     }
+    every = bars
     bars, start = _cut(bars, config, stamps, sessions)
     exchange = config.exchange if sessions is not None or not _on_weekends(bars) else ALWAYS_OPEN
     actions = read_actions(config.data.actions, tuple(bars))
-    return MarketData(bars, interval, stamps, found.source, found.synthetic, start, exchange, actions)
+    return MarketData(
+        bars, interval, stamps, found.source, found.synthetic, start, exchange, actions,
+        lazy.cut(every, bars) if lazy is not None else None,
+    )  # fmt: skip
 
 
 def _from_config(config: SessionConfig) -> _Found:
@@ -135,7 +151,11 @@ def _synthetic(config: SessionConfig) -> _Found:
 
 def _from_files(path: str, kind: files.FileKind, symbols: Iterable[str]) -> _Found:
     paths = {symbol: path.replace("{symbol}", symbol) for symbol in symbols}
-    frames = {symbol: files.read_file(file, kind) for symbol, file in paths.items()}
+    if kind == "parquet" and is_dataset(path, tuple(symbols)):
+        frames = {symbol: read_files(files_of(path, symbol)) for symbol in symbols}
+    else:
+        refuse_one_for_all(path, tuple(symbols))
+        frames = {symbol: files.read_file(file, kind) for symbol, file in paths.items()}
     return _Found(frames, Path(path).name, paths)
 
 
@@ -152,15 +172,11 @@ def _given(config: SessionConfig, data: Any) -> _Found:
     if isinstance(data, Mapping):
         return _in_memory(_chosen(data, symbols))
     if isinstance(data, (str, Path)):
-        path = str(data)
-        if "{symbol}" not in path and symbols and len(symbols) > 1:
-            raise DataError(f"{path} is one file for {len(symbols)} symbols; put {{symbol}} in the path")
-        if "{symbol}" in path and not symbols:
-            raise DataError(f"{path}: no symbols are set; name them in the config's data.symbols")
-        return _from_files(path, files.kind_of(path), symbols or (files.stem_of(path),))
+        path, kind, named = given_path(data, symbols)
+        return _from_files(path, kind, named)
     raise DataError(
         f"data is a {type(data).__name__}; pass a DataFrame, a mapping {{symbol: DataFrame}}, "
-        "or the path of a CSV or Parquet file"
+        "or the path of a CSV or Parquet file, or of a folder of Parquet files"
     )
 
 

@@ -150,6 +150,8 @@ class AnalysisEngine:
             if window.pace is not None:
                 self.lag = max(0.0, self._clock.now() - window.pace.deadline(cursor))
                 self.lateness.add(self.lag)
+            if batch.reveal is not None:
+                batch.reveal()
             began = perf_counter()
             cursor = deliver(batch, cursor)
             worked += perf_counter() - began

@@ -30,6 +30,7 @@ from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Quantum
 from nbbacktest.system.membership import Supply, SymbolMembership
 from nbbacktest.system.run import Stages
+from nbbacktest.system.streamed import loader_of
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy
 
@@ -64,8 +65,9 @@ def build(
         Where the config or the data can't be run.
     """
     players = _strategies(config, strategies, params or {})
-    market = load(config, data)
+    market = load(config, data, stream=True)
     series = _series(config, market)
+    loader = loader_of(market, series, lambda base, one: derive(base, one.whole.interval, market.sessions()))
     clock = clock or WallClock()
     timeline = Timeline(series, lambda instants: market.sessions().elapsed(instants))
     gate = Gate(lifecycle, condition, clock)
@@ -84,7 +86,7 @@ def build(
     link = Link(upstream)
     quantum = Quantum(window)
     analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
-    processor = DataProcessor(timeline, gate, link, downstream, quantum)
+    processor = DataProcessor(timeline, gate, link, downstream, quantum, loader)
     coordinator = SessionCoordinator(timeline, gate, link, quantum)
     coordinator.set_speed(config.backtest.speed_multiplier)
     supply = _supply(config, data, market)
@@ -92,7 +94,7 @@ def build(
     desk.membership = membership
     return Stages(
         config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
-        (upstream, downstream),
+        (upstream, downstream), loader,
     )  # fmt: skip
 
 
@@ -129,7 +131,7 @@ def _source_of(symbol: str, config: SessionConfig, data: Any) -> Any:
     path = data if isinstance(data, (str, Path)) else config.data.path if data is None else ""
     if data is None and path is None:
         return None
-    if path is None or "{symbol}" not in str(path):
+    if path is None or ("{symbol}" not in str(path) and not Path(path).expanduser().is_dir()):
         raise DataError(
             f"{symbol} can't be found where the run's data come from; give its bars too: "
             f'add_symbol("{symbol}", data=frame)'
