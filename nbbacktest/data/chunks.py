@@ -9,7 +9,7 @@ import numpy as np
 
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
 from nbbacktest.data.calendar import SessionTable, local_midnights
-from nbbacktest.data.parquet import ParquetBars
+from nbbacktest.data.parquet import ParquetBars, release
 from nbbacktest.data.store import ColumnStore
 
 CHUNK_BYTES = 64_000_000
@@ -125,6 +125,7 @@ class ColumnChunks:
                 return False
             self._derive(number, how, before[number], after[number], after[how.base])
         self._store.forget()
+        release()
         return True
 
     def close(self) -> None:
@@ -132,6 +133,7 @@ class ColumnChunks:
         for source in self._sources:
             source.close()
         self._store.close()
+        release()
 
     def _derive(self, number: int, how: Derived, start: int, stop: int, loaded: int) -> None:
         """Make the bars from `start` up to `stop` from those of the `loaded` base bars that surely hold theirs."""

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-BATCH_ROWS = 32_768
+BATCH_ROWS = 8_192
 """Rows that are unpacked at once: a row group may be larger than memory."""
 
-_BUFFER = 1 << 17
+_BUFFER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,16 @@ class ParquetBars:
         """
         self._check_unchanged()
         frame = self._frame(self._take(start, stop), start, stop)
-        return read_frame(frame, self.symbol, self._label(start, stop)).columns
+        try:
+            return read_frame(frame, self.symbol, self._name).columns
+        except DataError:
+            first = 0
+            for file in self._files:  # the first that has the fault is named
+                part = frame[max(first - start, 0) : max(first + file.rows - start, 0)]
+                if len(part):
+                    read_frame(part, self.symbol, file.path)
+                first += file.rows
+            raise
 
     def close(self) -> None:
         """Close the file that is open; reading may go on and opens it again."""
@@ -206,11 +215,12 @@ class ParquetBars:
         frame: pd.DataFrame = pa.Table.from_batches(batches).to_pandas(ignore_metadata=True)
         return frame.set_index(self._index[start:stop])
 
-    def _label(self, start: int, stop: int) -> str:
-        """The file, where all those rows are in one."""
-        ends = np.cumsum([file.rows for file in self._files])
-        one, other = np.searchsorted(ends, (start, stop - 1), side="right")
-        return self._files[one].path if one == other else self._name
+
+def release() -> None:
+    """Give back to the system what reading has left over."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def _is_value(name: Any) -> bool:

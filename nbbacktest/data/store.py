@@ -84,6 +84,7 @@ class ColumnStore:
 
     def close(self) -> None:
         """Write no more; the columns stay."""
+        self.forget()
         if self._file is not None:
             self._file.close()
 
