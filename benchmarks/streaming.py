@@ -151,14 +151,17 @@ def main(folder: str, symbols: int = 50, days: int = 252, repeats: int = 3, layo
         sys.exit("streamed and in-memory runs disagree")
     bars = everything[0]["bars"]
     print(f"\n### {symbols} symbols, {days} days, {bars:,} bars as {layout}, {everything[0]['fills']:,} fills\n")
-    print("| | bars/s, best | median | seconds before the first bar | peak RSS, MB | anonymous | of files |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    print(
+        "| | bars/s, best | median | CPU s, median | seconds before the first bar | peak RSS, MB | anonymous | of files |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for name, several in runs.items():
         took = [run["seconds"] for run in several]
         before = median(run["before"] for run in several)
         peak, anon, file = (max(run[key] for run in several) / 1000 for key in ("peak", "RssAnon", "RssFile"))
         print(
-            f"| {name} | {bars / min(took):,.0f} | {bars / median(took):,.0f} | {before:.2f} "
+            f"| {name} | {bars / min(took):,.0f} | {bars / median(took):,.0f} "
+            f"| {median(run['cpu'] for run in several):.1f} | {before:.2f} "
             f"| {peak:,.0f} | {anon:,.0f} | {file:,.0f} |"
         )
     pairs = [whole["seconds"] / part["seconds"] for part, whole in zip(*runs.values(), strict=True)]

@@ -36,14 +36,18 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         DataNotFoundError,
+        DataQualityWarning,
         InvalidTransition,
         MissingExtraError,
         NbBacktestError,
         OrderError,
+        ScheduleError,
         StrategyBlockedError,
         StrategyError,
     )
     from nbbacktest.core.records import Bar
+    from nbbacktest.data.datasource import DataSource
+    from nbbacktest.data.quality import QualityReport, data_quality
     from nbbacktest.engine.subscription import StreamSubscription
     from nbbacktest.report.result import Result
     from nbbacktest.system.audit import audit_lookahead
@@ -68,10 +72,12 @@ _HOMES = {
     ),
     "core.enums": ("OrderStatus", "OrderType", "Side", "SystemState"),
     "core.errors": (
-        "ConfigError", "DataError", "DataNotFoundError", "InvalidTransition", "MissingExtraError", "NbBacktestError",
-        "OrderError", "StrategyBlockedError", "StrategyError",
+        "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "InvalidTransition", "MissingExtraError",
+        "NbBacktestError", "OrderError", "ScheduleError", "StrategyBlockedError", "StrategyError",
     ),
     "core.records": ("Bar",),
+    "data.datasource": ("DataSource",),
+    "data.quality": ("QualityReport", "data_quality"),
     "engine.subscription": ("StreamSubscription",),
     "report.result": ("Result",),
     "system.audit": ("audit_lookahead",),
@@ -96,6 +102,8 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DataNotFoundError",
+    "DataQualityWarning",
+    "DataSource",
     "Fill",
     "FixedSlippage",
     "InvalidTransition",
@@ -115,7 +123,9 @@ __all__ = [
     "PerTradeCommission",
     "PercentCommission",
     "PercentSlippage",
+    "QualityReport",
     "Result",
+    "ScheduleError",
     "SessionConfig",
     "Side",
     "Snapshot",
@@ -132,6 +142,7 @@ __all__ = [
     "__version__",
     "audit_lookahead",
     "backtest",
+    "data_quality",
     "get_system_manager",
     "schema",
 ]

@@ -29,8 +29,11 @@ from nbbacktest.core.costs import (
     without_function,
 )
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, DataError, Problem, closest, nearest
+from nbbacktest.core.hours import ExtendedHours, Hours
+from nbbacktest.core.imports import is_reference
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.model import Model
+from nbbacktest.core.origin import QualityConfig, SourceText, check_origin
 from nbbacktest.core.refusals import RefusedError, problems_of
 
 
@@ -63,9 +66,9 @@ class BacktestConfig(Model):
 class DataConfig(Model):
     """Where bars come from."""
 
-    source: Literal["synthetic", "csv", "parquet", "sample"] = Field("synthetic", description="kind of source")
+    source: SourceText = Field("synthetic", description="kind of source, or module:Name of a DataSource")
     path: str | None = Field(
-        None, description="file for csv and parquet, or folder of parquet files; may hold {symbol}"
+        None, description="file for csv and parquet, may hold {symbol}; folder for parquet and lean"
     )
     symbols: tuple[str, ...] = Field(("EXE", "SW"), min_length=1, description="in the order of their callbacks")
     interval: IntervalText = Field("1m", description="length of the base bars")
@@ -79,6 +82,8 @@ class DataConfig(Model):
         None, description="splits and dividends for raw prices: a CSV of symbol,date,kind,value, or such rows"
     )
     seed: int = Field(7, ge=0, description="synthetic data: the same seed gives the same bars")
+    options: dict[str, Any] = Field(default_factory=dict, description="what a DataSource is made with, by name")
+    quality: QualityConfig = Field(default_factory=QualityConfig)
     stream: bool | None = Field(
         None, description="parquet: read bars little by little while the run goes on; null: folders and large files"
     )
@@ -117,17 +122,12 @@ class DataConfig(Model):
                 "adjusted prices have splits and dividends in them already, and actions would count them twice; "
                 "set adjusted to false where prices are raw, or leave actions out",
             )
-        if self.source in ("csv", "parquet") and not self.path:
-            raise RefusedError("path", self.path, f"source {self.source!r} needs a file; with {{symbol}} for several")
-        if self.source in ("synthetic", "sample") and self.path:
-            raise RefusedError(
-                "path", self.path, f"source {self.source!r} reads no file; remove it, or change the source"
-            )
         if self.stream and self.source != "parquet" and "source" in self.model_fields_set:
             raise RefusedError("stream", self.stream, f"source {self.source!r} can't be streamed; bring parquet files")
-        is_file = self.source == "csv" or (self.path or "").lower().endswith((".parquet", ".pq"))
-        if self.path and is_file and len(self.symbols) > 1 and "{symbol}" not in self.path:
-            raise RefusedError("path", self.path, f"is one file for {len(self.symbols)} symbols; put {{symbol}} in it")
+        if self.stream and self.quality.faults != "refuse":
+            cure = "faulty rows can't be left out on the way; set quality.faults to 'refuse', or stream to false"
+            raise RefusedError("stream", self.stream, cure)
+        check_origin(self.source, self.path, self.symbols, self.options)
         return self
 
 
@@ -141,8 +141,7 @@ class StrategyConfig(Model):
     @field_validator("class_path")
     @classmethod
     def _form(cls, text: str) -> str:
-        module, colon, name = text.partition(":")
-        if not (colon and module and name.isidentifier()):
+        if not is_reference(text):
             raise ValueError("write module:Name, such as 'nbbacktest.strategies:SmaCross'")
         return text
 
@@ -218,6 +217,7 @@ class SessionConfig(Model):
     mode: Literal["backtest"] = Field("backtest", description="kind of run")
     exchange: str = Field("XNYS", description="an exchange_calendars code, or 24/7")
     timezone: str | None = Field(None, description="IANA name; null: the exchange's. Naive intraday stamps need one")
+    hours: Hours = Field("regular", description="when sessions are open: the calendar's own hours, or extended ones")
     on_error: Literal["stop", "pause"] = Field("stop", description="what a raising strategy does to the run")
     backtest: BacktestConfig = Field(default_factory=BacktestConfig)
     data: DataConfig = Field(default_factory=DataConfig)
@@ -237,6 +237,11 @@ class SessionConfig(Model):
                 cure = f"did you mean {meant!r}?" if meant else "write an IANA name such as 'America/New_York' or 'UTC'"
                 raise ValueError(f"no such time zone; {cure}") from None
         return name
+
+    @property
+    def extended_hours(self) -> ExtendedHours | None:
+        """The session's hours where they aren't the calendar's own."""
+        return self.hours if isinstance(self.hours, ExtendedHours) else None
 
     @model_validator(mode="after")
     def _symbols_exist(self) -> Self:

@@ -77,6 +77,10 @@ class DataNotFoundError(DataError, FileNotFoundError):
     """A data file that isn't there."""
 
 
+class DataQualityWarning(UserWarning):
+    """Bars were left out, or are fewer than asked for, and the run goes on; ``data.quality`` decides on that."""
+
+
 class MissingExtraError(NbBacktestError, ImportError):
     """An optional dependency that isn't installed; the message names the extra that brings it."""
 
@@ -102,6 +106,10 @@ class OutsideRunError(NbBacktestError, RuntimeError):
 
 class IndicatorError(NbBacktestError, ValueError):
     """An indicator that can't be computed, or whose values don't match its bars."""
+
+
+class ScheduleError(NbBacktestError, ValueError):
+    """A call that can't be scheduled as it was written, or not with these bars."""
 
 
 class InvalidTransition(NbBacktestError, RuntimeError):  # noqa: N818 - the public contract's name

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from nbbacktest.core.errors import MISSING, Problem, closest, nearest
 
@@ -128,6 +128,13 @@ class _Place:
         if chosen and len(self._models) > 1:
             self._models = chosen
             return
+        # A union whose members are told apart by their kind has a label there that nobody has written.
+        labelled = [
+            inner for label, inner in _labels_in(self._field.annotation if self._field else None) if label == part
+        ]
+        if labelled and self.path[-1] in self.siblings:
+            self._models = list(_models_in(labelled[0]))
+            return
         self.path.append(str(part))
         if isinstance(part, int):
             return
@@ -159,6 +166,14 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in getattr(annotation, "__args__", ()):
         yield from _models_in(inner)
+
+
+def _labels_in(annotation: Any) -> Iterator[tuple[str, Any]]:
+    for one in getattr(annotation, "__metadata__", ()):
+        if isinstance(one, Tag):
+            yield one.tag, annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _labels_in(inner)
 
 
 def _tags_of(model: type[BaseModel]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
+from nbbacktest.core.hours import ExtendedHours, time_of_day
 from nbbacktest.core.intervals import SECOND
-from nbbacktest.core.records import Float64, Int64
+from nbbacktest.core.records import Float64, Int64, Stamps
 
 if TYPE_CHECKING:
     from exchange_calendars import ExchangeCalendar
@@ -23,6 +24,7 @@ Days = npt.NDArray[np.datetime64]
 ALWAYS_OPEN = "24/7"
 _BUILT_FOR = 2024  # any year that every calendar knows, for questions that have no year in them
 _YEARS = (1680, 2260)  # what int64 nanoseconds reach, with room for padding
+_SCHEDULE = ("open", "close", "break_start", "break_end")
 _SLACK = timedelta(days=7)  # callers ask for a few days more than their bars; no reason to refuse them
 
 
@@ -37,10 +39,19 @@ class SessionTable:
     dates : datetime64[D] array
         The sessions' dates, as the exchange names them.
     open, close : int64 arrays
-        Nanoseconds UTC; a session spans ``[open, close)``. Half days close early. A lunch break
-        (Tokyo, Hong Kong) counts as open.
+        Nanoseconds UTC; a session spans ``[open, close)``. Half days close early.
     exchange : str
         The calendar's code, for messages.
+    break_start, break_end : int64 arrays
+        The lunch break (Tokyo, Hong Kong), which belongs to no session; both are the close where there is none. Left
+        out: no session has one.
+    local_timezone : str
+        IANA name of the exchange's own zone, in which hours are told; `timezone` where left out.
+    around : datetime64[D] array
+        The dates of the sessions before the first one and after the last one, NaT where unknown.
+    part_open, part_close, part_row : int64 arrays
+        The stretches that are traded without a break, rising: a morning and an afternoon, or a whole session; and
+        the row of each one's session. Made from the rest.
     """
 
     timezone: str
@@ -48,36 +59,60 @@ class SessionTable:
     open: Int64
     close: Int64
     exchange: str = field(default="the exchange")
+    break_start: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
+    break_end: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
+    local_timezone: str = field(default="")
+    around: Days = field(default_factory=lambda: np.array(["NaT", "NaT"], "datetime64[D]"))
+    part_open: Int64 = field(init=False)
+    part_close: Int64 = field(init=False)
+    part_row: Int64 = field(init=False)
 
     def __post_init__(self) -> None:
-        for name, dtype in (("dates", "datetime64[D]"), ("open", np.int64), ("close", np.int64)):
-            column = np.array(getattr(self, name), dtype=dtype)
+        columns = {name: np.array(getattr(self, name), dtype="datetime64[D]") for name in ("dates", "around")}
+        for name in ("open", "close", "break_start", "break_end"):
+            columns[name] = np.array(getattr(self, name), dtype=np.int64)
+        for name in ("break_start", "break_end"):
+            if not len(columns[name]):
+                columns[name] = columns["close"].copy()
+        broken = np.flatnonzero(columns["break_start"] < columns["close"])
+        rows = np.arange(len(columns["open"]))
+        order = np.argsort(np.append(rows, broken), kind="stable")
+        columns["part_row"] = np.append(rows, broken)[order]
+        columns["part_open"] = np.append(columns["open"], columns["break_end"][broken])[order]
+        columns["part_close"] = np.append(columns["break_start"], columns["close"][broken])[order]
+        for name, column in columns.items():
             column.flags.writeable = False
             object.__setattr__(self, name, column)
+        object.__setattr__(self, "local_timezone", self.local_timezone or self.timezone)
 
     def __len__(self) -> int:
         return len(self.dates)
 
-    def session_of(self, ns: npt.ArrayLike) -> Int64:
-        """The row of the session that each instant lies in, -1 where it lies in none."""
+    def part_of(self, ns: npt.ArrayLike) -> Int64:
+        """The number of the part that each instant lies in, -1 where it lies in none."""
         instants = np.asarray(ns, dtype=np.int64)
-        row = np.searchsorted(self.open, instants, side="right").astype(np.int64) - 1
-        # Row -1 reads the last close, which is harmless: those rows stay -1 either way.
-        return np.where(instants < self.close[row], row, -1) if len(self) else row
+        part = np.searchsorted(self.part_open, instants, side="right").astype(np.int64) - 1
+        # Number -1 reads the last close, which is harmless: those stay -1 either way.
+        return np.where(instants < self.part_close[part], part, -1) if len(self) else part
+
+    def session_of(self, ns: npt.ArrayLike) -> Int64:
+        """The row of the session that each instant lies in, -1 where it lies in none, or in a lunch break."""
+        part = self.part_of(ns)
+        return np.where(part < 0, -1, self.part_row[part]) if len(self) else part
 
     def elapsed(self, ns: npt.ArrayLike) -> Float64:
         """Seconds of open market time from the first open until each instant.
 
-        Closed hours count nothing: every instant between two sessions has the value of the earlier
-        one's close. Instants before the first open are 0.
+        Closed hours and lunch breaks count nothing: every instant between two sessions has the value of the
+        earlier one's close. Instants before the first open are 0.
         """
         instants = np.asarray(ns, dtype=np.int64)
         if not len(self):
             return np.zeros(instants.shape)
-        before = np.concatenate(([0], np.cumsum(self.close - self.open)))
-        row = np.searchsorted(self.open, instants, side="right") - 1
-        inside = np.minimum(instants, self.close[row]) - self.open[row]
-        return np.where(row < 0, 0, before[row] + inside) / SECOND
+        before = np.concatenate(([0], np.cumsum(self.part_close - self.part_open)))
+        part = np.searchsorted(self.part_open, instants, side="right") - 1
+        inside = np.minimum(instants, self.part_close[part]) - self.part_open[part]
+        return np.where(part < 0, 0, before[part] + inside) / SECOND
 
     def date_index(self, day: date | np.datetime64) -> int:
         """The row of the first session on or after `day`; the table's length where there is none."""
@@ -95,29 +130,40 @@ class SessionTable:
 
     def between(self, start: int, stop: int) -> SessionTable:
         """The sessions that have a part in ``[start, stop)`` (nanoseconds UTC)."""
-        cut = slice(
-            int(np.searchsorted(self.close, start, side="right")), int(np.searchsorted(self.open, stop, side="left"))
-        )
-        return SessionTable(self.timezone, self.dates[cut], self.open[cut], self.close[cut], self.exchange)
+        first, last = np.searchsorted(self.close, start, side="right"), np.searchsorted(self.open, stop, side="left")
+        return self.rows(int(first), int(last))
+
+    def rows(self, first: int, last: int) -> SessionTable:
+        """The sessions from row `first` up to row `last`."""
+        last = max(first, last)
+        columns = ("dates", "open", "close", "break_start", "break_end")
+        cut: dict[str, Any] = {name: getattr(self, name)[first:last] for name in columns}
+        known = np.concatenate((self.around[:1], self.dates, self.around[1:]))
+        return replace(self, **cut, around=known[[first, last + 1]])
 
 
-def session_table(exchange: str, first: date, last: date, timezone: str | None = None) -> SessionTable:
+def session_table(
+    exchange: str, first: date, last: date, timezone: str | None = None, hours: ExtendedHours | None = None
+) -> SessionTable:
     """The sessions of `exchange` dated from `first` to `last`, both included.
 
     Parameters
     ----------
     exchange
         A code that exchange_calendars knows, such as ``"XNYS"``, or ``"24/7"``: one session a day, from
-        midnight to midnight. A lunch break counts as open in this version.
+        midnight to midnight.
     first, last
         Session dates.
     timezone
         IANA name; None for the exchange's own, UTC for ``"24/7"``.
+    hours
+        Extended ones, from the open to the close on every session's date, half days too; None: the calendar's own.
+        A lunch break stays.
 
     Raises
     ------
     ConfigError
-        Where the exchange is unknown.
+        Where the exchange is unknown, or the hours don't hold its regular ones.
     DataError
         Where there is no session in the range, or the calendar doesn't reach that far.
 
@@ -133,17 +179,16 @@ def session_table(exchange: str, first: date, last: date, timezone: str | None =
         zone = timezone or "UTC"
         dates = np.arange(np.datetime64(first, "D"), np.datetime64(last, "D") + 2)
         midnights = local_midnights(dates, zone)
-        table = SessionTable(zone, dates[:-1], midnights[:-1], midnights[1:], exchange)
+        around = dates[[0, -1]] - np.array([1, 0]) if len(dates) else dates
+        table = SessionTable(zone, dates[:-1], midnights[:-1], midnights[1:], exchange, around=around)
     else:
         whole = _whole_years(exchange, first.year, last.year)
         _check_reach(whole, exchange, first, last)
-        cut = slice(whole.date_index(first), whole.date_index(last + timedelta(days=1)))
-        table = SessionTable(
-            timezone or whole.timezone, whole.dates[cut], whole.open[cut], whole.close[cut], exchange
-        )  # fmt: skip
+        table = whole.rows(whole.date_index(first), whole.date_index(last + timedelta(days=1)))
+        table = replace(table, timezone=timezone or whole.timezone)
     if not len(table):
         raise DataError(f"{exchange} has no session between {first} and {last}; choose days on which it trades")
-    return table
+    return table if hours is None else _extended(table, hours)
 
 
 def exchange_timezone(exchange: str) -> str:
@@ -162,9 +207,17 @@ def local_midnights(dates: Days, timezone: str) -> Int64:
 
     Where the clocks skip midnight, the day begins at the first time that exists.
     """
+    return local_times(dates, 0, timezone)
+
+
+def local_times(dates: Days, since_midnight: int, timezone: str) -> Int64:
+    """The instants (nanoseconds UTC) at which clocks in `timezone` show that time of day on `dates`.
+
+    A time that the clocks skip is the first one that exists after it; of one that they show twice it is the first.
+    """
     import pandas as pd
 
-    index = pd.DatetimeIndex(np.asarray(dates, dtype="datetime64[ns]"))
+    index = pd.DatetimeIndex(np.asarray(dates, dtype="datetime64[ns]") + np.timedelta64(since_midnight, "ns"))
     if timezone != "UTC":
         first_of_two = np.ones(len(index), dtype=np.bool_)
         index = index.tz_localize(timezone, ambiguous=first_of_two, nonexistent="shift_forward")
@@ -181,7 +234,7 @@ def _whole_years(exchange: str, first: int, last: int) -> SessionTable:
     try:
         with warnings.catch_warnings():
             # exchange_calendars 4.13 uses what pandas 3.1 deprecates: nothing that a user could act on.
-            warnings.filterwarnings("ignore", message="Series.values", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
             try:
                 calendar = exchange_calendars.get_calendar(exchange, start=start, end=end)
             except ValueError:
@@ -191,13 +244,47 @@ def _whole_years(exchange: str, first: int, last: int) -> SessionTable:
         names = {*exchange_calendars.get_calendar_names(), ALWAYS_OPEN}
         cure = f"is not a known exchange calendar; {nearest(exchange, _shown(exchange, names))}"
         raise ConfigError([Problem("exchange", exchange, cure)]) from None
+    except DataError:
+        raise
+    except Exception as error:
+        # Some calendars need another pandas than the one that is installed: each fails in its own way.
+        raise DataError(
+            f"exchange_calendars {exchange_calendars.__version__} can't build the calendar of {exchange} "
+            f"({type(error).__name__}: {str(error)[:80]}); name another exchange, or install a version of it that can"
+        ) from error
     schedule = calendar.schedule
+    opened, closed, paused, resumed = (_nanoseconds(schedule[name]) for name in _SCHEDULE)
+    unbroken = schedule["break_start"].isna().to_numpy()
     return SessionTable(
         str(calendar.tz),
         schedule.index.to_numpy().astype("datetime64[D]"),
-        _nanoseconds(schedule["open"]),
-        _nanoseconds(schedule["close"]),
+        opened,
+        closed,
         exchange,
+        np.where(unbroken, closed, paused),
+        np.where(unbroken, closed, resumed),
+    )
+
+
+def _extended(table: SessionTable, hours: ExtendedHours) -> SessionTable:
+    opened = local_times(table.dates, time_of_day(hours.open), table.local_timezone)
+    closed = local_times(table.dates, time_of_day(hours.close), table.local_timezone)
+    short = np.flatnonzero((opened > table.open) | (closed < table.close))
+    if len(short):
+        row, local = int(short[0]), Stamps(table.local_timezone)
+        regular = " to ".join(f"{local.stamp(int(ns)):%Y-%m-%d %H:%M}" for ns in (table.open[row], table.close[row]))
+        cure = (
+            f"don't hold the regular hours of {table.exchange}, which are {regular} for {table.dates[row]}; "
+            'open earlier and close later, or leave them at "regular"'
+        )
+        raise ConfigError([Problem("hours", hours.model_dump(), cure)])
+    whole = table.break_start == table.close
+    return replace(
+        table,
+        open=opened,
+        close=closed,
+        break_start=np.where(whole, closed, table.break_start),
+        break_end=np.where(whole, closed, table.break_end),
     )
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import Interval
-from nbbacktest.core.records import BarColumns, Stamps
+from nbbacktest.core.hours import ExtendedHours
+from nbbacktest.core.intervals import DAY, Interval
+from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import SessionTable, session_table
 from nbbacktest.data.chunks import Streamed
+from nbbacktest.data.coverage import Grid, quality
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,15 @@ class MarketData:
         The calendar's code, or ``"24/7"``.
     actions : tuple of CorporateAction
         Splits and dividends, where prices are raw.
+    hours : ExtendedHours or None
+        The sessions' hours where they aren't the calendar's own.
+    left_out : dict
+        By symbol and reason, the begins (nanoseconds UTC) of the rows that were left out: kinds of
+        `nbbacktest.data.faults`, ``"outside"`` the sessions, and ``"thin"`` for sessions with too few bars.
+    days_asked : tuple
+        The first and the last day that were asked for; None where the data decided.
+    placed : bool
+        Whether the exchange's sessions were needed to place the bars, so that counting against them costs little.
     streamed : Streamed or None
         Where the bars' values are to be had little by little; those of `bars` count for nothing then.
     """
@@ -50,6 +64,10 @@ class MarketData:
     start: int
     exchange: str
     actions: tuple[CorporateAction, ...] = ()
+    hours: ExtendedHours | None = None
+    left_out: Mapping[str, Mapping[str, Int64]] = field(default_factory=dict)
+    days_asked: tuple[date | None, date | None] = (None, None)
+    placed: bool = False
     streamed: Streamed | None = None
 
     def sessions(self) -> SessionTable:
@@ -65,13 +83,74 @@ class MarketData:
         return self._sessions
 
     @cached_property
+    def quality(self) -> dict[str, dict[str, Any]]:
+        """By symbol, how complete and sound its bars are: totals over all sessions, warm-up included.
+
+        ``interval``, ``present``, ``left_out`` (rows, for whatever reason), ``outside``, ``zero_volume``; ``expected``,
+        ``missing`` and ``quality`` (percent) too, where the sessions were needed anyway, and else None. Volumes of
+        streamed bars aren't counted: None. The whole report is `nbbacktest.data_quality`. Counted when first asked for, then kept.
+        """
+        grid = None
+        if self.placed and self.interval.ns <= DAY:
+            with suppress(DataError):  # none of the bars is in a session: then nothing is due
+                grid = Grid(self.due(), self.interval)
+        return {symbol: self._totals(symbol, grid) for symbol in self.bars}
+
+    def _totals(self, symbol: str, grid: Grid | None) -> dict[str, Any]:
+        columns, left_out = self.bars[symbol], self.left_out.get(symbol, {})
+        found: dict[str, Any] = {
+            "interval": self.interval.name,
+            "expected": None,
+            "present": len(columns),
+            "missing": None,
+            "left_out": sum(map(len, left_out.values())),
+            "outside": len(left_out.get("outside", ())) + len(left_out.get("closed", ())),
+            "zero_volume": None if self.streamed is not None else int(np.count_nonzero(columns.volume == 0)),
+            "quality": None,
+        }
+        if grid is not None:
+            expected, present = int(grid.expected.sum()), grid.filled(columns.time)
+            found["outside"] += len(columns) - present
+            found |= {"expected": expected, "present": present, "missing": expected - present}
+            found["quality"] = quality(present, expected, 0)
+        return found
+
+    def due(self) -> SessionTable:
+        """The sessions that bars should fill: `sessions`, and those of the days that were asked for beyond them.
+
+        Raises
+        ------
+        ConfigError, DataError
+            As `sessions`; days beyond what the calendar knows are left out.
+        """
+        wanted = [day for day in self.days_asked if day is not None]
+        if any(len(columns) for columns in self.bars.values()):
+            try:
+                own = self.sessions()
+            except DataError:
+                if not wanted:
+                    raise
+            else:
+                first, last = own.dates[0].item(), own.dates[-1].item()
+                if all(first <= day <= last for day in wanted):
+                    return own
+                wanted += [first, last]
+        try:
+            return self._table(min(wanted), max(wanted))
+        except DataError:
+            return self.sessions()
+
+    def _table(self, first: date, last: date) -> SessionTable:
+        return session_table(self.exchange, first, last, self.stamps.timezone, self.hours)
+
+    @cached_property
     def _sessions(self) -> SessionTable:
-        first = min(int(columns.time[0]) for columns in self.bars.values())
-        last = max(int(columns.end[-1]) for columns in self.bars.values())
+        first = min(int(columns.time[0]) for columns in self.bars.values() if len(columns))
+        last = max(int(columns.end[-1]) for columns in self.bars.values() if len(columns))
         # A session's date may be a day off its instants' UTC date, either way.
         low, high = (np.datetime64(ns, "ns").astype("datetime64[D]").item() for ns in (first, last))
         day = timedelta(days=1)
-        table = session_table(self.exchange, low - day, high + day, self.stamps.timezone).between(first, last)
+        table = self._table(low - day, high + day).between(first, last)
         if not len(table):
             raise DataError(
                 f"{self.exchange} has no session between the first bar at {self.stamps.stamp(first)} and the last one's "

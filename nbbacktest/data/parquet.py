@@ -12,8 +12,9 @@ import numpy as np
 from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.core.records import Float64
 from nbbacktest.data.dataset import unreadable
+from nbbacktest.data.faults import PRICES
 from nbbacktest.data.files import by_time
-from nbbacktest.data.frames import PRICES, RawBars, read_frame
+from nbbacktest.data.frames import RawBars, read_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,10 +47,13 @@ class ParquetBars:
         In the order of time.
     name
         What errors call the whole of them.
+    chosen
+        Whether somebody said that these are the bars of `symbol`; see `read_frame`.
     """
 
-    def __init__(self, symbol: str, paths: Sequence[str], name: str) -> None:
+    def __init__(self, symbol: str, paths: Sequence[str], name: str, *, chosen: bool = True) -> None:
         self.symbol = symbol
+        self._chosen = chosen
         self._paths = tuple(paths)
         self._name = name
         self._files: list[_File] = []
@@ -138,7 +142,7 @@ class ParquetBars:
         wanted = {str(name): name for name in head.columns if _is_value(name)}
         self._columns = list(wanted)
         # Values are judged with their chunk; here only whether the columns are there, and of this symbol.
-        read_frame(head.assign(**dict.fromkeys(wanted, 0.0)), self.symbol, self._name)
+        read_frame(head.assign(**dict.fromkeys(wanted, 0.0)), self.symbol, self._name, chosen=self._chosen)
         gone = [str(name) for name in frame.columns if name not in head.columns]
         return gone[0] if gone else str(file.schema_arrow.pandas_metadata["index_columns"][0])
 

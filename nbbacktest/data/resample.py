@@ -1,4 +1,4 @@
-"""Coarser bars from base bars: anchored to each session's open, cut at its close, linear in the bars."""
+"""Coarser bars from base bars: anchored to each session's open, cut at its break and its close, linear in the bars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def derive(base: BarColumns, interval: Interval, sessions: SessionTable) -> BarC
     """Build the bars of `interval` from those of `base`.
 
     A bucket begins a whole number of intervals after its session's open, holds the base bars that
-    start in it, and ends one interval later or at the session's close. Without base bars in it there
+    start in it, and ends one interval later or at the session's close. A lunch break ends a bucket too, and those of
+    the afternoon begin a whole number of intervals after it. Without base bars in it there
     is no bar. It never ends before the last base bar that it is built from, so it can't be seen early
     even where base bars straddle buckets.
 
@@ -43,15 +44,16 @@ def derive(base: BarColumns, interval: Interval, sessions: SessionTable) -> BarC
             base.symbol, interval, base.time, base.end, base.open, base.high, base.low, base.close, base.volume,
             np.zeros(0, dtype=np.int64),
         )  # fmt: skip
-    row = _rows(base, sessions)
-    opened, closed = sessions.open[row], sessions.close[row]
+    part = _parts(base, sessions)
     if interval.is_daily:
+        row = sessions.part_row[part]
         first = _first_of_each(row)
         time = local_midnights(sessions.dates[row[first]], sessions.timezone)
-        nominal = closed[first]
+        nominal = sessions.close[row[first]]
     else:
+        opened, closed = sessions.part_open[part], sessions.part_close[part]
         bucket = (base.time - opened) // interval.ns
-        first = _first_of_each(row, bucket)
+        first = _first_of_each(part, bucket)
         time = opened[first] + bucket[first] * interval.ns
         nominal = np.minimum(time + interval.ns, closed[first])
     last = np.append(first[1:], len(base)) - 1
@@ -81,19 +83,19 @@ def _check_interval(base: BarColumns, interval: Interval) -> None:
         )
 
 
-def _rows(base: BarColumns, sessions: SessionTable) -> Int64:
-    """The session of every bar. Both rise, so looking up the sessions among the bars is the cheap way round."""
-    begin = np.searchsorted(base.time, sessions.open)
-    counts = np.searchsorted(base.time, sessions.close) - begin
+def _parts(base: BarColumns, sessions: SessionTable) -> Int64:
+    """The part of a session that every bar starts in. Both rise: looking up the parts among the bars is the cheap way."""
+    begin = np.searchsorted(base.time, sessions.part_open)
+    counts = np.searchsorted(base.time, sessions.part_close) - begin
     if int(counts.sum()) < len(base):
         outside = np.flatnonzero(sessions.session_of(base.time) < 0)
         stamp = Stamps(sessions.timezone).stamp(int(base.time[outside[0]]))
         raise DataError(
             f"{base.symbol}: {len(outside)} of {len(base)} bars lie outside the sessions of {sessions.exchange}, the "
-            f"first stamped {stamp}; derived bars are anchored to sessions, so drop those bars or set exchange in "
-            'the config to one that trades then, such as "24/7"'
+            f"first stamped {stamp}; derived bars are anchored to sessions, so drop those bars, set hours in the config "
+            'to extended ones that hold them, or set exchange to one that trades then, such as "24/7"'
         )
-    return np.repeat(np.arange(len(sessions)), counts)
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 def _first_of_each(*keys: Int64) -> Int64:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,7 +12,8 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, HOUR, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import Days, SessionTable, local_midnights
-from nbbacktest.data.frames import RawBars
+from nbbacktest.data.faults import Fault
+from nbbacktest.data.frames import RawBars, judged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +26,7 @@ _CLOCK_CHANGE = 4 * HOUR
 _WEEK = 7 * DAY
 # A few bars may all miss every other minute by chance; this many don't.
 _ENOUGH = 10
+_NO_TIME = np.iinfo(np.int64).min  # as pandas counts NaT
 
 
 def agree(raws: Sequence[RawBars], given: Interval | None) -> Interval:
@@ -80,7 +83,7 @@ def place(
         What intraday stamps mark. Daily bars carry their session's date either way.
     sessions
         Where given, daily bars end at their session's close, and no intraday bar ends after the
-        close of the session that it starts in. Otherwise daily bars end at the next local midnight.
+        close of the session that it starts in, nor in its lunch break. Otherwise daily bars end at the next local midnight.
 
     Raises
     ------
@@ -88,17 +91,129 @@ def place(
         Where naive intraday stamps have no time zone, or don't exist or exist twice in it, where two
         daily bars have one date, or a daily bar's date is no session.
     """
+    judged(raw, time_faults(raw, interval, stamps, timezone=timezone, sessions=sessions), "refuse")
     if interval.is_daily:
         time, end = _days(raw, interval, stamps, sessions)
     else:
-        instants = _instants(raw, timezone)
+        instants = instants_of(raw.index, timezone)
         time = instants - interval.ns if mark == "close" else instants
         end = time + interval.ns
         if sessions is not None:
-            row = sessions.session_of(time)
-            end = np.where(row >= 0, np.minimum(end, sessions.close[row]), end)
+            part = sessions.part_of(time)
+            end = np.where(part >= 0, np.minimum(end, sessions.part_close[part]), end)
     c = raw.columns
     return BarColumns(raw.symbol, interval, time, end, c["open"], c["high"], c["low"], c["close"], c["volume"])
+
+
+def time_faults(
+    raw: RawBars, interval: Interval, stamps: Stamps, *, timezone: str | None, sessions: SessionTable | None
+) -> Iterator[Fault]:
+    """What is wrong with bars whose stamps rise, once it is known what they mean; see `place` for the parameters.
+
+    Raises
+    ------
+    DataError
+        Where naive intraday stamps have no time zone.
+    """
+    if not interval.is_daily:
+        if raw.is_naive and len(raw.index):
+            yield _clock_fault(raw, timezone)
+        return
+    dates = _dates(raw, stamps)
+    twice = np.concatenate(([False], dates[1:] == dates[:-1]))[: len(dates)]
+    row = int(np.argmax(twice)) if len(twice) else 0
+    yield Fault(
+        "duplicates",
+        twice,
+        "the date is another bar's too",
+        refusal=f"{int(twice.sum())} daily bars have the date of another, the first are those at "
+        f"{raw.index[row - 1]} and {raw.index[row]}; keep one bar for each date"
+        if twice.any()
+        else "",
+    )
+    if sessions is None or interval.ns > DAY:
+        return
+    closed = sessions.dates[_rows_of(dates, sessions)] != dates
+    yield Fault(
+        "closed",
+        closed,
+        f"{sessions.exchange} is closed on the date",
+        refusal=f"{int(closed.sum())} of {len(dates)} daily bars are on days on which {sessions.exchange} is "
+        f"closed, the first is {dates[closed][0]}; remove them, or set exchange in the config to the one that "
+        'they are from ("24/7" for one that never closes)'
+        if closed.any()
+        else "",
+    )
+
+
+def instants_of(index: pd.DatetimeIndex, timezone: str | None) -> Int64:
+    """Stamps as nanoseconds UTC: naive ones are local; NaT (the least int64) where the clocks skip or repeat one."""
+    if index.tz is not None:
+        return index.asi8
+    return index.tz_localize(timezone or "UTC", ambiguous="NaT", nonexistent="NaT").asi8
+
+
+def begins_of(
+    raw: RawBars, index: pd.DatetimeIndex, interval: Interval, stamps: Stamps, *, timezone: str | None, mark: Mark
+) -> Int64:
+    """Where the rows of a source that have these stamps begin, nanoseconds UTC; NaT where that isn't known."""
+    if interval.is_daily:
+        return local_midnights(_dates(replace(raw, index=index), stamps), stamps.timezone)
+    instants = instants_of(index, timezone)
+    return np.where(instants == _NO_TIME, _NO_TIME, instants - (interval.ns if mark == "close" else 0))
+
+
+def begins_left_out(
+    raw: RawBars, interval: Interval, stamps: Stamps, *, timezone: str | None, mark: Mark
+) -> dict[str, Int64]:
+    """By kind of fault, where the rows that were left out would begin; NaT where that isn't known."""
+    found: dict[str, Int64] = {}
+    for kind, index in raw.left_out.items():
+        known = index[index.notna()]
+        begins = begins_of(raw, known, interval, stamps, timezone=timezone, mark=mark)
+        found[kind] = np.append(begins, np.full(len(index) - len(known), _NO_TIME))
+    return found
+
+
+def _rows_of(dates: Days, sessions: SessionTable) -> Int64:
+    return np.minimum(np.searchsorted(sessions.dates, dates), len(sessions) - 1).astype(np.int64)
+
+
+def _clock_fault(raw: RawBars, timezone: str | None) -> Fault:
+    if timezone is None:
+        raise DataError(
+            f"{raw.label}: the stamps name no time zone, the first is {raw.index[0]}; set timezone in the config, for "
+            'example "America/New_York", or give stamps with one (frame.tz_localize)'
+        )
+    wrong = instants_of(raw.index, timezone) == _NO_TIME
+    noun = "stamp doesn't exist or exists" if int(wrong.sum()) == 1 else "stamps don't exist or exist"
+    return Fault(
+        "bad_time",
+        wrong,
+        f"the stamp doesn't exist or exists twice in {timezone}",
+        refusal=f"{int(wrong.sum())} {noun} twice in {timezone}, where clocks change, the first is "
+        f"{raw.index[wrong][0]}; give stamps in UTC or with their offset"
+        if wrong.any()
+        else "",
+    )
+
+
+def usual(raws: Sequence[RawBars]) -> Interval:
+    """The interval that most bars have, however many are too close: the commonest spacing of all.
+
+    Raises
+    ------
+    DataError
+        Where there are no two bars of a symbol, or the spacing is no interval.
+    """
+    spacings = np.concatenate([np.diff(raw.ticks) for raw in raws])
+    if not len(spacings):
+        return _inferred(raws)
+    values, times = np.unique(spacings, return_counts=True)
+    commonest = int(values[np.argmax(times)])
+    if commonest >= DAY - _CLOCK_CHANGE:
+        return Interval.from_ns(round(commonest / DAY) * DAY if commonest >= _WEEK - _CLOCK_CHANGE else DAY)
+    return Interval.from_ns(commonest)
 
 
 def _inferred(raws: Sequence[RawBars]) -> Interval:
@@ -147,35 +262,8 @@ def _check_spacing(raw: RawBars, interval: Interval, raws: Sequence[RawBars], *,
         )
 
 
-def _instants(raw: RawBars, timezone: str | None) -> Int64:
-    """The stamps as nanoseconds UTC."""
-    if not raw.is_naive:
-        return raw.ticks
-    if timezone is None:
-        raise DataError(
-            f"{raw.label}: the stamps name no time zone, the first is {raw.index[0]}; set timezone in the config, for "
-            'example "America/New_York", or give stamps with one (frame.tz_localize)'
-        )
-    local = raw.index.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT")
-    wrong = np.flatnonzero(local.isna())
-    if len(wrong):
-        noun = "stamp doesn't exist or exists" if len(wrong) == 1 else "stamps don't exist or exist"
-        raise DataError(
-            f"{raw.label}: {len(wrong)} {noun} twice in {timezone}, where clocks change, the first is "
-            f"{raw.index[wrong[0]]}; give stamps in UTC or with their offset"
-        )
-    return local.asi8
-
-
 def _days(raw: RawBars, interval: Interval, stamps: Stamps, sessions: SessionTable | None) -> tuple[Int64, Int64]:
     dates = _dates(raw, stamps)
-    twice = np.flatnonzero(dates[1:] == dates[:-1])
-    if len(twice):
-        row = int(twice[0])
-        raise DataError(
-            f"{raw.label}: {len(twice)} daily bars have the date of another, the first are those at {raw.index[row]} "
-            f"and {raw.index[row + 1]}; keep one bar for each date"
-        )
     time = local_midnights(dates, stamps.timezone)
     if interval.ns > DAY:
         # Weeks and months differ in length; the next bar's begin is the first moment that is surely late enough.
@@ -183,15 +271,7 @@ def _days(raw: RawBars, interval: Interval, stamps: Stamps, sessions: SessionTab
         return time, np.append(time[1:], local_midnights(after, stamps.timezone))
     if sessions is None:
         return time, local_midnights(dates + np.timedelta64(1, "D"), stamps.timezone)
-    row_of = np.minimum(np.searchsorted(sessions.dates, dates), len(sessions) - 1)
-    closed = np.flatnonzero(sessions.dates[row_of] != dates)
-    if len(closed):
-        raise DataError(
-            f"{raw.label}: {len(closed)} of {len(dates)} daily bars are on days on which {sessions.exchange} is "
-            f"closed, the first is {dates[closed[0]]}; remove them, or set exchange in the config to the one that "
-            'they are from ("24/7" for one that never closes)'
-        )
-    return time, sessions.close[row_of]
+    return time, sessions.close[_rows_of(dates, sessions)]
 
 
 def _dates(raw: RawBars, stamps: Stamps) -> Days:

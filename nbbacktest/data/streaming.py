@@ -48,14 +48,17 @@ def streamed_bars(config: SessionConfig, data: Any) -> StreamedBars | None:
         Where files are missing or can't be read.
     """
     settings = config.data
-    if settings.stream is False:
+    # Rows that are left out must be known before the first instant.
+    if settings.stream is False or settings.quality.faults != "refuse":
         return None
     symbols: tuple[str, ...]
+    chosen = True
     if data is None and settings.source == "parquet":
         path, symbols = settings.path or "", settings.symbols
     elif isinstance(data, (str, Path)):
         named = symbols_set(config)
         path, kind, symbols = given_path(data, named)
+        chosen = named is not None or is_dataset(path, symbols)
         if kind != "parquet":
             _refuse_wish(config, f"{path} is no Parquet file; bring one, or leave this out")
             return None
@@ -67,7 +70,7 @@ def streamed_bars(config: SessionConfig, data: Any) -> StreamedBars | None:
     if settings.stream is None and not is_dataset(path, symbols) and _bytes(found) <= STREAM_ABOVE:
         return None
     names = {symbol: several[0] if len(several) == 1 else path for symbol, several in found.items()}
-    sources = {symbol: ParquetBars(symbol, several, names[symbol]) for symbol, several in found.items()}
+    sources = {symbol: ParquetBars(symbol, several, names[symbol], chosen=chosen) for symbol, several in found.items()}
     return StreamedBars(sources, names, Path(path).name)
 
 

@@ -112,17 +112,10 @@ def frames(symbols: Sequence[str], sessions: SessionTable, interval: Interval, s
 
     if sessions.dates[0] < _EPOCH:
         raise ConfigError([Problem("backtest.start_date", str(sessions.dates[0]), f"synthetic bars begin at {_EPOCH}")])
-    counts = _bars_per_session(sessions, interval)
+    grid = _Grid.of(sessions, interval)
+    counts, time, begin, span = grid.counts, grid.time, grid.begin, grid.span
     first = np.cumsum(counts) - counts
-    within = np.arange(int(counts.sum())) - np.repeat(first, counts)
-    if interval.is_daily:
-        time = local_midnights(sessions.dates, sessions.timezone)
-    else:
-        time = np.repeat(sessions.open, counts) + within * interval.ns
-    length = np.repeat(sessions.close - sessions.open, counts)
-    # Where in its session each bar lies, and how much of it is left to a last bar that is cut short.
-    begin = within * (length if interval.is_daily else interval.ns)
-    span = np.minimum(length if interval.is_daily else interval.ns, length - begin)
+    length = np.repeat(grid.length, counts)
     passed = _share_of_variance((begin + span) / length)
     share = passed - _share_of_variance(begin / length)
     minutes = span / MINUTE
@@ -142,20 +135,56 @@ def frames(symbols: Sequence[str], sessions: SessionTable, interval: Interval, s
     return found
 
 
-def _bars_per_session(sessions: SessionTable, interval: Interval) -> Int64:
-    length = sessions.close - sessions.open
-    if interval.ns == DAY:
-        return np.ones(len(sessions), dtype=np.int64)
-    values, times = np.unique(length, return_counts=True)
-    usual = int(values[np.argmax(times)])
-    if interval.ns > DAY or usual % interval.ns:
-        fits = [m for m in (1, 5, 10, 15, 30, 60, 240) if usual % (m * MINUTE) == 0]
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Where bars lie, and how long.
+
+    For each session how many bars, and how long it is traded; for each bar its time, and its begin and span in traded
+    time, in which a lunch break is nothing.
+    """
+
+    counts: Int64
+    length: Int64
+    time: Int64
+    begin: Int64
+    span: Int64
+
+    @classmethod
+    def of(cls, sessions: SessionTable, interval: Interval) -> _Grid:
+        length = sessions.part_close - sessions.part_open
+        row = sessions.part_row
+        begun = np.searchsorted(row, np.arange(len(sessions)))
+        of_session = np.add.reduceat(length, begun)
+        if interval.ns == DAY:
+            time = local_midnights(sessions.dates, sessions.timezone)
+            return cls(np.ones_like(of_session), of_session, time, np.zeros_like(of_session), of_session)
+        _must_divide(sessions, length, interval)
+        counts = -(-length // interval.ns)
+        part = np.repeat(np.arange(len(length)), counts)
+        within = (np.arange(len(part)) - (np.cumsum(counts) - counts)[part]) * interval.ns
+        before = np.cumsum(length) - length
+        before -= before[begun][row]
+        # A last bar before a break or a close may be cut short.
+        span = np.minimum(interval.ns, length[part] - within)
+        return cls(
+            np.add.reduceat(counts, begun), of_session, sessions.part_open[part] + within, before[part] + within, span
+        )
+
+
+def _must_divide(sessions: SessionTable, length: Int64, interval: Interval) -> None:
+    """Refuse an interval that the usual session, or its usual morning and afternoon, is no multiple of."""
+    is_later = np.diff(sessions.part_row, prepend=-1) == 0
+    usual = []
+    for some in (length[~is_later], length[is_later]):
+        values, times = np.unique(some, return_counts=True)
+        usual += [int(values[np.argmax(times)])] if len(values) else []
+    if interval.ns > DAY or any(one % interval.ns for one in usual):
+        fits = [m for m in (1, 5, 10, 15, 30, 60, 240) if not any(one % (m * MINUTE) for one in usual)]
         cure = (
-            f"does not divide the session of {sessions.exchange}, {usual / MINUTE:g} minutes; use one that does, "
-            f"such as {', '.join(str(Interval.from_ns(m * MINUTE)) for m in fits)} or 1d"
+            f"does not divide the session of {sessions.exchange}, {' and '.join(f'{u / MINUTE:g}' for u in usual)} "
+            f"minutes; use one that does, such as {', '.join(str(Interval.from_ns(m * MINUTE)) for m in fits)} or 1d"
         )
         raise ConfigError([Problem("data.interval", interval.name, cure)])
-    return -(-length // interval.ns)
 
 
 @dataclass(frozen=True, slots=True)

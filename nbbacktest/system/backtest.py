@@ -30,9 +30,10 @@ def backtest(
 
     Parameters
     ----------
-    data : DataFrame, mapping or path
+    data : DataFrame, mapping, path or DataSource
         Bars as columns open, high, low, close and maybe volume, in any case, with a DatetimeIndex of the bars' opens
-        (or the sessions' dates); or ``{symbol: DataFrame}``; or the path of a CSV or Parquet file.
+        (or the sessions' dates); or ``{symbol: DataFrame}``; or the path of a CSV or Parquet file; or a
+        `nbbacktest.DataSource`.
     strategy : Strategy class, instance, or list of them
     cash : float
         Starting cash, in the currency of the prices.

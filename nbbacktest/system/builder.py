@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,10 +11,12 @@ from typing import Any
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig, StrategyConfig
-from nbbacktest.core.errors import ConfigError, DataError, NbBacktestError, Problem, StrategyError, nearest
+from nbbacktest.core.errors import ConfigError, DataError, NbBacktestError, Problem, StrategyError
+from nbbacktest.core.imports import imported
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.data.actions import read_actions
+from nbbacktest.data.datasource import is_source
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.resample import derive
 from nbbacktest.data.sources import load
@@ -126,7 +126,7 @@ def _supply(config: SessionConfig, data: Any, run: MarketData) -> Supply:
 
 def _source_of(symbol: str, config: SessionConfig, data: Any) -> Any:
     """Where the run's own data may have one symbol more; None means what the config says."""
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) or is_source(data):
         return data
     path = data if isinstance(data, (str, Path)) else config.data.path if data is None else ""
     if data is None and path is None:
@@ -163,17 +163,8 @@ def _strategies(
 
 def _configured(number: int, part: StrategyConfig) -> Strategy:
     path = f"strategies.{number}.class"
-    module_name, _, name = part.class_path.partition(":")
-    try:
-        module = sys.modules.get(module_name) or importlib.import_module(module_name)
-    except Exception as error:
-        cure = f"module {module_name!r} can't be imported: {type(error).__name__}: {error}"
-        raise ConfigError([Problem(path, part.class_path, cure)]) from error
-    found = getattr(module, name, None)
-    if found is None:
-        cure = f"module {module_name!r} has no {name!r}; {nearest(name, _strategies_in(module))}"
-        raise ConfigError([Problem(path, part.class_path, cure)])
-    if not (isinstance(found, type) and issubclass(found, Strategy)):
+    found = imported(path, part.class_path, _is_strategy)
+    if not _is_strategy(found):
         raise ConfigError([Problem(path, part.class_path, "is not a subclass of nbbacktest.Strategy; name one")])
     return _made(found, part.params)
 
@@ -187,9 +178,8 @@ def _made(strategy: type[Strategy], params: dict[str, Any]) -> Strategy:
         raise StrategyError(strategy.__name__, "__init__", f"{type(error).__name__}: {error}") from error
 
 
-def _strategies_in(module: Any) -> list[str]:
-    members = ((name, getattr(module, name, None)) for name in dir(module))
-    return [name for name, value in members if isinstance(value, type) and issubclass(value, Strategy)]
+def _is_strategy(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Strategy)
 
 
 def _live(one: Any, params: dict[str, Any]) -> Strategy:

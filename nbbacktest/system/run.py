@@ -198,6 +198,11 @@ class Run:
         return self._market.stamps
 
     @property
+    def quality(self) -> dict[str, dict[str, Any]]:
+        """By symbol, how complete and sound its bars are."""
+        return self._market.quality
+
+    @property
     def duration(self) -> float:
         """Wall seconds from the start to the end, or to now."""
         return (self._ended or monotonic()) - self._began

@@ -76,7 +76,11 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         "achieved_speed": run.achieved_speed,
         "lag_seconds": run.analysis.lag if run.coordinator.speed > 0 else 0.0,
         "symbols": {
-            symbol: {"bars": count, "last_close": shot.bars[symbol].close if symbol in shot.bars else None}
+            symbol: {
+                "bars": count,
+                "last_close": shot.bars[symbol].close if symbol in shot.bars else None,
+                "quality": run.quality.get(symbol),
+            }
             | _moves(run, symbol)
             for symbol, count in shot.counts.items()
         },

@@ -58,18 +58,27 @@ class DatedEvents:
 _NEVER = 2**63 - 1
 
 
+class Events(Protocol):
+    """What knows the number of the next instant that brings something."""
+
+    @property
+    def next(self) -> int:
+        """The instant; beyond every one where none does."""
+        ...
+
+
 class Agenda:
-    """True where an order is open or the instant under way brings something."""
+    """True where something waits already, such as an order, or the instant under way brings something."""
 
-    __slots__ = ("_agent", "_events", "_orders")
+    __slots__ = ("_agent", "_events", "_waiting")
 
-    def __init__(self, orders: Sized, events: DatedEvents, agent: Agent) -> None:
-        self._orders = orders
+    def __init__(self, waiting: Sized, events: Events, agent: Agent) -> None:
+        self._waiting = waiting
         self._events = events
         self._agent = agent
 
     def __len__(self) -> int:
-        return len(self._orders) + (self._agent.index >= self._events.next)
+        return len(self._waiting) + (self._agent.index >= self._events.next)
 
 
 def dated_events(accruals: Accruals, corporate: CorporateActions, book: Book) -> DatedEvents | None:

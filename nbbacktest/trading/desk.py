@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
+from contextlib import suppress
 from math import nan
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from nbbacktest.trading.record import CashFlow, Split
 from nbbacktest.trading.seat import IndicatorEntry, Seat
 from nbbacktest.trading.snapshot import OrderRow, PositionRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.timetable import Moment, Timetable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,9 +64,12 @@ class TradingDesk:
     Attributes
     ----------
     agenda : sized
-        Open orders by symbol, and what the run's dates bring; false where nothing waits.
+        Open orders by symbol, and what the run's dates and sessions bring; false where nothing waits. One object from
+        `start` on.
     index : int
         The instant under way or completed last, -1 before the first. Written by the engine.
+    moment : Moment or None
+        What is now where that isn't an instant: a session's start, or an end that no bar completed at.
     is_open : bool
         Whether orders are taken: from `start` until the strategies' `on_stop`.
     fills, orders, log, flows, splits : list
@@ -106,6 +111,7 @@ class TradingDesk:
         self.log: list[tuple[int, str, str]] = []
         self.indicators: list[IndicatorEntry] = []
         self.index = -1
+        self.moment: Moment | None = None
         self.is_open = False
         self._instants = instants
         self._stamps = stamps
@@ -123,6 +129,8 @@ class TradingDesk:
         named = dict(zip(names, self.strategies, strict=True))
         callbacks = Callbacks(named, self.broker, self.base_interval, stamps)
         self._callbacks = callbacks if callbacks.is_needed else None
+        self.timetable = Timetable(self, named, stamps, self.horizon.sessions)
+        self._keeps_sessions = False
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
         self.membership: Membership | None = None
@@ -151,15 +159,22 @@ class TradingDesk:
                 self.is_open = False
                 raise blame(strategy, "on_start", error) from error
             self._started.append(strategy)
+        try:
+            self._keeps_sessions = self.timetable.complete()
+        except BaseException:
+            self.is_open = False
+            raise
+        self._add_sessions()
 
     def settle(self, bars: Sequence[Bar]) -> None:
-        """Execute what waits on these bars; then, all fills done, tell the strategies, in order of the fills.
+        """Tell of sessions; execute what waits on these bars; then, all fills done, tell of these, in their order.
 
         Raises
         ------
         StrategyError
-            Where an `on_fill` or `on_order` raised: the first one, after all were called.
+            Where a strategy raised: the first one, after all were called.
         """
+        failure = self.timetable.before(bars) if self._keeps_sessions else None
         callbacks, before = self._callbacks, len(self.fills)
         if callbacks is not None:
             callbacks.forget()
@@ -168,14 +183,21 @@ class TradingDesk:
         self.broker.settle(bars, self.index, self.now_ns)
         if self.leaving:
             self._see_off()
+        if failure is None:
+            if callbacks is not None:
+                callbacks.tell(before)
+            return
         if callbacks is not None:
-            callbacks.tell(before)
+            with suppress(StrategyError):  # the first one is raised
+                callbacks.tell(before)
+        raise failure
 
     def revise(self, instants: Int64, actions: Sequence[CorporateAction] = ()) -> None:
         """Go on with other instants to come, those that are completed being the same, and with more actions."""
         self._instants = instants
         self._actions += tuple(actions)
         self._date_events()
+        self._add_sessions()
 
     def _see_off(self) -> None:
         """Let symbols go that were to leave when flat, and are."""
@@ -195,13 +217,18 @@ class TradingDesk:
         )
         self.agenda = self.broker.agenda if self._dated is None else Agenda(self.broker.agenda, self._dated, self)
 
+    def _add_sessions(self) -> None:
+        if self._keeps_sessions:
+            self.agenda = Agenda(self.agenda, self.timetable, self)
+
     def handlers(self, series: Series) -> tuple[Handler, ...]:
-        """The `on_bar` of every strategy that trades the symbol and has one, in order."""
-        return tuple(
+        """The `on_bar` of every strategy that trades the symbol and has one, in order; then what sessions bring."""
+        handlers: list[Handler] = [
             strategy.on_bar
             for strategy, seat in self.seated
             if series.symbol in seat.positions and overrides(strategy, "on_bar")
-        )
+        ]
+        return (*handlers, self.timetable.after) if self._keeps_sessions else tuple(handlers)
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
         """`error` as the StrategyError of the handler's strategy, the original as its cause."""
@@ -215,15 +242,15 @@ class TradingDesk:
         return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
 
     def stop(self) -> None:
-        """Take no more orders and call the `on_stop` of every strategy that was started, in order.
+        """End the last session where its bars are over; take no more orders; call the `on_stop` of all that were started.
 
         Raises
         ------
         StrategyError
             Where one raised: the first one, after all were called.
         """
+        failure = self.timetable.finish() if self._keeps_sessions else None
         self.is_open = False
-        failure: StrategyError | None = None
         started, self._started = self._started, []
         for strategy in started:
             try:
@@ -277,13 +304,22 @@ class TradingDesk:
             callbacks.tell(before)
 
     @property
+    def instants(self) -> Int64:
+        """The run's, nanoseconds UTC, rising."""
+        return self._instants
+
+    @property
     def now_ns(self) -> int:
         """The instant under way, nanoseconds UTC; before the first one, the moment at which trading opens."""
-        return int(self._instants[self.index]) if self.index >= 0 else self._before
+        if self.moment is not None:
+            return self.moment.ns
+        return int(self.instants[self.index]) if self.index >= 0 else self._before
 
     @property
     def now(self) -> pd.Timestamp:
         """The instant under way as users see it."""
+        if self.moment is not None:
+            return self.moment.shown
         ns = self.now_ns
         if self._stamp is None or self._stamp[0] != ns:
             self._stamp = (ns, self._stamps.instant(ns))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from nbbacktest.core.records import Bar
 from nbbacktest.trading.orders import Fill, Order
 
@@ -11,6 +13,13 @@ class Hooks:
 
     def on_start(self) -> None:
         """Called once, before the first bar: the place for indicators."""
+
+    def on_session_start(self, date: dt.date) -> None:
+        """Called at a session's open, before its first bar: `bars()` end with the session before.
+
+        Orders placed here can fill in the session's first bar. `now` is the open, or the run's beginning where that
+        is later. Only sessions in which a bar completes are told of; `date` is the exchange's name for them.
+        """
 
     def on_bar(self, bar: Bar) -> None:
         """Called with every completed bar of the strategy's symbols, derived intervals included."""
@@ -34,6 +43,13 @@ class Hooks:
 
     def on_symbol_removed(self, symbol: str) -> None:
         """Called when one has left it, with its position flat."""
+
+    def on_session_end(self, date: dt.date) -> None:
+        """Called at a session's close, after all callbacks of its last bar.
+
+        Where no bar completes with the close, it is called before the next bar is seen or filled on, and `now` is the
+        close all the same; or, where the bars are over, before `on_stop`. A run that is stopped earlier ends no session.
+        """
 
     def on_stop(self) -> None:
         """Called once, after the last bar, also where the run was stopped early."""

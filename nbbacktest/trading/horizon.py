@@ -31,7 +31,7 @@ class Horizon:
 
     def session_end(self, now: int) -> int:
         """When the first session that ends after `now` ends, nanoseconds UTC."""
-        table = self._known()
+        table = self.sessions()
         if table is not None:
             row = int(np.searchsorted(table.close, now, side="right"))
             if row < len(table):
@@ -40,7 +40,7 @@ class Horizon:
 
     def next_session(self, now: int) -> tuple[int, int]:
         """When the first session that opens at `now` or later opens and ends, nanoseconds UTC."""
-        table = self._known()
+        table = self.sessions()
         if table is not None:
             row = int(np.searchsorted(table.open, now, side="left"))
             if row < len(table):
@@ -76,7 +76,8 @@ class Horizon:
             raise OrderError(f"until={until!r} is not after now, {self._stamps.stamp(now)}; give a later time")
         return ns
 
-    def _known(self) -> SessionTable | None:
+    def sessions(self) -> SessionTable | None:
+        """The exchange's sessions; None where there are none for the bars."""
         if self._sessions is not None:
             try:
                 self._table = self._sessions()

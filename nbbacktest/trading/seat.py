@@ -13,6 +13,7 @@ from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.requests import changed, exits_of, order_of
+from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.streams import is_streaming, stream
 from nbbacktest.trading.tickets import Ticket, finite, read_ticket
 
@@ -293,6 +294,10 @@ class Seat:
         for handle in made if isinstance(made, tuple) else (made,):
             self._desk.enter(self, handle)
         return made
+
+    def schedule(self, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Scheduled:
+        """Have something called once a session."""
+        return self._desk.timetable.add(self.name, callback, at, before_close, after_open, every)
 
     def log(self, message: object) -> None:
         """Keep a line for the run's record."""

@@ -13,6 +13,7 @@ from nbbacktest.trading.hooks import Hooks
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.portfolio import Position
+from nbbacktest.trading.scheduling import Scheduling
 from nbbacktest.trading.seat import Seat, Unseated
 from nbbacktest.trading.tickets import read_ticket
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Strategy(Hooks):
+class Strategy(Hooks, Scheduling):
     """Derive from this; class attributes are the parameters, and `on_bar` is called with every completed bar.
 
     Parameters

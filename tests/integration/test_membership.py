@@ -93,7 +93,7 @@ def silent_run(late, since):
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     late=st.sampled_from(["A", "B", "C"]),
-    at=st.integers(0, BARS - 5),
+    at=st.integers(0, BARS - 20),
     speed=st.sampled_from([0.0, 0.0, 1e6]),
     paused=st.booleans(),
     extra=st.integers(0, 3),

@@ -26,6 +26,7 @@ EXAMPLES = [
     errors.OrderError("size -1"),
     errors.OutsideRunError("outside"),
     errors.IndicatorError("too short"),
+    errors.ScheduleError("no such time"),
     errors.InvalidTransition("stopped", "resume", ["start"], ["stop: running -> stopped"]),
     errors.StrategyError("Cross", "on_start", "ValueError: no"),
     errors.StrategyError(
@@ -44,6 +45,7 @@ CAUGHT_AS = {
     errors.OrderError: (ValueError,),
     errors.OutsideRunError: (RuntimeError,),
     errors.IndicatorError: (ValueError,),
+    errors.ScheduleError: (ValueError,),
     errors.InvalidTransition: (RuntimeError,),
     errors.StrategyError: (RuntimeError,),
     errors.StrategyBlockedError: (TimeoutError,),

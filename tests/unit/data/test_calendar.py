@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbbacktest.core.errors import ConfigError, DataError
+from nbbacktest.core.hours import ExtendedHours
 from nbbacktest.data.calendar import SessionTable, exchange_timezone, local_midnights, session_table
 
 HOUR = 3_600_000_000_000
@@ -91,11 +92,104 @@ def test_a_market_that_never_closes():
     assert session_table("24/7", date(2024, 3, 9), date(2024, 3, 9)).timezone == "UTC"
 
 
-def test_a_lunch_break_counts_as_open():
-    """Tokyo's session is one span from its open to its close."""
-    table = session_table("XTKS", date(2024, 9, 2), date(2024, 9, 2))
+def test_a_lunch_break_belongs_to_no_session():
+    """Tokyo trades from nine to half past eleven and from half past twelve to three; nothing lies in between."""
+    table = session_table("XTKS", date(2024, 9, 2), date(2024, 9, 3))
     assert table.timezone == "Asia/Tokyo"
-    assert float(table.elapsed(table.close)[0]) == 6 * 3600
+    noon = [ns(f"2024-09-02 {time}", "Asia/Tokyo") for time in ("11:29", "11:30", "12:00", "12:29", "12:30")]
+    assert table.session_of(noon).tolist() == [0, -1, -1, -1, 0]
+    assert table.part_of(noon).tolist() == [0, -1, -1, -1, 1]
+    assert table.part_row.tolist() == [0, 0, 1, 1]
+    assert (table.elapsed(noon) / 60).tolist() == [149, 150, 150, 150, 150]
+    assert (table.elapsed(table.close) / 3600).tolist() == [5, 10]
+
+
+def test_a_half_day_may_end_before_the_break():
+    """Hong Kong's Christmas Eve is a morning alone."""
+    table = session_table("XHKG", date(2024, 12, 23), date(2024, 12, 27))
+    assert table.part_row.tolist() == [0, 0, 1, 2, 2]
+    assert (table.elapsed(table.close) / 60).tolist() == [330, 480, 810]
+
+
+@pytest.mark.parametrize(
+    ("exchange", "first", "last", "opens"),
+    [
+        ("XNYS", date(2024, 3, 8), date(2024, 3, 11), ["14:30", "13:30"]),
+        ("XNYS", date(2024, 11, 1), date(2024, 11, 4), ["13:30", "14:30"]),
+        ("XLON", date(2024, 3, 28), date(2024, 4, 2), ["08:00", "07:00"]),
+        ("XLON", date(2024, 10, 25), date(2024, 10, 28), ["07:00", "08:00"]),
+        ("XTKS", date(2024, 3, 8), date(2024, 3, 11), ["00:00", "00:00"]),
+        ("XTKS", date(2024, 11, 1), date(2024, 11, 5), ["00:00", "00:00"]),
+    ],
+)
+def test_opens_keep_local_time_over_clock_changes(exchange: str, first: date, last: date, opens: list[str]):
+    """In UTC, New York and London open an hour earlier in summer and Tokyo doesn't; extended hours move along."""
+    table = session_table(exchange, first, last)
+    at = pd.DatetimeIndex(table.open, tz="UTC")
+    assert at.strftime("%H:%M").tolist() == opens
+    zone = table.local_timezone
+    local = at.tz_convert(zone).strftime("%H:%M")
+    assert len(set(local)) == 1
+    long = session_table(exchange, first, last, hours=ExtendedHours(open="04:00", close="20:00"))
+    for column, time in ((long.open, "04:00"), (long.close, "20:00")):
+        assert set(pd.DatetimeIndex(column, tz="UTC").tz_convert(zone).strftime("%H:%M")) == {time}
+
+
+@pytest.mark.parametrize(
+    ("zone", "spring", "autumn", "hours"),
+    [
+        ("America/New_York", date(2024, 3, 10), date(2024, 11, 3), [23, 25]),
+        ("Europe/London", date(2024, 3, 31), date(2024, 10, 27), [23, 25]),
+        ("Asia/Tokyo", date(2024, 3, 31), date(2024, 10, 27), [24, 24]),
+    ],
+)
+def test_days_are_as_long_as_the_clocks_make_them(zone: str, spring: date, autumn: date, hours: list[int]):
+    """A market that never closes has a session of 23 and one of 25 hours where clocks change, and time runs evenly."""
+    tables = [session_table("24/7", day, day, zone) for day in (spring, autumn)]
+    assert [float((table.close - table.open)[0]) / HOUR for table in tables] == hours
+    assert [float(table.elapsed(table.close)[0]) / 3600 for table in tables] == hours
+
+
+def test_extended_hours_are_the_same_on_half_days():
+    """All sessions go from the extended open to the extended close, and the days are the calendar's."""
+    hours = ExtendedHours(open="04:00", close="20:00")
+    table = session_table("XNYS", date(2024, 11, 27), date(2024, 12, 2), hours=hours)
+    assert table.dates.tolist() == [date(2024, 11, 27), date(2024, 11, 29), date(2024, 12, 2)]
+    for row, day in enumerate(("2024-11-27", "2024-11-29", "2024-12-02")):
+        assert table.open[row] == ns(f"{day} 04:00", "America/New_York")
+        assert table.close[row] == ns(f"{day} 20:00", "America/New_York")
+    assert (table.elapsed(table.close) / 3600).tolist() == [16, 32, 48]
+
+
+def test_extended_hours_are_the_exchanges_own():
+    """Whatever zone times are shown in; and a lunch break stays."""
+    hours = ExtendedHours(open="08:00", close="24:00")
+    table = session_table("XTKS", date(2024, 9, 2), date(2024, 9, 2), "UTC", hours)
+    assert (table.timezone, table.local_timezone) == ("UTC", "Asia/Tokyo")
+    assert table.open[0] == ns("2024-09-02 08:00", "Asia/Tokyo")
+    assert table.close[0] == ns("2024-09-03 00:00", "Asia/Tokyo")
+    assert table.session_of(ns("2024-09-02 12:00", "Asia/Tokyo")) == -1
+
+
+@pytest.mark.parametrize("exchange", ["XNYS", "CMES", "24/7"])
+def test_extended_hours_hold_the_regular_ones(exchange: str):
+    """Shorter hours, and hours for an exchange whose sessions don't fit into a day, are refused with what is regular."""
+    with pytest.raises(
+        ConfigError, match=f"hours = .*don't hold the regular hours of {exchange}, which are 2024"
+    ) as caught:
+        session_table(exchange, date(2024, 9, 3), date(2024, 9, 4), hours=ExtendedHours(open="10:00", close="20:00"))
+    assert caught.value.problems[0].path == "hours"
+
+
+def test_a_table_knows_the_sessions_around_it(quarter: SessionTable):
+    """The dates before its first and after its last one, also where it was cut; one made by hand doesn't."""
+    assert quarter.around.tolist() == [date(2024, 9, 30), date(2025, 1, 2)]
+    cut = quarter.between(int(quarter.open[1]), int(quarter.close[3]))
+    assert cut.around.tolist() == [quarter.dates[0].item(), quarter.dates[4].item()]
+    assert session_table("24/7", date(2024, 3, 9), date(2024, 3, 9)).around.tolist() == [
+        date(2024, 3, 8), date(2024, 3, 10)
+    ]  # fmt: skip
+    assert np.isnat(SessionTable("UTC", ["2024-01-02"], [0], [1]).around).all()
 
 
 def test_a_session_that_opens_on_the_evening_before_belongs_to_its_date():
@@ -129,6 +223,18 @@ def test_a_range_without_a_session_is_refused():
             session_table("XNYS", first, last)
     with pytest.raises(DataError, match="24/7 has no session"):
         session_table("24/7", date(2024, 10, 9), date(2024, 10, 1))
+
+
+def test_a_calendar_that_cannot_be_built_is_one_clear_error(monkeypatch: pytest.MonkeyPatch):
+    """What goes wrong inside of exchange_calendars is said with the exchange and the cure."""
+    import exchange_calendars
+
+    def fails(*_: object, **__: object) -> None:
+        raise NotImplementedError("implemented by subclasses")
+
+    monkeypatch.setattr(exchange_calendars, "get_calendar", fails)
+    with pytest.raises(DataError, match="can't build the calendar of XASE .NotImplementedError: impl.*name another"):
+        session_table("XASE", date(2024, 1, 2), date(2024, 1, 5))
 
 
 def test_days_that_a_calendar_does_not_know_are_refused():

@@ -158,6 +158,45 @@ def test_a_market_that_never_closes_is_anchored_to_midnight():
     assert derived.base_count[11] == 3
 
 
+TOKYO = session_table("XTKS", date(2024, 11, 1), date(2024, 11, 5))  # the second one closes half an hour later
+TOKYO_MINUTES = np.concatenate(
+    [np.arange(a, b, MINUTE) for a, b in zip(TOKYO.part_open.tolist(), TOKYO.part_close.tolist(), strict=True)]
+)
+
+
+def test_a_lunch_break_cuts_bars_and_anchors_anew():
+    """Hours of Tokyo: a morning that ends at half past eleven, an afternoon from half past twelve."""
+    derived = derive(columns(TOKYO_MINUTES), Interval.parse("1h"), TOKYO)
+    local = [Stamps("Asia/Tokyo").stamp(int(x)).strftime("%H:%M") for x in (*derived.time[:6], *derived.end[:6])]
+    assert local[:6] == ["09:00", "10:00", "11:00", "12:30", "13:30", "14:30"]
+    assert local[6:] == ["10:00", "11:00", "11:30", "13:30", "14:30", "15:00"]
+    assert derived.base_count.tolist() == [60, 60, 30, 60, 60, 30, 60, 60, 30, 60, 60, 60]
+    days = derive(columns(TOKYO_MINUTES), Interval.parse("1d"), TOKYO)
+    assert days.base_count.tolist() == [300, 330]
+    assert (days.end == TOKYO.close).all()
+
+
+@given(
+    st.lists(st.integers(0, len(TOKYO_MINUTES) - 1), min_size=1, max_size=80, unique=True), st.sampled_from(INTERVALS)
+)
+def test_no_bar_spans_a_lunch_break(rows: list[int], interval: Interval):
+    """Whatever minutes there are: a bar lies in one part of a session, a whole number of intervals after its begin."""
+    derived = derive(columns(TOKYO_MINUTES[np.sort(rows)]), interval, TOKYO)
+    assert derived.base_count.sum() == len(rows)
+    if not interval.is_daily:
+        part = TOKYO.part_of(derived.time)
+        assert (part >= 0).all()
+        assert (part == TOKYO.part_of(derived.end - 1)).all()
+        assert ((derived.time - TOKYO.part_open[part]) % interval.ns == 0).all()
+
+
+def test_bars_inside_a_lunch_break_are_outside_of_the_session():
+    """They are refused like any others that lie outside."""
+    noon = np.append(TOKYO_MINUTES[:5], TOKYO.break_start[0])
+    with pytest.raises(DataError, match=r"EXE: 1 of 6 bars lie outside the sessions of XTKS.*2024-11-01 11:30"):
+        derive(columns(noon), Interval.parse("5m"), TOKYO)
+
+
 def test_times_of_pandas_agree():
     """A whole plain session equals pandas' own resampling."""
     base = columns(OPEN_MINUTES[:390])

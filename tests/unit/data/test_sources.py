@@ -290,3 +290,39 @@ def test_sample_bars_from_a_config():
         load(config(data=settings | {"interval": "1m"}))
     with pytest.raises(DataError, match="FB has no bars"):
         load(config(data=settings | {"symbols": ["AAPL", "FB"]}, backtest={"end_date": "2010-01-01"}))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "traded"),
+    [
+        ("2024-10-05", "2024-10-08", [7, 8]),  # from a Saturday
+        ("2024-10-03", "2024-10-06", [3, 4]),  # to a Sunday
+        ("2024-10-04", "2024-10-04", [4]),  # both included
+    ],
+)
+def test_dates_are_inclusive_and_move_to_trading_days(first: str, last: str, traded: list[int]):
+    """A range begins with the first session in it and ends with the last one."""
+    data = minutes(last="2024-10-10")
+    market = load(config(exchange="XNYS", backtest={"start_date": first, "end_date": last}), data)
+    assert dates(market.bars["ASSET"]) == [date(2024, 10, day) for day in traded]
+
+
+def test_a_range_without_a_session_is_refused():
+    """A weekend and a holiday, in what the data covers: the error names the sessions around."""
+    weekend = {"start_date": "2024-10-05", "end_date": "2024-10-06"}
+    with pytest.raises(DataError, match="XNYS has no session from 2024-10-05 to 2024-10-06.*2024-10-04 and 2024-10-07"):
+        load(config(exchange="XNYS", backtest=weekend), minutes(last="2024-10-10"))
+    with pytest.raises(DataError, match="XNYS has no session between 2024-10-05 and 2024-10-06"):
+        load(config(backtest=weekend))
+
+
+def test_extended_hours_need_the_exchange_of_the_data():
+    """They are the exchange's, which is XNYS where nobody says: bars before the open belong to the session then."""
+    early = minutes().tz_convert("UTC")
+    early.index = early.index - pd.Timedelta(hours=3)
+    hours = {"open": "04:00", "close": "20:00"}
+    market = load(config(hours=hours), early)
+    assert (market.exchange, market.stamps.timezone) == ("XNYS", ZONE)
+    assert (market.sessions().session_of(market.bars["ASSET"].time) >= 0).all()
+    with pytest.raises(ConfigError, match="don't hold the regular hours of 24/7"):
+        load(config(hours=hours, exchange="24/7"), early)

@@ -220,3 +220,11 @@ def test_longer_bars_end_where_the_next_begins():
     """Months differ in length: no bar is seen before the next one begins."""
     bars = placed(raw(["2024-01-31", "2024-02-29", "2024-03-31"]), "29d")
     assert local(bars.end, "UTC") == ["2024-02-29 00:00", "2024-03-31 00:00", "2024-04-29 00:00"]
+
+
+def test_bars_are_cut_at_a_lunch_break():
+    """An hour from eleven in Tokyo is over at half past, and one that begins inside the break is left as it is."""
+    tokyo = session_table("XTKS", date(2024, 9, 2), date(2024, 9, 2))
+    stamps = pd.DatetimeIndex([f"2024-09-02 {time}" for time in ("10:00", "11:00", "12:00", "14:30")], tz="Asia/Tokyo")
+    columns = placed(raw(stamps), "1h", sessions=tokyo)
+    assert [text[11:] for text in local(columns.end, "Asia/Tokyo")] == ["11:00", "11:30", "13:00", "15:00"]

@@ -138,3 +138,29 @@ def test_a_result_over_invented_frames_says_so():
     found = load(SessionConfig(), frame)
     assert found.synthetic
     assert found.source == "DataFrame, synthetic, seed 3"
+
+
+def test_a_lunch_break_has_no_bars():
+    """Tokyo's minutes are those of its morning and its afternoon, and an interval has to divide both."""
+    frame = bars("EXE", "2024-11-01", "2024-11-05", exchange="XTKS")["EXE"]
+    times = frame.index.strftime("%d %H:%M")
+    assert len(frame) == 300 + 330
+    assert times[149:151].tolist() == ["01 11:29", "01 12:30"]
+    assert (times[-1], times[299]) == ("05 15:29", "01 14:59")
+    with pytest.raises(ConfigError, match="1h.*does not divide the session of XTKS, 150 and 150 minutes; use .* 30m"):
+        bars("EXE", "2024-09-02", "2024-09-06", interval="1h", exchange="XTKS")
+
+
+def test_extended_hours_are_full_of_bars():
+    """From four in the morning to eight in the evening, on a half day too."""
+    config = {
+        "backtest": {"start_date": "2024-11-27", "end_date": "2024-11-29"},
+        "hours": {"open": "04:00", "close": "20:00"},
+        "data": {"symbols": ["EXE"], "interval": "15m", "derived_intervals": ["1h"]},
+    }
+    market = load(SessionConfig.load(config))
+    assert len(market.bars["EXE"]) == 2 * 64
+    assert market.stamps.stamp(int(market.bars["EXE"].end[-1])) == pd.Timestamp(
+        "2024-11-29 20:00", tz="America/New_York"
+    )
+    assert (market.sessions().close == market.bars["EXE"].end[[63, 127]]).all()

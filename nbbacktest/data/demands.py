@@ -1,0 +1,141 @@
+"""What a run demands of its bars: that they lie in sessions, and that there are enough of them."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from nbbacktest.core.config import BacktestConfig
+from nbbacktest.core.errors import DataError, DataQualityWarning
+from nbbacktest.core.origin import QualityConfig
+from nbbacktest.core.records import BarColumns, Int64, Stamps
+from nbbacktest.data.calendar import SessionTable, local_midnights
+from nbbacktest.data.coverage import NO_TIME, Coverage, Grid, cover, local_dates
+from nbbacktest.data.faults import Bools
+from nbbacktest.data.market import MarketData
+
+
+def within(columns: BarColumns, sessions: SessionTable, left_out: dict[str, Int64]) -> BarColumns:
+    """The bars that begin inside of a session; the begins of the others are put into `left_out` as ``"outside"``.
+
+    Raises
+    ------
+    DataError
+        Where there is none.
+    """
+    inside = sessions.session_of(columns.time) >= 0
+    if inside.all():
+        return columns
+    if not inside.any():
+        raise DataError(
+            f"{columns.symbol}: none of {len(columns)} bars lies in the hours of {sessions.exchange}; "
+            "set the exchange, or its hours, to those that the bars are from"
+        )
+    left_out["outside"] = columns.time[~inside]
+    return _kept(columns, inside)
+
+
+def of_the_days(
+    left_out: Mapping[str, Mapping[str, Int64]], bars: Mapping[str, BarColumns], days: BacktestConfig, stamps: Stamps
+) -> dict[str, dict[str, Int64]]:
+    """What was left out of the days that are run; what has no time counts as one of them."""
+    day = days.end_date
+    low = min(int(columns.time[0]) for columns in bars.values()) if days.start_date else NO_TIME
+    after = local_midnights(np.array([day], dtype="datetime64[D]") + 1, stamps.timezone)[0] if day else -NO_TIME - 1
+    return {
+        symbol: {kind: ns[(ns == NO_TIME) | ((ns >= low) & (ns < after))] for kind, ns in kinds.items()}
+        for symbol, kinds in left_out.items()
+    }
+
+
+def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tuple[str, ...]]) -> MarketData:
+    """The market as `data.quality` has it, once its faulty rows are out; with one warning where it says so.
+
+    A symbol's share is how many of its expected bars there are, over all sessions that are due, warm-up included.
+    Where one is below `minimum`: ``refuse`` refuses; ``warn`` warns and changes nothing; ``drop`` leaves every session
+    whose own share is below it out for that symbol, and counts these bars as ``"thin"``. Whether a session is thin is
+    known only at its end, so that to drop it is hindsight.
+
+    Parameters
+    ----------
+    notes
+        By what a symbol's bars are called, what was wrong with the rows that were left out.
+
+    Raises
+    ------
+    DataError
+        Where a symbol has too few bars, and that is refused, or no session is left.
+    DataQualityWarning
+        As a warning, where that is wanted.
+    """
+    said = [f"{label}: rows left out: {'; '.join(texts)}" for label, texts in notes.items() if texts]
+    if wanted.minimum:
+        due = market.due()
+        grid = Grid(due, market.interval)
+        # What is left out from here on stays expected.
+        market = replace(market, placed=True, days_asked=(due.dates[0].item(), due.dates[-1].item()))
+        for symbol, columns in tuple(market.bars.items()):
+            counted = cover(grid, columns.time, columns.volume, {})
+            share = counted.total("present") / counted.total("expected")
+            if wanted.faults == "drop":
+                market = _without_thin(market, symbol, counted, wanted.minimum)
+            elif share < wanted.minimum:
+                text = _too_few(symbol, counted, share, wanted.minimum)
+                if wanted.faults == "refuse":
+                    raise DataError(
+                        f"{text}; bring the missing bars, lower data.quality.minimum, or drop such sessions"
+                    )
+                said.append(text)
+    if said and wanted.faults == "warn":
+        warnings.warn("\n".join(said), DataQualityWarning, stacklevel=_callers_level())
+    return market
+
+
+def _callers_level() -> int:
+    """How far up the stack the first call from outside of this package is, as `warnings.warn` counts from ours."""
+    package, level = __name__.partition(".")[0], 1
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    return level - 1
+
+
+def _too_few(symbol: str, counted: Coverage, share: float, minimum: float) -> str:
+    expected, present = counted.counts["expected"], counted.counts["present"]
+    own = np.where(expected > 0, present / np.maximum(expected, 1), np.inf)
+    worst = int(np.argmin(own))
+    return (
+        f"{symbol} has {counted.total('present')} of {counted.total('expected')} expected bars, {share:.1%}, and "
+        f"data.quality.minimum is {minimum:g}; the worst session is {counted.dates[worst]} with {present[worst]} of "
+        f"{expected[worst]}"
+    )
+
+
+def _without_thin(market: MarketData, symbol: str, counted: Coverage, minimum: float) -> MarketData:
+    columns = market.bars[symbol]
+    expected, present = counted.counts["expected"], counted.counts["present"]
+    thin = counted.dates[(present < minimum * expected) & (present > 0)]
+    if not len(thin):
+        return market
+    table = market.due()
+    row = table.session_of(columns.time)
+    dates = local_dates(columns.time, table.timezone)
+    dates[row >= 0] = table.dates[row[row >= 0]]
+    keep = ~np.isin(dates, thin)
+    if not keep.any() or not (columns.end[keep] > market.start).any():
+        raise DataError(
+            f"{symbol} has no session with at least {minimum:g} of its expected bars; lower data.quality.minimum, or "
+            "leave the symbol out"
+        )
+    left_out = {name: dict(kinds) for name, kinds in market.left_out.items()}
+    left_out.setdefault(symbol, {})["thin"] = columns.time[~keep]
+    return replace(market, bars=market.bars | {symbol: _kept(columns, keep)}, left_out=left_out)
+
+
+def _kept(columns: BarColumns, keep: Bools) -> BarColumns:
+    names = ("time", "end", "open", "high", "low", "close", "volume")
+    return replace(columns, **{name: getattr(columns, name)[keep] for name in names})

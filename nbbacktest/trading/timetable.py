@@ -1,0 +1,299 @@
+"""Tells strategies where sessions start and end, and calls at its time what they have scheduled.
+
+A session here is one in which an instant of the run lies. What happens before an instant's fills (a start, and what came
+due in between) is seen as of its own moment: the instant's bars are hidden until it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nbbacktest.core.errors import DataError, ScheduleError, StrategyError
+from nbbacktest.core.intervals import DAY
+from nbbacktest.core.records import Bar, Int64, Stamps
+from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
+from nbbacktest.trading.callbacks import blame, overrides
+from nbbacktest.trading.schedule import NEVER, Scheduled, Terms, moments, read_terms
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import pandas as pd
+
+    from nbbacktest.trading.desk import TradingDesk
+    from nbbacktest.trading.strategy import Strategy
+
+_AFTER_ALL = 2**63 - 1
+
+
+class Moment(NamedTuple):
+    """A time between instants: nanoseconds UTC, and as users see it."""
+
+    ns: int
+    shown: pd.Timestamp
+
+
+class _Entry(NamedTuple):
+    """Something scheduled, whose it is, and when it comes due in each session."""
+
+    strategy: Strategy
+    call: Scheduled
+    moments: list[int]
+
+
+class Timetable:
+    """The sessions of one run, as its strategies are told of them.
+
+    Parameters
+    ----------
+    desk
+        Whose instants, series and sessions these are.
+    strategies
+        By name, in the order of their callbacks.
+    stamps
+        How instants are shown.
+    calendar
+        Gives the exchange's sessions, or None where there are none for the bars. Called when first needed.
+    """
+
+    __slots__ = (
+        "_calendar", "_desk", "_due", "_ends", "_entries", "_is_complete", "_last", "_next", "_planned", "_row",
+        "_stamps", "_starts", "_strategies", "_table",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        desk: TradingDesk,
+        strategies: Mapping[str, Strategy],
+        stamps: Stamps,
+        calendar: Callable[[], SessionTable | None],
+    ) -> None:
+        self._desk = desk
+        self._strategies = strategies
+        self._stamps = stamps
+        self._calendar = calendar
+        self._starts = [one for one in strategies.values() if overrides(one, "on_session_start")]
+        self._ends = [one for one in strategies.values() if overrides(one, "on_session_end")]
+        self._entries: list[_Entry] = []
+        self._is_complete = False
+        self._table: SessionTable | None = None
+        self._row = -1  # the session under way
+        self._due: list[tuple[int, int]] = []  # what it still has to bring: moment and number of entry, rising
+        self._last: Bar | None = None  # after whose callbacks something is due
+        self._next = 0
+        self._planned: Any = None  # the instants that `_next` is a number of
+
+    # -- before the first instant ---------------------------------------------------------------------------
+
+    def add(self, strategy: str, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Scheduled:
+        """Have `callback` called in every session that is meant.
+
+        Raises
+        ------
+        ScheduleError
+            Where the terms make no sense, no session has that time, or the run is under way already.
+        """
+        if self._is_complete:
+            raise ScheduleError("schedule() is for all sessions to come and belongs in on_start; call it there, once")
+        terms: Terms = read_terms(callback, at, before_close, after_open, every)
+        call = Scheduled(callback, terms.words)
+        due = moments(terms, self._sessions()).tolist()
+        self._entries.append(_Entry(self._strategies[strategy], call, due))
+        return call
+
+    def complete(self) -> bool:
+        """Take no more; says whether there is anything to do in the run.
+
+        Raises
+        ------
+        DataError, ScheduleError
+            Where the run's bars have no sessions to tell of.
+        """
+        self._is_complete = True
+        if not (self._starts or self._ends or self._entries):
+            return False
+        self._sessions()
+        return True
+
+    # -- at instants ----------------------------------------------------------------------------------------
+
+    @property
+    def next(self) -> int:
+        """The number of the next instant that brings something, or may; beyond every instant where none does."""
+        if self._planned is not self._desk.instants:
+            # The run's instants have changed from here on; those that are over keep their numbers.
+            self._next = self._desk.index
+            self._planned = self._desk.instants
+        return self._next
+
+    def before(self, bars: Sequence[Bar]) -> StrategyError | None:
+        """Bring about what comes before the fills of the instant under way, whose bars these are.
+
+        Returns
+        -------
+        StrategyError or None
+            What the first one raised, after all were called.
+        """
+        desk = self._desk
+        if desk.index < self.next:
+            return None
+        table, now = self._sessions(), desk.now_ns
+        failure: StrategyError | None = None
+        if self._row >= 0 and now > table.close[self._row]:
+            failure = self._as_of(int(table.close[self._row]), bars, self._end)
+        row = int(np.searchsorted(table.close, now))
+        if row < len(table) and row != self._row and table.open[row] < now:
+            failed = self._as_of(int(table.open[row]), bars, lambda: self._start(row), is_start=True)
+            failure = failure or failed
+        if self._row >= 0 and (now == table.close[self._row] or (self._due and self._due[0][0] <= now)):
+            self._last = bars[-1]
+        self._next = self._following(now)
+        return failure
+
+    def after(self, bar: Bar) -> None:
+        """Bring about what comes after the callbacks of an instant; a handler of every series.
+
+        Raises
+        ------
+        StrategyError
+            Where something raised: the first one, after all were called.
+        """
+        if bar is not self._last:
+            return
+        self._last = None
+        now = self._desk.now_ns
+        failure = self._call(now)
+        if now == self._sessions().close[self._row]:
+            failed = self._end()
+            failure = failure or failed
+        self._next = self._following(now)
+        if failure is not None:
+            raise failure
+
+    def finish(self) -> StrategyError | None:
+        """End the session under way where the run's instants are over."""
+        if self._row < 0 or self._desk.index < len(self._desk.instants) - 1:
+            return None
+        return self._end()
+
+    # -- what happens ---------------------------------------------------------------------------------------
+
+    def _start(self, row: int) -> StrategyError | None:
+        self._row = row
+        due = [(entry.moments[row], number) for number, entry in enumerate(self._entries)]
+        self._due = sorted(one for one in due if one[0] != NEVER)
+        return self._tell(self._starts, "on_session_start", row)
+
+    def _end(self) -> StrategyError | None:
+        """Call what the session still has to bring, and tell of its end."""
+        failure = self._call(_AFTER_ALL)
+        row, self._row = self._row, -1
+        failed = self._tell(self._ends, "on_session_end", row)
+        return failure or failed
+
+    def _call(self, until: int) -> StrategyError | None:
+        failure: StrategyError | None = None
+        while self._due and self._due[0][0] <= until:
+            entry = self._entries[self._due.pop(0)[1]]
+            if entry.call.is_active:
+                try:
+                    entry.call()
+                except BaseException as error:  # noqa: BLE001 - kept, raised by the caller
+                    failure = failure or blame(entry.strategy, entry.call.name, error, time=self._desk.now)
+        return failure
+
+    def _tell(self, strategies: Sequence[Strategy], callback: str, row: int) -> StrategyError | None:
+        failure: StrategyError | None = None
+        date: dt.date = self._sessions().dates[row].item()
+        for strategy in strategies:
+            try:
+                getattr(strategy, callback)(date)
+            except BaseException as error:  # noqa: BLE001 - as above
+                failure = failure or blame(strategy, callback, error, time=self._desk.now)
+        return failure
+
+    def _as_of(
+        self, ns: int, bars: Sequence[Bar], act: Callable[[], StrategyError | None], *, is_start: bool = False
+    ) -> StrategyError | None:
+        """Act at a moment before the instant under way: its bars are out of sight, and it isn't now."""
+        desk = self._desk
+        hidden = [desk.series[bar.symbol, bar.interval] for bar in bars]
+        for series in hidden:
+            series.n -= 1
+        desk.index -= 1
+        # Where the run begins inside a session, that is when it starts for it.
+        ns = max(ns, desk.now_ns)
+        # A start at midnight is of the date that begins; other moments are of the date that they end.
+        begins = is_start and self._stamps.dates
+        desk.moment = Moment(ns, self._stamps.instant(ns + begins))
+        try:
+            return act()
+        finally:
+            desk.moment = None
+            desk.index += 1
+            for series in hidden:
+                series.n += 1
+
+    # -- when -----------------------------------------------------------------------------------------------
+
+    def _following(self, now: int) -> int:
+        """The number of the first instant after `now` that may bring something."""
+        table, instants = self._sessions(), self._desk.instants
+        if self._row >= 0:
+            close = int(table.close[self._row])
+            moment = min(self._due[0][0], close) if self._due else close
+            return int(np.searchsorted(instants, moment))
+        row = int(np.searchsorted(table.close, now, side="right"))
+        return int(np.searchsorted(instants, table.open[row], side="right")) if row < len(table) else _AFTER_ALL
+
+    def _sessions(self) -> SessionTable:
+        if self._table is None:
+            self._table = self._found()
+        return self._table
+
+    def _found(self) -> SessionTable:
+        """The sessions of the run's bars: the exchange's, or local dates where it has none for them.
+
+        Raises
+        ------
+        ScheduleError
+            Where bars are longer than a session.
+        DataError
+            Where most of them lie outside of the exchange's.
+        """
+        base = [series for series in self._desk.series.values() if series.is_base]
+        interval = base[0].columns.interval
+        if interval.ns > DAY:
+            raise ScheduleError(
+                f"bars of {interval} are longer than a session; on_session_start, on_session_end and schedule() need "
+                "bars of a day or shorter"
+            )
+        table = self._calendar()
+        time, end = (np.concatenate([getattr(s.columns, name) for s in base]) for name in ("time", "end"))
+        if table is not None and interval.is_daily and not np.isin(end, table.close).all():
+            table = _whole_days(table, time, self._stamps.timezone)
+        if table is None:
+            low, high = (np.datetime64(int(ns), "ns").astype("datetime64[D]").item() for ns in (time.min(), end.max()))
+            return session_table(ALWAYS_OPEN, low, high, self._stamps.timezone)
+        outside = int((table.session_of(time) < 0).sum())
+        if not interval.is_daily and 2 * outside > len(time):
+            raise DataError(
+                f"{outside} of {len(time)} bars lie outside the sessions of {table.exchange}, so that strategies can't be "
+                "told of sessions; set exchange in the config to the one that the bars are from"
+            )
+        return table
+
+
+def _whole_days(table: SessionTable, time: Int64, timezone: str) -> SessionTable | None:
+    """Sessions that last from midnight to midnight, as bars do that nobody named an exchange for.
+
+    None where some bars are of dates that are no sessions.
+    """
+    midnights = local_midnights(table.dates, timezone)
+    if not np.isin(time, midnights).all():
+        return None
+    after = local_midnights(table.dates + 1, timezone)
+    return SessionTable(timezone, table.dates, midnights, after, table.exchange, around=table.around)
