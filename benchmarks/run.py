@@ -6,6 +6,8 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +20,12 @@ def main() -> int:
     cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine())
     print(f"{cpu}, {os.cpu_count()} cores, {platform.system()}, CPython {platform.python_version()}; ", end="")
     print(", ".join(f"{name} {version(name)}" for name in names), flush=True)
-    for script, *arguments in SCRIPTS:
+    with tempfile.TemporaryDirectory() as folder:
+        return _run((*SCRIPTS, ("streaming.py", folder)))
+
+
+def _run(scripts: Sequence[tuple[str, ...]]) -> int:
+    for script, *arguments in scripts:
         command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name(script)), *arguments]
         if subprocess.run(command, check=False).returncode:
             return 1

@@ -69,7 +69,9 @@ class DataConfig(Model):
     """Where bars come from."""
 
     source: SourceText = Field("synthetic", description="kind of source, or module:Name of a DataSource")
-    path: str | None = Field(None, description="file for csv and parquet, may hold {symbol}; folder for lean")
+    path: str | None = Field(
+        None, description="file for csv and parquet, may hold {symbol}; folder for parquet and lean"
+    )
     symbols: tuple[str, ...] = Field(("EXE", "SW"), min_length=1, description="in the order of their callbacks")
     interval: IntervalText = Field("1m", description="length of the base bars")
     stamp: Literal["open", "close"] | None = Field(
@@ -84,6 +86,9 @@ class DataConfig(Model):
     seed: int = Field(7, ge=0, description="synthetic data: the same seed gives the same bars")
     options: dict[str, Any] = Field(default_factory=dict, description="what a DataSource is made with, by name")
     quality: QualityConfig = Field(default_factory=QualityConfig)
+    stream: bool | None = Field(
+        None, description="parquet: read bars little by little while the run goes on; null: folders and large files"
+    )
 
     @field_validator("symbols")
     @classmethod
@@ -119,6 +124,11 @@ class DataConfig(Model):
                 "adjusted prices have splits and dividends in them already, and actions would count them twice; "
                 "set adjusted to false where prices are raw, or leave actions out",
             )
+        if self.stream and self.source != "parquet" and "source" in self.model_fields_set:
+            raise RefusedError("stream", self.stream, f"source {self.source!r} can't be streamed; bring parquet files")
+        if self.stream and self.quality.faults != "refuse":
+            cure = "faulty rows can't be left out on the way; set quality.faults to 'refuse', or stream to false"
+            raise RefusedError("stream", self.stream, cure)
         check_origin(self.source, self.path, self.symbols, self.options)
         return self
 

@@ -62,7 +62,15 @@ class ConfigNotFoundError(ConfigError, FileNotFoundError):
 
 
 class DataError(NbBacktestError, ValueError):
-    """Bars that can't be used as they are."""
+    """Bars that can't be used as they are.
+
+    Attributes
+    ----------
+    result
+        What a run had done (`nbbacktest.Result`) when it came to them; None where it hadn't begun.
+    """
+
+    result: Any = None
 
 
 class DataNotFoundError(DataError, FileNotFoundError):

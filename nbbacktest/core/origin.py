@@ -72,5 +72,7 @@ def check_origin(source: str, path: str | None, symbols: tuple[str, ...], option
         raise RefusedError("path", path, f"what {source} is made with goes into options; move it there")
     if source in SOURCES and source not in _WITH_OPTIONS and options:
         raise RefusedError("options", options, f"source {source!r} has none; remove them, or change the source")
-    if source in _FILES and len(symbols) > 1 and "{symbol}" not in (path or ""):
+    # A Parquet path without an ending may be a folder of all symbols, which is looked at when it is read.
+    is_file = source == "csv" or (source == "parquet" and (path or "").lower().endswith((".parquet", ".pq")))
+    if is_file and len(symbols) > 1 and "{symbol}" not in (path or ""):
         raise RefusedError("path", path, f"is one file for {len(symbols)} symbols; put {{symbol}} in it")

@@ -60,16 +60,17 @@ def read_file(path: str, kind: FileKind) -> pd.DataFrame:
 
     file = Path(path).expanduser()
     if not file.is_file():
-        raise _not_found(path, file)
+        raise not_found(path, file)
     try:
         # pyarrow reads numbers exactly and ten times as fast as the default engine.
         frame = pd.read_csv(file, engine="pyarrow") if kind == "csv" else pd.read_parquet(file, engine="pyarrow")
     except Exception as error:  # whatever a decompressor or parser raises, the file is what is wrong
         raise DataError(f"{path}: can't be read as {kind}: {type(error).__name__}: {error}; check the file") from error
-    return _by_time(frame, path)
+    return by_time(frame, path)
 
 
-def _not_found(path: str, file: Path) -> DataNotFoundError:
+def not_found(path: str, file: Path) -> DataNotFoundError:
+    """The error for a path that is no file; it names the nearest that is one."""
     if file.is_dir():
         return DataNotFoundError(f"{path} is a directory; name a file in it")
     folder = file.parent
@@ -84,7 +85,14 @@ def _looks_like_data(file: Path) -> bool:
     return file.is_file() and any(suffix.lower() in _KINDS for suffix in file.suffixes)
 
 
-def _by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
+def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
+    """Index a frame by its column of times; see `read_file`.
+
+    Raises
+    ------
+    DataError
+        Where it has none.
+    """
     import pandas as pd
 
     named = {str(column).strip().lower(): column for column in reversed(frame.columns)}

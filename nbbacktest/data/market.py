@@ -17,6 +17,7 @@ from nbbacktest.core.hours import ExtendedHours
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import SessionTable, session_table
+from nbbacktest.data.chunks import Streamed
 from nbbacktest.data.coverage import Grid, quality
 
 
@@ -51,6 +52,8 @@ class MarketData:
         The first and the last day that were asked for; None where the data decided.
     placed : bool
         Whether the exchange's sessions were needed to place the bars, so that counting against them costs little.
+    streamed : Streamed or None
+        Where the bars' values are to be had little by little; those of `bars` count for nothing then.
     """
 
     bars: dict[str, BarColumns]
@@ -65,6 +68,7 @@ class MarketData:
     left_out: Mapping[str, Mapping[str, Int64]] = field(default_factory=dict)
     days_asked: tuple[date | None, date | None] = (None, None)
     placed: bool = False
+    streamed: Streamed | None = None
 
     def sessions(self) -> SessionTable:
         """The exchange's sessions from the first bar to the last. Built when first asked for, then kept.
@@ -83,8 +87,8 @@ class MarketData:
         """By symbol, how complete and sound its bars are: totals over all sessions, warm-up included.
 
         ``interval``, ``present``, ``left_out`` (rows, for whatever reason), ``outside``, ``zero_volume``; ``expected``,
-        ``missing`` and ``quality`` (percent) too, where the sessions were needed anyway, and else None. The whole
-        report is `nbbacktest.data_quality`. Counted when first asked for, then kept.
+        ``missing`` and ``quality`` (percent) too, where the sessions were needed anyway, and else None. Volumes of
+        streamed bars aren't counted: None. The whole report is `nbbacktest.data_quality`. Counted when first asked for, then kept.
         """
         grid = None
         if self.placed and self.interval.ns <= DAY:
@@ -101,7 +105,7 @@ class MarketData:
             "missing": None,
             "left_out": sum(map(len, left_out.values())),
             "outside": len(left_out.get("outside", ())) + len(left_out.get("closed", ())),
-            "zero_volume": int(np.count_nonzero(columns.volume == 0)),
+            "zero_volume": None if self.streamed is not None else int(np.count_nonzero(columns.volume == 0)),
             "quality": None,
         }
         if grid is not None:

@@ -17,11 +17,13 @@ from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data import files, samples, synthetic
 from nbbacktest.data.actions import read_actions
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
+from nbbacktest.data.dataset import files_of, is_dataset, read_files, refuse_one_for_all
 from nbbacktest.data.datasource import DataSource, ask, is_source, source_of
 from nbbacktest.data.demands import demanded, of_the_days, within
 from nbbacktest.data.frames import Policy, RawBars, judged, read_frame, refuse_empty
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.spans import Mark, agree, begins_left_out, place, shown, time_faults
+from nbbacktest.data.streaming import given_path, streamed_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +50,8 @@ class Found:
 def load(
     config: SessionConfig,
     data: pd.DataFrame | Mapping[str, pd.DataFrame] | str | Path | DataSource | MarketData | None = None,
+    *,
+    stream: bool = False,
 ) -> MarketData:
     """Read, check and cut the bars of a run.
 
@@ -58,8 +62,10 @@ def load(
         interval and exchange only where they were set and not left at their defaults.
     data
         A DataFrame (called by the one symbol set in the config, else ``"ASSET"``), DataFrames by
-        symbol, a CSV's or Parquet file's path (called by the symbol set, else by the file's name), a
-        `DataSource`, or `MarketData`, which is returned as it is.
+        symbol, a CSV's or Parquet file's path (called by the symbol set, else by the file's name), a folder
+        of Parquet files, a `DataSource`, or `MarketData`, which is returned as it is.
+    stream
+        Whether the caller can do with bars whose values come later, where the config wants that or they are many.
 
     Returns
     -------
@@ -82,8 +88,13 @@ def load(
     if isinstance(data, MarketData):
         return data
     policy = config.data.quality.faults
-    found = find(config, data)
-    raws = read(found, policy)
+    lazy = streamed_bars(config, data) if stream else None
+    if lazy is None:
+        found = find(config, data)
+        raws = read(found, policy)
+    else:
+        found = Found(lazy.sources, lazy.source, lazy.files)
+        raws = [source.raw() for source in lazy.sources.values()]
     for raw in raws:
         refuse_empty(raw)
     interval = agree(raws, found.interval or set_interval(config))
@@ -104,6 +115,7 @@ def load(
     left_out = {raw.symbol: begins_left_out(raw, interval, stamps, timezone=zone, mark=mark) for raw in raws}
     if found.all_hours and sessions is not None and not interval.is_daily:
         bars = {symbol: within(columns, sessions, left_out[symbol]) for symbol, columns in bars.items()}
+    every = bars
     bars, start = _cut(bars, config, stamps, sessions)
     exchange = (
         config.exchange
@@ -116,6 +128,7 @@ def load(
         left_out=of_the_days(left_out, bars, config.backtest, stamps),
         days_asked=(config.backtest.start_date, config.backtest.end_date),
         placed=sessions is not None,
+        streamed=lazy.cut(every, bars) if lazy is not None else None,
     )  # fmt: skip
     return demanded(market, config.data.quality, {raw.label: raw.notes for raw in raws})
 
@@ -198,7 +211,11 @@ def _asked(source: DataSource, config: SessionConfig) -> Found:
 
 def _from_files(path: str, kind: files.FileKind, symbols: Iterable[str], *, chosen: bool = True) -> Found:
     paths = {symbol: path.replace("{symbol}", symbol) for symbol in symbols}
-    frames = {symbol: files.read_file(file, kind) for symbol, file in paths.items()}
+    if kind == "parquet" and is_dataset(path, tuple(symbols)):
+        frames = {symbol: read_files(files_of(path, symbol)) for symbol in symbols}
+    else:
+        refuse_one_for_all(path, tuple(symbols))
+        frames = {symbol: files.read_file(file, kind) for symbol, file in paths.items()}
     return Found(frames, Path(path).name, paths, chosen=chosen)
 
 
@@ -217,15 +234,11 @@ def _given(config: SessionConfig, data: Any) -> Found:
     if is_source(data):
         return _asked(data, config)
     if isinstance(data, (str, Path)):
-        path = str(data)
-        if "{symbol}" not in path and symbols and len(symbols) > 1:
-            raise DataError(f"{path} is one file for {len(symbols)} symbols; put {{symbol}} in the path")
-        if "{symbol}" in path and not symbols:
-            raise DataError(f"{path}: no symbols are set; name them in the config's data.symbols")
-        return _from_files(path, files.kind_of(path), symbols or (files.stem_of(path),), chosen=bool(symbols))
+        path, kind, named = given_path(data, symbols)
+        return _from_files(path, kind, named, chosen=bool(symbols))
     raise DataError(
         f"data is a {type(data).__name__}; pass a DataFrame, a mapping {{symbol: DataFrame}}, "
-        "the path of a CSV or Parquet file, or a DataSource"
+        "the path of a CSV or Parquet file or of a folder of Parquet files, or a DataSource"
     )
 
 

@@ -152,6 +152,8 @@ class AnalysisEngine:
                 self.lateness.add(self.lag)
             elif self.lag:
                 self.lag = self._agent.lag = 0.0
+            if batch.reveal is not None:
+                batch.reveal()
             began = perf_counter()
             cursor = deliver(batch, cursor)
             worked += perf_counter() - began

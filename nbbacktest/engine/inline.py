@@ -21,6 +21,7 @@ def run_inline(
             return
         while not gate.closed and (start := analysis.frame.cursor) < len(timeline):
             stop = min(start + quantum.length, len(timeline))
-            analysis.process(processor.prepare(Window(start, stop, gate.generation, None)))
+            for batch in processor.batches(Window(start, stop, gate.generation, None)):
+                analysis.process(batch)
     finally:
         analysis.finish()

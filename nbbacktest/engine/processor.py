@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from itertools import repeat
 from time import perf_counter
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
@@ -30,13 +33,20 @@ class DataProcessor:
     """
 
     def __init__(
-        self, timeline: Timeline, gate: Gate, upstream: Link, downstream: StreamSubscription, quantum: Quantum
+        self,
+        timeline: Timeline,
+        gate: Gate,
+        upstream: Link,
+        downstream: StreamSubscription,
+        quantum: Quantum,
+        loader: ChunkLoader | None = None,
     ) -> None:
         self._timeline = timeline
         self._gate = gate
         self._upstream = upstream
         self._downstream = downstream
         self._quantum = quantum
+        self._loader = loader
         self._ahead: tuple[Axis, int, list[int]] | None = None  # the next window's axis, start and rows, most likely
         self.batch: Batch | None = None
         self.timing = TimingSeries()
@@ -54,13 +64,37 @@ class DataProcessor:
     def _serve_released(self) -> bool:
         """Hand over all that was released; False where nobody takes it any more."""
         while (window := self._upstream.take(self._gate.generation, self._quantum.length)) is not None:
-            began = perf_counter()
-            self.batch = self.prepare(window)
-            self.timing.add(perf_counter() - began)
-            self._downstream.signal_ready()
-            if not self._downstream.wait_until_reset():
-                return False
+            for batch in self.batches(window):
+                self.batch = batch
+                self._downstream.signal_ready()
+                if not self._downstream.wait_until_reset():
+                    return False
         return True
+
+    def batches(self, window: Window) -> Iterator[Batch]:
+        """A window's batches: one, but where it crosses into bars that are loaded later, which are waited for.
+
+        Ask for the next one when the last one was processed.
+
+        Raises
+        ------
+        DataError
+            Where those bars can't be loaded, or are wrong.
+        """
+        loader = self._loader
+        while window.start < window.stop:
+            piece, reveal = window, None
+            if loader is not None:
+                chunk, stop = loader.reach(self._timeline.axis, window.start)
+                # A window that was given up, maybe for other instants, isn't gone on with.
+                if loader.closed or self._gate.generation != window.generation:
+                    return
+                piece, reveal = window._replace(stop=min(stop, window.stop)), partial(loader.reveal, chunk)
+            began = perf_counter()
+            batch = self.prepare(piece)
+            self.timing.add(perf_counter() - began)
+            yield batch if reveal is None else batch._replace(reveal=reveal)
+            window = window._replace(start=piece.stop)
 
     def prepare(self, window: Window) -> Batch:
         """Cut a window's columns out of all series."""
@@ -87,7 +121,7 @@ class DataProcessor:
 def _bars(series: Series, start: int, stop: int) -> map[Bar]:
     # Lists of plain floats and a C-level zip: no bytecode runs for a bar before its strategy does. Only one bar
     # exists at a time, so that the garbage collector has nothing to count.
-    c, cut = series.columns, slice(start, stop)
+    c, cut = series.whole, slice(start, stop)
     fields = zip(
         repeat(series.symbol), repeat(series.interval), c.time[cut].tolist(), c.end[cut].tolist(),
         c.open[cut].tolist(), c.high[cut].tolist(), c.low[cut].tolist(), c.close[cut].tolist(),

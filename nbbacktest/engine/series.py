@@ -29,18 +29,22 @@ class Series:
     columns : BarColumns
         Replaced by longer ones where bars are loaded or arrive on the way, before the cursor can come to them; by
         shorter ones where a symbol leaves the run. Rows that can be seen never change.
+    whole : BarColumns
+        What the run's instants are made of. The same as `columns`, but where values are loaded on the way: then all
+        times are known from the beginning, values are there as far as the loader has come, and `columns` are the
+        first rows of it.
     is_base : bool
         True for the interval that orders fill on.
     is_open : bool
         Whether more bars may come than the columns hold.
     """
 
-    __slots__ = ("close_at", "columns", "first", "interval", "is_base", "is_open", "n", "stamps", "symbol")
+    __slots__ = ("close_at", "columns", "first", "interval", "is_base", "is_open", "n", "stamps", "symbol", "whole")
 
     def __init__(
         self, columns: BarColumns, stamps: Stamps, *, is_base: bool, first: int = 0, is_open: bool = False
     ) -> None:
-        self.columns = columns
+        self.columns = self.whole = columns
         self.symbol = columns.symbol
         self.interval = columns.interval.name
         self.stamps = stamps
@@ -68,8 +72,16 @@ class Series:
 
     def hold(self, columns: BarColumns) -> None:
         """Take other columns in place of the present ones; they agree in all rows that can be seen."""
-        self.columns = columns
+        self.columns = self.whole = columns
         self.close_at = memoryview(columns.close)
+
+    def hold_part(self, whole: BarColumns, rows: int) -> None:
+        """Hold the first `rows` of columns whose other rows have times but no values yet."""
+        rows = min(rows, len(whole))
+        self.whole = whole
+        self.columns = columns = whole.slice(0, rows)
+        self.close_at = memoryview(columns.close)
+        self.is_open = rows < len(whole)  # last: who finds it closed finds all columns
 
     def rewind(self) -> None:
         """Hide all but the warm-up again."""

@@ -35,9 +35,9 @@ class Axis(NamedTuple):
     def rows_at(self, instant: int) -> list[int]:
         """For each series, how many of its bars have completed before the instant numbered `instant`."""
         if instant >= len(self.instants):
-            return [len(s.columns) for s in self.series]
+            return [len(s.whole) for s in self.series]
         moment = self.instants[instant]
-        return [int(np.searchsorted(s.columns.end, moment, side="left")) for s in self.series]
+        return [int(np.searchsorted(s.whole.end, moment, side="left")) for s in self.series]
 
 
 class Timeline:
@@ -116,8 +116,8 @@ def merged(series: Sequence[Series]) -> Axis:
     """Lay several series side by side in time; the order among them is that of their callbacks at one instant."""
     if len(series) == 1:
         only = series[0]
-        return Axis(tuple(series), only.columns.end[only.first :], None, None)
-    ends = [s.columns.end[s.first :] for s in series]
+        return Axis(tuple(series), only.whole.end[only.first :], None, None)
+    ends = [s.whole.end[s.first :] for s in series]
     everything = np.concatenate(ends) if ends else np.empty(0, np.int64)
     numbers = np.repeat(np.arange(len(ends), dtype=np.int32), [len(e) for e in ends])
     # Stable, and the series were laid down in callback order: ties keep that order.

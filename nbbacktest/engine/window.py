@@ -113,6 +113,8 @@ class Batch(NamedTuple):
         Otherwise, for each series, the function that makes its next bar.
     events, counts : iterators of int
         Otherwise, the number of the series for each bar, and how many bars complete at each instant.
+    reveal : callable or None
+        What the analysis calls before it delivers: shows the bars that were loaded on the way.
     """
 
     window: Window
@@ -121,6 +123,7 @@ class Batch(NamedTuple):
     streams: list[Callable[[], Bar]]
     events: Iterator[int]
     counts: Iterator[int]
+    reveal: Callable[[], object] | None = None
 
 
 class Link:

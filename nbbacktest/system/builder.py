@@ -33,6 +33,7 @@ from nbbacktest.engine.window import Link, Quantum
 from nbbacktest.system.live import build_live
 from nbbacktest.system.membership import Supply, SymbolMembership
 from nbbacktest.system.run import Stages
+from nbbacktest.system.streamed import loader_of
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy
 
@@ -74,8 +75,9 @@ def build(
         return build_live(config, lifecycle, condition, players, feed=feed, data=data, clock=clock)
     if feed is not None:
         raise ConfigError([Problem("mode", config.mode, 'a feed is for live runs; set mode to "live", or give data')])
-    market = load(config, data)
+    market = load(config, data, stream=True)
     series = _series(config, market)
+    loader = loader_of(market, series, lambda base, one: derive(base, one.whole.interval, market.sessions()))
     clock = clock or WallClock()
     timeline = Timeline(series, lambda instants: market.sessions().elapsed(instants))
     gate = Gate(lifecycle, condition, clock)
@@ -94,7 +96,7 @@ def build(
     link = Link(upstream)
     quantum = Quantum(window)
     analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
-    processor = DataProcessor(timeline, gate, link, downstream, quantum)
+    processor = DataProcessor(timeline, gate, link, downstream, quantum, loader)
     lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock)
     coordinator = SessionCoordinator(timeline, gate, link, quantum, lag=lag)
     coordinator.set_speed(config.backtest.speed_multiplier)
@@ -103,7 +105,7 @@ def build(
     desk.membership = membership
     return Stages(
         config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
-        (upstream, downstream), lag,
+        (upstream, downstream), lag, loader=loader,
     )  # fmt: skip
 
 
@@ -140,7 +142,7 @@ def _source_of(symbol: str, config: SessionConfig, data: Any) -> Any:
     path = data if isinstance(data, (str, Path)) else config.data.path if data is None else ""
     if data is None and path is None:
         return None
-    if path is None or "{symbol}" not in str(path):
+    if path is None or ("{symbol}" not in str(path) and not Path(path).expanduser().is_dir()):
         raise DataError(
             f"{symbol} can't be found where the run's data come from; give its bars too: "
             f'add_symbol("{symbol}", data=frame)'

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.errors import NbBacktestError, StrategyBlockedError, StrategyError
+from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedError, StrategyError
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.records import Stamps
 from nbbacktest.data.market import MarketData
@@ -21,6 +21,7 @@ from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.inbox import Inbox
 from nbbacktest.engine.lag import LagWatch
+from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
@@ -54,6 +55,7 @@ class Stages:
     lag: LagWatch
     feed: Feed | None = None
     inbox: Inbox | None = None
+    loader: ChunkLoader | None = None
 
 
 class Run:
@@ -73,6 +75,7 @@ class Run:
         self.coordinator = stages.coordinator
         self.membership = stages.membership
         self.streams = stages.streams
+        self.loader = stages.loader
         self.desk = stages.desk
         self.quantum = stages.quantum
         self.lag = stages.lag
@@ -98,6 +101,9 @@ class Run:
                 ("analysis", self._analyse),
             )
         }
+        if self.loader is not None:
+            body = self._guarded(self.loader.work)
+            self._threads["loader"] = threading.Thread(target=body, name="nbbacktest-loader", daemon=True)
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -105,8 +111,9 @@ class Run:
         """Start the threads; where the system refuses one, none is left."""
         self._began = monotonic()
         try:
-            for name in ("analysis", "processor", "coordinator"):
-                self._threads[name].start()
+            for name in ("loader", "analysis", "processor", "coordinator"):
+                if name in self._threads:
+                    self._threads[name].start()
         except BaseException as error:  # no thread to be had, or Ctrl-C while one starts
             self._crash_with(error)
             if self._threads["coordinator"].ident is None:
@@ -298,6 +305,8 @@ class Run:
         self.gate.end()
         for stream in self.streams:
             stream.close()
+        if self.loader is not None:
+            self.loader.close()
 
     def _finalize(self) -> None:
         if not self._finalized.acquire(blocking=False):
@@ -310,6 +319,8 @@ class Run:
             self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
             self._tell(self._on_end)
         finally:
+            if self.loader is not None:
+                self.loader.close()
             with self._ending:
                 self._done.set()
                 listeners, self._listeners = self._listeners, []
@@ -369,7 +380,7 @@ def outcome(run: Run) -> Result:
     result, error = run.result(), run.error
     if error is None:
         return result
-    if isinstance(error, StrategyError):
+    if isinstance(error, (StrategyError, DataError)):
         error.result = result
     if isinstance(error, NbBacktestError):
         raise error

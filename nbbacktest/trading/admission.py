@@ -52,7 +52,7 @@ def refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: 
     """
     problems = []
     if broker.volume_share is not None:
-        without = [s.symbol for s in base if len(s.columns) and not s.columns.volume.any()]
+        without = [s.symbol for s in base if len(s.columns) and not s.is_open and not s.columns.volume.any()]
         if without:
             cure = f"the bars of {', '.join(without)} have no volume, so that nothing would fill; leave the cap out"
             problems.append(Problem("broker.volume_share", broker.volume_share, cure))

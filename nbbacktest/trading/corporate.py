@@ -70,7 +70,7 @@ class CorporateActions:
             own = series.get(action.symbol)
             row = None if own is None else _first_row(own, action.date)
             if own is not None and row is not None:
-                index = int(np.searchsorted(instants, own.columns.end[row]))
+                index = int(np.searchsorted(instants, own.whole.end[row]))
                 self._by_instant.setdefault(index, []).append(action)
         self.due: Sequence[int] = sorted(self._by_instant)
 
@@ -94,6 +94,6 @@ class CorporateActions:
 
 def _first_row(series: Series, day: date) -> int | None:
     """The first bar of that local date or later; None where it is no traded one, or there is none before it."""
-    dates = local_dates(series.columns.time, series.stamps.timezone)
+    dates = local_dates(series.whole.time, series.stamps.timezone)
     row = int(np.searchsorted(dates, (day - _EPOCH).days))
     return row if max(series.first, 1) <= row < len(dates) else None

@@ -347,7 +347,7 @@ class TradingDesk:
 
 def _instant_before(base: Sequence[Series]) -> int:
     """When the first bar that is traded begins: what "now" is before any has completed."""
-    begins = [int(s.columns.time[s.first]) for s in base if s.first < len(s.columns)]
+    begins = [int(s.whole.time[s.first]) for s in base if s.first < len(s.whole)]
     return min(begins, default=0)
 
 

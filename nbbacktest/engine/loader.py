@@ -1,0 +1,178 @@
+"""Brings the values of bars into a run's columns chunk by chunk, ahead of the cursor. It knows no file and no format."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from nbbacktest.core.records import BarColumns, Int64
+from nbbacktest.engine.series import Series
+from nbbacktest.engine.timeline import Axis
+
+
+class Chunks(Protocol):
+    """Columns whose times are known and whose values come in chunks, each complete up to an instant.
+
+    Attributes
+    ----------
+    columns : sequence of BarColumns
+        Whole, for each series; rows that weren't loaded hold anything.
+    edges : int64 array
+        For each chunk, nanoseconds UTC: after it, all bars that end up to there have their values. The last edge lies
+        behind all bars.
+    """
+
+    @property
+    def columns(self) -> Sequence[BarColumns]:
+        """As above."""
+        ...
+
+    @property
+    def edges(self) -> Int64:
+        """As above."""
+        ...
+
+    def rows(self, chunk: int) -> Sequence[int]:
+        """For each series, how many rows have their values after that chunk."""
+        ...
+
+    def load(self, chunk: int, is_over: Callable[[], bool]) -> bool:
+        """Bring in the next chunk; False where it was given up since `is_over`, which is to be asked often."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything but the columns."""
+        ...
+
+
+class ChunkLoader:
+    """Loads what comes next in the background, and lets the run see a chunk when its cursor comes to it.
+
+    Bars become visible to strategies and indicators by `reveal` alone, which the analysis calls at a chunk's first
+    instant: what a run reads never depends on how far the loader has come.
+
+    Parameters
+    ----------
+    chunks
+        What is to be loaded. Given up by this object when all is loaded or the run is over.
+    series
+        The run's, in the order of `chunks.columns`.
+
+    Raises
+    ------
+    DataError
+        Where the first chunk can't be loaded, which is done at once: it has the warm-up.
+    """
+
+    AHEAD = 1  # chunks that are loaded before anything in them is needed
+
+    def __init__(self, chunks: Chunks, series: Sequence[Series]) -> None:
+        self._chunks = chunks
+        self._series = tuple(series)
+        self._edges: tuple[Axis, list[int]] | None = None  # the processor's: where each chunk ends, in instants
+        self._revealed = -1  # written by the analysis thread, once there is one
+        # Guards all fields below.
+        self._changed = threading.Condition(threading.Lock())
+        self._loaded = 0
+        self._wanted = 0
+        self._busy = False
+        self._closed = False
+        self._error: BaseException | None = None
+        for one, whole in zip(self._series, chunks.columns, strict=True):
+            one.hold_part(whole, 0)
+        self._obtain(0)
+        self.reveal(0)
+
+    # -- what the stages call -------------------------------------------------------------------------------
+
+    def reach(self, axis: Axis, instant: int) -> tuple[int, int]:
+        """Wait until the instant numbered `instant` is loaded: its chunk, and the first instant after that chunk.
+
+        Called by one thread, the processor's. Loads by itself what nobody else is loading; returns early where the run
+        is over.
+
+        Raises
+        ------
+        DataError
+            Where it can't be loaded.
+        """
+        if self._edges is None or self._edges[0] is not axis:
+            self._edges = axis, np.searchsorted(axis.instants, self._chunks.edges, side="right").tolist()
+        ends = self._edges[1]
+        chunk = int(np.searchsorted(ends, instant, side="right"))
+        self._obtain(chunk)
+        return chunk, ends[chunk]
+
+    def reveal(self, chunk: int) -> None:
+        """Let series show the bars of `chunk`; for the analysis, at its first instant."""
+        if chunk > self._revealed:
+            self._revealed = chunk
+            for series, rows in zip(self._series, self._chunks.rows(chunk), strict=True):
+                series.hold_part(series.whole, rows)
+
+    # -- the thread -----------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Load ahead until all is loaded or the run is over. The body of a thread; its errors wait in `reach`."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._may_load_ahead)
+                if self._closed or self._error is not None or self._loaded == len(self._chunks.edges):
+                    return
+                self._busy = True
+            self._load(self._loaded)
+
+    # -- any thread -----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Wake whoever waits; nothing is loaded any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            if self._busy:
+                return  # whoever loads lets go of the source
+        self._chunks.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the run is over."""
+        return self._closed
+
+    # -------------------------------------------------------------------------------------------------------
+
+    def _may_load_ahead(self) -> bool:
+        over = self._closed or self._error is not None or self._loaded == len(self._chunks.edges)
+        return over or (not self._busy and self._loaded <= self._wanted + self.AHEAD)
+
+    def _obtain(self, chunk: int) -> None:
+        while True:
+            with self._changed:
+                if chunk > self._wanted:
+                    self._wanted = chunk
+                    self._changed.notify_all()
+                self._changed.wait_for(lambda: self._closed or self._loaded > chunk or not self._busy)
+                if self._closed or self._loaded > chunk:
+                    return
+                if self._error is not None:
+                    raise self._error
+                self._busy = True
+            self._load(self._loaded)
+
+    def _load(self, chunk: int) -> None:
+        """Load the next chunk, by the one thread that has set `_busy`."""
+        done, error = False, None
+        try:
+            done = self._chunks.load(chunk, lambda: self._closed)
+        except BaseException as problem:  # noqa: BLE001 - raised where the chunk is needed
+            error = problem
+        with self._changed:
+            self._busy = False
+            self._error = error
+            self._loaded += done
+            over = self._closed or error is not None or self._loaded == len(self._chunks.edges)
+            self._changed.notify_all()
+        if over:
+            self._chunks.close()
