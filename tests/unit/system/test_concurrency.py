@@ -410,7 +410,7 @@ def test_a_forked_child_exits_and_runs_its_own():
             sys.exit(7 if result.stats["bars"] == 50 else 1)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 7
-        assert time.time() - began < 1.0, time.time() - began
+        assert time.time() - began < 8.0, time.time() - began  # and not until the parent's run ends
         assert system.pause()
         system.stop()
     """)
