@@ -433,10 +433,12 @@ def test_stop_in_the_middle_of_a_stream(system: nb.SystemManager) -> None:
             came.set()
 
     with serve(SYNTHETIC, speed=0) as server:
-        system.start(live_of(SYNTHETIC), feed=feed_of(server), strategies=Some)
+        feed = feed_of(server)
+        system.start(live_of(SYNTHETIC), feed=feed, strategies=Some)
         assert came.wait(20)
         stopped_quickly(system)
-    assert not [thread for thread in threading.enumerate() if thread.name == "nbbacktest-feed" and thread.is_alive()]
+        feed._thread.join(2)
+        assert not feed._thread.is_alive()
 
 
 def test_a_dead_feed_shows_and_the_run_waits_for_it(system: nb.SystemManager) -> None:
