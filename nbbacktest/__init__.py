@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         DataNotFoundError,
+        DataQualityWarning,
         InvalidTransition,
         MissingExtraError,
         NbBacktestError,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
         StrategyBlockedError,
         StrategyError,
     )
-    from nbbacktest.core.records import Bar
+    from nbbacktest.core.records import Bar, FormingBar
     from nbbacktest.engine.subscription import StreamSubscription
     from nbbacktest.report.result import Result
     from nbbacktest.system.audit import audit_lookahead
@@ -68,10 +69,10 @@ _HOMES = {
     ),
     "core.enums": ("OrderStatus", "OrderType", "Side", "SystemState"),
     "core.errors": (
-        "ConfigError", "DataError", "DataNotFoundError", "InvalidTransition", "MissingExtraError", "NbBacktestError",
-        "OrderError", "StrategyBlockedError", "StrategyError",
+        "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "InvalidTransition",
+        "MissingExtraError", "NbBacktestError", "OrderError", "StrategyBlockedError", "StrategyError",
     ),
-    "core.records": ("Bar",),
+    "core.records": ("Bar", "FormingBar"),
     "engine.subscription": ("StreamSubscription",),
     "report.result": ("Result",),
     "system.audit": ("audit_lookahead",),
@@ -96,8 +97,10 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DataNotFoundError",
+    "DataQualityWarning",
     "Fill",
     "FixedSlippage",
+    "FormingBar",
     "InvalidTransition",
     "MakerTakerCommission",
     "MissingExtraError",

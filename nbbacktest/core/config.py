@@ -29,8 +29,9 @@ from nbbacktest.core.costs import (
     without_function,
 )
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, DataError, Problem, closest, nearest
-from nbbacktest.core.intervals import DAY, Interval
+from nbbacktest.core.intervals import SECOND, Interval
 from nbbacktest.core.model import Model
+from nbbacktest.core.other_base import Count, OtherBase
 from nbbacktest.core.refusals import RefusedError, problems_of
 
 
@@ -70,8 +71,19 @@ class DataConfig(Model):
     stamp: Literal["open", "close"] | None = Field(
         None, description="what the file's times mark; required for intraday files, never guessed"
     )
-    derived_intervals: tuple[IntervalText, ...] = Field((), description="coarser bars built from the base bars")
+    derived_intervals: tuple[IntervalText, ...] = Field(
+        (), description="coarser bars built from the base bars, up to 1d, 1w and 1mo"
+    )
     warmup_days: int = Field(0, ge=0, description="sessions loaded before the first, seen but never traded")
+    warmup_bars: Count | dict[IntervalText, Count] = Field(
+        0, description="the same, counted in bars: of the base interval, or by interval; the longest reach wins"
+    )
+    require_complete: bool = Field(
+        False, description="derived bars that lack base bars are neither delivered nor seen in bars()"
+    )
+    other_bases: dict[IntervalText, OtherBase] = Field(
+        default_factory=dict, description="coarser bars of the same symbols, from sources of their own, by interval"
+    )
     adjusted: bool = Field(True, description="prices are adjusted for splits and dividends; false: raw prices")
     actions: Actions | None = Field(
         None, description="splits and dividends for raw prices: a CSV of symbol,date,kind,value, or such rows"
@@ -90,17 +102,17 @@ class DataConfig(Model):
             raise RefusedError(key, list(self.derived_intervals), "names an interval twice; name each once")
         for text in self.derived_intervals:
             derived = Interval.parse(text)
-            if derived.ns > DAY:
-                raise RefusedError(key, text, "is longer than a session; the longest is 1d")
             # An interval that nobody set says nothing about the bars that come: they are asked when they are there.
-            if "interval" not in self.model_fields_set or (derived.ns > base.ns and not derived.ns % base.ns):
-                continue
-            if base.is_daily:
-                raise RefusedError(
-                    key, text, f"can't be built from {base} bars; leave it out, or set a shorter interval"
-                )
-            cure = f"is not a multiple of interval {base}; use one, such as {Interval.from_ns(base.ns * 5)}"
-            raise RefusedError(key, text, cure)
+            known = base if "interval" in self.model_fields_set else Interval.from_ns(SECOND)
+            why = derived.misfit(known)
+            if why is not None and (known is base or derived.is_daily):
+                raise RefusedError(key, text, why)
+            if text in self.other_bases:
+                raise RefusedError(key, text, "is in other_bases too; bars of one length are loaded or built, not both")
+        for text in self.other_bases:
+            if "interval" in self.model_fields_set and Interval.parse(text) <= base:
+                cure = f"is not longer than interval {base}, which orders fill on; set interval to the shortest"
+                raise RefusedError("other_bases", text, cure)
         return self
 
     @model_validator(mode="after")

@@ -65,6 +65,10 @@ class DataError(NbBacktestError, ValueError):
     """Bars that can't be used as they are."""
 
 
+class DataQualityWarning(UserWarning):
+    """Bars that can be used, and of which something should be known."""
+
+
 class DataNotFoundError(DataError, FileNotFoundError):
     """A data file that isn't there."""
 

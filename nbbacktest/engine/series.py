@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from nbbacktest.core.records import Bar, BarColumns, Float64, Stamps
+from nbbacktest.core.records import Bar, BarColumns, DerivedBar, Float64, Stamps
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 class Series:
@@ -51,12 +53,22 @@ class Series:
     def bar(self, row: int) -> Bar:
         """The bar at `row`, counted from the start of the columns."""
         c = self.columns
-        return Bar(
-            (
-                self.symbol, self.interval, int(c.time[row]), int(c.end[row]), float(c.open[row]), float(c.high[row]),
-                float(c.low[row]), float(c.close[row]), float(c.volume[row]), self.stamps,
-            )
+        fields = (
+            self.symbol, self.interval, int(c.time[row]), int(c.end[row]), float(c.open[row]), float(c.high[row]),
+            float(c.low[row]), float(c.close[row]), float(c.volume[row]), self.stamps,
         )  # fmt: skip
+        if c.base_count is None or c.expected_count is None:
+            return Bar(fields)
+        return DerivedBar((*fields, int(c.base_count[row]), int(c.expected_count[row])))
+
+    def show_earlier(self, columns: BarColumns, first: int) -> None:
+        """Take columns that begin earlier, `first` bars before the run; only before the first instant.
+
+        What was made from the old columns (views, indicators) has to be made again from these.
+        """
+        self.columns = columns
+        self.close_at = memoryview(columns.close)
+        self.first = self.n = first
 
     def rewind(self) -> None:
         """Hide all but the warm-up again."""
@@ -91,6 +103,11 @@ class ColumnView:
         if not 0 <= row < n:
             raise IndexError(f"bar {key} of {n} completed ones")
         return self._fast[row]
+
+    def look_at(self, column: Float64) -> None:
+        """Read another column of the same series, one that begins earlier."""
+        self._column = column
+        self._fast = memoryview(column)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self._column[: self._series.n], dtype=dtype, copy=copy)
@@ -167,13 +184,19 @@ class BarsView:
             raise IndexError(f"bar {key} of {n} completed ones")
         return self._series.bar(row)
 
+    def renew(self) -> None:
+        """Look at the series' columns as they are now, after `Series.show_earlier`."""
+        for name in _COLUMNS:
+            getattr(self, name).look_at(getattr(self._series.columns, name))
+
     def to_frame(self) -> pd.DataFrame:
-        """A DataFrame of the completed bars, indexed by stamp."""
+        """A DataFrame of the completed bars, indexed by stamp; of derived ones `base_count` and `expected_count` too."""
         import pandas as pd
 
         c, n = self._series.columns, self._series.n
+        names = (*_COLUMNS, "base_count", "expected_count") if c.is_derived else _COLUMNS
         return pd.DataFrame(
-            {name: getattr(c, name)[:n] for name in ("open", "high", "low", "close", "volume")},
+            {name: getattr(c, name)[:n] for name in names},
             index=self._series.stamps.index(c.time[:n]).rename("time"),
         )
 

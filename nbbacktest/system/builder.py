@@ -11,22 +11,20 @@ from typing import Any
 from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig, StrategyConfig
 from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError, nearest
-from nbbacktest.core.intervals import Interval
 from nbbacktest.core.lifecycle import Lifecycle
-from nbbacktest.data.market import MarketData
-from nbbacktest.data.resample import derive
 from nbbacktest.data.sources import load
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.processor import DataProcessor
-from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Quantum
+from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
 from nbbacktest.system.run import Stages
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.warmup import Warmup
 
 StrategySource = type[Strategy] | Strategy
 
@@ -59,8 +57,13 @@ def build(
         Where the config or the data can't be run.
     """
     players = _strategies(config, strategies, params or {})
-    market = load(config, data)
-    series = _series(config, market)
+    needs = needs_of(players)
+    loaded = Loaded(config, data, load(config, data, needs=needs))
+    loaded.reach(needs)
+    market = loaded.market
+    series = loaded.series()
+    warmup = Warmup(series, market.asked, loaded.more)
+    warn_of_lack(warmup, market.asked)
     clock = clock or WallClock()
     timeline = Timeline(series, lambda instants: market.sessions().elapsed(instants))
     gate = Gate(lifecycle, condition, clock)
@@ -74,6 +77,8 @@ def build(
         stamps=market.stamps,
         actions=market.actions,
         sessions=market.sessions,
+        periods=loaded.periods,
+        warmup=warmup,
     )
     upstream = StreamSubscription("data-driven", "coordinator->processor")
     downstream = StreamSubscription("data-driven", "processor->analysis")
@@ -86,24 +91,6 @@ def build(
     return Stages(
         config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, (upstream, downstream)
     )  # fmt: skip
-
-
-def _series(config: SessionConfig, market: MarketData) -> list[Series]:
-    """All series in the order of their callbacks: base bars by symbol, then derived bars by rising interval."""
-    parts = [(columns, True) for columns in market.bars.values()]
-    for interval in sorted(Interval.parse(text) for text in config.data.derived_intervals):
-        _check_multiple(interval, market.interval)
-        parts += [(derive(base, interval, market.sessions()), False) for base in market.bars.values()]
-    return [
-        Series(columns, market.stamps, is_base=is_base, first=int((columns.end <= market.start).sum()))
-        for columns, is_base in parts
-    ]
-
-
-def _check_multiple(interval: Interval, base: Interval) -> None:
-    if interval.ns <= base.ns or interval.ns % base.ns or base.is_daily:
-        cure = f"is not a multiple of the data's interval {base}; leave it out, or bring finer bars"
-        raise ConfigError([Problem("data.derived_intervals", interval.name, cure)])
 
 
 def _strategies(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence, Sized
 from math import nan
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import ConfigError, Problem, StrategyError
-from nbbacktest.core.records import Bar, Int64, Stamps
+from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, Problem, StrategyError
+from nbbacktest.core.intervals import Interval
+from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
+from nbbacktest.data.forming import Forming
+from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
@@ -28,6 +32,7 @@ from nbbacktest.trading.record import CashFlow, Split
 from nbbacktest.trading.seat import IndicatorEntry, Seat
 from nbbacktest.trading.snapshot import OrderRow, PositionRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.warmup import Warmup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +55,10 @@ class TradingDesk:
         The run's, nanoseconds UTC, rising; warm-up not included.
     sessions
         The exchange's, called when the first order needs them; None: a session is a local date.
+    periods
+        The same for whole weeks and months, called when the first forming bar needs them.
+    warmup
+        What was loaded as such; None: nothing was asked for, and nothing more can be.
 
     Raises
     ------
@@ -69,6 +78,8 @@ class TradingDesk:
         All of the run, in the order in which they happened.
     indicators : list of IndicatorEntry
         In the order in which strategies made them.
+    warmup : Warmup
+        What was asked for and what there is.
     strategies : tuple of Strategy
     descriptions : tuple of str
         Each strategy as ``Name(param=value, ...)``, as the run began.
@@ -84,6 +95,8 @@ class TradingDesk:
         stamps: Stamps,
         actions: Sequence[CorporateAction] = (),
         sessions: Callable[[], SessionTable] | None = None,
+        periods: Callable[[], SessionTable] | None = None,
+        warmup: Warmup | None = None,
     ) -> None:
         _refuse_doubles([strategy for strategy, _ in strategies])
         base = [s for s in series if s.is_base]
@@ -100,6 +113,9 @@ class TradingDesk:
         self.indicators: list[IndicatorEntry] = []
         self.index = -1
         self.is_open = False
+        self.warmup = warmup or Warmup(series)
+        self._periods = periods or sessions
+        self._forming: dict[tuple[str, str], Forming] = {}
         self._instants = instants
         self._stamps = stamps
         self._stamp: tuple[int, pd.Timestamp] | None = None
@@ -249,6 +265,55 @@ class TradingDesk:
         if self._stamp is None or self._stamp[0] != ns:
             self._stamp = (ns, self._stamps.instant(ns))
         return self._stamp[1]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first instant has come: from then on the columns begin where they begin."""
+        return self.index >= 0
+
+    def ask_warmup(self, need: Need, name: str) -> None:
+        """Have warm-up bars, where it is time yet and the source has them; warn and log where there are fewer."""
+        if not self.has_begun:
+            self.warmup.ask(need, self._refuse_fed, self._renew)
+        lacking = self.warmup.lacking(need)
+        if lacking:
+            text = f"{need.where}: {'; '.join(lacking)} bars of warm-up"
+            self.log.append((self.now_ns, name, text))
+            warnings.warn(text, DataQualityWarning, stacklevel=4)
+
+    def forming(self, base: Series, interval: str | None) -> FormingBar | None:
+        """The bar of `interval` that the newest base bars are part of; None where it is complete by now.
+
+        Raises
+        ------
+        DataError
+            Where no such bar can be built from the base bars, or the interval isn't named and can't be known.
+        """
+        if interval is None:
+            derived = [name for (symbol, name), one in self.series.items() if symbol == base.symbol and one is not base]
+            if len(derived) != 1:
+                known = f"the run has {', '.join(derived)}" if derived else "the run has no derived ones"
+                raise DataError(f"forming() needs an interval, such as forming('1d'): {known}")
+            interval = derived[0]
+        key = (base.symbol, interval)
+        found = self._forming.get(key)
+        if found is None:
+            length = Interval.parse(interval)
+            why = length.misfit(base.columns.interval)
+            if why is not None or self._periods is None:
+                raise DataError(f"forming({interval!r}) {why or 'needs the sessions of an exchange'}")
+            found = self._forming[key] = Forming(length, self._periods(), self._stamps)
+        bar = found.at(base.columns, base.n)
+        return None if bar is None or bar.closes_ns <= self.now_ns else bar
+
+    def _refuse_fed(self) -> None:
+        for seat in self._seats.values():
+            seat.refuse_fed()
+
+    def _renew(self) -> None:
+        self._forming.clear()  # the weeks and months of the earlier bars may be others
+        for seat in self._seats.values():
+            seat.renew()
 
     def enter(self, seat: Seat, handle: Indicator) -> None:
         """List an indicator under a name of its own, as short as the run allows."""

@@ -40,6 +40,10 @@ class Indicator:
         self._fast = values.data
         self.name = name
 
+    def take_over(self, fresh: Indicator) -> None:
+        """Go on with the values of `fresh`, the same indicator over columns that begin earlier."""
+        self._values, self._fast = fresh._values, fresh._fast
+
     @property
     def symbol(self) -> str:
         """Whose bars it is computed from."""

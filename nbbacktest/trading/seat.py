@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from nbbacktest.core.enums import OrderType, Side
-from nbbacktest.core.errors import DataError, OrderError, OutsideRunError, nearest
+from nbbacktest.core.errors import DataError, IndicatorError, OrderError, OutsideRunError, nearest
 from nbbacktest.core.intervals import Interval
+from nbbacktest.core.records import FormingBar
+from nbbacktest.data.warmup import Need
 from nbbacktest.engine.series import BarsView, Series
 from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.requests import changed, exits_of, order_of
-from nbbacktest.trading.streams import is_streaming, stream
+from nbbacktest.trading.streams import StreamIndicator, is_streaming, stream
 from nbbacktest.trading.tickets import Ticket, finite, read_ticket
 
 if TYPE_CHECKING:
@@ -29,6 +31,14 @@ class IndicatorEntry(NamedTuple):
     key: str
     strategy: str
     handle: Indicator
+
+
+class _Recipe(NamedTuple):
+    """How a call of `indicator` was made, to make it again over columns that begin earlier."""
+
+    make: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    handles: tuple[Indicator, ...]
 
 
 class Seat:
@@ -48,12 +58,15 @@ class Seat:
         The interval that orders fill on.
     """
 
-    __slots__ = ("_desk", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols")
+    __slots__ = (
+        "_desk", "_recipes", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols",
+    )  # fmt: skip
 
     def __init__(self, desk: TradingDesk, name: str, symbols: tuple[str, ...], positions: dict[str, Position]) -> None:
         self._desk = desk
         self.only = symbols[0] if len(symbols) == 1 else None
         self._views: dict[tuple[str | None, str | None], BarsView] = {}
+        self._recipes: list[_Recipe] = []
         self.base_interval = desk.base_interval
         self.name = name
         self.symbols = symbols
@@ -260,9 +273,44 @@ class Seat:
             series = self.series(symbol, interval)
         make = stream if is_streaming(func) else compute
         made = make(func, series, inputs, options, name)
-        for handle in made if isinstance(made, tuple) else (made,):
+        handles = made if isinstance(made, tuple) else (made,)
+        if not self._desk.has_begun:
+            self._recipes.append(_Recipe(make, (func, series, inputs, options, name), handles))
+        for handle in handles:
             self._desk.enter(self, handle)
         return made
+
+    def forming(self, interval: str | None, symbol: str | None) -> FormingBar | None:
+        """The bar of the present bucket so far; None where none of its base bars has completed, or all have."""
+        return self._desk.forming(self.series(symbol, None), interval)
+
+    def warmup(self, bars: Any, interval: str | None, symbol: str | None) -> int:
+        """Ask for warm-up bars; how many there are, of the symbol that has the fewest."""
+        if isinstance(bars, bool) or not isinstance(bars, int) or bars < 0:
+            raise DataError(f"warmup({bars!r}): a number of bars, 0 or more")
+        symbols = self.symbols if symbol is None else (symbol,)
+        series = [self.series(one, interval) for one in symbols]
+        self._desk.ask_warmup(Need(bars, series[0].interval, symbols, f"{self.name}.warmup()"), self.name)
+        return min(one.first for one in series)
+
+    def refuse_fed(self) -> None:
+        """Refuse earlier columns where a streaming indicator has been fed: it can't be fed what came before."""
+        for recipe in self._recipes:
+            for handle in recipe.handles:
+                if isinstance(handle, StreamIndicator) and handle.is_fed:
+                    raise IndicatorError(
+                        f"{self.name} has read {handle.name} before more warm-up was asked for, and can't read it from an "
+                        "earlier bar on; call warmup() before indicators are read, or set warmup_bars"
+                    )
+
+    def renew(self) -> None:
+        """Make views and indicators again from columns that begin earlier; handles stay the same objects."""
+        for view in self._views.values():
+            view.renew()
+        for recipe in self._recipes:
+            made = recipe.make(*recipe.arguments)
+            for handle, fresh in zip(recipe.handles, made if isinstance(made, tuple) else (made,), strict=True):
+                handle.take_over(fresh)
 
     def log(self, message: object) -> None:
         """Keep a line for the run's record."""

@@ -14,13 +14,14 @@ from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.portfolio import Position
 from nbbacktest.trading.seat import Seat, Unseated
+from nbbacktest.trading.sight import Sight
 from nbbacktest.trading.tickets import read_ticket
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Strategy:
+class Strategy(Sight):
     """Derive from this; class attributes are the parameters, and `on_bar` is called with every completed bar.
 
     Parameters

@@ -83,6 +83,16 @@ class StreamIndicator(Indicator):
         self._output = output
         self.name = name
 
+    def take_over(self, fresh: Indicator) -> None:
+        """Go on with the feed of `fresh`, the same indicator over columns that begin earlier."""
+        if isinstance(fresh, StreamIndicator):
+            self._feed = fresh._feed  # noqa: SLF001 - its own class
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether a bar has been fed already."""
+        return self._feed.filled > 0
+
     def __getitem__(self, key: Any) -> Any:
         n = self._series.n
         feed = self._feed
