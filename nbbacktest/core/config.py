@@ -31,7 +31,7 @@ from nbbacktest.core.costs import (
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, DataError, Problem, closest, nearest
 from nbbacktest.core.intervals import SECOND, Interval
 from nbbacktest.core.model import Model
-from nbbacktest.core.other_base import Count, OtherBase
+from nbbacktest.core.other_base import BarCounts, OtherBase
 from nbbacktest.core.refusals import RefusedError, problems_of
 
 
@@ -75,7 +75,7 @@ class DataConfig(Model):
         (), description="coarser bars built from the base bars, up to 1d, 1w and 1mo"
     )
     warmup_days: int = Field(0, ge=0, description="sessions loaded before the first, seen but never traded")
-    warmup_bars: Count | dict[IntervalText, Count] = Field(
+    warmup_bars: BarCounts = Field(
         0, description="the same, counted in bars: of the base interval, or by interval; the longest reach wins"
     )
     require_complete: bool = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.errors import DataError
+from nbbacktest.core.errors import DataError, DataQualityWarning
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
 from nbbacktest.data.periods import whole_periods
@@ -94,4 +95,11 @@ def _warm_from(bars: Mapping[str, BarColumns], days: SessionTable, start: int, w
     starts = np.minimum(local_midnights(days.dates, days.timezone), days.open)
     rows = [np.searchsorted(starts, c.time[c.end <= start], side="right") - 1 for c in bars.values()]
     with_bars = np.unique(np.maximum(np.concatenate(rows), 0))
+    if len(with_bars) < warmup:
+        warnings.warn(
+            f"less warm-up than asked for: data.warmup_days is {warmup}, and the source has {len(with_bars)} sessions "
+            "before the start",
+            DataQualityWarning,
+            stacklevel=2,
+        )
     return int(starts[with_bars[-warmup:][0]]) if len(with_bars) else start

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbbacktest.core.errors import ConfigError, DataError, Problem
+from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.intervals import Interval
+from nbbacktest.core.other_base import bar_counts
 from nbbacktest.core.records import BarColumns, Int64
 from nbbacktest.data.calendar import SessionTable
 from nbbacktest.data.resample import derive
@@ -42,20 +43,12 @@ def read_needs(value: Any, where: str, symbols: tuple[str, ...] | None = None) -
     ConfigError
         Where it is neither.
     """
-    parts = value.items() if isinstance(value, Mapping) else [(None, value)]
-    needs = []
-    for interval, count in parts:
-        path = where if interval is None else f"{where}.{interval}"
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 0:
-            cure = 'is a number of bars, 0 or more, or such numbers by interval: {"1m": 200, "1d": 50}'
-            raise ConfigError([Problem(path, count, cure)])
-        try:
-            name = None if interval is None else Interval.parse(interval).name
-        except DataError as error:
-            raise ConfigError([Problem(where, interval, str(error))]) from None
-        if count:
-            needs.append(Need(int(count), name, symbols, where))
-    return tuple(needs)
+    try:
+        counts = bar_counts(value)
+    except ValueError as error:
+        raise ConfigError([Problem(where, value, str(error))]) from None
+    parts = counts.items() if isinstance(counts, dict) else [(None, counts)]
+    return tuple(Need(count, interval, symbols, where) for interval, count in parts if count)
 
 
 def built(base: BarColumns, interval: Interval, sessions: SessionTable, *, complete: bool) -> BarColumns:

@@ -60,10 +60,11 @@ class Loaded:
 
     def more(self, need: Need) -> list[tuple[BarColumns, int]] | None:
         """Reach as far back as `need` wants: every series' columns and their warm-up; None where there is no more."""
-        wider = self._wider(need, self.market)
-        if wider is self.market and self._data is None and self._config.data.source not in _ALL_READ:
-            needs = tuple(one for one in self.market.asked if one.where != "data.warmup_bars")
-            wider = load(self._config, needs=(*needs, need))
+        asked = (*self.market.asked, need)
+        wider = replace(self._wider(need, self.market), asked=asked)
+        if not wider.earlier and self._data is None and self._config.data.source not in _ALL_READ:
+            # Nothing is left of what was loaded, and the source may have more.
+            wider = replace(load(self._config, needs=asked), asked=asked)
         if _length(wider) <= _length(self.market):
             return None
         self.market = wider
