@@ -23,7 +23,7 @@ from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.engine.window import Window
-from nbbacktest.system.builder import StrategySource, build
+from nbbacktest.system.builder import StrategySource, build, warmup_needs
 from nbbacktest.system.findings import AuditReport, Difference, Kind
 from nbbacktest.system.manager import ConfigSource
 from nbbacktest.system.run import Stages
@@ -95,7 +95,7 @@ def audit_lookahead(
         raise ConfigError(
             [Problem("cuts", cuts, "is how many instants to cut at; give a whole number above 0")], "audit"
         )
-    market = load(settings, data)
+    market = load(settings, data, needs=warmup_needs(settings, strategy, params))
     players: list[Any] = list(strategy) if isinstance(strategy, (list, tuple)) else [strategy]
 
     def staged(bars: MarketData) -> Stages:

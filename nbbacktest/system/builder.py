@@ -13,6 +13,7 @@ from nbbacktest.core.config import SessionConfig, StrategyConfig
 from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError, nearest
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.data.sources import load
+from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import Gate
@@ -91,6 +92,15 @@ def build(
     return Stages(
         config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, (upstream, downstream)
     )  # fmt: skip
+
+
+def warmup_needs(
+    config: SessionConfig,
+    strategies: StrategySource | Sequence[StrategySource] | None = None,
+    params: dict[str, Any] | None = None,
+) -> tuple[Need, ...]:
+    """What the strategies of a run need as warm-up, for who loads its data beforehand."""
+    return needs_of(_strategies(config, strategies, params or {}))
 
 
 def _strategies(

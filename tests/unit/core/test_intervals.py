@@ -52,3 +52,13 @@ def test_intervals_are_ordered_by_length():
     texts = ["1d", "90s", "1h", "5m"]
     assert [str(i) for i in sorted(map(Interval.parse, texts))] == ["90s", "5m", "1h", "1d"]
     assert [Interval.parse(t).is_daily for t in texts] == [True, False, False, False]
+
+
+def test_calendar_intervals_are_told_apart_from_lengths():
+    """A week is not 7 days and a month not 30, though they sort beside them."""
+    week, month = Interval.parse("1w"), Interval.parse("1mo")
+    assert (week.is_calendar, month.is_calendar, Interval.parse("7d").is_calendar) == (True, True, False)
+    assert week != Interval.parse("7d")
+    assert month != Interval.parse("30d")
+    assert Interval.from_ns(7 * DAY).name == "7d"
+    assert [str(i) for i in sorted(map(Interval.parse, ["1mo", "1w", "1d", "4h"]))] == ["4h", "1d", "1w", "1mo"]

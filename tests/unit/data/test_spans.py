@@ -220,3 +220,20 @@ def test_longer_bars_end_where_the_next_begins():
     """Months differ in length: no bar is seen before the next one begins."""
     bars = placed(raw(["2024-01-31", "2024-02-29", "2024-03-31"]), "29d")
     assert local(bars.end, "UTC") == ["2024-02-29 00:00", "2024-03-31 00:00", "2024-04-29 00:00"]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "interval", "end"),
+    [
+        (["2024-11-25", "2024-12-02", "2024-12-09"], "1w", "2024-12-16 00:00"),
+        (["2024-12-24", "2024-12-30"], "1w", "2025-01-06 00:00"),
+        (["2024-02-01", "2024-03-01"], "1mo", "2024-04-01 00:00"),
+    ],
+)
+def test_weeks_and_months_as_base_bars(stamps: list[str], interval: str, end: str):
+    """Said to be such, bars are as long as it takes to the next one, and the last as long as one may be."""
+    columns = placed(raw(stamps), interval, zone=NEW_YORK)
+    assert local(columns.end[:1])[0].startswith(stamps[1])
+    assert local(columns.end)[-1] == end
+    with pytest.raises(DataError, match="closer than the interval"):
+        agree([raw(["2024-02-01", "2024-02-02"])], Interval.parse(interval))
