@@ -110,6 +110,8 @@ def _references(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", value["$ref"].rpartition("/")[2]
     for one in (*value.get("oneOf", ()), *value.get("anyOf", ())):
         yield from _references(one)
+    if isinstance(value.get("additionalProperties"), dict):
+        yield from ((".*" + mark, name) for mark, name in _references(value["additionalProperties"]))
     if "items" in value:
         yield from (("[]" + mark, name) for mark, name in _references(value["items"]))
 
@@ -193,6 +195,8 @@ STATUS = {
     "session.achieved_speed": "simulated seconds a wall second, since the run last began to move",
     "session.lag_seconds": "seconds by which the last clock-driven instant began late; 0 where data-driven",
     "session.symbols": "by symbol: `bars` delivered, the `last_close`, and the data's `quality`: see [data](data.md#quality)",
+    "session.warmup": "by symbol and interval: how many bars before the first that is traded were `asked` for, and `got`",
+    "session.disagreements": "in how many places bars of several lengths of one symbol say different things",
     "portfolio.cash": "cash; the proceeds of short sales are in it",
     "portfolio.equity": "cash and positions at their newest closes",
     "portfolio.positions": "units by symbol, all strategies together; negative where short",

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         StrategyBlockedError,
         StrategyError,
     )
-    from nbbacktest.core.records import Bar
+    from nbbacktest.core.records import Bar, FormingBar
     from nbbacktest.data.datasource import DataSource
     from nbbacktest.data.quality import QualityReport, data_quality
     from nbbacktest.engine.subscription import StreamSubscription
@@ -75,7 +75,7 @@ _HOMES = {
         "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "InvalidTransition", "MissingExtraError",
         "NbBacktestError", "OrderError", "ScheduleError", "StrategyBlockedError", "StrategyError",
     ),
-    "core.records": ("Bar",),
+    "core.records": ("Bar", "FormingBar"),
     "data.datasource": ("DataSource",),
     "data.quality": ("QualityReport", "data_quality"),
     "engine.subscription": ("StreamSubscription",),
@@ -106,6 +106,7 @@ __all__ = [
     "DataSource",
     "Fill",
     "FixedSlippage",
+    "FormingBar",
     "InvalidTransition",
     "MakerTakerCommission",
     "MissingExtraError",

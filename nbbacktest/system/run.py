@@ -186,6 +186,11 @@ class Run:
         return self._market.source
 
     @property
+    def disagreements(self) -> int:
+        """In how many places coarser bars say something else than the base bars."""
+        return len(self._market.disagreements)
+
+    @property
     def stamps(self) -> Stamps:
         """How this run shows instants."""
         return self._market.stamps

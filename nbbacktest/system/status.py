@@ -63,7 +63,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
     if run is None or shot is None:
         return {
             "name": "", "source": "", "session_date": None, "sim_time": None, "progress": 0.0, "speed_multiplier": 0.0,
-            "achieved_speed": 0.0, "lag_seconds": 0.0, "symbols": {},
+            "achieved_speed": 0.0, "lag_seconds": 0.0, "symbols": {}, "warmup": {}, "disagreements": 0,
         }  # fmt: skip
     moment = run.moment(shot.cursor)
     return {
@@ -84,6 +84,8 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
             | _moves(run, symbol)
             for symbol, count in shot.counts.items()
         },
+        "warmup": run.desk.warmup.table(),
+        "disagreements": run.disagreements,
     }
 
 
@@ -169,6 +171,14 @@ def status_schema() -> dict[str, Any]:
                         "sim_time": maybe,
                         **dict.fromkeys(("progress", "speed_multiplier", "achieved_speed", "lag_seconds"), number),
                         "symbols": {"type": "object"},
+                        "warmup": {
+                            "type": "object",
+                            "additionalProperties": {
+                                "type": "object",
+                                "additionalProperties": _object({"asked": whole, "got": whole}),
+                            },
+                        },
+                        "disagreements": whole,
                     }
                 ),
                 "portfolio": _object(

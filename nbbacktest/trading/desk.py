@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
 from math import nan
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import StrategyError
-from nbbacktest.core.records import Bar, Int64, Stamps
+from nbbacktest.core.errors import DataQualityWarning, StrategyError
+from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
+from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
@@ -21,6 +23,7 @@ from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
 from nbbacktest.trading.corporate import CorporateActions
+from nbbacktest.trading.forming import FormingBars
 from nbbacktest.trading.horizon import Horizon
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill, Order
@@ -30,6 +33,7 @@ from nbbacktest.trading.seat import IndicatorEntry, Seat
 from nbbacktest.trading.snapshot import OrderRow, PositionRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.timetable import Moment, Timetable
+from nbbacktest.trading.warmup import Warmup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +58,10 @@ class TradingDesk:
         The run's, nanoseconds UTC, rising; warm-up not included.
     sessions
         The exchange's, called when the first order needs them; None: a session is a local date.
+    periods
+        The same for whole weeks and months, called when the first forming bar needs them.
+    warmup
+        What was loaded as such; None: nothing was asked for, and nothing more can be.
 
     Raises
     ------
@@ -76,6 +84,8 @@ class TradingDesk:
         All of the run, in the order in which they happened.
     indicators : list of IndicatorEntry
         In the order in which strategies made them.
+    warmup : Warmup
+        What was asked for and what there is.
     membership : Membership or None
         Who lets symbols in and out; set by whoever runs the desk.
     leaving : set of str
@@ -96,6 +106,8 @@ class TradingDesk:
         stamps: Stamps,
         actions: Sequence[CorporateAction] = (),
         sessions: Callable[[], SessionTable] | None = None,
+        periods: Callable[[], SessionTable] | None = None,
+        warmup: Warmup | None = None,
     ) -> None:
         refuse_doubles([strategy for strategy, _ in strategies])
         base = [s for s in series if s.is_base]
@@ -113,7 +125,10 @@ class TradingDesk:
         self.index = -1
         self.moment: Moment | None = None
         self.is_open = False
+        self.warmup = warmup or Warmup(series)
+        self._forming = FormingBars(self.series, periods or sessions, stamps)
         self._instants = instants
+        self._revised = False
         self._stamps = stamps
         self._stamp: tuple[int, pd.Timestamp] | None = None
         self._before = _instant_before(base)
@@ -195,6 +210,7 @@ class TradingDesk:
     def revise(self, instants: Int64, actions: Sequence[CorporateAction] = ()) -> None:
         """Go on with other instants to come, those that are completed being the same, and with more actions."""
         self._instants = instants
+        self._revised = True
         self._actions += tuple(actions)
         self._date_events()
         self._add_sessions()
@@ -324,6 +340,34 @@ class TradingDesk:
         if self._stamp is None or self._stamp[0] != ns:
             self._stamp = (ns, self._stamps.instant(ns))
         return self._stamp[1]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first instant has come, or a symbol has joined or left: the columns begin where they begin."""
+        return self.index >= 0 or self._revised
+
+    def ask_warmup(self, need: Need, name: str) -> None:
+        """Have warm-up bars, where it is time yet and the source has them; warn and log where there are fewer."""
+        if not self.has_begun:
+            self.warmup.ask(need, self._refuse_fed, self._renew)
+        lacking = self.warmup.lacking(need)
+        if lacking:
+            text = f"{need.where}: {'; '.join(lacking)} bars of warm-up"
+            self.log.append((self.now_ns, name, text))
+            warnings.warn(text, DataQualityWarning, stacklevel=4)
+
+    def forming(self, base: Series, interval: str | None) -> FormingBar | None:
+        """The bar of `interval` that the newest base bars are part of; see `FormingBars.at`."""
+        return self._forming.at(base, interval, self.now_ns)
+
+    def _refuse_fed(self) -> None:
+        for seat in self._seats.values():
+            seat.refuse_fed()
+
+    def _renew(self) -> None:
+        self._forming.clear()  # the weeks and months of the earlier bars may be others
+        for seat in self._seats.values():
+            seat.renew()
 
     def enter(self, seat: Seat, handle: Indicator) -> None:
         """List an indicator under a name of its own, as short as the run allows."""
