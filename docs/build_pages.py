@@ -111,6 +111,8 @@ def _references(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", value["$ref"].rpartition("/")[2]
     for one in (*value.get("oneOf", ()), *value.get("anyOf", ())):
         yield from _references(one)
+    if isinstance(value.get("additionalProperties"), dict):
+        yield from ((".*" + mark, name) for mark, name in _references(value["additionalProperties"]))
     if "items" in value:
         yield from (("[]" + mark, name) for mark, name in _references(value["items"]))
 
@@ -199,6 +201,10 @@ STATUS = {
     "`last_message_seconds`, `watermark`, bars `waiting`, `received`, `refused`, `late`, `duplicate`, `out_of_order`; "
     "`heartbeats`, `reconnects`, `last_refusal`, `overruns`; see [Live](live.md)",
     "session.symbols": "by symbol: `bars` delivered, `lag_seconds`, the `last_close`, and the data's `quality`: see [data](data.md#quality); null in live runs",
+    "session.lag_seconds": "seconds by which the last clock-driven instant began late; 0 where data-driven",
+    "session.symbols": "by symbol: `bars` delivered, the `last_close`, and the data's `quality`: see [data](data.md#quality)",
+    "session.warmup": "by symbol and interval: how many bars before the first that is traded were `asked` for, and `got`",
+    "session.disagreements": "in how many places bars of several lengths of one symbol say different things",
     "portfolio.cash": "cash; the proceeds of short sales are in it",
     "portfolio.equity": "cash and positions at their newest closes",
     "portfolio.positions": "units by symbol, all strategies together; negative where short",

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         StrategyBlockedError,
         StrategyError,
     )
-    from nbbacktest.core.records import Bar
+    from nbbacktest.core.records import Bar, FormingBar
     from nbbacktest.data.datasource import DataSource
     from nbbacktest.data.quality import QualityReport, data_quality
     from nbbacktest.engine.feed import PushFeed
@@ -81,7 +81,7 @@ _HOMES = {
         "LiveRunError", "MissingExtraError", "NbBacktestError", "OrderError", "ScheduleError", "StrategyBlockedError",
         "StrategyError",
     ),
-    "core.records": ("Bar",),
+    "core.records": ("Bar", "FormingBar"),
     "data.datasource": ("DataSource",),
     "data.quality": ("QualityReport", "data_quality"),
     "engine.feed": ("PushFeed",),
@@ -117,6 +117,7 @@ __all__ = [
     "FeedError",
     "Fill",
     "FixedSlippage",
+    "FormingBar",
     "InvalidTransition",
     "LiveRunError",
     "MakerTakerCommission",

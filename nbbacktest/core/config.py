@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from nbbacktest.core.actions import Actions
 from nbbacktest.core.costs import (
     Borrow,
     CallableCommission,
@@ -28,26 +27,14 @@ from nbbacktest.core.costs import (
     Slippage,
     without_function,
 )
-from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, DataError, Problem, closest, nearest
+from nbbacktest.core.data_config import DataConfig, each_once
+from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, Problem, closest, nearest
 from nbbacktest.core.hours import ExtendedHours, Hours
 from nbbacktest.core.imports import is_reference
-from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.live import LagConfig, LiveConfig
 from nbbacktest.core.model import Model
-from nbbacktest.core.origin import QualityConfig, SourceText, check_origin
 from nbbacktest.core.refusals import RefusedError, problems_of
 from nbbacktest.core.remote import RemoteConfig
-
-
-def _interval(text: str) -> str:
-    try:
-        return Interval.parse(text).name
-    except DataError as error:
-        raise ValueError(str(error)) from None
-
-
-IntervalText = Annotated[str, AfterValidator(_interval)]
-"""An interval such as ``"5m"``; another spelling of the same length (``"60s"``) becomes the usual one (``"1m"``)."""
 
 
 class BacktestConfig(Model):
@@ -62,74 +49,6 @@ class BacktestConfig(Model):
         if self.start_date and self.end_date and self.end_date < self.start_date:
             cure = f"is before start_date {self.start_date}; swap or correct them"
             raise RefusedError("end_date", self.end_date.isoformat(), cure)
-        return self
-
-
-class DataConfig(Model):
-    """Where bars come from."""
-
-    source: SourceText = Field("synthetic", description="kind of source, or module:Name of a DataSource")
-    path: str | None = Field(
-        None, description="file for csv and parquet, may hold {symbol}; folder for parquet and lean"
-    )
-    symbols: tuple[str, ...] = Field(("EXE", "SW"), min_length=1, description="in the order of their callbacks")
-    interval: IntervalText = Field("1m", description="length of the base bars")
-    stamp: Literal["open", "close"] | None = Field(
-        None, description="what the file's times mark; required for intraday files, never guessed"
-    )
-    derived_intervals: tuple[IntervalText, ...] = Field((), description="coarser bars built from the base bars")
-    warmup_days: int = Field(0, ge=0, description="sessions loaded before the first, seen but never traded")
-    adjusted: bool = Field(True, description="prices are adjusted for splits and dividends; false: raw prices")
-    actions: Actions | None = Field(
-        None, description="splits and dividends for raw prices: a CSV of symbol,date,kind,value, or such rows"
-    )
-    seed: int = Field(7, ge=0, description="synthetic data: the same seed gives the same bars")
-    options: dict[str, Any] = Field(default_factory=dict, description="what a DataSource is made with, by name")
-    quality: QualityConfig = Field(default_factory=QualityConfig)
-    stream: bool | None = Field(
-        None, description="parquet: read bars little by little while the run goes on; null: folders and large files"
-    )
-
-    @field_validator("symbols")
-    @classmethod
-    def _named(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        return _each_once(symbols)
-
-    @model_validator(mode="after")
-    def _derivable(self) -> Self:
-        key, base = "derived_intervals", Interval.parse(self.interval)
-        if len(set(self.derived_intervals)) < len(self.derived_intervals):
-            raise RefusedError(key, list(self.derived_intervals), "names an interval twice; name each once")
-        for text in self.derived_intervals:
-            derived = Interval.parse(text)
-            if derived.ns > DAY:
-                raise RefusedError(key, text, "is longer than a session; the longest is 1d")
-            # An interval that nobody set says nothing about the bars that come: they are asked when they are there.
-            if "interval" not in self.model_fields_set or (derived.ns > base.ns and not derived.ns % base.ns):
-                continue
-            if base.is_daily:
-                raise RefusedError(
-                    key, text, f"can't be built from {base} bars; leave it out, or set a shorter interval"
-                )
-            cure = f"is not a multiple of interval {base}; use one, such as {Interval.from_ns(base.ns * 5)}"
-            raise RefusedError(key, text, cure)
-        return self
-
-    @model_validator(mode="after")
-    def _found(self) -> Self:
-        if self.actions is not None and self.adjusted:
-            raise RefusedError(
-                "actions",
-                self.actions,
-                "adjusted prices have splits and dividends in them already, and actions would count them twice; "
-                "set adjusted to false where prices are raw, or leave actions out",
-            )
-        if self.stream and self.source != "parquet" and "source" in self.model_fields_set:
-            raise RefusedError("stream", self.stream, f"source {self.source!r} can't be streamed; bring parquet files")
-        if self.stream and self.quality.faults != "refuse":
-            cure = "faulty rows can't be left out on the way; set quality.faults to 'refuse', or stream to false"
-            raise RefusedError("stream", self.stream, cure)
-        check_origin(self.source, self.path, self.symbols, self.options)
         return self
 
 
@@ -150,7 +69,7 @@ class StrategyConfig(Model):
     @field_validator("symbols")
     @classmethod
     def _named(cls, symbols: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if symbols is None else _each_once(symbols)
+        return None if symbols is None else each_once(symbols)
 
 
 class BrokerConfig(Model):
@@ -399,12 +318,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _TwiceError(key, value)
         found[key] = value
     return found
-
-
-def _each_once(symbols: tuple[str, ...]) -> tuple[str, ...]:
-    twice = sorted({s for s in symbols if symbols.count(s) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(twice)} is named twice; name each symbol once")
-    if any(not s for s in symbols):
-        raise ValueError("an empty name is no symbol; remove it")
-    return symbols

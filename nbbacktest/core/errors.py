@@ -78,7 +78,7 @@ class DataNotFoundError(DataError, FileNotFoundError):
 
 
 class DataQualityWarning(UserWarning):
-    """Bars were left out, or are fewer than asked for, and the run goes on; ``data.quality`` decides on that."""
+    """Bars were left out, are fewer than asked for, or say different things than others do; the run goes on."""
 
 
 class MissingExtraError(NbBacktestError, ImportError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,86 @@ class Bar(tuple[Any, ...]):
             f"low={self.low:g} close={self.close:g} volume={self.volume:g})"
         )
 
+    # Base bars are made a million at a time: what is the same for all of them costs them nothing.
+
+    @property
+    def base_count(self) -> int:
+        """How many base bars it was built from; 1 for a base bar."""
+        return 1
+
+    @property
+    def expected_count(self) -> int:
+        """How many base bars the calendar has room for in it; 1 for a base bar."""
+        return 1
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether none of its base bars is missing."""
+        return self.base_count >= self.expected_count
+
+
+class DerivedBar(Bar):
+    """A completed bar that was built from base bars, and says from how many."""
+
+    __slots__ = ()
+
+    base_count: int = property(itemgetter(10))  # type: ignore[assignment]
+    expected_count: int = property(itemgetter(11))  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]} from {self.base_count} of {self.expected_count})"
+
+
+@dataclass(frozen=True, slots=True)
+class FormingBar:
+    """A bar that is not complete: what its base bars add up to so far. No `Bar`, so that it can't pass for one.
+
+    Attributes
+    ----------
+    symbol, interval : str
+    time_ns, closes_ns : int
+        Where it begins and where it will be complete, nanoseconds UTC.
+    open, high, low, close, volume : float
+        Of the base bars seen until now.
+    base_count, expected_count : int
+        How many base bars that is, and how many the whole bar has room for.
+    """
+
+    symbol: str
+    interval: str
+    time_ns: int
+    closes_ns: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    base_count: int
+    expected_count: int
+    _stamps: Stamps
+
+    @property
+    def is_complete(self) -> bool:
+        """Always False."""
+        return False
+
+    @property
+    def time(self) -> pd.Timestamp:
+        """The stamp that the completed bar will have."""
+        return self._stamps.stamp(self.time_ns)
+
+    @property
+    def closes_at(self) -> pd.Timestamp:
+        """The instant at which the bar will be complete, by the calendar."""
+        return self._stamps.stamp(self.closes_ns)
+
+    def __repr__(self) -> str:
+        return (
+            f"FormingBar({self.symbol} {self.interval} {self.time} open={self.open:g} high={self.high:g} "
+            f"low={self.low:g} close={self.close:g} volume={self.volume:g} from {self.base_count} of "
+            f"{self.expected_count}, closes at {self.closes_at})"
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BarColumns:
@@ -112,6 +194,10 @@ class BarColumns:
     open, high, low, close, volume : float64 arrays
     base_count : int64 array or None
         For derived bars, how many base bars each was built from.
+    expected_count : int64 array or None
+        For derived bars, how many base bars the calendar has room for in each.
+    root : Interval or None
+        For derived bars, the interval of those base bars.
     """
 
     symbol: str
@@ -124,11 +210,15 @@ class BarColumns:
     close: Float64
     volume: Float64
     base_count: Int64 | None = field(default=None)
+    expected_count: Int64 | None = field(default=None)
+    root: Interval | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("time", "end", "open", "high", "low", "close", "volume"):
+        for name in ("time", "end", "open", "high", "low", "close", "volume", "base_count", "expected_count"):
             column = getattr(self, name)
-            dtype = np.int64 if name in ("time", "end") else np.float64
+            if column is None:
+                continue
+            dtype = np.float64 if name in ("open", "high", "low", "close", "volume") else np.int64
             column = np.ascontiguousarray(column, dtype=dtype)
             if len(column) != len(self.time):
                 raise ValueError(f"column {name} has {len(column)} rows and time has {len(self.time)}")
@@ -138,11 +228,32 @@ class BarColumns:
     def __len__(self) -> int:
         return len(self.time)
 
+    @property
+    def is_derived(self) -> bool:
+        """Whether the bars were built from base bars."""
+        return self.root is not None
+
+    def taken(self, rows: builtins.slice | Bools) -> BarColumns:
+        """The bars that `rows` picks; with a slice the columns are views."""
+        count, expected = self.base_count, self.expected_count
+        return BarColumns(
+            self.symbol, self.interval, self.time[rows], self.end[rows], self.open[rows], self.high[rows],
+            self.low[rows], self.close[rows], self.volume[rows], None if count is None else count[rows],
+            None if expected is None else expected[rows], root=self.root,
+        )  # fmt: skip
+
     def slice(self, start: int, stop: int) -> BarColumns:
         """The bars from row `start` up to `stop`; the columns are views."""
-        cut = slice(start, stop)
-        count = None if self.base_count is None else self.base_count[cut]
+        return self.taken(slice(start, stop))
+
+    def preceded_by(self, earlier: BarColumns) -> BarColumns:
+        """These bars after those of `earlier`, of the same symbol and interval; copies both."""
+
+        def both(name: str) -> Any:
+            return np.concatenate((getattr(earlier, name), getattr(self, name)))
+
+        counts = (both("base_count"), both("expected_count")) if self.is_derived else ()
         return BarColumns(
-            self.symbol, self.interval, self.time[cut], self.end[cut], self.open[cut], self.high[cut],
-            self.low[cut], self.close[cut], self.volume[cut], count,
+            self.symbol, self.interval, both("time"), both("end"), both("open"), both("high"), both("low"),
+            both("close"), both("volume"), *counts, root=self.root,
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 
@@ -137,6 +137,9 @@ class _Place:
             return
         self.path.append(str(part))
         if isinstance(part, int):
+            return
+        if self._field is not None and get_origin(self._field.annotation) is dict:
+            self._field = None  # a key of the user's own, which the next one is under
             return
         fields = dict(_keys_of(self._models))
         self.siblings = set(fields)

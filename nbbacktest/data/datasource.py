@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -11,10 +11,15 @@ from zoneinfo import available_timezones
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, NbBacktestError, Problem, nearest
 from nbbacktest.core.imports import imported
-from nbbacktest.core.intervals import Interval
+from nbbacktest.core.intervals import HOUR, Interval
+from nbbacktest.data.warmup import Need, reach_in_days
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_SHORT_SESSION = 4 * HOUR
+"""What is reckoned with before an exchange's own hours are known; few have less."""
 
 
 class DataSource(Protocol):
@@ -106,8 +111,8 @@ def source_of(config: SessionConfig) -> DataSource:
     return _made(found, settings.options)
 
 
-def ask(source: DataSource, config: SessionConfig) -> Answer:
-    """The bars of a run, by symbol.
+def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = ()) -> Answer:
+    """The bars of a run, by symbol, with the warm-up that the config and `needs` ask for.
 
     Raises
     ------
@@ -128,15 +133,18 @@ def ask(source: DataSource, config: SessionConfig) -> Answer:
             f"{called}: whether the times of its {interval} bars mark their open or their close isn't said, and the "
             'wrong guess looks ahead; set stamp in the class, or data.stamp in the config, to "open" or "close"'
         )
-    first, last = first_needed(config), config.backtest.end_date
+    first, last = first_needed(config, interval, needs), config.backtest.end_date
     frames = {symbol: _bars(source, called, symbol, interval.name, first, last) for symbol in symbols}
     return Answer(frames, called, interval, stamp, timezone, bool(getattr(source, "all_hours", False)))
 
 
-def first_needed(config: SessionConfig) -> date | None:
-    """A day from which on there surely are the sessions of the warm-up; None: from the first that there is."""
+def first_needed(config: SessionConfig, interval: Interval, needs: Sequence[Need] = ()) -> date | None:
+    """A day from which on there surely are the sessions and bars of the warm-up; None: from the first that there is."""
     first, sessions = config.backtest.start_date, config.data.warmup_days
-    return first - timedelta(days=2 * sessions + 14) if first and sessions else first
+    if first is None:
+        return None
+    days = [reach_in_days(need, interval, _SHORT_SESSION) for need in needs]
+    return first - timedelta(days=max([2 * sessions + 14 if sessions else 0, *days]))
 
 
 def _interval(source: DataSource, config: SessionConfig, called: str) -> Interval:

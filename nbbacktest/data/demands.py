@@ -132,7 +132,8 @@ def _without_thin(market: MarketData, symbol: str, counted: Coverage, minimum: f
             "leave the symbol out"
         )
     left_out = {name: dict(kinds) for name, kinds in market.left_out.items()}
-    left_out.setdefault(symbol, {})["thin"] = columns.time[~keep]
+    known = left_out.setdefault(symbol, {})
+    known["thin"] = np.union1d(known.get("thin", columns.time[:0]), columns.time[~keep])
     return replace(market, bars=market.bars | {symbol: _kept(columns, keep)}, left_out=left_out)
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,15 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.hours import ExtendedHours
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
+from nbbacktest.data.bases import Disagreement
 from nbbacktest.data.calendar import SessionTable, session_table
 from nbbacktest.data.chunks import Streamed
 from nbbacktest.data.coverage import Grid, quality
+from nbbacktest.data.periods import utc_date, whole_periods
+from nbbacktest.data.warmup import Need
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,14 @@ class MarketData:
         Whether the exchange's sessions were needed to place the bars, so that counting against them costs little.
     streamed : Streamed or None
         Where the bars' values are to be had little by little; those of `bars` count for nothing then.
+    others : dict
+        Coarser bars that were loaded and not derived: by interval, then by symbol. Not every symbol needs them.
+    earlier : dict
+        What the source has of each symbol and interval before those bars: there for whoever asks for more warm-up.
+    disagreements : tuple of Disagreement
+        Where the coarser bars say something else than the base bars.
+    asked : tuple of Need
+        What was asked for as warm-up when the bars were loaded, counted in bars.
     """
 
     bars: dict[str, BarColumns]
@@ -69,6 +83,10 @@ class MarketData:
     days_asked: tuple[date | None, date | None] = (None, None)
     placed: bool = False
     streamed: Streamed | None = None
+    others: dict[str, dict[str, BarColumns]] = field(default_factory=dict)
+    earlier: dict[tuple[str, str], BarColumns] = field(default_factory=dict)
+    disagreements: tuple[Disagreement, ...] = ()
+    asked: tuple[Need, ...] = ()
 
     def sessions(self) -> SessionTable:
         """The exchange's sessions from the first bar to the last. Built when first asked for, then kept.
@@ -81,6 +99,35 @@ class MarketData:
             Where the exchange has no session there.
         """
         return self._sessions
+
+    def periods(self) -> SessionTable:
+        """The sessions of all the weeks and months that have a part in the bars, to their ends.
+
+        Built when first asked for, then kept. What a week or a month has room for, and when it ends, depends on sessions
+        that the bars needn't reach.
+        """
+        return self._periods
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Where the first bar of all begins and the last one ends, nanoseconds UTC."""
+        return (
+            min(int(columns.time[0]) for columns in self.bars.values() if len(columns)),
+            max(int(columns.end[-1]) for columns in self.bars.values() if len(columns)),
+        )
+
+    @property
+    def end(self) -> int:
+        """Where the last session that has bars closes, nanoseconds UTC: what would complete later never does."""
+        _, last = self.reach
+        row = int(np.searchsorted(self.sessions().open, last)) - 1
+        return max(last, int(self.sessions().close[row]))
+
+    def disagreement_frame(self) -> pd.DataFrame:
+        """`disagreements` as a table: symbol, session, interval, field, finer and coarser."""
+        import pandas as pd
+
+        return pd.DataFrame(self.disagreements, columns=list(Disagreement._fields))
 
     @cached_property
     def quality(self) -> dict[str, dict[str, Any]]:
@@ -145,15 +192,17 @@ class MarketData:
 
     @cached_property
     def _sessions(self) -> SessionTable:
-        first = min(int(columns.time[0]) for columns in self.bars.values() if len(columns))
-        last = max(int(columns.end[-1]) for columns in self.bars.values() if len(columns))
+        first, last = self.reach
         # A session's date may be a day off its instants' UTC date, either way.
-        low, high = (np.datetime64(ns, "ns").astype("datetime64[D]").item() for ns in (first, last))
         day = timedelta(days=1)
-        table = self._table(low - day, high + day).between(first, last)
+        table = self._table(utc_date(first) - day, utc_date(last) + day).between(first, last)
         if not len(table):
             raise DataError(
                 f"{self.exchange} has no session between the first bar at {self.stamps.stamp(first)} and the last one's "
                 f'end at {self.stamps.stamp(last)}; set exchange in the config to one that trades then, such as "24/7"'
             )
         return table
+
+    @cached_property
+    def _periods(self) -> SessionTable:
+        return whole_periods(self.exchange, *self.reach, self.stamps.timezone, self.hours)

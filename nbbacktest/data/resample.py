@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import DAY, Interval
+from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
-from nbbacktest.data.calendar import SessionTable, local_midnights
+from nbbacktest.data.calendar import Days, SessionTable, local_midnights
+
+
+class Buckets(NamedTuple):
+    """Where the bars of a coarser interval lie, one row for each that has base bars.
+
+    Attributes
+    ----------
+    first : int64 array
+        The row of the first base bar in each.
+    time : int64 array
+        Its stamp, nanoseconds UTC.
+    begin, end : int64 arrays
+        Base bars that start in ``[begin, end)`` belong to it; it is complete at `end`, or with the last of them.
+    expected : int64 array
+        How many base bars it has room for.
+    """
+
+    first: Int64
+    time: Int64
+    begin: Int64
+    end: Int64
+    expected: Int64
 
 
 def derive(base: BarColumns, interval: Interval, sessions: SessionTable) -> BarColumns:
@@ -19,43 +43,39 @@ def derive(base: BarColumns, interval: Interval, sessions: SessionTable) -> BarC
     is no bar. It never ends before the last base bar that it is built from, so it can't be seen early
     even where base bars straddle buckets.
 
+    A day is a session. A week (ISO) and a month hold the sessions that are dated in them, and end with
+    the last of those in `sessions`, whether that one has bars or not.
+
     Parameters
     ----------
     base
         Base bars, or bars derived from them.
     interval
-        A multiple of the base interval, or ``1d``: one bar a session, stamped with its date.
+        A multiple of the base interval; or ``1d``, ``1w``, ``1mo``, stamped at the local midnight that begins
+        their first session's date.
     sessions
-        Sessions that cover all the bars.
+        Sessions that cover all the bars; for weeks and months all sessions of those that have bars.
 
     Returns
     -------
     BarColumns
-        With `base_count` filled: how many base bars each bar was built from.
+        With `base_count` and `expected_count` filled: how many base bars each bar was built from, and how many it
+        has room for.
 
     Raises
     ------
     DataError
         Where the interval doesn't fit, or bars lie outside every session.
     """
+    root = base.root or base.interval
     _check_interval(base, interval)
     if not len(base):
+        none = np.zeros(0, dtype=np.int64)
         return BarColumns(
             base.symbol, interval, base.time, base.end, base.open, base.high, base.low, base.close, base.volume,
-            np.zeros(0, dtype=np.int64),
+            none, none, root=root,
         )  # fmt: skip
-    part = _parts(base, sessions)
-    if interval.is_daily:
-        row = sessions.part_row[part]
-        first = _first_of_each(row)
-        time = local_midnights(sessions.dates[row[first]], sessions.timezone)
-        nominal = sessions.close[row[first]]
-    else:
-        opened, closed = sessions.part_open[part], sessions.part_close[part]
-        bucket = (base.time - opened) // interval.ns
-        first = _first_of_each(part, bucket)
-        time = opened[first] + bucket[first] * interval.ns
-        nominal = np.minimum(time + interval.ns, closed[first])
+    first, time, _, nominal, expected = buckets(base, interval, sessions)
     last = np.append(first[1:], len(base)) - 1
     count = last - first + 1 if base.base_count is None else np.add.reduceat(base.base_count, first)
     return BarColumns(
@@ -69,18 +89,87 @@ def derive(base: BarColumns, interval: Interval, sessions: SessionTable) -> BarC
         base.close[last],
         np.add.reduceat(base.volume, first),
         count,
+        expected,
+        root=root,
     )
 
 
+def buckets(base: BarColumns, interval: Interval, sessions: SessionTable) -> Buckets:
+    """Find the buckets of `interval` that the bars of `base`, at least one, start in."""
+    root = base.root or base.interval
+    if interval.is_daily:
+        return _periods(base, _rows(base, sessions), interval, sessions, root)
+    part = _parts(base, sessions)
+    opened = sessions.part_open[part]
+    number = (base.time - opened) // interval.ns
+    first = _first_of_each(part, number)
+    begin = opened[first] + number[first] * interval.ns
+    end = np.minimum(begin + interval.ns, sessions.part_close[part[first]])
+    return Buckets(first, begin, begin, end, _room(begin, end, root))
+
+
+def _periods(base: BarColumns, row: Int64, interval: Interval, sessions: SessionTable, root: Interval) -> Buckets:
+    """Buckets of whole sessions: those of a day, a week, a month."""
+    keys = _period_keys(sessions.dates, interval)
+    first = _first_of_each(keys[row])
+    here = keys[row[first]]
+    opening = np.searchsorted(keys, here)
+    closing = np.searchsorted(keys, here, side="right") - 1
+    time = local_midnights(sessions.dates[opening], sessions.timezone)
+    end = sessions.close[closing]
+    if base.interval.is_daily and _ends_at_midnight(base, row, sessions):
+        end = local_midnights(sessions.dates[closing] + 1, sessions.timezone)
+    room = np.ones(len(sessions), np.int64) if root.is_daily else _room_of_sessions(sessions, root)
+    before = np.append(0, np.cumsum(room))
+    expected = before[closing + 1] - before[opening]
+    return Buckets(first, time, np.minimum(time, sessions.open[opening]), end, expected)
+
+
+def period_opens(sessions: SessionTable, interval: Interval) -> Int64:
+    """When the weeks or months of these sessions begin, nanoseconds UTC: their first sessions' opens."""
+    opens: Int64 = sessions.open[_first_of_each(_period_keys(sessions.dates, interval))]
+    return opens
+
+
+def _period_keys(dates: Days, interval: Interval) -> Int64:
+    """A number for the period of each session's date, rising with it."""
+    days = dates.astype("datetime64[D]").astype(np.int64)
+    if interval.name == "1w":
+        return (days + 3) // 7  # 1 January 1970 was a Thursday, and weeks begin on Mondays
+    if interval.name == "1mo":
+        return dates.astype("datetime64[M]").astype(np.int64)
+    return days
+
+
+def _ends_at_midnight(base: BarColumns, row: Int64, sessions: SessionTable) -> bool:
+    """Whether these daily bars end with their date and not with their session, as those without a calendar do."""
+    return int(base.end[-1]) == int(local_midnights(sessions.dates[row[-1:]] + 1, sessions.timezone)[0])
+
+
+def _room(begin: Int64, end: Int64, root: Interval) -> Int64:
+    """How many bars of `root` the time from `begin` to `end` has room for; one that is cut short counts."""
+    room: Int64 = np.maximum(-(-(end - begin) // root.ns), 1)
+    return room
+
+
+def _room_of_sessions(sessions: SessionTable, root: Interval) -> Int64:
+    """The same for each session, part by part: no bar goes on after a lunch break."""
+    room = np.zeros(len(sessions), np.int64)
+    np.add.at(room, sessions.part_row, _room(sessions.part_open, sessions.part_close, root))
+    return room
+
+
 def _check_interval(base: BarColumns, interval: Interval) -> None:
-    if interval.ns > DAY:
-        raise DataError(f"derived interval {interval} is longer than a session; the longest is 1d")
-    # A day is a session, of whatever length: any shorter bars make one.
-    if interval.ns <= base.interval.ns or (interval.ns % base.interval.ns and not interval.is_daily):
-        raise DataError(
-            f"derived interval {interval} is not a multiple of the {base.interval} bars of {base.symbol}; "
-            "choose a multiple of them"
-        )
+    why = interval.misfit(base.interval)
+    if why is not None:
+        raise DataError(f"{base.symbol} has {base.interval} bars, and derived interval {interval} {why}")
+
+
+def _rows(base: BarColumns, sessions: SessionTable) -> Int64:
+    """The session of every bar."""
+    if base.interval.is_daily:
+        return _rows_by_date(base, sessions)
+    return sessions.part_row[_parts(base, sessions)]
 
 
 def _parts(base: BarColumns, sessions: SessionTable) -> Int64:
@@ -96,6 +185,21 @@ def _parts(base: BarColumns, sessions: SessionTable) -> Int64:
             'to extended ones that hold them, or set exchange to one that trades then, such as "24/7"'
         )
     return np.repeat(np.arange(len(counts)), counts)
+
+
+def _rows_by_date(base: BarColumns, sessions: SessionTable) -> Int64:
+    """The session that each daily bar is stamped with."""
+    midnights = local_midnights(sessions.dates, sessions.timezone)
+    row = np.minimum(np.searchsorted(midnights, base.time), len(sessions) - 1)
+    closed = np.flatnonzero(midnights[row] != base.time)
+    if len(closed):
+        stamp = Stamps(sessions.timezone).stamp(int(base.time[closed[0]]))
+        raise DataError(
+            f"{base.symbol}: {len(closed)} of {len(base)} daily bars are on days on which {sessions.exchange} is closed, "
+            f"the first is {stamp.date()}; derived bars follow its sessions, so drop those bars or set exchange in the "
+            'config to the one that they are from ("24/7" for one that never closes)'
+        )
+    return row
 
 
 def _first_of_each(*keys: Int64) -> Int64:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import Days, SessionTable, local_midnights
 from nbbacktest.data.faults import Fault
 from nbbacktest.data.frames import RawBars, judged
+from nbbacktest.data.periods import utc_date
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,7 @@ _WEEK = 7 * DAY
 # A few bars may all miss every other minute by chance; this many don't.
 _ENOUGH = 10
 _NO_TIME = np.iinfo(np.int64).min  # as pandas counts NaT
+_LONGEST_MONTH = 31
 
 
 def agree(raws: Sequence[RawBars], given: Interval | None) -> Interval:
@@ -216,6 +219,21 @@ def usual(raws: Sequence[RawBars]) -> Interval:
     return Interval.from_ns(commonest)
 
 
+def reach(raws: Sequence[RawBars]) -> tuple[date, date]:
+    """Dates that surely cover the bars, whatever the time zone."""
+    first, last = min(int(raw.ticks[0]) for raw in raws), max(int(raw.ticks[-1]) for raw in raws)
+    slack = timedelta(days=2)
+    return utc_date(first) - slack, utc_date(last) + slack
+
+
+def unknown_mark(label: str, interval: Interval) -> DataError:
+    """What to say where nobody said what the stamps of a file mark."""
+    return DataError(
+        f"{label}: whether the times of {interval} bars mark their open or their close can't be known from "
+        'a file, and the wrong guess looks ahead; set data.stamp in the config to "open" or "close"'
+    )
+
+
 def _inferred(raws: Sequence[RawBars]) -> Interval:
     spacings = [spacing for raw in raws if (spacing := raw.spacing) is not None]
     if not spacings:
@@ -238,7 +256,7 @@ def _check_spacing(raw: RawBars, interval: Interval, raws: Sequence[RawBars], *,
     spacing = raw.spacing
     if spacing is None:
         return
-    if spacing < interval.ns - (_CLOCK_CHANGE if interval.is_daily else 0):
+    if spacing < _least(interval):
         row = int(np.argmin(np.diff(raw.ticks)))
         raise DataError(
             f"{raw.label}: the bars at {raw.index[row]} and {raw.index[row + 1]} are {_text(spacing)} apart, closer "
@@ -262,12 +280,20 @@ def _check_spacing(raw: RawBars, interval: Interval, raws: Sequence[RawBars], *,
         )
 
 
+def _least(interval: Interval) -> int:
+    """How close two bars may be."""
+    if interval.is_calendar:
+        return interval.ns // 2  # stamped with their first sessions, weeks may be 4 days apart, and months 28
+    return interval.ns - (_CLOCK_CHANGE if interval.is_daily else 0)
+
+
 def _days(raw: RawBars, interval: Interval, stamps: Stamps, sessions: SessionTable | None) -> tuple[Int64, Int64]:
     dates = _dates(raw, stamps)
     time = local_midnights(dates, stamps.timezone)
     if interval.ns > DAY:
         # Weeks and months differ in length; the next bar's begin is the first moment that is surely late enough.
-        after = dates[-1:] + np.timedelta64(interval.ns // DAY, "D")
+        days = _LONGEST_MONTH if interval.name == "1mo" else interval.ns // DAY
+        after = dates[-1:] + np.timedelta64(days, "D")
         return time, np.append(time[1:], local_midnights(after, stamps.timezone))
     if sessions is None:
         return time, local_midnights(dates + np.timedelta64(1, "D"), stamps.timezone)

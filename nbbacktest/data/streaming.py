@@ -48,8 +48,8 @@ def streamed_bars(config: SessionConfig, data: Any) -> StreamedBars | None:
         Where files are missing or can't be read.
     """
     settings = config.data
-    # Rows that are left out must be known before the first instant.
-    if settings.stream is False or settings.quality.faults != "refuse":
+    # Rows that are left out must be known before the first instant, and so must what other bars are compared with.
+    if settings.stream is False or settings.quality.faults != "refuse" or settings.other_bases:
         return None
     symbols: tuple[str, ...]
     chosen = True

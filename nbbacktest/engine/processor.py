@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import repeat
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
-from nbbacktest.core.records import Bar
+from nbbacktest.core.records import Bar, DerivedBar
 from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.metrics import TimingSeries
@@ -122,12 +123,15 @@ def _bars(series: Series, start: int, stop: int) -> map[Bar]:
     # Lists of plain floats and a C-level zip: no bytecode runs for a bar before its strategy does. Only one bar
     # exists at a time, so that the garbage collector has nothing to count.
     c, cut = series.whole, slice(start, stop)
-    fields = zip(
+    fields: tuple[Iterable[Any], ...] = (
         repeat(series.symbol), repeat(series.interval), c.time[cut].tolist(), c.end[cut].tolist(),
         c.open[cut].tolist(), c.high[cut].tolist(), c.low[cut].tolist(), c.close[cut].tolist(),
         c.volume[cut].tolist(), repeat(series.stamps),
     )  # fmt: skip
-    return map(_NEW, repeat(Bar), fields)
+    if c.base_count is None or c.expected_count is None:
+        return map(_NEW, repeat(Bar), zip(*fields, strict=False))
+    counts = (c.base_count[cut].tolist(), c.expected_count[cut].tolist())
+    return map(_NEW, repeat(DerivedBar), zip(*fields, *counts, strict=False))
 
 
 def _exhausted() -> Bar:

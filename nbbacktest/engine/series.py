@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from nbbacktest.core.records import Bar, BarColumns, Float64, Stamps
+from nbbacktest.core.records import Bar, BarColumns, DerivedBar, Float64, Stamps
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 class Series:
@@ -28,7 +30,7 @@ class Series:
         How many of them were loaded for warm-up: seen, never traded.
     columns : BarColumns
         Replaced by longer ones where bars are loaded or arrive on the way, before the cursor can come to them; by
-        shorter ones where a symbol leaves the run. Rows that can be seen never change.
+        shorter ones where a symbol leaves the run. Rows that can be seen never change once the first instant has come.
     whole : BarColumns
         What the run's instants are made of. The same as `columns`, but where values are loaded on the way: then all
         times are known from the beginning, values are there as far as the loader has come, and `columns` are the
@@ -63,12 +65,21 @@ class Series:
     def bar(self, row: int) -> Bar:
         """The bar at `row`, counted from the start of the columns."""
         c = self.columns
-        return Bar(
-            (
-                self.symbol, self.interval, int(c.time[row]), int(c.end[row]), float(c.open[row]), float(c.high[row]),
-                float(c.low[row]), float(c.close[row]), float(c.volume[row]), self.stamps,
-            )
+        fields = (
+            self.symbol, self.interval, int(c.time[row]), int(c.end[row]), float(c.open[row]), float(c.high[row]),
+            float(c.low[row]), float(c.close[row]), float(c.volume[row]), self.stamps,
         )  # fmt: skip
+        if c.base_count is None or c.expected_count is None:
+            return Bar(fields)
+        return DerivedBar((*fields, int(c.base_count[row]), int(c.expected_count[row])))
+
+    def show_earlier(self, columns: BarColumns, first: int) -> None:
+        """Take columns that begin earlier, `first` bars before the run; only before the first instant.
+
+        Rows are others then, which views and indicators have to be told (`renew`).
+        """
+        self.hold(columns)
+        self.first = self.n = first
 
     def hold(self, columns: BarColumns) -> None:
         """Take other columns in place of the present ones; they agree in all rows that can be seen."""
@@ -120,6 +131,10 @@ class ColumnView:
         except IndexError:  # the columns have grown since
             self._fast = memoryview(self._column)
             return self._fast[row]
+
+    def renew(self) -> None:
+        """Read the series' column as it is now, after `Series.show_earlier`."""
+        self._fast = memoryview(self._column)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self._column[: self._series.n], dtype=dtype, copy=copy)
@@ -199,13 +214,19 @@ class BarsView:
             raise IndexError(f"bar {key} of {n} completed ones")
         return self._series.bar(row)
 
+    def renew(self) -> None:
+        """Look at the series' columns as they are now, after `Series.show_earlier`."""
+        for name in _COLUMNS:
+            getattr(self, name).renew()
+
     def to_frame(self) -> pd.DataFrame:
-        """A DataFrame of the completed bars, indexed by stamp."""
+        """A DataFrame of the completed bars, indexed by stamp; of derived ones `base_count` and `expected_count` too."""
         import pandas as pd
 
         c, n = self._series.columns, self._series.n
+        names = (*_COLUMNS, "base_count", "expected_count") if c.is_derived else _COLUMNS
         return pd.DataFrame(
-            {name: getattr(c, name)[:n] for name in ("open", "high", "low", "close", "volume")},
+            {name: getattr(c, name)[:n] for name in names},
             index=self._series.stamps.index(c.time[:n]).rename("time"),
         )
 

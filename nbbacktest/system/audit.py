@@ -19,11 +19,11 @@ import numpy as np
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, IndicatorError, Problem, StrategyError
 from nbbacktest.core.lifecycle import Lifecycle
-from nbbacktest.core.records import Float64
+from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.engine.window import Window
-from nbbacktest.system.builder import StrategySource, build
+from nbbacktest.system.builder import StrategySource, build, warmup_needs
 from nbbacktest.system.findings import AuditReport, Difference, Kind
 from nbbacktest.system.manager import ConfigSource
 from nbbacktest.system.run import Stages
@@ -95,7 +95,7 @@ def audit_lookahead(
         raise ConfigError(
             [Problem("cuts", cuts, "is how many instants to cut at; give a whole number above 0")], "audit"
         )
-    market = load(settings, data)
+    market = load(settings, data, needs=warmup_needs(settings, strategy, params))
     players: list[Any] = list(strategy) if isinstance(strategy, (list, tuple)) else [strategy]
 
     def staged(bars: MarketData) -> Stages:
@@ -153,8 +153,12 @@ def _places(whole: Stages, market: MarketData, cuts: int, seed: int) -> list[int
 
 
 def _cut(market: MarketData, moment: int) -> MarketData:
-    kept = {s: c.slice(0, int(np.searchsorted(c.end, moment, side="right"))) for s, c in market.bars.items()}
-    return replace(market, bars=kept)
+    others = {name: _kept(part, moment) for name, part in market.others.items()}
+    return replace(market, bars=_kept(market.bars, moment), others=others)
+
+
+def _kept(bars: dict[str, BarColumns], moment: int) -> dict[str, BarColumns]:
+    return {symbol: c.slice(0, int(np.searchsorted(c.end, moment, side="right"))) for symbol, c in bars.items()}
 
 
 def _played(stages: Stages, places: Sequence[int], stop: int) -> dict[int, list[_Row]]:

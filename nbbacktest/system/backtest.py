@@ -32,8 +32,8 @@ def backtest(
     ----------
     data : DataFrame, mapping, path or DataSource
         Bars as columns open, high, low, close and maybe volume, in any case, with a DatetimeIndex of the bars' opens
-        (or the sessions' dates); or ``{symbol: DataFrame}``; or the path of a CSV or Parquet file; or a
-        `nbbacktest.DataSource`.
+        (or the sessions' dates); or ``{symbol: DataFrame}``; or ``{symbol: {interval: DataFrame}}``, where orders fill on
+        the shortest interval; or the path of a CSV or Parquet file; or a `nbbacktest.DataSource`.
     strategy : Strategy class, instance, or list of them
     cash : float
         Starting cash, in the currency of the prices.
@@ -43,7 +43,7 @@ def backtest(
     fill : str
         When market orders fill: ``"next_open"``, ``"next_close"`` or, named as the cheat that it is, ``"this_close"``.
     derived : sequence of str
-        Coarser intervals to build, such as ``("5m", "15m")``.
+        Coarser intervals to build, such as ``("5m", "1d", "1w")``.
     config : path, mapping or SessionConfig, optional
         Everything else that a session config can say (time zone, exchange, limits, ...). The arguments above win
         over it where they aren't left at their defaults.

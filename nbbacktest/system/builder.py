@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig, StrategyConfig
-from nbbacktest.core.errors import ConfigError, DataError, NbBacktestError, Problem, StrategyError
+from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError
 from nbbacktest.core.imports import imported
-from nbbacktest.core.intervals import Interval
 from nbbacktest.core.lifecycle import Lifecycle
-from nbbacktest.data.actions import read_actions
-from nbbacktest.data.datasource import is_source
-from nbbacktest.data.market import MarketData
-from nbbacktest.data.resample import derive
 from nbbacktest.data.sources import load
+from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
-from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Quantum
+from nbbacktest.system.joining import supply_of
 from nbbacktest.system.live import build_live
-from nbbacktest.system.membership import Supply, SymbolMembership
+from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
+from nbbacktest.system.membership import SymbolMembership
 from nbbacktest.system.run import Stages
 from nbbacktest.system.streamed import loader_of
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.warmup import Warmup
 
 StrategySource = type[Strategy] | Strategy
 
@@ -75,9 +70,14 @@ def build(
         return build_live(config, lifecycle, condition, players, feed=feed, data=data, clock=clock)
     if feed is not None:
         raise ConfigError([Problem("mode", config.mode, 'a feed is for live runs; set mode to "live", or give data')])
-    market = load(config, data, stream=True)
-    series = _series(config, market)
-    loader = loader_of(market, series, lambda base, one: derive(base, one.whole.interval, market.sessions()))
+    needs = needs_of(players)
+    loaded = Loaded(config, data, load(config, data, needs=needs, stream=True))
+    loaded.reach(needs)
+    market = loaded.market
+    series = loaded.series()
+    loader = loader_of(market, series, lambda base, one: loaded.derived(base, one.whole.interval))
+    warmup = Warmup(series, market.asked, loaded.more)
+    warn_of_lack(warmup, market.asked)
     clock = clock or WallClock()
     timeline = Timeline(series, lambda instants: market.sessions().elapsed(instants))
     gate = Gate(lifecycle, condition, clock)
@@ -90,6 +90,8 @@ def build(
         stamps=market.stamps,
         actions=market.actions,
         sessions=market.sessions,
+        periods=loaded.periods,
+        warmup=warmup,
     )
     upstream = StreamSubscription("data-driven", "coordinator->processor")
     downstream = StreamSubscription("data-driven", "processor->analysis")
@@ -100,8 +102,7 @@ def build(
     lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock)
     coordinator = SessionCoordinator(timeline, gate, link, quantum, lag=lag)
     coordinator.set_speed(config.backtest.speed_multiplier)
-    supply = _supply(config, data, market)
-    membership = SymbolMembership(timeline, desk, gate, analysis, coordinator, supply)
+    membership = SymbolMembership(timeline, desk, gate, analysis, coordinator, supply_of(config, data, loaded))
     desk.membership = membership
     return Stages(
         config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
@@ -109,51 +110,13 @@ def build(
     )  # fmt: skip
 
 
-def _series(config: SessionConfig, market: MarketData) -> list[Series]:
-    """All series in the order of their callbacks: base bars by symbol, then derived bars by rising interval."""
-    parts = [(columns, True) for columns in market.bars.values()]
-    for interval in sorted(Interval.parse(text) for text in config.data.derived_intervals):
-        _check_multiple(interval, market.interval)
-        parts += [(derive(base, interval, market.sessions()), False) for base in market.bars.values()]
-    return [
-        Series(columns, market.stamps, is_base=is_base, first=int((columns.end <= market.start).sum()))
-        for columns, is_base in parts
-    ]
-
-
-def _supply(config: SessionConfig, data: Any, run: MarketData) -> Supply:
-    """What loads one more symbol as the run's own were loaded."""
-
-    def supply(symbol: str, own: Any) -> tuple[list[Series], tuple[CorporateAction, ...]]:
-        alone = config.overlaid({"data": {"symbols": [symbol], "actions": None}, "strategies": []})
-        market = load(alone, _source_of(symbol, config, data) if own is None else own)
-        if market.interval != run.interval:
-            raise DataError(f"{symbol} has {market.interval} bars and the run has {run.interval} ones; give such bars")
-        actions = read_actions(config.data.actions, (symbol,), required=False)
-        return _series(alone, replace(market, stamps=run.stamps, start=run.start)), actions
-
-    return supply
-
-
-def _source_of(symbol: str, config: SessionConfig, data: Any) -> Any:
-    """Where the run's own data may have one symbol more; None means what the config says."""
-    if isinstance(data, Mapping) or is_source(data):
-        return data
-    path = data if isinstance(data, (str, Path)) else config.data.path if data is None else ""
-    if data is None and path is None:
-        return None
-    if path is None or ("{symbol}" not in str(path) and not Path(path).expanduser().is_dir()):
-        raise DataError(
-            f"{symbol} can't be found where the run's data come from; give its bars too: "
-            f'add_symbol("{symbol}", data=frame)'
-        )
-    return data
-
-
-def _check_multiple(interval: Interval, base: Interval) -> None:
-    if interval.ns <= base.ns or interval.ns % base.ns or base.is_daily:
-        cure = f"is not a multiple of the data's interval {base}; leave it out, or bring finer bars"
-        raise ConfigError([Problem("data.derived_intervals", interval.name, cure)])
+def warmup_needs(
+    config: SessionConfig,
+    strategies: StrategySource | Sequence[StrategySource] | None = None,
+    params: dict[str, Any] | None = None,
+) -> tuple[Need, ...]:
+    """What the strategies of a run need as warm-up, for who loads its data beforehand."""
+    return needs_of(_strategies(config, strategies, params or {}))
 
 
 def _strategies(

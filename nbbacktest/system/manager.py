@@ -240,7 +240,7 @@ class SystemManager(AwaitedSystem):
         ----------
         symbol : str
             Found where the run's data come from; a file's path has ``{symbol}`` in it.
-        data : DataFrame or path, optional
+        data : DataFrame, mapping of DataFrames by interval, or path, optional
             Its bars, where they are somewhere else.
 
         Returns

@@ -208,6 +208,11 @@ class Run:
         return self.feed is not None
 
     @property
+    def disagreements(self) -> int:
+        """In how many places coarser bars say something else than the base bars."""
+        return len(self._market.disagreements)
+
+    @property
     def stamps(self) -> Stamps:
         """How this run shows instants."""
         return self._market.stamps

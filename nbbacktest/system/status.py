@@ -63,7 +63,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
     if run is None or shot is None:
         return {
             "name": "", "source": "", "session_date": None, "sim_time": None, "progress": 0.0, "speed_multiplier": 0.0,
-            "achieved_speed": 0.0, "lag_seconds": 0.0, "symbols": {},
+            "achieved_speed": 0.0, "lag_seconds": 0.0, "symbols": {}, "warmup": {}, "disagreements": 0,
             "lag": {"entered": 0, "left": 0, "events": []}, "feed": None,
         }  # fmt: skip
     moment = run.moment(shot.cursor)
@@ -88,6 +88,8 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         },
         "lag": _lag(run),
         "feed": _feed(run),
+        "warmup": run.desk.warmup.table(),
+        "disagreements": run.disagreements,
     }
 
 
@@ -199,6 +201,14 @@ def status_schema() -> dict[str, Any]:
                         "symbols": {"type": "object"},
                         "lag": _object({"entered": whole, "left": whole, "events": {"type": "array"}}),
                         "feed": {"type": ["object", "null"]},
+                        "warmup": {
+                            "type": "object",
+                            "additionalProperties": {
+                                "type": "object",
+                                "additionalProperties": _object({"asked": whole, "got": whole}),
+                            },
+                        },
+                        "disagreements": whole,
                     }
                 ),
                 "portfolio": _object(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from nbbacktest.core.records import BarColumns
 from nbbacktest.data.chunks import ColumnChunks, Derived, days_of
 from nbbacktest.data.market import MarketData
+from nbbacktest.data.resample import period_opens
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.series import Series
 
@@ -32,7 +33,9 @@ def loader_of(market: MarketData, series: Sequence[Series], make: Make) -> Chunk
     base = {one.symbol: number for number, one in enumerate(series) if one.is_base}
 
     def derived(one: Series) -> Derived:
-        return Derived(base[one.symbol], lambda columns: make(columns, one), market.sessions().open)
+        interval = one.whole.interval
+        opens = period_opens(market.periods(), interval) if interval.is_calendar else market.sessions().open
+        return Derived(base[one.symbol], lambda columns: make(columns, one), opens)
 
     further = [derived(one) for one in series if not one.is_base]
     # A calendar that nobody needs isn't built for this: its sessions begin on other days than these.

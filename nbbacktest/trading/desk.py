@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
-from math import nan
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import StrategyError
-from nbbacktest.core.records import Bar, Int64, Stamps
+from nbbacktest.core.errors import DataQualityWarning, StrategyError
+from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
+from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
@@ -21,15 +22,18 @@ from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
 from nbbacktest.trading.corporate import CorporateActions
+from nbbacktest.trading.entries import IndicatorEntry, free_key, newest
+from nbbacktest.trading.forming import FormingBars
 from nbbacktest.trading.horizon import Horizon
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
-from nbbacktest.trading.seat import IndicatorEntry, Seat
+from nbbacktest.trading.seat import Seat
 from nbbacktest.trading.snapshot import OrderRow, PositionRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.timetable import Moment, Timetable
+from nbbacktest.trading.warmup import Warmup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +58,10 @@ class TradingDesk:
         The run's, nanoseconds UTC, rising; warm-up not included.
     sessions
         The exchange's, called when the first order needs them; None: a session is a local date.
+    periods
+        The same for whole weeks and months, called when the first forming bar needs them.
+    warmup
+        What was loaded as such; None: nothing was asked for, and nothing more can be.
 
     Raises
     ------
@@ -78,6 +86,8 @@ class TradingDesk:
         All of the run, in the order in which they happened.
     indicators : list of IndicatorEntry
         In the order in which strategies made them.
+    warmup : Warmup
+        What was asked for and what there is.
     membership : Membership or None
         Who lets symbols in and out; set by whoever runs the desk.
     leaving : set of str
@@ -98,6 +108,8 @@ class TradingDesk:
         stamps: Stamps,
         actions: Sequence[CorporateAction] = (),
         sessions: Callable[[], SessionTable] | None = None,
+        periods: Callable[[], SessionTable] | None = None,
+        warmup: Warmup | None = None,
     ) -> None:
         refuse_doubles([strategy for strategy, _ in strategies])
         base = [s for s in series if s.is_base]
@@ -116,7 +128,10 @@ class TradingDesk:
         self.lag = 0.0
         self.moment: Moment | None = None
         self.is_open = False
+        self.warmup = warmup or Warmup(series)
+        self._forming = FormingBars(self.series, periods or sessions, stamps)
         self._instants = instants
+        self._revised = False
         self._stamps = stamps
         self._stamp: tuple[int, pd.Timestamp] | None = None
         self._before = _instant_before(base)
@@ -198,6 +213,7 @@ class TradingDesk:
     def revise(self, instants: Int64, actions: Sequence[CorporateAction] = ()) -> None:
         """Go on with other instants to come, those that are completed being the same, and with more actions."""
         self._instants = instants
+        self._revised = True
         self._actions += tuple(actions)
         self._date_events()
         self._add_sessions()
@@ -273,7 +289,7 @@ class TradingDesk:
             orders=tuple([OrderRow.of(order) for order in open_orders(self.broker.agenda, None, None)]),
             n_fills=len(self.fills),
             last_fills=tuple(self.fills[-_LAST_FILLS:]),
-            indicators=MappingProxyType({key: _newest(handle) for key, _, handle in self.indicators}),
+            indicators=MappingProxyType({key: newest(handle) for key, _, handle in self.indicators}),
         )
 
     def split(self, symbol: str, ratio: float) -> None:
@@ -328,32 +344,44 @@ class TradingDesk:
             self._stamp = (ns, self._stamps.instant(ns))
         return self._stamp[1]
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first instant has come, or a symbol has joined or left: the columns begin where they begin."""
+        return self.index >= 0 or self._revised
+
+    def ask_warmup(self, need: Need, name: str) -> None:
+        """Have warm-up bars, where it is time yet and the source has them; warn and log where there are fewer."""
+        if not self.has_begun:
+            self.warmup.ask(need, self._refuse_fed, self._renew)
+        lacking = self.warmup.lacking(need)
+        if lacking:
+            text = f"{need.where}: {'; '.join(lacking)} bars of warm-up"
+            self.log.append((self.now_ns, name, text))
+            warnings.warn(text, DataQualityWarning, stacklevel=4)
+
+    def forming(self, base: Series, interval: str | None) -> FormingBar | None:
+        """The bar of `interval` that the newest base bars are part of; see `FormingBars.at`."""
+        return self._forming.at(base, interval, self.now_ns)
+
+    def _refuse_fed(self) -> None:
+        for seat in self._seats.values():
+            seat.refuse_fed()
+
+    def _renew(self) -> None:
+        self._forming.clear()  # the weeks and months of the earlier bars may be others
+        for seat in self._seats.values():
+            seat.renew()
+
     def enter(self, seat: Seat, handle: Indicator) -> None:
         """List an indicator under a name of its own, as short as the run allows."""
-        key = handle.name
-        if handle.interval != self.base_interval:
-            key = f"{handle.interval} {key}"
-        if len({symbol for symbol, _ in self.series}) > 1:
-            key = f"{handle.symbol} {key}"
-        if len(self._seats) > 1:
-            key = f"{seat.name}: {key}"
-        taken = {entry.key for entry in self.indicators}
-        number, free = 1, key
-        while free in taken:
-            number += 1
-            free = f"{key} #{number}"
-        self.indicators.append(IndicatorEntry(free, seat.name, handle))
+        several = len({symbol for symbol, _ in self.series}) > 1
+        word = handle.name if handle.interval == self.base_interval else f"{handle.interval} {handle.name}"
+        word = f"{handle.symbol} {word}" if several else word
+        word = f"{seat.name}: {word}" if len(self._seats) > 1 else word
+        self.indicators.append(IndicatorEntry(free_key(word, self.indicators), seat.name, handle))
 
 
 def _instant_before(base: Sequence[Series]) -> int:
     """When the first bar that is traded begins: what "now" is before any has completed."""
     begins = [int(s.whole.time[s.first]) for s in base if s.first < len(s.whole)]
     return min(begins, default=0)
-
-
-def _newest(handle: Indicator) -> float | tuple[float, ...]:
-    # A streaming object may raise when it is fed; the strategy that reads it is told, a snapshot isn't the place.
-    try:
-        return handle[-1]
-    except Exception:  # noqa: BLE001
-        return nan

@@ -44,6 +44,12 @@ class Indicator:
         self._fast = values.data
         self.name = name
 
+    def renew(self) -> None:
+        """Compute the values anew, after `Series.show_earlier`."""
+        if self._again is not None:
+            self._values = self._again(self._series.columns)
+            self._fast = self._values.data
+
     @property
     def symbol(self) -> str:
         """Whose bars it is computed from."""
@@ -79,9 +85,8 @@ class Indicator:
 
     def _until(self, n: int) -> Float64:
         """The values of at least the first `n` bars; all are computed anew where bars have come that it lacks."""
-        if len(self._values) < n and self._again is not None:
-            self._values = self._again(self._series.columns)
-            self._fast = self._values.data
+        if len(self._values) < n:
+            self.renew()
         return self._values
 
     def __iter__(self) -> Iterator[float]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbbacktest.core.records import Float64, Int64
+from nbbacktest.trading.entries import IndicatorEntry
 from nbbacktest.trading.indicators import Indicator
-from nbbacktest.trading.seat import IndicatorEntry
 from nbbacktest.trading.streams import StreamIndicator
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbbacktest.core.enums import OrderType, Side
-from nbbacktest.core.errors import DataError, OrderError, OutsideRunError, nearest
+from nbbacktest.core.errors import DataError, IndicatorError, OrderError, OutsideRunError, nearest
 from nbbacktest.core.intervals import Interval
+from nbbacktest.core.records import FormingBar
+from nbbacktest.data.warmup import Need
 from nbbacktest.engine.series import BarsView, Series
 from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.requests import changed, exits_of, order_of
 from nbbacktest.trading.schedule import Scheduled
-from nbbacktest.trading.streams import is_streaming, stream
+from nbbacktest.trading.streams import StreamIndicator, is_streaming, stream
 from nbbacktest.trading.tickets import Ticket, finite, read_ticket
 
 if TYPE_CHECKING:
@@ -23,14 +25,6 @@ if TYPE_CHECKING:
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.portfolio import Portfolio, Position
     from nbbacktest.trading.roster import Membership
-
-
-class IndicatorEntry(NamedTuple):
-    """An indicator and what it is called in snapshots."""
-
-    key: str
-    strategy: str
-    handle: Indicator
 
 
 class Seat:
@@ -52,7 +46,9 @@ class Seat:
         Whether symbols that join the run are the strategy's too.
     """
 
-    __slots__ = ("_desk", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols", "takes_all")
+    __slots__ = (
+        "_desk", "_handles", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols", "takes_all",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -67,6 +63,7 @@ class Seat:
         self.takes_all = takes_all
         self.trade(symbols)
         self._views: dict[tuple[str | None, str | None], BarsView] = {}
+        self._handles: list[Indicator] = []  # those that were made before the first instant
         self.base_interval = desk.base_interval
         self.name = name
         self.positions = positions
@@ -296,13 +293,45 @@ class Seat:
             series = self.series(symbol, interval)
         make = stream if is_streaming(func) else compute
         made = make(func, series, inputs, options, name)
-        for handle in made if isinstance(made, tuple) else (made,):
+        handles = made if isinstance(made, tuple) else (made,)
+        if not self._desk.has_begun:
+            self._handles += handles
+        for handle in handles:
             self._desk.enter(self, handle)
         return made
 
     def schedule(self, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Scheduled:
         """Have something called once a session."""
         return self._desk.timetable.add(self.name, callback, at, before_close, after_open, every)
+
+    def forming(self, interval: str | None, symbol: str | None) -> FormingBar | None:
+        """The bar of the present bucket so far; None where none of its base bars has completed, or all have."""
+        return self._desk.forming(self.series(symbol, None), interval)
+
+    def warmup(self, bars: Any, interval: str | None, symbol: str | None) -> int:
+        """Ask for warm-up bars; how many there are, of the symbol that has the fewest."""
+        if isinstance(bars, bool) or not isinstance(bars, int) or bars < 0:
+            raise DataError(f"warmup({bars!r}): a number of bars, 0 or more")
+        symbols = self.symbols if symbol is None else (symbol,)
+        series = [self.series(one, interval) for one in symbols]
+        self._desk.ask_warmup(Need(bars, series[0].interval, symbols, f"{self.name}.warmup()"), self.name)
+        return min(one.first for one in series)
+
+    def refuse_fed(self) -> None:
+        """Refuse earlier columns where a streaming indicator has been fed: it can't be fed what came before."""
+        for handle in self._handles:
+            if isinstance(handle, StreamIndicator) and handle.is_fed:
+                raise IndicatorError(
+                    f"{self.name} has read {handle.name} before more warm-up was asked for, and can't read it from an "
+                    "earlier bar on; call warmup() before indicators are read, or set warmup_bars"
+                )
+
+    def renew(self) -> None:
+        """Have views and indicators read columns that begin earlier now."""
+        for view in self._views.values():
+            view.renew()
+        for handle in self._handles:  # in the order in which they were made: inputs come first
+            handle.renew()
 
     def log(self, message: object) -> None:
         """Keep a line for the run's record."""

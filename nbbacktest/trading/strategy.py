@@ -15,13 +15,14 @@ from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.portfolio import Position
 from nbbacktest.trading.scheduling import Scheduling
 from nbbacktest.trading.seat import Seat, Unseated
+from nbbacktest.trading.sight import Sight
 from nbbacktest.trading.tickets import read_ticket
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Strategy(Hooks, Scheduling):
+class Strategy(Hooks, Scheduling, Sight):
     """Derive from this; class attributes are the parameters, and `on_bar` is called with every completed bar.
 
     Parameters
@@ -263,7 +264,7 @@ class Strategy(Hooks, Scheduling):
         symbol
             Found where the run's data come from; a file's path has ``{symbol}`` in it.
         data
-            A DataFrame or a path instead.
+            A DataFrame, several by interval, or a path instead.
 
         Raises
         ------

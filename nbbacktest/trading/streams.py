@@ -84,6 +84,14 @@ class StreamIndicator(Indicator):
         self._output = output
         self.name = name
 
+    def renew(self) -> None:
+        """Nothing has been fed yet, and what is to be fed is looked up when it is."""
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether a bar has been fed already."""
+        return self._feed.filled > 0
+
     def __getitem__(self, key: Any) -> Any:
         n = self._series.n
         feed = self._feed

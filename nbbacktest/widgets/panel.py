@@ -274,7 +274,7 @@ class ControlPanel:
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
         _kept.add(self)
-        bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_())  # noqa: SLF001 - what a display calls
+        bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_())
         self.pump.poke()
         return {**bundle, **fallback(self.system)}
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from nbbacktest.core.intervals import MINUTE, Interval
-from nbbacktest.core.records import Bar, BarColumns, Stamps
+from nbbacktest.core.records import Bar, BarColumns, DerivedBar, Stamps
 
 NS = pd.Timestamp("2024-10-03 09:30", tz="America/New_York").value
 ZONED, DATES = Stamps("America/New_York"), Stamps("America/New_York", dates=True)
@@ -104,3 +104,33 @@ def test_an_instant_of_a_daily_run_is_the_date_that_it_ends():
     assert DATES.instants(np.array([close, midnight])).tolist() == [pd.Timestamp("2024-10-03")] * 2
     assert ZONED.instant(close) == pd.Timestamp("2024-10-03 16:00", tz="America/New_York")
     assert ZONED.instants(np.array([close])).tolist() == [ZONED.instant(close)]
+
+
+def test_a_derived_bar_says_what_it_was_built_from():
+    """It is a bar with two counts more, and complete where none is missing."""
+    fields = ("EXE", "5m", 0, 300 * 10**9, 1.0, 2.0, 0.5, 1.5, 9.0, ZONED)
+    bar, whole = DerivedBar((*fields, 4, 5)), DerivedBar((*fields, 5, 5))
+    assert isinstance(bar, Bar)
+    assert (bar.base_count, bar.expected_count, bar.is_complete, whole.is_complete) == (4, 5, False, True)
+    assert repr(bar).endswith("volume=9 from 4 of 5)")
+    assert pickle.loads(pickle.dumps(bar)) == bar
+    assert type(copy.deepcopy(bar)) is DerivedBar
+
+
+def test_a_base_bar_is_built_from_itself():
+    """1 of 1, without a field for it."""
+    bar = Bar(("EXE", "1m", 0, 60 * 10**9, 1.0, 2.0, 0.5, 1.5, 9.0, ZONED))
+    assert (bar.base_count, bar.expected_count, bar.is_complete, len(bar)) == (1, 1, True, 10)
+
+
+def test_columns_follow_earlier_ones():
+    """Joined bars are the earlier ones and then these; counts and what they count come along."""
+    whole = columns()
+    assert whole.slice(1, 3).preceded_by(whole.slice(0, 1)).close.tolist() == whole.close.tolist()
+    parts = (getattr(whole, n) for n in BarColumns.__slots__[2:9])
+    counted = BarColumns("EXE", whole.interval, *parts, np.array([5, 4, 3]), np.array([5, 5, 5]), root=whole.interval)
+    joined = counted.slice(2, 3).preceded_by(counted.slice(0, 2))
+    assert (joined.base_count.tolist(), joined.expected_count.tolist()) == ([5, 4, 3], [5, 5, 5])
+    assert joined.is_derived
+    assert not whole.is_derived
+    assert counted.taken(counted.base_count >= 4).time.tolist() == whole.time[:2].tolist()

@@ -65,6 +65,37 @@ def test_warm_up_is_reckoned_in():
     assert int((market.bars["EXE"].end <= market.start).sum()) == 2 * 390
 
 
+def test_warm_up_in_bars_is_reckoned_in():
+    """The first day asked for is early enough for bars of every length, and what is too much is kept aside."""
+    source = Minutes()
+    wanted = {"warmup_bars": {"1m": 500, "1d": 2}, "derived_intervals": ["1d"]}
+    market = loaded(source, backtest={"start_date": "2024-10-04"}, data=wanted)
+    assert source.asked[0][2] <= date(2024, 10, 2)
+    assert int((market.bars["EXE"].end <= market.start).sum()) == 2 * 390
+    assert len(market.earlier["EXE", "1m"]) == 390
+
+
+def test_a_source_is_asked_again_for_earlier_bars():
+    """A source that gives no more than it is asked for has the warm-up that a strategy wants when it starts."""
+
+    class Ranged(Minutes):
+        def bars(self, *asked):
+            return super().bars(*asked)[str(asked[2]) : str(asked[3])]
+
+    counts = []
+
+    class Asking(nb.Strategy):
+        def on_start(self):
+            counts.extend((len(self.bars()), self.warmup(500), len(self.bars())))
+
+    source = Ranged()
+    days = {"start_date": "2024-10-04", "end_date": "2024-10-04"}
+    result = nb.backtest(source, Asking, config={"backtest": days, "data": {"symbols": ["EXE"]}})
+    assert counts == [0, 500, 500]
+    assert source.asked[0][2] == date(2024, 10, 4)
+    assert result.stats["bars"] == 390
+
+
 def test_a_source_says_its_zone_and_stamp():
     """Naive stamps are local there, whatever zone the run is shown in; a close is no open."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.errors import ConfigError, DataError, DataNotFoundError
+from nbbacktest.core.errors import ConfigError, DataError, DataNotFoundError, DataQualityWarning
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data import synthetic
 from nbbacktest.data.sources import load
@@ -195,10 +196,12 @@ def test_the_range_of_dates_is_inclusive():
 @pytest.mark.parametrize("exchange", [None, "XNYS"])
 @pytest.mark.parametrize("warmup", [1, 2, 50])
 def test_warmup_days_come_before_the_start(exchange: str | None, warmup: int):
-    """So many sessions that have bars, or all there are; they end before trading begins."""
+    """So many sessions that have bars, or all there are, with a warning; they end before trading begins."""
     frame = minutes(last="2024-10-10")
     settings: dict[str, Any] = {"backtest": {"start_date": "2024-10-08"}, "data": {"warmup_days": warmup}}
-    market = load(config(**settings, **({"exchange": exchange} if exchange else {})), frame)
+    lacking = pytest.warns(DataQualityWarning, match="is 50, and the source has 3 sessions")
+    with lacking if warmup > 3 else nullcontext():
+        market = load(config(**settings, **({"exchange": exchange} if exchange else {})), frame)
     columns = market.bars["ASSET"]
     warm = int(np.searchsorted(columns.end, market.start, side="right"))
     assert warm == 390 * min(warmup, 3)

@@ -228,3 +228,20 @@ def test_bars_are_cut_at_a_lunch_break():
     stamps = pd.DatetimeIndex([f"2024-09-02 {time}" for time in ("10:00", "11:00", "12:00", "14:30")], tz="Asia/Tokyo")
     columns = placed(raw(stamps), "1h", sessions=tokyo)
     assert [text[11:] for text in local(columns.end, "Asia/Tokyo")] == ["11:00", "11:30", "13:00", "15:00"]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "interval", "end"),
+    [
+        (["2024-11-25", "2024-12-02", "2024-12-09"], "1w", "2024-12-16 00:00"),
+        (["2024-12-24", "2024-12-30"], "1w", "2025-01-06 00:00"),
+        (["2024-02-01", "2024-03-01"], "1mo", "2024-04-01 00:00"),
+    ],
+)
+def test_weeks_and_months_as_base_bars(stamps: list[str], interval: str, end: str):
+    """Said to be such, bars are as long as it takes to the next one, and the last as long as one may be."""
+    columns = placed(raw(stamps), interval, zone=NEW_YORK)
+    assert local(columns.end[:1])[0].startswith(stamps[1])
+    assert local(columns.end)[-1] == end
+    with pytest.raises(DataError, match="closer than the interval"):
+        agree([raw(["2024-02-01", "2024-02-02"])], Interval.parse(interval))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbbacktest.engine.series import BarsView
+from nbbacktest.core.intervals import Interval
+from nbbacktest.core.records import Stamps
+from nbbacktest.data.calendar import session_table
+from nbbacktest.data.resample import derive
+from nbbacktest.engine.series import BarsView, Series
 from tests.rig import series
 
 
@@ -66,3 +72,27 @@ def test_values_are_plain_floats():
     one.n = 3
     assert type(BarsView(one).close[-1]) is float
     assert type(BarsView(one)[-1].volume) is float
+
+
+def test_columns_that_begin_earlier_take_the_place_of_others():
+    """Before the first instant a series may get more warm-up; a renewed view and its kept columns show it."""
+    whole = series("A", range(10)).columns
+    one = Series(whole.slice(4, 10), Stamps("UTC"), is_base=True)
+    view = BarsView(one)
+    close = view.close
+    one.show_earlier(whole.slice(1, 10), 3)
+    view.renew()
+    assert (one.n, one.first, one.last_close) == (3, 3, 103.0)
+    assert close[:].tolist() == [101.0, 102.0, 103.0]
+    assert (close[-1], view.time[0]) == (103.0, one.stamps.stamp(int(whole.time[1])))
+
+
+def test_derived_bars_show_their_counts():
+    """As bars and in the frame; base bars have no such columns."""
+    base = series("A", range(7)).columns
+    sessions = session_table("24/7", date(2024, 1, 2), date(2024, 1, 2))
+    one = Series(derive(base, Interval.parse("5m"), sessions), Stamps("UTC"), is_base=False, first=2)
+    frame = BarsView(one).to_frame()
+    assert frame[["base_count", "expected_count"]].to_numpy().tolist() == [[5, 5], [2, 5]]
+    assert [one.bar(row).is_complete for row in (0, 1)] == [True, False]
+    assert "base_count" not in BarsView(series("A", range(3), first=3)).to_frame()

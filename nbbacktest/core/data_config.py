@@ -1,0 +1,123 @@
+"""The section of the session config that says where bars come from, and which of them a run has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from nbbacktest.core.actions import Actions
+from nbbacktest.core.errors import DataError
+from nbbacktest.core.intervals import SECOND, Interval
+from nbbacktest.core.model import Model
+from nbbacktest.core.origin import QualityConfig, SourceText, check_origin
+from nbbacktest.core.other_base import BarCounts, OtherBase
+from nbbacktest.core.refusals import RefusedError
+
+
+def _interval(text: str) -> str:
+    try:
+        return Interval.parse(text).name
+    except DataError as error:
+        raise ValueError(str(error)) from None
+
+
+IntervalText = Annotated[str, AfterValidator(_interval)]
+"""An interval such as ``"5m"``; another spelling of the same length (``"60s"``) becomes the usual one (``"1m"``)."""
+
+
+def each_once(symbols: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse symbols that are named twice, or empty.
+
+    Raises
+    ------
+    ValueError
+    """
+    twice = sorted({s for s in symbols if symbols.count(s) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is named twice; name each symbol once")
+    if any(not s for s in symbols):
+        raise ValueError("an empty name is no symbol; remove it")
+    return symbols
+
+
+class DataConfig(Model):
+    """Where bars come from."""
+
+    source: SourceText = Field("synthetic", description="kind of source, or module:Name of a DataSource")
+    path: str | None = Field(
+        None, description="file for csv and parquet, may hold {symbol}; folder for parquet and lean"
+    )
+    symbols: tuple[str, ...] = Field(("EXE", "SW"), min_length=1, description="in the order of their callbacks")
+    interval: IntervalText = Field("1m", description="length of the base bars")
+    stamp: Literal["open", "close"] | None = Field(
+        None, description="what the file's times mark; required for intraday files, never guessed"
+    )
+    derived_intervals: tuple[IntervalText, ...] = Field(
+        (), description="coarser bars built from the base bars, up to 1d, 1w and 1mo"
+    )
+    warmup_days: int = Field(0, ge=0, description="sessions loaded before the first, seen but never traded")
+    warmup_bars: BarCounts = Field(
+        0, description="the same, counted in bars: of the base interval, or by interval; the longest reach wins"
+    )
+    require_complete: bool = Field(
+        False, description="derived bars that lack base bars are neither delivered nor seen in bars()"
+    )
+    other_bases: dict[IntervalText, OtherBase] = Field(
+        default_factory=dict, description="coarser bars of the same symbols, from sources of their own, by interval"
+    )
+    adjusted: bool = Field(True, description="prices are adjusted for splits and dividends; false: raw prices")
+    actions: Actions | None = Field(
+        None, description="splits and dividends for raw prices: a CSV of symbol,date,kind,value, or such rows"
+    )
+    seed: int = Field(7, ge=0, description="synthetic data: the same seed gives the same bars")
+    options: dict[str, Any] = Field(default_factory=dict, description="what a DataSource is made with, by name")
+    quality: QualityConfig = Field(default_factory=QualityConfig)
+    stream: bool | None = Field(
+        None, description="parquet: read bars little by little while the run goes on; null: folders and large files"
+    )
+
+    @field_validator("symbols")
+    @classmethod
+    def _named(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        return each_once(symbols)
+
+    @model_validator(mode="after")
+    def _derivable(self) -> Self:
+        key, base = "derived_intervals", Interval.parse(self.interval)
+        if len(set(self.derived_intervals)) < len(self.derived_intervals):
+            raise RefusedError(key, list(self.derived_intervals), "names an interval twice; name each once")
+        for text in self.derived_intervals:
+            derived = Interval.parse(text)
+            # An interval that nobody set says nothing about the bars that come: they are asked when they are there.
+            known = base if "interval" in self.model_fields_set else Interval.from_ns(SECOND)
+            why = derived.misfit(known)
+            if why is not None and (known is base or derived.is_daily):
+                raise RefusedError(key, text, why)
+            if text in self.other_bases:
+                raise RefusedError(key, text, "is in other_bases too; bars of one length are loaded or built, not both")
+        for text in self.other_bases:
+            if "interval" in self.model_fields_set and Interval.parse(text) <= base:
+                cure = f"is not longer than interval {base}, which orders fill on; set interval to the shortest"
+                raise RefusedError("other_bases", text, cure)
+        return self
+
+    @model_validator(mode="after")
+    def _found(self) -> Self:
+        if self.actions is not None and self.adjusted:
+            raise RefusedError(
+                "actions",
+                self.actions,
+                "adjusted prices have splits and dividends in them already, and actions would count them twice; "
+                "set adjusted to false where prices are raw, or leave actions out",
+            )
+        if self.stream and self.source != "parquet" and "source" in self.model_fields_set:
+            raise RefusedError("stream", self.stream, f"source {self.source!r} can't be streamed; bring parquet files")
+        if self.stream and self.quality.faults != "refuse":
+            cure = "faulty rows can't be left out on the way; set quality.faults to 'refuse', or stream to false"
+            raise RefusedError("stream", self.stream, cure)
+        if self.stream and self.other_bases:
+            cure = "other_bases are compared before a run; leave them out, or set stream to false"
+            raise RefusedError("stream", self.stream, cure)
+        check_origin(self.source, self.path, self.symbols, self.options)
+        return self

@@ -1,0 +1,188 @@
+"""A run's bars as series: base, coarser and derived ones in the order of their callbacks, and more warm-up on demand."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, Problem
+from nbbacktest.core.intervals import Interval
+from nbbacktest.core.records import BarColumns
+from nbbacktest.data.calendar import SessionTable
+from nbbacktest.data.datasource import is_source
+from nbbacktest.data.demands import demanded
+from nbbacktest.data.market import MarketData
+from nbbacktest.data.periods import whole_periods
+from nbbacktest.data.sources import load
+from nbbacktest.data.warmup import Need, built, read_needs, seen_from
+from nbbacktest.engine.series import Series
+from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.warmup import Warmup
+
+_ALL_READ = ("csv", "parquet", "sample")
+"""Sources whose bars before the run were all read with it; others make or fetch them by range."""
+
+
+class Loaded:
+    """The market data of a run and what is built from it.
+
+    Attributes
+    ----------
+    market : MarketData
+        As far back as was asked for until now; changed before the first instant only.
+    """
+
+    def __init__(self, config: SessionConfig, data: Any, market: MarketData) -> None:
+        self._config = config
+        self._data = data
+        self.market = market
+        self._joined: list[MarketData] = []
+
+    def series(self) -> list[Series]:
+        """All series in the order of their callbacks: base bars by symbol, then coarser ones by rising interval."""
+        start, stamps = self.market.start, self.market.stamps
+        return [
+            Series(columns, stamps, is_base=is_base, first=_before(columns, start))
+            for columns, is_base in self._columns()
+        ]
+
+    def joined(self, other: Loaded) -> list[Series]:
+        """The series of a symbol that joins; its bars may go on after those of the others."""
+        self._joined.append(other.market)
+        return other.series()
+
+    def periods(self) -> SessionTable:
+        """The sessions of whole weeks and months over the bars, those of symbols that joined included."""
+        own = self.market
+        if not self._joined:
+            return own.periods()
+        every = [market.reach for market in (own, *self._joined)]
+        first, last = min(first for first, _ in every), max(last for _, last in every)
+        return whole_periods(own.exchange, first, last, own.stamps.timezone, own.hours)
+
+    def reach(self, needs: Sequence[Need]) -> None:
+        """Reach as far back as `needs` want that weren't known when the market data was loaded."""
+        for need in needs:
+            if need not in self.market.asked:
+                self.market = replace(self._wider(need, self.market), asked=(*self.market.asked, need))
+
+    def more(self, need: Need) -> list[tuple[BarColumns, int]] | None:
+        """Reach as far back as `need` wants: every series' columns and their warm-up; None where there is no more."""
+        if self.market.streamed is not None:
+            raise DataError(
+                f"{need.where}: bars that are streamed can't be reached back for once they are loaded; set warmup_bars in "
+                "the strategy or in data, or data.stream to false"
+            )
+        asked = (*self.market.asked, need)
+        wider = replace(self._wider(need, self.market), asked=asked)
+        if not wider.earlier and self._may_have_more:
+            # Nothing is left of what was loaded.
+            wider = replace(load(self._config, self._data, needs=asked), asked=asked)
+        if _length(wider) <= _length(self.market):
+            return None
+        wider = demanded(wider, self._config.data.quality, {})  # the earlier sessions are judged as the others were
+        self.market = wider
+        return [(columns, _before(columns, wider.start)) for columns, _ in self._columns()]
+
+    @property
+    def _may_have_more(self) -> bool:
+        """Whether the source was asked for a range and may have bars before it."""
+        if self._data is None:
+            return self._config.data.source not in _ALL_READ
+        return is_source(self._data)
+
+    def _wider(self, need: Need, market: MarketData) -> MarketData:
+        """Move what `need` wants from `earlier` to the bars; the same market where that changes nothing."""
+        kept = {(symbol, market.interval.name): columns for symbol, columns in market.bars.items()}
+        kept |= {(symbol, name): columns for name, part in market.others.items() for symbol, columns in part.items()}
+        if not market.earlier:
+            return market
+        whole = {key: c.preceded_by(market.earlier[key]) if key in market.earlier else c for key, c in kept.items()}
+        first = min(int(columns.time[0]) for columns in whole.values() if len(columns))
+        reach = seen_from(
+            [need],
+            whole,
+            market.interval.name,
+            market.start,
+            lambda: whole_periods(market.exchange, first, market.start, market.stamps.timezone, market.hours),
+            complete=self._config.data.require_complete,
+        )
+        earlier: dict[tuple[str, str], BarColumns] = {}
+        for key, columns in whole.items():
+            row = int(np.searchsorted(columns.end, reach, side="right"))
+            row = min(row, len(columns) - len(kept[key]))  # never fewer than there were
+            kept[key] = columns.slice(row, len(columns))
+            if row:
+                earlier[key] = columns.slice(0, row)
+        return replace(
+            market,
+            bars={symbol: kept[symbol, market.interval.name] for symbol in market.bars},
+            others={name: {symbol: kept[symbol, name] for symbol in part} for name, part in market.others.items()},
+            earlier=earlier,
+        )
+
+    def _columns(self) -> list[tuple[BarColumns, bool]]:
+        market, settings = self.market, self._config.data
+        coarser = {Interval.parse(name): list(part.values()) for name, part in market.others.items()}
+        for interval in map(Interval.parse, settings.derived_intervals):
+            _check_derived(interval, market)
+            coarser[interval] = [self.derived(base, interval) for base in market.bars.values()]
+        parts = [(columns, True) for columns in market.bars.values()]
+        return parts + [(columns, False) for interval in sorted(coarser) for columns in coarser[interval]]
+
+    def derived(self, base: BarColumns, interval: Interval) -> BarColumns:
+        """The bars of `interval` that the run has of these base bars, all or a part of its own."""
+        market = self.market
+        if not interval.is_calendar:
+            return built(base, interval, market.sessions(), complete=self._config.data.require_complete)
+        bars = built(base, interval, market.periods(), complete=self._config.data.require_complete)
+        # The calendar goes on where the data ends: the week and the month under way are never completed.
+        return bars.slice(0, int(np.searchsorted(bars.end, market.end, side="right")))
+
+
+def needs_of(players: Sequence[tuple[Strategy, tuple[str, ...] | None]]) -> tuple[Need, ...]:
+    """What strategies need as warm-up, by their `warmup_bars`.
+
+    Raises
+    ------
+    ConfigError
+        Where that is neither a number of bars nor numbers by interval.
+    """
+    return tuple(
+        need
+        for strategy, symbols in players
+        for need in read_needs(getattr(strategy, "warmup_bars", 0), f"{type(strategy).__name__}.warmup_bars", symbols)
+    )
+
+
+def warn_of_lack(warmup: Warmup, needs: Sequence[Need]) -> None:
+    """Warn where there are fewer warm-up bars than were asked for."""
+    lacking = [f"{need.where}: {text} bars" for need in needs for text in warmup.lacking(need)]
+    if lacking:
+        warnings.warn(
+            f"less warm-up than asked for: {'; '.join(lacking)}; the source has no more before the start",
+            DataQualityWarning,
+            stacklevel=4,
+        )
+
+
+def _check_derived(interval: Interval, market: MarketData) -> None:
+    why = interval.misfit(market.interval)
+    if why is None and interval.name in market.others:
+        why = f"is loaded already: the data has {interval} bars of its own; leave it out, or leave those out"
+    if why is not None:
+        raise ConfigError([Problem("data.derived_intervals", interval.name, why)])
+
+
+def _before(columns: BarColumns, start: int) -> int:
+    return int(np.searchsorted(columns.end, start, side="right"))
+
+
+def _length(market: MarketData) -> int:
+    others = sum(len(columns) for part in market.others.values() for columns in part.values())
+    return others + sum(len(columns) for columns in market.bars.values())
