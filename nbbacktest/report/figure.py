@@ -90,8 +90,8 @@ def draw(
             traces = price_traces(result, name, local[name], binning)
             figure.add_traces([trace.update(visible=number == 0) for trace in traces])
             owners += [number] * len(traces)
-        breaks = breaks(base, list(local.values()), binning)
-        figure.update_xaxes(rangebreaks=breaks, range=_span(base, list(local.values()), binning))
+        closed = breaks(base, list(local.values()), binning)
+        figure.update_xaxes(rangebreaks=closed, range=_span(base, list(local.values()), binning))
     account = [equity_panel(result, beside), drawdown_panel(result)]
     for panel in account:
         figure.add_traces(panel.traces)

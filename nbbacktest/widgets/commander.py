@@ -94,7 +94,7 @@ class Commander:
             return
         try:
             message = wish.call()
-        except Exception as error:  # noqa: BLE001 - a button's mistakes are shown in the panel, there is nobody to raise to
+        except Exception as error:
             logger.debug("%s failed", wish.name, exc_info=True)
             self._tell(str(error) or type(error).__name__, True)
         else:

@@ -196,7 +196,9 @@ def test_help_lists_the_commands(capsys, arguments):
     """Asked for help, it lists its commands and ends with 0."""
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("system", "sessions", "run", "validate", "schema", "completion", "--version"))
+    assert all(
+        command in out for command in ("system", "sessions", "run", "validate", "schema", "completion", "--version")
+    )
 
 
 def test_version(capsys):
