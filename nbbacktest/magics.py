@@ -47,7 +47,8 @@ class BacktestMagics(Magics):
     """The magics of one IPython."""
 
     def __init__(self, shell: InteractiveShell) -> None:
-        super().__init__(shell)  # type: ignore[no-untyped-call]
+        super().__init__(shell)
+        self._ipython = shell
         self._named: dict[str, SystemManager] = {}
         self._cells: dict[int, str | None] = {}  # by system, which cell started its run
         self._panels: dict[int, ControlPanel] = {}  # by system, the panel that its cell shows
@@ -147,8 +148,8 @@ class BacktestMagics(Magics):
         if name is not None and not name.isidentifier():
             raise UsageError(f"--name {name!r} is no variable's name; write letters, digits and underscores")
         system = self._system_of_cell(name)
-        settings = self._settings(config, cash, speed)
         bars = self._variable_or_path(data)
+        settings = self._settings(config, cash, speed, has_data=bars is not None)
         strategies = self._strategies()
         if not system.is_stopped():
             system.stop()
@@ -162,7 +163,7 @@ class BacktestMagics(Magics):
         self._cells[id(system)] = self._cell_id()
         if name is not None:
             self._named[name] = system
-            self.shell.user_ns[name] = system
+            self._ipython.user_ns[name] = system
         if panel is not None:
             from IPython.display import display
 
@@ -194,11 +195,14 @@ class BacktestMagics(Magics):
         panel = self._panels[id(system)] = ControlPanel(system, start=start)
         return panel
 
-    def _settings(self, config: str | None, cash: float | None, speed: float | None) -> SessionConfig:
+    def _settings(
+        self, config: str | None, cash: float | None, speed: float | None, *, has_data: bool
+    ) -> SessionConfig:
         if config is None:
-            settings = SessionConfig.load({**EXAMPLE, "session_name": "Notebook", "strategies": []})
+            example = {} if has_data else {**EXAMPLE, "strategies": []}
+            settings = SessionConfig.load({**example, "session_name": "Notebook"})
         else:
-            found = self.shell.user_ns.get(config) if config.isidentifier() else None
+            found = self._ipython.user_ns.get(config) if config.isidentifier() else None
             settings = SessionConfig.load(found if isinstance(found, (dict, SessionConfig)) else config)
         changes: dict[str, Any] = {}
         if cash is not None:
@@ -210,19 +214,19 @@ class BacktestMagics(Magics):
     def _variable_or_path(self, text: str | None) -> Any:
         if text is None:
             return None
-        if text.isidentifier() and text in self.shell.user_ns:
-            return self.shell.user_ns[text]
+        if text.isidentifier() and text in self._ipython.user_ns:
+            return self._ipython.user_ns[text]
         if text.isidentifier() and not Path(text).exists():
             raise UsageError(f"--data {text}: there is neither a variable nor a file of that name")
         return text
 
     def _strategies(self) -> list[type[Strategy]]:
         """Run the body in the user's namespace; the Strategy subclasses that it defines, in order."""
-        space = self.shell.user_ns
+        space = self._ipython.user_ns
         before = dict(space)
-        source = self.shell.transform_cell(self._body)
+        source = self._ipython.transform_cell(self._body)  # type: ignore[no-untyped-call]
         # Kept as IPython keeps a cell, so that a strategy's traceback shows its lines.
-        filename = self.shell.compile.cache(source, self.shell.execution_count)
+        filename = self._ipython.compile.cache(source, self._ipython.execution_count)
         try:
             tree = ast.parse(source, filename)
             code = compile(tree, filename, "exec")
@@ -230,7 +234,7 @@ class BacktestMagics(Magics):
             raise UsageError(f"{_BODY}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}") from None
         try:
             exec(code, space)  # noqa: S102 - the user's own code, in the user's own namespace
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told in a line
             raise UsageError(f"{_BODY}{_line_of(error, filename)} raised {type(error).__name__}: {error}") from None
         made = [
             value
@@ -248,7 +252,7 @@ class BacktestMagics(Magics):
         return made
 
     def _cell_id(self) -> str | None:
-        kernel = getattr(self.shell, "kernel", None)
+        kernel = getattr(self._ipython, "kernel", None)
         parent: Mapping[str, Any] = kernel.get_parent() if kernel is not None else {}
         found = (parent.get("metadata") or {}).get("cellId")
         return found if isinstance(found, str) else None
@@ -319,4 +323,4 @@ def register(shell: InteractiveShell) -> None:
         return
     shell.register_magics(BacktestMagics)
     for key in ("%backtest", "%%backtest"):
-        shell.set_hook("complete_command", complete, str_key=key)
+        shell.set_hook("complete_command", complete, str_key=key)  # type: ignore[no-untyped-call]

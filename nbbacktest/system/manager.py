@@ -23,7 +23,6 @@ from nbbacktest.system.status import status
 
 if TYPE_CHECKING:
     from nbbacktest.system.remote.door import Door
-    from nbbacktest.widgets.panel import ControlPanel
 
 STOP_SECONDS = 5.0
 """How long `stop` waits for a strategy's call that is under way."""
@@ -306,8 +305,8 @@ class SystemManager(AwaitedSystem):
             return self._speed
         return self._config.backtest.speed_multiplier if self._config else 0.0
 
-    def panel(self) -> ControlPanel:
-        """The system's control panel, to be shown in a notebook; the same one as long as it isn't closed.
+    def panel(self) -> Any:
+        """The system's `nbbacktest.ControlPanel`, to be shown in a notebook; the same one until it is closed.
 
         Raises
         ------
@@ -315,8 +314,7 @@ class SystemManager(AwaitedSystem):
             Where the extra ``lab`` isn't installed.
         """
         # By name: a face stands above this floor, and is loaded only where somebody asks for it.
-        found: ControlPanel = import_module("nbbacktest.widgets.panel").panel_of(self)
-        return found
+        return import_module("nbbacktest.widgets.panel").panel_of(self)
 
     # -- inside ---------------------------------------------------------------------------------------------
 

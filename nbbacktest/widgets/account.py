@@ -103,7 +103,9 @@ class Rhythm:
         """Asked and achieved speed, lag, and overruns over wall time."""
         if not self._beats:
             return Scene((EMPTY,) * 4, shown(False, 3))
-        table = np.array([(b.wall, b.asked, b.achieved, b.lag * 1e3, b.overruns) for b in self._beats], dtype=np.float64)
+        table = np.array(
+            [(b.wall, b.asked, b.achieved, b.lag * 1e3, b.overruns) for b in self._beats], dtype=np.float64
+        )
         wall, asked, achieved, lag, overruns = (np.ascontiguousarray(values) for values in table.T)
         column = {"x": wall, "visible": True}
         return Scene(

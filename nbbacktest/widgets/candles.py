@@ -29,6 +29,8 @@ FOLLOWED = 180
 """How many of the newest bars are shown while the chart follows."""
 OVERLAYS, STUDIES = 6, 3
 """How many indicators are drawn over the prices, and under them."""
+_ENOUGH = 20
+"""Values of an indicator that tell where it is drawn."""
 CANDLES, VOLUME, BOUGHT, SOLD, LIMITS, STOPS = range(6)
 COUNT = 6 + OVERLAYS + STUDIES
 
@@ -132,7 +134,8 @@ class Bars:
         overlays, studies = self._indicators(series, start + ends, x, place, candles.close)
         traces += [*overlays, *[EMPTY] * (OVERLAYS - len(overlays)), *studies, *[EMPTY] * (STUDIES - len(studies))]
         layout: dict[str, Any] = {
-            "xaxis.visible": True, "yaxis.visible": True,
+            "xaxis.visible": True,
+            "yaxis.visible": True,
             "xaxis.rangebreaks": breaks(columns.interval, [local], binning),
             **_rows(has_studies=bool(studies), has_volume=bool(volume.any())),
             **_heights(x, candles.low, candles.high, sight),
@@ -187,12 +190,12 @@ class Bars:
         return binning.keys(local_time(series.stamps, columns.time[rows]))
 
     @staticmethod
-    def _levels(
-        frame: Frame, series: Series, columns: BarColumns, local: Int64
-    ) -> Iterator[Mapping[str, Any]]:
+    def _levels(frame: Frame, series: Series, columns: BarColumns, local: Int64) -> Iterator[Mapping[str, Any]]:
         orders = [order for order in frame.agent.orders if order.symbol == series.symbol][-50:]
         for name in ("limit", "stop"):
-            open_ones = [(order.submitted, getattr(order, name)) for order in orders if getattr(order, name) is not None]
+            open_ones = [
+                (order.submitted, getattr(order, name)) for order in orders if getattr(order, name) is not None
+            ]
             if not open_ones:
                 yield EMPTY
                 continue
@@ -215,10 +218,8 @@ class Bars:
             values = _values(handle, rows)
             if values is None:
                 continue
-            known = values[np.isfinite(values)]
-            if key not in self._study and len(known):
-                middle = float(np.median(known))
-                self._study[key] = not 0.5 * float(close.min()) <= middle <= 2 * float(close.max())
+            if key not in self._study and np.isfinite(values).sum() >= min(_ENOUGH, len(values)):
+                self._study[key] = not _like_prices(values, close)
             trace = {"x": x, "y": values, "name": handle.name, "visible": True, **place}
             if self._study.get(key):
                 under.append(trace)
@@ -242,6 +243,14 @@ def _values(handle: Indicator, rows: Int64) -> Float64 | None:
     if high > low:
         values[there] = np.array(store[low:high], dtype=np.float64)[rows[there] - low]
     return values
+
+
+def _like_prices(values: Float64, close: Float64) -> bool:
+    """Whether an indicator moves where the prices do, and so is drawn over them: averages do, oscillators don't."""
+    away = np.abs(values - close)
+    away = away[np.isfinite(away)]
+    near = max(3 * float(close.max() - close.min()), 0.05 * float(np.abs(close).mean()))
+    return not len(away) or float(np.median(away)) <= near
 
 
 def _length(binning: Binning, x: Float64) -> float:
@@ -273,4 +282,3 @@ def _rows(*, has_studies: bool, has_volume: bool) -> dict[str, Any]:
         floor += 0.16
     layout["yaxis.domain"] = [floor, 1.0]
     return layout
-

@@ -96,7 +96,11 @@ class Controls:
         self.symbol = iw.Dropdown(options=["–"], tooltip="Symbol of the chart")
         self.interval = iw.Dropdown(options=["–"], tooltip="Interval of the chart")
         self.follow = iw.ToggleButton(True, description="Follow", tooltip="Show the newest bars as they come")
-        for widget, name in ((self.symbol, "nbbt-symbol"), (self.interval, "nbbt-interval"), (self.follow, "nbbt-follow")):
+        for widget, name in (
+            (self.symbol, "nbbt-symbol"),
+            (self.interval, "nbbt-interval"),
+            (self.follow, "nbbt-follow"),
+        ):
             widget.add_class(name)
         self.root = self._laid_out()
         self.mode.observe(self._mode_chosen, "value")

@@ -41,7 +41,7 @@ def bars_figure() -> LiveFigure:
             for name, colour, dash in (("Limit", LIMIT, "dot"), ("Stop", STOP, "dash"))
         ),
         *(_line(_COLOURS[n], "y") for n in range(OVERLAYS)),
-        *(_line(_COLOURS[n], "y3") for n in range(STUDIES)),
+        *(_line(_COLOURS[-1 - n], "y3") for n in range(STUDIES)),
     ]  # fmt: skip
     layout = {
         **_layout(400),
@@ -52,7 +52,9 @@ def bars_figure() -> LiveFigure:
         "yaxis2": {**_AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.13], "nticks": 3},
         "yaxis3": {**_AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.1], "nticks": 4},
     }  # fmt: skip
-    return _classed(LiveFigure("Bars with fills, orders and indicators", traces, layout, acknowledges=True), "nbbt-bars")
+    return _classed(
+        LiveFigure("Bars with fills, orders and indicators", traces, layout, acknowledges=True), "nbbt-bars"
+    )
 
 
 def equity_figure() -> LiveFigure:
@@ -94,13 +96,19 @@ def sync_figure() -> LiveFigure:
                   "exponentformat": "SI"},
         "yaxis2": {**_AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.34], "nticks": 3,
                    "rangemode": "tozero", "ticksuffix": " ms"},
-        "yaxis3": {**_AXIS, "fixedrange": True, "side": "left", "overlaying": "y2", "nticks": 3, "rangemode": "tozero",
-                   "showgrid": False},
+        "yaxis3": {**_AXIS, "fixedrange": True, "side": "left", "overlaying": "y2", "tickformat": ",d", "nticks": 3,
+                   "rangemode": "tozero", "showgrid": False},
     }  # fmt: skip
     return _classed(LiveFigure("Synchronization: speed, lag and overruns", traces, layout), "nbbt-sync")
 
 
-_AXIS: dict[str, Any] = {"gridcolor": GRID, "zeroline": False, "automargin": True, "showspikes": False, "visible": False}
+_AXIS: dict[str, Any] = {
+    "gridcolor": GRID,
+    "zeroline": False,
+    "automargin": True,
+    "showspikes": False,
+    "visible": False,
+}
 
 
 def _line(colour: str, axis: str) -> Any:
@@ -121,7 +129,14 @@ def _layout(height: int) -> dict[str, Any]:
         # Dark on every page: a label without a colour of its own is white, also where the page is black.
         "hoverlabel": {"namelength": -1, "bgcolor": "#262c34", "bordercolor": INK, "font": {"color": "#eef1f5"}},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": EQUITY, "remove": ["lasso", "select"]},
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1,
+            "yanchor": "bottom",
+            "bgcolor": "rgba(0,0,0,0)",
+        },
     }
 
 

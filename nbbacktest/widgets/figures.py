@@ -51,9 +51,12 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
         self._config = {"displaylogo": False, "responsive": False, "doubleClick": "autosize"}
         self._shown: list[dict[str, Any]] = [{} for _ in traces]
         self._shown_layout: dict[str, Any] = {}
-        self._types = {f"{name}.type": axis["type"] for name, axis in layout.items() if name.startswith("xaxis") and "type" in axis}
+        self._types = {
+            f"{name}.type": axis["type"] for name, axis in layout.items() if name.startswith("xaxis") and "type" in axis
+        }
         self._acknowledged = 0  # written by the thread that serves messages
         self._sent_at = 0.0
+        self._took = 0.0
         self._heard: Callable[[], object] = lambda: None
         self._zoomed: Callable[[Mapping[str, Any]], object] = lambda _changes: None
         self.on_msg(self._message)
@@ -71,6 +74,11 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
         # Nobody has drawn anything yet: there is no page, or it is still loading, and will ask for all of it.
         waiting = 0 < self._acknowledged < self._last_trace_edit_id
         return waiting and monotonic() - self._sent_at < LIMIT_SECONDS
+
+    @property
+    def drawing_seconds(self) -> float:
+        """How long the browser took for the last update, the way there and back included; 0 where it never said."""
+        return self._took
 
     def draw(self, traces: Sequence[Props], layout: Props) -> bool:
         """Show these properties, a mapping for each trace; only what differs is sent. Whether anything was."""
@@ -107,6 +115,8 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
         message = change["new"]
         if message:
             self._acknowledged = max(self._acknowledged, message.get("trace_edit_id") or 0)
+            if self._acknowledged == self._last_trace_edit_id:
+                self._took = monotonic() - self._sent_at
             self._heard()
 
     def _message(self, _widget: Any, content: Any, _buffers: Any) -> None:

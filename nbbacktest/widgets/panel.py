@@ -5,25 +5,19 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import monotonic, thread_time
 from typing import Any
 
 import ipywidgets as iw
-import numpy as np
 
 from nbbacktest.core.enums import SystemState
-from nbbacktest.core.records import Int64
 from nbbacktest.system import commands
 from nbbacktest.system.manager import ConfigSource, SystemManager
 from nbbacktest.system.run import Run
-from nbbacktest.trading.equity import local_dates
-from nbbacktest.widgets import drawings
-from nbbacktest.widgets.account import Account, Beat, Rhythm
-from nbbacktest.widgets.candles import Bars, Sight
+from nbbacktest.widgets.charts import Charts
 from nbbacktest.widgets.commander import Commander
 from nbbacktest.widgets.controls import Controls
-from nbbacktest.widgets.figures import LiveFigure
 from nbbacktest.widgets.presence import Presence
 from nbbacktest.widgets.pump import Pump
 from nbbacktest.widgets.still import Still, fallback
@@ -31,7 +25,7 @@ from nbbacktest.widgets.view import ViewState, resolve
 
 FRAMES = 5.0
 """Frames a second."""
-SHARE = 0.03
+SHARE = 0.02
 """How much of one processor drawing may take from a run that goes as fast as it can."""
 SLOWEST = 0.75
 """Seconds between two frames at most, where drawing is dear."""
@@ -69,6 +63,8 @@ class ControlPanel:
     ----------
     widget : ipywidgets.VBox
         The panel as a widget, to put into boxes of your own.
+    controls, charts
+        Its parts.
 
     Notes
     -----
@@ -88,26 +84,19 @@ class ControlPanel:
         self.system = system
         self._start = start or (lambda: commands.start(system, config).message)
         self._guard = threading.RLock()  # guards what a frame is made from: pages and the pump both come
-        self._drawing: _Drawing | None = None
-        self._sight = Sight("", "")
-        self._rate = _Rate()
+        self._rate, self._number = _Rate(), 0
         self._stills: list[Still] = []
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
         self.pump = Pump(self)
         self.controls = Controls(lambda name, argument: _passed(me, "_wanted", name, argument))
-        self.bars, self.equity, self.sync = drawings.bars_figure(), drawings.equity_figure(), drawings.sync_figure()
-        poke = self.pump.poke
-        for figure in self._figures:
-            figure.listen(poke, lambda _changes: None)
-        self.bars.listen(poke, lambda changes: _passed(me, "_zoomed", changes))
+        self.charts = Charts(self.controls, self.pump.poke)
         self._commander = Commander(
             lambda: number_of(system.run), lambda message, wrong: _passed(me, "_told", message, wrong)
         )
         self._presence = Presence(self.controls.front, lambda key, run: _passed(me, "_key", key, run))
-        for choice in (self.controls.symbol, self.controls.interval, self.controls.follow):
-            choice.observe(lambda change: _passed(me, "_chosen", change), "value")
         self.widget = self._laid_out()
+        poke = self.pump.poke
         self._forget = system.on_state(lambda _state: poke())
         weakref.finalize(self, _close, self.widget, self._forget, self.pump).atexit = False
         self.draw_frame()
@@ -118,10 +107,6 @@ class ControlPanel:
     def children(self) -> tuple[Any, ...]:
         """The widget's parts."""
         return tuple(self.widget.children)
-
-    @property
-    def _figures(self) -> tuple[LiveFigure, LiveFigure, LiveFigure]:
-        return self.bars, self.equity, self.sync
 
     @property
     def is_closed(self) -> bool:
@@ -156,23 +141,6 @@ class ControlPanel:
         elif key == "space" and state is not SystemState.STOPPED:
             self._wanted("pause" if state is SystemState.RUNNING else "resume", None, run)
 
-    def _chosen(self, change: Mapping[str, Any]) -> None:
-        if change["owner"] is self.controls.follow and change["new"]:
-            self._sight = Sight(self._sight.symbol, self._sight.interval)
-        self.pump.poke()
-
-    def _zoomed(self, changes: Mapping[str, Any]) -> None:
-        """The user moved the time axis: the chart follows no more, until it is told to."""
-        span = _span(changes)
-        if span is None and not changes.get("xaxis.autorange"):
-            return
-        with self._guard:
-            self._sight = Sight(self._sight.symbol, self._sight.interval, follows=False, span=span)
-            self.bars.forget("xaxis.range")
-        if self.controls.follow.value:
-            self.controls.follow.value = False
-        self.pump.poke()
-
     def _told(self, message: str, wrong: bool) -> None:  # noqa: FBT001 - as the commander says it
         self.controls.tell(message, is_error=wrong)
         self.pump.poke()
@@ -185,61 +153,36 @@ class ControlPanel:
         with self._guard:
             view, behind = self._draw()
         if behind:
-            return 0.05 if view.state is not SystemState.RUNNING else 0.02
+            return 0.02
         if view.state is SystemState.STOPPED:
             self.publish_still()
-        if view.state is SystemState.RUNNING:
-            pace = 1 / FRAMES
-            return pace if view.speed > 0 else min(max(pace, (thread_time() - began) / SHARE), SLOWEST)
-        return RESTING if view.state is SystemState.PAUSED else None
+            return None
+        if view.state is SystemState.PAUSED:
+            return RESTING
+        if view.speed > 0:
+            return 1 / FRAMES
+        # Drawing must neither slow the engine down nor keep the page from hearing clicks.
+        dear = max((thread_time() - began) / SHARE, 3 * self.charts.drawing_seconds)
+        return min(max(1 / FRAMES, dear), SLOWEST)
 
     def _draw(self) -> tuple[ViewState, bool]:
         # The state first: where it says at rest, what was published is as of the cursor.
         state, run = self.system.get_state(), self.system.run
-        shot = run.published() if run else None
-        if run is not None and (self._drawing is None or self._drawing.run is not run):
-            self._drawing = _Drawing(run)
-            self._rate = _Rate()
-        drawing = self._drawing
-        bars = sum(shot.counts.values()) if shot else 0
-        sessions = drawing.sessions(shot.cursor) if drawing and shot else (0, 0)
-        view = resolve(
-            number_of(run), state, run, shot, sessions, self._rate.at(bars, monotonic()), self.system.next_speed
-        )
-        changed = view.state is not self._state
-        self._state = view.state
-        self.controls.follow_view(view)
-        if drawing is None or run is None:
+        if run is None:
+            view = resolve(0, state, None, None, (0, 0), 0.0, self.system.next_speed)
+            self.controls.follow_view(view)
             return view, False
-        if changed:
-            return view, True  # the word goes out before pictures are made
-        drawing.rhythm.add(Beat(view.wall, view.speed, view.achieved, view.lag, view.overruns))
-        return view, self._draw_charts(drawing, run)
-
-    def _draw_charts(self, drawing: _Drawing, run: Run) -> bool:
-        """Draw what the browser is ready for; whether something is left to be drawn."""
-        frame = run.analysis.frame
-        sight = self._sight_of(run)
-        if self.bars.is_behind:
-            return True
-        # The bars last: when the browser has drawn them, it has drawn what was sent before.
-        scenes = (
-            (self.equity, drawing.account.scene(frame, sight.symbol)),
-            (self.sync, drawing.rhythm.scene()),
-            (self.bars, drawing.bars.scene(frame, sight)),
-        )
-        for figure, scene in scenes:
-            figure.draw(scene.traces, scene.layout)
-        return False
-
-    def _sight_of(self, run: Run) -> Sight:
-        names = [(series.symbol, series.interval) for series in run.timeline.series]
-        chosen = (self.controls.symbol.value, self.controls.interval.value)
-        symbol, interval = chosen if chosen in names else names[0]
-        old = self._sight
-        follows = bool(self.controls.follow.value)
-        self._sight = Sight(symbol, interval, follows, None if follows else old.span)
-        return self._sight
+        shot, number = run.published(), number_of(run)
+        if number != self._number:
+            self._number, self._rate = number, _Rate()
+        rate = self._rate.at(sum(shot.counts.values()), monotonic())
+        sessions = self.charts.sessions(run, shot.cursor)
+        view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed)
+        self.charts.beat(run, view)
+        changed, self._state = view.state is not self._state, view.state
+        self.controls.follow_view(view)
+        # After a change the word goes out before pictures are made.
+        return view, changed or self.charts.draw(run, view)
 
     # -- how it is shown ------------------------------------------------------------------------------------
 
@@ -247,11 +190,10 @@ class ControlPanel:
         controls = self.controls
         choices = iw.Box([controls.symbol, controls.interval, controls.follow])
         choices.add_class("nbbt-choices")
-        sync = iw.VBox([self.sync, controls.synchronization])
-        lower = iw.Box([self.equity, sync])
-        for box, name in ((sync, "nbbt-sync-part"), (lower, "nbbt-lower")):
-            box.add_class(name)
-        panel = iw.VBox([controls.root, choices, self.bars, lower])
+        charts = self.charts
+        lower = iw.Box([charts.equity, charts.sync])
+        lower.add_class("nbbt-lower")
+        panel = iw.VBox([controls.root, choices, charts.bars, lower, controls.synchronization])
         panel.add_class("nbbt-panel")
         return panel
 
@@ -299,23 +241,6 @@ _kept: set[ControlPanel] = set()
 """Panels that were shown: they live in pages, where no reference is counted."""
 
 
-class _Drawing:
-    """What is drawn of one run."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.bars, self.account, self.rhythm = Bars(run), Account(run), Rhythm()
-        self._starts: Int64 | None = None
-
-    def sessions(self, cursor: int) -> tuple[int, int]:
-        """Trading days begun, and all of them."""
-        if self._starts is None:
-            instants = self.run.timeline.instants
-            days = local_dates(instants - 1, self.run.stamps.timezone)
-            self._starts = np.flatnonzero(np.diff(days, prepend=days[:1] - 1))
-        return int(np.searchsorted(self._starts, cursor, side="left")), len(self._starts)
-
-
 class _Rate:
     """Bars a second over the last second or so."""
 
@@ -327,21 +252,6 @@ class _Rate:
         self._seen = [*(entry for entry in self._seen if now - entry[0] < 1.5), (now, bars)]
         (then, before), (until, after) = self._seen[0], self._seen[-1]
         return (after - before) / (until - then) if until > then else 0.0
-
-
-def _span(changes: Mapping[str, Any]) -> tuple[float, float] | None:
-    """From where to where the time axis goes now, in milliseconds; None where it wasn't said."""
-    low, high = changes.get("xaxis.range[0]"), changes.get("xaxis.range[1]")
-    if low is None or high is None:
-        low, high = changes.get("xaxis.range") or (None, None)
-    if low is None or high is None:
-        return None
-    edges = [edge if isinstance(edge, (int, float)) else _milliseconds(edge) for edge in (low, high)]
-    return float(edges[0]), float(edges[1])
-
-
-def _milliseconds(text: str) -> float:
-    return float(np.datetime64(text.replace(" ", "T"), "us").astype(np.int64)) / 1e3
 
 
 def _passed(me: weakref.ref[ControlPanel], method: str, *arguments: Any) -> None:

@@ -35,9 +35,9 @@ class Presence:
 
 def _serves_a_page() -> bool:
     """Whether the kernel handles a page's message just now, and not a cell."""
-    from IPython import get_ipython  # type: ignore[attr-defined] # re-exported
+    from IPython import get_ipython
 
-    kernel = getattr(get_ipython(), "kernel", None)  # type: ignore[no-untyped-call]
+    kernel = getattr(get_ipython(), "kernel", None)
     if kernel is None:
         return False
     header = kernel.get_parent().get("header") or {}

@@ -69,7 +69,9 @@ def picture(result: Result) -> str:
     stats = result.stats
     known = {name: written(name, stats[name]) for name in ("start", "end", "bars", *_SHOWN)}
     symbol = next(iter(record.bars))
-    facts = f"{', '.join(result.symbols)} · {known['start']} to {known['end']} · {known['bars']} bars · {origin(result)}"
+    facts = (
+        f"{', '.join(result.symbols)} · {known['start']} to {known['end']} · {known['bars']} bars · {origin(result)}"
+    )
     parts = [
         _text(_EDGE, 26, result.name, 16, bold=True),
         _text(_EDGE, 45, ", ".join(result.strategies) or "no strategy", 12),
@@ -98,7 +100,8 @@ def _prices(result: Result, symbol: str, top: float, height: float) -> list[str]
     low, high = float(candles.low.min()), float(candles.high.max())
     scale = height / (high - low or 1.0)
     step = (_WIDTH - 2 * _EDGE) / len(candles.start)
-    rising, falling = [], []
+    rising: list[str] = []
+    falling: list[str] = []
     body = max(step * 0.6, 0.8)
     rows = zip(candles.open, candles.high, candles.low, candles.close, strict=True)
     for number, (o, h, lo, c) in enumerate(rows):
@@ -120,10 +123,10 @@ def _prices(result: Result, symbol: str, top: float, height: float) -> list[str]
         for key, side in marks:
             if key not in keys:
                 continue
-            x, y = _EDGE + (keys[key] + 0.5) * step, top + (high - price[key, side]) * scale
+            x, at = _EDGE + (keys[key] + 0.5) * step, top + (high - price[key, side]) * scale
             size = 4.5 if side == "buy" else -4.5
             parts.append(
-                f'<path d="M{x:.1f} {y - size:.1f}l4.5 {2 * size:.1f}h-9z" fill="{BUY if side == "buy" else SELL}" '
+                f'<path d="M{x:.1f} {at - size:.1f}l4.5 {2 * size:.1f}h-9z" fill="{BUY if side == "buy" else SELL}" '
                 'stroke="#fff" stroke-width="0.7"/>'
             )
     parts.append(_text(_WIDTH - _EDGE, top + 10, f"{high:,.6g}", 10, right=True))

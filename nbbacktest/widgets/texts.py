@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from nbbacktest.core.enums import SystemState
@@ -32,7 +32,7 @@ def progress(view: ViewState) -> str:
     parts = [f"<b>Bar {view.cursor:,} of {view.total:,}</b>", f"session {view.session:,} of {view.sessions:,}"]
     if view.state is SystemState.STOPPED:
         parts.append("finished" if view.cursor >= view.total and not view.failure else "ended early")
-    elif not math.isnan(view.left):
+    elif view.left is not None:
         parts.append(f"{duration(view.left)} left")
     return " · ".join(parts)
 
@@ -83,10 +83,11 @@ def synchronization(view: ViewState) -> str:
     streams = [_stream_row(stream) for stream in view.streams]
     stages = [_stage_row(stage) for stage in view.stages]
     paced = f"lag {seconds(view.lag)} · {view.overruns:,} overruns · " if view.speed > 0 else ""
+    waits = table("Waits", ("Stream", "Signals", "Cycles", "Overruns", "Waited"), streams, "none")
+    work = table("Work a window", ("Stage", "Windows", "Mean", "p99", "Total"), stages, "none")
     return (
-        table("Waits", ("Stream", "Signals", "Cycles", "Overruns", "Waited"), streams, "none")
-        + table("Work a window", ("Stage", "Windows", "Mean", "p99", "Total"), stages, "none")
-        + f'<div class="nbbt-faint">{paced}window {view.window:,} {"instant" if view.window == 1 else "instants"}</div>'
+        f'<div class="nbbt-pair"><div>{waits}</div><div>{work}</div></div>'
+        f'<div class="nbbt-faint">{paced}window {view.window:,} {"instant" if view.window == 1 else "instants"}</div>'
     )
 
 
@@ -106,7 +107,7 @@ def notice(message: str, *, is_error: bool) -> str:
     return f'<div class="{name}">{escape(message)}</div>' if message else ""
 
 
-def table(title: str, columns: Iterable[str], rows: list[tuple[str, ...]], nothing: str) -> str:
+def table(title: str, columns: Iterable[str], rows: Sequence[tuple[str, ...]], nothing: str) -> str:
     """A small table; `rows` hold escaped HTML."""
     if not rows:
         return f'<div class="nbbt-label">{title}</div><div class="nbbt-faint">{nothing}</div>'

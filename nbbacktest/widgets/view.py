@@ -82,7 +82,7 @@ class ViewState:
     session, sessions : int
         Trading days begun, and how many the run has.
     wall, left : float
-        Wall seconds since the start, and until the end at the present pace; `left` is NaN where that isn't known.
+        Wall seconds since the start, and until the end at the present pace; `left` is None where that isn't known.
     rate : float
         Bars a second, lately.
     """
@@ -101,7 +101,7 @@ class ViewState:
     time: str = ""
     day: str = ""
     wall: float = 0.0
-    left: float = float("nan")
+    left: float | None = None
     bars: int = 0
     rate: float = 0.0
     speed: float = 0.0
@@ -175,7 +175,7 @@ def resolve(
         time=_written(shot.time),
         day="" if shot.time is None else f"{shot.time:%a}",
         wall=run.duration,
-        left=_left(run, shot, rate) if running else float("nan"),
+        left=_left(run, shot, rate) if running else None,
         bars=sum(shot.counts.values()),
         rate=rate if running else performance["bars_per_second"],
         speed=speed if state is SystemState.STOPPED else session["speed_multiplier"],
@@ -194,7 +194,7 @@ def resolve(
     )
 
 
-def _left(run: Run, shot: Snapshot, rate: float) -> float:
+def _left(run: Run, shot: Snapshot, rate: float) -> float | None:
     """Seconds until the end: by the clock where one paces the run, else at the pace of late."""
     if shot.cursor >= shot.total:
         return 0.0
@@ -203,7 +203,7 @@ def _left(run: Run, shot: Snapshot, rate: float) -> float:
         return float(seconds[-1] - seconds[max(shot.cursor - 1, 0)]) / run.coordinator.speed
     bars = sum(shot.counts.values())
     if rate <= 0 or not shot.cursor or not bars:
-        return float("nan")
+        return None
     return (shot.total - shot.cursor) * (bars / shot.cursor) / rate
 
 
@@ -222,9 +222,7 @@ def _execution(fill: Any, run: Run) -> Execution:
 
 
 def _stream(name: str, counts: dict[str, Any]) -> Stream:
-    return Stream(
-        name, counts["mode"], counts["signals"], counts["cycles"], counts["overruns"], counts["wait_seconds"]
-    )
+    return Stream(name, counts["mode"], counts["signals"], counts["cycles"], counts["overruns"], counts["wait_seconds"])
 
 
 def _stage(name: str, timing: dict[str, float]) -> Stage:

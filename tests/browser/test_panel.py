@@ -52,9 +52,14 @@ _PAUSES = """async (times) => {
 }"""
 
 
+def slow(speed: float) -> str:
+    """A cell that shows a panel, with the speed of the next run set."""
+    return SHOWN.replace("system.panel()", f"system.set_speed({speed})\nsystem.panel()")
+
+
 def test_a_run_from_start_to_end(sheets):
     """Start moves bars; Pause holds them; Step moves one; Resume, speed and Stop do what they say; the end is the headless one."""
-    sheet = sheets("buttons.ipynb", f"{SHOWN.replace('system.panel()', 'system.set_speed(3600)')}\nsystem.panel()")
+    sheet = sheets("buttons.ipynb", slow(3600))
     sheet.run_all()
     sheet.panel()
     sheet.click("start")
@@ -111,8 +116,6 @@ def test_keys_pause_resume_and_step(sheets):
     sheet = sheets("keys.ipynb", SHOWN)
     sheet.run_all()
     sheet.panel()
-    sheet.page.evaluate("() => document.querySelector('button.nbbt-start').click()")
-    sheet.wait_state("Stopped")
     sheet.page.locator(".nbbt-mode button", has_text="Clock-driven").click()
     sheet.page.wait_for_timeout(300)
     sheet.click("start")
@@ -140,7 +143,7 @@ def test_keys_pause_resume_and_step(sheets):
 
 def test_a_reload_in_the_middle_finds_the_charts_full(sheets):
     """A page that is loaded again, running or paused, shows the panel with its charts at once."""
-    sheet = sheets("reload.ipynb", f"{SHOWN.replace('system.panel()', 'system.set_speed(3600)')}\nsystem.panel()")
+    sheet = sheets("reload.ipynb", slow(3600))
     sheet.run_all()
     sheet.panel()
     sheet.click("start")
@@ -166,7 +169,7 @@ def test_a_reload_in_the_middle_finds_the_charts_full(sheets):
 
 def test_two_tabs_show_one_run(sheets):
     """Two pages on one notebook agree: what is clicked in one is seen in the other."""
-    cells = f"{SHOWN.replace('system.panel()', 'system.set_speed(600)')}\nsystem.panel()"
+    cells = slow(600)
     one = sheets("tabs.ipynb", cells)
     one.run_all()
     one.panel()
@@ -188,7 +191,7 @@ def test_two_tabs_show_one_run(sheets):
 
 def test_the_users_zoom_stays_until_follow_is_pressed(sheets):
     """A zoom in time ends following and holds while bars come; Follow brings the newest bars back."""
-    sheet = sheets("zoom.ipynb", f"{SHOWN.replace('system.panel()', 'system.set_speed(3600)')}\nsystem.panel()")
+    sheet = sheets("zoom.ipynb", slow(3600))
     sheet.run_all()
     sheet.panel()
     sheet.click("start")
@@ -200,12 +203,12 @@ def test_the_users_zoom_stays_until_follow_is_pressed(sheets):
     sheet.page.mouse.down()
     sheet.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 60, steps=5)
     sheet.page.mouse.up()
-    sheet.page.wait_for_timeout(800)
+    sheet.page.wait_for_function("() => !document.querySelector('button.nbbt-follow').classList.contains('mod-active')")
+    sheet.page.wait_for_timeout(1_200)
     shown = "() => document.querySelector('.nbbt-bars .js-plotly-plot').layout.xaxis.range.map((x) => +new Date(x))"
     zoomed = sheet.page.evaluate(shown)
     sheet.page.wait_for_timeout(1_500)
     assert sheet.page.evaluate(shown) == zoomed
-    assert "mod-active" not in (sheet.page.locator("button.nbbt-follow").get_attribute("class") or "")
     sheet.click("follow")
     sheet.page.wait_for_timeout(1_000)
     assert sheet.page.evaluate(shown)[1] > zoomed[1]
@@ -264,23 +267,23 @@ def test_an_error_of_a_strategy_is_shown_folded_and_escaped(sheets):
 
 
 def test_a_click_behind_a_blocking_cell_spares_the_next_run(sheets):
-    """A Stop that waits behind cells doesn't end the run that the next cell starts."""
-    blocked = "import time\nsystem.wait()\ntime.sleep(2)\nsystem.start({**nb.core.config.EXAMPLE, 'backtest': {'speed_multiplier': 60}})"
-    sheet = sheets(
-        "queued.ipynb",
-        f"{SHOWN.replace('system.panel()', 'import nbbacktest.core.config')}\nsystem.set_speed(36000)\nsystem.panel()",
-        blocked,
+    """A Stop that is pressed while a cell blocks ends at most the run that was shown, never the next one."""
+    blocked = (
+        "import time\ntime.sleep(1.5)\nsystem.stop()\n"
+        "system.start({**nb.core.config.EXAMPLE, 'backtest': {'start_date': '2024-10-03', 'end_date': '2024-10-04',"
+        " 'speed_multiplier': 60}})"
     )
+    sheet = sheets("queued.ipynb", f"import nbbacktest.core.config\n{slow(60)}", blocked)
     sheet.run_cell(0)
     sheet.panel()
     sheet.click("start")
     sheet.wait_state("Running")
+    sheet.page.evaluate("() => window.jupyterapp.commands.execute('notebook:move-cursor-down')")
     sheet.run_cell(1)
-    sheet.page.wait_for_timeout(500)
-    sheet.page.evaluate("() => document.querySelector('button.nbbt-pause').click()")
-    sheet.page.evaluate("() => document.querySelector('button.nbbt-resume').click()")
+    sheet.page.wait_for_timeout(400)
     sheet.page.evaluate("() => document.querySelector('button.nbbt-stop').click()")
-    sheet.page.wait_for_timeout(6_000)
-    assert "Running" in sheet.text("state") or "Stopped" in sheet.text("state")
+    sheet.page.wait_for_timeout(4_000)
+    sheet.wait_state("Running")
+    sheet.page.locator(".nbbt-progress", has_text="of 780").wait_for(timeout=5_000)
     sheet.click("stop")
     sheet.wait_state("Stopped")

@@ -1,0 +1,139 @@
+"""The panel's three charts: what of a run they show, in which turn, and what the user's zoom means."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from nbbacktest.core.enums import SystemState
+from nbbacktest.core.records import Int64
+from nbbacktest.system.run import Run
+from nbbacktest.trading.equity import local_dates
+from nbbacktest.widgets.account import Account, Beat, Rhythm
+from nbbacktest.widgets.candles import Bars, Scene, Sight
+from nbbacktest.widgets.controls import Controls
+from nbbacktest.widgets.drawings import bars_figure, equity_figure, sync_figure
+from nbbacktest.widgets.figures import LiveFigure
+from nbbacktest.widgets.view import ViewState
+
+
+class Charts:
+    """Draws for the pump's thread; zooms and choices come from the kernel's.
+
+    Parameters
+    ----------
+    controls
+        Where the user chooses symbol, interval and whether to follow.
+    poke
+        Has a frame drawn at once.
+
+    Attributes
+    ----------
+    bars, equity, sync : LiveFigure
+    """
+
+    def __init__(self, controls: Controls, poke: Callable[[], object]) -> None:
+        self.bars, self.equity, self.sync = bars_figure(), equity_figure(), sync_figure()
+        self._controls = controls
+        self._poke = poke
+        self._guard = threading.Lock()  # guards the span, which a zoom writes and a frame reads
+        self._span: tuple[float, float] | None = None
+        self._drawing: _Drawing | None = None
+        self._turn = 0
+        self.bars.listen(poke, self._zoomed)
+        for figure in (self.equity, self.sync):
+            figure.listen(poke, lambda _changes: None)
+        for choice in (controls.symbol, controls.interval, controls.follow):
+            choice.observe(lambda _change: poke(), "value")
+
+    @property
+    def drawing_seconds(self) -> float:
+        """How long the page took for the last bars."""
+        return self.bars.drawing_seconds
+
+    def sessions(self, run: Run, cursor: int) -> tuple[int, int]:
+        """Trading days begun, and all of them."""
+        return self._of(run).sessions(cursor)
+
+    def beat(self, run: Run, view: ViewState) -> None:
+        """Remember how the stages keep up."""
+        self._of(run).rhythm.add(Beat(view.wall, view.speed, view.achieved, view.lag, view.overruns))
+
+    def draw(self, run: Run, view: ViewState) -> bool:
+        """Draw what is new, where the page is ready for it; whether it wasn't."""
+        if self.bars.is_behind:
+            return True
+        drawing, frame, sight = self._of(run), run.analysis.frame, self._sight(run)
+        scenes: list[tuple[LiveFigure, Callable[[], Scene]]] = [
+            (self.equity, lambda: drawing.account.scene(frame, sight.symbol)),
+            (self.sync, drawing.rhythm.scene),
+            (self.bars, lambda: drawing.bars.scene(frame, sight)),  # last: its acknowledgement is that of all
+        ]
+        if view.state is SystemState.RUNNING and view.speed == 0:
+            # One at a time: a page that draws three at once is deaf to a click for as long.
+            self._turn += 1
+            scenes = [scenes[2 if self._turn % 2 else self._turn // 2 % 2]]
+        for figure, scene in scenes:
+            made = scene()
+            figure.draw(made.traces, made.layout)
+        return False
+
+    def _of(self, run: Run) -> _Drawing:
+        if self._drawing is None or self._drawing.run is not run:
+            self._drawing = _Drawing(run)
+        return self._drawing
+
+    def _sight(self, run: Run) -> Sight:
+        names = [(series.symbol, series.interval) for series in run.timeline.series]
+        chosen = (self._controls.symbol.value, self._controls.interval.value)
+        symbol, interval = chosen if chosen in names else names[0]
+        follows = bool(self._controls.follow.value)
+        with self._guard:
+            return Sight(symbol, interval, follows, None if follows else self._span)
+
+    def _zoomed(self, changes: Mapping[str, Any]) -> None:
+        """The user moved the time axis: the chart follows no more, until it is told to."""
+        span = span_of(changes)
+        if span is None and not changes.get("xaxis.autorange"):
+            return
+        with self._guard:
+            self._span = span
+        # A frame may be on its way that follows still: what the user chose is sent once more.
+        self.bars.forget("xaxis.range")
+        self._controls.follow.value = False
+        self._poke()
+
+
+class _Drawing:
+    """What is drawn of one run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.bars, self.account, self.rhythm = Bars(run), Account(run), Rhythm()
+        self._starts: Int64 | None = None
+
+    def sessions(self, cursor: int) -> tuple[int, int]:
+        if self._starts is None:
+            instants = self.run.timeline.instants
+            days = local_dates(instants - 1, self.run.stamps.timezone)
+            self._starts = np.flatnonzero(np.diff(days, prepend=days[:1] - 1))
+        return int(np.searchsorted(self._starts, cursor, side="left")), len(self._starts)
+
+
+def span_of(changes: Mapping[str, Any]) -> tuple[float, float] | None:
+    """From where to where the time axis goes now, in milliseconds; None where it wasn't said."""
+    low, high = changes.get("xaxis.range[0]"), changes.get("xaxis.range[1]")
+    if low is None or high is None:
+        low, high = changes.get("xaxis.range") or (None, None)
+    if low is None or high is None:
+        return None
+    return _milliseconds(low), _milliseconds(high)
+
+
+def _milliseconds(edge: float | str) -> float:
+    if isinstance(edge, str):
+        return float(np.datetime64(edge.replace(" ", "T"), "us").astype(np.int64)) / 1e3
+    return float(edge)

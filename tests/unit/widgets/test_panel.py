@@ -1,0 +1,240 @@
+"""The panel without a page: buttons to commands, states to buttons, and no thread that outlives its use."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+import ipywidgets
+import pytest
+
+import nbbacktest as nb
+from nbbacktest.widgets.commander import STALE, Commander
+from nbbacktest.widgets.panel import number_of
+from nbbacktest.widgets.pump import Pump
+
+
+def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
+    """Whether the condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    waiting = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        waiting.wait(0.01)
+    return True
+
+
+def named(root, name: str):
+    """The one control with that CSS class."""
+    pending, found = list(root.children), []
+    while pending:
+        one = pending.pop()
+        pending += getattr(one, "children", ())
+        if name in getattr(one, "_dom_classes", ()):
+            found.append(one)
+    assert len(found) == 1, f"{len(found)} controls have the class {name}"
+    return found[0]
+
+
+def panel_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("nbbacktest-panel")]
+
+
+@pytest.fixture
+def panel():
+    shown = nb.ControlPanel(nb.SystemManager())
+    yield shown
+    shown.system.stop()
+    shown.close()
+    assert eventually(lambda: not panel_threads())
+
+
+def test_every_control_has_its_class_and_text(panel):
+    """The contract's CSS classes and texts are there, each once."""
+    for name, text in (
+        ("start", "Start"),
+        ("pause", "Pause"),
+        ("resume", "Resume"),
+        ("step", "Step"),
+        ("stop", "Stop"),
+    ):
+        assert named(panel, f"nbbt-{name}").description == text
+    assert named(panel, "nbbt-mode").options == ("Data-driven", "Clock-driven")
+    for name in ("speed", "progress", "state", "bars", "equity", "sync"):
+        assert named(panel, f"nbbt-{name}")
+
+
+def test_buttons_do_what_they_say(panel):
+    """Start, pause, step by a count, resume and stop, by clicks alone; each is enabled where it is allowed."""
+    system, buttons = panel.system, {n: named(panel, f"nbbt-{n}") for n in ("start", "pause", "resume", "step", "stop")}
+    named(panel, "nbbt-mode").value = "Clock-driven"
+    assert eventually(lambda: system.next_speed == 60)
+    buttons["start"].click()
+    assert eventually(lambda: system.is_running() and not buttons["pause"].disabled)
+    assert buttons["start"].disabled
+    buttons["pause"].click()
+    assert eventually(lambda: system.is_paused() and not buttons["step"].disabled)
+    before = system.snapshot().cursor
+    named(panel, "nbbt-steps").value = 25
+    buttons["step"].click()
+    assert eventually(lambda: system.snapshot().cursor == before + 25 and system.is_paused())
+    assert eventually(lambda: f"Bar {before + 25} of" in named(panel, "nbbt-progress-text").value)
+    buttons["resume"].click()
+    assert eventually(system.is_running)
+    named(panel, "nbbt-mode").value = "Data-driven"
+    assert eventually(system.is_stopped)
+    assert eventually(lambda: "finished" in named(panel, "nbbt-progress-text").value)
+    assert not buttons["start"].disabled
+
+
+def test_the_last_frame_is_the_end(panel):
+    """When a run has ended, what the panel shows is the result, to the cent, and its thread is gone."""
+    panel.system.start()
+    result = panel.system.wait()
+    assert eventually(lambda: not panel_threads())
+    assert f"{result.stats['final_equity']:,.2f}" in named(panel, "nbbt-figures").value
+    assert panel.charts.equity.data[0].y[-1] == result.equity_values[-1]
+    assert panel.charts.bars.data[0].close[-1] == result.record.bars["EXE"].close[-1]
+
+
+def test_a_panel_changes_no_result(panel):
+    """The fingerprint with a panel attached is that without one."""
+    panel.system.start()
+    other = nb.SystemManager()
+    other.start()
+    assert panel.system.wait().fingerprint == other.wait().fingerprint
+
+
+def test_panels_of_one_system_agree_and_two_systems_do_not_mix(panel):
+    """A second panel shows the same run; one of another system shows its own."""
+    second, other = nb.ControlPanel(panel.system), nb.ControlPanel(nb.SystemManager())
+    panel.system.start(paused=True)
+    panel.system.step(9)
+    for shown in (panel, second):
+        assert eventually(lambda shown=shown: "Bar 9 of" in named(shown, "nbbt-progress-text").value)
+    assert "Bar 0 of 0" in named(other, "nbbt-progress-text").value
+    second.close()
+    other.close()
+
+
+def test_mistakes_are_shown_in_the_panel(panel):
+    """What a command refuses is a line in the panel, escaped, and nothing else happens."""
+    panel.system.start(paused=True)
+    assert eventually(lambda: not named(panel, "nbbt-go").disabled)
+    named(panel, "nbbt-until").value = "<b>noon</b>"
+    named(panel, "nbbt-go").click()
+    assert eventually(lambda: "is no time" in named(panel, "nbbt-notices").value)
+    assert "<b>noon" not in named(panel, "nbbt-notices").value
+    assert panel.system.is_paused()
+
+
+def test_run_until_an_event_by_name(panel):
+    """The field takes events as well as times."""
+    panel.system.start(paused=True)
+    named(panel, "nbbt-until").value = "next fill"
+    named(panel, "nbbt-go").click()
+    assert eventually(lambda: panel.system.is_paused() and panel.system.snapshot().n_fills == 1)
+
+
+def test_a_dropped_panel_leaves_no_thread():
+    """A panel that was never shown ends with its last reference, in the middle of a run, which goes on."""
+    system = nb.SystemManager()
+    system.set_speed(60)
+    system.start()
+    shown = nb.ControlPanel(system)
+    assert eventually(panel_threads)
+    gone = weakref.ref(shown)
+    del shown
+    gc.collect()
+    assert eventually(lambda: gone() is None and not panel_threads())
+    assert system.is_running()
+    system.stop()
+
+
+def test_a_panel_of_something_else_is_refused():
+    """A panel shows a system; anything else is an error that says so."""
+    with pytest.raises(TypeError, match="shows a SystemManager"):
+        nb.ControlPanel("system")
+
+
+def test_the_systems_panel_is_the_same_until_it_is_closed():
+    """`panel()` gives the one there is; after `close`, a new one."""
+    system = nb.SystemManager()
+    shown = system.panel()
+    assert system.panel() is shown
+    shown.close()
+    other = system.panel()
+    assert other is not shown
+    other.close()
+
+
+def test_words_stand_in_where_widgets_can_not_be_shown(panel):
+    """The display bundle has the widget, plain text and HTML."""
+    bundle = panel._repr_mimebundle_()
+    assert {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"} <= set(bundle)
+    assert isinstance(panel.widget, ipywidgets.VBox)
+
+
+def test_a_wish_for_an_earlier_run_is_not_carried_out():
+    """A command that was meant for a run which is over is answered with words alone."""
+    told, done = [], []
+    present = [1]
+    commander = Commander(lambda: present[0], lambda message, wrong: told.append((message, wrong)))
+    commander.submit("stop", lambda: done.append("first") or "stopped", 1)
+    assert eventually(lambda: told == [("stopped", False)])
+    present[0] = 2
+    commander.submit("stop", lambda: done.append("second") or "stopped", 1)
+    assert eventually(lambda: told[-1] == (STALE, True))
+    assert done == ["first"]
+
+
+def test_a_pause_overtakes_a_step_that_takes_long():
+    """What waits for a run to arrive doesn't hold up what holds it, and steps in line are forgotten."""
+    began, arrived, told = threading.Event(), threading.Event(), []
+    commander = Commander(lambda: 1, lambda message, wrong: told.append(message))
+    commander.submit("step", lambda: began.set() or str(arrived.wait(10)), None)
+    assert began.wait(10)
+    commander.submit("step", lambda: "never", None)
+    commander.submit("pause", lambda: "paused", None)
+    assert eventually(lambda: told == ["paused"])
+    arrived.set()
+    assert eventually(lambda: told == ["paused", "True"])
+    assert eventually(lambda: not panel_threads())
+
+
+def test_a_failing_frame_is_logged_and_the_next_one_drawn(caplog):
+    """What raises while drawing harms neither the run nor the frames after it."""
+
+    class Clumsy:
+        frames = 0
+
+        def draw_frame(self):
+            self.frames += 1
+            if self.frames == 1:
+                raise ValueError("no")
+
+    clumsy = Clumsy()
+    pump = Pump(clumsy)
+    pump.poke()
+    assert eventually(lambda: clumsy.frames == 1)
+    pump.poke()
+    assert eventually(lambda: clumsy.frames == 2)
+    assert eventually(lambda: not panel_threads())
+    assert "can't be drawn" in caplog.text
+
+
+def test_runs_are_numbered_once():
+    """A run keeps its number, another has another, and none is 0."""
+    system = nb.SystemManager()
+    assert number_of(system.run) == 0
+    system.start()
+    system.wait()
+    first = number_of(system.run)
+    system.start()
+    system.wait()
+    assert first > 0
+    assert number_of(system.run) == number_of(system.run) != first
