@@ -15,7 +15,7 @@ help: ## list what can be made
 demo: .venv/.samples ## a backtest of thirteen years of AAPL, from set-up to report
 	@$(BIN)/nbbacktest run session_configs/aapl_daily.json
 
-test: lint types ## every check: style, types, floors, timing, tests with coverage, notebooks
+test: lint types .venv/.chromium ## every check: style, types, floors, tests with coverage, browser, notebooks
 	@if [ -d tests/performance ]; then $(BIN)/python -m pytest tests/performance -q; fi
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term --ignore=tests/performance \
 		--doctest-modules --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg \
@@ -60,6 +60,10 @@ clean: ## remove .venv and all that was generated
 	@echo "Installing nbbacktest and its development tools into .venv (once) ..."
 	@$(PIP) -e '.[dev]'
 	@touch $@ .venv/.lab .venv/.samples
+
+.venv/.chromium: .venv/.dev
+	@sh tests/browser/chromium.sh
+	@touch $@
 
 .venv/pyvenv.cfg:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \

@@ -201,8 +201,6 @@ STATUS = {
     "`last_message_seconds`, `watermark`, bars `waiting`, `received`, `refused`, `late`, `duplicate`, `out_of_order`; "
     "`heartbeats`, `reconnects`, `last_refusal`, `overruns`; see [Live](live.md)",
     "session.symbols": "by symbol: `bars` delivered, `lag_seconds`, the `last_close`, and the data's `quality`: see [data](data.md#quality); null in live runs",
-    "session.lag_seconds": "seconds by which the last clock-driven instant began late; 0 where data-driven",
-    "session.symbols": "by symbol: `bars` delivered, the `last_close`, and the data's `quality`: see [data](data.md#quality)",
     "session.warmup": "by symbol and interval: how many bars before the first that is traded were `asked` for, and `got`",
     "session.disagreements": "in how many places bars of several lengths of one symbol say different things",
     "portfolio.cash": "cash; the proceeds of short sales are in it",
