@@ -68,6 +68,7 @@ def build_live(
     ConfigError, DataError
         Where the config, the history or the feed can't be used.
     """
+    _refuse_keys(config)
     feed = feed if feed is not None else _configured(config)
     clock = clock or WallClock()
     past = history(config, data)
@@ -186,10 +187,30 @@ def _zone_of(past: MarketData | None, config: SessionConfig) -> str | None:
     return past.stamps.timezone if past is not None and config.exchange == ALWAYS_OPEN else None
 
 
+def _refuse_keys(config: SessionConfig) -> None:
+    """Refuse what only runs over bars that are all there can do."""
+    cures = {
+        "warmup_bars": "live runs count warm-up in days; set data.warmup_days",
+        "require_complete": "live runs deliver derived bars as they are; test bar.is_complete, and leave this out",
+        "other_bases": "live runs have bars of one length and those derived from them; leave this out",
+    }
+    known = type(config.data).model_fields
+    problems = [
+        Problem(f"data.{key}", getattr(config.data, key), cure)
+        for key, cure in cures.items()
+        if getattr(config.data, key) != known[key].get_default(call_default_factory=True)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def _check_intervals(base: Interval, derived: Sequence[Interval]) -> None:
     if base.ns > DAY:
         raise ConfigError([Problem("data.interval", base.name, "live bars are a day long at most; use 1d or shorter")])
     for interval in derived:
+        if interval.is_calendar:
+            cure = "weeks and months aren't built in live runs; the longest is 1d"
+            raise ConfigError([Problem("data.derived_intervals", interval.name, cure)])
         if interval.ns <= base.ns or interval.ns % base.ns or base.is_daily:
             cure = f"is not a multiple of the data's interval {base}; leave it out, or bring finer bars"
             raise ConfigError([Problem("data.derived_intervals", interval.name, cure)])

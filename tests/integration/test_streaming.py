@@ -109,6 +109,7 @@ def said(result: nb.Result) -> tuple:
 
 
 @given(data_=st.data())
+@pytest.mark.filterwarnings("ignore:less warm-up than asked for")
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_streamed_runs_equal_those_in_memory(data, data_):
     """Whatever the budget, the symbols, the layout, derived bars, warm-up and dates."""
@@ -121,7 +122,7 @@ def test_streamed_runs_equal_those_in_memory(data, data_):
         "first": draw(st.sampled_from([None, first])),
         "last": draw(st.sampled_from([None, last])),
         "warmup_days": draw(st.integers(0, 2)),
-        "derived_intervals": draw(st.sampled_from([[], ["5m"], ["7m", "1h"], ["15m", "1d"]])),
+        "derived_intervals": draw(st.sampled_from([[], ["5m"], ["7m", "1h"], ["15m", "1d"], ["1d", "1w", "1mo"]])),
     }
     if not rules["derived_intervals"]:
         rules["stamp"] = draw(st.sampled_from(["open", "close"]))
@@ -194,7 +195,7 @@ def test_same_in_the_callers_thread(data):
 
 def test_derived_bars_are_those_of_the_whole_to_the_bit(data):
     """Values, times and counts, with sessions cut into several chunks or not."""
-    rules = {"derived_intervals": ["3m", "1h", "1d"]}
+    rules = {"derived_intervals": ["3m", "1h", "1d", "1w"]}
     path = data / "files" / "{symbol}.parquet"
     built = []
     for stream in (False, True):

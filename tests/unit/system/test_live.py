@@ -524,6 +524,14 @@ REFUSED = {
     "no such exchange": ({**ONE, "exchange": "XNYSE"}, {"feed": nb.PushFeed()}, "not a known exchange"),
     "a negative grace": ({**ONE, "live": {"grace_seconds": -1}}, {}, "at least 0"),
     "an unknown key": ({**ONE, "live": {"grace": 1}}, {}, "did you mean 'grace_seconds'"),
+    "derived weeks": (
+        {"mode": "live", "data": {"interval": "1m", "derived_intervals": ["1w"]}}, {"feed": nb.PushFeed()},
+        "aren't built in live runs",
+    ),
+    "warm-up in bars": ({"mode": "live", "data": {"warmup_bars": 5}}, {"feed": nb.PushFeed()}, "count warm-up in days"),
+    "complete bars": (
+        {"mode": "live", "data": {"require_complete": True}}, {"feed": nb.PushFeed()}, "test bar.is_complete",
+    ),
     "no lag interval": ({**ONE, "lag": {"check_interval_seconds": 0}}, {}, "greater than 0"),
 }  # fmt: skip
 
