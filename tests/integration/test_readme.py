@@ -32,6 +32,22 @@ def test_python_example_runs(example: str) -> None:
     assert in_fresh_python("-c", example).strip()
 
 
+def test_notebook_example_runs() -> None:
+    """What the README types into cells runs in IPython, and leaves a run and its panel."""
+    [cell] = re.findall(
+        r"^```ipython\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    script = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "import nbbacktest as nb\n"
+        f"InteractiveShell.instance().run_cell({cell!r}).raise_error()\n"
+        "system = nb.get_system_manager()\n"
+        "print(system.get_state(), type(system.panel()).__name__)\n"
+        "system.stop()\n"
+    )
+    assert "running ControlPanel" in in_fresh_python("-c", script).splitlines()  # the still picture comes at the end
+
+
 def test_readme_shows_python() -> None:
     """The README has Python examples, so the test above has something to run."""
     assert len(EXAMPLES) >= 2
