@@ -44,7 +44,9 @@ def history(config: SessionConfig, data: Any = None) -> MarketData | None:
         bars = {symbol: c.slice(0, int((c.end <= market.start).sum())) for symbol, c in market.bars.items()}
     else:
         before = None if begin is None else (begin - timedelta(days=1)).isoformat()
-        market = load(config.overlaid({"backtest": {"start_date": None, "end_date": before}, "data": {"warmup_days": 0}}), data)
+        market = load(
+            config.overlaid({"backtest": {"start_date": None, "end_date": before}, "data": {"warmup_days": 0}}), data
+        )
         bars = dict(market.bars)
     if days:
         bars = _newest_days(bars, days, market.stamps.timezone)
