@@ -159,7 +159,7 @@ class MarketData:
             expected, present = int(grid.expected.sum()), grid.filled(columns.time)
             found["outside"] += len(columns) - present
             found |= {"expected": expected, "present": present, "missing": expected - present}
-            found["quality"] = quality(present, expected, 0)
+            found["quality"] = quality(present, expected, len(left_out.get("duplicates", ())))
         return found
 
     def due(self) -> SessionTable:
