@@ -32,6 +32,9 @@ SLOWEST = 0.75
 RESTING = 0.5
 """Seconds between two looks at a run that rests."""
 
+OFFERED = ("start", "pause", "resume", "step", "until", "speed", "stop")
+"""The commands that it has controls for. It shows the status all the time; symbols join and leave by the others."""
+
 _numbers: weakref.WeakKeyDictionary[Run, int] = weakref.WeakKeyDictionary()
 _counter = itertools.count(1)
 _numbering = threading.Lock()  # guards the two above
@@ -121,18 +124,9 @@ class ControlPanel:
     # -- what the user does ----------------------------------------------------------------------------------
 
     def _wanted(self, name: str, argument: Any, run: int | None = None) -> None:
-        system = self.system
-        calls: dict[str, Callable[[], str]] = {
-            "start": self._start,
-            "pause": lambda: commands.pause(system).message,
-            "resume": lambda: commands.resume(system).message,
-            "step": lambda: commands.step(system, argument).message,
-            "run_until": lambda: commands.until(system, argument).message,
-            "until": lambda: commands.until(system, argument).message,
-            "stop": lambda: commands.stop(system).message,
-            "speed": lambda: commands.speed(system, argument).message,
-        }
-        self._commander.submit(name, calls[name], self._presence.seen() if run is None else run)
+        given = () if argument is None else (argument,)
+        call = self._start if name == "start" else lambda: commands.COMMANDS[name](self.system, *given).message
+        self._commander.submit(name, call, self._presence.seen() if run is None else run)
 
     def _key(self, key: str, run: int) -> None:
         state = self.system.get_state()

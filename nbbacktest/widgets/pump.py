@@ -33,8 +33,10 @@ class Pump:
     def poke(self) -> None:
         """Have a frame drawn at once. Any thread; returns at once."""
         with self._guard:
-            self._wanted.set()
-            if self._thread is None and not self._closed:
+            if self._thread is not None:
+                self._wanted.set()
+            elif not self._closed:
+                self._wanted.clear()  # the thread begins with a frame
                 thread = threading.Thread(
                     target=_work, args=(weakref.ref(self), self._drawn), name="nbbacktest-panel", daemon=True
                 )

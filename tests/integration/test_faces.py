@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -75,6 +76,28 @@ def test_no_face_has_commands_of_its_own_under_system(face):
     found = {name for name in FACES[face]() if not name.startswith("-")}
     assert found - {"panel"} == set(COMMANDS)
     assert face == "magic" or "panel" not in found
+
+
+def test_the_panel_has_a_control_for_every_command_that_moves_a_run():
+    """All but the status, which it shows, and symbols that come and go, which are typed; by the same functions."""
+    panel = importlib.import_module("nbbacktest.widgets.panel")
+    assert set(panel.OFFERED) == set(COMMANDS) - {"status", "add", "remove"}
+
+
+@pytest.mark.parametrize("name", ["pause", "resume", "stop"])
+def test_the_panel_calls_the_command_itself(name, monkeypatch):
+    """A click is the same function call as a typed word."""
+    from nbbacktest.widgets.panel import ControlPanel
+
+    called = threading.Event()
+    answer = COMMANDS["status"](nb.SystemManager())
+    monkeypatch.setattr(
+        "nbbacktest.system.commands.COMMANDS", dict(COMMANDS) | {name: lambda _system: called.set() or answer}
+    )
+    panel = ControlPanel(nb.SystemManager())
+    panel.controls._told(name, None)
+    assert called.wait(10)
+    panel.close()
 
 
 def test_the_channel_carries_every_command_but_start():
