@@ -202,3 +202,16 @@ def test_a_report_is_frozen():
     """It says what was; nothing can be set on it."""
     with pytest.raises(AttributeError):
         nb.data_quality(minutes()).exchange = "24/7"
+
+
+def test_the_status_and_the_report_agree():
+    """Both say the same percentage of the same bars, rows that came twice included."""
+    good = synthetic.bars("EXE", "2024-10-03", "2024-10-03")["EXE"]
+    doubled = pd.concat([good.iloc[:100], good.iloc[99:200], good.iloc[230:]])
+    config = {"exchange": "XNYS", "data": {"quality": {"faults": "drop"}}}
+    result = nb.backtest(doubled, nb.Strategy(), config=config)
+    told = result.metrics["session"]["symbols"]["ASSET"]["quality"]
+    report = nb.data_quality(doubled, config=config).to_dict()["symbols"]["ASSET"]
+    assert {key: told[key] for key in ("expected", "present", "missing", "quality")} == {
+        key: report[key] for key in ("expected", "present", "missing", "quality")
+    }
