@@ -17,9 +17,10 @@ demo: .venv/.samples ## a backtest of thirteen years of AAPL, from set-up to rep
 
 test: lint types .venv/.chromium ## every check: style, types, floors, tests with coverage, browser, notebooks
 	@if [ -d tests/performance ]; then $(BIN)/python -m pytest tests/performance -q; fi
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term --ignore=tests/performance \
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term --ignore=tests/performance --ignore=tests/browser \
 		--doctest-modules --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg \
 		--nbval-cell-timeout=120 tests nbbacktest $(wildcard notebooks)
+	@$(BIN)/python -m pytest tests/browser -q
 
 lint: .venv/.dev ## style and formatting
 	@$(BIN)/ruff check .
