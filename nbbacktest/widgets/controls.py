@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from threading import get_ident
 from typing import Any
 
 import anywidget
@@ -60,7 +61,9 @@ class Controls:
     def __init__(self, told: Told) -> None:
         self._told = told
         self._shown: ViewState | None = None
-        self._writing = False  # set by whoever follows the system, so that this isn't taken for the user
+        self._writer: int | None = (
+            None  # the thread that shows the system just now: what it sets isn't the user's doing
+        )
         self.front = Front()
         self.state = _html("nbbt-state")
         self.heading = _html("nbbt-heading")
@@ -109,11 +112,11 @@ class Controls:
     # -- what the user does ----------------------------------------------------------------------------------
 
     def _mode_chosen(self, change: Mapping[str, Any]) -> None:
-        if not self._writing:
+        if self._writer != get_ident():
             self._told("speed", 0.0 if change["new"] == DATA else float(self.speed.value))
 
     def _speed_chosen(self, change: Mapping[str, Any]) -> None:
-        if not self._writing and self.mode.value == CLOCK:
+        if self._writer != get_ident() and self.mode.value == CLOCK:
             self._told("speed", float(change["new"]))
 
     def _pressed(self, command: Command) -> None:
@@ -131,11 +134,11 @@ class Controls:
         changed = differences(self._shown, view)
         if not changed:
             return False
-        self._writing = True
+        self._writer = get_ident()
         try:
             self._write(view, changed)
         finally:
-            self._writing = False
+            self._writer = None
         self._shown = view
         return True
 

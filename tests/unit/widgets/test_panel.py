@@ -238,3 +238,29 @@ def test_runs_are_numbered_once():
     system.wait()
     assert first > 0
     assert number_of(system.run) == number_of(system.run) != first
+
+
+def test_a_choice_made_while_a_frame_is_drawn_counts(panel):
+    """What the user chooses while the pump is writing a frame is carried out: only the pump's own writing isn't a choice."""
+    system, controls = panel.system, panel.controls
+    drawing, chosen = threading.Event(), threading.Event()
+
+    def hold(_change) -> None:
+        if threading.current_thread() is frame:
+            drawing.set()
+            assert chosen.wait(10)
+
+    def draw() -> None:
+        controls.front.total = -1  # a frame writes it again
+        panel.draw_frame()
+
+    system.set_speed(30)  # something to write
+    assert eventually(lambda: not panel_threads())
+    frame = threading.Thread(target=draw)
+    controls.front.observe(hold, "total")
+    frame.start()
+    assert drawing.wait(10)
+    named(panel, "nbbt-mode").value = "Clock-driven"
+    chosen.set()
+    frame.join(10)
+    assert eventually(lambda: system.next_speed == 60)
