@@ -245,18 +245,15 @@ def test_a_choice_made_while_a_frame_is_drawn_counts(panel):
     system, controls = panel.system, panel.controls
     drawing, chosen = threading.Event(), threading.Event()
 
-    def hold(_change) -> None:
-        if threading.current_thread() is frame:
+    def hold(change) -> None:
+        if change["new"] >= 0:
             drawing.set()
             assert chosen.wait(10)
 
-    def draw() -> None:
-        controls.front.total = -1  # a frame writes it again
-        panel.draw_frame()
-
     system.set_speed(30)  # something to write
     assert eventually(lambda: not panel_threads())
-    frame = threading.Thread(target=draw)
+    controls.front.total = -1  # a frame writes it again
+    frame = threading.Thread(target=panel.draw_frame)
     controls.front.observe(hold, "total")
     frame.start()
     assert drawing.wait(10)
