@@ -23,8 +23,8 @@ from nbbacktest.widgets.pump import Pump
 from nbbacktest.widgets.still import Still, fallback
 from nbbacktest.widgets.view import ViewState, resolve
 
-FRAMES = 5.0
-"""Frames a second."""
+FRAMES = 6.0
+"""Frames a second, where the page keeps up."""
 SHARE = 0.02
 """How much of one processor drawing may take from a run that goes as fast as it can."""
 SLOWEST = 0.75
@@ -143,7 +143,7 @@ class ControlPanel:
 
     def draw_frame(self) -> float | None:
         """Show the system as it is; in how many seconds to come again, None where nothing moves any more."""
-        began = thread_time()
+        began, worked = monotonic(), thread_time()
         with self._guard:
             view, behind = self._draw()
         if behind:
@@ -154,9 +154,9 @@ class ControlPanel:
         if view.state is SystemState.PAUSED:
             return RESTING
         if view.speed > 0:
-            return 1 / FRAMES
+            return max(1 / FRAMES - (monotonic() - began), 0.02)
         # Drawing must neither slow the engine down nor keep the page from hearing clicks.
-        dear = max((thread_time() - began) / SHARE, 3 * self.charts.drawing_seconds)
+        dear = max((thread_time() - worked) / SHARE, 3 * self.charts.drawing_seconds)
         return min(max(1 / FRAMES, dear), SLOWEST)
 
     def _draw(self) -> tuple[ViewState, bool]:

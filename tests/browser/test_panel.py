@@ -51,6 +51,19 @@ _PAUSES = """async (times) => {
   return { took, moved };
 }"""
 
+_RANGES = """() => {
+  const chart = document.querySelector(".nbbt-bars .js-plotly-plot");
+  const shown = () => chart.layout.xaxis.range.map((edge) => +new Date(edge));
+  window.ranges = [shown()];
+  const look = () => {
+    const now = shown();
+    if (now.some((edge, n) => Math.abs(edge - window.ranges.at(-1)[n]) > 1000)) window.ranges.push(now);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+"""Keeps each range that the chart shows, one after another."""
+
 
 def slow(speed: float) -> str:
     """A cell that shows a panel, with the speed of the next run set."""
@@ -202,16 +215,17 @@ def test_the_users_zoom_stays_until_follow_is_pressed(sheets):
     sheet.page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 60)
     sheet.page.mouse.down()
     sheet.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 60, steps=5)
+    sheet.page.evaluate(_RANGES)
     sheet.page.mouse.up()
     sheet.page.wait_for_function("() => !document.querySelector('button.nbbt-follow').classList.contains('mod-active')")
-    sheet.page.wait_for_timeout(1_200)
-    shown = "() => document.querySelector('.nbbt-bars .js-plotly-plot').layout.xaxis.range.map((x) => +new Date(x))"
-    zoomed = sheet.page.evaluate(shown)
-    sheet.page.wait_for_timeout(1_500)
-    assert sheet.page.evaluate(shown) == zoomed
+    sheet.page.wait_for_timeout(2_500)
+    dragged, zoomed, *later = sheet.page.evaluate("() => window.ranges")
+    assert zoomed[0] > dragged[0]
+    assert zoomed[1] < dragged[1]
+    assert later == []
     sheet.click("follow")
     sheet.page.wait_for_timeout(1_000)
-    assert sheet.page.evaluate(shown)[1] > zoomed[1]
+    assert sheet.page.evaluate("() => window.ranges.at(-1)")[1] > zoomed[1]
     sheet.click("stop")
     sheet.wait_state("Stopped")
 

@@ -29,6 +29,11 @@ export default () => {
       drawing.setAttribute("role", "img");
       drawing.setAttribute("aria-label", model.get("_label"));
       el.append(drawing);
+      // While the mouse drags a frame over the chart, nothing is drawn anew; five seconds at most.
+      const press = () => (drawing.nbbtDraggedUntil = performance.now() + 5000);
+      const release = () => (drawing.nbbtDraggedUntil = 0);
+      drawing.addEventListener("pointerdown", press, true);
+      for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, release, true);
       const remove = made.render({ el: drawing });
       for (const name of ["data", "layout", "_fullLayout"]) {
         Object.defineProperty(el, name, { configurable: true, get: () => drawing[name] });
@@ -53,6 +58,7 @@ export default () => {
       return () => {
         seen.disconnect();
         resized.disconnect();
+        for (const name of ["pointerup", "pointercancel"]) window.removeEventListener(name, release, true);
         remove?.();
       };
     },

@@ -39,11 +39,49 @@ function quiet(library) {
   const draw = view.do_update;
   view.do_update = function () {
     const message = this.model.get("_py2js_update");
-    if (!this.el.nbbtUnseen || message === null) return draw.call(this);
-    this.el.nbbtMissed = true;
-    this._sendTraceDeltas(message.trace_edit_id);
+    if (message === null) return;
+    if (this.el.nbbtUnseen) {
+      this.el.nbbtMissed = true;
+      this._sendTraceDeltas(message.trace_edit_id);
+      return;
+    }
+    inTurn(this.el, () => draw.call(Object.create(this, { model: { value: saying(this.model, heard(this.el, message)) } })));
+  };
+  const relaid = view.handle_plotly_relayout;
+  view.handle_plotly_relayout = function (changes) {
+    if (changes && !("_doNotReportToPy" in changes)) this.el.nbbtZoomed = performance.now();
+    return relaid.call(this, changes);
   };
   return library;
+}
+
+// Draws now, or in its turn: a picture takes longer than the answer to a click that it would keep waiting, and one that
+// comes while the mouse drags a frame over the chart would end the drag.
+function inTurn(el, draw) {
+  const waiting = (el.nbbtWaiting ??= []);
+  const patience = () => Math.max(globalThis.nbbtAnswerBy ?? 0, el.nbbtDraggedUntil ?? 0) - performance.now();
+  if (!waiting.length && patience() <= 0) return draw();
+  if (waiting.push(draw) > 1) return;
+  const next = () => {
+    if (patience() > 0) return setTimeout(next, 10);
+    for (const one of waiting.splice(0)) one();
+  };
+  setTimeout(next, 10);
+}
+
+// The user's zoom stays: a frame that was made before the kernel heard of it doesn't undo it, and one that says nothing of
+// the range means the one that is shown (plotly.js would forget it, as each message tells it the axis's type again).
+function heard(el, message) {
+  const layout = { ...message.layout_data };
+  if (performance.now() - (el.nbbtZoomed ?? -Infinity) < 2000) delete layout["xaxis.range"];
+  const axis = el.layout?.xaxis;
+  if (axis?.range && !axis.autorange && !("xaxis.range" in layout)) layout["xaxis.range"] = [...axis.range];
+  return { ...message, layout_data: layout };
+}
+
+// The model with this message, which need not be the newest any more.
+function saying(model, message) {
+  return Object.create(model, { get: { value: (name) => (name === "_py2js_update" ? message : model.get(name)) } });
 }
 
 export default {

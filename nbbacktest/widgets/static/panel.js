@@ -31,6 +31,15 @@ function describe(root, model) {
   }
 }
 
+// The charts wait for the answer to a command, see library.js; a quarter of a second at most.
+function hurry() {
+  globalThis.nbbtAnswerBy = performance.now() + 250;
+}
+
+function answered() {
+  requestAnimationFrame(() => setTimeout(() => (globalThis.nbbtAnswerBy = 0)));
+}
+
 function attach(root, model) {
   const tell = () => {
     if (model.get("seen") !== model.get("run")) model.send({ kind: "seen", run: model.get("run") });
@@ -41,8 +50,16 @@ function attach(root, model) {
     if (!name) return;
     event.preventDefault();
     event.stopPropagation();
+    if (name === "space") hurry();
     if (!(event.repeat && name === "space")) model.send({ kind: "key", key: name, run: model.get("run") });
   };
+  const clicked = (event) => {
+    if (event.target.closest(".nbbt-buttons button:not(.nbbt-step), .nbbt-goal button")) hurry();
+    if (event.target.closest(".nbbt-follow")) {
+      for (const chart of root.querySelectorAll(".nbbt-drawing")) chart.nbbtZoomed = -Infinity;
+    }
+  };
+  root.addEventListener("click", clicked, true);
   root.tabIndex = 0;
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Backtest control panel. Space pauses and resumes, the right arrow steps.");
@@ -53,10 +70,16 @@ function attach(root, model) {
   const changes = new MutationObserver(named);
   const controls = root.querySelector(".nbbt-controls") ?? root;
   changes.observe(controls, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
+  const answers = new MutationObserver(answered);
+  for (const place of controls.querySelectorAll(".nbbt-state, .nbbt-notices")) {
+    answers.observe(place, { childList: true, subtree: true, characterData: true });
+  }
   model.on("change:cursor", named);
   named();
   return () => {
     changes.disconnect();
+    answers.disconnect();
+    root.removeEventListener("click", clicked, true);
     for (const name of ["pointerdown", "click", "change", "keydown"]) root.removeEventListener(name, tell, true);
     root.removeEventListener("keydown", key);
   };

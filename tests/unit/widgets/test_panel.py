@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable
 
 import ipywidgets
+import numpy as np
+import pandas as pd
 import pytest
 
 import nbbacktest as nb
@@ -261,3 +263,26 @@ def test_a_choice_made_while_a_frame_is_drawn_counts(panel):
     chosen.set()
     frame.join(10)
     assert eventually(lambda: system.next_speed == 60)
+
+
+def test_an_hour_of_watching_takes_no_memory(panel):
+    """Five times the frames that a simulated hour at 60 times has: what they leave behind doesn't grow with their number."""
+
+    class Idle(nb.Strategy):
+        pass
+
+    bars = 5 * 360
+    index = pd.date_range("2024-10-01", periods=bars, freq="1min")
+    close = 100 + np.sin(np.arange(bars) / 50)
+    data = pd.DataFrame({"open": close, "high": close, "low": close, "close": close, "volume": 1.0}, index=index)
+    panel.pump.close()
+    panel.system.start({"exchange": "24/7", "timezone": "UTC"}, data=data, strategies=Idle, paused=True)
+    counts = []
+    for frames in range(1, bars + 1):
+        panel.system.step()
+        panel.draw_frame()
+        if frames % 300 == 0:
+            gc.collect()
+            counts.append(len(gc.get_objects()))
+    assert panel.controls.front.cursor == bars
+    assert counts[-1] - counts[1] < 100, f"objects after every 300 frames: {counts}"
