@@ -68,9 +68,7 @@ def test_a_long_run_by_the_clock_stays_smooth(sheets):
     """At 60 times over a million bars: several frames a second, none over 300 KB, none waiting, no memory taken."""
     sheet = sheets("watching.ipynb", SHOWN, TOLD, TOLD)
     sizes: list[int] = []
-    sheet.page.on(
-        "websocket", lambda socket: socket.on("framereceived", lambda payload: sizes.append(len(payload)))
-    )
+    sheet.page.on("websocket", lambda socket: socket.on("framereceived", lambda payload: sizes.append(len(payload))))
     sheet.page.reload()
     sheet.page.wait_for_selector(".jp-Notebook .jp-Cell")
     sheet.page.wait_for_timeout(2_000)
