@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from nbbacktest.system.run import Run
 
 _WIDTH, _HEIGHT, _EDGE = 900, 470, 14
+_DRAWN = _WIDTH - 2 * _EDGE - 58
+"""How wide the curves are: right of them stand the highest and the lowest price."""
 _CANDLES = 160
 _SHOWN = ("return", "final_equity", "max_drawdown", "sharpe", "trades", "win_rate", "fees")
 _NAMES = {"return": "Return", "final_equity": "Final equity", "max_drawdown": "Max drawdown", "sharpe": "Sharpe",
@@ -99,7 +101,7 @@ def _prices(result: Result, symbol: str, top: float, height: float) -> list[str]
     candles = join(bars, first, local, binning)
     low, high = float(candles.low.min()), float(candles.high.max())
     scale = height / (high - low or 1.0)
-    step = (_WIDTH - 2 * _EDGE) / len(candles.start)
+    step = _DRAWN / len(candles.start)
     rising: list[str] = []
     falling: list[str] = []
     body = max(step * 0.6, 0.8)
@@ -137,7 +139,7 @@ def _prices(result: Result, symbol: str, top: float, height: float) -> list[str]
 def _line(values: Float64, top: float, height: float, colour: str, *, top_value: float | None = None) -> str:
     rows = extremes(values, 400)
     low, high = float(values.min()), float(values.max()) if top_value is None else top_value
-    x = _EDGE + rows * ((_WIDTH - 2 * _EDGE) / max(len(values) - 1, 1))
+    x = _EDGE + rows * (_DRAWN / max(len(values) - 1, 1))
     y = top + (high - values[rows]) * (height / (high - low or 1.0))
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
     return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.4"/>'
