@@ -81,8 +81,8 @@ class SweepResult:
         }
         for name in STATISTICS:
             columns[name] = [row.get(name, _undefined(name)) for row in self._rows]
-        columns["error"] = [row["error"] for row in self._rows]
-        return pd.DataFrame(columns)
+        errors = pd.Series([row["error"] for row in self._rows], dtype=object)  # as text, pandas would make NaN of None
+        return pd.DataFrame({**columns, "error": errors})
 
     @property
     def frame(self) -> pd.DataFrame:

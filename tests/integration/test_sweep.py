@@ -36,9 +36,9 @@ class Warm(SmaCross):
     day_only: bool = False
 
     def on_bar(self, bar: nb.Bar) -> None:
-        if bar.interval == "1m":
+        if not self.day_only:
             super().on_bar(bar)
-        elif self.day_only and not self.position().size:
+        elif bar.interval == "5m" and not self.position().size:
             self.buy(size=3, limit=bar.low, tif="day", tag=str(len(self.bars(interval="5m"))))
 
 
@@ -69,7 +69,8 @@ def test_rows_are_the_stats_of_a_backtest(expected: pd.DataFrame) -> None:
     assert expected["error"].isna().all()
     for row in expected.to_dict("records"):
         stats = nb.backtest(BARS, SmaCross, fast=row["fast"], slow=row["slow"]).stats
-        assert {k: v for k, v in row.items() if k in stats} == pytest.approx(dict(stats), rel=0, abs=0, nan_ok=True)
+        assert stats.keys() < row.keys()
+        assert all(row[name] == value or (pd.isna(row[name]) and pd.isna(value)) for name, value in stats.items())
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
@@ -104,12 +105,9 @@ def test_processes_of_its_own(expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(found.frame, expected)
 
 
-@pytest.mark.parametrize("start", ["spawn", "forkserver"])
-def test_standard_processes(start: str, expected: pd.DataFrame) -> None:
-    """The standard library's executor works, however it starts its processes."""
-    if start == "forkserver":
-        pytest.skip("its server stays for as long as Python runs")
-    with ProcessPoolExecutor(1, mp_context=get_context(start)) as executor:
+def test_standard_processes(expected: pd.DataFrame) -> None:
+    """The standard library's executor works, with processes that begin afresh."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         pd.testing.assert_frame_equal(nb.sweep(BARS, SmaCross, GRID, executor=executor).frame, expected)
 
 
@@ -132,7 +130,7 @@ if __name__ == "__main__":
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "frame")],
-        env={**os.environ, "PYTHONPATH": str(root)}, cwd=tmp_path, capture_output=True, text=True, timeout=150,
+        env={**os.environ, "PYTHONPATH": str(root)}, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     pd.testing.assert_frame_equal(pd.read_pickle(tmp_path / "frame"), expected)
@@ -229,6 +227,6 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "5\n", "")

@@ -99,11 +99,11 @@ def sweep(
     if not (isinstance(progress, bool) or callable(progress)):
         cure = "is no function of two numbers; give one, or True or False"
         raise ConfigError([Problem("progress", progress, cure)], "sweep()")
+    points = points_of(axes, where, max_points, seed)
     settings = settings_of(config, cash, commission, slippage, fill, derived)
     if data is None and "data" not in settings.model_fields_set:
         cure = "is no data; give a DataFrame, a mapping {symbol: DataFrame}, a path, or a config with data"
         raise ConfigError([Problem("data", data, cure)], "sweep()")
-    points = points_of(axes, where, max_points, seed)
     bench = Bench(settings, data, strategy, strategy_params)
     bench.prepare(data, points)
 

@@ -16,7 +16,7 @@ def test_points_come_in_the_order_of_the_grid() -> None:
     """The last parameter changes fastest, and numpy's numbers become Python's."""
     axes = axes_of(SmaCross, {"fast": np.array([1, 2]), "slow": range(3, 5)}, {})
     points = points_of(axes, None, None, 0)
-    assert points == [dict(fast=f, slow=s) for f in (1, 2) for s in (3, 4)]
+    assert points == [{"fast": f, "slow": s} for f in (1, 2) for s in (3, 4)]
     assert all(type(value) is int for point in points for value in point.values())
 
 
