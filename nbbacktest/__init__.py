@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         ScheduleError,
         StrategyBlockedError,
         StrategyError,
+        SweepInterrupted,
     )
     from nbbacktest.core.records import Bar, FormingBar
     from nbbacktest.data.datasource import DataSource
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from nbbacktest.engine.feed import PushFeed
     from nbbacktest.engine.subscription import StreamSubscription
     from nbbacktest.report.result import Result
+    from nbbacktest.report.sweep import SweepResult
     from nbbacktest.system.audit import audit_lookahead
     from nbbacktest.system.backtest import backtest
     from nbbacktest.system.feeds.client import WebSocketFeed
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from nbbacktest.system.process import get_system_manager
     from nbbacktest.system.schemas import schema
     from nbbacktest.system.snapshot import Snapshot
+    from nbbacktest.system.sweep.call import sweep
     from nbbacktest.trading.orders import Fill, Order
     from nbbacktest.trading.strategy import Strategy
     from nbbacktest.widgets.panel import ControlPanel
@@ -79,7 +82,7 @@ _HOMES = {
     "core.errors": (
         "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "FeedError", "InvalidTransition",
         "LiveRunError", "MissingExtraError", "NbBacktestError", "OrderError", "ScheduleError", "StrategyBlockedError",
-        "StrategyError",
+        "StrategyError", "SweepInterrupted",
     ),
     "core.records": ("Bar", "FormingBar"),
     "data.datasource": ("DataSource",),
@@ -87,6 +90,7 @@ _HOMES = {
     "engine.feed": ("PushFeed",),
     "engine.subscription": ("StreamSubscription",),
     "report.result": ("Result",),
+    "report.sweep": ("SweepResult",),
     "system.audit": ("audit_lookahead",),
     "system.backtest": ("backtest",),
     "system.feeds.client": ("WebSocketFeed",),
@@ -95,6 +99,7 @@ _HOMES = {
     "system.process": ("get_system_manager",),
     "system.schemas": ("schema",),
     "system.snapshot": ("Snapshot",),
+    "system.sweep.call": ("sweep",),
     "trading.orders": ("Fill", "Order"),
     "trading.strategy": ("Strategy",),
     "widgets.panel": ("ControlPanel",),
@@ -148,6 +153,8 @@ __all__ = [
     "StrategyBlockedError",
     "StrategyError",
     "StreamSubscription",
+    "SweepInterrupted",
+    "SweepResult",
     "SystemManager",
     "SystemState",
     "Tier",
@@ -160,6 +167,7 @@ __all__ = [
     "data_quality",
     "get_system_manager",
     "schema",
+    "sweep",
 ]
 
 

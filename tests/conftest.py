@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing.resource_tracker
 import os
 import sys
 import threading
@@ -30,9 +29,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 
 def _children() -> set[psutil.Process]:
-    # multiprocessing keeps one tracker process for as long as Python runs; it belongs to no test.
-    tracker = getattr(multiprocessing.resource_tracker._resource_tracker, "_pid", None)
-    return {child for child in psutil.Process().children(recursive=True) if child.pid != tracker}
+    # multiprocessing and loky keep one tracker process each for as long as Python runs; they belong to no test.
+    modules = (sys.modules.get(name) for name in ("multiprocessing.resource_tracker", "loky.backend.resource_tracker"))
+    trackers = {getattr(module._resource_tracker, "_pid", None) for module in modules if module is not None}
+    return {child for child in psutil.Process().children(recursive=True) if child.pid not in trackers}
 
 
 def _files_under(folder: Path) -> set[str]:

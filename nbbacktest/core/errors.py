@@ -112,6 +112,20 @@ class ScheduleError(NbBacktestError, ValueError):
     """A call that can't be scheduled as it was written, or not with these bars."""
 
 
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a sweep; no process of it is left.
+
+    Attributes
+    ----------
+    result
+        The points that were done (`nbbacktest.SweepResult`).
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+
 class InvalidTransition(NbBacktestError, RuntimeError):  # noqa: N818 - the public contract's name
     """A command that makes no sense in the present state.
 

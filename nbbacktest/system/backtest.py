@@ -62,7 +62,7 @@ def backtest(
         A strategy raised; what was done until then is in `.result`.
     """
     system = SystemManager(reachable=False)
-    settings = _settings(config, cash, commission, slippage, fill, derived)
+    settings = settings_of(config, cash, commission, slippage, fill, derived)
     _refuse_nothing(data, strategy, settings)
     system.start(settings, data=data, strategies=strategy, **strategy_params)
     try:
@@ -72,7 +72,7 @@ def backtest(
         raise
 
 
-def _settings(
+def settings_of(
     config: ConfigSource | None, cash: float, commission: Any, slippage: Any, fill: str, derived: Sequence[str]
 ) -> SessionConfig:
     """The config with the arguments laid over it; checked as a file would be."""

@@ -33,6 +33,7 @@ from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.warmup import Warmup
 
 StrategySource = type[Strategy] | Strategy
+Players = list[tuple[Strategy, tuple[str, ...] | None]]
 
 
 def build(
@@ -65,7 +66,7 @@ def build(
     ConfigError, DataError
         Where the config or the data can't be run.
     """
-    players = _strategies(config, strategies, params or {})
+    players = players_of(config, strategies, params)
     if config.mode == "live":
         return build_live(config, lifecycle, condition, players, feed=feed, data=data, clock=clock)
     if feed is not None:
@@ -73,11 +74,42 @@ def build(
     needs = needs_of(players)
     loaded = Loaded(config, data, load(config, data, needs=needs, stream=True))
     loaded.reach(needs)
+    stages = wired(config, lifecycle, condition, players, loaded, data=data, clock=clock, window=window)
+    warn_of_lack(stages.desk.warmup, loaded.market.asked)
+    return stages
+
+
+def wired(
+    config: SessionConfig,
+    lifecycle: Lifecycle,
+    condition: threading.Condition,
+    players: Players,
+    loaded: Loaded,
+    *,
+    data: Any = None,
+    clock: Clock | None = None,
+    window: int | None = None,
+) -> Stages:
+    """Wire the stages over bars that are loaded, as far back as these strategies need.
+
+    Parameters
+    ----------
+    players
+        Strategies that were in no run yet, each with the symbols that it trades; see `players_of`.
+    loaded
+        What the run may reach further back in; no other run has it.
+    data
+        Where a symbol that joins may come from.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Where the bars can't be run with that config.
+    """
     market = loaded.market
     series = loaded.series()
     loader = loader_of(market, series, lambda base, one: loaded.derived(base, one.whole.interval))
     warmup = Warmup(series, market.asked, loaded.more)
-    warn_of_lack(warmup, market.asked)
     clock = clock or WallClock()
     timeline = Timeline(series, lambda instants: market.sessions().elapsed(instants))
     gate = Gate(lifecycle, condition, clock)
@@ -116,12 +148,24 @@ def warmup_needs(
     params: dict[str, Any] | None = None,
 ) -> tuple[Need, ...]:
     """What the strategies of a run need as warm-up, for who loads its data beforehand."""
-    return needs_of(_strategies(config, strategies, params or {}))
+    return needs_of(players_of(config, strategies, params))
 
 
-def _strategies(
-    config: SessionConfig, live: StrategySource | Sequence[StrategySource] | None, params: dict[str, Any]
-) -> list[tuple[Strategy, tuple[str, ...] | None]]:
+def players_of(
+    config: SessionConfig,
+    live: StrategySource | Sequence[StrategySource] | None,
+    params: dict[str, Any] | None = None,
+) -> Players:
+    """Make the strategies of a run, each with the symbols that it trades (None: all).
+
+    Raises
+    ------
+    ConfigError
+        Where there is none, one is no strategy, or parameters don't fit.
+    StrategyError
+        Where one raised when it was made.
+    """
+    params = params or {}
     if live is None:
         if not config.strategies:
             cure = "names no strategy; add one, such as {'class': 'nbbacktest.strategies:SmaCross'}"

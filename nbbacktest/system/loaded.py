@@ -42,6 +42,13 @@ class Loaded:
         self._data = data
         self.market = market
         self._joined: list[MarketData] = []
+        self._built: tuple[MarketData, list[tuple[BarColumns, bool]]] | None = None  # what `_columns` gave for which
+
+    def fresh(self) -> Loaded:
+        """The same for another run: what one reaches back for, or has joining, is none of the other's."""
+        other = Loaded(self._config, self._data, self.market)
+        other._built = self._built
+        return other
 
     def series(self) -> list[Series]:
         """All series in the order of their callbacks: base bars by symbol, then coarser ones by rising interval."""
@@ -127,6 +134,11 @@ class Loaded:
         )
 
     def _columns(self) -> list[tuple[BarColumns, bool]]:
+        if self._built is None or self._built[0] is not self.market:
+            self._built = self.market, self._all_columns()
+        return self._built[1]
+
+    def _all_columns(self) -> list[tuple[BarColumns, bool]]:
         market, settings = self.market, self._config.data
         coarser = {Interval.parse(name): list(part.values()) for name, part in market.others.items()}
         for interval in map(Interval.parse, settings.derived_intervals):

@@ -28,10 +28,10 @@ from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
 from nbbacktest.system.membership import FixedSymbols, SymbolMembership
+from nbbacktest.system.recorded import recorded
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.whereabouts import users_line
 from nbbacktest.trading.desk import TradingDesk
-from nbbacktest.trading.readings import readings
 from nbbacktest.trading.record import RunRecord
 
 logger = logging.getLogger("nbbacktest")
@@ -343,32 +343,16 @@ class Run:
         return users_line(self._threads["analysis"])
 
     def _record(self) -> RunRecord:
-        cursor = self.analysis.frame.cursor
-        bars, first = {}, {}
-        for series, n in zip(self.analysis.frame.axis.series, self.analysis.frame.rows, strict=True):
-            if series.is_base:
-                bars[series.symbol] = series.columns.slice(0, n)
-                first[series.symbol] = series.first
-        return RunRecord(
-            name=self.config.session_name,
+        synthetic = self._market.synthetic if self.feed is None else self.feed.synthetic
+        metrics = self._describe(self)
+        return recorded(
+            self.config,
+            self._market,
+            self.analysis,
+            self.desk,
             source=self.source,
-            synthetic=self._market.synthetic if self.feed is None else self.feed.synthetic,
-            stamps=self.stamps,
-            daily=self._market.interval.is_daily,
-            trades_every_day=self._market.exchange == "24/7",
-            cash=self.config.broker.cash,
-            instants=self.timeline.instants[:cursor],
-            bars=bars,
-            first=first,
-            fills=tuple(self.desk.fills),
-            orders=tuple(self.desk.orders),
-            strategies=tuple(self.desk.descriptions),
-            metrics=self._describe(self),
-            config=self.config.to_dict(),
-            log=tuple(self.desk.log),
-            flows=tuple(self.desk.flows),
-            splits=tuple(self.desk.splits),
-            indicators=readings(self.desk.indicators, int(self.timeline.instants[cursor - 1]) if cursor else 0),
+            synthetic=synthetic,
+            metrics=metrics,
         )
 
 

@@ -346,6 +346,9 @@ class Unseated:
     def __init__(self, strategy: str) -> None:
         self._strategy = strategy
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._strategy,)  # a notebook's class goes to other processes with it
+
     def __getattr__(self, name: str) -> NoReturn:
         raise OutsideRunError(
             f"{self._strategy} isn't in a run yet: orders, positions, bars and indicators exist from on_start on; "

@@ -1,0 +1,265 @@
+"""What a sweep gave: a table with a row a point, the best of them, a heat map, and any of them run again in full."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
+from nbbacktest.report.result import Result
+from nbbacktest.report.table import GROUPS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+STATISTICS = tuple(name for group in GROUPS.values() for name in group)
+_TIMES = ("start", "end")
+
+Score = str | Callable[[Mapping[str, Any]], float]
+Point = dict[str, Any]
+
+
+class SweepResult:
+    """The points of a sweep with their statistics.
+
+    Attributes
+    ----------
+    parameters : tuple of str
+        The grid's, in its order.
+    total : int
+        How many points there were to run; more than there are rows where the sweep was interrupted.
+    strategy : str
+        The name of its class.
+
+    Examples
+    --------
+    ::
+
+        found = nb.sweep(frame, Cross, {"fast": range(5, 30, 5), "slow": [50, 100]})
+        found.best                       # {"fast": 10, "slow": 50}
+        found.top(5, "return")
+        result = found.run()             # of the best point
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[tuple[Point, Mapping[str, Any]]],
+        parameters: Sequence[str],
+        maximize: Score,
+        run: Callable[[Point], Result],
+        *,
+        total: int,
+        strategy: str,
+    ) -> None:
+        self.parameters = tuple(parameters)
+        self.total = total
+        self.strategy = strategy
+        self._points = [dict(point) for point, _ in rows]
+        self._rows = [dict(row) for _, row in rows]
+        self._maximize = maximize
+        self._run = run
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every point was run."""
+        return len(self) == self.total
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        import pandas as pd
+
+        columns: dict[str, list[Any]] = {
+            self._column(name): [point[name] for point in self._points] for name in self.parameters
+        }
+        for name in STATISTICS:
+            columns[name] = [row.get(name, _undefined(name)) for row in self._rows]
+        errors = pd.Series([row["error"] for row in self._rows], dtype=object)  # as text, pandas would make NaN of None
+        return pd.DataFrame({**columns, "error": errors})
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row a point, in the grid's order: parameters, then `Result.stats`, then `error`, None where it ran to its end.
+
+        A parameter that is called as a statistic is, or as `error`, has ``parameter.`` before its name.
+        """
+        return self._frame.copy()
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The points that failed: parameters and `error`."""
+        frame = self._frame
+        return frame.loc[frame["error"].notna(), [*map(self._column, self.parameters), "error"]].copy()
+
+    @property
+    def best(self) -> Point:
+        """The parameters of the best point by what the sweep was to maximize, the first one of equals.
+
+        Raises
+        ------
+        DataError
+            Where that is defined for no point.
+        """
+        return dict(self._points[self._best_row()])
+
+    def top(self, n: int = 10, by: Score | None = None) -> pd.DataFrame:
+        """The `n` best rows of `frame`, best first; points without that statistic are left out.
+
+        Parameters
+        ----------
+        by
+            A statistic, or a function of a row; None: what the sweep was to maximize.
+        """
+        scores = self.scores(by)
+        order = np.argsort(-scores, kind="stable")
+        return self._frame.iloc[[row for row in order.tolist() if not np.isnan(scores[row])][:n]].copy()
+
+    def run(self, point: int | Mapping[str, Any] | None = None) -> Result:
+        """Run one point again, to its whole `Result`.
+
+        Parameters
+        ----------
+        point
+            A row's number in `frame`, or values of parameters; what they leave out is the best point's. None: the best.
+
+        Raises
+        ------
+        DataError
+            Where there is no such row.
+        ParameterError
+            For values that aren't the strategy's.
+        """
+        if point is None:
+            return self._run(self.best)
+        if isinstance(point, Mapping):
+            named = dict(point)
+            return self._run(named if set(named) >= set(self.parameters) else {**self.best, **named})
+        if not isinstance(point, numbers.Integral) or isinstance(point, bool) or not 0 <= point < len(self):
+            raise DataError(f"point {point!r} is none of this sweep's {len(self)} rows; give 0 to {len(self) - 1}")
+        return self._run(dict(self._points[int(point)]))
+
+    def heatmap(
+        self,
+        x: str | None = None,
+        y: str | None = None,
+        statistic: str | None = None,
+        *,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> go.Figure:
+        """A statistic over two parameters, as colours.
+
+        Parameters
+        ----------
+        x, y
+            Parameters; None takes the first two of the grid.
+        statistic
+            None takes what the sweep was to maximize.
+        fixed
+            Values of other parameters, to look at these points alone. Of the others, each cell shows its best point, by
+            what the sweep was to maximize.
+
+        Raises
+        ------
+        DataError
+            For an unknown parameter, statistic or value; with fewer than two parameters.
+        """
+        from nbbacktest.report.heatmap import draw
+
+        free = [name for name in self.parameters if name not in (x, y, *(fixed or {}))]
+        x = free.pop(0) if x is None and free else x
+        y = free.pop(0) if y is None and free else y
+        for name in (x, y, *(fixed or {})):
+            if name not in self.parameters:
+                cure = nearest(str(name), self.parameters) if name else "a heat map needs two"
+                raise DataError(f"{name!r} is no parameter of this sweep; {cure}")
+        if x is None or y is None or x == y or x in (fixed or {}) or y in (fixed or {}):
+            raise DataError(f"a heat map needs two parameters that differ and aren't fixed; got x={x!r}, y={y!r}")
+        shown = self.scores(statistic)
+        order = shown if callable(self._maximize) and statistic is None else self.scores()
+        chosen = [
+            row
+            for row, point in enumerate(self._points)
+            if all(point[name] == value for name, value in (fixed or {}).items())
+        ]
+        if not chosen:
+            raise DataError(f"no point of this sweep has {dict(fixed or {})}")
+        title = statistic or (self._maximize if isinstance(self._maximize, str) else "score")
+        return draw(self._points, chosen, x, y, title, shown, order)
+
+    def scores(self, by: Score | None = None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """A statistic of each row as a number, durations in days; NaN where it isn't defined, or the point failed.
+
+        Raises
+        ------
+        DataError
+            For an unknown statistic.
+        """
+        by = self._maximize if by is None else by
+        check_statistic(by)
+        values = [np.nan if row["error"] is not None else self._score(by, i) for i, row in enumerate(self._rows)]
+        return np.array(values, dtype=np.float64)
+
+    def _score(self, by: Score, number: int) -> float:
+        row = self._rows[number]
+        value: Any = row[by] if isinstance(by, str) else by({**row, **self._points[number]})
+        return float(value.total_seconds() / 86_400 if hasattr(value, "total_seconds") else value)
+
+    def _best_row(self) -> int:
+        scores = self.scores()
+        if np.isnan(scores).all():
+            name = self._maximize if isinstance(self._maximize, str) else "the score"
+            failed = sum(row["error"] is not None for row in self._rows)
+            raise DataError(
+                f"no point is the best: {name} is defined for none of {len(self)}, of which {failed} failed; look at .frame, "
+                "or ask top() for another statistic"
+            )
+        return int(np.nanargmax(scores))
+
+    def _column(self, name: str) -> str:
+        return f"parameter.{name}" if name in STATISTICS or name == "error" else name
+
+    def __repr__(self) -> str:
+        failed = sum(row["error"] is not None for row in self._rows)
+        done = f"{len(self):,} points" if self.complete else f"{len(self):,} of {self.total:,} points, interrupted"
+        parts = [f"SweepResult of {self.strategy}: {done}, {failed:,} failed"]
+        try:
+            row = self._best_row()
+        except DataError as error:
+            return f"{parts[0]}\n  {error}"
+        name = self._maximize if isinstance(self._maximize, str) else "score"
+        params = ", ".join(f"{key}={value!r}" for key, value in self._points[row].items())
+        return f"{parts[0]}\n  best {name} {self.scores()[row]:.4g}: {params}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        table: str = self.top(10)._repr_html_()  # type: ignore[operator]
+        return f"<pre>{escape(repr(self))}</pre>{table}"
+
+
+def check_statistic(by: Any) -> None:
+    """Refuse what orders no points.
+
+    Raises
+    ------
+    ConfigError
+        It names the nearest statistic.
+    """
+    if callable(by):
+        return
+    if by not in STATISTICS or by in _TIMES:
+        known = [name for name in STATISTICS if name not in _TIMES]
+        raise ConfigError([Problem("statistic", by, f"no such number; {nearest(str(by), known)}")], "sweep()")
+
+
+def _undefined(name: str) -> Any:
+    import pandas as pd
+
+    return pd.NaT if name in _TIMES or name.endswith("_duration") else np.nan

@@ -1,0 +1,58 @@
+"""What a run leaves behind, gathered from its stages: everything that a result is computed from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.data.market import MarketData
+from nbbacktest.engine.analysis import AnalysisEngine
+from nbbacktest.trading.desk import TradingDesk
+from nbbacktest.trading.readings import readings
+from nbbacktest.trading.record import RunRecord
+
+
+def recorded(
+    config: SessionConfig,
+    market: MarketData,
+    analysis: AnalysisEngine,
+    desk: TradingDesk,
+    *,
+    source: str,
+    synthetic: bool,
+    metrics: dict[str, Any] | None,
+) -> RunRecord:
+    """The record of a run that has ended, up to its last completed instant.
+
+    Without `metrics`, where the statistics alone are asked for, it says nothing of the config and of what indicators
+    read.
+    """
+    frame = analysis.frame
+    instants = frame.axis.instants[: frame.cursor]
+    bars, first = {}, {}
+    for series, n in zip(frame.axis.series, frame.rows, strict=True):
+        if series.is_base:
+            bars[series.symbol] = series.columns.slice(0, n)
+            first[series.symbol] = series.first
+    whole = metrics is not None
+    return RunRecord(
+        name=config.session_name,
+        source=source,
+        synthetic=synthetic,
+        stamps=market.stamps,
+        daily=market.interval.is_daily,
+        trades_every_day=market.exchange == "24/7",
+        cash=config.broker.cash,
+        instants=instants,
+        bars=bars,
+        first=first,
+        fills=tuple(desk.fills),
+        orders=tuple(desk.orders),
+        strategies=tuple(desk.descriptions),
+        metrics=metrics or {},
+        config=config.to_dict() if whole else {},
+        log=tuple(desk.log),
+        flows=tuple(desk.flows),
+        splits=tuple(desk.splits),
+        indicators=readings(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
+    )
