@@ -15,6 +15,7 @@ import sys
 from pathlib import Path, PurePosixPath
 
 import plotly
+from pydantic import BaseModel
 
 import nbbacktest as nb
 
@@ -91,13 +92,15 @@ def relinked(text: str, file: Path, place: str, where: dict[Path, str]) -> str:
 
 
 def with_navigation(index: str) -> str:
-    """The index with a hidden toctree after each of its tables, under the heading that stands above."""
-    parts = re.split(r"^(?=## )", index, flags=re.MULTILINE)
+    """The index with a hidden toctree after each of its tables, under its heading, and one for pages in no table."""
+    parts, listed = re.split(r"^(?=## )", index, flags=re.MULTILINE), {"index"}
     for number, part in enumerate(parts):
         rows = re.findall(r"^\| \[([^\]]*)\]\(([\w/-]+)\.(?:md|ipynb)\)", part, re.MULTILINE)
         if pages := [f"{title} <{page}>" for title, page in rows]:
+            listed |= {page for _, page in rows}
             parts[number] = part.rstrip("\n") + "\n" + toctree(part.partition("\n")[0].removeprefix("## "), pages)
-    return "".join(parts)
+    others = sorted({page.stem for page in DOCS.glob("*.md")} - listed)
+    return "".join(parts) + (toctree("More", others) if others else "")
 
 
 def toctree(caption: str, pages: list[str]) -> str:
@@ -112,18 +115,37 @@ def public_names() -> list[str]:
 
 
 def of_name(name: str) -> str:
-    """The page of one public name, from its docstrings."""
+    """The page of one public name, from its docstrings; what comes from a base of the package counts as its own."""
     thing = getattr(nb, name)
-    kind = "autofunction" if not isinstance(thing, type) else "autoclass"
-    options = []
+    lines = ["```{eval-rst}", f".. autofunction:: nbbacktest.{name}", "```"]
     if isinstance(thing, type):
-        options = ["   :members:"]
-        if issubclass(thing, BaseException):
-            kind = "autoexception"
-            options.append("   :show-inheritance:")
-        if hasattr(thing, "model_fields"):
-            options.append("   :exclude-members: model_config, model_post_init")
-    return "\n".join([f"# nb.{name}", "", "```{eval-rst}", f".. {kind}:: nbbacktest.{name}", *options, "```", ""])
+        kind = "autoexception" if issubclass(thing, BaseException) else "autoclass"
+        lines = ["```{eval-rst}", f".. {kind}:: nbbacktest.{name}", "   :members:"]
+        if issubclass(thing, BaseModel):
+            lines += ["   :exclude-members: model_config, model_post_init", "```", "", *fields(thing)]
+        else:
+            own = thing.__mro__[1:2] and thing.__mro__[1].__module__.startswith("nbbacktest.")
+            lines += ["   :inherited-members: Exception"] if own else []
+            lines += ["   :show-inheritance:"] if kind == "autoexception" else []
+            lines.append("```")
+    return "\n".join([f"# nb.{name}", "", *lines, ""])
+
+
+def fields(model: type[BaseModel]) -> list[str]:
+    """A config model's fields, as its schema describes them."""
+    shown = {name: field for name, field in model.model_fields.items() if name != "model"}
+    if not shown:
+        return []
+    rows = []
+    for name, field in shown.items():
+        default = (
+            "required" if field.is_required() else "a section" if field.default_factory else f"`{field.default!r}`"
+        )
+        rows.append(
+            f"| `{name}` | {default} | {(field.description or '').replace('``', '`').replace('|', chr(92) + '|')} |"
+        )
+    note = "What a [session config](../config.md) writes as JSON, and where each section's own keys are described."
+    return ["| field | default | meaning |", "|---|---|---|", *rows, "", note]
 
 
 def notebook(file: Path, place: str, where: dict[Path, str]) -> str:
@@ -154,7 +176,7 @@ def main() -> int:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "docs").resolve()
     source, html = folder / "source", folder / "html"
     lay_out(source)
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-c", str(DOCS)]
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-a", "-c", str(DOCS)]
     command += ["-D", f"html_static_path={source / '_static'}"]
     status = subprocess.run([*command, str(source), str(html)], check=False).returncode
     if not status:

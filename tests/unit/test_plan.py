@@ -13,13 +13,14 @@ ROOT = Path(__file__).parents[2]
 PLAN = ROOT / "tests" / "TEST_PLAN_SYNCHRONIZATION_AND_PAUSE.md"
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LINKS = re.findall(r"\[`(test_\w+)`\]\((\S+?\.py)\)", PLAN.read_text(encoding="utf-8"))
-ROWS = [line for line in PLAN.read_text(encoding="utf-8").splitlines() if "| [`test_" in line]
+LINKS = re.findall(r"\[`tests/(\S+?\.py)::(test_\w+)`\]\((\S+?\.py)\)", PLAN.read_text(encoding="utf-8"))
+ROWS = [line for line in PLAN.read_text(encoding="utf-8").splitlines() if "| [`tests/" in line]
 
 
-@pytest.mark.parametrize(("name", "file"), sorted(set(LINKS)), ids=lambda value: value)
-def test_every_test_of_the_plan_exists(name: str, file: str) -> None:
-    """A row of the plan names a test of that file."""
+@pytest.mark.parametrize(("file", "name", "target"), sorted(set(LINKS)), ids=lambda value: value)
+def test_every_test_of_the_plan_exists(file: str, name: str, target: str) -> None:
+    """A row of the plan names a test of that file, and leads to it."""
+    assert target == file
     tree = ast.parse((PLAN.parent / file).read_text(encoding="utf-8"))
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
