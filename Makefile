@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types bench lab build clean
+.PHONY: help demo test lint types docs bench lab build clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet
@@ -29,6 +29,9 @@ lint: .venv/.dev ## style and formatting
 types: .venv/.dev ## types, and imports that point down
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: .venv/.dev ## these pages as a site, into build/docs/html, warnings as errors
+	@$(BIN)/python docs/build_site.py
 
 bench: .venv/.dev ## measure speed, beside other engines
 	@$(BIN)/python benchmarks/run.py

@@ -3,8 +3,6 @@
 A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; a test holds each to the code.
 """
 
-# ruff: noqa: INP001 - a script, no package
-
 from __future__ import annotations
 
 import inspect
@@ -23,12 +21,8 @@ from nbbacktest.trading import breakdown, comparison, excursions, periods, stats
 FOLDER = Path(__file__).parent
 PARTS = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 
-REPORTS = {
-    Command.REST: "a step or run_until is there",
-    Command.FINISH: "the data ends",
-    Command.FAIL: "a strategy or a stage failed",
-}
-"""What the engine says by itself, in words."""
+REPORTS = (Command.REST, Command.FINISH, Command.FAIL)
+"""What the engine says by itself."""
 
 
 def filled(page: str) -> str:
@@ -37,15 +31,6 @@ def filled(page: str) -> str:
 
 
 # -- states -------------------------------------------------------------------------------------------------
-
-
-def state_diagram(_: str) -> str:
-    """All transitions, as mermaid draws them."""
-    labels: dict[tuple[SystemState, SystemState], list[str]] = {}
-    for (before, command), after in TABLE.items():
-        labels.setdefault((before, after), []).append(REPORTS.get(command, f"{command}()"))
-    arrows = [f"    {a.name} --> {b.name}: {', '.join(words)}" for (a, b), words in labels.items()]
-    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> STOPPED", *arrows, "```", ""])
 
 
 def answers(_: str) -> str:
@@ -342,8 +327,49 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
+# -- the public names ---------------------------------------------------------------------------------------
+
+API: dict[str, tuple[str, ...]] = {
+    "Run": ("backtest", "get_system_manager", "SystemManager", "SystemState", "Snapshot", "SessionConfig", "schema"),
+    "Write a strategy": ("Strategy", "Bar", "FormingBar", "Order", "Fill", "OrderType", "OrderStatus", "Side"),
+    "Read a result": ("Result", "audit_lookahead", "AuditReport"),
+    "In a notebook": ("ControlPanel",),
+    "Bring data": ("DataSource", "data_quality", "QualityReport", "PushFeed", "WebSocketFeed"),
+    "Synchronize": ("StreamSubscription",),
+    "Commission": (
+        "NoCommission", "PercentCommission", "PerShareCommission", "PerTradeCommission", "PerContractCommission",
+        "TieredCommission", "Tier", "MakerTakerCommission", "CallableCommission",
+    ),
+    "Slippage, borrowing and interest": (
+        "NoSlippage", "PercentSlippage", "BasisPointsSlippage", "FixedSlippage", "SpreadSlippage", "VolumeShareSlippage",
+        "NoBorrow", "AnnualBorrow", "NoInterest", "AnnualInterest",
+    ),
+    "Errors and warnings": (
+        "NbBacktestError", "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "FeedError",
+        "InvalidTransition", "LiveRunError", "MissingExtraError", "OrderError", "ScheduleError", "StrategyBlockedError",
+        "StrategyError",
+    ),
+}  # fmt: skip
+"""Every public name, by what it is for."""
+
+
+def public_names(_: str) -> str:
+    """Every public name with its first sentence; those that nobody has grouped come last."""
+    grouped = {name for names in API.values() for name in names}
+    rest = tuple(name for name in nb.__all__ if name not in grouped and not name.startswith("__"))
+    parts = []
+    for heading, names in (API | ({"More": rest} if rest else {})).items():
+        rows = [[f"`nb.{name}`", _first_sentence(getattr(nb, name))] for name in names]
+        parts.append(f"\n## {heading}\n\n{_table(['name', 'what it is'], rows)}")
+    return "".join(parts) + "\n"
+
+
+def _first_sentence(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("\n", " ").replace("``", "`")
+
+
 MAKERS: dict[str, Callable[[str], str]] = {
-    "states": state_diagram,
+    "api": public_names,
     "answers": answers,
     "config": config_keys,
     "status-keys": status_keys,

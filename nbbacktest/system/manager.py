@@ -352,10 +352,11 @@ class SystemManager(AwaitedSystem):
 
     def _from_outside(self, command: Command) -> Run:
         """The run, for a command that waits for it."""
+        run = self._slot.run
+        if run is not None and run.is_live and self._life.state is not SystemState.STOPPED:
+            raise LiveRunError(command.value, self._life.history)  # "pause it first" would be no help there
         self._allowed(command)
         run = self._present(command)
-        if run.is_live:
-            raise LiveRunError(command.value, self._life.history)
         if run.is_engine_thread():
             raise RuntimeError(f"a strategy can't {command.value} its own run; pause() and stop() are what it may call")
         return run

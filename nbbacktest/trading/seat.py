@@ -350,6 +350,8 @@ class Unseated:
         return type(self), (self._strategy,)  # a notebook's class goes to other processes with it
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # help(), copies and documentation tools only look at what this is
+            raise AttributeError(name)
         raise OutsideRunError(
             f"{self._strategy} isn't in a run yet: orders, positions, bars and indicators exist from on_start on; "
             f"run it with nbbacktest.backtest(data, {self._strategy})"

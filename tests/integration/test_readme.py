@@ -61,6 +61,28 @@ def test_demo_command_gives_a_report() -> None:
     assert json.loads(result)
 
 
+def test_what_is_promised_is_tested() -> None:
+    """Each test that the README names for a promise exists."""
+    promised = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
+    there = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8"))
+    }
+    assert len(promised) >= 8
+    assert promised <= there
+
+
+def test_figures_are_those_of_the_page() -> None:
+    """A figure of the README stands on the page about performance: both change together."""
+    figures = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Figures")[2].partition("## ")[0]
+    measured = [row.split("|")[2] for row in figures.splitlines() if "benchmarks/" in row]
+    numbers = re.findall(r"[-+]?\d[\d,]*\.?\d+%?", " ".join(measured))
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert len(numbers) >= 6
+    assert [number for number in numbers if number not in page] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     """Every link to a file of the project leads to one."""

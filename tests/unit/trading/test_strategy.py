@@ -1,5 +1,7 @@
 """What a strategy can say and see, inside a run and outside one."""
 
+import pydoc
+
 import pandas as pd
 import pytest
 
@@ -52,6 +54,12 @@ def test_the_base_class_is_outside_too():
     """A bare Strategy has no seat either."""
     with pytest.raises(OutsideRunError, match="Strategy isn't in a run"):
         _ = Strategy().cash
+
+
+def test_documentation_tools_may_look_at_a_strategy():
+    """What stands in a seat's place refuses use, and not to be looked at: `help(Strategy)` works."""
+    assert "on_bar" in pydoc.render_doc(Strategy)
+    assert not hasattr(Strategy._seat, "__wrapped__")
 
 
 def test_symbol_must_be_named():

@@ -1,0 +1,68 @@
+"""The plans keep up with the code: tests that a plan names exist, and rooms that the page about architecture names do."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLAN = ROOT / "tests" / "TEST_PLAN_SYNCHRONIZATION_AND_PAUSE.md"
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LINKS = re.findall(r"\[`tests/(\S+?\.py)::(test_\w+)`\]\((\S+?\.py)\)", PLAN.read_text(encoding="utf-8"))
+ROWS = [line for line in PLAN.read_text(encoding="utf-8").splitlines() if "| [`tests/" in line]
+
+
+@pytest.mark.parametrize(("file", "name", "target"), sorted(set(LINKS)), ids=lambda value: value)
+def test_every_test_of_the_plan_exists(file: str, name: str, target: str) -> None:
+    """A row of the plan names a test of that file, and leads to it."""
+    assert target == file
+    tree = ast.parse((PLAN.parent / file).read_text(encoding="utf-8"))
+    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_row_is_whole() -> None:
+    """Each promise has its test, its bound and what was measured, or that nothing was."""
+    assert len(ROWS) == len(LINKS) >= 50
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in ROWS]
+    assert all(len(row) == 4 and all(row) for row in cells)
+
+
+def test_coverage_has_its_bound() -> None:
+    """Under nine tenths of the branches and lines, `make test` fails."""
+    assert PYPROJECT["tool"]["coverage"]["report"]["fail_under"] >= 90
+    assert PYPROJECT["tool"]["coverage"]["run"]["branch"] is True
+
+
+def rooms() -> set[str]:
+    """Everything in backticks on the page that is meant as a module: those of the package begin with a floor's name."""
+    floors = {path.stem for path in (ROOT / "nbbacktest").iterdir() if path.is_dir() and path.name[0] != "_"}
+    named = re.findall(r"`(?:nbbacktest\.)?(\w+(?:\.\w+)+)`", ARCHITECTURE)
+    return {name for name in named if name.partition(".")[0] in floors}
+
+
+def test_every_room_of_the_architecture_exists() -> None:
+    """A module that the page names is one."""
+    paths = [ROOT / "nbbacktest" / name.replace(".", "/") for name in rooms()]
+    assert len(paths) > 40
+    assert [path.name for path in paths if not (path.with_suffix(".py").exists() or path.is_dir())] == []
+
+
+def test_the_architecture_names_every_floor() -> None:
+    """The page's floors are those of the contract that import-linter holds, in its order."""
+    [contract] = [one for one in PYPROJECT["tool"]["importlinter"]["contracts"] if one["id"] == "floors"]
+    layers = [re.findall(r"\w+", layer) for layer in contract["layers"]]
+    table = ARCHITECTURE.partition("## Floors")[2].partition("## ")[0]
+    shown = [re.findall(r"`nbbacktest\.(\w+)`", line) for line in table.splitlines() if "| `nbbacktest." in line]
+    assert [sorted(layer) for layer in layers] == [sorted(line) for line in shown]
+
+
+def test_paths_of_the_architecture_exist() -> None:
+    """A file or folder of the clone that the page names is there."""
+    paths = re.findall(r"`((?:tests|docs|session_configs)/[\w/.]+)`", ARCHITECTURE)
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
