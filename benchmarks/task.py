@@ -58,17 +58,17 @@ class Task:
         """Open, high, low, close, volume by symbol: arrays of shape (5, bars)."""
         return dict(zip(self.names, columns(self.bars, self.symbols, self.seed), strict=True))
 
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """The same as DataFrames, stamped with each bar's beginning, UTC."""
+    def frames(self, tz: str | None = "UTC") -> dict[str, pd.DataFrame]:
+        """The same as DataFrames, stamped with each bar's beginning; without a zone (None) where that is an engine's custom."""
         import pandas as pd
 
-        index = pd.date_range(START, periods=self.bars, freq="1min", tz="UTC")
+        index = pd.date_range(START, periods=self.bars, freq="1min", tz=tz)
         heads = ("Open", "High", "Low", "Close", "Volume")
         return {name: pd.DataFrame(dict(zip(heads, each, strict=True)), index) for name, each in self.columns().items()}
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self, tz: str | None = "UTC") -> pd.DataFrame:
         """The only symbol's."""
-        (frame,) = self.frames().values()
+        (frame,) = self.frames(tz).values()
         return frame
 
     def work(self) -> None:

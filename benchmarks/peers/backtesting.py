@@ -80,7 +80,7 @@ class Orders(Cross):
 
 
 def _run(strategy: type[Strategy], task: Task, **parameters: Any) -> Outcome:
-    frame = task.frame()
+    frame = task.frame(None)
     began = perf_counter()
     stats = Backtest(frame, strategy, cash=CASH).run(**parameters)
     equity = float(stats["Equity Final [$]"])
@@ -89,7 +89,7 @@ def _run(strategy: type[Strategy], task: Task, **parameters: Any) -> Outcome:
 
 
 def _sweep(task: Task) -> Outcome:
-    frame = task.frame()
+    frame = task.frame(None)
     began = perf_counter()
     bench = Backtest(frame, Cross, cash=CASH)
     _, table = bench.optimize(**GRID, maximize="Equity Final [$]", return_heatmap=True)

@@ -89,8 +89,8 @@ class Orders(Cross):
 def _cerebro(task: Task) -> bt.Cerebro:
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker.setcash(CASH)
-    for frame in task.frames().values():
-        ended = frame.tz_localize(None).shift(freq=timedelta(minutes=1))  # its resampling counts in bars' ends
+    for frame in task.frames(None).values():
+        ended = frame.shift(freq=timedelta(minutes=1))  # its resampling counts in bars' ends
         feed = bt.feeds.PandasData(dataname=ended, timeframe=bt.TimeFrame.Minutes, compression=1)
         cerebro.adddata(feed)
         if task.case == "intervals":

@@ -43,7 +43,7 @@ class Follow(bt.Algo):
 
 
 def _run(task: Task) -> Outcome:
-    frames = task.frames()
+    frames = task.frames(None)
     began = perf_counter()
     opens = pd.DataFrame({name: frame["Open"] for name, frame in frames.items()})
     condition = above_in_intervals if task.case == "intervals" else above

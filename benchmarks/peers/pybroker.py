@@ -19,7 +19,7 @@ def _average(name: str, period: int) -> Any:
 
 
 def _run(task: Task) -> Outcome:
-    frames = {name: frame.tz_localize(None) for name, frame in task.frames().items()}
+    frames = task.frames(None)
     data = pd.concat([frame.rename(columns=str.lower).assign(symbol=name) for name, frame in frames.items()])
     data = data.rename_axis("date").reset_index()
     work = task.work if task.case == "heavy" else None

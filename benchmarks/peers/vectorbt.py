@@ -28,7 +28,7 @@ def _trade(task: Task, frames: dict[str, pd.DataFrame]) -> tuple[float, int]:
 
 
 def _run(task: Task) -> Outcome:
-    frames = task.frames()
+    frames = task.frames(None)
     if task.case != "startup":  # compiling is no part of a run, but it is of starting up
         _trade(task, {name: frame[:2_000] for name, frame in frames.items()})
     began = perf_counter()
@@ -48,7 +48,7 @@ def _points(frame: pd.DataFrame) -> tuple[float, int]:
 
 
 def _sweep(task: Task) -> Outcome:
-    frame = task.frame()
+    frame = task.frame(None)
     _points(frame[:500])
     began = perf_counter()
     equity, fills = _points(frame)
