@@ -60,7 +60,8 @@ def main(report: str, picture: str) -> None:
         for at, value in enumerate(values):
             panel.text(value * 1.12, at, _short(value), va="center", color=INK, fontsize=8)
         panel.set_xscale("log")
-        panel.set_xlim(min(values) / 3, max(values) * 8)
+        panel.set_xlim(1e3, 6e7)
+        panel.minorticks_off()
         panel.set_title(PANELS[name], color=INK, fontsize=10, loc="left", fontweight="bold")
         panel.set_facecolor(GROUND)
         panel.tick_params(colors=INK, labelsize=8, length=0)
