@@ -42,7 +42,8 @@ def speeds(measured: dict[str, Any]) -> dict[str, float]:
 def main(report: str, picture: str) -> None:
     """Draw what the report has; nothing where it has none of the cases."""
     measured = json.loads(Path(report).read_text())
-    there = [name for name in PANELS if name in measured]
+    full = [name for name in PANELS if name in measured and not measured[name]["quick"]]
+    there = full or [name for name in PANELS if name in measured]
     if not there:
         return
     columns = min(3, len(there))

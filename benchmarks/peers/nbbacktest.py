@@ -110,8 +110,9 @@ def _run(data: Any, job: Task, strategy: type[nb.Strategy], **options: Any) -> O
 def _sweep(task: Task) -> Outcome:
     frame = task.frame()
     began = perf_counter()
-    table = nb.sweep(frame, One, GRID)
-    return Outcome(perf_counter() - began, float(sum(table["final_equity"])), None)
+    found = nb.sweep(frame, One, GRID, cash=CASH, progress=False)
+    equity = float(found.frame["final_equity"].sum())
+    return Outcome(perf_counter() - began, equity, None)
 
 
 CASES = {
