@@ -90,7 +90,7 @@ CASES = {
         },
     ),
     "g": Case(
-        "Start-up: a process that imports the engine and runs 500 bars",
+        "Start-up: a process that imports the engine and runs once",
         Task("startup", 500),
         Task("startup", 500),
         {"loop_with_bars": SAME_AS_LOOP},
