@@ -33,8 +33,8 @@ types: .venv/.dev ## types, and imports that point down
 docs: .venv/.dev ## these pages as a site, into build/docs/html, warnings as errors
 	@$(BIN)/python docs/build_site.py
 
-bench: .venv/.dev ## measure speed, beside other engines
-	@$(BIN)/python benchmarks/run.py
+bench: .venv/.dev ## measure speed, beside other engines (QUICK=1: minutes; ONLY="a g": some)
+	@$(BIN)/python -m benchmarks.run $(ONLY) $(if $(QUICK),--quick)
 
 lab: .venv/.lab ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --notebook-dir=. $(wildcard notebooks)
@@ -45,7 +45,7 @@ build: .venv/.dev ## wheel and source distribution, into dist/
 
 clean: ## remove .venv and all that was generated
 	rm -rf .venv build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
-		.hypothesis .benchmarks
+		.hypothesis .bench
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
 

@@ -1,4 +1,4 @@
-"""How long a user waits: pause, resume and step, from the call, with the engine at full speed."""
+"""How long a user waits, with the engine at full speed: pause, resume, another thread's turn, and steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import sys
 from time import perf_counter, sleep
 
 import numpy as np
-from engines import make_bars
 
 import nbbacktest as nb
+from benchmarks.table import Table, hand_over
+from benchmarks.task import Task
+
+STEPS = 3_000
 
 
 class Working(nb.Strategy):
@@ -27,12 +30,9 @@ class Working(nb.Strategy):
             total += bar.close
 
 
-def main(tries: int = 1_000, bars: int = 5_000_000) -> None:
-    """Print percentiles; a bar that moves while paused ends the benchmark."""
-    frame = make_bars(bars)
+def presses(system: nb.SystemManager, tries: int) -> tuple[list[float], list[float]]:
+    """Seconds of pauses and of resumes; a bar that moves while paused ends the benchmark."""
     pauses, resumes, moved, rng = [], [], 0, random.Random(5)
-    system = nb.SystemManager()
-    system.start({}, data=frame, strategies=Working, paused=True)
     strategy = system.strategies[0]
     while len(pauses) < tries:
         strategy.armed = True
@@ -51,20 +51,58 @@ def main(tries: int = 1_000, bars: int = 5_000_000) -> None:
         moved += (system.snapshot().cursor, len(strategy.bars())) != at_rest
     if moved:
         sys.exit(f"bars moved during {moved} pauses")
-    count = 3_000
+    return pauses, resumes
+
+
+def turns(system: nb.SystemManager, tries: int) -> list[float]:
+    """How late another thread gets the interpreter: what a sleep of a millisecond takes beyond it, the run going on."""
+    late, nap = [], 0.001
+    system.resume()
+    for _ in range(tries):
+        began = perf_counter()
+        sleep(nap)
+        late.append(perf_counter() - began - nap)
+    if not system.pause():
+        sys.exit("the data ended while another thread slept; give more bars")
+    return late
+
+
+def main(*, quick: bool) -> None:
+    """Hand over percentiles and the rate of steps."""
+    tries, bars = (200, 1_500_000) if quick else (1_000, 8_000_000)
+    system = nb.SystemManager()
+    idle = []
+    for _ in range(tries):
+        began = perf_counter()
+        sleep(0.001)
+        idle.append(perf_counter() - began - 0.001)
+    system.start({}, data=Task("latency", bars).frame(), strategies=Working, paused=True)
+    pauses, resumes = presses(system, tries)
+    entries = turns(system, tries)
     began = perf_counter()
-    for _ in range(count):
+    for _ in range(STEPS):
         system.step()
-    rate = count / (perf_counter() - began)
+    rate = STEPS / (perf_counter() - began)
     system.stop()
-    print(f"\n### Pause, resume, step: {tries:,} tries, engine at full speed, 0 bars moved while paused\n")
-    print("| from the call to ... | p50 ms | p99 ms | max ms |")
-    print("|---|---:|---:|---:|")
-    for name, values in (("pause: at rest", pauses), ("resume: the first bar", resumes)):
-        p50, p99, most = np.quantile(values, [0.5, 0.99, 1.0]) * 1e3
-        print(f"| {name} | {p50:.3f} | {p99:.3f} | {most:.3f} |")
-    print(f"\n{rate:,.0f} single steps a second from Python.")
+    rows = []
+    for name, values in (
+        ("pause: from the call to rest", pauses),
+        ("resume: from the call to the first bar", resumes),
+        ("another thread's turn: later than it asked for", entries),
+        ("the same with nothing running", idle),
+    ):
+        rows.append([name, *(f"{value * 1e3:.3f}" for value in np.quantile(values, [0.5, 0.99, 1.0]))])
+    hand_over(
+        [
+            Table(
+                f"Pause, resume, step: {tries:,} tries, engine at full speed, 0 bars moved while paused",
+                ["what", "p50 ms", "p99 ms", "max ms"],
+                rows,
+                [f"{rate:,.0f} single steps a second from Python."],
+            )
+        ]
+    )
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    main(quick="quick" in sys.argv)

@@ -1,16 +1,22 @@
-"""What synchronization costs: three threads in lockstep against the same stages in one thread, in one process."""
+"""What synchronization costs: three threads in lockstep against the same stages in one thread, in one process.
+
+Both strategies, on one core and wherever the scheduler likes; beside a Python thread that never rests; and by windows' length.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from statistics import median
 from time import perf_counter
-
-from engines import make_bars
+from typing import Any
 
 import nbbacktest as nb
+from benchmarks.table import Table, hand_over
+from benchmarks.task import Task
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.engine.inline import run_inline
@@ -19,6 +25,7 @@ from nbbacktest.system.run import Run, outcome
 from nbbacktest.system.status import status
 
 CONFIG = SessionConfig.load({})
+WINDOWS = (64, 512, 4_096, 16_384)
 
 
 class Light(nb.Strategy):
@@ -38,13 +45,32 @@ class TwoMicroseconds(nb.Strategy):
         self.seen = total
 
 
-def threaded(frame: object, strategy: type[nb.Strategy]) -> tuple[float, str]:
+@contextmanager
+def busy(number: int = 1) -> Iterator[None]:
+    """Python threads that never rest, beside."""
+    ended = threading.Event()
+
+    def spin() -> None:
+        total = 0
+        while not ended.is_set():
+            for value in range(1_000):
+                total += value
+
+    threads = [threading.Thread(target=spin) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def threaded(frame: object, strategy: type[nb.Strategy], window: int | None = None) -> tuple[float, str]:
+    """Seconds and fingerprint, with three threads."""
     life = Lifecycle()
-    run = Run(
-        build(CONFIG, life, threading.Condition(), data=frame, strategies=strategy),
-        lambda ended: status(nb.SystemState.STOPPED, ended),
-        lambda ended: None,
-    )
+    run = _made(build(CONFIG, life, threading.Condition(), data=frame, strategies=strategy, window=window))
     life.apply(Command.START)
     began = perf_counter()
     run.start()
@@ -52,41 +78,82 @@ def threaded(frame: object, strategy: type[nb.Strategy]) -> tuple[float, str]:
     return perf_counter() - began, outcome(run).fingerprint
 
 
-def inline(frame: object, strategy: type[nb.Strategy]) -> tuple[float, str]:
-    stages = build(CONFIG, Lifecycle(), threading.Condition(), data=frame, strategies=strategy)
-    run = Run(stages, lambda ended: status(nb.SystemState.STOPPED, ended), lambda ended: None)
+def inline(frame: object, strategy: type[nb.Strategy], window: int | None = None) -> tuple[float, str]:
+    """The same in this thread alone."""
+    stages = build(CONFIG, Lifecycle(), threading.Condition(), data=frame, strategies=strategy, window=window)
+    run = _made(stages)
     began = perf_counter()
     run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
     return perf_counter() - began, outcome(run).fingerprint
 
 
-def main(bars: int = 600_000, repeats: int = 11) -> None:
-    """Print the table: both strategies, on one core and wherever the scheduler likes."""
-    frame = make_bars(bars)
+def _made(stages: Any) -> Run:
+    return Run(stages, lambda ended: status(nb.SystemState.STOPPED, ended), lambda ended: None)
+
+
+def pairs(
+    frame: object, strategy: type[nb.Strategy], repeats: int, window: int | None = None
+) -> Sequence[tuple[float, float]]:
+    """Seconds inline and with threads, one after the other; the first pair only warms up."""
+    made = []
+    for _ in range(repeats + 1):
+        (alone, one), (together, two) = inline(frame, strategy, window), threaded(frame, strategy, window)
+        if one != two:
+            sys.exit("the two results differ")
+        made.append((alone, together))
+    return made[1:]
+
+
+def row(made: Sequence[tuple[float, float]], bars: int) -> list[str]:
+    """A bar inline, and what threads add: at best, and in the middle of the pairs."""
+    alone, together = (min(side) for side in zip(*made, strict=True))
+    typical = median(b / a for a, b in made)
+    return [f"{alone / bars * 1e6:.2f}", f"{together / alone - 1:+.1%}", f"{typical - 1:+.1%}"]
+
+
+def lockstep(frame: object, bars: int, repeats: int) -> Table:
+    """By place, and beside a busy thread."""
     everywhere = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    print(f"\n### Lockstep of three threads against the same work inline, {bars:,} bars, {repeats} repeats\n")
-    print("| strategy | threads | us a bar inline | overhead, best | median of pairs |")
-    print("|---|---|---:|---:|---:|")
+    rows = []
     for strategy in (Light, TwoMicroseconds):
         for place in ("on one core", "spread") if everywhere else ("spread",):
             if everywhere:
                 os.sched_setaffinity(0, {min(everywhere)} if place == "on one core" else everywhere)
-            pairs = []
-            for turn in range(repeats + 1):
-                (alone, one), (together, two) = inline(frame, strategy), threaded(frame, strategy)
-                if one != two:
-                    sys.exit("the two results differ")
-                if turn:  # the first pair warms up
-                    pairs.append((alone, together))
-            best_alone, best_together = (min(side) for side in zip(*pairs, strict=True))
-            typical = median(together / alone for alone, together in pairs)
-            print(
-                f"| {strategy.__name__} | {place} | {best_alone / bars * 1e6:.2f} "
-                f"| {best_together / best_alone - 1:+.1%} | {typical - 1:+.1%} |"
-            )
+            rows.append([strategy.__name__, place, *row(pairs(frame, strategy, repeats), bars)])
+        with busy():
+            rows.append([strategy.__name__, "beside a busy thread", *row(pairs(frame, strategy, 3), bars)])
     if everywhere:
         os.sched_setaffinity(0, everywhere)
+    return Table(
+        f"Lockstep of three threads against the same work inline, {bars:,} bars, {repeats} pairs",
+        ["strategy", "threads", "µs a bar inline", "overhead, best", "median of pairs"],
+        rows,
+        [
+            "Beside a busy Python thread, who gives the interpreter away waits up to 5 ms to get it back; inline nobody does."
+        ],
+        left=2,
+    )
+
+
+def by_window(frame: object, bars: int, repeats: int) -> Table:
+    """What longer windows save."""
+    rows = []
+    for window in (*WINDOWS, None):
+        length = f"{window:,} instants" if window else "as the engine chooses"
+        rows.append([length, *row(pairs(frame, Light, repeats, window), bars)])
+    return Table(
+        f"The same by windows' length, Light, {bars:,} bars, {repeats} pairs",
+        ["window", "µs a bar inline", "overhead, best", "median of pairs"],
+        rows,
+    )
+
+
+def main(*, quick: bool) -> None:
+    """Hand over both tables."""
+    bars, repeats = (100_000, 3) if quick else (600_000, 9)
+    frame = Task("overhead", bars).frame()
+    hand_over([lockstep(frame, bars, repeats), by_window(frame, bars, max(3, repeats // 2))])
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    main(quick="quick" in sys.argv)

@@ -1,8 +1,7 @@
 """More than memory: a dataset of minute bars streamed against loaded whole, in fresh processes, interleaved.
 
-``python streaming.py FOLDER [SYMBOLS] [DAYS] [REPEATS] [LAYOUT]``: the dataset is made in FOLDER, once, and stays there.
-The defaults are 50 symbols and 252 days, five million bars; 5 symbols and 20 days serve for a quick check. LAYOUT is
-``files`` (one a symbol, one row group each) or ``folders`` (``symbol=S00/date=.../part.parquet``).
+The dataset is made under ``.bench/``, once: 50 symbols and 252 days, five million bars, as a file a symbol; for a quick look 5
+symbols and 20 days, as ``symbol=S00/date=.../part.parquet``.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ import pandas as pd
 import talib
 
 import nbbacktest as nb
+from benchmarks.bars import HOUSE
+from benchmarks.table import Table, hand_over
 
 SESSION = 390
 
@@ -136,40 +137,42 @@ def one(path: str, symbols: int, *, stream: bool) -> None:
     print(json.dumps(answer | largest))
 
 
-def main(folder: str, symbols: int = 50, days: int = 252, repeats: int = 3, layout: str = "files") -> None:
-    """Print the table."""
-    command = [sys.executable, "-W", "ignore", __file__, "make", folder, str(symbols), str(days), layout]
-    path = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def main(*, quick: bool) -> None:
+    """Hand over the table."""
+    symbols, days, repeats, layout = (5, 20, 2, "folders") if quick else (50, 252, 3, "files")
+    path = _child("make", str(symbols), str(days), layout).strip()
     runs: dict[str, list[dict[str, float]]] = {"streamed": [], "in memory": []}
     for _ in range(repeats):
         for name, several in runs.items():
-            command = [sys.executable, "-W", "ignore", __file__, "one", path, str(symbols), name]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            several.append(json.loads(done.stdout.strip().splitlines()[-1]))
+            several.append(json.loads(_child("one", path, str(symbols), name).strip().splitlines()[-1]))
     everything = [run for several in runs.values() for run in several]
     if len({run["fingerprint"] for run in everything}) != 1:
         sys.exit("streamed and in-memory runs disagree")
-    bars = everything[0]["bars"]
-    print(f"\n### {symbols} symbols, {days} days, {bars:,} bars as {layout}, {everything[0]['fills']:,} fills\n")
-    print(
-        "| | bars/s, best | median | CPU s, median | seconds before the first bar | peak RSS, MB | anonymous | of files |"
-    )
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    count = everything[0]["bars"]
+    rows = []
     for name, several in runs.items():
         took = [run["seconds"] for run in several]
         before = median(run["before"] for run in several)
-        peak, anon, file = (max(run[key] for run in several) / 1000 for key in ("peak", "RssAnon", "RssFile"))
-        print(
-            f"| {name} | {bars / min(took):,.0f} | {bars / median(took):,.0f} "
-            f"| {median(run['cpu'] for run in several):.1f} | {before:.2f} "
-            f"| {peak:,.0f} | {anon:,.0f} | {file:,.0f} |"
+        sizes = [f"{max(run[key] for run in several) / 1000:,.0f}" for key in ("peak", "RssAnon", "RssFile")]
+        cpu = median(run["cpu"] for run in several)
+        rows.append(
+            [name, f"{count / min(took):,.0f}", f"{count / median(took):,.0f}", f"{cpu:.1f}", f"{before:.2f}", *sizes]
         )
     pairs = [whole["seconds"] / part["seconds"] for part, whole in zip(*runs.values(), strict=True)]
     best = min(run["seconds"] for run in runs["in memory"]) / min(run["seconds"] for run in runs["streamed"])
-    print(
-        f"\nSpeed of streamed against in memory: best against best {best:.2f}, median of pairs {median(pairs):.2f}, "
-        f"worst pair {min(pairs):.2f}."
+    note = (
+        f"Speed of streamed against in memory: best against best {best:.2f}, median of pairs {median(pairs):.2f}, "
+        f"worst pair {min(pairs):.2f}. Loading is included, and the fingerprints are equal."
     )
+    fills = everything[0]["fills"]
+    columns = ["", "bars/s, best", "median", "CPU s, median", "seconds before the first bar", "peak RSS, MB"]
+    title = f"More than memory: {symbols} symbols, {days} days, {count:,} bars as {layout}, SMA 20/50, {fills:,} fills"
+    hand_over([Table(title, [*columns, "anonymous", "of files"], rows, [note])])
+
+
+def _child(*arguments: str) -> str:
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.streaming", *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=HOUSE.parent).stdout
 
 
 def _memory() -> dict[str, int]:
@@ -179,9 +182,9 @@ def _memory() -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "one":
+    if sys.argv[1:2] == ["one"]:
         one(sys.argv[2], int(sys.argv[3]), stream=sys.argv[4] == "streamed")
-    elif sys.argv[1] == "make":
-        print(make(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]))
+    elif sys.argv[1:2] == ["make"]:
+        print(make(HOUSE / "streaming", int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
     else:
-        main(sys.argv[1], *map(int, sys.argv[2:5]), *sys.argv[5:6])
+        main(quick="quick" in sys.argv)
