@@ -147,7 +147,7 @@ def _flag(side: Side, reduce_only: Any) -> bool:
 
 def _level(side: Side, name: str, value: Any) -> float | None:
     if value is None or (value.__class__ is float and math.isfinite(value)):
-        return value  # type: ignore[no-any-return]
+        return value
     return finite(f"{side}({name}=...)", value)
 
 
