@@ -137,7 +137,8 @@ class ColumnView:
         row = n + key if key < 0 else key
         if not 0 <= row < n:
             raise IndexError(f"bar {key} of {n} completed ones")
-        self.renew()
+        if row >= len(self._fast):
+            self.renew()
         return self._fast[row]
 
     def renew(self) -> None:
