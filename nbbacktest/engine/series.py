@@ -120,17 +120,26 @@ class ColumnView:
     @overload
     def __getitem__(self, key: slice) -> Float64: ...
     def __getitem__(self, key: int | slice) -> float | Float64:
+        # As in `Indicator`: the newest values come first.
+        try:
+            if key < 0:  # type: ignore[operator]
+                row = self._series.n + key  # type: ignore[operator]
+                if row >= 0:
+                    return self._fast[row]
+        except (IndexError, TypeError):  # IndexError: the columns have grown since
+            pass
+        return self._lookup(key)
+
+    def _lookup(self, key: int | slice) -> float | Float64:
         n = self._series.n
         if isinstance(key, slice):
             return self._column[:n][key]
         row = n + key if key < 0 else key
         if not 0 <= row < n:
             raise IndexError(f"bar {key} of {n} completed ones")
-        try:
-            return self._fast[row]
-        except IndexError:  # the columns have grown since
-            self._fast = memoryview(self._column)
-            return self._fast[row]
+        if row >= len(self._fast):
+            self.renew()
+        return self._fast[row]
 
     def renew(self) -> None:
         """Read the series' column as it is now, after `Series.show_earlier`."""

@@ -332,7 +332,7 @@ class TradingDesk:
         """The instant under way, nanoseconds UTC; before the first one, the moment at which trading opens."""
         if self.moment is not None:
             return self.moment.ns
-        return int(self.instants[self.index]) if self.index >= 0 else self._before
+        return self._instants.item(self.index) if self.index >= 0 else self._before
 
     @property
     def now(self) -> pd.Timestamp:

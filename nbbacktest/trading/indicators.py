@@ -68,14 +68,15 @@ class Indicator:
     @overload
     def __getitem__(self, key: slice) -> Float64: ...
     def __getitem__(self, key: int | slice) -> float | Float64:
-        # Strategies read ind[-1] more often than anything else: it comes first, and calls nothing.
-        if key.__class__ is int and key < 0:
-            row = self._series.n + key
-            if row >= 0:
-                try:
+        # Strategies read ind[-1] more often than anything else: it comes first and calls nothing. What isn't that, a slice
+        # for one, fails here and is looked up at leisure; asking for the key's type first costs 14 ns of 84.
+        try:
+            if key < 0:  # type: ignore[operator]
+                row = self._series.n + key  # type: ignore[operator]
+                if row >= 0:
                     return self._fast[row]
-                except IndexError:  # the columns have grown since
-                    return float(self._until(row + 1)[row])
+        except (IndexError, TypeError):  # IndexError: the columns have grown since
+            pass
         return self._lookup(key)  # type: ignore[no-any-return]
 
     def _lookup(self, key: Any) -> Any:

@@ -9,6 +9,7 @@ from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, 
 _ON_SESSION = (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
 _SUBMITTED, _ACCEPTED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED
 _FIELDS = 9  # of an event, its terms included
+_OPEN, _HELD = OrderStatus.OPEN, OrderStatus.HELD
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 _EAGER_TYPES = (OrderType.MARKET, OrderType.TRAILING_STOP, *_ON_SESSION)
 
@@ -127,7 +128,7 @@ class Order:
         self.parent: Order | None = None
         self.children: tuple[Order, ...] = ()
         self.oco: list[Order] | None = None
-        self.status = OrderStatus.OPEN
+        self.status = _OPEN
         self.reason: str | None = None
         self.triggered = False
         self.filled = 0.0
@@ -170,7 +171,7 @@ class Order:
     @property
     def is_open(self) -> bool:
         """Whether it can still fill."""
-        return self.status is OrderStatus.OPEN or self.status is OrderStatus.HELD
+        return self.status is _OPEN or self.status is _HELD
 
     @property
     def is_immediate(self) -> bool:

@@ -12,7 +12,7 @@ from nbbacktest.trading.book import Book
 from nbbacktest.trading.orders import Order
 
 _OPEN, _HELD = OrderStatus.OPEN, OrderStatus.HELD
-_CANCELLED = OrderStatus.CANCELLED
+_CANCELLED, _FILLED = OrderStatus.CANCELLED, OrderStatus.FILLED
 _SUBMITTED, _ACCEPTED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED
 _NEVER = 1 << 63
 
@@ -147,8 +147,8 @@ class Register:
 
     def finish(self, order: Order, now: int, size: float, price: float) -> None:
         """End an order that has filled."""
-        self._close(order, OrderStatus.FILLED, now)
-        order.note(now, OrderEventKind.FILLED, None, size, price)
+        self._close(order, _FILLED, now)
+        order.note(now, _ENDED[_FILLED], None, size, price)
         if self.news is not None:
             self.news.append(order)
 
@@ -204,7 +204,7 @@ class Register:
         for other in order.oco or ():
             if other is order or not other.is_open:
                 continue
-            if order.status is OrderStatus.FILLED:
+            if order.status is _FILLED:
                 self.end(other, _CANCELLED, f"one cancels the other: order {order.id} was filled", now)
             elif other.size is None or other.size - size - other.filled <= DUST * other.size:
                 self.end(other, _CANCELLED, f"one cancels the other: order {order.id} filled {size:g}", now)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from nbbacktest.trading.portfolio import Portfolio, Position
     from nbbacktest.trading.roster import Membership
 
+_BUY, _SELL, _MARKET = Side.BUY, Side.SELL, OrderType.MARKET
+
 
 class Seat:
     """One strategy's place at the trading desk.
@@ -158,8 +160,7 @@ class Seat:
         held = self.positions[symbol].size
         if not held:
             return None
-        side = Side.SELL if held > 0 else Side.BUY
-        return self.place(symbol, Ticket(side, abs(held), OrderType.MARKET, reduce_only=True))
+        return self.place(symbol, Ticket(_SELL if held > 0 else _BUY, abs(held), _MARKET, reduce_only=True))
 
     def target_size(self, symbol: Any, size: Any) -> Order | None:
         """Order what is missing to a position of `size` units."""
@@ -253,7 +254,7 @@ class Seat:
         missing = target - held
         if missing == 0:
             return None
-        return self.place(symbol, read_ticket(Side.BUY if missing > 0 else Side.SELL, abs(missing)))
+        return self.place(symbol, read_ticket(_BUY if missing > 0 else _SELL, abs(missing)))
 
     def _must_run(self, what: str) -> None:
         if not self._desk.is_open:

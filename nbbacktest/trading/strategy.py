@@ -21,6 +21,8 @@ from nbbacktest.trading.tickets import read_ticket
 if TYPE_CHECKING:
     import pandas as pd
 
+_BUY, _SELL = Side.BUY, Side.SELL
+
 
 class Strategy(Hooks, Scheduling, Sight):
     """Derive from this; class attributes are the parameters, and `on_bar` is called with every completed bar.
@@ -133,7 +135,7 @@ class Strategy(Hooks, Scheduling, Sight):
             For an order that makes no sense, with the value and the cure.
         """
         ticket = read_ticket(
-            Side.BUY, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
+            _BUY, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
             reduce_only=reduce_only, tag=tag,
         )  # fmt: skip
         return self._seat.place(symbol, ticket)
@@ -156,7 +158,7 @@ class Strategy(Hooks, Scheduling, Sight):
     ) -> Order:
         """Order to sell, or to sell short; the mirror of `buy`, with the same parameters and errors."""
         ticket = read_ticket(
-            Side.SELL, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
+            _SELL, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
             reduce_only=reduce_only, tag=tag,
         )  # fmt: skip
         return self._seat.place(symbol, ticket)

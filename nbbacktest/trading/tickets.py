@@ -14,6 +14,7 @@ _GTC, _DAY, _GTD = TimeInForce.GTC, TimeInForce.DAY, TimeInForce.GTD
 _MOMENTS = {"open": OrderType.MARKET_ON_OPEN, "close": OrderType.MARKET_ON_CLOSE}
 _ON_SESSION = tuple(_MOMENTS.values())
 _WORDS = {str(tif) for tif in TimeInForce}
+_PLAIN = (float, int)
 
 
 class Ticket(NamedTuple):
@@ -71,7 +72,8 @@ def read_ticket(
         terms that exclude each other; with the value and what to do instead.
     """
     if size is not None:
-        size = finite(f"{side}(size=...)", size)
+        # Words for a complaint cost more than the look that finds nothing to complain about.
+        size = float(size) if size.__class__ in _PLAIN and 0 < size < math.inf else finite(f"{side}(size=...)", size)
         if size <= 0:
             other = "sell" if side is Side.BUY else "buy"
             cure = f"use {other} for the other direction" if size < 0 else "place no order instead"
@@ -144,7 +146,9 @@ def _flag(side: Side, reduce_only: Any) -> bool:
 
 
 def _level(side: Side, name: str, value: Any) -> float | None:
-    return None if value is None else finite(f"{side}({name}=...)", value)
+    if value is None or (value.__class__ is float and math.isfinite(value)):
+        return value
+    return finite(f"{side}({name}=...)", value)
 
 
 def _kind(side: Side, limit: float | None, stop: float | None, trail: Any, at: Any) -> OrderType:
