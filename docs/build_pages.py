@@ -333,6 +333,7 @@ API: dict[str, tuple[str, ...]] = {
     "Run": ("backtest", "get_system_manager", "SystemManager", "SystemState", "Snapshot", "SessionConfig", "schema"),
     "Write a strategy": ("Strategy", "Bar", "FormingBar", "Order", "Fill", "OrderType", "OrderStatus", "Side"),
     "Read a result": ("Result", "audit_lookahead", "AuditReport"),
+    "Compare parameters": ("sweep", "SweepResult", "SweepInterrupted"),
     "In a notebook": ("ControlPanel",),
     "Bring data": ("DataSource", "data_quality", "QualityReport", "PushFeed", "WebSocketFeed"),
     "Synchronize": ("StreamSubscription",),
