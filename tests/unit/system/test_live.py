@@ -295,7 +295,7 @@ def test_commands_that_would_hold_or_hurry_are_refused(system):
     """Steps, run-until, speeds and symbols on the way say that the market doesn't wait."""
     system.start(ONE, feed=nb.PushFeed(), strategies=Quiet())
     for command in (
-        lambda: system.step(),
+        system.step,
         lambda: system.run_until("10:00"),
         lambda: system.set_speed(60),
         lambda: system.add_symbol("B"),
