@@ -15,6 +15,7 @@ import sys
 from pathlib import Path, PurePosixPath
 
 import plotly
+from build_pages import WHAT_FIELDS_DONT_SAY
 from pydantic import BaseModel
 
 import nbbacktest as nb
@@ -117,35 +118,33 @@ def public_names() -> list[str]:
 def of_name(name: str) -> str:
     """The page of one public name, from its docstrings; what comes from a base of the package counts as its own."""
     thing = getattr(nb, name)
-    lines = ["```{eval-rst}", f".. autofunction:: nbbacktest.{name}", "```"]
+    lines = [f".. autofunction:: nbbacktest.{name}"]
+    after: list[str] = []
     if isinstance(thing, type):
-        kind = "autoexception" if issubclass(thing, BaseException) else "autoclass"
-        lines = ["```{eval-rst}", f".. {kind}:: nbbacktest.{name}", "   :members:"]
+        lines = [f".. autoclass:: nbbacktest.{name}", "   :members:"]
         if issubclass(thing, BaseModel):
-            lines += ["   :exclude-members: model_config, model_post_init", "```", "", *fields(thing)]
-        else:
-            own = thing.__mro__[1:2] and thing.__mro__[1].__module__.startswith("nbbacktest.")
-            lines += ["   :inherited-members: Exception"] if own else []
-            lines += ["   :show-inheritance:"] if kind == "autoexception" else []
-            lines.append("```")
-    return "\n".join([f"# nb.{name}", "", *lines, ""])
+            lines = [f"{lines[0]}(**fields)", *lines[1:], "   :exclude-members: model_config, model_post_init"]
+            after = fields(thing)
+        elif thing.__mro__[1].__module__.startswith("nbbacktest."):
+            lines.append("   :inherited-members: Exception")
+        if issubclass(thing, BaseException):
+            lines = [lines[0].replace("autoclass", "autoexception"), *lines[1:], "   :show-inheritance:"]
+    return "\n".join([f"# nb.{name}", "", "```{eval-rst}", *lines, "```", "", *after, ""])
 
 
 def fields(model: type[BaseModel]) -> list[str]:
     """A config model's fields, as its schema describes them."""
-    shown = {name: field for name, field in model.model_fields.items() if name != "model"}
-    if not shown:
-        return []
     rows = []
-    for name, field in shown.items():
+    for name, field in model.model_fields.items():
+        if name == "model":  # the class says it
+            continue
+        meaning = field.description or WHAT_FIELDS_DONT_SAY.get(name, "")
         default = (
             "required" if field.is_required() else "a section" if field.default_factory else f"`{field.default!r}`"
         )
-        rows.append(
-            f"| `{name}` | {default} | {(field.description or '').replace('``', '`').replace('|', chr(92) + '|')} |"
-        )
-    note = "What a [session config](../config.md) writes as JSON, and where each section's own keys are described."
-    return ["| field | default | meaning |", "|---|---|---|", *rows, "", note]
+        rows.append(f"| `{name}` | {default} | " + meaning.replace("``", "`").replace("|", r"\|") + " |")
+    note = "A [session config](../config.md) writes it as JSON; each section's own keys are described there."
+    return ["| field | default | meaning |", "|---|---|---|", *rows, "", note] if rows else []
 
 
 def notebook(file: Path, place: str, where: dict[Path, str]) -> str:
