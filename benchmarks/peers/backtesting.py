@@ -79,8 +79,8 @@ class Orders(Cross):
             self.buy(size=SIZE, sl=round(close * STOP, 3), tp=round(close * TARGET, 3))
 
 
-def _run(strategy: type[Strategy], task: Task, **parameters: Any) -> Outcome:
-    frame = task.frame(None)
+def _run(strategy: type[Strategy], job: Task, **parameters: Any) -> Outcome:
+    frame = job.frame(None)
     began = perf_counter()
     stats = Backtest(frame, strategy, cash=CASH).run(**parameters)
     equity = float(stats["Equity Final [$]"])
