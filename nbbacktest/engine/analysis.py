@@ -110,13 +110,15 @@ class AnalysisEngine:
         """Serve batches until the end. The body of a thread."""
         try:
             if self.begin():
+                began = perf_counter()
                 while self._inbox.wait_until_ready():
                     try:
                         batch = outbox()
                         if batch is not None:
-                            self.process(batch)
+                            self.process(batch, waited=perf_counter() - began)
                     finally:
                         self._inbox.reset()
+                        began = perf_counter()
                 # A paused run doesn't end by itself, not even after its last bar.
                 while self.frame.cursor >= len(self._timeline) and not self._gate.closed:
                     if self._boundary(self.frame.cursor, self._gate.generation) is Verdict.GO:
@@ -139,8 +141,11 @@ class AnalysisEngine:
         self._gate.started()
         return True
 
-    def process(self, batch: Batch) -> None:
-        """Deliver a batch's instants; returns at its end, or where the gate says that it is given up."""
+    def process(self, batch: Batch, waited: float = 0.0) -> None:
+        """Deliver a batch's instants; returns at its end, or where the gate says that it is given up.
+
+        `waited` is how many seconds it was waited for.
+        """
         window = batch.window
         deliver = self._deliver_many if batch.axis.events is not None else self._deliver_single
         cursor, worked = window.start, 0.0
@@ -163,7 +168,7 @@ class AnalysisEngine:
             self._boundary(cursor, window.generation, leaving=True)
         if cursor > window.start:
             self.timing.add(worked)
-            self._quantum.observe(worked, cursor - window.start)
+            self._quantum.observe(worked, cursor - window.start, waited if window.pace is None else 0.0)
 
     def finish(self) -> None:
         """Stop the agent, publish the last state and close the way in."""

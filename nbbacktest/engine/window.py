@@ -53,7 +53,9 @@ class Quantum:
     """How many instants a lockstep window holds: about `SECONDS` of analysis.
 
     Long enough that handing over costs little, short enough that other threads soon get the interpreter, which
-    changes hands at a window's end. Nothing depends on it but speed. See docs/performance.md.
+    changes hands at a window's end. Where another thread is always busy, each handover costs a turn of that thread's:
+    then windows of `CONTENDED` seconds keep the engine's share, and the interpreter changes hands within them anyway.
+    Nothing depends on it but speed. See docs/performance.md.
 
     Parameters
     ----------
@@ -67,18 +69,32 @@ class Quantum:
     """
 
     SECONDS = 0.004
-    LONGEST = 16_384  # bounds the memory that a window takes
+    CONTENDED = 0.1
+    LONGEST = 65_536  # bounds the memory that a window takes
     SPAN = 16  # windows that the coordinator releases at once: it is woken once for all of them
+    _SLOW = 0.002  # seconds of a handover that something stood in the way of; 50 to 150 us are usual
+    _PATIENCE = 3  # windows in a row before it is believed
 
     def __init__(self, fixed: int | None = None) -> None:
         self._fixed = fixed is not None
+        self._seconds = self.SECONDS
+        self._against = 0  # windows in a row that speak against the present target
         self.length = fixed or 64
 
-    def observe(self, seconds: float, instants: int) -> None:
-        """Learn from a window what an instant costs; the length grows fourfold at most."""
-        if not self._fixed and seconds > 0:
-            wanted = int(self.SECONDS * instants / seconds)
-            self.length = max(1, min(wanted, self.length * 4, self.LONGEST))
+    def observe(self, seconds: float, instants: int, waited: float = 0.0) -> None:
+        """Learn from a window what an instant costs, and from the wait before it what a handover does.
+
+        The length grows fourfold at most.
+        """
+        if self._fixed or seconds <= 0:
+            return
+        contended = self._seconds > self.SECONDS
+        self._against = self._against + 1 if (waited > self._SLOW) is not contended else 0
+        if self._against == self._PATIENCE:
+            self._against = 0
+            self._seconds = self.SECONDS if contended else self.CONTENDED
+        wanted = int(self._seconds * instants / seconds)
+        self.length = max(1, min(wanted, self.length * 4, self.LONGEST))
 
 
 class Plan(NamedTuple):
