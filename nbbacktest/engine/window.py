@@ -68,7 +68,7 @@ class Quantum:
         For the next window. Written by the analysis thread, read by the others: one int.
     """
 
-    SECONDS = 0.004
+    SECONDS = 0.002
     CONTENDED = 0.1
     LONGEST = 65_536  # bounds the memory that a window takes
     SPAN = 16  # windows that the coordinator releases at once: it is woken once for all of them

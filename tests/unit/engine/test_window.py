@@ -18,8 +18,8 @@ def learnt(quantum: Quantum, waited: float, windows: int, cost: float = 1e-6) ->
 
 def test_a_window_takes_about_its_time():
     """The length settles where a window's analysis takes `SECONDS`, whatever an instant costs, and is never 0."""
-    assert learnt(Quantum(), USUAL, 20) == pytest.approx(4_000, abs=1)
-    assert learnt(Quantum(), USUAL, 20, cost=1e-4) == pytest.approx(40, abs=1)
+    assert learnt(Quantum(), USUAL, 20) == pytest.approx(2_000, abs=1)
+    assert learnt(Quantum(), USUAL, 20, cost=1e-4) == pytest.approx(20, abs=1)
     assert learnt(Quantum(), USUAL, 20, cost=1.0) == 1
 
 
@@ -29,7 +29,7 @@ def test_windows_are_longer_beside_a_busy_thread():
     learnt(quantum, USUAL, 20)
     assert learnt(quantum, SLOW, 20) == Quantum.LONGEST
     assert learnt(quantum, SLOW, 20, cost=1e-5) == pytest.approx(10_000, abs=1)
-    assert learnt(quantum, USUAL, 20) == pytest.approx(4_000, abs=1)
+    assert learnt(quantum, USUAL, 20) == pytest.approx(2_000, abs=1)
 
 
 def test_a_single_slow_handover_changes_nothing():
