@@ -15,7 +15,7 @@ help: ## list what can be made
 demo: .venv/.samples ## a backtest of thirteen years of AAPL, from set-up to report
 	@$(BIN)/nbbacktest run session_configs/aapl_daily.json
 
-test: lint types .venv/.chromium ## every check: style, types, floors, tests with coverage, browser, notebooks
+test: lint types .venv/.chromium .venv/.kernels ## every check: style, types, floors, tests with coverage, browser, notebooks
 	@if [ -d tests/performance ]; then $(BIN)/python -m pytest tests/performance -q; fi
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term --ignore=tests/performance --ignore=tests/browser \
 		--doctest-modules --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg \
@@ -67,6 +67,13 @@ clean: ## remove .venv and all that was generated
 
 .venv/.chromium: .venv/.dev
 	@sh tests/browser/chromium.sh
+	@touch $@
+
+# Older kernels that the browser tests run beside the newest, each without the packages that it shares with that.
+.venv/.kernels: .venv/.dev
+	@for version in 6.31 7.1; do \
+		$(PIP) --upgrade --no-deps --target .venv/kernels/$$version "ipykernel==$$version.*" || exit 1; \
+	done
 	@touch $@
 
 .venv/pyvenv.cfg:

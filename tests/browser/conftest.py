@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="browser tests need playwright")
 pytest.importorskip("jupyterlab", reason="browser tests need JupyterLab")
+
+from playwright.sync_api import Browser
 
 from tests.browser.lab import Lab, Sheet, browser, executable
 
@@ -43,21 +46,32 @@ def lab(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -
 
 
 @pytest.fixture(scope="session")
-def chromium(lab: Lab) -> Iterator[object]:
+def chromium() -> Iterator[Browser]:
+    if executable() is None:
+        pytest.skip("no chromium on this machine's PATH")
     with browser() as started:
         yield started
 
 
 @pytest.fixture
-def sheets(lab: Lab, chromium) -> Iterator[Opened]:
+def sheets(lab: Lab, chromium: Browser) -> Iterator[Opened]:
     """Opens a notebook with the given cells; at the end, no page has said or asked for anything wrong."""
+    with watched(lab, chromium) as open_sheet:
+        yield open_sheet
+
+
+@contextlib.contextmanager
+def watched(lab: Lab, chromium: Browser) -> Iterator[Opened]:
+    """Opens pages of a server, and looks at the end whether one of them or the server has complained."""
     opened: list[Sheet] = []
     contexts = []
     before = len(lab.kernel_log())
 
-    def open_sheet(name: str, *cells: str, width: int = 1400, height: int = 1500, dark: bool = False) -> Sheet:
+    def open_sheet(
+        name: str, *cells: str, width: int = 1400, height: int = 1500, dark: bool = False, kernel: str = "python3"
+    ) -> Sheet:
         if cells:
-            lab.write(name, *cells)
+            lab.write(name, *cells, kernel=kernel)
         context = chromium.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )

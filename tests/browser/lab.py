@@ -1,4 +1,4 @@
-"""JupyterLab and a browser for tests: started on free ports, with a token, in a folder that goes away."""
+"""JupyterLab, Notebook, Voila and a browser for tests: on free ports, with a token, in a folder that goes away."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Request, sync_playwright
 
 TOKEN = "test-only"
 START_SECONDS = 60
@@ -50,6 +49,11 @@ def free_port() -> int:
 class Lab:
     """A running JupyterLab, its folder and its log."""
 
+    allowed: tuple[str, ...] = ()
+    """Where requests to the outside may go."""
+    faults: tuple[str, ...] = ()
+    """Errors that it raises on every page, a panel or none."""
+
     def __init__(self, folder: Path, root: Path) -> None:
         self.folder = folder
         self.port = free_port()
@@ -60,6 +64,27 @@ class Lab:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        """What `python -m` is to run."""
+        return [
+            *("jupyter", "lab", "--no-browser", f"--port={self.port}", "--ip=127.0.0.1", "--allow-root"),
+            *(f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={self.folder}"),
+            *("--ServerApp.port_retries=0", "--LabApp.collaborative=False", "--LabApp.expose_app_in_browser=True"),
+        ]
+
+    def address(self, notebook: str) -> str:
+        """Where a notebook is shown."""
+        return f"{self.url}/lab/tree/{notebook}?token={TOKEN}&reset"
+
+    def waking(self) -> str:
+        """What answers as soon as the server can be used."""
+        return f"{self.url}/api/status?token={TOKEN}"
+
+    def opened(self, page: Page) -> None:
+        """Wait until the notebook's page can be used."""
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        page.wait_for_function(_READY, timeout=60_000)
 
     def start(self) -> None:
         home = self.folder / "home"
@@ -81,23 +106,21 @@ class Lab:
         }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={self.port}", "--ip=127.0.0.1",
-                    f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={self.folder}", "--allow-root",
-                    "--ServerApp.port_retries=0", "--LabApp.collaborative=False",
-                    "--LabApp.expose_app_in_browser=True",
-                ],
-                stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
-            )  # fmt: skip
+                [sys.executable, "-m", *self.command()],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                urllib.request.urlopen(f"{self.url}/api/status?token={TOKEN}", timeout=2).close()
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(self.waking(), timeout=10).close()
                 return
             if self._process.poll() is not None:
                 break
             time.sleep(0.2)
-        raise RuntimeError(f"JupyterLab doesn't answer:\n{self.log.read_text(errors='replace')[-3000:]}")
+        raise RuntimeError(f"{self.command()[0]} doesn't answer:\n{self.log.read_text(errors='replace')[-3000:]}")
 
     def stop(self) -> None:
         process = self._process
@@ -123,7 +146,7 @@ class Lab:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.read().decode()
 
-    def write(self, name: str, *cells: str) -> Path:
+    def write(self, name: str, *cells: str, kernel: str = "python3") -> Path:
         """A notebook with these code cells."""
         notebook = {
             "cells": [
@@ -131,7 +154,7 @@ class Lab:
                  "source": source}
                 for n, source in enumerate(cells)
             ],
-            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            "metadata": {"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}},
             "nbformat": 4, "nbformat_minor": 5,
         }  # fmt: skip
         path = self.folder / name
@@ -140,6 +163,48 @@ class Lab:
 
     def kernel_log(self) -> str:
         return self.log.read_text(errors="replace")
+
+
+class Notebook(Lab):
+    """A running Notebook 7."""
+
+    faults = ("Cannot read properties of undefined (reading 'schema')",)  # 7.6, on an empty notebook too
+
+    def command(self) -> list[str]:
+        return [
+            *("notebook", "--no-browser", f"--port={self.port}", "--ip=127.0.0.1", "--allow-root"),
+            *(f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={self.folder}"),
+            *("--ServerApp.port_retries=0", "--JupyterNotebookApp.expose_app_in_browser=True"),
+        ]
+
+    def address(self, notebook: str) -> str:
+        return f"{self.url}/notebooks/{notebook}?token={TOKEN}"
+
+
+class Voila(Lab):
+    """A running Voila that serves the notebooks of its folder as apps."""
+
+    allowed = ("https://cdn.jsdelivr.net/npm/@fortawesome/",)  # its own icon font
+
+    def command(self) -> list[str]:
+        return [
+            *("voila", str(self.folder), "--no-browser", f"--port={self.port}", "--Voila.ip=127.0.0.1"),
+            *(f"--token={TOKEN}", "--port_retries=0"),
+            # The page of another host, which Voila would load and which complains there.
+            "--VoilaConfiguration.extension_denylist=@jupyter-notebook/lab-extension",
+        ]
+
+    def address(self, notebook: str) -> str:
+        return f"{self.url}/voila/render/{notebook}?token={TOKEN}"
+
+    def waking(self) -> str:
+        return f"{self.url}/?token={TOKEN}"
+
+    def opened(self, page: Page) -> None:
+        page.wait_for_selector(".nbbt-panel", timeout=60_000)
+
+    def end_kernels(self) -> None:
+        """A kernel is a page's, and ends with it or with the server."""
 
 
 class Sheet:
@@ -151,13 +216,12 @@ class Sheet:
         self.errors: list[str] = []
         self.outside: list[str] = []
         self.page.on("console", self._said)
-        self.page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
+        self.page.on("pageerror", self._failed)
         self.page.on("request", self._asked)
 
     def open(self, notebook: str) -> None:
-        self.page.goto(f"{self.lab.url}/lab/tree/{notebook}?token={TOKEN}&reset")
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-        self.page.wait_for_function(_READY, timeout=60_000)
+        self.page.goto(self.lab.address(notebook), timeout=60_000)
+        self.lab.opened(self.page)
 
     def run_all(self) -> None:
         self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
@@ -219,8 +283,12 @@ class Sheet:
         if message.type == "error" and not any(usual in message.text for usual in _USUAL):
             self.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
+    def _failed(self, error: Error) -> None:
+        if not any(fault in str(error) for fault in self.lab.faults):
+            self.errors.append(f"page error: {error}")
+
     def _asked(self, request: Request) -> None:
-        if not request.url.startswith((self.lab.url, "data:", "blob:", "about:")):
+        if not request.url.startswith((self.lab.url, "data:", "blob:", "about:", *self.lab.allowed)):
             self.outside.append(request.url)
 
 
