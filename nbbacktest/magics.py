@@ -181,8 +181,8 @@ class BacktestMagics(Magics):
         here, other = self._cell_id(), self._cells.get(id(system))
         if name is None and not system.is_stopped() and other is not None and here is not None and other != here:
             raise UsageError(
-                "the run of another cell is under way; stop it with %backtest stop, or give this one a system of its "
-                "own with --name VAR"
+                "the run of another cell is under way; let that cell wait for its end with --wait, stop it with %backtest "
+                "stop, or give this one a system of its own with --name VAR"
             )
         return system
 

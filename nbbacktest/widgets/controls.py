@@ -144,15 +144,15 @@ class Controls:
 
     def _write(self, view: ViewState, changed: frozenset[str]) -> None:
         self.front.run = view.run
+        self.front.total, self.front.cursor = view.total, view.cursor
+        self.progress_text.value = texts.progress(view)
         if changed & {"state", "failure"}:
-            self.state.value = texts.badge(view)
+            self.state.value = texts.badge(view)  # after the counter: who reads "Paused" reads where
         if "allowed" in changed:
             for command, button in (*self.buttons.items(), (Command.UNTIL, self.until)):
                 button.disabled = command not in view.allowed
             self.count.disabled = Command.STEP not in view.allowed
-        self.front.total, self.front.cursor = view.total, view.cursor
         self.bar.value = view.cursor / view.total if view.total else 0.0
-        self.progress_text.value = texts.progress(view)
         if "state" in changed or "failure" in changed:
             self.bar.bar_style = _bar_style(view)
         if "speed" in changed:
