@@ -144,6 +144,20 @@ class LiveRunError(InvalidTransition):
         return type(self), (self.command, self.history)
 
 
+class NoThreadsError(NbBacktestError, RuntimeError):
+    """A run that is to go on beside its caller, on a host that has no threads; `reason` says how that is known."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"a SystemManager's run needs threads, and there are none here ({reason}); "
+            "nbbacktest.backtest(data, strategy) runs to its end without"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason,)
+
+
 class FeedError(NbBacktestError, ConnectionError):
     """A live feed that can't be used, or that has failed for good."""
 

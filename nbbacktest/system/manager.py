@@ -20,6 +20,7 @@ from nbbacktest.system.builder import StrategySource, build
 from nbbacktest.system.moments import Until, target_of
 from nbbacktest.system.run import Run, Stages
 from nbbacktest.system.status import status
+from nbbacktest.system.threads import require_threads
 
 if TYPE_CHECKING:
     from nbbacktest.system.remote.door import Door
@@ -102,9 +103,12 @@ class SystemManager(AwaitedSystem):
         ------
         ConfigError, DataError
             Before any thread is started.
+        NoThreadsError
+            On a host without threads; `nbbacktest.backtest` needs none.
         """
         if not self._allowed(Command.START):
             return False
+        require_threads()
         settings = self._settings(config, has_data=data is not None)
         if paused and settings.mode == "live":
             raise LiveRunError("hold")

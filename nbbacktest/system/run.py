@@ -120,6 +120,12 @@ class Run:
                 self._finalize()
             raise
 
+    def work_here(self, body: Callable[[], None]) -> None:
+        """Run `body`, all stages in one, to the end in the caller's thread, and start none."""
+        self._guarded(body)()
+        self._analysis_over.set()
+        self._finalize()
+
     def stop(self, timeout: float) -> None:
         """End the run from wherever it is.
 
