@@ -145,17 +145,14 @@ class LiveRunError(InvalidTransition):
 
 
 class NoThreadsError(NbBacktestError, RuntimeError):
-    """A run that is to go on beside its caller, on a host that has no threads; `reason` says how that is known."""
+    """What only another thread could do, on a host that has none; `cure` says what to do instead."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(
-            f"a SystemManager's run needs threads, and there are none here ({reason}); "
-            "nbbacktest.backtest(data, strategy) runs to its end without"
-        )
+    def __init__(self, what: str, cure: str) -> None:
+        self.what, self.cure = what, cure
+        super().__init__(f"{what} needs threads, and there are none here; {cure}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reason,)
+        return type(self), (self.what, self.cure)
 
 
 class FeedError(NbBacktestError, ConnectionError):

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import ConfigError, Problem
-from nbbacktest.core.lifecycle import Command, Lifecycle
-from nbbacktest.engine.inline import run_inline
 from nbbacktest.report.result import Result
-from nbbacktest.system.builder import StrategySource, build
+from nbbacktest.system.builder import StrategySource
 from nbbacktest.system.manager import ConfigSource, SystemManager
-from nbbacktest.system.run import Run, outcome
-from nbbacktest.system.status import status
-from nbbacktest.system.threads import has_threads
 
 CASH = 100_000.0
 
@@ -68,32 +61,15 @@ def backtest(
     StrategyError
         A strategy raised; what was done until then is in `.result`.
     """
+    system = SystemManager(reachable=False)
     settings = _settings(config, cash, commission, slippage, fill, derived)
     _refuse_nothing(data, strategy, settings)
-    if not has_threads():
-        return _run_here(settings, data, strategy, strategy_params)
-    system = SystemManager(reachable=False)
     system.start(settings, data=data, strategies=strategy, **strategy_params)
     try:
         return system.wait()
     except BaseException:
         system.stop()
         raise
-
-
-def _run_here(settings: SessionConfig, data: Any, strategy: Any, params: dict[str, Any]) -> Result:
-    """The same run in the caller's thread, as fast as it goes: a speed would only make the caller wait."""
-    if settings.backtest.speed_multiplier:
-        settings = settings.overlaid({"backtest": {"speed_multiplier": 0}}, where="backtest()")
-    life = Lifecycle()
-    stages = build(settings, life, threading.Condition(), data=data, strategies=strategy, params=params)
-    run = Run(stages, lambda ended: status(SystemState.STOPPED, ended), lambda _ended: None)
-    life.apply(Command.START)
-    run.work_here(lambda: run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis))
-    for error in (run.error, run.error and run.error.__cause__):
-        if isinstance(error, KeyboardInterrupt):
-            raise error
-    return outcome(run)
 
 
 def _settings(

@@ -106,7 +106,7 @@ def build(
     desk.membership = membership
     return Stages(
         config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
-        (upstream, downstream), lag, loader=loader,
+        (upstream, downstream), lag, clock, loader=loader,
     )  # fmt: skip
 
 

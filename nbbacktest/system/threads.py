@@ -18,7 +18,7 @@ def has_threads() -> bool:
     return _why_none() is None
 
 
-def require_threads() -> None:
+def require_threads(what: str) -> None:
     """Refuse what can't be done without them.
 
     Raises
@@ -28,7 +28,7 @@ def require_threads() -> None:
     """
     reason = _why_none()
     if reason is not None:
-        raise NoThreadsError(reason)
+        raise NoThreadsError(what, f"run it where Python has them: {reason}")
 
 
 def _why_none() -> str | None:

@@ -29,7 +29,7 @@ EXAMPLES = [
     errors.ScheduleError("no such time"),
     errors.InvalidTransition("stopped", "resume", ["start"], ["stop: running -> stopped"]),
     errors.LiveRunError("step", ["start: stopped -> running"]),
-    errors.NoThreadsError("NBBACKTEST_THREADS=off"),
+    errors.NoThreadsError("a live run", "start Python with threads"),
     errors.FeedError("the vendor is gone"),
     errors.StrategyError("Cross", "on_start", "ValueError: no"),
     errors.StrategyError(
