@@ -16,7 +16,6 @@ from nbbacktest.system import commands
 from nbbacktest.system.manager import ConfigSource, SystemManager
 from nbbacktest.system.run import Run
 from nbbacktest.widgets.charts import Charts
-from nbbacktest.widgets.colab import let_colab_show
 from nbbacktest.widgets.commander import Commander
 from nbbacktest.widgets.controls import Controls
 from nbbacktest.widgets.presence import Presence
@@ -211,7 +210,6 @@ class ControlPanel:
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
         _kept.add(self)
-        let_colab_show()
         bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_())
         self.pump.poke()
         return {**bundle, **fallback(self.system)}
