@@ -103,7 +103,9 @@ class Slices:
 
     def kick(self) -> None:
         """Have the run move on in a turn; returns at once."""
-        if not (self._kicked or self._over):
+        if self._kicked:
+            TURNS.attend()  # the loop that was asked for it may be gone
+        elif not self._over:
             self._kicked = True
             TURNS.later(0.0, self._take_turn)
 
