@@ -158,6 +158,17 @@ class LiveRunError(InvalidTransition):
         return type(self), (self.command, self.history)
 
 
+class NoThreadsError(NbBacktestError, RuntimeError):
+    """What only another thread could do, on a host that has none; `cure` says what to do instead."""
+
+    def __init__(self, what: str, cure: str) -> None:
+        self.what, self.cure = what, cure
+        super().__init__(f"{what} needs threads, and there are none here; {cure}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.cure)
+
+
 class FeedError(NbBacktestError, ConnectionError):
     """A live feed that can't be used, or that has failed for good."""
 

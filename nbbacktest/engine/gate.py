@@ -159,6 +159,8 @@ class Gate(Threshold):
             if command is not None and self._life.state is not SystemState.STOPPED:
                 self._life.apply(command)
             self._changed.notify_all()
+            if self.mover is not None:
+                self.mover.kick()
 
     # -- under the condition --------------------------------------------------------------------------------
 
@@ -176,5 +178,6 @@ class Gate(Threshold):
     def _await(self, arrived: Callable[[], bool], timeout: float | None) -> None:
         if self._analyst is threading.current_thread():
             raise RuntimeError("a strategy's call can't wait for its own run to rest; it rests after the call")
-        if not self._changed.wait_for(lambda: self._closed or arrived(), timeout):
+        wait_for = self._changed.wait_for if self.mover is None else self.mover.until
+        if not wait_for(lambda: self._closed or arrived(), timeout):
             raise TimeoutError(f"the engine wasn't at rest within {timeout:g} s")

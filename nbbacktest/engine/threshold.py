@@ -14,6 +14,7 @@ from enum import Enum, auto
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.engine.driven import Mover
 from nbbacktest.engine.trip import Trip
 
 UNLIMITED = 1 << 62
@@ -54,11 +55,14 @@ class Threshold:
         condition, read anywhere.
     trouble : BaseException or None
         Why the run is held, where an error is why; gone when it goes on. Written under the condition, read anywhere.
+    mover : Mover or None
+        Moves a run that has no threads; set before it starts. Who waits for the run to rest then moves it meanwhile.
     """
 
     def __init__(self, lifecycle: Lifecycle, condition: threading.Condition, clock: Clock) -> None:
         self.limit = 0
         self.generation = 0
+        self.mover: Mover | None = None
         self._life = lifecycle
         self._changed = condition
         self._clock = clock
@@ -108,7 +112,7 @@ class Threshold:
                 self._come_to_rest()
 
     def arrive(self, cursor: int, generation: int, published: int, *, leaving: bool = False) -> Verdict:
-        """Say what to do at a boundary; blocks while the run is held.
+        """Say what to do at a boundary; blocks while the run is held, but in a run without threads.
 
         Parameters
         ----------
@@ -125,7 +129,7 @@ class Threshold:
         -------
         Verdict
             GO: deliver up to the limit. SERVE: publish, ask the watcher, and arrive again.
-            LEAVE: the window is done, or given up. CLOSED: the run is over.
+            LEAVE: the window is done, or given up, as one is that would block its mover. CLOSED: the run is over.
         """
         with self._changed:
             self._cursor = cursor
@@ -139,7 +143,7 @@ class Threshold:
                 trip = self._trip
                 if trip is not None and trip.target is not None and cursor >= trip.target:
                     self._reach(trip)
-                if leaving or generation != self.generation:
+                if leaving or generation != self.generation or (self.mover is not None and self.mover.wants_rest):
                     self._come_to_rest()
                     return Verdict.LEAVE
                 if not self._holders:
@@ -147,6 +151,8 @@ class Threshold:
                     self.limit = self._next_limit(cursor)
                     return Verdict.GO
                 self._come_to_rest()
+                if self.mover is not None:
+                    return Verdict.LEAVE
                 self._resting = True
                 self._changed.wait()
                 self._resting = False
@@ -295,6 +301,8 @@ class Threshold:
         if self._paced:
             self.generation += 1  # what was due before the hold is due anew
         self._changed.notify_all()
+        if self.mover is not None:
+            self.mover.kick()
 
     def _leave_trip(self) -> None:
         if self._trip is not None:

@@ -8,6 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from nbbacktest.system.threads import has_threads
+from nbbacktest.system.turns import TURNS
+
 logger = logging.getLogger("nbbacktest")
 
 Callback = Callable[[Any], object]
@@ -30,6 +33,7 @@ class Announcer:
         self._progress: Callable[[], Any] | None = None
         self._thread: threading.Thread | None = None
         self._calling = False
+        self._has_turn = False  # without threads: one was asked for and hasn't come
 
     def subscribe(self, kind: str, callback: Callback) -> Callable[[], None]:
         """Call `callback` at every event of that kind; returns the function that ends it."""
@@ -67,13 +71,18 @@ class Announcer:
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was noted has been told; at once from inside a callback."""
+        if not has_threads():
+            self._take_turn()
+            return True
         with self._changed:
             if threading.current_thread() is self._thread:
                 return True
             return self._changed.wait_for(lambda: self._thread is None or not (self._queue or self._calling), timeout)
 
     def _wake(self) -> None:
-        if self._thread is None and (self._queue or self._polling()):
+        if not has_threads():
+            self._ask_for_turn()
+        elif self._thread is None and (self._queue or self._polling()):
             self._thread = threading.Thread(target=self._work, name="nbbacktest-announcer", daemon=True)
             try:
                 self._thread.start()
@@ -81,6 +90,30 @@ class Announcer:
                 self._thread = None
                 logger.exception("callbacks can't be called now; the next event tries again")
         self._changed.notify_all()
+
+    def _ask_for_turn(self) -> None:
+        if not self._has_turn and (self._queue or self._polling()):
+            self._has_turn = True
+            TURNS.later(0.0 if self._queue else self.PROGRESS_SECONDS, self._come)
+
+    def _come(self) -> None:
+        self._has_turn = False
+        if not self._queue and self._polling():
+            self._tell("progress", self._progress, tuple(self._callbacks["progress"]))
+        self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Tell all that was noted, in the caller's thread; in order, and so not from inside a callback."""
+        if self._calling:
+            return
+        self._calling = True
+        try:
+            while self._queue:
+                kind, payload = self._queue.popleft()
+                self._tell(kind, payload, tuple(self._callbacks[kind]))
+        finally:
+            self._calling = False
+        self._ask_for_turn()
 
     def _polling(self) -> bool:
         return self._progress is not None and bool(self._callbacks["progress"])

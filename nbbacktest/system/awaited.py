@@ -8,6 +8,7 @@ import contextlib
 from nbbacktest.report.result import Result
 from nbbacktest.system.observed import ObservedSystem
 from nbbacktest.system.run import Run, outcome
+from nbbacktest.system.turns import TURNS
 
 FLUSH_SECONDS = 5.0
 """How long the end of a wait waits for callbacks that are under way."""
@@ -48,6 +49,7 @@ class AwaitedSystem(ObservedSystem):
                 loop.call_soon_threadsafe(settle)
 
         forget = run.when_done(tell)
+        TURNS.attend()
         try:
             await over
         finally:

@@ -138,7 +138,7 @@ def wired(
     desk.membership = membership
     return Stages(
         config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
-        (upstream, downstream), lag, loader=loader,
+        (upstream, downstream), lag, clock, loader=loader,
     )  # fmt: skip
 
 

@@ -117,7 +117,7 @@ def build_live(
     feed.attach(inbox)
     return Stages(
         config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
-        (upstream, downstream), lag, feed, inbox,
+        (upstream, downstream), lag, clock, feed, inbox,
     )  # fmt: skip
 
 

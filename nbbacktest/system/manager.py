@@ -20,6 +20,7 @@ from nbbacktest.system.builder import StrategySource, build
 from nbbacktest.system.moments import Until, target_of
 from nbbacktest.system.run import Run, Stages
 from nbbacktest.system.status import status
+from nbbacktest.system.threads import has_threads, require_threads
 
 if TYPE_CHECKING:
     from nbbacktest.system.remote.door import Door
@@ -102,6 +103,8 @@ class SystemManager(AwaitedSystem):
         ------
         ConfigError, DataError
             Before any thread is started.
+        NoThreadsError
+            A live run on a host without them.
         """
         if not self._allowed(Command.START):
             return False
@@ -321,7 +324,10 @@ class SystemManager(AwaitedSystem):
     def _settings(self, config: ConfigSource | None, *, has_data: bool) -> SessionConfig:
         if config is None:
             config = self._config or ({} if has_data else EXAMPLE)
-        return SessionConfig.load(config)
+        settings = SessionConfig.load(config)
+        if settings.mode == "live":
+            require_threads("a live run")
+        return settings
 
     def _made(self, stages: Stages, door: Door | None) -> Run:
         announcer = self._announcer  # the run holds no reference to its manager
@@ -334,7 +340,7 @@ class SystemManager(AwaitedSystem):
         return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended)
 
     def _door(self, settings: SessionConfig) -> Door | None:
-        if not self._reachable:
+        if not (self._reachable and has_threads()):
             return None
         from nbbacktest.system.remote.door import door_of
 

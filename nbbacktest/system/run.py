@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedError, StrategyError
 from nbbacktest.core.lifecycle import Command
@@ -27,10 +28,12 @@ from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
+from nbbacktest.system.driver import Driver, Threads
 from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
+from nbbacktest.system.slices import Slices
 from nbbacktest.system.snapshot import Snapshot
-from nbbacktest.system.whereabouts import users_line
+from nbbacktest.system.threads import has_threads
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord
 
@@ -53,13 +56,14 @@ class Stages:
     membership: SymbolMembership | FixedSymbols
     streams: tuple[StreamSubscription, ...]
     lag: LagWatch
+    clock: Clock
     feed: Feed | None = None
     inbox: Inbox | None = None
     loader: ChunkLoader | None = None
 
 
 class Run:
-    """The threads of one run and what they leave behind.
+    """The stages of one run, what moves them and what they leave behind.
 
     Holds no reference to its manager: dropping that one ends the run.
     """
@@ -87,38 +91,19 @@ class Run:
         self._began = monotonic()
         self._ended: float | None = None  # written by `_finalize`, once
         self._crash: BaseException | None = None  # the first crash of a stage; written once, by that stage's thread
-        self._analysis_over = threading.Event()
         self._done = threading.Event()
         self._finalized = threading.Lock()  # taken once and kept, by whoever finalizes
         self._ending = threading.Lock()  # guards the listeners, and the result's making
         self._result: Result | None = None
         self._listeners: list[Callable[[Run], None]] = []
-        self._threads = {
-            name: threading.Thread(target=body, name=f"nbbacktest-{name}", daemon=True)
-            for name, body in (
-                ("coordinator", self._coordinate),
-                ("processor", self._guarded(self.processor.work)),
-                ("analysis", self._analyse),
-            )
-        }
-        if self.loader is not None:
-            body = self._guarded(self.loader.work)
-            self._threads["loader"] = threading.Thread(target=body, name="nbbacktest-loader", daemon=True)
+        self._driver = self._driven(stages)
 
     # -- life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the threads; where the system refuses one, none is left."""
+        """Set the stages going; where the system refuses a thread, none is left."""
         self._began = monotonic()
-        try:
-            for name in ("loader", "analysis", "processor", "coordinator"):
-                if name in self._threads:
-                    self._threads[name].start()
-        except BaseException as error:  # no thread to be had, or Ctrl-C while one starts
-            self._crash_with(error)
-            if self._threads["coordinator"].ident is None:
-                self._finalize()
-            raise
+        self._driver.start()
 
     def stop(self, timeout: float) -> None:
         """End the run from wherever it is.
@@ -130,7 +115,7 @@ class Run:
             left behind, and ends when the call returns.
         """
         self._end()
-        if self.is_engine_thread() or self._done.wait(timeout):
+        if self.is_engine_thread() or self._driver.wait(self._done, timeout):
             return
         blocked = StrategyBlockedError(
             f"{self.blocked_call()} has not returned {timeout:g} s after stop(); "
@@ -143,19 +128,13 @@ class Run:
         """End the run without waiting for the strategy's call any longer."""
         self.analysis.abandon()
         self._crash_with(error)
-        self._analysis_over.set()
+        self._driver.give_up()
         if not self._done.wait(1.0):
             self._finalize()
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait for the end; False after `timeout` seconds. Never a join: an interrupted one lies on Python 3.11."""
-        deadline = None if timeout is None else monotonic() + timeout
-        while not self._done.is_set():
-            left = 0.1 if deadline is None else min(deadline - monotonic(), 0.1)
-            if left <= 0:
-                return False
-            self._done.wait(left)  # in short waits, so that Ctrl-C gets through on every platform
-        return True
+        """Wait for the end; False after `timeout` seconds."""
+        return self._driver.wait(self._done, timeout)
 
     def when_done(self, listener: Callable[[Run], None]) -> Callable[[], None]:
         """Call `listener` at the end, from the coordinator's thread; at once where it has come.
@@ -177,7 +156,7 @@ class Run:
 
     def is_engine_thread(self) -> bool:
         """Whether the caller is in a strategy's call, or a thread of the engine: then it must not wait for the run."""
-        return threading.current_thread() in self._threads.values() or self.gate.is_analyst
+        return self._driver.is_here() or self.gate.is_analyst
 
     @property
     def done(self) -> bool:
@@ -275,20 +254,18 @@ class Run:
                 self._result = Result(self._record())
             return self._result
 
-    # -- the threads ----------------------------------------------------------------------------------------
+    # -- the stages -----------------------------------------------------------------------------------------
 
-    def _coordinate(self) -> None:
-        try:
-            self._guarded(self.coordinator.work)()
-            self._analysis_over.wait()  # set in its `finally`, or by whoever gives it up
-        finally:
-            self._finalize()
-
-    def _analyse(self) -> None:
-        try:
-            self._guarded(lambda: self.analysis.work(lambda: self.processor.batch))()
-        finally:
-            self._analysis_over.set()
+    def _driven(self, stages: Stages) -> Driver:
+        if not has_threads():
+            return Slices(stages, self._crash_with, self._finalize)
+        loader = {} if self.loader is None else {"loader": self._guarded(self.loader.work)}
+        bodies = loader | {
+            "analysis": self._guarded(lambda: self.analysis.work(lambda: self.processor.batch)),
+            "processor": self._guarded(self.processor.work),
+            "coordinator": self._guarded(self.coordinator.work),
+        }
+        return Threads(bodies, self._crash_with, self._finalize)
 
     def _guarded(self, body: Callable[[], None]) -> Callable[[], None]:
         """Keep what a stage raises, and end the run: nobody waits for a dead stage."""
@@ -339,8 +316,8 @@ class Run:
             logger.exception("%r raised at the end of a run", listener)
 
     def blocked_call(self) -> str:
-        """Name the user's line that the analysis thread is in."""
-        return users_line(self._threads["analysis"])
+        """Name the user's line that the analysis is in."""
+        return self._driver.blocked_call()
 
     def _record(self) -> RunRecord:
         synthetic = self._market.synthetic if self.feed is None else self.feed.synthetic

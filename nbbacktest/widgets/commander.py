@@ -1,4 +1,4 @@
-"""Carries out what was clicked: off the kernel's main thread, in order, and never against a run that the user didn't see."""
+"""Carries out what was clicked: off the kernel's main thread where there are others, in order, and never against a run that the user didn't see."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
+
+from nbbacktest.system.threads import has_threads
+from nbbacktest.system.turns import TURNS
 
 logger = logging.getLogger("nbbacktest")
 
@@ -45,7 +48,9 @@ class Lane:
         """Put it at the end."""
         with self._guard:
             self._wishes.append(wish)
-            if self._thread is None:
+            if not has_threads():
+                TURNS.later(0.0, self._take_turn)
+            elif self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
 
@@ -53,6 +58,11 @@ class Lane:
         """Forget what hasn't begun."""
         with self._guard:
             self._wishes.clear()
+
+    def _take_turn(self) -> None:
+        """Without threads: carry out the first one."""
+        if self._wishes:
+            self._carry_out(self._wishes.popleft())
 
     def _work(self) -> None:
         while True:

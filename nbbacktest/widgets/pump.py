@@ -1,4 +1,4 @@
-"""The one pump of a panel: a thread that draws frames while there is something to draw, and then ends.
+"""The one pump of a panel: a thread that draws frames while there is something to draw, and then ends; or turns.
 
 It knows its panel only weakly: dropping the panel ends the thread.
 """
@@ -9,6 +9,9 @@ import logging
 import threading
 import weakref
 from typing import Protocol
+
+from nbbacktest.system.threads import has_threads
+from nbbacktest.system.turns import TURNS
 
 logger = logging.getLogger("nbbacktest")
 
@@ -29,9 +32,13 @@ class Pump:
         self._guard = threading.Lock()  # guards the two below
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._next = 0  # without threads: the number of the turn that is to come; older ones are dropped
 
     def poke(self) -> None:
         """Have a frame drawn at once. Any thread; returns at once."""
+        if not has_threads():
+            self._ask_for_turn(0.0)
+            return
         with self._guard:
             if self._thread is not None:
                 self._wanted.set()
@@ -53,10 +60,22 @@ class Pump:
             self._closed = True
             self._wanted.set()
 
-    @property
-    def is_here(self) -> bool:
-        """Whether the caller is the pump's own thread."""
-        return threading.current_thread() is self._thread
+    def _ask_for_turn(self, seconds: float) -> None:
+        self._next += 1
+        mine, number = weakref.WeakMethod(self._take_turn), self._next
+
+        def come() -> None:
+            take = mine()
+            if take is not None:
+                take(number)
+
+        TURNS.later(seconds, come)
+
+    def _take_turn(self, number: int) -> None:
+        if number == self._next and not self._closed:
+            seconds = _drawn(self._drawn())
+            if seconds is not None and number == self._next:
+                self._ask_for_turn(seconds)
 
     def rest(self, seconds: float | None) -> bool:
         """Wait for the next frame's time; False where the thread is to end, which it must do then."""
@@ -72,18 +91,20 @@ class Pump:
 
 def _work(me: weakref.ref[Pump], drawn: weakref.ref[Drawn]) -> None:
     while True:
-        target, seconds = drawn(), None
-        if target is not None:
-            try:
-                seconds = target.draw_frame()
-            except Exception:
-                logger.exception("a panel's frame can't be drawn; the run goes on")
-                seconds = 1.0
-        del target
+        seconds = _drawn(drawn())
         pump = me()
         if pump is None or not pump.rest(_brief(seconds)):
             return
         del pump
+
+
+def _drawn(target: Drawn | None) -> float | None:
+    """Draw a frame; in how many seconds the next one is wanted."""
+    try:
+        return None if target is None else target.draw_frame()
+    except Exception:
+        logger.exception("a panel's frame can't be drawn; the run goes on")
+        return 1.0
 
 
 def _brief(seconds: float | None) -> float | None:

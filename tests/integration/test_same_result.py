@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.engine.inline import run_inline
 from nbbacktest.system.builder import build
 from nbbacktest.system.run import Run, outcome
@@ -129,8 +130,6 @@ def drive(system_gate, coordinator, script):
 )
 def test_the_fingerprint_does_not_depend_on_how_a_run_is_driven(symbols, window, speed, paused, script):
     """Any window, mode, and schedule of pauses, steps, speed changes: the same fills and equity, to the bit."""
-    from nbbacktest.core.lifecycle import Command
-
     expected = reference(symbols)
     stages, run, life = make(symbols, window=window, speed=speed)
     life.apply(Command.START)
@@ -146,6 +145,34 @@ def test_the_fingerprint_does_not_depend_on_how_a_run_is_driven(symbols, window,
         assert run.wait(30)
     assert run.wait(30)
     assert outcome(run).fingerprint == expected
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(
+    symbols=st.integers(1, 10),
+    window=st.sampled_from([1, 7, None]),
+    speed=st.sampled_from([0.0, 1e9]),
+    paused=st.booleans(),
+    script=st.lists(actions, max_size=12),
+)
+def test_nor_on_whether_there_are_threads(monkeypatch, symbols, window, speed, paused, script):
+    """In slices of the caller's thread, by any schedule: the same to the bit, and every place is exact."""
+    expected = reference(symbols)
+    with monkeypatch.context() as host:
+        host.setenv("NBBACKTEST_THREADS", "off")
+        stages, run, life = make(symbols, window=window, speed=speed)
+        life.apply(Command.START)
+        if paused:
+            stages.gate.hold_here()
+        run.start()
+        if paused:
+            assert stages.gate.hold_until_rest(30)
+            assert stages.gate.cursor == 0
+        drive(stages.gate, stages.coordinator, script)
+        with contextlib.suppress(nb.InvalidTransition):
+            stages.gate.resume()
+        assert run.wait(30)
+        assert outcome(run).fingerprint == expected
 
 
 @pytest.mark.parametrize("symbols", [1, 3])

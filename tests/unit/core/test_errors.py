@@ -29,6 +29,7 @@ EXAMPLES = [
     errors.ScheduleError("no such time"),
     errors.InvalidTransition("stopped", "resume", ["start"], ["stop: running -> stopped"]),
     errors.LiveRunError("step", ["start: stopped -> running"]),
+    errors.NoThreadsError("a live run", "start Python with threads"),
     errors.FeedError("the vendor is gone"),
     errors.StrategyError("Cross", "on_start", "ValueError: no"),
     errors.StrategyError(
@@ -54,6 +55,7 @@ CAUGHT_AS = {
     errors.ScheduleError: (ValueError,),
     errors.InvalidTransition: (RuntimeError,),
     errors.LiveRunError: (RuntimeError, errors.InvalidTransition),
+    errors.NoThreadsError: (RuntimeError,),
     errors.FeedError: (ConnectionError,),
     errors.StrategyError: (RuntimeError,),
     errors.StrategyBlockedError: (TimeoutError,),

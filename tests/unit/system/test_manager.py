@@ -370,7 +370,7 @@ def test_dropping_the_manager_ends_its_run():
     """Nobody can reach the run any more: its threads end."""
     system = started(paused=True)
     run = weakref.ref(system._slot.run)
-    threads = list(run()._threads.values())
+    threads = list(run()._driver.threads.values())
     del system
     gc.collect()
     for thread in threads:
