@@ -29,7 +29,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_wheel_works_where_it_is_installed(dist, tmp_path):
-    """From the installed wheel alone, with no clone in sight, the package has its version and a config is checked."""
+    """From the installed wheel alone, with no clone in sight, a session of synthetic bars runs from the command line."""
     [wheel] = dist.glob("*.whl")
     place = tmp_path / "place"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(place)]
@@ -43,8 +43,8 @@ def test_the_wheel_works_where_it_is_installed(dist, tmp_path):
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert said.stdout.split() == [str(place / "nbbacktest" / "__init__.py"), version]
     config = ROOT / "session_configs" / "clock_driven.json"
-    checked = [sys.executable, "-m", "nbbacktest", "validate", str(config)]
-    subprocess.run(checked, env=environment, cwd=tmp_path, timeout=60, check=True, capture_output=True)
+    ran = [sys.executable, "-m", "nbbacktest", "run", str(config)]
+    subprocess.run(ran, env=environment, cwd=tmp_path, timeout=60, check=True, capture_output=True)
 
 
 @pytest.mark.slow
@@ -66,3 +66,14 @@ def test_every_dependency_has_a_lower_bound():
     pins = lowest()
     assert len(pins) > 15
     assert all("==" in pin for pin in pins)
+
+
+def test_a_users_program_is_checked_by_the_packages_types():
+    """A strategy and a run of it have the types that the pages say, by mypy's strict reading."""
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--strict", "--python-version", "3.12"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    sample = str(ROOT / "tests" / "typing" / "sample.py")
+    done = subprocess.run(
+        [*command, sample], env=environment, cwd=ROOT, timeout=170, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
