@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types docs bench lab build clean
+.PHONY: help demo test lint types lowest docs bench lab build clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet
@@ -29,6 +29,14 @@ lint: .venv/.dev ## style and formatting
 types: .venv/.dev ## types, and imports that point down
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+lowest: .venv/.dev ## unit tests with the lowest versions of the dependencies that pyproject.toml allows
+	@mkdir -p build && $(BIN)/python tests/lowest.py > build/lowest.txt
+	@$(BIN)/python -m venv --clear build/lowest
+	@build/lowest/bin/python -m pip install --disable-pip-version-check --no-input --quiet -c build/lowest.txt \
+		-e '.[lab,live,samples]' 'dask[distributed]' empyrical-reloaded hypothesis pexpect pillow psutil pyte pytest \
+		pytest-timeout pytest-xdist
+	@build/lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile -p no:cacheprovider tests/unit
 
 docs: .venv/.dev ## these pages as a site, into build/docs/html, warnings as errors
 	@$(BIN)/python docs/build_site.py
