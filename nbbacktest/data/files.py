@@ -117,6 +117,12 @@ def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
         )
     times = _times(frame[name])
     if times is None:
+        bare = frame[name].dropna()[~_have_offsets(frame[name])]
+        if 0 < len(bare) < frame[name].count():
+            raise DataError(
+                f"{path}: column {name!r} holds times with an offset from UTC and others without one, for example "
+                f"{bare.iloc[0]!r}; write all ISO 8601 times in one of these ways"
+            )
         raise DataError(
             f"{path}: column {name!r} holds other things than ISO 8601 times, for example {_odd(frame[name])!r}; "
             "write 2024-01-31 for a date, 2024-01-31 09:30:00-05:00 for a time"
@@ -133,16 +139,18 @@ def _times(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return None
     # Offsets that change with the seasons have no zone but UTC in common.
-    utc = _all_have_offsets(column)
+    offsets = _have_offsets(column)
+    if offsets.any() and not offsets.all():
+        return None  # half the zones missing is a mistake; older versions of pandas take it for one zone
     try:
-        return pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601", utc=utc))
+        return pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601", utc=bool(offsets.all())))
     except (ValueError, TypeError):
         return None
 
 
-def _all_have_offsets(column: pd.Series[Any]) -> bool:
+def _have_offsets(column: pd.Series[Any]) -> pd.Series[bool]:
     text = column.dropna().astype(str).str.strip()
-    return bool(text.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$", regex=True).all())
+    return text.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$", regex=True).astype(bool)
 
 
 def _odd(column: pd.Series[Any]) -> Any:

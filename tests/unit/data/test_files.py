@@ -79,7 +79,7 @@ def test_times_in_other_forms_are_refused(tmp_path: Path, value: str):
 
 def test_mixed_naive_and_aware_times_are_refused(tmp_path: Path):
     """Half the zones missing is a mistake, not UTC."""
-    with pytest.raises(DataError, match="ISO 8601"):
+    with pytest.raises(DataError, match="others without one, for example '2024-12-02 09:30:00'; write all ISO 8601"):
         read_file(csv(tmp_path, "time,x\n2024-07-01 09:30:00-04:00,1\n2024-12-02 09:30:00,1\n"), "csv")
 
 
