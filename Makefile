@@ -15,7 +15,7 @@ help: ## list what can be made
 demo: .venv/.samples ## a backtest of thirteen years of AAPL, from set-up to report
 	@$(BIN)/nbbacktest run session_configs/aapl_daily.json
 
-test: lint types .venv/.chromium .venv/.kernels ## every check: style, types, floors, tests with coverage, browser, notebooks
+test: lint types .venv/.chromium .venv/.kernels .venv/.pyright ## every check: style, types, floors, tests with coverage, browser, notebooks
 	@if [ -d tests/performance ]; then $(BIN)/python -m pytest tests/performance -q; fi
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term --ignore=tests/performance --ignore=tests/browser \
 		--doctest-modules --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg \
@@ -83,6 +83,11 @@ clean: ## remove .venv and all that was generated
 		$(PIP) --upgrade --no-deps --target .venv/kernels/$$version "ipykernel==$$version.*" || exit 1; \
 	done
 	@touch $@
+
+# A pyright that brings its own node. Out of the way: JupyterLab would make it every notebook's language server.
+.venv/.pyright: .venv/.dev
+	@$(PIP) --upgrade --target .venv/pyright basedpyright && touch $@ \
+		|| echo "basedpyright can't be installed: the test that needs it is skipped" >&2
 
 .venv/pyvenv.cfg:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -34,8 +35,13 @@ _USUAL = (
 )
 
 
-_READY = """() => {
-  const context = window.jupyterapp?.shell?.currentWidget?.sessionContext;
+# The notebook is the page's front tab, for a launcher may come up on top of it, and its kernel is ready for a cell.
+_READY = """name => {
+  const shell = window.jupyterapp?.shell;
+  const notebook = shell && [...shell.widgets("main")].find((widget) => widget.context?.path === name);
+  if (!notebook) return false;
+  if (shell.currentWidget !== notebook) shell.activateById(notebook.id);
+  const context = notebook.sessionContext;
   return context?.isReady && context.session?.kernel?.status === "idle" && context.session.kernel.info;
 }"""
 
@@ -74,17 +80,18 @@ class Lab:
         ]
 
     def address(self, notebook: str) -> str:
-        """Where a notebook is shown."""
-        return f"{self.url}/lab/tree/{notebook}?token={TOKEN}&reset"
+        """Where a notebook is shown, in a workspace of its own: the tabs of other tests are none of its business."""
+        own = re.sub(r"[^\w-]", "-", notebook)  # a dot isn't taken
+        return f"{self.url}/lab/workspaces/{own}/tree/{notebook}?token={TOKEN}&reset"
 
     def waking(self) -> str:
         """What answers as soon as the server can be used."""
         return f"{self.url}/api/status?token={TOKEN}"
 
-    def opened(self, page: Page) -> None:
+    def opened(self, page: Page, notebook: str) -> None:
         """Wait until the notebook's page can be used."""
+        page.wait_for_function(_READY, arg=notebook, timeout=60_000)
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-        page.wait_for_function(_READY, timeout=60_000)
 
     def start(self) -> None:
         home = self.folder / "home"
@@ -200,7 +207,7 @@ class Voila(Lab):
     def waking(self) -> str:
         return f"{self.url}/?token={TOKEN}"
 
-    def opened(self, page: Page) -> None:
+    def opened(self, page: Page, notebook: str) -> None:
         page.wait_for_selector(".nbbt-panel", timeout=60_000)
 
     def end_kernels(self) -> None:
@@ -212,6 +219,7 @@ class Sheet:
 
     def __init__(self, context: BrowserContext, lab: Lab) -> None:
         self.lab = lab
+        self.notebook = ""
         self.page: Page = context.new_page()
         self.errors: list[str] = []
         self.outside: list[str] = []
@@ -220,8 +228,9 @@ class Sheet:
         self.page.on("request", self._asked)
 
     def open(self, notebook: str) -> None:
+        self.notebook = notebook
         self.page.goto(self.lab.address(notebook), timeout=60_000)
-        self.lab.opened(self.page)
+        self.lab.opened(self.page, notebook)
 
     def run_all(self) -> None:
         self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
@@ -242,7 +251,7 @@ class Sheet:
 
     def reload(self) -> None:
         self.page.reload()
-        self.page.wait_for_selector(".nbbt-bars .js-plotly-plot", timeout=60_000)
+        self.lab.opened(self.page, self.notebook)
 
     def run_cell(self, number: int) -> None:
         self.page.locator(".jp-Notebook .jp-Cell").nth(number).locator(".cm-content").click()

@@ -164,6 +164,7 @@ def test_a_reload_in_the_middle_finds_the_charts_full(sheets):
     sheet.page.wait_for_timeout(2_000)
     sheet.save()
     sheet.reload()
+    sheet.panel()
     sheet.wait_state("Running")
     sheet.page.wait_for_function(
         "() => document.querySelector('.nbbt-bars .js-plotly-plot').data?.[0]?.x?.length > 60", timeout=10_000
@@ -172,6 +173,7 @@ def test_a_reload_in_the_middle_finds_the_charts_full(sheets):
     sheet.click("pause")
     sheet.wait_state("Paused")
     sheet.reload()
+    sheet.panel()
     sheet.wait_state("Paused")
     sheet.page.wait_for_function(
         "() => document.querySelector('.nbbt-bars .js-plotly-plot').data?.[0]?.x?.length > 60", timeout=10_000

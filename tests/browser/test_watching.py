@@ -69,9 +69,7 @@ def test_a_long_run_by_the_clock_stays_smooth(sheets):
     sheet = sheets("watching.ipynb", SHOWN, TOLD, TOLD)
     sizes: list[int] = []
     sheet.page.on("websocket", lambda socket: socket.on("framereceived", lambda payload: sizes.append(len(payload))))
-    sheet.page.reload()
-    sheet.page.wait_for_selector(".jp-Notebook .jp-Cell")
-    sheet.page.wait_for_timeout(2_000)
+    sheet.reload()
     sheet.run_cell(0)
     sheet.panel()
     sheet.wait_state("Paused")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 from tests.lowest import lowest
 
 ROOT = Path(__file__).parents[2]
+PYRIGHT = ROOT / ".venv" / "pyright"
+SAMPLE = ROOT / "tests" / "typing" / "sample.py"
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +73,25 @@ def test_every_dependency_has_a_lower_bound():
     assert all("==" in pin for pin in pins)
 
 
-def test_a_users_program_is_checked_by_the_packages_types():
-    """A strategy and a run of it have the types that the pages say, by mypy's strict reading."""
-    command = [sys.executable, "-m", "mypy", "--config-file=", "--strict", "--python-version", "3.12"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    sample = str(ROOT / "tests" / "typing" / "sample.py")
+def checked(*command: str, beside: Path | None = None) -> None:
+    """Let a type checker, perhaps one that lies beside the environment, read a user's program with the tree's package."""
+    paths = os.pathsep.join(map(str, filter(None, [beside, ROOT])))
     done = subprocess.run(
-        [*command, sample], env=environment, cwd=ROOT, timeout=170, check=False, capture_output=True, text=True
-    )
+        [sys.executable, "-m", *command], env={**os.environ, "PYTHONPATH": paths}, cwd=ROOT, timeout=170,
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_users_program_is_checked_by_mypy():
+    """A strategy and its runs have the types that the pages say, by mypy's strict reading."""
+    checked("mypy", "--config-file=", "--strict", "--python-version", "3.12", str(SAMPLE))
+
+
+def test_a_users_program_is_checked_by_pyright(tmp_path):
+    """The same by pyright's strict reading; basedpyright is pyright as a package that downloads nothing."""
+    if not PYRIGHT.is_dir():
+        pytest.skip(f"{PYRIGHT} is missing: make .venv/.pyright installs basedpyright there")
+    config = {"include": [str(SAMPLE)], "typeCheckingMode": "strict", "extraPaths": [str(ROOT)]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
+    checked("basedpyright", "--project", str(tmp_path), "--pythonpath", sys.executable, beside=PYRIGHT)
