@@ -11,9 +11,12 @@ from operator import itemgetter
 import numpy as np
 import numpy.typing as npt
 
+from nbbacktest.core.enums import Side
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import BarColumns, Float64, Int64
 from nbbacktest.trading.record import RunRecord
+
+_BUY = Side.BUY
 
 FLAT = 1e-9
 """Sizes that cancel to within this share of the larger one are flat: 0.1 + 0.2 - 0.3 holds nothing."""
@@ -37,7 +40,10 @@ def cash_curve(record: RunRecord) -> Float64:
     A fill changes it by ``-signed_size * price - commission`` at its own instant, in the fills' order; a cash flow by
     its amount, before the fills of its instant.
     """
-    changes = [(fill.index, -fill.signed_size * fill.price - fill.commission) for fill in record.fills]
+    changes = [
+        (index, (-size * price if side is _BUY else size * price) - commission)
+        for index, _, _, side, size, price, commission, *_ in record.fills
+    ]
     if record.flows:
         booked = [(flow.index, flow.amount) for flow in record.flows]
         changes = sorted(booked + changes, key=itemgetter(0))  # stable: flows stay before fills
@@ -50,13 +56,20 @@ def position_curve(record: RunRecord, symbol: str) -> Float64:
 
     A split multiplies them, before the fills of its instant.
     """
-    changes = [(fill.index, fill.signed_size, 1.0) for fill in record.fills if fill.symbol == symbol]
+    changes = [
+        (index, size if side is _BUY else -size, 1.0)
+        for index, _, traded, side, size, *_ in record.fills
+        if traded == symbol
+    ]
     if record.splits:
         splits = [(split.index, 0.0, split.ratio) for split in record.splits if split.symbol == symbol]
         changes = sorted(splits + changes, key=itemgetter(0))
-    levels = [0.0]
+    held = 0.0
+    levels = [held]
     for _, signed, ratio in changes:
-        levels.append(add_sizes(levels[-1] * ratio, signed))
+        # From and to flat, as most go, there is nothing to round.
+        held = signed if held == 0.0 else 0.0 if held * ratio == -signed else add_sizes(held * ratio, signed)
+        levels.append(held)
     return _spread(np.array(levels, dtype=np.float64), [index for index, _, _ in changes], len(record.instants))
 
 

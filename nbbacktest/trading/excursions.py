@@ -11,7 +11,7 @@ Pure functions of a `RunRecord` and its trades. Only what surely happened while 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,8 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.trades import Trade
 
 _OPEN, _INSIDE, _CLOSE = 0, 1, 2
-_WHOLE = (OrderType.MARKET, OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
+_MARKET, _ON_CLOSE = OrderType.MARKET, OrderType.MARKET_ON_CLOSE
+_WHOLE = (_MARKET, OrderType.MARKET_ON_OPEN, _ON_CLOSE)
 
 
 class Excursions(NamedTuple):
@@ -66,7 +67,7 @@ def excursions(record: RunRecord, trades: Sequence[Trade]) -> Excursions:
 def _reached(record: RunRecord, bars: BarColumns, trades: Sequence[Trade]) -> tuple[Float64, Float64]:
     """The lowest and the highest price of each trade, its own prices included, in the units that the trade is told in."""
     entry = np.array([t.entry_price for t in trades], dtype=np.float64)
-    exits = np.array([t.entry_price if t.is_open else t.exit_price for t in trades], dtype=np.float64)
+    exits = np.array([t.entry_price if t.exit_time is None else t.exit_price for t in trades], dtype=np.float64)
     low, high = np.minimum(entry, exits), np.maximum(entry, exits)
     if not len(bars):
         return low, high
@@ -74,9 +75,14 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Sequence[Trade]) -> tu
     begins = np.array([t.entry_time for t in trades], dtype=np.int64)
     ends = np.array([bars.time[last] if t.exit_time is None else t.exit_time for t in trades], dtype=np.int64)
     first_row, last_row = (np.minimum(np.searchsorted(bars.time, times), last) for times in (begins, ends))
-    began = np.array([_where(record, t.entry_id, t.entry_price, o) for t, o in _opens(bars, trades, first_row)])
+    place = _Places(record)
+    opened, last_opened = bars.open[first_row].tolist(), bars.open[last_row].tolist()
+    began = np.array([place(t.entry_id, t.entry_price, at) for t, at in zip(trades, opened, strict=True)])
     ended = np.array(
-        [_CLOSE if t.is_open else _where(record, t.exit_id, t.exit_price, o) for t, o in _opens(bars, trades, last_row)]
+        [
+            _CLOSE if t.exit_time is None else place(t.exit_id, t.exit_price, at)
+            for t, at in zip(trades, last_opened, strict=True)
+        ]
     )
     ahead = _splits_ahead(record, bars)
     # A trade is told in units of its end: bars before a split inside it count in those too.
@@ -98,10 +104,6 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Sequence[Trade]) -> tu
     return low, np.fmax(high, _extreme(highs, start, stop, lowest=False) * unit)
 
 
-def _opens(bars: BarColumns, trades: Sequence[Trade], rows: Int64) -> Iterator[tuple[Trade, float]]:
-    return zip(trades, bars.open[rows].tolist(), strict=True)
-
-
 def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
     """By row, how many units at the end one unit of that bar has become; None where there was no split."""
     splits = [split for split in record.splits if split.symbol == bars.symbol]
@@ -113,16 +115,21 @@ def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
     return ahead
 
 
-def _where(record: RunRecord, order_id: int | None, price: float, opened: float) -> int:
-    """Whether a fill was at its bar's open, inside it, or at its close."""
-    order = record.orders[order_id - 1] if order_id and order_id <= len(record.orders) else None
-    if order is not None and order.type in _WHOLE:
-        # Slippage hides where a market order's price came from; the rule that it filled by doesn't.
-        at_close = record.config.get("broker", {}).get("fill", "next_open") != "next_open" and not order.is_forced
-        if order.type is OrderType.MARKET_ON_CLOSE or (order.type is OrderType.MARKET and at_close):
-            return _CLOSE
-        return _OPEN
-    return _OPEN if price == opened else _INSIDE
+class _Places:
+    """Says of one run's fills whether each was at its bar's open, inside it, or at its close."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self._orders = record.orders
+        self._at_close = record.config.get("broker", {}).get("fill", "next_open") != "next_open"
+
+    def __call__(self, order_id: int | None, price: float, opened: float) -> int:
+        order = self._orders[order_id - 1] if order_id and order_id <= len(self._orders) else None
+        if order is not None and (kind := order.type) in _WHOLE:
+            # Slippage hides where a market order's price came from; the rule that it filled by doesn't.
+            if kind is _ON_CLOSE or (kind is _MARKET and self._at_close and not order.is_forced):
+                return _CLOSE
+            return _OPEN
+        return _OPEN if price == opened else _INSIDE
 
 
 def _extreme(values: Float64, start: Int64, stop: Int64, *, lowest: bool) -> Float64:

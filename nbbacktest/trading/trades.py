@@ -10,9 +10,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nbbacktest.core.enums import Side
 from nbbacktest.trading.equity import FLAT
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord, Split
+
+_BUY = Side.BUY
 
 
 class Trade(NamedTuple):
@@ -78,8 +81,16 @@ def round_trips(record: RunRecord) -> tuple[Trade, ...]:
     for order, fill in enumerate(record.fills):
         while splits and splits[0].index <= fill.index:
             _split(books, splits.popleft())
-        lots = books.setdefault((fill.strategy, fill.symbol), deque())
-        rest = _Lot(fill, order, fill.signed_size, fill.commission)
+        key = (fill.strategy, fill.symbol)
+        lots = books.get(key)
+        if lots is None:
+            lots = books[key] = deque()
+        rest = _Lot(fill, order, fill.size if fill.side is _BUY else -fill.size, fill.commission)
+        if lots and lots[0].size == -rest.size:
+            # All of the oldest one and nothing else, as most exits go.
+            entry = lots.popleft()
+            closed.append(_trade(entry.fill, entry.size, entry.commission + rest.commission, fill.price, fill))
+            continue
         while lots and rest.size and (lots[0].size > 0) != (rest.size > 0):
             closed.append(_match(lots[0], rest))
             if not lots[0].size:
