@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 from nbbacktest.report.result import Result
@@ -37,6 +36,8 @@ class AwaitedSystem(ObservedSystem):
 
     async def finished(self) -> Result:
         """Wait for the end without blocking the event loop; returns and raises what `wait` does."""
+        import asyncio
+
         run, loop = self._latest(), asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
 

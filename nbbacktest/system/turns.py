@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import logging
 from collections.abc import Callable
@@ -46,6 +45,8 @@ class Turns:
             self._ask_loop(due - monotonic())
 
     def _ask_loop(self, seconds: float) -> None:
+        import asyncio  # 15 ms of a terminal's first run, which has no loop
+
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # none: whoever waits next comes by
