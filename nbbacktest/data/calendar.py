@@ -177,7 +177,7 @@ def session_table(
         raise DataError(f"{first} to {last} is beyond what nanoseconds can count; stay in {_YEARS[0]} to {_YEARS[1]}")
     if exchange == ALWAYS_OPEN:
         zone = timezone or "UTC"
-        dates = np.arange(np.datetime64(first, "D"), np.datetime64(last, "D") + 2)
+        dates = np.arange(np.datetime64(first, "D"), np.datetime64(last, "D") + np.timedelta64(2, "D"))
         midnights = local_midnights(dates, zone)
         around = dates[[0, -1]] - np.array([1, 0]) if len(dates) else dates
         table = SessionTable(zone, dates[:-1], midnights[:-1], midnights[1:], exchange, around=around)

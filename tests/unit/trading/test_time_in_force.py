@@ -20,7 +20,7 @@ DAY = 1440 * MINUTE
 def sessions(length=3, count=3):
     """Sessions of a few minutes, one a day, from the drivers' opening on."""
     opens = OPENING + DAY * np.arange(count)
-    dates = np.datetime64("2024-01-02") + np.arange(count)
+    dates = np.datetime64("2024-01-02") + np.arange(count).astype("timedelta64[D]")
     return lambda: SessionTable("UTC", dates, opens, opens + length * MINUTE)
 
 
