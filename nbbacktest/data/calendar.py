@@ -179,7 +179,7 @@ def session_table(
         zone = timezone or "UTC"
         dates = np.arange(np.datetime64(first, "D"), np.datetime64(last, "D") + np.timedelta64(2, "D"))
         midnights = local_midnights(dates, zone)
-        around = dates[[0, -1]] - np.array([1, 0]) if len(dates) else dates
+        around = dates[[0, -1]] - np.array([1, 0], dtype="timedelta64[D]") if len(dates) else dates
         table = SessionTable(zone, dates[:-1], midnights[:-1], midnights[1:], exchange, around=around)
     else:
         whole = _whole_years(exchange, first.year, last.year)

@@ -45,7 +45,11 @@ def of_the_days(
     """What was left out of the days that are run; what has no time counts as one of them."""
     day = days.end_date
     low = min(int(columns.time[0]) for columns in bars.values()) if days.start_date else NO_TIME
-    after = local_midnights(np.array([day], dtype="datetime64[D]") + 1, stamps.timezone)[0] if day else -NO_TIME - 1
+    after = (
+        local_midnights(np.array([day], dtype="datetime64[D]") + np.timedelta64(1, "D"), stamps.timezone)[0]
+        if day
+        else -NO_TIME - 1
+    )
     return {
         symbol: {kind: ns[(ns == NO_TIME) | ((ns >= low) & (ns < after))] for kind, ns in kinds.items()}
         for symbol, kinds in left_out.items()

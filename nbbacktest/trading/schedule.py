@@ -117,7 +117,7 @@ def moments(terms: Terms, table: SessionTable) -> Int64:
     else:
         zone = table.local_timezone
         # A session that opens on the evening before has some times on that date, and most on its own.
-        evening = local_times(table.dates - 1, terms.ns, zone)
+        evening = local_times(table.dates - np.timedelta64(1, "D"), terms.ns, zone)
         at = np.where(evening >= table.open, evening, local_times(table.dates, terms.ns, zone))
     has_it = (table.open <= at) & (at <= table.close)
     if len(table) and not has_it.any():

@@ -295,5 +295,5 @@ def _whole_days(table: SessionTable, time: Int64, timezone: str) -> SessionTable
     midnights = local_midnights(table.dates, timezone)
     if not np.isin(time, midnights).all():
         return None
-    after = local_midnights(table.dates + 1, timezone)
+    after = local_midnights(table.dates + np.timedelta64(1, "D"), timezone)
     return SessionTable(timezone, table.dates, midnights, after, table.exchange, around=table.around)
