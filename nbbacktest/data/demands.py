@@ -6,6 +6,7 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from nbbacktest.data.calendar import SessionTable, local_midnights
 from nbbacktest.data.coverage import NO_TIME, Coverage, Grid, cover, local_dates
 from nbbacktest.data.faults import Bools
 from nbbacktest.data.market import MarketData
+
+_LAST_DAY = date(2261, 12, 31)  # of those that nanoseconds can count
 
 
 def within(columns: BarColumns, sessions: SessionTable, left_out: dict[str, Int64]) -> BarColumns:
@@ -43,13 +46,11 @@ def of_the_days(
     left_out: Mapping[str, Mapping[str, Int64]], bars: Mapping[str, BarColumns], days: BacktestConfig, stamps: Stamps
 ) -> dict[str, dict[str, Int64]]:
     """What was left out of the days that are run; what has no time counts as one of them."""
-    day = days.end_date
     low = min(int(columns.time[0]) for columns in bars.values()) if days.start_date else NO_TIME
-    after = (
-        local_midnights(np.array([day], dtype="datetime64[D]") + np.timedelta64(1, "D"), stamps.timezone)[0]
-        if day
-        else -NO_TIME - 1
-    )
+    after = -NO_TIME - 1
+    if days.end_date is not None:
+        next_day = np.datetime64(min(days.end_date, _LAST_DAY), "D") + np.timedelta64(1, "D")
+        after = int(local_midnights(np.array([next_day]), stamps.timezone)[0])
     return {
         symbol: {kind: ns[(ns == NO_TIME) | ((ns >= low) & (ns < after))] for kind, ns in kinds.items()}
         for symbol, kinds in left_out.items()

@@ -143,7 +143,9 @@ def _period_keys(dates: Days, interval: Interval) -> Int64:
 
 def _ends_at_midnight(base: BarColumns, row: Int64, sessions: SessionTable) -> bool:
     """Whether these daily bars end with their date and not with their session, as those without a calendar do."""
-    return int(base.end[-1]) == int(local_midnights(sessions.dates[row[-1:]] + 1, sessions.timezone)[0])
+    return int(base.end[-1]) == int(
+        local_midnights(sessions.dates[row[-1:]] + np.timedelta64(1, "D"), sessions.timezone)[0]
+    )
 
 
 def _room(begin: Int64, end: Int64, root: Interval) -> Int64:

@@ -67,7 +67,7 @@ class Horizon:
             raise OrderError(f"until={until!r} is no time; give a timestamp, a date or its text")
         is_date = isinstance(until, date) and not isinstance(until, datetime)
         if is_date or (isinstance(until, str) and ":" not in until):
-            ns = int(local_midnights(np.array([moment.date()], "datetime64[D]") + 1, self._stamps.timezone)[0])
+            ns = self._begin(np.datetime64(moment.date(), "D") + np.timedelta64(1, "D"))
         else:
             if moment.tz is None:
                 moment = moment.tz_localize(self._stamps.timezone)
@@ -91,4 +91,7 @@ class Horizon:
         import pandas as pd
 
         today = pd.Timestamp(now, unit="ns", tz="UTC").tz_convert(self._stamps.timezone).date()
-        return int(local_midnights(np.array([today], "datetime64[D]") + days, self._stamps.timezone)[0])
+        return self._begin(np.datetime64(today, "D") + np.timedelta64(days, "D"))
+
+    def _begin(self, date: np.datetime64) -> int:
+        return int(local_midnights(np.array([date]), self._stamps.timezone)[0])

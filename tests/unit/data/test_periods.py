@@ -159,7 +159,7 @@ def test_daily_bars_make_weeks_and_months(interval: str):
 def test_daily_bars_that_end_at_midnight_make_weeks_that_do():
     """Where no calendar ends the days, a week is complete when its last date is over, with Friday's bar or without."""
     dates = SESSIONS.dates[SESSIONS.dates < np.datetime64("2024-11-15")]
-    base = daily(dates, local_midnights(dates + 1, ZONE))
+    base = daily(dates, local_midnights(dates + np.timedelta64(1, "D"), ZONE))
     assert texts(derive(base, Interval.parse("1w"), SESSIONS).end) == ["11-02 00:00", "11-09 00:00", "11-16 00:00"]
 
 
