@@ -118,7 +118,7 @@ def _periods(base: BarColumns, row: Int64, interval: Interval, sessions: Session
     time = local_midnights(sessions.dates[opening], sessions.timezone)
     end = sessions.close[closing]
     if base.interval.is_daily and _ends_at_midnight(base, row, sessions):
-        end = local_midnights(sessions.dates[closing] + 1, sessions.timezone)
+        end = local_midnights(sessions.dates[closing] + np.timedelta64(1, "D"), sessions.timezone)
     room = np.ones(len(sessions), np.int64) if root.is_daily else _room_of_sessions(sessions, root)
     before = np.append(0, np.cumsum(room))
     expected = before[closing + 1] - before[opening]
