@@ -47,10 +47,10 @@ def licence_of(name: str) -> str:
     if name in BY_HAND:
         return BY_HAND[name]
     metadata = distribution(name).metadata
-    expression = metadata["License-Expression"]
+    expression = metadata.get("License-Expression")
     if expression:
         return expression
-    words = (metadata["License"] or "").strip()
+    words = (metadata.get("License") or "").strip()
     trove = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or () if line.startswith("License")]
     if not words or "\n" in words or words == "UNKNOWN" or len(words) > 40:
         words = ", ".join(trove)
