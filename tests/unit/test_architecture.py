@@ -14,9 +14,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import nbbacktest as nb
+
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "nbbacktest").rglob("*.py"))
 LONGEST = 400
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 HEAVY = ("pandas", "plotly", "pyarrow", "rich", "exchange_calendars", "talib", "pydantic", "IPython", "ipywidgets")
 
@@ -104,9 +107,21 @@ def imported(path: Path) -> Iterator[str]:
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     """Users install what the package imports, and nothing that nobody needs."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = project["dependencies"] + [line for extra in EXTRAS for line in project["optional-dependencies"][extra]]
+    lines = PROJECT["dependencies"] + [line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
     needed = {canonicalize_name(PACKAGE_OF.get(name, name)) for path in MODULES for name in imported(path)}
     assert needed - declared == set(), "imported, but not in pyproject.toml"
     assert declared - needed == WITHOUT_IMPORT.keys(), "in pyproject.toml without an import, or with one by now"
+
+
+def test_the_files_about_the_package_agree() -> None:
+    """Name, version, licence and authors are the same in pyproject.toml, the package, CITATION.cff and LICENSE."""
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
+    assert f"title: {PROJECT['name']}" in cited
+    assert f"version: {PROJECT['version']}" in cited
+    assert f"license: {PROJECT['license']}" in cited
+    assert f'abstract: "{PROJECT["description"]}"' in cited
+    assert [f"  - name: {author['name']}" for author in PROJECT["authors"]] == cited[cited.index("authors:") + 1 :]
+    assert nb.__version__ == PROJECT["version"]
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
