@@ -6,15 +6,38 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import nbbacktest as nb
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "nbbacktest").rglob("*.py"))
 LONGEST = 400
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 HEAVY = ("pandas", "plotly", "pyarrow", "rich", "exchange_calendars", "talib", "pydantic", "IPython", "ipywidgets")
+
+EXTRAS = ("lab", "live", "samples", "yfinance")
+"""Those for users: what they bring may be imported, inside functions, by what needs it."""
+PACKAGE_OF = {
+    "talib": "ta-lib",
+    "IPython": "ipykernel",
+    "jupyter_core": "ipykernel",
+    "psutil": "ipykernel",
+    "traitlets": "ipywidgets",
+}
+"""Of modules named otherwise than their package, and of those that a package of ours has as its own foundation."""
+WITHOUT_IMPORT = {
+    "bokeh-sampledata": "its files are read, its module isn't needed",
+    "jupyterlab": "the program that shows panels and notebooks",
+    "tzdata": "zoneinfo finds it",
+}
 
 
 def name_of(path: Path) -> str:
@@ -64,3 +87,41 @@ def test_every_public_name_exists() -> None:
 def test_package_is_typed() -> None:
     """The marker that tells type checkers to read the package's own types is shipped."""
     assert (ROOT / "nbbacktest" / "py.typed").is_file()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules from elsewhere that a module imports, by statement or by `import_module` with a name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                found = [alias.name for alias in names]
+            case ast.ImportFrom(module=str(module), level=0):
+                found = [module]
+            case ast.Call(func=ast.Name(id="import_module"), args=[ast.Constant(value=str(module))]):
+                found = [module]
+            case _:
+                continue
+        tops = {name.partition(".")[0] for name in found}
+        yield from tops - sys.stdlib_module_names - {"nbbacktest"}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
+    """Users install what the package imports, and nothing that nobody needs."""
+    lines = PROJECT["dependencies"] + [line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    needed = {canonicalize_name(PACKAGE_OF.get(name, name)) for path in MODULES for name in imported(path)}
+    assert needed - declared == set(), "imported, but not in pyproject.toml"
+    assert declared - needed == WITHOUT_IMPORT.keys(), "in pyproject.toml without an import, or with one by now"
+
+
+def test_the_files_about_the_package_agree() -> None:
+    """Name, version, licence and authors are the same in pyproject.toml, the package, CITATION.cff and LICENSE."""
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
+    assert f"title: {PROJECT['name']}" in cited
+    assert f"version: {PROJECT['version']}" in cited
+    assert f"license: {PROJECT['license']}" in cited
+    assert f'abstract: "{PROJECT["description"]}"' in cited
+    assert [f"  - name: {author['name']}" for author in PROJECT["authors"]] == cited[cited.index("authors:") + 1 :]
+    assert nb.__version__ == PROJECT["version"]
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
