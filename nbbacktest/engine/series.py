@@ -94,10 +94,6 @@ class Series:
         self.close_at = memoryview(columns.close)
         self.is_open = rows < len(whole)  # last: who finds it closed finds all columns
 
-    def rewind(self) -> None:
-        """Hide all but the warm-up again."""
-        self.n = self.first
-
 
 class ColumnView:
     """One column of a `BarsView`: ``[-1]`` is the newest completed bar's value, a slice is an array.

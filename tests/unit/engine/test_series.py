@@ -54,8 +54,6 @@ def test_a_view_grows_with_the_run():
     assert view.to_frame()["close"].tolist() == [100.0, 101.0, 102.0]
     assert np.asarray(view.close).tolist() == [100.0, 101.0, 102.0]
     assert repr(view) == "<3 bars of A 1m>"
-    one.rewind()
-    assert len(view) == 2
 
 
 def test_columns_can_not_be_written():

@@ -16,32 +16,8 @@ import pytest
 import nbbacktest as nb
 from nbbacktest.system import manager as manager_module
 from nbbacktest.system.announcer import Announcer
+from tests.held import Gated, Quiet, started
 from tests.markets import minutes
-
-
-class Quiet(nb.Strategy):
-    """Does nothing."""
-
-
-class Gated(nb.Strategy):
-    """Blocks in the bar numbered `at`, until the test lets it go."""
-
-    at: int = 5
-
-    def on_start(self):
-        self.inside, self.go_on, self.count = threading.Event(), threading.Event(), 0
-
-    def on_bar(self, bar):
-        self.count += 1
-        if self.count == self.at:
-            self.inside.set()
-            self.go_on.wait(20)
-
-
-def started(strategy=Quiet, count=200, config=None, **options):
-    system = nb.SystemManager()
-    assert system.start(config or {}, data=minutes(count), strategies=strategy, **options) is True
-    return system
 
 
 def gated(at=5, **options):

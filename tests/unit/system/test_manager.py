@@ -12,33 +12,8 @@ import pytest
 
 import nbbacktest as nb
 from nbbacktest.system import manager as manager_module
+from tests.held import Gated, Quiet, started
 from tests.markets import days, minutes
-
-
-class Quiet(nb.Strategy):
-    """Does nothing."""
-
-
-class Gated(nb.Strategy):
-    """Blocks in the bar numbered `at`, until the test lets it go."""
-
-    at: int = 5
-
-    def on_start(self):
-        self.inside, self.go_on, self.count = threading.Event(), threading.Event(), 0
-
-    def on_bar(self, bar):
-        self.count += 1
-        if self.count == self.at:
-            self.inside.set()
-            self.go_on.wait(20)
-
-
-def started(strategy=Quiet, count=200, **options):
-    system = nb.SystemManager()
-    config = options.pop("config", {})
-    assert system.start(config, data=minutes(count), strategies=strategy, **options) is True
-    return system
 
 
 def test_a_run_from_start_to_result():
@@ -255,7 +230,7 @@ def test_a_blocked_strategy_does_not_hang_stop(monkeypatch):
     system = started(Gated)
     strategy = system.strategies[0]
     assert strategy.inside.wait(10)
-    with pytest.raises(nb.StrategyBlockedError, match=r"on_bar\(\) at .*test_manager\.py"):
+    with pytest.raises(nb.StrategyBlockedError, match=r"on_bar\(\) at .*held\.py"):
         system.stop()
     assert system.is_stopped()
     with pytest.raises(nb.StrategyBlockedError):

@@ -108,7 +108,7 @@ def test_nothing_is_watched_without_a_position():
     seen = []
     plan = {n: lambda s: seen.append(bool(s._seat._desk.agenda)) for n in (1, 3)} | {2: lambda s: s.buy(size=1)}
     run_inline(desk_for(Script(plan=plan), series, **MARGIN), series)
-    series.rewind()
+    series.n = series.first
     run_inline(desk_for(Script(plan=plan), series), series)
     assert seen == [False, True, False, False]
 

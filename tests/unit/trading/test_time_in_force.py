@@ -72,7 +72,7 @@ def test_a_session_without_a_calendar_is_a_local_date():
     for source in (None, none):
         desk = scripted({1: lambda s: s.buy(size=1, limit=95, tif="day")}, series, sessions=source)
         assert ends(desk) == [("expired", "day order: the session has ended", 570)]
-        series.rewind()
+        series.n = series.first
 
 
 def test_day_orders_on_daily_bars():
