@@ -293,10 +293,11 @@ def paced(agent=None, speed=60.0, minutes=range(10), **options):
 def advance_and_settle(clock, rig, seconds, cursor):
     """Move the clock and wait until the engine has come to `cursor` and the coordinator sleeps again."""
     clock.advance(seconds)
+    is_last = cursor == len(rig.timeline)  # after it the analysis rests for a moment only, and ends
     with rig.gate._changed:
-        assert rig.gate._changed.wait_for(lambda: rig.gate._cursor == cursor and not rig.gate._busy, 10)
+        assert rig.gate._changed.wait_for(lambda: rig.gate._cursor == cursor and (is_last or not rig.gate._busy), 10)
     rig.upstream.wait_until_reset()
-    if cursor < len(rig.timeline):
+    if not is_last:
         clock.wait_for_sleepers(1)
 
 
