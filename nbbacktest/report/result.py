@@ -1,6 +1,7 @@
 """A finished run, and the one output path for it: numbers, frames, figure, text, HTML, JSON and file.
 
-Everything is computed from one `RunRecord`, once, when it is first asked for.
+Everything is computed from one `RunRecord`, once, when it is first asked for; so is what computes it imported, for most
+runs are asked for little of it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbbacktest.core.records import Float64
-from nbbacktest.report import document, fingerprint, frames, parts, storage
-from nbbacktest.report.benchmark import BenchmarkSource, Comparison, compare, read_benchmark
-from nbbacktest.report.explain import Explanation, explain
+from nbbacktest.report import fingerprint, frames
 from nbbacktest.report.table import Stats, written
-from nbbacktest.trading import breakdown
 from nbbacktest.trading.equity import equity_curve
 from nbbacktest.trading.excursions import excursions
 from nbbacktest.trading.record import RunRecord
@@ -25,6 +23,9 @@ from nbbacktest.trading.trades import Trade, round_trips
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+    from nbbacktest.report.benchmark import BenchmarkSource, Comparison
+    from nbbacktest.report.explain import Explanation
 
 
 class Result:
@@ -145,17 +146,25 @@ class Result:
     @property
     def by_symbol(self) -> pd.DataFrame:
         """Trade statistics by symbol, in the session's order; `nbbacktest.trading.breakdown` defines the columns."""
-        return parts.breakdown_frame(breakdown.by_symbol(self.record, self.round_trips), "symbol")
+        from nbbacktest.report.parts import breakdown_frame
+        from nbbacktest.trading.breakdown import by_symbol
+
+        return breakdown_frame(by_symbol(self.record, self.round_trips), "symbol")
 
     @property
     def by_strategy(self) -> pd.DataFrame:
         """Trade statistics by strategy, those that placed an order; columns as of `by_symbol`."""
-        return parts.breakdown_frame(breakdown.by_strategy(self.record, self.round_trips), "strategy")
+        from nbbacktest.report.parts import breakdown_frame
+        from nbbacktest.trading.breakdown import by_strategy
+
+        return breakdown_frame(by_strategy(self.record, self.round_trips), "strategy")
 
     @property
     def monthly(self) -> pd.DataFrame:
         """Net returns as fractions, a row a year: columns Jan to Dec and Year. NaN for a month without a day."""
-        return parts.monthly_frame(self.record, self.equity_values)
+        from nbbacktest.report.parts import monthly_frame
+
+        return monthly_frame(self.record, self.equity_values)
 
     def rolling(self, days: int = 63) -> pd.DataFrame:
         """Statistics of the last `days` daily returns, a row a date: `return`, `volatility`, `sharpe`, `drawdown`.
@@ -167,7 +176,9 @@ class Result:
         DataError
             For a window that isn't a whole number of at least two days.
         """
-        return parts.rolling_frame(self.record, self.equity_values, days)
+        from nbbacktest.report.parts import rolling_frame
+
+        return rolling_frame(self.record, self.equity_values, days)
 
     def against(self, benchmark: BenchmarkSource) -> Comparison:
         """Alpha, beta, information ratio, tracking error and correlation: a mapping that prints as a table.
@@ -185,6 +196,8 @@ class Result:
         DataError
             For a benchmark that can't be lined up with the run.
         """
+        from nbbacktest.report.benchmark import compare, read_benchmark
+
         return compare(self.record, self.equity_values, read_benchmark(self.record, benchmark))
 
     @property
@@ -220,7 +233,9 @@ class Result:
 
         Times are ISO 8601, durations seconds, fractions not percent; what isn't defined is null.
         """
-        return document.document(self)
+        from nbbacktest.report.document import document
+
+        return document(self)
 
     def save(self, path: str | Path) -> Path:
         """Write the result to one file, bars included; `load` gives it back whole.
@@ -237,7 +252,9 @@ class Result:
         OSError
             Where the file can't be written; a file that was there before stays as it was.
         """
-        storage.save_record(self.record, Path(path))
+        from nbbacktest.report.storage import save_record
+
+        save_record(self.record, Path(path))
         return Path(path)
 
     @classmethod
@@ -251,7 +268,9 @@ class Result:
         DataError
             Where it isn't a saved result, is damaged, or was saved by a newer version.
         """
-        return cls(storage.load_record(Path(path)))
+        from nbbacktest.report.storage import load_record
+
+        return cls(load_record(Path(path)))
 
     def plot(self, symbol: str | None = None, benchmark: BenchmarkSource | None = None) -> go.Figure:
         """Prices with fills and orders' levels, equity, drawdown, trades and months, without closed hours.
@@ -293,6 +312,8 @@ class Result:
         DataError
             For an unknown symbol, what is no time, and a time at which no bar was.
         """
+        from nbbacktest.report.explain import explain
+
         return explain(self.record, self.equity_values, time, symbol)
 
     def report(self, path: str | Path, benchmark: BenchmarkSource | None = None) -> Path:

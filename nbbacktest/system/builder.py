@@ -23,7 +23,6 @@ from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Quantum
 from nbbacktest.system.joining import supply_of
-from nbbacktest.system.live import build_live
 from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
 from nbbacktest.system.membership import SymbolMembership
 from nbbacktest.system.run import Stages
@@ -68,6 +67,8 @@ def build(
     """
     players = players_of(config, strategies, params)
     if config.mode == "live":
+        from nbbacktest.system.live import build_live  # a tenth of all modules, for few runs
+
         return build_live(config, lifecycle, condition, players, feed=feed, data=data, clock=clock)
     if feed is not None:
         raise ConfigError([Problem("mode", config.mode, 'a feed is for live runs; set mode to "live", or give data')])

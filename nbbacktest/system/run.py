@@ -31,7 +31,6 @@ from nbbacktest.report.result import Result
 from nbbacktest.system.driver import Driver, Threads
 from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
-from nbbacktest.system.slices import Slices
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.threads import has_threads
 from nbbacktest.trading.desk import TradingDesk
@@ -258,6 +257,8 @@ class Run:
 
     def _driven(self, stages: Stages) -> Driver:
         if not has_threads():
+            from nbbacktest.system.slices import Slices
+
             return Slices(stages, self._crash_with, self._finalize)
         loader = {} if self.loader is None else {"loader": self._guarded(self.loader.work)}
         bodies = loader | {
