@@ -18,10 +18,10 @@ PACKAGES = {
     "vectorbt": ("vectorbt",),
     "nautilus": ("nautilus_trader",),
     "pybroker": ("lib-pybroker",),
-    "zipline": ("zipline-reloaded",),
+    "zipline": ("zipline-reloaded", "numpy<2"),  # its wheels of empyrical use names that numpy 2 removed
     "plot": ("matplotlib",),
 }
-"""What is installed for whom, as wheels only: a peer that would have to be built is reported as not there."""
+"""What is installed for whom, as wheels wherever there are some; a peer that can't be installed is reported as not there."""
 
 
 class NotThereError(RuntimeError):
@@ -46,9 +46,7 @@ def _make(engine: str, folder: Path, python: Path) -> None:
     print(f"Making {engine}'s environment (once) ...", file=sys.stderr, flush=True)
     venv.create(folder, clear=True, with_pip=True)
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
-    done = subprocess.run(
-        [*command, "--only-binary", ":all:", *PACKAGES[engine]], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*command, "--prefer-binary", *PACKAGES[engine]], capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr.strip()]
         raise NotThereError(said[-1][:200])
