@@ -13,8 +13,9 @@ from nbbacktest.trading.ordering import Ordering
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.portfolio import Position
 from nbbacktest.trading.scheduling import Scheduling
-from nbbacktest.trading.seat import Seat, Unseated
+from nbbacktest.trading.seat import Seat
 from nbbacktest.trading.sight import Sight
+from nbbacktest.trading.unseated import Unseated
 
 if TYPE_CHECKING:
     import pandas as pd

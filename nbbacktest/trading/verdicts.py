@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from nbbacktest.core.config import BrokerConfig
-from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side
-from nbbacktest.core.records import Bar, BarColumns
-from nbbacktest.trading.matching import FillRules, at_open, match, reaches_stop, trailed
+from nbbacktest.core.enums import OrderEventKind, OrderType, Side
+from nbbacktest.core.records import Bar
+from nbbacktest.trading.hindsight import Rules, life_of, order_before
+from nbbacktest.trading.matching import at_open, match, reaches_stop
 from nbbacktest.trading.orders import Fill, Order, OrderEvent
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.venue import Venue
 
-_FILLS = (OrderEventKind.FILLED, OrderEventKind.PARTIALLY_FILLED)
 _ENDS = (OrderEventKind.REJECTED, OrderEventKind.CANCELLED, OrderEventKind.EXPIRED)
 _LINKED = "one cancels the other"
 
@@ -47,26 +43,6 @@ class Verdict(NamedTuple):
     why: str
 
 
-class Rules(NamedTuple):
-    """What the broker of a run went by."""
-
-    fill: FillRules
-    this_close: bool
-    share: float | None
-    venue: Venue
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Rules:
-        """Those of a session config; what it doesn't say is as usual."""
-        broker = config.get("broker", {})
-        known = {name: broker[name] for name in ("fractional", "lot_size", "tick_size") if name in broker}
-        fill = broker.get("fill", "next_open")
-        matching = FillRules(
-            fill == "next_close", broker.get("limit_fill") == "cross", broker.get("stop_and_target", "pessimistic")
-        )
-        return cls(matching, fill == "this_close", broker.get("volume_share"), Venue(BrokerConfig(**known)))
-
-
 def verdicts(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> list[Verdict]:
     """The verdict of every order that was on order, or was placed, at the instant of that number, in order of submission.
 
@@ -88,12 +64,12 @@ def verdicts(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> l
 
 def _verdict(record: RunRecord, index: int, order: Order, bar: Bar | None, rules: Rules) -> Verdict:
     instant = int(record.instants[index])
-    then = _before(record, index, order, rules)
-    events = [event for event in _life(order) if event.time == instant]
+    then = order_before(record, index, order, rules)
+    events = [event for event in life_of(order) if event.time == instant]
     fills = [fill for fill in _fills_of(record, index) if fill.order_id == order.id]
     if fills and bar is not None:
         return _filled(then, events, fills, bar, rules, is_decided_here=order.submitted == instant)
-    life = _life(order)
+    life = life_of(order)
     accepted = next((event.time for event in life if event.kind is OrderEventKind.ACCEPTED), None)
     entry = order.parent
     is_held = entry is not None and (accepted is None or accepted > instant)
@@ -118,112 +94,12 @@ def _verdict(record: RunRecord, index: int, order: Order, bar: Bar | None, rules
     return _missed(then, met, rules) if price is None else _capped(record, index, then, price, met, rules)
 
 
-# -- the order as it was ------------------------------------------------------------------------------------
-
-
-def _life(order: Order) -> list[OrderEvent]:
-    """Its events; those of an order that was kept without any are what its end says."""
-    if order.events or not order.closed:
-        return order.events
-    kind = {
-        OrderStatus.FILLED: OrderEventKind.FILLED,
-        OrderStatus.REJECTED: OrderEventKind.REJECTED,
-        OrderStatus.EXPIRED: OrderEventKind.EXPIRED,
-    }.get(order.status, OrderEventKind.CANCELLED)
-    return [OrderEvent(order.closed, kind, order.reason, order.size, order.fill_price)]
-
-
-def _before(record: RunRecord, index: int, order: Order, rules: Rules) -> Order:
-    """A copy of `order` as the bar met it."""
-    instant = int(record.instants[index])
-    then = Order(
-        order.id, order.strategy, order.symbol, order.side, order.size, order.type, limit=order.limit, stop=order.stop,
-        trail=order.trail, trail_is_fraction=order.trail_is_fraction, tif=order.tif, tag=order.tag,
-        submitted=order.submitted, begins=order.begins, expires=order.expires, reduce_only=order.reduce_only,
-        is_forced=order.is_forced,
-    )  # fmt: skip
-    then.parent, then.children, then.oco = order.parent, order.children, order.oco
-    # Splits change open orders before anything fills at their instant; all else that happens there comes after.
-    splits = {int(record.instants[s.index]): s.ratio for s in record.splits if s.symbol == order.symbol}
-    set_at = order.submitted
-    for event in order.events:
-        if event.time > instant:
-            break
-        is_first = event.kind is OrderEventKind.SUBMITTED or (
-            event.kind is OrderEventKind.ACCEPTED and order.parent is not None
-        )
-        ratio = splits.pop(event.time, None) if event.kind is OrderEventKind.REPLACED else None
-        if event.time < instant or is_first or ratio is not None:
-            then.filled *= ratio or 1.0
-            then.size, then.limit, then.stop, then.trail = event.terms
-            set_at = event.time
-            if event.kind is OrderEventKind.TRIGGERED:
-                then.triggered = True
-            if event.kind in _FILLS:
-                then.filled += event.size or 0.0
-    if then.type is OrderType.TRAILING_STOP and not then.triggered and then.stop is not None:
-        then.stop = _trailed(record.bars[order.symbol], then, set_at, instant, rules)
-    return then
-
-
-def _trailed(bars: BarColumns, order: Order, since: int, until: int, rules: Rules) -> float:
-    """Where a trailing stop stood before the bar that closed at `until`: behind the best of the bars it has seen."""
-    first = int(np.searchsorted(bars.end, since, side="right"))
-    last = int(np.searchsorted(bars.end, until, side="left"))
-    if first >= last:
-        return float(order.stop or 0.0)
-    # Levels only come closer, and rounding to the tick keeps their order: the furthest price alone decides.
-    return rules.venue.outward(trailed(order, _seen(bars, first, last)), order.side)
-
-
-def _seen(bars: BarColumns, first: int, last: int) -> Bar:
-    """The bars from row `first` up to `last` as one: what a trailing stop makes of them."""
-    high, low = float(bars.high[first:last].max()), float(bars.low[first:last].min())
-    return Bar((bars.symbol, bars.interval.name, 0, 0, high, high, low, low, 0.0, None))
-
-
-def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:
-    """Where a level of `order` (``"limit"`` or ``"stop"``) stood: (instant, level from then on), none while it was held."""
-    told = [(event.time, getattr(event.terms, name)) for event in order.events]
-    if not told:
-        return [(order.submitted, getattr(order, name))]
-    opened = next((event.time for event in order.events if event.kind is OrderEventKind.ACCEPTED), None)
-    if opened is None:
-        return []
-    path = [(max(time, opened), level) for time, level in told]
-    return [step for number, step in enumerate(path) if not number or step[1] != path[number - 1][1]]
-
-
-def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]:
-    """The same for a trailing stop, which moves with its symbol's bars."""
-    bars, rules, path = record.bars[order.symbol], Rules.of(record.config), level_path(order, "stop")
-    triggered = next((event.time for event in order.events if event.kind is OrderEventKind.TRIGGERED), None)
-    ends = [moment for moment in (triggered, order.closed or None) if moment is not None]
-    last = min(ends, default=int(record.instants[-1]))
-    whole: list[tuple[int, float | None]] = []
-    for number, (since, level) in enumerate(path):
-        whole.append((since, level))
-        until = path[number + 1][0] if number + 1 < len(path) else last
-        first, stop = (int(row) for row in np.searchsorted(bars.end, [since, until], side="right"))
-        # Its distance may have been replaced since: the one of these terms counts.
-        then = _before(
-            record, min(int(np.searchsorted(record.instants, until)), len(record.instants) - 1), order, rules
-        )
-        then.stop = level
-        for row in range(first, stop):
-            moved = rules.venue.outward(trailed(then, _seen(bars, row, row + 1)), then.side)
-            if moved != then.stop:
-                then.stop = moved
-                whole.append((int(bars.end[row]), moved))
-    return whole
-
-
 def _fills_of(record: RunRecord, index: int) -> list[Fill]:
     return [fill for fill in record.fills if fill.index == index]
 
 
 def _entered_at_open(record: RunRecord, index: int, entry: Order, bar: Bar, rules: Rules) -> bool:
-    before = _before(record, index, entry, rules)
+    before = order_before(record, index, entry, rules)
     price = match(before, bar, rules.fill)
     return price is not None and at_open(before, bar, price, rules.fill)
 
