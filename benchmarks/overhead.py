@@ -5,6 +5,7 @@ Both strategies, on one core and wherever the scheduler likes; beside a Python t
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -94,10 +95,14 @@ def _made(stages: Any) -> Run:
 def pairs(
     frame: object, strategy: type[nb.Strategy], repeats: int, window: int | None = None
 ) -> Sequence[tuple[float, float]]:
-    """Seconds inline and with threads, one after the other; the first pair only warms up."""
+    """Seconds inline and with threads, in turn which of them comes first; the first pair only warms up."""
     made = []
-    for _ in range(repeats + 1):
-        (alone, one), (together, two) = inline(frame, strategy, window), threaded(frame, strategy, window)
+    for number in range(repeats + 1):
+        took: dict[Any, tuple[float, str]] = {}
+        for way in (inline, threaded) if number % 2 else (threaded, inline):
+            gc.collect()  # or it comes in the middle of one of the two, for what the runs before have left
+            took[way] = way(frame, strategy, window)
+        (alone, one), (together, two) = took[inline], took[threaded]
         if one != two:
             sys.exit("the two results differ")
         made.append((alone, together))
@@ -121,7 +126,9 @@ def lockstep(frame: object, bars: int, repeats: int) -> Table:
                 os.sched_setaffinity(0, {min(everywhere)} if place == "on one core" else everywhere)
             rows.append([strategy.__name__, place, *row(pairs(frame, strategy, repeats), bars)])
         with busy():
-            rows.append([strategy.__name__, "beside a busy thread", *row(pairs(frame, strategy, 3), bars)])
+            rows.append(
+                [strategy.__name__, "beside a busy thread", *row(pairs(frame, strategy, max(3, repeats // 3)), bars)]
+            )
     if everywhere:
         os.sched_setaffinity(0, everywhere)
     return Table(
@@ -150,9 +157,9 @@ def by_window(frame: object, bars: int, repeats: int) -> Table:
 
 def main(*, quick: bool) -> None:
     """Hand over both tables."""
-    bars, repeats = (100_000, 3) if quick else (600_000, 9)
+    bars, repeats = (100_000, 3) if quick else (600_000, 21)
     frame = Task("overhead", bars).frame()
-    hand_over([lockstep(frame, bars, repeats), by_window(frame, bars, max(3, repeats // 2))])
+    hand_over([lockstep(frame, bars, repeats), by_window(frame, bars, max(3, repeats // 3))])
 
 
 if __name__ == "__main__":

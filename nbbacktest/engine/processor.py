@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import repeat
+from operator import is_
 from time import perf_counter
 from typing import Any
-
-import numpy as np
 
 from nbbacktest.core.records import Bar, DerivedBar
 from nbbacktest.engine.gate import Gate
@@ -46,7 +45,7 @@ class DataProcessor:
         self._downstream = downstream
         self._quantum = quantum
         self._loader = loader
-        self._ahead: tuple[Axis, int, list[int]] | None = None  # the next window's axis, start and rows, most likely
+        self._ahead: _Ahead | None = None
         self.batch: Batch | None = None
         self.timing = TimingSeries()
 
@@ -96,25 +95,51 @@ class DataProcessor:
             window = window._replace(start=piece.stop)
 
     def prepare(self, window: Window) -> Batch:
-        """Cut a window's columns out of all series."""
+        """Lay out a window's bars of all series."""
         start, stop = window.start, window.stop
         axis, ahead = self._timeline.axis, self._ahead
         series = axis.series
-        rows = ahead[2] if ahead is not None and ahead[0] is axis and ahead[1] == start else axis.rows_at(start)
         if axis.events is None or axis.offsets is None:
-            first = rows[0]
-            self._ahead = axis, stop, [first + stop - start]
+            first = axis.rows_at(start)[0]
             return Batch(window, axis, _bars(series[0], first, first + stop - start), [], iter(()), iter(()))
+        if ahead is None or not ahead.begins(axis, start):
+            ahead = _Ahead(axis, start)
+        self._ahead = ahead
+        ahead.start = stop
         offsets = axis.offsets[start : stop + 1]
-        events = axis.events[offsets[0] : offsets[-1]]
-        present = np.bincount(events, minlength=len(series)).tolist()
-        streams = [
-            _bars(one, first, first + count).__next__ if count else _exhausted
-            for one, first, count in zip(series, rows, present, strict=True)
-        ]
-        self._ahead = axis, stop, [first + count for first, count in zip(rows, present, strict=True)]
+        events = axis.events[offsets[0] : offsets[-1]].tolist()
         counts = (offsets[1:] - offsets[:-1]).tolist()
-        return Batch(window, axis, iter(()), streams, iter(events.tolist()), iter(counts))
+        return Batch(window, axis, iter(()), ahead.streams, iter(events), iter(counts))
+
+
+class _Ahead:
+    """The bars of several series from an instant on: windows that follow one another draw on the same ones.
+
+    Made anew for each window they cost 20 us a series, which was half of a run of 100 symbols.
+
+    Attributes
+    ----------
+    start : int
+        The instant that the next window must begin at. What was handed out before has been drawn when it does: a window
+        that is given up is followed by one that begins inside it.
+    streams : list
+        For each series, the function that makes its next bar.
+    """
+
+    __slots__ = ("_axis", "_columns", "start", "streams")
+
+    def __init__(self, axis: Axis, start: int) -> None:
+        self._axis = axis
+        self._columns = [one.whole for one in axis.series]
+        self.start = start
+        rows = axis.rows_at(start)
+        self.streams = [_bars(one, row, len(one.whole)).__next__ for one, row in zip(axis.series, rows, strict=True)]
+
+    def begins(self, axis: Axis, start: int) -> bool:
+        """Whether the streams stand at that instant of that axis, over the columns that its series have now."""
+        if start != self.start or axis is not self._axis:
+            return False
+        return all(map(is_, [one.whole for one in axis.series], self._columns))
 
 
 def _bars(series: Series, start: int, stop: int) -> map[Bar]:
@@ -129,7 +154,3 @@ def _bars(series: Series, start: int, stop: int) -> map[Bar]:
     if c.base_count is None or c.expected_count is None:
         return map(Bar, zip(*fields, strict=False))
     return map(DerivedBar, zip(*fields, c.base_count[cut].data, c.expected_count[cut].data, strict=False))
-
-
-def _exhausted() -> Bar:
-    raise StopIteration

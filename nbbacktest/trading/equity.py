@@ -6,6 +6,7 @@ equal records give equal bits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from nbbacktest.core.enums import Side
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import BarColumns, Float64, Int64
+from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord
 
 _BUY = Side.BUY
@@ -56,11 +58,11 @@ def position_curve(record: RunRecord, symbol: str) -> Float64:
 
     A split multiplies them, before the fills of its instant.
     """
-    changes = [
-        (index, size if side is _BUY else -size, 1.0)
-        for index, _, traded, side, size, *_ in record.fills
-        if traded == symbol
-    ]
+    return _positions(record, symbol, [fill for fill in record.fills if fill.symbol == symbol])
+
+
+def _positions(record: RunRecord, symbol: str, fills: Sequence[Fill]) -> Float64:
+    changes = [(index, size if side is _BUY else -size, 1.0) for index, _, _, side, size, *_ in fills]
     if record.splits:
         splits = [(split.index, 0.0, split.ratio) for split in record.splits if split.symbol == symbol]
         changes = sorted(splits + changes, key=itemgetter(0))
@@ -71,6 +73,14 @@ def position_curve(record: RunRecord, symbol: str) -> Float64:
         held = signed if held == 0.0 else 0.0 if held * ratio == -signed else add_sizes(held * ratio, signed)
         levels.append(held)
     return _spread(np.array(levels, dtype=np.float64), [index for index, _, _ in changes], len(record.instants))
+
+
+def _fills_by_symbol(record: RunRecord) -> dict[str, list[Fill]]:
+    """The fills of each symbol that has some, in the order of the first ones."""
+    found: dict[str, list[Fill]] = {}
+    for fill in record.fills:
+        found.setdefault(fill[2], []).append(fill)
+    return found
 
 
 def marks(record: RunRecord, symbol: str) -> Float64:
@@ -100,10 +110,10 @@ def equity_curve(record: RunRecord) -> Float64:
         value is ``cash + sum(position * last close)``.
     """
     equity = cash_curve(record)
-    traded = {fill.symbol for fill in record.fills}
+    traded = _fills_by_symbol(record)
     for symbol in record.bars:
         if symbol in traded:
-            position = position_curve(record, symbol)
+            position = _positions(record, symbol, traded[symbol])
             # A symbol that has no close yet can't be held: nothing times NaN counts as nothing.
             equity += np.where(position == 0.0, 0.0, position * marks(record, symbol))
     return equity
@@ -112,8 +122,8 @@ def equity_curve(record: RunRecord) -> Float64:
 def invested(record: RunRecord) -> npt.NDArray[np.bool_]:
     """Whether any position was open at the end of every instant, long or short."""
     held = np.zeros(len(record.instants), dtype=bool)
-    for symbol in {fill.symbol: None for fill in record.fills}:
-        held |= position_curve(record, symbol) != 0.0
+    for symbol, fills in _fills_by_symbol(record).items():
+        held |= _positions(record, symbol, fills) != 0.0
     return held
 
 

@@ -15,6 +15,7 @@ from benchmarks.peers.loop_with_bars import Bar
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.engine.inline import run_inline
+from nbbacktest.engine.window import Window
 from nbbacktest.system.builder import build
 from tests.markets import minutes
 
@@ -67,6 +68,25 @@ def test_the_cost_of_a_bar_does_not_grow_with_their_number(derived):
     many, many_fills = calls_a_bar(32_000, derived)
     explained = 80 * abs(many_fills - few_fills)  # a fill takes some 80 calls from the order on
     assert abs(many - few) < 0.03 * few + explained
+
+
+def calls_a_window(symbols):
+    """Calls for laying out a window that follows another."""
+    data = {f"S{number}": minutes(200) for number in range(symbols)}
+    stages = build(SessionConfig.load({}), Lifecycle(), threading.Condition(), data=data, strategies=Cross, window=5)
+    stages.processor.prepare(Window(0, 5, 0, None))
+    events = Counter()
+    sys.setprofile(lambda frame, event, argument: events.update([event]))
+    try:
+        stages.processor.prepare(Window(5, 10, 0, None))
+    finally:
+        sys.setprofile(None)
+    return events["call"] + events["c_call"]
+
+
+def test_a_window_that_follows_makes_as_few_calls_for_many_symbols():
+    """The bars of all series are laid out once, and not again for each window: with many symbols those are short."""
+    assert calls_a_window(60) == calls_a_window(3) < 30
 
 
 def test_an_idle_bar_makes_few_calls():
