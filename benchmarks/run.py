@@ -68,14 +68,14 @@ def own(name: str, *, quick: bool) -> list[Table]:
 
 
 def draw(*, docs: bool) -> None:
-    """The picture beside the report, and with ``docs`` the one on the page."""
+    """The pictures beside the report, and with ``docs`` those on the page."""
     try:
         python = python_of("plot")
     except NotThereError as error:
         print(f"no picture: {error}", file=sys.stderr)
         return
-    path = HOUSE.parent / "docs" / "pictures" / "speed.png" if docs else HOUSE / "speed.png"
-    command = [python, "-m", "benchmarks.plot", str(HOUSE / "report.json"), str(path)]
+    folder = HOUSE.parent / "docs" / "pictures" if docs else HOUSE
+    command = [python, "-m", "benchmarks.plot", str(HOUSE / "report.json"), str(folder)]
     subprocess.run(command, check=True, cwd=HOUSE.parent)
 
 
