@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import repeat
 from operator import is_
 from time import perf_counter
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from nbbacktest.core.records import Bar, DerivedBar
 from nbbacktest.engine.gate import Gate
@@ -107,9 +110,10 @@ class DataProcessor:
         self._ahead = ahead
         ahead.start = stop
         offsets = axis.offsets[start : stop + 1]
-        events = axis.events[offsets[0] : offsets[-1]].tolist()
+        events = axis.events[offsets[0] : offsets[-1]]
+        ahead.lay_out(events)
         counts = (offsets[1:] - offsets[:-1]).tolist()
-        return Batch(window, axis, iter(()), ahead.streams, iter(events), iter(counts))
+        return Batch(window, axis, iter(()), ahead.streams, iter(events.tolist()), iter(counts))
 
 
 class _Ahead:
@@ -126,20 +130,31 @@ class _Ahead:
         For each series, the function that makes its next bar.
     """
 
-    __slots__ = ("_axis", "_columns", "start", "streams")
+    __slots__ = ("_axis", "_columns", "_missing", "_rows", "start", "streams")
 
     def __init__(self, axis: Axis, start: int) -> None:
         self._axis = axis
         self._columns = [one.whole for one in axis.series]
+        self._rows = axis.rows_at(start)
+        self._missing = len(self._rows)
         self.start = start
-        rows = axis.rows_at(start)
-        self.streams = [_bars(one, row, len(one.whole)).__next__ for one, row in zip(axis.series, rows, strict=True)]
+        self.streams: list[Callable[[], Bar]] = [_exhausted] * self._missing
 
     def begins(self, axis: Axis, start: int) -> bool:
         """Whether the streams stand at that instant of that axis, over the columns that its series have now."""
         if start != self.start or axis is not self._axis:
             return False
         return all(map(is_, [one.whole for one in axis.series], self._columns))
+
+    def lay_out(self, events: npt.NDArray[np.int32]) -> None:
+        """Make the streams of the series that complete bars now and have none yet; a live run asks for few of them."""
+        if not self._missing:
+            return
+        for number in np.flatnonzero(np.bincount(events)).tolist():
+            if self.streams[number] is _exhausted:
+                one = self._axis.series[number]
+                self.streams[number] = _bars(one, self._rows[number], len(one.whole)).__next__
+                self._missing -= 1
 
 
 def _bars(series: Series, start: int, stop: int) -> map[Bar]:
@@ -154,3 +169,7 @@ def _bars(series: Series, start: int, stop: int) -> map[Bar]:
     if c.base_count is None or c.expected_count is None:
         return map(Bar, zip(*fields, strict=False))
     return map(DerivedBar, zip(*fields, c.base_count[cut].data, c.expected_count[cut].data, strict=False))
+
+
+def _exhausted() -> Bar:
+    raise StopIteration
