@@ -75,6 +75,22 @@ def test_import_is_light() -> None:
     assert json.loads(done.stdout) == []
 
 
+def test_a_first_run_is_light() -> None:
+    """What few runs need is imported by those that do: a first run pays for itself alone."""
+    rare = [
+        *(f"nbbacktest.{name}" for name in ("system.live", "system.slices", "engine.live", "trading.live")),
+        *(f"nbbacktest.report.{name}" for name in ("benchmark", "document", "explain", "figure", "parts", "storage")),
+    ]
+    program = (
+        "import json, sys, nbbacktest as nb; from tests.markets import minutes; from tests.held import Quiet; "
+        f"nb.backtest(minutes(20), Quiet).stats; print(json.dumps([name for name in {rare!r} if name in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
+    assert json.loads(done.stdout) == []
+
+
 def test_every_public_name_exists() -> None:
     """Each name in `nbbacktest.__all__` can be had, the ones that load late included."""
     program = "import nbbacktest as nb; assert nb.__all__; print([n for n in nb.__all__ if not hasattr(nb, n)])"
