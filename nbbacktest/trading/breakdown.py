@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.stats import (
@@ -64,9 +65,10 @@ def _row(trades: Sequence[Trade], fills: Sequence[Fill]) -> dict[str, Any]:
     closed = [trade for trade in trades if not trade.is_open]
     pnl = np.array([trade.pnl for trade in closed], dtype=np.float64)
     returns = np.array([trade.return_ for trade in closed], dtype=np.float64)
+    done = Executions(fills)
     values = (
         len(closed), len(trades) - len(closed), math.fsum(trade.pnl for trade in trades), win_rate(pnl),
         profit_factor(pnl), expectancy(pnl), sqn(pnl), best_trade(returns), worst_trade(returns),
-        average_trade(returns), fees(fills), math.fsum(fill.size * abs(fill.price) for fill in fills),
+        average_trade(returns), fees(done.commission), math.fsum(np.abs(done.traded).tolist()),
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))

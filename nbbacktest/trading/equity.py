@@ -7,18 +7,17 @@ equal records give equal bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 
-from nbbacktest.core.enums import Side
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import BarColumns, Float64, Int64
-from nbbacktest.trading.orders import Fill
-from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.record import RunRecord, Split
 
-_BUY = Side.BUY
+_NONE = np.empty(0, dtype=np.int64)
 
 FLAT = 1e-9
 """Sizes that cancel to within this share of the larger one are flat: 0.1 + 0.2 - 0.3 holds nothing."""
@@ -42,15 +41,15 @@ def cash_curve(record: RunRecord) -> Float64:
     A fill changes it by ``-signed_size * price - commission`` at its own instant, in the fills' order; a cash flow by
     its amount, before the fills of its instant.
     """
-    changes = [
-        (index, (-size * price if side is _BUY else size * price) - commission)
-        for index, _, _, side, size, price, commission, *_ in record.fills
-    ]
+    done = record.executions
+    index, amounts = done.index, -done.signed * done.price - done.commission
     if record.flows:
-        booked = [(flow.index, flow.amount) for flow in record.flows]
-        changes = sorted(booked + changes, key=itemgetter(0))  # stable: flows stay before fills
-    levels = np.cumsum(np.array([record.cash, *(amount for _, amount in changes)], dtype=np.float64))
-    return _spread(levels, [index for index, _ in changes], len(record.instants))
+        # Stable: flows stay before fills.
+        index = np.concatenate(([flow.index for flow in record.flows], index))
+        amounts = np.concatenate(([flow.amount for flow in record.flows], amounts))
+        order = np.argsort(index, kind="stable")
+        index, amounts = index[order], amounts[order]
+    return _spread(np.cumsum(np.concatenate(([record.cash], amounts))), index, len(record.instants))
 
 
 def position_curve(record: RunRecord, symbol: str) -> Float64:
@@ -58,29 +57,32 @@ def position_curve(record: RunRecord, symbol: str) -> Float64:
 
     A split multiplies them, before the fills of its instant.
     """
-    return _positions(record, symbol, [fill for fill in record.fills if fill.symbol == symbol])
+    done = record.executions
+    rows = done.rows.get(symbol, _NONE)
+    index, signed = done.index[rows], done.signed[rows]
+    splits = [split for split in record.splits if split.symbol == symbol]
+    if splits:
+        return _through_splits(index, signed, splits, len(record.instants))
+    if len(signed) > 1 and np.array_equal(signed[1::2], -signed[: len(signed) // 2 * 2 : 2]):
+        # In and out again, as most go: nothing is added up, so that nothing has to be rounded.
+        levels = np.concatenate(([0.0], signed))
+        levels[2::2] = 0.0
+    else:
+        held = 0.0
+        levels = np.array([held, *(held := add_sizes(held, size) for size in signed.tolist())])
+    return _spread(levels, index, len(record.instants))
 
 
-def _positions(record: RunRecord, symbol: str, fills: Sequence[Fill]) -> Float64:
-    changes = [(index, size if side is _BUY else -size, 1.0) for index, _, _, side, size, *_ in fills]
-    if record.splits:
-        splits = [(split.index, 0.0, split.ratio) for split in record.splits if split.symbol == symbol]
-        changes = sorted(splits + changes, key=itemgetter(0))
+def _through_splits(index: Int64, signed: Float64, splits: Sequence[Split], count: int) -> Float64:
+    changes = [(split.index, 0.0, split.ratio) for split in splits]
+    changes += zip(index.tolist(), signed.tolist(), repeat(1.0))
+    changes.sort(key=itemgetter(0))  # stable: splits stay before fills
     held = 0.0
     levels = [held]
-    for _, signed, ratio in changes:
-        # From and to flat, as most go, there is nothing to round.
-        held = signed if held == 0.0 else 0.0 if held * ratio == -signed else add_sizes(held * ratio, signed)
+    for _, size, ratio in changes:
+        held = add_sizes(held * ratio, size)
         levels.append(held)
-    return _spread(np.array(levels, dtype=np.float64), [index for index, _, _ in changes], len(record.instants))
-
-
-def _fills_by_symbol(record: RunRecord) -> dict[str, list[Fill]]:
-    """The fills of each symbol that has some, in the order of the first ones."""
-    found: dict[str, list[Fill]] = {}
-    for fill in record.fills:
-        found.setdefault(fill[2], []).append(fill)
-    return found
+    return _spread(np.array(levels), np.array([at for at, *_ in changes]), count)
 
 
 def marks(record: RunRecord, symbol: str) -> Float64:
@@ -110,10 +112,10 @@ def equity_curve(record: RunRecord) -> Float64:
         value is ``cash + sum(position * last close)``.
     """
     equity = cash_curve(record)
-    traded = _fills_by_symbol(record)
+    traded = record.executions.rows
     for symbol in record.bars:
         if symbol in traded:
-            position = _positions(record, symbol, traded[symbol])
+            position = position_curve(record, symbol)
             # A symbol that has no close yet can't be held: nothing times NaN counts as nothing.
             equity += np.where(position == 0.0, 0.0, position * marks(record, symbol))
     return equity
@@ -122,8 +124,8 @@ def equity_curve(record: RunRecord) -> Float64:
 def invested(record: RunRecord) -> npt.NDArray[np.bool_]:
     """Whether any position was open at the end of every instant, long or short."""
     held = np.zeros(len(record.instants), dtype=bool)
-    for symbol, fills in _fills_by_symbol(record).items():
-        held |= _positions(record, symbol, fills) != 0.0
+    for symbol in record.executions.rows:
+        held |= position_curve(record, symbol) != 0.0
     return held
 
 
@@ -137,8 +139,8 @@ def local_days(record: RunRecord) -> Int64:
 
 def local_dates(moments: Int64, timezone: str) -> Int64:
     """The local date of each of the moments (nanoseconds UTC), as days since 1970-01-01."""
-    if not len(moments):
-        return np.empty(0, dtype=np.int64)
+    if timezone == "UTC" or not len(moments):
+        return moments // DAY
     import pandas as pd
 
     local = pd.DatetimeIndex(moments.view("datetime64[ns]"), tz="UTC").tz_convert(timezone)
@@ -153,10 +155,9 @@ def day_ends(days: Int64) -> Int64:
     return np.append(np.flatnonzero(np.diff(days)), len(days) - 1).astype(np.int64)
 
 
-def _spread(levels: Float64, changes: list[int], count: int) -> Float64:
+def _spread(levels: Float64, changes: Int64, count: int) -> Float64:
     """`levels[0]` until the first change, `levels[k]` from the instant of change `k` on; the last one of an instant wins."""
-    edges = np.array([0, *changes, count], dtype=np.int64)
-    return np.repeat(levels, np.diff(edges))
+    return np.repeat(levels, np.diff(changes, prepend=0, append=count))
 
 
 def _seen(instants: Int64, bars: BarColumns, first: int) -> Int64 | None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from nbbacktest.core.enums import OrderType
 from nbbacktest.core.records import BarColumns, Float64, Int64
@@ -22,8 +23,7 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.trades import Trade
 
 _OPEN, _INSIDE, _CLOSE = 0, 1, 2
-_MARKET, _ON_CLOSE = OrderType.MARKET, OrderType.MARKET_ON_CLOSE
-_WHOLE = (_MARKET, OrderType.MARKET_ON_OPEN, _ON_CLOSE)
+_MARKET, _ON_OPEN, _ON_CLOSE = OrderType.MARKET, OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
 
 
 class Excursions(NamedTuple):
@@ -75,15 +75,10 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Sequence[Trade]) -> tu
     begins = np.array([t.entry_time for t in trades], dtype=np.int64)
     ends = np.array([bars.time[last] if t.exit_time is None else t.exit_time for t in trades], dtype=np.int64)
     first_row, last_row = (np.minimum(np.searchsorted(bars.time, times), last) for times in (begins, ends))
-    place = _Places(record)
-    opened, last_opened = bars.open[first_row].tolist(), bars.open[last_row].tolist()
-    began = np.array([place(t.entry_id, t.entry_price, at) for t, at in zip(trades, opened, strict=True)])
-    ended = np.array(
-        [
-            _CLOSE if t.exit_time is None else place(t.exit_id, t.exit_price, at)
-            for t, at in zip(trades, last_opened, strict=True)
-        ]
-    )
+    is_open = np.array([t.exit_time is None for t in trades], dtype=bool)
+    began = _places(record, [t.entry_id for t in trades], entry, bars.open[first_row])
+    ended = _places(record, [t.exit_id or 0 for t in trades], exits, bars.open[last_row])
+    ended[is_open] = _CLOSE
     ahead = _splits_ahead(record, bars)
     # A trade is told in units of its end: bars before a split inside it count in those too.
     unit = np.ones(len(trades)) if ahead is None else ahead[last_row]
@@ -115,21 +110,23 @@ def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
     return ahead
 
 
-class _Places:
-    """Says of one run's fills whether each was at its bar's open, inside it, or at its close."""
-
-    def __init__(self, record: RunRecord) -> None:
-        self._orders = record.orders
-        self._at_close = record.config.get("broker", {}).get("fill", "next_open") != "next_open"
-
-    def __call__(self, order_id: int | None, price: float, opened: float) -> int:
-        order = self._orders[order_id - 1] if order_id and order_id <= len(self._orders) else None
-        if order is not None and (kind := order.type) in _WHOLE:
-            # Slippage hides where a market order's price came from; the rule that it filled by doesn't.
-            if kind is _ON_CLOSE or (kind is _MARKET and self._at_close and not order.is_forced):
-                return _CLOSE
-            return _OPEN
-        return _OPEN if price == opened else _INSIDE
+def _places(record: RunRecord, order_ids: Sequence[int], prices: Float64, opens: Float64) -> npt.NDArray[np.int8]:
+    """Of fills of these orders at these prices, in bars that opened so: at the bar's open, inside it, or at its close."""
+    places: list[int] = np.where(prices == opens, _OPEN, _INSIDE).tolist()
+    orders, at_close = record.orders, record.config.get("broker", {}).get("fill", "next_open") != "next_open"
+    for place, number in enumerate(order_ids):
+        if not 0 < number <= len(orders):
+            continue
+        order = orders[number - 1]
+        kind = order.type
+        # Slippage hides where a market order's price came from; the rule that it filled by doesn't.
+        if kind is _MARKET:
+            places[place] = _CLOSE if at_close and not order.is_forced else _OPEN
+        elif kind is _ON_CLOSE:
+            places[place] = _CLOSE
+        elif kind is _ON_OPEN:
+            places[place] = _OPEN
+    return np.array(places, dtype=np.int8)
 
 
 def _extreme(values: Float64, start: Int64, stop: Int64, *, lowest: bool) -> Float64:

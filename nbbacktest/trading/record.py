@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from nbbacktest.core.records import BarColumns, Int64, Stamps
+from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.readings import Reading
 
@@ -41,7 +43,7 @@ class Split(NamedTuple):
     ratio: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RunRecord:
     """A run up to its last completed instant.
 
@@ -98,3 +100,8 @@ class RunRecord:
     flows: tuple[CashFlow, ...] = ()
     splits: tuple[Split, ...] = ()
     indicators: tuple[Reading, ...] = ()
+
+    @cached_property
+    def executions(self) -> Executions:
+        """The fills as columns."""
+        return Executions(self.fills)

@@ -19,7 +19,6 @@ from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.trading.equity import day_ends, equity_curve, invested, local_days
 from nbbacktest.trading.excursions import excursions
-from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.trades import Trade, round_trips
 
@@ -76,7 +75,7 @@ def statistics(
         "max_drawdown": drawdown,
         "max_drawdown_duration": pd.Timedelta(max_drawdown_duration(equity, clock, record.cash), unit="ns"),
         "exposure": exposure(record),
-        "turnover": turnover(record.fills, equity),
+        "turnover": turnover(record.executions.traded, equity),
         "trades": len(closed),
         "win_rate": win_rate(pnl),
         "profit_factor": profit_factor(pnl),
@@ -85,7 +84,7 @@ def statistics(
         "best_trade": best_trade(returns),
         "worst_trade": worst_trade(returns),
         "average_trade": average_trade(returns),
-        "fees": fees(record.fills),
+        "fees": fees(record.executions.commission),
         "average_mae": average_mae(far.mae),
         "average_mfe": average_mfe(far.mfe),
     }
@@ -236,16 +235,16 @@ def exposure(record: RunRecord) -> float:
     return float(invested(record).mean()) if len(record.instants) else 0.0
 
 
-def turnover(fills: Sequence[Fill], equity: Float64) -> float:
-    """What was traded in proportion to the account: ``sum(size * price) / mean(equity)``.
+def turnover(traded: Float64, equity: Float64) -> float:
+    """What was traded in proportion to the account: ``sum(size * price) / mean(equity)``, from ``size * price`` of each fill.
 
     Both sides count, over the whole run (not annual): buying all and selling it is 2. NaN where mean equity isn't positive.
     """
-    traded = math.fsum(fill.size * fill.price for fill in fills)
-    if not traded:
+    total = math.fsum(traded.tolist())
+    if not total:
         return 0.0
     mean = _mean(equity)
-    return traded / mean if mean > 0 else NAN
+    return total / mean if mean > 0 else NAN
 
 
 def win_rate(pnl: Float64) -> float:
@@ -304,9 +303,9 @@ def average_mfe(mfe: Float64) -> float:
     return _mean(mfe)
 
 
-def fees(fills: Sequence[Fill]) -> float:
-    """All commissions paid, open trades' too, in the account's currency."""
-    return math.fsum(fill.commission for fill in fills)
+def fees(commission: Float64) -> float:
+    """All fills' commissions, open trades' too, in the account's currency."""
+    return math.fsum(commission.tolist())
 
 
 def _mean(values: Float64) -> float:

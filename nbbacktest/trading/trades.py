@@ -81,16 +81,17 @@ def round_trips(record: RunRecord) -> tuple[Trade, ...]:
     for order, fill in enumerate(record.fills):
         while splits and splits[0].index <= fill.index:
             _split(books, splits.popleft())
-        key = (fill.strategy, fill.symbol)
-        lots = books.get(key)
+        _, _, symbol, side, units, price, commission, _, _, strategy = fill
+        lots = books.get((strategy, symbol))
         if lots is None:
-            lots = books[key] = deque()
-        rest = _Lot(fill, order, fill.size if fill.side is _BUY else -fill.size, fill.commission)
-        if lots and lots[0].size == -rest.size:
+            lots = books[strategy, symbol] = deque()
+        signed = units if side is _BUY else -units
+        if lots and lots[0].size == -signed:
             # All of the oldest one and nothing else, as most exits go.
             entry = lots.popleft()
-            closed.append(_trade(entry.fill, entry.size, entry.commission + rest.commission, fill.price, fill))
+            closed.append(_trade(entry.fill, -signed, entry.commission + commission, price, fill))
             continue
+        rest = _Lot(fill, order, signed, commission)
         while lots and rest.size and (lots[0].size > 0) != (rest.size > 0):
             closed.append(_match(lots[0], rest))
             if not lots[0].size:
@@ -153,10 +154,11 @@ def _open_trade(lot: _Lot, mark: float) -> Trade:
 
 
 def _trade(entry: Fill, size: float, commission: float, price: float, exit_: Fill | None) -> Trade:
-    pnl = size * (price - entry.price) - commission
-    notional = abs(size * entry.price)
+    _, time, symbol, _, _, paid, _, order_id, tag, strategy = entry
+    pnl = size * (price - paid) - commission
+    notional = abs(size * paid)
     return Trade(
-        entry.symbol, size, entry.time, None if exit_ is None else exit_.time, entry.price, price, pnl,
-        pnl / notional if notional else math.nan, commission, entry.tag, entry.strategy, entry.order_id,
+        symbol, size, time, None if exit_ is None else exit_.time, paid, price, pnl,
+        pnl / notional if notional else math.nan, commission, tag, strategy, order_id,
         None if exit_ is None else exit_.order_id,
     )  # fmt: skip

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 from hypothesis import given
+from hypothesis import strategies as st
 
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Stamps
@@ -145,6 +146,23 @@ def test_equity_equals_a_bar_by_bar_account(record):
         expected.append(cash + sum(held[s] * last[s] for s in held if held[s]))
     np.testing.assert_allclose(equity_curve(record), expected, rtol=1e-12, atol=1e-6)
     assert cash_curve(record)[-1] == cash
+
+
+@given(traded_runs(), st.sampled_from([1.0, -1.0]), st.integers(0, 5))
+def test_positions_are_what_fills_add_up_to(record, sign, trips):
+    """Bit by bit, also where each fill closes what the one before opened, and the last one stays open."""
+    time = minutes(2 * trips + 2)
+    sizes = [sign * (0.1 + trip) * way for trip in range(trips + 1) for way in (1, -1)][:-1]
+    out_and_in = run([bars("A", time, [5.0] * len(time))], [(at + 1, "A", size, 5.0) for at, size in enumerate(sizes)])
+    for each in (record, out_and_in):
+        for symbol in each.bars:
+            held, expected = 0.0, []
+            for instant in range(len(each.instants)):
+                for fill in each.fills:
+                    if (fill.index, fill.symbol) == (instant, symbol):
+                        held = add_sizes(held, fill.signed_size)
+                expected.append(held)
+            assert position_curve(each, symbol).tolist() == expected
 
 
 def test_a_million_instants_are_no_loop():
