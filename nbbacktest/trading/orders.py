@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
 
 _ON_SESSION = (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
-_SUBMITTED, _ACCEPTED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED
+_SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
 _FIELDS = 9  # of an event, its terms included
-_OPEN, _HELD = OrderStatus.OPEN, OrderStatus.HELD
+_OPEN, _HELD, _FILLED = OrderStatus.OPEN, OrderStatus.HELD, OrderStatus.FILLED
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 _EAGER_TYPES = (OrderType.MARKET, OrderType.TRAILING_STOP, *_ON_SESSION)
 
@@ -95,7 +95,7 @@ class Order:
     """
 
     __slots__ = (
-        "_life", "begins", "children", "closed", "expires", "fill_price", "filled", "id", "is_eager", "is_forced",
+        "_asked", "_life", "begins", "children", "closed", "expires", "fill_price", "filled", "id", "is_eager", "is_forced",
         "limit", "oco", "parent", "reason", "reduce_only", "side", "size", "status", "stop", "strategy", "submitted",
         "symbol", "tag", "tif", "trail", "trail_is_fraction", "triggered", "type",
     )  # fmt: skip
@@ -134,14 +134,20 @@ class Order:
         self.filled = 0.0
         self.fill_price: float | None = None
         self.closed = 0
-        # Flat, since many orders' events would keep the garbage collector busy; `events` puts them in form.
-        self._life: list[Any] = []
+        # Flat, since many orders' events would keep the garbage collector busy; `events` puts them in form. None: the
+        # usual life of a market order, accepted at once and filled whole, which its fields tell.
+        self._life: list[Any] | tuple[()] | None = ()
+        self._asked = size
         self.is_eager = type in _EAGER_TYPES or tif is _IOC or tif is _FOK
 
     @property
     def events(self) -> list[OrderEvent]:
         """Its life, oldest first."""
         life = self._life
+        if life is None:
+            life = self._beginnings()
+            if self.status is _FILLED:
+                life += (self.closed, _HAS_FILLED, None, self.filled, self.fill_price, self.size, None, None, None)
         starts = range(0, len(life), _FIELDS)
         return [OrderEvent._make((*life[at : at + 5], Terms._make(life[at + 5 : at + _FIELDS]))) for at in starts]
 
@@ -149,13 +155,20 @@ class Order:
     def events(self, events: list[OrderEvent]) -> None:
         self._life = [value for event in events for value in (*event[:5], *event.terms)]
 
-    def begin(self, time: int) -> None:
+    def begin(self) -> None:
         """Write that it was submitted, and accepted at once, as most are."""
-        size, limit, stop, trail = self.size, self.limit, self.stop, self.trail
-        self._life = [
-            time, _SUBMITTED, None, None, None, size, limit, stop, trail,
-            time, _ACCEPTED, None, None, None, size, limit, stop, trail,
-        ]  # fmt: skip
+        self._asked = self.size
+        self._life = None if self.limit is self.stop is self.trail is None else self._beginnings()
+
+    def _beginnings(self) -> list[Any]:
+        time, terms = self.submitted, (self._asked, self.limit, self.stop, self.trail)
+        return [time, _SUBMITTED, None, None, None, *terms, time, _ACCEPTED, None, None, None, *terms]
+
+    def end_filled(self, time: int, size: float, price: float) -> None:
+        """Write that its last `size` units have filled."""
+        self.status, self.closed = _FILLED, time
+        if self._life is not None:
+            self.note(time, _HAS_FILLED, None, size, price)
 
     def note(
         self,
@@ -166,7 +179,10 @@ class Order:
         price: float | None = None,
     ) -> None:
         """Write an event into its life, with what it asks for from then on."""
-        self._life += (time, kind, reason, size, price, self.size, self.limit, self.stop, self.trail)
+        life = self._life
+        if not life:
+            life = self._life = self._beginnings() if life is None else []
+        life += (time, kind, reason, size, price, self.size, self.limit, self.stop, self.trail)
 
     @property
     def is_open(self) -> bool:

@@ -68,7 +68,7 @@ class Register:
             return
         self.orders.append(order)
         order.id = len(self.orders)
-        order.begin(now)
+        order.begin()
         if self.news is not None:
             self.news.append(order)
         self._work(order)
@@ -140,15 +140,16 @@ class Register:
 
     def end(self, order: Order, status: OrderStatus, reason: str, now: int) -> None:
         """End an open order unfilled, or what is left of it; exits that were never opened end with it."""
-        self._close(order, status, now)
+        self._close(order)
+        order.status, order.closed = status, now
         order.reason = reason
         self.note(order, _ENDED[status], now, reason)
         self._drop_held(order, now)
 
     def finish(self, order: Order, now: int, size: float, price: float) -> None:
         """End an order that has filled."""
-        self._close(order, _FILLED, now)
-        order.note(now, _ENDED[_FILLED], None, size, price)
+        self._close(order)
+        order.end_filled(now, size, price)
         if self.news is not None:
             self.news.append(order)
 
@@ -256,7 +257,7 @@ class Register:
         if order.expires and order.expires < self._next_expiry:
             self._next_expiry = order.expires
 
-    def _close(self, order: Order, status: OrderStatus, now: int) -> None:
+    def _close(self, order: Order) -> None:
         if order.status is _OPEN:
             book = self.agenda[order.symbol]
             if len(book) == 1:
@@ -264,7 +265,6 @@ class Register:
                 del self.agenda[order.symbol]
             else:
                 book.discard(order)
-        order.status, order.closed = status, now
 
     def _drop_held(self, order: Order, now: int) -> None:
         for child in order.children:

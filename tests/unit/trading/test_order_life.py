@@ -28,6 +28,14 @@ def test_all_the_cash_is_settled_at_the_fill():
     assert [e.terms.size for e in order.events] == [None, None, 10]
 
 
+def test_a_close_of_more_than_is_held():
+    """It was submitted with the size that was asked for; its fill has what was held."""
+    plan = {1: lambda s: (s.buy(size=2), s.sell(size=5, reduce_only=True))}
+    order = scripted(plan, series_of(flat([10, 10]))).orders[1]
+    assert [e.terms.size for e in order.events] == [5, 5, 2]
+    assert order.events[-1].size == 2
+
+
 def test_a_stop_triggers():
     """A stop is triggered, then filled; a stop-limit may be triggered bars before."""
     desk = scripted(
