@@ -104,7 +104,7 @@ class DataProcessor:
         series = axis.series
         if axis.events is None or axis.offsets is None:
             first = axis.rows_at(start)[0]
-            return Batch(window, axis, _bars(series[0], first, first + stop - start), [], iter(()), iter(()))
+            return Batch(window, axis, bars_of(series[0], first, first + stop - start), [], iter(()), iter(()))
         if ahead is None or not ahead.begins(axis, start):
             ahead = _Ahead(axis, start)
         self._ahead = ahead
@@ -153,11 +153,14 @@ class _Ahead:
         for number in np.flatnonzero(np.bincount(events)).tolist():
             if self.streams[number] is _exhausted:
                 one = self._axis.series[number]
-                self.streams[number] = _bars(one, self._rows[number], len(one.whole)).__next__
+                self.streams[number] = bars_of(one, self._rows[number], len(one.whole)).__next__
                 self._missing -= 1
 
 
-def _bars(series: Series, start: int, stop: int) -> map[Bar]:
+def bars_of(series: Series, start: int, stop: int) -> Iterator[Bar]:
+    """The bars of these rows, each made when it is drawn."""
+    if series.made is not None:
+        return iter(series.made[start:stop])
     # No bytecode runs for a bar before its strategy does: C code reads the columns as plain numbers and zips them. Only
     # one bar exists at a time, so that the garbage collector has nothing to count. Lists in place of memoryviews
     # cost 36 ns a bar more (their numbers leave the processor's cache), and `tuple.__new__` in place of the class 23.

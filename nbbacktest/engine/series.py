@@ -35,13 +35,17 @@ class Series:
         What the run's instants are made of. The same as `columns`, but where values are loaded on the way: then all
         times are known from the beginning, values are there as far as the loader has come, and `columns` are the
         first rows of it.
+    made : list of Bar or None
+        All bars of `whole`, where somebody made them before: runs of the same columns may share them.
     is_base : bool
         True for the interval that orders fill on.
     is_open : bool
         Whether more bars may come than the columns hold.
     """
 
-    __slots__ = ("close_at", "columns", "first", "interval", "is_base", "is_open", "n", "stamps", "symbol", "whole")
+    __slots__ = (
+        "close_at", "columns", "first", "interval", "is_base", "is_open", "made", "n", "stamps", "symbol", "whole",
+    )  # fmt: skip
 
     def __init__(
         self, columns: BarColumns, stamps: Stamps, *, is_base: bool, first: int = 0, is_open: bool = False
@@ -52,6 +56,7 @@ class Series:
         self.stamps = stamps
         self.is_base = is_base
         self.is_open = is_open
+        self.made: list[Bar] | None = None
         self.first = first
         self.n = first
         # A memoryview gives plain Python floats, three times as fast as numpy's scalars to work with.
@@ -84,12 +89,14 @@ class Series:
     def hold(self, columns: BarColumns) -> None:
         """Take other columns in place of the present ones; they agree in all rows that can be seen."""
         self.columns = self.whole = columns
+        self.made = None
         self.close_at = memoryview(columns.close)
 
     def hold_part(self, whole: BarColumns, rows: int) -> None:
         """Hold the first `rows` of columns whose other rows have times but no values yet."""
         rows = min(rows, len(whole))
         self.whole = whole
+        self.made = None
         self.columns = columns = whole.slice(0, rows)
         self.close_at = memoryview(columns.close)
         self.is_open = rows < len(whole)  # last: who finds it closed finds all columns
