@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from time import perf_counter
 
 import pandas as pd
 import pytest
@@ -20,7 +21,7 @@ import nbbacktest as nb
 from nbbacktest.report.fingerprint import fingerprint
 from nbbacktest.strategies import SmaCross
 from nbbacktest.system.backtest import settings_of
-from nbbacktest.system.sweep import share
+from nbbacktest.system.sweep import pool, share
 from nbbacktest.system.sweep.bench import Bench
 from nbbacktest.trading.equity import equity_curve
 from tests.markets import minutes
@@ -95,14 +96,98 @@ def test_a_point_has_the_fingerprint_of_a_backtest(fast, slow, warmup, day_only,
         assert fingerprint(record, equity_curve(record)) == result.fingerprint
 
 
-def test_processes_of_its_own(expected: pd.DataFrame) -> None:
-    """By default processes run the points, also of a class that no module holds, and none of them is left."""
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a sweep does doesn't depend on the machine."""
+    monkeypatch.setattr(pool, "_cores", lambda: 2)
+
+
+@pytest.fixture
+def along(two_cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that is worth a process, and short enough for the caller to play along."""
+    monkeypatch.setattr(pool, "START_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "ALONG_SECONDS", 1e9)
+
+
+@pytest.fixture
+def apart(two_cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that is so long that the caller leaves it to processes."""
+    monkeypatch.setattr(pool, "START_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "ALONG_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("way", ["two_cores", "along", "apart"])
+def test_by_default(way: str, expected: pd.DataFrame, request: pytest.FixtureRequest) -> None:
+    """The caller, both, or processes run the points, also of a class that no module holds; no process is left."""
+    request.getfixturevalue(way)
 
     class Local(SmaCross):
         pass
 
     found = nb.sweep(BARS, Local, GRID)
     pd.testing.assert_frame_equal(found.frame, expected)
+
+
+class Traced(nb.Strategy):
+    """Leaves its process's number in a folder."""
+
+    folder: str = ""
+    number: int = 0
+
+    def on_start(self) -> None:
+        Path(self.folder, f"{self.number}-{os.getpid()}").touch()
+
+
+def players(folder: Path) -> list[int]:
+    """By point, the process that ran it."""
+    files = sorted(tuple(map(int, file.name.split("-"))) for file in folder.iterdir())
+    assert [number for number, _ in files] == list(range(len(files)))
+    return [process for _, process in files]
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_little_work_starts_no_process(tmp_path: Path) -> None:
+    """Points that take less together than a process's start are all run by the caller."""
+    nb.sweep(BARS, Traced, {"number": range(8)}, folder=str(tmp_path))
+    assert players(tmp_path) == [os.getpid()] * 8
+
+
+@pytest.mark.usefixtures("along")
+def test_the_caller_plays_along(tmp_path: Path) -> None:
+    """While the processes start, and as long as points wait, it runs them too; each is run once."""
+    nb.sweep(BARS, Traced, {"number": range(40)}, folder=str(tmp_path))
+    found = players(tmp_path)
+    assert len(found) == 40
+    assert len(set(found)) == 2
+    assert found.count(os.getpid()) > 1
+
+
+@pytest.mark.usefixtures("apart")
+def test_much_work_is_for_processes(tmp_path: Path) -> None:
+    """The caller runs the first point alone."""
+    nb.sweep(BARS, Traced, {"number": range(40)}, folder=str(tmp_path))
+    found = players(tmp_path)
+    assert [number for number, process in enumerate(found) if process == os.getpid()] == [0]
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_points_that_turn_out_long_are_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points that fail at once don't keep the caller from starting processes for those that work."""
+    monkeypatch.setattr(pool, "START_SECONDS", 0.02)
+
+    class Late(Traced):
+        def on_start(self) -> None:
+            super().on_start()
+            if self.number < 3:
+                raise ValueError("at once")
+
+        def on_bar(self, bar: nb.Bar) -> None:
+            until = perf_counter() + 0.0005
+            while perf_counter() < until:
+                pass
+
+    nb.sweep(BARS, Late, {"number": range(12)}, folder=str(tmp_path))
+    assert len(set(players(tmp_path))) == 2
 
 
 def test_standard_processes(expected: pd.DataFrame) -> None:
@@ -154,6 +239,7 @@ def test_other_machines_are_sent_the_bars(expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(nb.sweep(BARS, SmaCross, GRID, executor=Elsewhere()).frame, expected)
 
 
+@pytest.mark.usefixtures("apart")
 def test_a_failed_point_is_a_row() -> None:
     """A strategy that raises, and one that takes its process with it, cost one row each."""
     found = nb.sweep(BARS, Fragile, {"kind": [0, 1, 2, 3]})
@@ -186,8 +272,10 @@ def test_what_cannot_be_sent_is_refused() -> None:
     assert sorted(ran) == [1, 2]
 
 
-def test_interruption_keeps_what_is_done() -> None:
+@pytest.mark.parametrize("way", ["two_cores", "along", "apart"])
+def test_interruption_keeps_what_is_done(way: str, request: pytest.FixtureRequest) -> None:
     """Ctrl-C ends the sweep, what was done stays on the exception, and no process is left."""
+    request.getfixturevalue(way)
 
     def interrupt(done: int, total: int) -> None:
         if done == 2:

@@ -51,8 +51,9 @@ def sweep(
         By parameter, its values: ``{"fast": range(5, 30, 5), "slow": [50, 100]}``.
     executor : concurrent.futures.Executor, optional
         Who runs the points: any executor, such as a ThreadPoolExecutor or Dask's ``client.get_executor()``; it stays
-        yours to shut down. None takes processes, one a core, that end with the sweep. The first point is run by the
-        caller, so that a mistake shows at once.
+        yours to shut down. None takes processes that end with the sweep, one a core; the caller plays along where the
+        work is little, and alone where it is less than a process's start. The first point is run by the caller, so
+        that a mistake shows at once.
     where : callable, optional
         Which points to run, by some or all of the grid's parameters: ``lambda fast, slow: fast < slow``.
     maximize : str or callable

@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -20,7 +21,12 @@ from nbbacktest.system.sweep.share import Ticket, hold, packed, release, work
 
 CHUNK_SECONDS = 0.2
 """How much work is handed out at once: enough to make the handing over cheap, little enough to show progress."""
+START_SECONDS = 0.7
+"""What a process takes to start and import. Points that take less all together are played by the caller alone."""
+ALONG_SECONDS = 10.0
+"""Up to how much work the caller plays along, in place of one process more, whose start would cost a good part of it."""
 _LOOK_SECONDS = 0.2  # a wait's length, so that Ctrl-C gets through on every platform
+_AHEAD = 2  # chunks that a process has at hand while the caller plays along
 
 Told = Callable[[int, Row], None]
 """Is given each point's number and row, as they come."""
@@ -32,7 +38,7 @@ def play_all(bench: Bench, points: Sequence[Point], executor: Executor | None, t
     Parameters
     ----------
     executor
-        None takes processes of its own, one for each core, which end with the call.
+        None takes processes of its own, which end with the call, and the caller itself where the work is little.
 
     Raises
     ------
@@ -42,14 +48,14 @@ def play_all(bench: Bench, points: Sequence[Point], executor: Executor | None, t
         Where workers can't take up the work at all.
     """
     token = uuid.uuid4().hex
-    alone = len(points) == 1
     threads = isinstance(executor, ThreadPoolExecutor)
-    if not (alone or threads):
+    if not (len(points) == 1 or threads):
         packed(bench)  # refuses before anything starts; packed again once the first point has made more ready
-    began = perf_counter()
-    told(0, bench.play(points[0]))
-    took = perf_counter() - began
-    if alone:
+    left = _Left(bench, points, told)
+    left.play_here()
+    while executor is None and left and left.seconds < START_SECONDS:
+        left.play_here()
+    if not left:
         return
     hold(token, bench)
     try:
@@ -58,42 +64,82 @@ def play_all(bench: Bench, points: Sequence[Point], executor: Executor | None, t
             if not threads:
                 file.write_bytes(packed(bench))
             ticket = Ticket(token, str(file))
-            left = dict.fromkeys(range(1, len(points)))
-
-            def noted(number: int, row: Row) -> None:
-                del left[number]
-                told(number, row)
-
+            along = executor is None and left.seconds < ALONG_SECONDS and _cores() > 1
             try:
-                with _theirs(executor) if executor is not None else _processes(min(_cores(), len(left))) as pool:
-                    _spread(pool, ticket, points, list(left), took, noted)
+                with _theirs(executor) if executor is not None else _processes(_cores() - along) as pool:
+                    _spread(pool, ticket, left, along=along)
             except BrokenExecutor:
-                _one_by_one(ticket, points, list(left), told)
+                _one_by_one(ticket, left)
     finally:
         release(token)
 
 
-def _spread(
-    pool: _Pool, ticket: Ticket, points: Sequence[Point], numbers: Sequence[int], took: float, told: Told
-) -> None:
-    """Hand out the points in chunks, and take the rows as they come."""
+class _Left:
+    """The points that have no row yet, and what one takes. False where there are none."""
+
+    def __init__(self, bench: Bench, points: Sequence[Point], told: Told) -> None:
+        self._bench = bench
+        self._told = told
+        self._took = self._played = 0.0
+        self.points = points
+        self.waiting = deque(range(len(points)))
+        """Those that nobody has begun."""
+        self.open = dict.fromkeys(self.waiting)
+        """Those that aren't done."""
+
+    def __bool__(self) -> bool:
+        return bool(self.open)
+
+    @property
+    def seconds(self) -> float:
+        """What those that wait will take one after the other, by those that were played here."""
+        return self._took / self._played * len(self.waiting)
+
+    def play_here(self) -> None:
+        """Play the next one."""
+        number = self.waiting.popleft()
+        began = perf_counter()
+        row = self._bench.play(self.points[number])
+        self._took += perf_counter() - began
+        self._played += 1
+        self.note(number, row)
+
+    def note(self, number: int, row: Row) -> None:
+        """Take down a row."""
+        del self.open[number]
+        self._told(number, row)
+
+    def draw(self, players: int) -> list[int]:
+        """A chunk of those that wait: fewer to its end, so that all players end together."""
+        many = int(CHUNK_SECONDS * self._played / max(self._took, 1e-9))
+        length = max(1, min(many, len(self.waiting) // (4 * players)))
+        return [self.waiting.popleft() for _ in range(length)]
+
+
+def _spread(pool: _Pool, ticket: Ticket, left: _Left, *, along: bool) -> None:
+    """Hand out the points in chunks and take the rows as they come; play some here meanwhile, where the caller plays along."""
     workers = getattr(pool.executor, "_max_workers", None) or _cores()
-    length = max(1, min(int(CHUNK_SECONDS / max(took, 1e-6)), -(-len(numbers) // (4 * workers))))
-    chunks = [numbers[i : i + length] for i in range(0, len(numbers), length)]
-    waiting: dict[Future[Any], Sequence[int]] = {}
-    for chunk in chunks:
-        waiting[pool.submit(work, ticket, [points[number] for number in chunk])] = chunk
-    while waiting:
-        done, _ = wait(waiting, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+    flying: dict[Future[Any], list[int]] = {}
+
+    def submit(chunk: list[int]) -> None:
+        flying[pool.submit(work, ticket, [left.points[number] for number in chunk])] = chunk
+
+    while left:
+        while left.waiting and (not along or len(flying) < _AHEAD * workers):
+            submit(left.draw(workers + along))
+        plays = along and bool(left.waiting)
+        if plays:
+            left.play_here()
+        done, _ = wait(flying, timeout=0 if plays else _LOOK_SECONDS, return_when=FIRST_COMPLETED)
         for future in done:
-            chunk = waiting.pop(future)
+            chunk = flying.pop(future)
             rows = _rows(future)
             if rows is None:
                 ticket = ticket._replace(content=ticket.content or Path(ticket.path).read_bytes())
-                waiting[pool.submit(work, ticket, [points[number] for number in chunk])] = chunk
+                submit(chunk)
                 continue
             for number, row in zip(chunk, rows, strict=True):
-                told(number, row)
+                left.note(number, row)
 
 
 def _rows(future: Future[Any]) -> list[Row] | None:
@@ -109,18 +155,18 @@ def _rows(future: Future[Any]) -> list[Row] | None:
     return rows
 
 
-def _one_by_one(ticket: Ticket, points: Sequence[Point], numbers: Sequence[int], told: Told) -> None:
+def _one_by_one(ticket: Ticket, left: _Left) -> None:
     """A process died at one of these points: each gets its turn alone, so that the one to blame is known."""
-    left = list(numbers)
-    while left:
+    waiting = deque(left.open)
+    while waiting:
         with _processes(1) as own:
-            while left:
+            while waiting:
                 try:
-                    rows = own.submit(work, ticket, [points[left[0]]]).result()
+                    rows = own.submit(work, ticket, [left.points[waiting[0]]]).result()
                 except BrokenExecutor:
-                    told(left.pop(0), {ERROR: "its process died: out of memory, or a library that crashed"})
+                    left.note(waiting.popleft(), {ERROR: "its process died: out of memory, or a library that crashed"})
                     break
-                told(left.pop(0), rows[0])
+                left.note(waiting.popleft(), rows[0])
 
 
 class _Pool:
@@ -155,10 +201,10 @@ def _processes(count: int) -> Iterator[_Pool]:
     executor = ProcessPoolExecutor(count, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     try:
         yield _Pool(executor)
-    except BaseException:
-        executor.shutdown(wait=True, kill_workers=True)
-        raise
-    executor.shutdown(wait=True)
+    finally:
+        executor.shutdown(
+            wait=True, kill_workers=True
+        )  # what they have done is here: nobody has to wait for their ends
 
 
 def _cores() -> int:
