@@ -17,6 +17,7 @@ ENGINES = {
     "nautilus": "nautilus_trader",
     "pybroker": "PyBroker",
     "zipline": "zipline-reloaded",
+    "loop_with_sums": "bare loop with a bar object, running sums",
     "loop_with_bars": "bare loop with a bar object",
     LOOP: "bare loop",
 }
@@ -29,7 +30,7 @@ NO_RESTING = "it has no orders that rest"
 ONE_ORDER = "it takes one order a symbol and bar"
 NO_BRACKETS = "it has no brackets"
 NO_SWEEP = "it has no sweep of its own"
-SAME_AS_LOOP = "the bare loop stands for both"
+LOOPS = dict.fromkeys(("loop_with_bars", "loop_with_sums"), "the bare loop stands for all")
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ CASES = {
         "SMA 20/50, 10 symbols on one cash",
         Task("many", 20_000, 10),
         Task("many", 3_000, 10),
-        {"backtesting": ONE_SYMBOL, "loop_with_bars": SAME_AS_LOOP},
+        {"backtesting": ONE_SYMBOL, **LOOPS},
     ),
     "c": Case(
         "SMA 20/50 of 5-minute bars, the trend of 15-minute bars, on 1-minute bars",
         Task("intervals", 100_000),
         Task("intervals", 20_000),
-        {"pybroker": NO_INTERVALS, "zipline": NO_INTERVALS, "loop_with_bars": SAME_AS_LOOP},
+        {"pybroker": NO_INTERVALS, "zipline": NO_INTERVALS, **LOOPS},
     ),
     "d": Case(
         "Entries with brackets, and 20 limits that rest all along",
@@ -68,14 +69,14 @@ CASES = {
             "vectorbt": NO_RESTING,
             "pybroker": ONE_ORDER,
             "zipline": NO_BRACKETS,
-            "loop_with_bars": SAME_AS_LOOP,
+            **LOOPS,
         },
     ),
     "e": Case(
         "SMA 20/50 after 20 µs of work on each bar",
         Task("heavy", 100_000),
         Task("heavy", 20_000),
-        {"vectorbt": NO_CALL},
+        {"vectorbt": NO_CALL, "loop_with_sums": LOOPS["loop_with_sums"]},
     ),
     "f": Case(
         "Sweep: 200 points of SMA fast/slow, each engine's own way",
@@ -86,14 +87,14 @@ CASES = {
             "nautilus": NO_SWEEP,
             "pybroker": NO_SWEEP,
             "zipline": NO_SWEEP,
-            "loop_with_bars": SAME_AS_LOOP,
+            **LOOPS,
         },
     ),
     "g": Case(
         "Start-up: a process that imports the engine and runs once",
         Task("startup", 500),
         Task("startup", 500),
-        {"loop_with_bars": SAME_AS_LOOP},
+        {**LOOPS},
         whole=True,
     ),
 }

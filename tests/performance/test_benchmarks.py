@@ -11,11 +11,16 @@ import pytest
 
 from benchmarks import bars, cases, race, report
 from benchmarks.environments import PACKAGES
-from benchmarks.peers import loop, loop_with_bars, nbbacktest
+from benchmarks.peers import loop, loop_with_bars, loop_with_sums, nbbacktest
 from benchmarks.table import Table, received
 from benchmarks.task import Task
 
-INSTALLED = {"nbbacktest": nbbacktest, "loop": loop, "loop_with_bars": loop_with_bars}
+INSTALLED = {
+    "nbbacktest": nbbacktest,
+    "loop": loop,
+    "loop_with_bars": loop_with_bars,
+    "loop_with_sums": loop_with_sums,
+}
 
 
 @pytest.fixture(autouse=True)
