@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
@@ -22,7 +21,7 @@ from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
 from nbbacktest.trading.corporate import CorporateActions
-from nbbacktest.trading.entries import IndicatorEntry, free_key, newest
+from nbbacktest.trading.entries import IndicatorList
 from nbbacktest.trading.forming import FormingBars
 from nbbacktest.trading.horizon import Horizon
 from nbbacktest.trading.indicators import Indicator
@@ -30,7 +29,7 @@ from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
 from nbbacktest.trading.seat import Seat
-from nbbacktest.trading.snapshot import OrderRow, PositionRow, TradingSnapshot
+from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.timetable import Moment, Timetable
 from nbbacktest.trading.warmup import Warmup
@@ -84,7 +83,7 @@ class TradingDesk:
         Whether orders are taken: from `start` until the strategies' `on_stop`.
     fills, orders, log, flows, splits : list
         All of the run, in the order in which they happened.
-    indicators : list of IndicatorEntry
+    indicators : IndicatorList
         In the order in which strategies made them.
     warmup : Warmup
         What was asked for and what there is.
@@ -123,7 +122,7 @@ class TradingDesk:
         self.fills: list[Fill] = self.broker.fills
         self.orders: list[Order] = self.broker.orders
         self.log: list[tuple[int, str, str]] = []
-        self.indicators: list[IndicatorEntry] = []
+        self.indicators = IndicatorList()
         self.index = -1
         self.lag = 0.0
         self.moment: Moment | None = None
@@ -282,14 +281,16 @@ class TradingDesk:
     def freeze(self) -> TradingSnapshot:
         """Everything that changes with trading, as an immutable value."""
         portfolio = self.portfolio
+        held = tuple(portfolio.held.values())
         return TradingSnapshot(
             cash=portfolio.cash,
             equity=portfolio.equity,
-            positions=tuple([PositionRow.of(position) for position in portfolio.held.values()]),
+            held=held,
+            closes=tuple([position.series.close_at[position.series.n - 1] for position in held]),
             orders=tuple([OrderRow.of(order) for order in open_orders(self.broker.agenda, None, None)]),
             n_fills=len(self.fills),
             last_fills=tuple(self.fills[-_LAST_FILLS:]),
-            indicators=MappingProxyType({key: newest(handle) for key, _, handle in self.indicators}),
+            indicators=self.indicators.freeze(),
         )
 
     def split(self, symbol: str, ratio: float) -> None:
@@ -378,7 +379,7 @@ class TradingDesk:
         word = handle.name if handle.interval == self.base_interval else f"{handle.interval} {handle.name}"
         word = f"{handle.symbol} {word}" if several else word
         word = f"{seat.name}: {word}" if len(self._seats) > 1 else word
-        self.indicators.append(IndicatorEntry(free_key(word, self.indicators), seat.name, handle))
+        self.indicators.enter(word, seat.name, handle)
 
 
 def _instant_before(base: Sequence[Series]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from math import nan
 from operator import index
 from typing import TYPE_CHECKING, Any, overload
 
@@ -49,6 +50,20 @@ class Indicator:
         if self._again is not None:
             self._values = self._again(self._series.columns)
             self._fast = self._values.data
+
+    @property
+    def series(self) -> Series:
+        """The bars that it is computed from."""
+        return self._series
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all its values are computed, those of bars to come too, and reading them changes nothing."""
+        return not self._series.is_open
+
+    def newest_of(self, n: int) -> float:
+        """What ``[-1]`` is, or was, when `n` bars were completed; NaN for none. Of a settled one, in any thread."""
+        return self._fast[n - 1] if n else nan
 
     @property
     def symbol(self) -> str:

@@ -34,10 +34,9 @@ class PositionRow(NamedTuple):
     unrealized_pnl: float
 
     @classmethod
-    def of(cls, position: Position) -> PositionRow:
-        """The position as it is now."""
-        strategy, symbol, size, average, series = position
-        last = series.close_at[series.n - 1]
+    def of(cls, position: Position, last: float) -> PositionRow:
+        """The position at the close `last`."""
+        strategy, symbol, size, average, _ = position
         return cls(strategy, symbol, size, average, last, (last - average) * size)
 
     def __repr__(self) -> str:
@@ -85,8 +84,10 @@ class TradingSnapshot:
     ----------
     cash, equity : float
         In the account's currency; equity at the newest closes.
-    positions : tuple of PositionRow
+    held : tuple of Position
         Those that aren't flat, in the order in which they were opened.
+    closes : tuple of float
+        The newest close of each.
     orders : tuple of OrderRow
         The open ones, in order of submission.
     n_fills : int
@@ -100,8 +101,14 @@ class TradingSnapshot:
 
     cash: float
     equity: float
-    positions: tuple[PositionRow, ...]
+    held: tuple[Position, ...]
+    closes: tuple[float, ...]
     orders: tuple[OrderRow, ...]
     n_fills: int
     last_fills: tuple[Fill, ...]
     indicators: Mapping[str, float | tuple[float, ...]]
+
+    @property
+    def positions(self) -> tuple[PositionRow, ...]:
+        """Those that aren't flat, as rows: put together when they are asked for, since few windows' are."""
+        return tuple(map(PositionRow.of, self.held, self.closes))

@@ -88,6 +88,11 @@ class StreamIndicator(Indicator):
         """Nothing has been fed yet, and what is to be fed is looked up when it is."""
 
     @property
+    def is_settled(self) -> bool:
+        """Never: to read it is to feed it."""
+        return False
+
+    @property
     def is_fed(self) -> bool:
         """Whether a bar has been fed already."""
         return self._feed.filled > 0

@@ -75,10 +75,15 @@ def calls_a_window(symbols):
     data = {f"S{number}": minutes(200) for number in range(symbols)}
     stages = build(SessionConfig.load({}), Lifecycle(), threading.Condition(), data=data, strategies=Cross, window=5)
     stages.processor.prepare(Window(0, 5, 0, None))
+    return calls_of(lambda: stages.processor.prepare(Window(5, 10, 0, None)))
+
+
+def calls_of(work):
+    """Python and C calls of a piece of work in this thread."""
     events = Counter()
     sys.setprofile(lambda frame, event, argument: events.update([event]))
     try:
-        stages.processor.prepare(Window(5, 10, 0, None))
+        work()
     finally:
         sys.setprofile(None)
     return events["call"] + events["c_call"]
@@ -87,6 +92,24 @@ def calls_a_window(symbols):
 def test_a_window_that_follows_makes_as_few_calls_for_many_symbols():
     """The bars of all series are laid out once, and not again for each window: with many symbols those are short."""
     assert calls_a_window(60) == calls_a_window(3) < 30
+
+
+def test_to_publish_many_indicators_makes_as_few_calls():
+    """At each window's end all are published; what nobody asks for isn't looked up."""
+
+    class Many(nb.Strategy):
+        lines: int = 1
+
+        def on_start(self):
+            for number in range(self.lines):
+                self.indicator(talib.SMA, "close", 2 + number)
+            desk = self._seat._desk
+            self.calls = calls_of(desk.freeze)
+
+    few, many = Many(lines=1), Many(lines=200)
+    for strategy in (few, many):
+        nb.backtest(minutes(300), strategy)
+    assert few.calls == many.calls < 40
 
 
 def test_an_idle_bar_makes_few_calls():
