@@ -170,6 +170,19 @@ def test_much_work_is_for_processes(tmp_path: Path) -> None:
     assert [number for number, process in enumerate(found) if process == os.getpid()] == [0]
 
 
+@pytest.mark.parametrize("way", ["along", "apart"])
+def test_no_more_processes_than_points(
+    way: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine of many cores starts as many as can have work."""
+    request.getfixturevalue(way)
+    monkeypatch.setattr(pool, "_cores", lambda: 64)
+    asked, start = [], pool._processes
+    monkeypatch.setattr(pool, "_processes", lambda count: asked.append(count) or start(count))
+    nb.sweep(BARS, SmaCross, {"fast": [3, 5], "slow": [8]})
+    assert asked == [1]
+
+
 @pytest.mark.usefixtures("two_cores")
 def test_points_that_turn_out_long_are_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Points that fail at once don't keep the caller from starting processes for those that work."""

@@ -67,7 +67,8 @@ def play_all(bench: Bench, points: Sequence[Point], executor: Executor | None, t
             ticket = Ticket(token, str(file))
             along = executor is None and left.seconds < ALONG_SECONDS and _cores() > 1
             try:
-                with _theirs(executor) if executor is not None else _processes(_cores() - along) as pool:
+                many = min(_cores() - along, len(left.waiting))
+                with _theirs(executor) if executor is not None else _processes(many) as pool:
                     _spread(pool, ticket, left, along=along)
             except BrokenExecutor:
                 _one_by_one(ticket, left)
