@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import talib
 
 from benchmarks.task import CASH, EDGE, FAST, SIZE, SLOW, Outcome, Task
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ENGINE = ""
 
@@ -45,7 +49,12 @@ def cross(task: Task) -> Outcome:
     (columns,) = task.columns().values()
     began = perf_counter()
     lines = (talib.SMA(columns[3], n).tolist() for n in (FAST, SLOW))
-    strategy = Strategy(task, *lines)
+    equity, fills = walk(task, columns, Strategy(task, *lines))
+    return Outcome(perf_counter() - began, equity, fills)
+
+
+def walk(task: Task, columns: np.ndarray, strategy: Any) -> tuple[float, int]:
+    """Final equity and fills of a strategy that is called with each bar, and says what it wants in `pending`."""
     on_bar, cash, fills, bar = strategy.on_bar, CASH, 0, None
     for row in zip(range(task.bars), *(column.tolist() for column in columns), strict=True):
         bar = Bar(*row)
@@ -55,7 +64,7 @@ def cross(task: Task) -> Outcome:
             strategy.pending = 0
             fills += 1
         on_bar(bar)
-    return Outcome(perf_counter() - began, cash + strategy.held * bar.close, fills)
+    return cash + strategy.held * bar.close, fills
 
 
 CASES = {"cross": cross, "heavy": cross}

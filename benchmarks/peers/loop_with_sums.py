@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from benchmarks.peers.loop_with_bars import Bar
-from benchmarks.task import CASH, EDGE, FAST, SIZE, SLOW, Outcome, Task
+from benchmarks.peers.loop_with_bars import Bar, walk
+from benchmarks.task import EDGE, FAST, SIZE, SLOW, Outcome, Task
 
 ENGINE = ""
 
@@ -41,17 +41,8 @@ def cross(task: Task) -> Outcome:
     """One symbol: a bar, and a call, each minute."""
     (columns,) = task.columns().values()
     began = perf_counter()
-    strategy = Strategy()
-    on_bar, cash, fills, bar = strategy.on_bar, CASH, 0, None
-    for row in zip(range(task.bars), *(column.tolist() for column in columns), strict=True):
-        bar = Bar(*row)
-        if strategy.pending:
-            cash -= strategy.pending * bar.open
-            strategy.held += strategy.pending
-            strategy.pending = 0
-            fills += 1
-        on_bar(bar)
-    return Outcome(perf_counter() - began, cash + strategy.held * bar.close, fills)
+    equity, fills = walk(task, columns, Strategy())
+    return Outcome(perf_counter() - began, equity, fills)
 
 
 CASES = {"cross": cross}
