@@ -116,9 +116,8 @@ def _fit(parameter: Parameter, value: Any) -> Any:
 def _annotations(klass: type) -> dict[str, Any]:
     written = inspect.get_annotations(klass)
     if all(isinstance(word, str) and word in _PLAIN for word in written.values()):
-        return {
-            name: _PLAIN[word] for name, word in written.items()
-        }  # a sweep asks at each point: no code is run for it
+        # A sweep asks at each point: no code is run for what most write.
+        return {name: _PLAIN[word] for name, word in written.items()}
     try:
         return inspect.get_annotations(klass, eval_str=True)
     except Exception:  # noqa: BLE001 - an annotation is any code; one that can't be read checks nothing

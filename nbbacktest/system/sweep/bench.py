@@ -111,7 +111,8 @@ class _Bars:
     """
 
     def __init__(self) -> None:
-        self._made: list[tuple[BarColumns, list[Bar]]] = []
+        self._made: dict[BarColumns, list[Bar]] = {}
+        self._count = 0
 
     def lend(self, every: Sequence[Series]) -> None:
         """Have a run's series use them, as far as they aren't too many to be kept."""
@@ -119,13 +120,11 @@ class _Bars:
             series.made = self._of(series)
 
     def _of(self, series: Series) -> list[Bar] | None:
-        for columns, bars in self._made:
-            if columns is series.whole:
-                return bars
-        if sum(len(bars) for _, bars in self._made) + len(series.whole) > _KEPT:
-            return None
-        bars = list(bars_of(series, 0, len(series.whole)))
-        self._made.append((series.whole, bars))
+        columns = series.whole
+        bars = self._made.get(columns)
+        if bars is None and self._count + len(columns) <= _KEPT:
+            bars = self._made[columns] = list(bars_of(series, 0, len(columns)))
+            self._count += len(columns)
         return bars
 
     def __reduce__(self) -> tuple[type[_Bars], tuple[()]]:
