@@ -148,10 +148,17 @@ class Allowance:
         is_sized
             False where the size is what `most` has just allowed.
         """
-        reason = self._unaffordable(symbol, price, closable, opened, fee) if is_sized else None
-        if reason is None and self._limits is not None:
-            reason = self._beyond_limits(self._limits, symbol, price, closable, opened)
-        return reason
+        if is_sized:
+            power = self._power_after_closing(symbol, price, closable)
+            needed = opened * (price if self.margin is None else abs(price) * self.margin.rate) + fee
+            if needed > power + DUST * abs(power):
+                return (
+                    f"{opened:g} units at {price:g} need {needed:.2f} {self._account.unit}, {max(power, 0.0):.2f} "
+                    "available; ask for fewer units"
+                )
+        if self._limits is not None:
+            return self._beyond_limits(self._limits, symbol, price, closable, opened)
+        return None
 
     def too_small(self, symbol: str, price: float) -> str:
         """Why `most` came to nothing."""
@@ -170,17 +177,6 @@ class Allowance:
         """
         power = self._account.power(symbol, price)
         return power + closable * price * self._account.rate if closable else power
-
-    def _unaffordable(self, symbol: str, price: float, closable: float, opened: float, fee: float) -> str | None:
-        power = self._power_after_closing(symbol, price, closable)
-        worth = opened * price if self.margin is None else opened * abs(price) * self.margin.rate
-        needed = worth + fee
-        if needed <= power + DUST * abs(power):
-            return None
-        return (
-            f"{opened:g} units at {price:g} need {needed:.2f} {self._account.unit}, {max(power, 0.0):.2f} available; "
-            "ask for fewer units"
-        )
 
     def _beyond_limits(
         self, limits: LimitsConfig, symbol: str, price: float, closable: float, opened: float

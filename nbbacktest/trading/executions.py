@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from nbbacktest.core.records import Float64, Int64
 from nbbacktest.trading.orders import Fill
 
 _BUY = Side.BUY
+_INDEX, _SYMBOL, _SIDE, _SIZE, _PRICE, _FEE = map(
+    Fill._fields.index, ("index", "symbol", "side", "size", "price", "commission")
+)
 
 
 class Executions:
@@ -28,13 +32,14 @@ class Executions:
     __slots__ = ("_rows", "commission", "index", "price", "signed", "symbols")
 
     def __init__(self, fills: Sequence[Fill]) -> None:
-        index, _, symbols, sides, sizes, prices, fees, *_ = zip(*fills, strict=True) if fills else ((),) * 7
-        self.index: Int64 = np.array(index, dtype=np.int64)
-        self.symbols: tuple[str, ...] = symbols
-        size = np.array(sizes, dtype=np.float64)
-        self.signed: Float64 = np.where(np.array([side is _BUY for side in sides], dtype=bool), size, -size)
-        self.price: Float64 = np.array(prices, dtype=np.float64)
-        self.commission: Float64 = np.array(fees, dtype=np.float64)
+        # One field after the other: zip(*fills) would make an iterator of every fill, which sets the garbage collector off.
+        self.index: Int64 = np.fromiter(map(itemgetter(_INDEX), fills), np.int64, len(fills))
+        self.symbols: tuple[str, ...] = tuple(map(itemgetter(_SYMBOL), fills))
+        size, self.price, self.commission = (
+            np.fromiter(map(itemgetter(field), fills), np.float64, len(fills)) for field in (_SIZE, _PRICE, _FEE)
+        )
+        bought = np.fromiter((fill[_SIDE] is _BUY for fill in fills), bool, len(fills))
+        self.signed: Float64 = np.where(bought, size, -size)
         self._rows: dict[str, Int64] | None = None
 
     @property

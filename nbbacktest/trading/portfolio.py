@@ -11,6 +11,7 @@ from nbbacktest.engine.series import Series
 
 # Below this share of the traded size, a leftover position is float dust (0.1 + 0.2 - 0.3), not a holding.
 _DUST = 1e-9
+_new = tuple.__new__  # what a named tuple's own constructor calls, 0.12 us later
 
 
 class Position(NamedTuple):
@@ -133,7 +134,7 @@ class Portfolio:
             new = average = 0.0
         elif new * size < 0:
             average = price
-        changed = Position(strategy, symbol, new, average, series)
+        changed: Position = _new(Position, (strategy, symbol, new, average, series))
         self.positions[strategy][symbol] = changed
         if new:
             self.held[strategy, symbol] = changed

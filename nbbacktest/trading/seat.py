@@ -17,7 +17,7 @@ from nbbacktest.trading.orders import Order
 from nbbacktest.trading.requests import changed, exits_of, order_of
 from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.streams import StreamIndicator, is_streaming, stream
-from nbbacktest.trading.tickets import Ticket, finite, read_ticket
+from nbbacktest.trading.tickets import Ticket, finite, market_ticket, read_ticket
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nbbacktest.trading.portfolio import Portfolio, Position
     from nbbacktest.trading.roster import Membership
 
-_BUY, _SELL, _MARKET = Side.BUY, Side.SELL, OrderType.MARKET
+_BUY, _SELL = Side.BUY, Side.SELL
 
 
 class Seat:
@@ -160,7 +160,7 @@ class Seat:
         held = self.positions[symbol].size
         if not held:
             return None
-        return self.place(symbol, Ticket(_SELL if held > 0 else _BUY, abs(held), _MARKET, reduce_only=True))
+        return self.place(symbol, market_ticket(_SELL if held > 0 else _BUY, abs(held), reduce_only=True))
 
     def target_size(self, symbol: Any, size: Any) -> Order | None:
         """Order what is missing to a position of `size` units."""

@@ -15,6 +15,7 @@ _MOMENTS = {"open": OrderType.MARKET_ON_OPEN, "close": OrderType.MARKET_ON_CLOSE
 _ON_SESSION = tuple(_MOMENTS.values())
 _WORDS = {str(tif) for tif in TimeInForce}
 _PLAIN = (float, int)
+_new = tuple.__new__  # what a named tuple's own constructor calls, 0.12 us later
 
 
 class Ticket(NamedTuple):
@@ -46,6 +47,12 @@ class Ticket(NamedTuple):
     def entry_level(self) -> float | None:
         """Where it is meant to fill; None at the market."""
         return self.stop if self.limit is None else self.limit
+
+
+def market_ticket(side: Side, size: float | None, tag: str | None = None, *, reduce_only: bool = False) -> Ticket:
+    """The terms of a plain market order, which nothing is wrong with. What most orders are, and so made without detours."""
+    terms = (side, size, _MARKET, None, None, tag, None, False, None, None, _GTC, None, reduce_only)
+    return _new(Ticket, terms)
 
 
 def read_ticket(
@@ -81,7 +88,7 @@ def read_ticket(
     tag = None if tag is None else str(tag)
     if limit is stop is trail is stop_loss is take_profit is at is until is None and tif == "gtc" and not reduce_only:
         # What most orders are.
-        return Ticket(side, size, _MARKET, None, None, tag)
+        return market_ticket(side, size, tag)
     limit, stop = _level(side, "limit", limit), _level(side, "stop", stop)
     stop_loss, take_profit = _level(side, "stop_loss", stop_loss), _level(side, "take_profit", take_profit)
     kind = _kind(side, limit, stop, trail, at)
