@@ -28,6 +28,7 @@ ALONG_SECONDS = 10.0
 """Up to how much work the caller plays along, in place of one process more, whose start would cost a good part of it."""
 _LOOK_SECONDS = 0.2  # a wait's length, so that Ctrl-C gets through on every platform
 _AHEAD = 2  # chunks that a process has at hand while the caller plays along
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 Told = Callable[[int, Row], None]
 """Is given each point's number and row, as they come."""
@@ -199,7 +200,8 @@ def _processes(count: int) -> Iterator[_Pool]:
     """Fresh processes that share nothing with this one: no lock that some thread of a notebook's kernel may hold."""
     from loky import ProcessPoolExecutor
 
-    executor = ProcessPoolExecutor(count, initializer=_begin)
+    env = {name: "1" for name in _THREADS if name not in os.environ}
+    executor = ProcessPoolExecutor(count, initializer=_begin, env=env)
     try:
         yield _Pool(executor)
     finally:
