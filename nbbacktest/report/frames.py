@@ -12,7 +12,7 @@ from nbbacktest.core.records import Float64, Int64
 from nbbacktest.trading.equity import local_days
 from nbbacktest.trading.excursions import Excursions
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.trades import Trade
+from nbbacktest.trading.trades import Trades
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,23 +107,24 @@ def order_events_frame(record: RunRecord) -> pd.DataFrame:
     )
 
 
-def trades_frame(record: RunRecord, trades: Sequence[Trade], far: Excursions) -> pd.DataFrame:
+def trades_frame(record: RunRecord, trades: Trades, far: Excursions) -> pd.DataFrame:
     """One row a round trip: closed ones by exit, then the open ones, whose `exit_time` is NaT."""
     import pandas as pd
 
+    rows = list(trades)
     return pd.DataFrame(
         {
-            "symbol": _texts([t.symbol for t in trades]),
-            "size": _floats([t.size for t in trades]),
-            "entry_time": _times(record, [t.entry_time for t in trades]),
-            "exit_time": _times(record, [t.exit_time for t in trades]),
-            "entry_price": _floats([t.entry_price for t in trades]),
-            "exit_price": _floats([t.exit_price for t in trades]),
-            "pnl": _floats([t.pnl for t in trades]),
-            "return": _floats([t.return_ for t in trades]),
-            "commission": _floats([t.commission for t in trades]),
-            "tag": _texts([t.tag for t in trades]),
-            "strategy": _texts([t.strategy for t in trades]),
+            "symbol": _texts([t.symbol for t in rows]),
+            "size": trades.size,
+            "entry_time": _times(record, [t.entry_time for t in rows]),
+            "exit_time": _times(record, [t.exit_time for t in rows]),
+            "entry_price": trades.entry_price,
+            "exit_price": trades.exit_price,
+            "pnl": trades.pnl,
+            "return": trades.return_,
+            "commission": trades.commission,
+            "tag": _texts([t.tag for t in rows]),
+            "strategy": _texts([t.strategy for t in rows]),
             "mae": far.mae,
             "mfe": far.mfe,
             "mae_value": far.mae_value,

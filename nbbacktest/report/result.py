@@ -18,7 +18,7 @@ from nbbacktest.trading.equity import equity_curve
 from nbbacktest.trading.excursions import excursions
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.stats import statistics
-from nbbacktest.trading.trades import Trade, round_trips
+from nbbacktest.trading.trades import Trades, round_trips
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ class Result:
         return values
 
     @cached_property
-    def round_trips(self) -> tuple[Trade, ...]:
+    def round_trips(self) -> Trades:
         """The trades as records, in the order of `trades`."""
         return round_trips(self.record)
 

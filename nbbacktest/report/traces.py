@@ -219,17 +219,12 @@ def trades_panel(result: Result, yaxis: str) -> Panel | None:
     import plotly.graph_objects as go
 
     record = result.record
-    closed = [trade for trade in result.round_trips if not trade.is_open]
+    closed = result.round_trips.closed
     if not closed:
         return None
-    returns = np.array([trade.return_ for trade in closed])
-    order = np.argsort(np.array([trade.exit_time for trade in closed]), kind="stable")
-    order = order[np.isfinite(returns[order])]
-    order = order[extremes(returns[order], MOST // 2)]
-    shown = [closed[row] for row in order]
-    returns = returns[order]
-    far = excursions(record, shown)
-    stamps = np.array([trade.exit_time for trade in shown], dtype=np.int64)
+    rows = np.flatnonzero(np.isfinite(closed.return_))
+    shown = closed.take(rows[extremes(closed.return_[rows], MOST // 2)])
+    returns, far, stamps = shown.return_, excursions(record, shown), record.executions.time[shown.exit]
     x = axis(
         local_time(record.stamps, stamps) // DAY * DAY + DAY // 2 if record.daily else local_time(record.stamps, stamps)
     )

@@ -11,7 +11,6 @@ Pure functions of a `RunRecord` and its trades. Only what surely happened while 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +18,12 @@ import numpy.typing as npt
 
 from nbbacktest.core.enums import OrderType
 from nbbacktest.core.records import BarColumns, Float64, Int64
+from nbbacktest.trading.executions import places_of
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.trades import Trade
+from nbbacktest.trading.trades import Trades
 
 _OPEN, _INSIDE, _CLOSE = 0, 1, 2
+_OFTEN = 4  # times that a value may be looked at, where the other way takes as many as the longest span has binary digits
 _MARKET, _ON_OPEN, _ON_CLOSE = OrderType.MARKET, OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
 
 
@@ -44,19 +45,16 @@ class Excursions(NamedTuple):
     mfe_value: Float64
 
 
-def excursions(record: RunRecord, trades: Sequence[Trade]) -> Excursions:
+def excursions(record: RunRecord, trades: Trades) -> Excursions:
     """Maximum adverse and favourable excursion of each trade, by the rule at this module's head.
 
     An open trade's last until the last bar. Source: Sweeney (1996), Maximum Adverse Excursion.
     """
     low, high = np.empty(len(trades)), np.empty(len(trades))
-    places: dict[str, list[int]] = {}
-    for place, trade in enumerate(trades):
-        places.setdefault(trade.symbol, []).append(place)
-    for symbol, rows in places.items():
-        low[rows], high[rows] = _reached(record, record.bars[symbol], [trades[row] for row in rows])
-    entry = np.array([trade.entry_price for trade in trades], dtype=np.float64)
-    size = np.array([trade.size for trade in trades], dtype=np.float64)
+    symbols = record.executions.symbols
+    for symbol, rows in places_of([symbols[row] for row in trades.entry.tolist()]).items():
+        low[rows], high[rows] = _reached(record, record.bars[symbol], trades.take(rows))
+    entry, size = trades.entry_price, trades.size
     down, up = low - entry, high - entry
     worst, best = np.where(size > 0, down, -up), np.where(size > 0, up, -down)
     unit = np.where(entry == 0.0, np.nan, np.abs(entry))
@@ -64,20 +62,18 @@ def excursions(record: RunRecord, trades: Sequence[Trade]) -> Excursions:
     return Excursions(worst / unit + 0.0, best / unit + 0.0, worst * np.abs(size) + 0.0, best * np.abs(size) + 0.0)
 
 
-def _reached(record: RunRecord, bars: BarColumns, trades: Sequence[Trade]) -> tuple[Float64, Float64]:
+def _reached(record: RunRecord, bars: BarColumns, trades: Trades) -> tuple[Float64, Float64]:
     """The lowest and the highest price of each trade, its own prices included, in the units that the trade is told in."""
-    entry = np.array([t.entry_price for t in trades], dtype=np.float64)
-    exits = np.array([t.entry_price if t.exit_time is None else t.exit_price for t in trades], dtype=np.float64)
+    done, is_open = record.executions, trades.exit < 0
+    entry, exits = trades.entry_price, np.where(is_open, trades.entry_price, trades.exit_price)
     low, high = np.minimum(entry, exits), np.maximum(entry, exits)
     if not len(bars):
         return low, high
     last = len(bars) - 1
-    begins = np.array([t.entry_time for t in trades], dtype=np.int64)
-    ends = np.array([bars.time[last] if t.exit_time is None else t.exit_time for t in trades], dtype=np.int64)
-    first_row, last_row = (np.minimum(np.searchsorted(bars.time, times), last) for times in (begins, ends))
-    is_open = np.array([t.exit_time is None for t in trades], dtype=bool)
-    began = _places(record, [t.entry_id for t in trades], entry, bars.open[first_row])
-    ended = _places(record, [t.exit_id or 0 for t in trades], exits, bars.open[last_row])
+    ends = np.where(is_open, bars.time[last], done.time[trades.exit])
+    first_row, last_row = (np.minimum(np.searchsorted(bars.time, at), last) for at in (done.time[trades.entry], ends))
+    began = _places(record, done.order[trades.entry], entry, bars.open[first_row])
+    ended = _places(record, done.order[trades.exit], exits, bars.open[last_row])
     ended[is_open] = _CLOSE
     ahead = _splits_ahead(record, bars)
     # A trade is told in units of its end: bars before a split inside it count in those too.
@@ -110,11 +106,11 @@ def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
     return ahead
 
 
-def _places(record: RunRecord, order_ids: Sequence[int], prices: Float64, opens: Float64) -> npt.NDArray[np.int8]:
+def _places(record: RunRecord, order_ids: Int64, prices: Float64, opens: Float64) -> npt.NDArray[np.int8]:
     """Of fills of these orders at these prices, in bars that opened so: at the bar's open, inside it, or at its close."""
     places: list[int] = np.where(prices == opens, _OPEN, _INSIDE).tolist()
     orders, at_close = record.orders, record.config.get("broker", {}).get("fill", "next_open") != "next_open"
-    for place, number in enumerate(order_ids):
+    for place, number in enumerate(order_ids.tolist()):
         if not 0 < number <= len(orders):
             continue
         order = orders[number - 1]
@@ -132,12 +128,19 @@ def _places(record: RunRecord, order_ids: Sequence[int], prices: Float64, opens:
 def _extreme(values: Float64, start: Int64, stop: Int64, *, lowest: bool) -> Float64:
     """The lowest (highest) of ``values[start:stop]`` for each pair, NaN for an empty one.
 
-    However long and however many the spans are, each power of two of their lengths is looked at once: a span is the
-    union of two that overlap and have such a length. O(values * log(longest)), and no more memory than `values`.
+    Spans that follow each other, as most do, are looked through once, and what lies between them. Else, however long
+    and many they are, each power of two of their lengths is looked at once: a span is the union of two that overlap
+    and have such a length. O(values * log(longest)), and no more memory than `values`.
     """
     pick = np.minimum if lowest else np.maximum
     found = np.full(len(start), np.nan)
     length = np.maximum(stop - start, 0)
+    some = np.flatnonzero(length)
+    edges = np.column_stack((start[some], stop[some])).ravel()
+    if len(edges) and np.maximum(np.diff(edges), 0).sum() <= _OFTEN * len(values):
+        # One value more, since the last span may end behind the last one. Of each two results one is of what lies between.
+        found[some] = pick.reduceat(np.append(values, np.nan), edges)[::2]
+        return found
     # frexp is exact where a logarithm might be a bit below a whole number.
     level = np.frexp(length.astype(np.float64))[1] - 1
     table = values

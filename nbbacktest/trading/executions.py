@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from operator import itemgetter
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,9 +13,8 @@ from nbbacktest.core.records import Float64, Int64
 from nbbacktest.trading.orders import Fill
 
 _BUY = Side.BUY
-_INDEX, _SYMBOL, _SIDE, _SIZE, _PRICE, _FEE = map(
-    Fill._fields.index, ("index", "symbol", "side", "size", "price", "commission")
-)
+_Name = TypeVar("_Name", bound=Hashable)
+_INDEX, _TIME, _SYMBOL, _SIDE, _SIZE, _PRICE, _FEE, _ORDER, _, _STRATEGY = range(len(Fill._fields))
 
 
 class Executions:
@@ -24,22 +24,29 @@ class Executions:
     ----------
     index : int64 array
         The instant of each, counted from 0; never falling.
+    time : int64 array
+        The stamps of the bars that they happened in, nanoseconds UTC.
     signed, price, commission : float64 arrays
         Units, negative where sold; price of a unit; commission. In the account's currency.
-    symbols : tuple of str
+    order : int64 array
+        The numbers of their orders.
+    symbols, strategies : tuple of str
     """
 
-    __slots__ = ("_rows", "commission", "index", "price", "signed", "symbols")
+    __slots__ = ("_rows", "commission", "index", "order", "price", "signed", "strategies", "symbols", "time")
 
     def __init__(self, fills: Sequence[Fill]) -> None:
         # One field after the other: zip(*fills) would make an iterator of every fill, which sets the garbage collector off.
-        self.index: Int64 = np.fromiter(map(itemgetter(_INDEX), fills), np.int64, len(fills))
-        self.symbols: tuple[str, ...] = tuple(map(itemgetter(_SYMBOL), fills))
+        self.index, self.time, self.order = (
+            np.fromiter(map(itemgetter(field), fills), np.int64, len(fills)) for field in (_INDEX, _TIME, _ORDER)
+        )
         size, self.price, self.commission = (
             np.fromiter(map(itemgetter(field), fills), np.float64, len(fills)) for field in (_SIZE, _PRICE, _FEE)
         )
         bought = np.fromiter((fill[_SIDE] is _BUY for fill in fills), bool, len(fills))
         self.signed: Float64 = np.where(bought, size, -size)
+        self.symbols: tuple[str, ...] = tuple(map(itemgetter(_SYMBOL), fills))
+        self.strategies: tuple[str, ...] = tuple(map(itemgetter(_STRATEGY), fills))
         self._rows: dict[str, Int64] | None = None
 
     @property
@@ -51,14 +58,22 @@ class Executions:
     def rows(self) -> dict[str, Int64]:
         """By symbol that has fills, where these are, in the order of the first ones."""
         if self._rows is None:
-            self._rows = _places(self.symbols)
+            self._rows = places_of(self.symbols)
         return self._rows
 
+    @property
+    def books(self) -> Iterable[Int64]:
+        """For each strategy and symbol that has fills, where these are."""
+        if len(set(self.strategies)) < 2:
+            return self.rows.values()
+        return places_of(tuple(zip(self.strategies, self.symbols, strict=True))).values()
 
-def _places(symbols: tuple[str, ...]) -> dict[str, Int64]:
-    if len(set(symbols)) == 1:
-        return {symbols[0]: np.arange(len(symbols))}
-    places: dict[str, list[int]] = {}
-    for place, symbol in enumerate(symbols):
-        places.setdefault(symbol, []).append(place)
-    return {symbol: np.array(rows) for symbol, rows in places.items()}
+
+def places_of(names: Sequence[_Name]) -> dict[_Name, Int64]:
+    """By name, where it is, in the order of the first ones."""
+    if len(set(names)) == 1:
+        return {names[0]: np.arange(len(names))}
+    places: dict[_Name, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, []).append(place)
+    return {name: np.array(rows) for name, rows in places.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nbbacktest.core.enums import OrderType, Side
+from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import DataError, IndicatorError, OrderError, OutsideRunError, nearest
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import FormingBar

@@ -10,7 +10,6 @@ less isn't defined, so an account that goes on after its ruin has NaN for what i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,14 @@ from nbbacktest.core.records import Float64, Int64
 from nbbacktest.trading.equity import day_ends, equity_curve, invested, local_days
 from nbbacktest.trading.excursions import excursions
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.trades import Trade, round_trips
+from nbbacktest.trading.trades import Trades, round_trips
 
 TRADING_DAYS = 252
 CALENDAR_DAYS = 365
 NAN = math.nan
 
 
-def statistics(
-    record: RunRecord, equity: Float64 | None = None, trades: Sequence[Trade] | None = None
-) -> dict[str, Any]:
+def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades | None = None) -> dict[str, Any]:
     """Every statistic of a run, in the order in which reports show them.
 
     Parameters
@@ -52,9 +49,8 @@ def statistics(
     days = local_days(record)
     factor = annual_factor(record)
     daily = daily_returns(equity[day_ends(days)], record.cash)
-    closed = [trade for trade in trades if not trade.is_open]
-    pnl = np.array([trade.pnl for trade in closed], dtype=np.float64)
-    returns = np.array([trade.return_ for trade in closed], dtype=np.float64)
+    closed = trades.closed
+    pnl, returns = closed.pnl, closed.return_
     far = excursions(record, closed)
     final = final_equity(equity, record.cash)
     growth = cagr(final, record.cash, len(daily), factor)

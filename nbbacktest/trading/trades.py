@@ -5,17 +5,22 @@ Pure functions; a trade is known by its fills alone, an open one also by its sym
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
-from nbbacktest.core.enums import Side
+import numpy as np
+
+from nbbacktest.core.records import Float64, Int64
 from nbbacktest.trading.equity import FLAT
+from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord, Split
 
-_BUY = Side.BUY
+_NONE = np.empty(0, dtype=np.int64)
 
 
 class Trade(NamedTuple):
@@ -62,7 +67,83 @@ class Trade(NamedTuple):
         return self.exit_time is None
 
 
-def round_trips(record: RunRecord) -> tuple[Trade, ...]:
+class Trades(Sequence[Trade]):
+    """Round trips as columns; a `Trade` is made for who asks for one.
+
+    Attributes
+    ----------
+    entry, exit : int64 arrays
+        Which of the run's fills opened and closed each; `exit` is -1 while it is open.
+    size, entry_price, exit_price, pnl, return_, commission : float64 arrays
+        As of `Trade`.
+    """
+
+    __slots__ = ("_fills", "commission", "entry", "entry_price", "exit", "exit_price", "pnl", "return_", "size")
+
+    def __init__(self, fills: Sequence[Fill], matches: Matches, marks: Float64, prices: Float64) -> None:
+        """Value `matches`; `marks` are what the open ones are worth a unit, `prices` those of `fills`."""
+        self._fills = fills
+        self.entry, self.exit, self.size, self.entry_price, self.commission = matches
+        closed = self.exit >= 0
+        self.exit_price: Float64 = np.where(closed, prices[self.exit], np.nan)
+        worth = self.exit_price.copy()
+        worth[~closed] = marks
+        self.pnl: Float64 = self.size * (worth - self.entry_price) - self.commission
+        notional = np.abs(self.size * self.entry_price)
+        notional[notional == 0.0] = np.nan
+        self.return_: Float64 = self.pnl / notional
+
+    @property
+    def closed(self) -> Trades:
+        """Those that have an exit."""
+        return self.take(self.exit >= 0)
+
+    def take(self, rows: Any) -> Trades:
+        """Those at `rows`: their numbers, a mask, or a slice."""
+        some = copy.copy(self)
+        for name in _COLUMNS:
+            setattr(some, name, getattr(self, name)[rows])
+        return some
+
+    def __len__(self) -> int:
+        return len(self.entry)
+
+    def __iter__(self) -> Iterator[Trade]:
+        fills = self._fills
+        for entry, exit_, size, price, left, pnl, return_, commission in zip(
+            *(getattr(self, name).tolist() for name in _COLUMNS), strict=True
+        ):
+            first, last = fills[entry], fills[exit_] if exit_ >= 0 else None
+            yield Trade(
+                first.symbol, size, first.time, None if last is None else last.time, price, left, pnl, return_,
+                commission, first.tag, first.strategy, first.order_id, None if last is None else last.order_id,
+            )  # fmt: skip
+
+    @overload
+    def __getitem__(self, key: int) -> Trade: ...
+    @overload
+    def __getitem__(self, key: slice) -> Trades: ...
+    def __getitem__(self, key: int | slice) -> Trade | Trades:
+        if isinstance(key, slice):
+            return self.take(key)
+        (trade,) = self.take([key])
+        return trade
+
+
+_COLUMNS = ("entry", "exit", "size", "entry_price", "exit_price", "pnl", "return_", "commission")
+
+
+class Matches(NamedTuple):
+    """Entries and their exits, as of `Trades`: the closed ones in the order of their exits, then the open ones."""
+
+    entry: Int64
+    exit: Int64
+    size: Float64
+    entry_price: Float64
+    commission: Float64
+
+
+def round_trips(record: RunRecord) -> Trades:
     """Match every exit with the oldest entries of the same strategy and symbol (FIFO).
 
     An exit of part of a position splits off a trade; one fill that turns a position round closes the old
@@ -72,36 +153,61 @@ def round_trips(record: RunRecord) -> tuple[Trade, ...]:
 
     Returns
     -------
-    tuple of Trade
+    Trades
         The closed ones in the order of their exits, then the open ones in the order of their entries.
     """
+    matches = (None if record.splits else _by_turns(record.executions)) or _first_in_first_out(record)
+    still_open = matches.entry[matches.exit < 0].tolist()
+    marks = np.array([_mark(record, record.fills[row]) for row in still_open], dtype=np.float64)
+    return Trades(record.fills, matches, marks, record.executions.price)
+
+
+def _by_turns(done: Executions) -> Matches | None:
+    """The matches of positions that were opened and closed whole by turns, as most are; None where one wasn't."""
+    entries, exits, still_open = [_NONE], [_NONE], [_NONE]
+    for rows in done.books:
+        ins, outs = rows[: len(rows) // 2 * 2 : 2], rows[1::2]
+        if not np.array_equal(done.signed[ins], -done.signed[outs]):
+            return None
+        entries.append(ins)
+        exits.append(outs)
+        still_open.append(rows[len(ins) * 2 :])
+    entry, exit_, rest = np.concatenate(entries), np.concatenate(exits), np.sort(np.concatenate(still_open))
+    order = np.argsort(exit_)
+    entry, exit_ = entry[order], exit_[order]
+    commission = np.concatenate((done.commission[entry] + done.commission[exit_], done.commission[rest]))
+    entry = np.concatenate((entry, rest))
+    exit_ = np.concatenate((exit_, np.full(len(rest), -1)))
+    return Matches(entry, exit_, done.signed[entry], done.price[entry], commission)
+
+
+def _first_in_first_out(record: RunRecord) -> Matches:
     books: dict[tuple[str, str], deque[_Lot]] = {}
-    closed: list[Trade] = []
+    found: list[_Match] = []
     splits = deque(record.splits)
-    for order, fill in enumerate(record.fills):
+    for row, fill in enumerate(record.fills):
         while splits and splits[0].index <= fill.index:
             _split(books, splits.popleft())
-        _, _, symbol, side, units, price, commission, _, _, strategy = fill
-        lots = books.get((strategy, symbol))
-        if lots is None:
-            lots = books[strategy, symbol] = deque()
-        signed = units if side is _BUY else -units
-        if lots and lots[0].size == -signed:
-            # All of the oldest one and nothing else, as most exits go.
-            entry = lots.popleft()
-            closed.append(_trade(entry.fill, -signed, entry.commission + commission, price, fill))
-            continue
-        rest = _Lot(fill, order, signed, commission)
+        lots = books.setdefault((fill.strategy, fill.symbol), deque())
+        rest = _Lot(fill, row, fill.signed_size, fill.commission)
         while lots and rest.size and (lots[0].size > 0) != (rest.size > 0):
-            closed.append(_match(lots[0], rest))
+            found.append(_match(lots[0], rest))
             if not lots[0].size:
                 lots.popleft()
         if rest.size:
             lots.append(rest)
     for split in splits:
         _split(books, split)
-    still_open = sorted((lot for lots in books.values() for lot in lots), key=lambda lot: lot.order)
-    return (*closed, *(_open_trade(lot, _mark(record, lot.fill)) for lot in still_open))
+    still_open = sorted((lot for lots in books.values() for lot in lots), key=lambda lot: lot.row)
+    found += [(lot.row, -1, lot.size, lot.fill.price, lot.commission) for lot in still_open]
+    entry, exit_, size, price, commission = zip(*found, strict=True) if found else ((),) * 5
+    return Matches(
+        np.array(entry, dtype=np.int64), np.array(exit_, dtype=np.int64),
+        *(np.array(column, dtype=np.float64) for column in (size, price, commission)),
+    )  # fmt: skip
+
+
+_Match = tuple[int, int, float, float, float]
 
 
 @dataclass(slots=True)
@@ -109,7 +215,7 @@ class _Lot:
     """What is left of one fill: signed units and the commission that goes with them."""
 
     fill: Fill
-    order: int
+    row: int
     size: float
     commission: float
 
@@ -135,30 +241,14 @@ def _split(books: dict[tuple[str, str], deque[_Lot]], split: Split) -> None:
                 lot.size *= split.ratio
 
 
-def _match(entry: _Lot, exit_: _Lot) -> Trade:
+def _match(entry: _Lot, exit_: _Lot) -> _Match:
     units = min(abs(entry.size), abs(exit_.size))
     size = math.copysign(units, entry.size)
     commission = entry.take(units) + exit_.take(units)
-    return _trade(entry.fill, size, commission, exit_.fill.price, exit_.fill)
+    return entry.row, exit_.row, size, entry.fill.price, commission
 
 
 def _mark(record: RunRecord, fill: Fill) -> float:
     """The last close of the fill's symbol; its own price where a run broke off before that symbol's first close."""
     closes = record.bars[fill.symbol].close
     return float(closes[-1]) if len(closes) else fill.price
-
-
-def _open_trade(lot: _Lot, mark: float) -> Trade:
-    trade = _trade(lot.fill, lot.size, lot.commission, mark, None)
-    return trade._replace(exit_price=math.nan)
-
-
-def _trade(entry: Fill, size: float, commission: float, price: float, exit_: Fill | None) -> Trade:
-    _, time, symbol, _, _, paid, _, order_id, tag, strategy = entry
-    pnl = size * (price - paid) - commission
-    notional = abs(size * paid)
-    return Trade(
-        symbol, size, time, None if exit_ is None else exit_.time, paid, price, pnl,
-        pnl / notional if notional else math.nan, commission, tag, strategy, order_id,
-        None if exit_ is None else exit_.order_id,
-    )  # fmt: skip

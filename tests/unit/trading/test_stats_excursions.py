@@ -90,7 +90,7 @@ def test_fractions_are_of_the_entrys_price():
 @given(traded_runs())
 def test_excursions_enclose_the_outcome(record):
     """No trade ends beyond what it reached: mae <= gross profit <= mfe, and neither has the other's sign."""
-    trades = [trade for trade in round_trips(record) if not trade.is_open]
+    trades = round_trips(record).closed
     found = excursions(record, trades)
     assert (found.mae <= 0).all()
     assert (found.mfe >= 0).all()
