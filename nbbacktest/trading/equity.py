@@ -115,9 +115,9 @@ def equity_curve(record: RunRecord) -> Float64:
     traded = record.executions.rows
     for symbol in record.bars:
         if symbol in traded:
-            position = position_curve(record, symbol)
+            worth = position_curve(record, symbol)
             # A symbol that has no close yet can't be held: nothing times NaN counts as nothing.
-            equity += np.where(position == 0.0, 0.0, position * marks(record, symbol))
+            equity += np.multiply(worth, marks(record, symbol), out=worth, where=worth != 0.0)
     return equity
 
 

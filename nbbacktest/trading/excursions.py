@@ -23,7 +23,9 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.trades import Trades
 
 _OPEN, _INSIDE, _CLOSE = 0, 1, 2
-_OFTEN = 4  # times that a value may be looked at, where the other way takes as many as the longest span has binary digits
+_OFTEN = (
+    4  # times that a value may be looked at, where the other way takes as many as the longest span has binary digits
+)
 _MARKET, _ON_OPEN, _ON_CLOSE = OrderType.MARKET, OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
 
 

@@ -205,7 +205,14 @@ def max_drawdown(equity: Float64, cash: float) -> float:
 
 def drawdowns(equity: Float64, cash: float) -> Float64:
     """``equity / peak - 1`` at every instant: 0 at a peak, negative below it. The starting cash is the first peak."""
-    return equity / np.maximum(np.maximum.accumulate(equity), cash) - 1.0
+    peak = _peaks(equity, cash)
+    return np.subtract(np.divide(equity, peak, out=peak), 1.0, out=peak)
+
+
+def _peaks(equity: Float64, cash: float) -> Float64:
+    """The highest value until every instant, the starting cash included."""
+    peaks: Float64 = np.maximum.accumulate(equity)
+    return np.maximum(peaks, cash, out=peaks)
 
 
 def max_drawdown_duration(equity: Float64, clock: Int64, cash: float) -> int:
@@ -216,7 +223,7 @@ def max_drawdown_duration(equity: Float64, clock: Int64, cash: float) -> int:
     """
     if not len(equity):
         return 0
-    below = equity < np.maximum(np.maximum.accumulate(equity), cash)
+    below = equity < _peaks(equity, cash)
     edges = np.diff(np.concatenate(([False], below, [False])).astype(np.int8))
     falls, recoveries = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     if not len(falls):
