@@ -121,10 +121,24 @@ class Order:
         reduce_only: bool = False,
         is_forced: bool = False,
     ) -> None:
-        self.id, self.strategy, self.symbol, self.side, self.size, self.type = id, strategy, symbol, side, size, type
-        self.limit, self.stop, self.trail, self.trail_is_fraction = limit, stop, trail, trail_is_fraction
-        self.tif, self.tag, self.submitted, self.begins, self.expires = tif, tag, submitted, begins, expires
-        self.reduce_only, self.is_forced = reduce_only, is_forced
+        # One by one: several at a time go through a tuple, 80 ns an order.
+        self.id = id
+        self.strategy = strategy
+        self.symbol = symbol
+        self.side = side
+        self.size = size
+        self.type = type
+        self.limit = limit
+        self.stop = stop
+        self.trail = trail
+        self.trail_is_fraction = trail_is_fraction
+        self.tif = tif
+        self.tag = tag
+        self.submitted = submitted
+        self.begins = begins
+        self.expires = expires
+        self.reduce_only = reduce_only
+        self.is_forced = is_forced
         self.parent: Order | None = None
         self.children: tuple[Order, ...] = ()
         self.oco: list[Order] | None = None
