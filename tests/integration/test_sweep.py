@@ -116,6 +116,24 @@ def apart(two_cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "ALONG_SECONDS", 0.0)
 
 
+def test_processes_calculate_with_one_thread_each_unless_the_user_says_otherwise(
+    apart: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is a process for each core; a number of threads that is set already stays."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+
+    class Telling(SmaCross):
+        def on_start(self) -> None:
+            raise ValueError(f"{os.environ.get('OPENBLAS_NUM_THREADS')}, {os.environ['OMP_NUM_THREADS']}")
+
+    # The first point is the caller's own.
+    own, *theirs = nb.sweep(BARS, Telling, GRID).frame["error"]
+    assert "ValueError: None, 3" in own
+    assert all("ValueError: 1, 3" in error for error in theirs)
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
 @pytest.mark.parametrize("way", ["two_cores", "along", "apart"])
 def test_by_default(way: str, expected: pd.DataFrame, request: pytest.FixtureRequest) -> None:
     """The caller, both, or processes run the points, also of a class that no module holds; no process is left."""

@@ -100,11 +100,15 @@ def test_excursions_enclose_the_outcome(record):
         assert worst - room <= gross <= best + room
 
 
-@given(st.lists(st.floats(-100, 100), min_size=1, max_size=70), st.data())
-def test_extremes_of_spans_are_those_of_their_slices(values, data):
-    """However spans overlap, each has the lowest and highest of its own."""
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=70), st.booleans(), st.data())
+def test_extremes_of_spans_are_those_of_their_slices(values, follow, data):
+    """However spans overlap, or follow each other, each has the lowest and highest of its own."""
     numbers = st.integers(0, len(values))
-    spans = data.draw(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=9))
+    if follow:
+        edges = sorted(data.draw(st.lists(numbers, min_size=2, max_size=12)))
+        spans = list(zip(edges[::2], edges[1::2], strict=False))
+    else:
+        spans = data.draw(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=30))
     start, stop = (np.array(column, dtype=np.int64) for column in zip(*spans, strict=True))
     lowest = _extreme(np.array(values), start, stop, lowest=True)
     highest = _extreme(np.array(values), start, stop, lowest=False)

@@ -6,11 +6,12 @@ import math
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from nbbacktest.core.enums import Side
 from nbbacktest.trading.equity import equity_curve
 from nbbacktest.trading.orders import Fill
-from nbbacktest.trading.trades import round_trips
+from nbbacktest.trading.trades import _by_turns, _first_in_first_out, round_trips
 from tests.records import bars, minutes, run, traded_runs
 
 
@@ -113,6 +114,45 @@ def test_an_entry_before_any_close_is_worth_its_price():
     empty = run([bars("A", minutes(0), [])], fills=record.fills)
     (trade,) = round_trips(empty)
     assert trade.pnl == 0
+
+
+def test_trades_are_a_sequence_of_records():
+    """By number from either end, by slice, in turn, and in reverse: the same trades."""
+    found = trips((0, 5, 10.0), (1, -5, 11.0), (2, -3, 12.0), (3, 3, 11.0), (4, 2, 12.0))
+    listed = list(found)
+    assert [trade.is_open for trade in listed] == [False, False, True]
+    assert [repr(found[n]) for n in (0, -1)] == [repr(listed[n]) for n in (0, -1)]
+    assert [repr(trade) for trade in found[1:]] == [repr(trade) for trade in listed[1:]]
+    assert [trade.size for trade in reversed(found)] == [2, -3, 5]
+    assert [trade.size for trade in found.closed] == [5, -3]
+    assert found.pnl.tolist() == [trade.pnl for trade in listed]
+    with pytest.raises(IndexError):
+        found[3]
+
+
+@st.composite
+def runs_by_turns(draw):
+    """Up to two strategies and two symbols, each position closed whole before the next one; some are open at the end."""
+    symbols, owners = "AB"[: draw(st.integers(1, 2))], ["One", "Two"][: draw(st.integers(1, 2))]
+    held, fills = {}, []
+    for number in range(draw(st.integers(0, 12))):
+        owner, symbol = draw(st.sampled_from(owners)), draw(st.sampled_from(symbols))
+        size = -held.pop((owner, symbol), 0.0)
+        if not size:
+            size = held[owner, symbol] = draw(st.sampled_from([0.1, 3.0, -2.5, -0.7]))
+        side, price = Side.BUY if size > 0 else Side.SELL, draw(st.floats(0, 100))
+        fee = draw(st.floats(0, 3))
+        fills.append(Fill(number, int(minutes(12)[number]), symbol, side, abs(size), price, fee, number, None, owner))
+    return run([bars(symbol, minutes(12), [10.0] * 12) for symbol in symbols], fills=tuple(fills))
+
+
+@given(runs_by_turns())
+def test_the_short_way_for_positions_by_turns_finds_what_first_in_first_out_finds(record):
+    """Bit by bit, in the same order, whoever holds what."""
+    short = _by_turns(record.executions)
+    assert short is not None
+    for found, expected in zip(short, _first_in_first_out(record), strict=True):
+        assert found.tolist() == expected.tolist()
 
 
 def test_no_fill_no_trade():
