@@ -150,7 +150,7 @@ class Allowance:
         """
         if is_sized:
             power = self._power_after_closing(symbol, price, closable)
-            needed = opened * (price if self.margin is None else abs(price) * self.margin.rate) + fee
+            needed = (opened * price if self.margin is None else opened * abs(price) * self.margin.rate) + fee
             if needed > power + DUST * abs(power):
                 return (
                     f"{opened:g} units at {price:g} need {needed:.2f} {self._account.unit}, {max(power, 0.0):.2f} "
