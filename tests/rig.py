@@ -112,7 +112,7 @@ class Rig:
             self.quantum,
             on_error=on_error,  # type: ignore[arg-type]
         )
-        self.processor = DataProcessor(self.timeline, self.gate, link, self.downstream, self.quantum)
+        self.processor = DataProcessor(self.timeline, self.gate, link, self.downstream)
         self.coordinator = SessionCoordinator(self.timeline, self.gate, link, self.quantum, lag=lag)
         if speed:
             self.coordinator.set_speed(speed)

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.agent import Agent, Handler
+from nbbacktest.engine.courtesy import Courtesy
 from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
@@ -86,6 +87,7 @@ class AnalysisEngine:
         self._inbox = inbox
         self._clock = clock
         self._quantum = quantum
+        self._courtesy = Courtesy(gate.doze)
         self._pause_on_error = on_error == "pause"
         self._settle = self._settle_or_hold if self._pause_on_error else agent.settle
         self.errands: deque[Callable[[int], object]] = deque()
@@ -146,9 +148,11 @@ class AnalysisEngine:
 
         `waited` is how many seconds it was waited for.
         """
-        window = batch.window
+        window, quantum = batch.window, self._quantum
         deliver = self._deliver_many if batch.axis.events is not None else self._deliver_single
         cursor, worked = window.start, 0.0
+        if window.pace is None:
+            quantum.learn_wait(waited)
         while cursor < window.stop:
             if self._boundary(cursor, window.generation) is not Verdict.GO:
                 break
@@ -159,16 +163,19 @@ class AnalysisEngine:
                 self.lag = self._agent.lag = 0.0
             if batch.reveal is not None:
                 batch.reveal()
-            began = perf_counter()
+            began, begun, turn = perf_counter(), cursor, quantum.turn
             cursor = deliver(batch, cursor)
-            worked += perf_counter() - began
+            took = perf_counter() - began
+            worked += took
+            quantum.learn_cost(took, cursor - begun)
             if self._error is not None:
                 break
+            if cursor - begun >= turn and cursor < window.stop:
+                self._courtesy.offer()
         else:
             self._boundary(cursor, window.generation, leaving=True)
         if cursor > window.start:
             self.timing.add(worked)
-            self._quantum.observe(worked, cursor - window.start, waited if window.pace is None else 0.0)
 
     def finish(self) -> None:
         """Stop the agent, publish the last state and close the way in."""
@@ -271,7 +278,7 @@ class AnalysisEngine:
         if self.errands:
             self.run_errands(cursor)
         while True:
-            verdict = gate.arrive(cursor, generation, self.frame.cursor, leaving=leaving)
+            verdict = gate.arrive(cursor, generation, self.frame.cursor, self._quantum.turn, leaving=leaving)
             if verdict is not Verdict.SERVE:
                 return verdict
             self.frame = self._freeze(cursor)

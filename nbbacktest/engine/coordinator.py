@@ -15,12 +15,12 @@ from nbbacktest.engine.window import Link, Pace, Quantum
 
 
 class SessionCoordinator:
-    """First stage. In lockstep it releases the next windows when the last are done; paced, it releases instants on time.
+    """First stage. In lockstep it releases the next window when the last is done; paced, it releases instants on time.
 
     Attributes
     ----------
     timing : TimingSeries
-        Seconds that releasing a span of windows, or an instant, took; waiting is left out.
+        Seconds that releasing a window, or an instant, took; waiting is left out.
     overruns : int
         Live alone: instants that were released while another one was under way. Written by its thread alone.
     """
@@ -103,15 +103,15 @@ class SessionCoordinator:
                 if speed > 0 and not self._gate.stepping:
                     self._release_on_time(start, generation, speed)
                 else:
-                    self._release_span(start, generation, speed)
+                    self._release_window(start, generation, speed)
         finally:
             inbox.close()
 
-    def _release_span(self, start: int, generation: int, speed: float) -> None:
+    def _release_window(self, start: int, generation: int, speed: float) -> None:
         began = perf_counter()
         if self._lag is not None and not (speed > 0 or self._lag.is_quiet):
             self._lag.forget(int(self._timeline.instants[start - 1]) if start else None)
-        stop = start + (1 if speed > 0 else self._quantum.length * self._quantum.SPAN)
+        stop = start + (1 if speed > 0 else self._quantum.length)
         if speed > 0:
             self._position = float(self._timeline.seconds[start])
         self._link.open(start, min(stop, len(self._timeline)), generation)

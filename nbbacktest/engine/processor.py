@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from operator import is_
 from time import perf_counter
 from typing import Any
@@ -19,7 +19,9 @@ from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Axis, Timeline
-from nbbacktest.engine.window import Batch, Link, Quantum, Window
+from nbbacktest.engine.window import Batch, Link, Window
+
+_PIECE = 8_192
 
 
 class DataProcessor:
@@ -39,14 +41,12 @@ class DataProcessor:
         gate: Gate,
         upstream: Link,
         downstream: StreamSubscription,
-        quantum: Quantum,
         loader: ChunkLoader | None = None,
     ) -> None:
         self._timeline = timeline
         self._gate = gate
         self._upstream = upstream
         self._downstream = downstream
-        self._quantum = quantum
         self._loader = loader
         self._ahead: _Ahead | None = None
         self.batch: Batch | None = None
@@ -64,7 +64,7 @@ class DataProcessor:
 
     def _serve_released(self) -> bool:
         """Hand over all that was released; False where nobody takes it any more."""
-        while (window := self._upstream.take(self._gate.generation, self._quantum.length)) is not None:
+        while (window := self._upstream.take(self._gate.generation)) is not None:
             for batch in self.batches(window):
                 self.batch = batch
                 self._downstream.signal_ready()
@@ -112,8 +112,8 @@ class DataProcessor:
         offsets = axis.offsets[start : stop + 1]
         events = axis.events[offsets[0] : offsets[-1]]
         ahead.lay_out(events)
-        counts = (offsets[1:] - offsets[:-1]).tolist()
-        return Batch(window, axis, iter(()), ahead.streams, iter(events.tolist()), iter(counts))
+        counts = offsets[1:] - offsets[:-1]
+        return Batch(window, axis, iter(()), ahead.streams, _plain(events), _plain(counts))
 
 
 class _Ahead:
@@ -172,6 +172,11 @@ def bars_of(series: Series, start: int, stop: int) -> Iterator[Bar]:
     if c.base_count is None or c.expected_count is None:
         return map(Bar, zip(*fields, strict=False))
     return map(DerivedBar, zip(*fields, c.base_count[cut].data, c.expected_count[cut].data, strict=False))
+
+
+def _plain(numbers: npt.NDArray[np.signedinteger[Any]]) -> Iterator[int]:
+    """Plain ints, made a piece at a time: a window may have many."""
+    return chain.from_iterable(numbers[at : at + _PIECE].tolist() for at in range(0, len(numbers), _PIECE))
 
 
 def _exhausted() -> Bar:

@@ -99,6 +99,12 @@ class Threshold:
         finally:
             self._analyst = analyst
 
+    def doze(self, seconds: float) -> None:
+        """Sleep between two turns, so that other threads can have the interpreter; what is commanded meanwhile wakes."""
+        with self._changed:
+            if self.limit:
+                self._changed.wait(seconds)
+
     def finishing(self) -> None:
         """Say that no instant follows any more: what is asked for now comes too late."""
         self._finishing = True
@@ -111,7 +117,9 @@ class Threshold:
             if not self._closed:
                 self._come_to_rest()
 
-    def arrive(self, cursor: int, generation: int, published: int, *, leaving: bool = False) -> Verdict:
+    def arrive(
+        self, cursor: int, generation: int, published: int, turn: int = UNLIMITED, *, leaving: bool = False
+    ) -> Verdict:
         """Say what to do at a boundary; blocks while the run is held, but in a run without threads.
 
         Parameters
@@ -122,6 +130,8 @@ class Threshold:
             That of the window in hand.
         published
             The cursor of what was published last.
+        turn
+            How many instants may follow before the analysis is to come by again.
         leaving
             True at a window's end: the analysis is about to wait for its next window and isn't blocked here.
 
@@ -148,7 +158,7 @@ class Threshold:
                     return Verdict.LEAVE
                 if not self._holders:
                     self._busy = True
-                    self.limit = self._next_limit(cursor)
+                    self.limit = min(self._next_limit(cursor), cursor + turn)
                     return Verdict.GO
                 self._come_to_rest()
                 if self.mover is not None:

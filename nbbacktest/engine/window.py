@@ -1,7 +1,7 @@
 """Ranges of instants on their way from the coordinator to the analysis, as plan and as columns."""
 
-# A window's way: the coordinator releases a span of instants (`Link`), the processor takes it window by window
-# (`Quantum` says how long each is) and cuts the columns out (`Batch`), the analysis delivers.
+# A window's way: the coordinator releases it (`Link`; `Quantum` says how long it is), the processor cuts it out of the
+# columns (`Batch`), the analysis delivers it, turn by turn.
 
 from __future__ import annotations
 
@@ -50,51 +50,52 @@ class Pace(NamedTuple):
 
 
 class Quantum:
-    """How many instants a lockstep window holds: about `SECONDS` of analysis.
+    """How many instants a lockstep window holds, and how many of them the analysis delivers in one turn.
 
-    Long enough that handing over costs little, short enough that other threads soon get the interpreter, which
-    changes hands at a window's end. Where another thread is always busy, each handover costs a turn of that thread's:
-    then windows of `CONTENDED` seconds keep the engine's share, and the interpreter changes hands within them anyway.
-    Nothing depends on it but speed. See docs/performance.md.
+    A window is what is handed over: long, so that waking the stages for it costs little. A turn is how long the analysis
+    works before it publishes and looks whether another thread waits for the interpreter: short, so that none waits long.
+    Where another thread is always busy, each handover costs a turn of that thread's: then windows of `CONTENDED` seconds
+    keep the engine's share. Nothing depends on either but speed. See docs/performance.md.
 
     Parameters
     ----------
     fixed : int, optional
-        A length that stays, for tests.
+        A length that stays, of windows and of turns, for tests.
 
     Attributes
     ----------
-    length : int
-        For the next window. Written by the analysis thread, read by the others: one int.
+    length, turn : int
+        For the next window and the next turn. Written by the analysis thread, read by the others: two ints.
     """
 
-    SECONDS = 0.002
-    CONTENDED = 0.1
-    LONGEST = 65_536  # bounds the memory that a window takes
-    SPAN = 16  # windows that the coordinator releases at once: it is woken once for all of them
+    TURN = 0.0015
+    WINDOW = 0.05
+    CONTENDED = 1.0
     _SLOW = 0.002  # seconds of a handover that something stood in the way of; 50 to 150 us are usual
     _PATIENCE = 3  # windows in a row before it is believed
 
     def __init__(self, fixed: int | None = None) -> None:
         self._fixed = fixed is not None
-        self._seconds = self.SECONDS
+        self._seconds = self.WINDOW
         self._against = 0  # windows in a row that speak against the present target
-        self.length = fixed or 64
+        self.turn = fixed or 64
+        self.length = fixed or 1_024
 
-    def observe(self, seconds: float, instants: int, waited: float = 0.0) -> None:
-        """Learn from a window what an instant costs, and from the wait before it what a handover does.
-
-        The length grows fourfold at most.
-        """
+    def learn_cost(self, seconds: float, instants: int) -> None:
+        """Learn from a turn what an instant costs. Both lengths grow fourfold at most."""
         if self._fixed or seconds <= 0:
             return
-        contended = self._seconds > self.SECONDS
-        self._against = self._against + 1 if (waited > self._SLOW) is not contended else 0
+        pace = instants / seconds
+        self.turn = max(1, min(int(self.TURN * pace), self.turn * 4))
+        self.length = max(1, min(int(self._seconds * pace), self.length * 4))
+
+    def learn_wait(self, seconds: float) -> None:
+        """Learn from the wait for a window what a handover costs."""
+        contended = self._seconds > self.WINDOW
+        self._against = self._against + 1 if (seconds > self._SLOW) is not contended else 0
         if self._against == self._PATIENCE:
             self._against = 0
-            self._seconds = self.SECONDS if contended else self.CONTENDED
-        wanted = int(self._seconds * instants / seconds)
-        self.length = max(1, min(wanted, self.length * 4, self.LONGEST))
+            self._seconds = self.WINDOW if contended else self.CONTENDED
 
 
 class Plan(NamedTuple):
@@ -168,8 +169,8 @@ class Link:
             self._plan = plan._replace(stop=plan.stop + 1)
             self.subscription.signal_ready()
 
-    def take(self, generation: int, length: int) -> Window | None:
-        """Take up to `length` of what was released, one instant where a clock paces.
+    def take(self, generation: int) -> Window | None:
+        """Take what was released, one instant where a clock paces.
 
         None where nothing is left, which is acknowledged. What was planned in another generation than the present
         one isn't handed out any more.
@@ -182,6 +183,6 @@ class Link:
             if start >= stop or plan.generation != generation:
                 self.subscription.reset()
                 return None
-            stop = min(stop, start + (length if plan.pace is None else 1))
+            stop = stop if plan.pace is None else start + 1
             self._taken = stop
             return Window(start, stop, plan.generation, plan.pace)

@@ -131,7 +131,7 @@ def wired(
     link = Link(upstream)
     quantum = Quantum(window)
     analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
-    processor = DataProcessor(timeline, gate, link, downstream, quantum, loader)
+    processor = DataProcessor(timeline, gate, link, downstream, loader)
     lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock)
     coordinator = SessionCoordinator(timeline, gate, link, quantum, lag=lag)
     coordinator.set_speed(config.backtest.speed_multiplier)

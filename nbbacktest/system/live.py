@@ -104,7 +104,7 @@ def build_live(
     downstream = StreamSubscription("live", "processor->analysis")
     link, quantum = Link(upstream), Quantum(1)
     analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
-    processor = DataProcessor(timeline, gate, link, downstream, quantum)
+    processor = DataProcessor(timeline, gate, link, downstream)
     reader = BarReader(symbols, interval, stamps, rolling, derived=bool(derived))
     live = config.live
     patience = Patience(live.grace_seconds, live.stale_seconds, live.future_seconds)

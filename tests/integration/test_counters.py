@@ -9,7 +9,6 @@ from time import monotonic, perf_counter, sleep
 import pytest
 
 import nbbacktest as nb
-from nbbacktest.engine.window import Quantum
 from tests.markets import minutes
 from tests.rig import Recorder, Rig, series
 
@@ -68,9 +67,8 @@ def test_processor_timing_is_the_time_that_cutting_takes():
     assert close("processor timing", rig.processor.timing.total, watch.total)
 
 
-def test_coordinator_timing_is_the_time_that_releasing_takes(monkeypatch):
+def test_coordinator_timing_is_the_time_that_releasing_takes():
     """What the coordinator takes to release windows is published; waiting until they are done isn't."""
-    monkeypatch.setattr(Quantum, "SPAN", 1)
     agent = Recorder()
     agent.on_bar = lambda bar: sleep(0.004)
     rig = windowed(agent=agent)
@@ -106,20 +104,19 @@ def test_wait_seconds_are_the_time_that_was_waited():
 
 
 def test_handovers_are_one_a_window():
-    """Signals, waits and cycles of both pairs are as many as there are windows, and spans of them, to hand over."""
+    """Signals and cycles of both pairs are as many as there are windows to hand over."""
     with windowed(count=700, window=7) as rig:
         rig.join()
     windows = ceil(700 / 7)
-    spans = ceil(windows / Quantum.SPAN)
     first, second = rig.upstream.statistics(), rig.downstream.statistics()
     assert (second["signals"], second["cycles"]) == (windows, windows)
-    assert (first["signals"], first["cycles"]) == (spans, spans)
+    assert (first["signals"], first["cycles"]) == (windows, windows)
     assert first["overruns"] == second["overruns"] == 0
     assert rig.analysis.timing.count == windows
 
 
 def test_nobody_runs_ahead_of_the_strategies():
-    """At every bar: the processor is at most one window ahead of it, and the coordinator has released one span at most."""
+    """At every bar: the processor has made its window ready and no other, and the coordinator has released no other."""
     agent, prepared, ahead = Recorder(), [], []
     rig = windowed(count=700, window=7, agent=agent)
     prepare = rig.processor.prepare
@@ -127,13 +124,13 @@ def test_nobody_runs_ahead_of_the_strategies():
 
     def look(bar):
         ahead.append(max(prepared) // 7 - agent.index // 7)
-        assert rig.upstream.statistics()["signals"] == agent.index // (7 * Quantum.SPAN) + 1
+        assert rig.upstream.statistics()["signals"] == agent.index // 7 + 1
 
     agent.on_bar = look
     with rig:
         rig.join()
     assert len(ahead) == 700
-    assert set(ahead) <= {0, 1}
+    assert set(ahead) == {0}
 
 
 class Counting(nb.Strategy):

@@ -1,0 +1,120 @@
+"""When the engine lets other threads have the interpreter."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from nbbacktest.engine.courtesy import Courtesy
+
+
+class Others:
+    """Threads that block so and so often, and take so and so long when they are let in."""
+
+    def __init__(self) -> None:
+        self.blocked = 1
+        self.takes = 0.0001
+        self.now = 0.0
+        self.naps = 0
+        self.courtesy = Courtesy(self.nap, lambda: self.blocked, lambda: self.now)
+        self.courtesy.offer()
+        self.naps = 0
+
+    def nap(self, seconds: float) -> None:
+        self.naps += 1
+        self.now += max(seconds, self.takes)
+
+    def offered(self, times: int, *, blocking: bool = True, work: float = 0.0015) -> int:
+        """How often they are let in while the engine works that often, for so many seconds each."""
+        before = self.naps
+        for _ in range(times):
+            self.now += work
+            self.blocked += blocking
+            self.courtesy.offer()
+        return self.naps - before
+
+
+def test_nobody_is_let_in_where_nobody_has_run():
+    """As long as no other thread has blocked, none has begun to wait, and the engine doesn't sleep."""
+    assert Others().offered(1_000, blocking=False) == 0
+
+
+def test_whoever_comes_is_let_in_at_the_next_turn():
+    """A thread that has blocked is let in, as often as it does."""
+    others = Others()
+    assert others.offered(100) == 100
+    assert others.offered(100, blocking=False) == 0
+
+
+def test_one_that_came_too_late_is_let_in_again():
+    """What blocks while it is let in, since the engine was quicker, is seen at the next turn."""
+    others = Others()
+    others.courtesy._nap = lambda seconds: setattr(others, "blocked", others.blocked + 1)  # comes too late
+    others.blocked += 1
+    others.courtesy.offer()
+    others.courtesy._nap = others.nap
+    assert others.offered(1, blocking=False) == 1
+
+
+def test_one_that_never_rests_gets_no_more_than_its_share():
+    """Beside a thread that takes all it gets, nothing is offered most of the time: the interpreter shares by itself."""
+    others = Others()
+    others.takes = 0.005
+    assert others.offered(3) == 3
+    assert others.offered(300) == 0  # 0.45 s
+    taken = 0.005 * others.offered(10_000)  # 15 s of work
+    assert taken < 0.02 * 15
+
+
+@pytest.mark.parametrize("takes", [0.0001, 0.002])
+def test_a_frame_of_a_panel_is_not_taken_for_one(takes):
+    """What passes by now and then, even for long, goes on being let in."""
+    others = Others()
+    for _ in range(20):
+        others.takes = 0.005
+        assert others.offered(2) == 2
+        others.takes = takes
+        assert others.offered(5) == 5
+
+
+def test_the_system_counts_what_other_threads_block():
+    """A real thread that blocks is noticed."""
+    naps: list[float] = []
+    courtesy = Courtesy(naps.append)
+    called, answered, ended = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
+
+    def serve() -> None:
+        while called.acquire() and not ended.is_set():
+            answered.release()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        for _ in range(20):
+            called.release()
+            answered.acquire()
+            before = len(naps)
+            # It blocks for the next call soon after it has answered this one.
+            for _ in range(1_000_000):
+                courtesy.offer()
+                if len(naps) > before:
+                    break
+            assert len(naps) == before + 1
+    finally:
+        ended.set()
+        called.release()
+        server.join()
+
+
+def test_where_the_system_does_not_count_others_are_let_in_each_time(monkeypatch):
+    """Without a count, every turn is offered as long as there are other threads, and none where there are not."""
+    monkeypatch.setattr("sys.platform", "sunos5")
+    naps: list[float] = []
+    for count, expected in ((1, 0), (3, 10)):
+        naps.clear()
+        monkeypatch.setattr(threading, "active_count", lambda count=count: count)
+        courtesy = Courtesy(naps.append)
+        for _ in range(10):
+            courtesy.offer()
+        assert len(naps) == expected
