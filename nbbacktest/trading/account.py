@@ -120,7 +120,7 @@ class Allowance:
 
     def most(self, order: Order, price: float, closable: float, fee: Fee, bar: Bar) -> float:
         """The most lots (whole units, where there are none) that can be opened at `price`, commission included."""
-        power = self._power_after_closing(order.symbol, price, closable) * _ROOM
+        power = (self._account.power(order.symbol, price) + self._set_free(closable, price)) * _ROOM
         lot = self._lot
         worth = price * lot * self._account.rate
         if price <= 0 or power < worth:
@@ -149,7 +149,9 @@ class Allowance:
             False where the size is what `most` has just allowed.
         """
         if is_sized:
-            power = self._power_after_closing(symbol, price, closable)
+            power = self._account.power(symbol, price)
+            if closable:
+                power += self._set_free(closable, price)
             needed = (opened * price if self.margin is None else opened * abs(price) * self.margin.rate) + fee
             if needed > power + DUST * abs(power):
                 return (
@@ -169,14 +171,13 @@ class Allowance:
             return f"{power:.2f} available doesn't pay for a lot of {self._lot:g} at {price:g} with commission"
         return f"{power:.2f} available doesn't pay for one unit at {price:g} with commission; give a fractional size"
 
-    def _power_after_closing(self, symbol: str, price: float, closable: float) -> float:
-        """Buying power once `closable` units are closed at `price`, before any commission.
+    def _set_free(self, closable: float, price: float) -> float:
+        """The buying power that closing so many units at `price` adds, before any commission.
 
         Selling a long brings its price; buying a short back costs its price and frees twice of it.
         Both come to the same: closing sets free what the position ties up.
         """
-        power = self._account.power(symbol, price)
-        return power + closable * price * self._account.rate if closable else power
+        return closable * price * self._account.rate
 
     def _beyond_limits(
         self, limits: LimitsConfig, symbol: str, price: float, closable: float, opened: float

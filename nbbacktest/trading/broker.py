@@ -101,17 +101,29 @@ class Broker:
         index, now
             The instant: its number in the run, and its nanoseconds UTC.
         """
-        hits, passed = self._meet(bars)
-        if hits:
-            self._execute_all(hits, index, now)
-        for order, bar in passed:
-            if order.status is _OPEN:
-                self._pass_by(order, bar, now)
+        if not (len(bars) == 1 and self._is_met_alone(bars[0], index, now)):
+            hits, passed = self._meet(bars)
+            if hits:
+                self._execute_all(hits, index, now)
+            for order, bar in passed:
+                if order.status is _OPEN:
+                    self._pass_by(order, bar, now)
         self.register.expire(now)
         if self._allowance.margin is not None and self._portfolio.held:
             self._call_margin(now)
 
     # -- one instant ----------------------------------------------------------------------------------------
+
+    def _is_met_alone(self, bar: Bar, index: int, now: int) -> bool:
+        """Fill the only order that waits for the only bar, as most are: nothing is put in turn. Whether that was so."""
+        book = self.agenda.get(bar[0])
+        if book is None or len(book) != 1 or bar[1] != self._base:
+            return False
+        order = book[0]
+        if order.children or (price := match(order, bar, self._rules)) is None:
+            return False
+        self._execute(order, bar, price, index, now)
+        return True
 
     def _meet(self, bars: Sequence[Bar]) -> tuple[list[_Hit], list[tuple[Order, Bar]]]:
         """What the bars fill, in turn, and what they concern without filling it."""
@@ -206,11 +218,14 @@ class Broker:
             register.trigger(order, now, price)
         position = portfolio.positions[order.strategy][order.symbol]
         held = position.size
-        closable = abs(held) if (held < 0) is buy and held else 0.0
+        closable = abs(held) if held and (held < 0) is buy else 0.0
 
-        wanted = self._wanted(order, bar, price, closable, held, now)
-        if not wanted:
-            return []
+        if order.reduce_only or order.size is None:
+            wanted = self._wanted(order, bar, price, closable, held, now)
+            if not wanted:
+                return []
+        else:
+            wanted = order.size - order.filled
         size = wanted
         if self._share is not None:
             size = self._capped(order, bar, wanted, now)
@@ -246,13 +261,14 @@ class Broker:
         register, portfolio = self.register, self._portfolio
         if order.size is None:
             order.size = wanted
-        before = order.filled
-        order.filled = before + size
-        order.fill_price = price if not before else ((order.fill_price or 0.0) * before + price * size) / order.filled
-        if order.size - order.filled <= DUST * order.size:
-            order.filled = order.size
+        asked, before = order.size, order.filled
+        filled = before + size
+        order.fill_price = price if not before else ((order.fill_price or 0.0) * before + price * size) / filled
+        if asked - filled <= DUST * asked:
+            order.filled = asked
             register.finish(order, now, size, price)
         else:
+            order.filled = filled
             register.note(order, OrderEventKind.PARTIALLY_FILLED, now, None, size, price)
             if order.has_one_chance:
                 left = order.size - order.filled
@@ -269,17 +285,14 @@ class Broker:
         return born
 
     def _wanted(self, order: Order, bar: Bar, price: float, closable: float, held: float, now: int) -> float:
-        """How many units `order` is to trade; 0 where there is nothing to do, and it has been ended."""
-        left = None if order.size is None else order.size - order.filled
+        """How many units an order of no fixed size is to trade; 0 where there is nothing to do, and it has been ended."""
         if order.reduce_only:
             if not closable:
                 self.register.end(order, _CANCELLED, f"nothing left to close: {held:g} held", now)
                 return 0.0
-            size = closable if left is None else min(closable, left)
+            size = closable if order.size is None else min(closable, order.size - order.filled)
             order.size = order.filled + size
             return size
-        if left is not None:
-            return left
         allowance, fee = self._allowance, self._fee
         size = closable + allowance.most(order, price, closable, fee, bar)
         if self._slip is not None and order.limit is None and size:

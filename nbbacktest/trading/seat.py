@@ -143,8 +143,11 @@ class Seat:
 
     def place(self, symbol: str | None, ticket: Ticket) -> Order:
         """Place an order on the strategy's terms."""
-        self._must_run("place an order")
-        symbol, desk = self.pick(symbol), self._desk
+        desk = self._desk
+        if not desk.is_open:
+            self._must_run("place an order")
+        if symbol is None or symbol not in self.positions:
+            symbol = self.pick(symbol)
         now, venue, series = desk.now_ns, desk.broker.venue, self.positions[symbol].series
         last = series.close_at[series.n - 1] if series.n else self._last(symbol)
         venue.check(ticket, last)
