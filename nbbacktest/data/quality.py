@@ -255,7 +255,9 @@ def _survey(config: SessionConfig, data: Any) -> MarketData:
     raws = sources.read(found, "drop")
     interval = found.interval or sources.set_interval(config) or usual(raws)
     chosen = data is None or "exchange" in config.model_fields_set
-    exchange = config.exchange if chosen or not sources.on_weekends([raw.ticks for raw in raws]) else ALWAYS_OPEN
+    exchange = (
+        config.exchange if chosen or not sources.on_weekends([np.sort(raw.ticks) for raw in raws]) else ALWAYS_OPEN
+    )
     own = None if exchange == ALWAYS_OPEN else exchange_timezone(exchange)
     stamps = shown(raws, interval, config.timezone or own or found.timezone)
     mark, local = sources.mark_of(found, config, interval), found.timezone or config.timezone

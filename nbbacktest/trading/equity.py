@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import repeat
 from operator import itemgetter
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from nbbacktest.core.records import BarColumns, Float64, Int64
 from nbbacktest.trading.record import RunRecord, Split
 
 _NONE = np.empty(0, dtype=np.int64)
+_Level = TypeVar("_Level", np.float64, np.bool_)
 
 FLAT = 1e-9
 """Sizes that cancel to within this share of the larger one are flat: 0.1 + 0.2 - 0.3 holds nothing."""
@@ -57,12 +59,17 @@ def position_curve(record: RunRecord, symbol: str) -> Float64:
 
     A split multiplies them, before the fills of its instant.
     """
+    return _spread(*_levels(record, symbol), len(record.instants))
+
+
+def _levels(record: RunRecord, symbol: str) -> tuple[Float64, Int64]:
+    """What is held before the first change and after each, and the instants of the changes."""
     done = record.executions
     rows = done.rows.get(symbol, _NONE)
     index, signed = done.index[rows], done.signed[rows]
     splits = [split for split in record.splits if split.symbol == symbol]
     if splits:
-        return _through_splits(index, signed, splits, len(record.instants))
+        return _through_splits(index, signed, splits)
     if len(signed) > 1 and np.array_equal(signed[1::2], -signed[: len(signed) // 2 * 2 : 2]):
         # In and out again, as most go: nothing is added up, so that nothing has to be rounded.
         levels = np.concatenate(([0.0], signed))
@@ -70,10 +77,10 @@ def position_curve(record: RunRecord, symbol: str) -> Float64:
     else:
         held = 0.0
         levels = np.array([held, *(held := add_sizes(held, size) for size in signed.tolist())])
-    return _spread(levels, index, len(record.instants))
+    return levels, index
 
 
-def _through_splits(index: Int64, signed: Float64, splits: Sequence[Split], count: int) -> Float64:
+def _through_splits(index: Int64, signed: Float64, splits: Sequence[Split]) -> tuple[Float64, Int64]:
     changes = [(split.index, 0.0, split.ratio) for split in splits]
     changes += zip(index.tolist(), signed.tolist(), repeat(1.0))
     changes.sort(key=itemgetter(0))  # stable: splits stay before fills
@@ -82,7 +89,7 @@ def _through_splits(index: Int64, signed: Float64, splits: Sequence[Split], coun
     for _, size, ratio in changes:
         held = add_sizes(held * ratio, size)
         levels.append(held)
-    return _spread(np.array(levels), np.array([at for at, *_ in changes]), count)
+    return np.array(levels), np.array([at for at, *_ in changes])
 
 
 def marks(record: RunRecord, symbol: str) -> Float64:
@@ -125,7 +132,8 @@ def invested(record: RunRecord) -> npt.NDArray[np.bool_]:
     """Whether any position was open at the end of every instant, long or short."""
     held = np.zeros(len(record.instants), dtype=bool)
     for symbol in record.executions.rows:
-        held |= position_curve(record, symbol) != 0.0
+        levels, changes = _levels(record, symbol)
+        held |= _spread(levels != 0.0, changes, len(held))
     return held
 
 
@@ -155,9 +163,11 @@ def day_ends(days: Int64) -> Int64:
     return np.append(np.flatnonzero(np.diff(days)), len(days) - 1).astype(np.int64)
 
 
-def _spread(levels: Float64, changes: Int64, count: int) -> Float64:
+def _spread(levels: npt.NDArray[_Level], changes: Int64, count: int) -> npt.NDArray[_Level]:
     """`levels[0]` until the first change, `levels[k]` from the instant of change `k` on; the last one of an instant wins."""
-    return np.repeat(levels, np.diff(changes, prepend=0, append=count))
+    edges = np.empty(len(changes) + 2, dtype=np.int64)
+    edges[0], edges[1:-1], edges[-1] = 0, changes, count
+    return np.repeat(levels, edges[1:] - edges[:-1])
 
 
 def _seen(instants: Int64, bars: BarColumns, first: int) -> Int64 | None:

@@ -11,6 +11,7 @@ Pure functions of a `RunRecord` and its trades. Only what surely happened while 
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ _OPEN, _INSIDE, _CLOSE = 0, 1, 2
 _OFTEN = (
     4  # times that a value may be looked at, where the other way takes as many as the longest span has binary digits
 )
+_KIND = attrgetter("type")
 _MARKET, _ON_OPEN, _ON_CLOSE = OrderType.MARKET, OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
 
 
@@ -110,8 +112,11 @@ def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
 
 def _places(record: RunRecord, order_ids: Int64, prices: Float64, opens: Float64) -> npt.NDArray[np.int8]:
     """Of fills of these orders at these prices, in bars that opened so: at the bar's open, inside it, or at its close."""
-    places: list[int] = np.where(prices == opens, _OPEN, _INSIDE).tolist()
     orders, at_close = record.orders, record.config.get("broker", {}).get("fill", "next_open") != "next_open"
+    known = len(order_ids) > 0 and order_ids.min() > 0 and order_ids.max() <= len(orders)
+    if known and not at_close and set(map(_KIND, orders)) == {_MARKET}:
+        return np.full(len(prices), _OPEN, dtype=np.int8)
+    places: list[int] = np.where(prices == opens, _OPEN, _INSIDE).tolist()
     for place, number in enumerate(order_ids.tolist()):
         if not 0 < number <= len(orders):
             continue

@@ -54,9 +54,11 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
     far = excursions(record, closed)
     final = final_equity(equity, record.cash)
     growth = cagr(final, record.cash, len(daily), factor)
-    drawdown = max_drawdown(equity, record.cash)
     # Sessions of unlike length and clock changes shouldn't show in a count of days.
     clock = days * DAY if record.daily else record.instants
+    peak = _peaks(equity, record.cash)
+    longest = _longest(equity, clock, peak)
+    drawdown = _deepest(equity, peak)  # last: it takes the peaks' place
     return {
         "start": start(record),
         "end": end(record, days),
@@ -69,7 +71,7 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
         "sortino": sortino(daily, factor),
         "calmar": calmar(growth, drawdown),
         "max_drawdown": drawdown,
-        "max_drawdown_duration": pd.Timedelta(max_drawdown_duration(equity, clock, record.cash), unit="ns"),
+        "max_drawdown_duration": pd.Timedelta(longest, unit="ns"),
         "exposure": exposure(record),
         "turnover": turnover(record.executions.traded, equity),
         "trades": len(closed),
@@ -200,13 +202,21 @@ def max_drawdown(equity: Float64, cash: float) -> float:
 
     Over all instants, not days alone; the starting cash is the first peak. Below -1 where debts were left.
     """
-    return float(drawdowns(equity, cash).min(initial=0.0))
+    return _deepest(equity, _peaks(equity, cash))
 
 
 def drawdowns(equity: Float64, cash: float) -> Float64:
     """``equity / peak - 1`` at every instant: 0 at a peak, negative below it. The starting cash is the first peak."""
-    peak = _peaks(equity, cash)
+    return _falls(equity, _peaks(equity, cash))
+
+
+def _falls(equity: Float64, peak: Float64) -> Float64:
+    """In the place of `peak`."""
     return np.subtract(np.divide(equity, peak, out=peak), 1.0, out=peak)
+
+
+def _deepest(equity: Float64, peak: Float64) -> float:
+    return float(_falls(equity, peak).min(initial=0.0))
 
 
 def _peaks(equity: Float64, cash: float) -> Float64:
@@ -221,9 +231,13 @@ def max_drawdown_duration(equity: Float64, clock: Int64, cash: float) -> int:
     A fall that isn't made good counts until the last instant; one from the starting cash counts from the first.
     Time is the calendar's, closed hours included; for daily bars it is between session dates.
     """
+    return _longest(equity, clock, _peaks(equity, cash))
+
+
+def _longest(equity: Float64, clock: Int64, peak: Float64) -> int:
     if not len(equity):
         return 0
-    below = equity < _peaks(equity, cash)
+    below = equity < peak
     edges = np.diff(np.concatenate(([False], below, [False])).astype(np.int8))
     falls, recoveries = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     if not len(falls):

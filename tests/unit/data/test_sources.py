@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, DataNotFoundError, DataQualityWarning
+from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data import synthetic
-from nbbacktest.data.sources import load
+from nbbacktest.data.sources import load, on_weekends
 
 ZONE = "America/New_York"
 
@@ -329,3 +332,11 @@ def test_extended_hours_need_the_exchange_of_the_data():
     assert (market.sessions().session_of(market.bars["ASSET"].time) >= 0).all()
     with pytest.raises(ConfigError, match="don't hold the regular hours of 24/7"):
         load(config(hours=hours, exchange="24/7"), early)
+
+
+@given(st.lists(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 30 * DAY), max_size=12), max_size=3))
+def test_weekends_are_told_by_their_days(several: list[list[int]]):
+    """Whether any bar is on a Saturday and any on a Sunday, of whatever symbol and century."""
+    times = [np.sort(np.array(one, dtype=np.int64)) for one in several]
+    names = set(pd.DatetimeIndex(np.concatenate([[], *times]).astype(np.int64)).day_name())
+    assert on_weekends(times) is ({"Saturday", "Sunday"} <= names)
