@@ -133,6 +133,30 @@ def test_nobody_runs_ahead_of_the_strategies():
     assert set(ahead) == {0}
 
 
+def test_others_are_let_in_between_turns_and_find_what_was_published():
+    """After every turn within a window others are offered the interpreter, at an instant that what they ask for is near."""
+    with windowed(count=700, window=70, paused=True) as rig:
+        rig.gate.hold_until_rest(10)
+        rig.quantum.turn, offered = 10, []
+        rig.analysis._courtesy.offer = lambda: offered.append((rig.agent.index + 1, rig.analysis.frame.cursor))
+        rig.gate.resume()
+        rig.join()
+    assert offered == [(done, done - 10) for done in range(10, 700, 10) if done % 70]
+
+
+def test_a_step_lets_nobody_in_and_loses_no_time():
+    """Whoever steps waits for the engine; it doesn't sleep for others at each step."""
+    with windowed(count=70, window=70, paused=True) as rig:
+        rig.gate.hold_until_rest(10)
+        rig.quantum.turn, offered = 10, []
+        rig.analysis._courtesy.offer = lambda: offered.append(rig.agent.index)
+        for _ in range(70):
+            assert rig.gate.step(1, 10)
+        rig.gate.resume()
+        rig.join()
+    assert offered == []
+
+
 class Counting(nb.Strategy):
     """Counts its bars, and when the first and the last of them came."""
 
