@@ -70,6 +70,9 @@ class AnalysisEngine:
         Seconds that the last paced instant began after its deadline.
     """
 
+    FRESH = 0.02
+    """Seconds for which a publication serves those that ask for nothing, such as a panel that draws."""
+
     def __init__(
         self,
         timeline: Timeline,
@@ -97,6 +100,7 @@ class AnalysisEngine:
         self._delivering = False
         self._abandoned = False
         self._error: BaseException | None = None  # why the run failed; written by the analysis thread, once
+        self._stale = 0.0  # when a run that goes on publishes again; used by the analysis thread alone
         self._watched: tuple[Trip, int] | None = None  # who was asked last, and about which instant
         self.timing = TimingSeries()
         self.lateness = TimingSeries()
@@ -278,10 +282,14 @@ class AnalysisEngine:
         if self.errands:
             self.run_errands(cursor)
         while True:
-            verdict = gate.arrive(cursor, generation, self.frame.cursor, self._quantum.turn, leaving=leaving)
+            fresh = perf_counter() < self._stale
+            verdict = gate.arrive(
+                cursor, generation, self.frame.cursor, self._quantum.turn, fresh=fresh, leaving=leaving
+            )
             if verdict is not Verdict.SERVE:
                 return verdict
             self.frame = self._freeze(cursor)
+            self._stale = perf_counter() + self.FRESH
             trip = gate.trip_at(cursor)
             if trip is not None and trip.watcher is not None and (trip, cursor) != self._watched:
                 self._watched = trip, cursor

@@ -118,7 +118,14 @@ class Threshold:
                 self._come_to_rest()
 
     def arrive(
-        self, cursor: int, generation: int, published: int, turn: int = UNLIMITED, *, leaving: bool = False
+        self,
+        cursor: int,
+        generation: int,
+        published: int,
+        turn: int = UNLIMITED,
+        *,
+        fresh: bool = False,
+        leaving: bool = False,
     ) -> Verdict:
         """Say what to do at a boundary; blocks while the run is held, but in a run without threads.
 
@@ -132,6 +139,8 @@ class Threshold:
             The cursor of what was published last.
         turn
             How many instants may follow before the analysis is to come by again.
+        fresh
+            True where what was published last is recent enough for who asks for nothing: a run that goes on needs no other.
         leaving
             True at a window's end: the analysis is about to wait for its next window and isn't blocked here.
 
@@ -147,13 +156,15 @@ class Threshold:
                 self._served = self._serving
                 self._changed.notify_all()
             while not self._closed:
-                if published != cursor or self._asked > self._served:
-                    self._serving = self._asked
-                    return Verdict.SERVE
                 trip = self._trip
+                if self._asked > self._served or (published != cursor and trip is not None):
+                    return self._serve()
                 if trip is not None and trip.target is not None and cursor >= trip.target:
                     self._reach(trip)
-                if leaving or generation != self.generation or (self.mover is not None and self.mover.wants_rest):
+                leaves = leaving or generation != self.generation or (self.mover is not None and self.mover.wants_rest)
+                if published != cursor and (leaves or self._holders or not fresh):
+                    return self._serve()
+                if leaves:
                     self._come_to_rest()
                     return Verdict.LEAVE
                 if not self._holders:
@@ -281,6 +292,10 @@ class Threshold:
         return not self._busy
 
     # -- under the condition --------------------------------------------------------------------------------
+
+    def _serve(self) -> Verdict:
+        self._serving = self._asked
+        return Verdict.SERVE
 
     def _next_limit(self, cursor: int) -> int:
         limit = self._trip.limit(cursor) if self._trip is not None else None

@@ -55,9 +55,9 @@ def excursions(record: RunRecord, trades: Trades) -> Excursions:
     An open trade's last until the last bar. Source: Sweeney (1996), Maximum Adverse Excursion.
     """
     low, high = np.empty(len(trades)), np.empty(len(trades))
-    symbols = record.executions.symbols
+    symbols, plain = record.executions.symbols, _fills_at_opens_alone(record)
     for symbol, rows in places_of([symbols[row] for row in trades.entry.tolist()]).items():
-        low[rows], high[rows] = _reached(record, record.bars[symbol], trades.take(rows))
+        low[rows], high[rows] = _reached(record, record.bars[symbol], trades.take(rows), plain=plain)
     entry, size = trades.entry_price, trades.size
     down, up = low - entry, high - entry
     worst, best = np.where(size > 0, down, -up), np.where(size > 0, up, -down)
@@ -66,8 +66,11 @@ def excursions(record: RunRecord, trades: Trades) -> Excursions:
     return Excursions(worst / unit + 0.0, best / unit + 0.0, worst * np.abs(size) + 0.0, best * np.abs(size) + 0.0)
 
 
-def _reached(record: RunRecord, bars: BarColumns, trades: Trades) -> tuple[Float64, Float64]:
-    """The lowest and the highest price of each trade, its own prices included, in the units that the trade is told in."""
+def _reached(record: RunRecord, bars: BarColumns, trades: Trades, *, plain: bool) -> tuple[Float64, Float64]:
+    """The lowest and the highest price of each trade, its own prices included, in the units that the trade is told in.
+
+    `plain` says that every fill was at an open.
+    """
     done, is_open = record.executions, trades.exit < 0
     entry, exits = trades.entry_price, np.where(is_open, trades.entry_price, trades.exit_price)
     low, high = np.minimum(entry, exits), np.maximum(entry, exits)
@@ -76,8 +79,11 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Trades) -> tuple[Float
     last = len(bars) - 1
     ends = np.where(is_open, bars.time[last], done.time[trades.exit])
     first_row, last_row = (np.minimum(np.searchsorted(bars.time, at), last) for at in (done.time[trades.entry], ends))
-    began = _places(record, done.order[trades.entry], entry, bars.open[first_row])
-    ended = _places(record, done.order[trades.exit], exits, bars.open[last_row])
+    if plain:
+        began, ended = np.full((2, len(trades)), _OPEN, dtype=np.int8)
+    else:
+        began = _places(record, done.order[trades.entry], entry, bars.open[first_row])
+        ended = _places(record, done.order[trades.exit], exits, bars.open[last_row])
     ended[is_open] = _CLOSE
     ahead = _splits_ahead(record, bars)
     # A trade is told in units of its end: bars before a split inside it count in those too.
@@ -99,6 +105,17 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Trades) -> tuple[Float
     return low, np.fmax(high, _extreme(highs, start, stop, lowest=False) * unit)
 
 
+def _fills_at_close(record: RunRecord) -> bool:
+    return bool(record.config.get("broker", {}).get("fill", "next_open") != "next_open")
+
+
+def _fills_at_opens_alone(record: RunRecord) -> bool:
+    """Whether all orders were plain market orders, as most are, so that nothing has to be asked of each fill."""
+    ids, orders = record.executions.order, record.orders
+    known = len(ids) > 0 and ids.min() > 0 and ids.max() <= len(orders)
+    return known and not _fills_at_close(record) and set(map(_KIND, orders)) == {_MARKET}
+
+
 def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
     """By row, how many units at the end one unit of that bar has become; None where there was no split."""
     splits = [split for split in record.splits if split.symbol == bars.symbol]
@@ -112,10 +129,7 @@ def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
 
 def _places(record: RunRecord, order_ids: Int64, prices: Float64, opens: Float64) -> npt.NDArray[np.int8]:
     """Of fills of these orders at these prices, in bars that opened so: at the bar's open, inside it, or at its close."""
-    orders, at_close = record.orders, record.config.get("broker", {}).get("fill", "next_open") != "next_open"
-    known = len(order_ids) > 0 and order_ids.min() > 0 and order_ids.max() <= len(orders)
-    if known and not at_close and set(map(_KIND, orders)) == {_MARKET}:
-        return np.full(len(prices), _OPEN, dtype=np.int8)
+    orders, at_close = record.orders, _fills_at_close(record)
     places: list[int] = np.where(prices == opens, _OPEN, _INSIDE).tolist()
     for place, number in enumerate(order_ids.tolist()):
         if not 0 < number <= len(orders):

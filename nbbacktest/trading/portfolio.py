@@ -68,12 +68,13 @@ class Portfolio:
         By (strategy, symbol) those that aren't flat, in the order in which they were opened.
     """
 
-    __slots__ = ("cash", "held", "positions")
+    __slots__ = ("_shorts", "cash", "held", "positions")
 
     def __init__(self, cash: float) -> None:
         self.cash = cash
         self.positions: dict[str, dict[str, Position]] = {}
         self.held: dict[tuple[str, str], Position] = {}
+        self._shorts = 0  # how many of `held` are short
 
     def open_account(self, strategy: str, series: list[Series]) -> dict[str, Position]:
         """Give `strategy` a flat position in each of `series`; returns them by symbol, kept current."""
@@ -96,6 +97,8 @@ class Portfolio:
         proceeds don't count, and its worth is tied up beside them.
         """
         power = self.cash
+        if not self._shorts:
+            return power
         for position in self.held.values():
             if position.size < 0:
                 last = price if position.symbol == symbol else position.series.close_at[position.series.n - 1]
@@ -136,6 +139,7 @@ class Portfolio:
             average = price
         changed: Position = _new(Position, (strategy, symbol, new, average, series))
         self.positions[strategy][symbol] = changed
+        self._shorts += (new < 0) - (size < 0)
         if new:
             self.held[strategy, symbol] = changed
         else:

@@ -133,15 +133,30 @@ def test_nobody_runs_ahead_of_the_strategies():
     assert set(ahead) == {0}
 
 
-def test_others_are_let_in_between_turns_and_find_what_was_published():
-    """After every turn within a window others are offered the interpreter, at an instant that what they ask for is near."""
+def test_others_are_let_in_between_turns():
+    """After every turn within a window others are offered the interpreter; at a window's end it is free anyway."""
     with windowed(count=700, window=70, paused=True) as rig:
         rig.gate.hold_until_rest(10)
         rig.quantum.turn, offered = 10, []
-        rig.analysis._courtesy.offer = lambda: offered.append((rig.agent.index + 1, rig.analysis.frame.cursor))
+        rig.analysis._courtesy.offer = lambda: offered.append(rig.agent.index + 1)
         rig.gate.resume()
         rig.join()
-    assert offered == [(done, done - 10) for done in range(10, 700, 10) if done % 70]
+    assert offered == [done for done in range(10, 700, 10) if done % 70]
+
+
+@pytest.mark.parametrize(("seconds", "seen"), [(-1.0, set(range(0, 700, 10))), (3600.0, {0, 10})])
+def test_a_run_that_goes_on_publishes_as_often_as_is_seen(seconds, seen, monkeypatch):
+    """Turns publish where the last publication is too old for a panel, which asks for nothing; not each of them."""
+    agent, published = Recorder(), set()
+    with windowed(count=700, window=700, agent=agent, paused=True) as rig:
+        rig.gate.hold_until_rest(10)
+        rig.quantum.turn = 10
+        monkeypatch.setattr(rig.analysis, "FRESH", seconds)
+        agent.on_bar = lambda bar: published.add(rig.analysis.frame.cursor)
+        rig.gate.resume()
+        rig.join()
+        assert rig.analysis.frame.cursor == 700
+    assert published == seen
 
 
 def test_a_step_lets_nobody_in_and_loses_no_time():

@@ -85,3 +85,12 @@ def test_equity_is_what_was_put_in_and_earned(log):
         trade(portfolio, float(signed), float(price), 1.0)
     assert portfolio.positions["S"]["EXE"].size == sum(signed for signed, _ in log)
     assert portfolio.equity == pytest.approx(1000 + sum(s * (50 - p) - 1 for s, p in log))
+
+
+@given(trades)
+def test_buying_power_is_cash_less_twice_the_shorts(log):
+    """Whatever was traded before, turned around and in fractions too: cash less twice what is short now."""
+    portfolio = account(50)
+    for signed, price in log:
+        size = trade(portfolio, signed / 10, float(price)).size
+        assert portfolio.buying_power("EXE", 7.0) == portfolio.cash + 2 * 7.0 * min(size, 0.0)
