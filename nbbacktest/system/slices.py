@@ -190,7 +190,8 @@ class Slices:
             return self._paced(start, generation, speed)
         if speed > 0:
             self._position, self._pace = float(stages.timeline.seconds[start]), None
-        length = min(stages.quantum.length, self.AT_ONCE) if gate.stepping else stages.quantum.length
+        # A turn at once: a window would be longer than a slice.
+        length = min(stages.quantum.turn, self.AT_ONCE) if gate.stepping else stages.quantum.turn
         return Window(start, min(start + length, len(stages.timeline)), generation, None)
 
     def _paced(self, start: int, generation: int, speed: float) -> Window | None:

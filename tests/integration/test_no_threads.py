@@ -11,6 +11,7 @@ import sys
 import pytest
 
 import nbbacktest as nb
+from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.strategies import SmaCross
 
 CONFIG = {
@@ -26,6 +27,7 @@ def refuse(self):
 
 threading.Thread.start = refuse
 import nbbacktest as nb
+from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.strategies import SmaCross
 
 config = {"data": {"derived_intervals": ["5m"]},
@@ -184,3 +186,20 @@ def test_an_event_loop_moves_a_run_that_nobody_waits_for():
         return await system.finished()
 
     assert asyncio.run(session()).fingerprint == nb.backtest(None, SmaCross, config=CONFIG).fingerprint
+
+
+@pytest.mark.usefixtures("off")
+def test_a_slice_ends_near_its_time(monkeypatch):
+    """What is delivered before a slice looks at its time is a turn, not a window, which would be longer than the slice."""
+    lengths = []
+    batches = DataProcessor.batches
+
+    def noted(self, window):
+        lengths.append((window.stop - window.start, system.run.quantum.turn, system.run.quantum.length))
+        return batches(self, window)
+
+    monkeypatch.setattr(DataProcessor, "batches", noted)
+    system = started(SmaCross)
+    system.wait()
+    assert all(length <= turn < window for length, turn, window in lengths)
+    assert len(lengths) > 3
