@@ -83,12 +83,12 @@ def windows(rows: list[list[str]], picture: Path) -> None:
     """What lockstep adds by the windows' length, as the table has it; its last row is the engine's own choice."""
     *fixed, own = rows
     lengths = [int(row[0].split()[0].replace(",", "")) for row in fixed]
-    best, typical = ([max(_percent(row[column]), FLOOR) for row in fixed] for column in (2, 3))
+    best, typical = ([max(_percent(row[column]), FLOOR) for row in fixed] for column in (-2, -1))
     figure, panel = plt.subplots(figsize=(7.0, 3.2), facecolor=GROUND, layout="constrained")
     panel.plot(lengths, best, color=OTHER, marker="o", label="best against best")
     panel.plot(lengths, typical, color=BARE, marker="o", label="median of pairs")
-    chosen = max(_percent(own[2]), FLOOR)
-    panel.axhline(chosen, color=OWN, linewidth=1.2, label=f"as the engine chooses: {own[2]}")
+    chosen = max(_percent(own[-2]), FLOOR)
+    panel.axhline(chosen, color=OWN, linewidth=1.2, label=f"as the engine chooses: {own[-2]}")
     panel.set_xscale("log", base=2)
     panel.set_xticks(lengths, [f"{length:,}" for length in lengths])
     panel.set_yscale("log")

@@ -468,3 +468,48 @@ def test_an_abandoned_call_of_several_handlers_calls_no_other():
         agent.leave.release()
         rig.join()
     assert second == [0, 1, 2]
+
+
+# -- between two turns --------------------------------------------------------------------------------------
+
+
+def dozing(turn=5, seconds=3600.0):
+    """A paused rig whose analysis, once let go, lies down for long after each turn; and what tells that it has."""
+    rig, lain = paused(window=100), threading.Semaphore(0)
+    doze = rig.gate.doze
+
+    def lie_down():
+        with rig.gate._changed:  # no command comes before it has lain down
+            lain.release()
+            doze(seconds)
+
+    rig.quantum.turn = turn
+    rig.analysis._courtesy.offer = lie_down
+    return rig, lain
+
+
+@pytest.mark.parametrize("command", ["pause", "ask", "stop"])
+def test_a_command_wakes_who_lets_others_in(command, aside):
+    """A click is what the analysis lies down for: it doesn't have to wait until the nap is over."""
+    rig, lain = dozing()
+    with rig:
+        rig.gate.hold_until_rest(10)
+        rig.gate.resume()
+        assert lain.acquire(timeout=10)
+        if command == "pause":
+            assert aside(rig.gate.pause, 10).result(20)
+            assert rig.analysis.frame.cursor == 5
+        elif command == "ask":
+            assert aside(rig.gate.ask, 10).result(20)
+            assert rig.analysis.frame.cursor == 5
+        else:
+            rig.gate.end(Command.STOP)
+            rig.join()
+    assert indices(rig.agent)[:5] == list(range(5))
+
+
+def test_a_command_that_came_before_keeps_who_lets_others_in_awake():
+    """What was commanded during a turn is obeyed at its end, and not after a nap."""
+    rig, _ = dozing()
+    rig.gate.hold_here()
+    rig.gate.doze(3600.0)
