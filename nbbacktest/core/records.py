@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -62,38 +62,35 @@ class Stamps:
         return (self.index(ns) - pd.Timedelta(1, "ns")).normalize() if self.dates else self.index(ns)
 
 
-class Bar(tuple[Any, ...]):
+class Bar(msgspec.Struct, frozen=True, gc=False):
     """One completed bar. It spans ``[time, end)`` and is seen at `end`.
 
     Immutable and safe to keep. Prices and volume are plain floats.
     """
 
-    # A tuple made in C from columns costs a third of an object with an __init__.
-    __slots__ = ()
+    # A struct is made by C code straight from columns, in a quarter of the time of an object with an __init__, and read in a
+    # fifth of a property's. The garbage collector has nothing to find in it.
 
-    symbol: str = property(itemgetter(0))  # type: ignore[assignment]
-    interval: str = property(itemgetter(1))  # type: ignore[assignment]
-    time_ns: int = property(itemgetter(2))  # type: ignore[assignment]
-    end_ns: int = property(itemgetter(3))  # type: ignore[assignment]
-    open: float = property(itemgetter(4))  # type: ignore[assignment]
-    high: float = property(itemgetter(5))  # type: ignore[assignment]
-    low: float = property(itemgetter(6))  # type: ignore[assignment]
-    close: float = property(itemgetter(7))  # type: ignore[assignment]
-    volume: float = property(itemgetter(8))  # type: ignore[assignment]
-
-    @property
-    def _stamps(self) -> Stamps:
-        return self[9]  # type: ignore[no-any-return]
+    symbol: str
+    interval: str
+    time_ns: int
+    end_ns: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    _stamps: Stamps
 
     @property
     def time(self) -> pd.Timestamp:
         """The stamp: where the bar starts, or its session's date."""
-        return self._stamps.stamp(self[2])
+        return self._stamps.stamp(self.time_ns)
 
     @property
     def end(self) -> pd.Timestamp:
         """The instant at which the bar is complete and can be seen."""
-        return self._stamps.stamp(self[3])
+        return self._stamps.stamp(self.end_ns)
 
     def __repr__(self) -> str:
         return (
@@ -119,13 +116,11 @@ class Bar(tuple[Any, ...]):
         return self.base_count >= self.expected_count
 
 
-class DerivedBar(Bar):
+class DerivedBar(Bar, frozen=True, gc=False):
     """A completed bar that was built from base bars, and says from how many."""
 
-    __slots__ = ()
-
-    base_count: int = property(itemgetter(10))  # type: ignore[assignment]
-    expected_count: int = property(itemgetter(11))  # type: ignore[assignment]
+    base_count: int
+    expected_count: int
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]} from {self.base_count} of {self.expected_count})"

@@ -75,8 +75,8 @@ class Series:
             float(c.low[row]), float(c.close[row]), float(c.volume[row]), self.stamps,
         )  # fmt: skip
         if c.base_count is None or c.expected_count is None:
-            return Bar(fields)
-        return DerivedBar((*fields, int(c.base_count[row]), int(c.expected_count[row])))
+            return Bar(*fields)
+        return DerivedBar(*fields, int(c.base_count[row]), int(c.expected_count[row]))
 
     def show_earlier(self, columns: BarColumns, first: int) -> None:
         """Take columns that begin earlier, `first` bars before the run; only before the first instant.

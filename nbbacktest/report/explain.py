@@ -217,8 +217,10 @@ def _bar_at(record: RunRecord, symbol: str, instant: int) -> Bar | None:
     row = int(np.searchsorted(bars.end, instant))
     if row >= len(bars) or bars.end[row] != instant:
         return None
-    prices = (float(column[row]) for column in (bars.open, bars.high, bars.low, bars.close, bars.volume))
-    return Bar((symbol, bars.interval.name, int(bars.time[row]), int(bars.end[row]), *prices, record.stamps))
+    return Bar(
+        symbol, bars.interval.name, int(bars.time[row]), int(bars.end[row]), float(bars.open[row]), float(bars.high[row]),
+        float(bars.low[row]), float(bars.close[row]), float(bars.volume[row]), record.stamps,
+    )  # fmt: skip
 
 
 def _label(record: RunRecord, instant: int) -> Any:

@@ -116,8 +116,8 @@ class Broker:
 
     def _is_met_alone(self, bar: Bar, index: int, now: int) -> bool:
         """Fill the only order that waits for the only bar, as most are: nothing is put in turn. Whether that was so."""
-        book = self.agenda.get(bar[0])
-        if book is None or len(book) != 1 or bar[1] != self._base:
+        book = self.agenda.get(bar.symbol)
+        if book is None or len(book) != 1 or bar.interval != self._base:
             return False
         order = book[0]
         if order.children or (price := match(order, bar, self._rules)) is None:
@@ -131,11 +131,11 @@ class Broker:
         hits: list[_Hit] = []
         passed: list[tuple[Order, Bar]] = []
         for bar in bars:
-            if bar[1] != base or (book := agenda.get(bar[0])) is None:
+            if bar.interval != base or (book := agenda.get(bar.symbol)) is None:
                 continue
             if book.stale:
                 book.measure()
-            if bar[6] > book.falls_to and bar[5] < book.rises_to:
+            if bar.low > book.falls_to and bar.high < book.rises_to:
                 continue
             for order in book:
                 price = match(order, bar, rules)
@@ -186,7 +186,7 @@ class Broker:
         """A bar that concerned an order, and didn't fill it."""
         if order.is_immediate:
             level = "" if order.limit is None else f" is beyond the limit of {order.limit:g}"
-            self.register.end(order, _CANCELLED, f"{order.tif}: the open of {bar[4]:g}{level}", now)
+            self.register.end(order, _CANCELLED, f"{order.tif}: the open of {bar.open:g}{level}", now)
         elif order.type is _TRAILING:
             if not order.triggered:
                 order.stop = self.venue.outward(trailed(order, bar), order.side)
@@ -248,7 +248,7 @@ class Broker:
             opened = 0.0
 
         portfolio.record(position, size if buy else -size, price, fee)
-        fill = (index, bar[2], order.symbol, order.side, size, price, fee, order.id, order.tag, order.strategy)
+        fill = (index, bar.time_ns, order.symbol, order.side, size, price, fee, order.id, order.tag, order.strategy)
         self.fills.append(_new(Fill, fill))
         if self._share is not None:
             self._used[order.symbol] = self._used.get(order.symbol, 0.0) + size
@@ -308,12 +308,12 @@ class Broker:
         if now != self._used_at:
             self._used_at = now
             self._used.clear()
-        room = (self._share or 0.0) * bar[8] - self._used.get(order.symbol, 0.0)
+        room = (self._share or 0.0) * bar.volume - self._used.get(order.symbol, 0.0)
         if wanted <= room:
             return wanted
         size = self.venue.in_lots(max(room, 0.0))
         if order.tif is TimeInForce.FOK or (order.has_one_chance and not size):
-            reason = f"{wanted:g} wanted, the volume cap leaves {max(room, 0.0):g} of {bar[8]:g}"
+            reason = f"{wanted:g} wanted, the volume cap leaves {max(room, 0.0):g} of {bar.volume:g}"
             self.register.end(order, _CANCELLED, reason, now)
             return 0.0
         return size

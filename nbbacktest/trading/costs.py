@@ -131,7 +131,7 @@ def _impact(model: VolumeShareSlippage) -> Slip | None:
         return None
 
     def slip(order: Order, units: float, price: float, bar: Bar) -> float:
-        volume = bar[8]
+        volume = bar.volume
         share = min(units / volume, limit) if volume > 0 else limit
         worse = impact * share * share * abs(price)
         return price + worse if order.side is _BUY else price - worse
@@ -146,7 +146,7 @@ def _rested(order: Order, price: float, bar: Bar) -> bool:
     level = order.limit
     if level is None or price != level:
         return False
-    opened = bar[4]
+    opened = bar.open
     return bool(opened > level if order.side is _BUY else opened < level)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType
-from nbbacktest.core.records import Bar, BarColumns
+from nbbacktest.core.records import Bar, BarColumns, Stamps
 from nbbacktest.trading.matching import FillRules, trailed
 from nbbacktest.trading.orders import Order, OrderEvent
 from nbbacktest.trading.record import RunRecord
@@ -99,7 +99,7 @@ def _trailed(bars: BarColumns, order: Order, since: int, until: int, rules: Rule
 def _seen(bars: BarColumns, first: int, last: int) -> Bar:
     """The bars from row `first` up to `last` as one: what a trailing stop makes of them."""
     high, low = float(bars.high[first:last].max()), float(bars.low[first:last].min())
-    return Bar((bars.symbol, bars.interval.name, 0, 0, high, high, low, low, 0.0, None))
+    return Bar(bars.symbol, bars.interval.name, 0, 0, high, high, low, low, 0.0, Stamps())
 
 
 def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:

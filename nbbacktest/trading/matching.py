@@ -49,20 +49,19 @@ USUAL = FillRules()
 def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
     """The price at which `bar` fills `order`, before slippage; None where it doesn't."""
     kind = order.type
-    # By position, as the engine makes them: 2 time, 3 end, 4 open, 5 high, 6 low, 7 close. A property costs three times as much.
-    if order.expires and bar[2] >= order.expires:
+    if order.expires and bar.time_ns >= order.expires:
         return None
     if kind is _MARKET:
-        return bar[7] if rules.at_close and not order.is_forced else bar[4]  # type: ignore[no-any-return]
+        return bar.close if rules.at_close and not order.is_forced else bar.open
     if kind is _LIMIT or (kind is _STOP_LIMIT and order.triggered):
         price = _limit(order, bar, rules.strict)
-        return price if price == bar[4] or not order.is_immediate else None
+        return price if price == bar.open or not order.is_immediate else None
     if kind is _ON_OPEN:
-        return bar[4] if bar[3] > order.begins else None
+        return bar.open if bar.end_ns > order.begins else None
     if kind is _ON_CLOSE:
-        return bar[7] if bar[3] >= order.expires else None
+        return bar.close if bar.end_ns >= order.expires else None
     if order.triggered:
-        return bar[4]  # type: ignore[no-any-return]
+        return bar.open
     if not reaches_stop(order, bar):
         return None
     return _stop_limit(order, bar, rules.strict) if kind is _STOP_LIMIT else _beyond(order, bar)
@@ -73,7 +72,7 @@ def part_of_bar(order: Order, bar: Bar, price: float, rules: FillRules) -> int:
     kind = order.type
     if kind is _ON_CLOSE or (kind is _MARKET and rules.at_close and not order.is_forced):
         return AT_CLOSE
-    return AT_OPEN if price == bar[4] else _INSIDE
+    return AT_OPEN if price == bar.open else _INSIDE
 
 
 def at_open(order: Order, bar: Bar, price: float, rules: FillRules) -> bool:
@@ -84,8 +83,8 @@ def at_open(order: Order, bar: Bar, price: float, rules: FillRules) -> bool:
 def reaches_stop(order: Order, bar: Bar) -> bool:
     """Whether the bar reaches the order's stop level."""
     if order.side is _BUY:
-        return bar[5] >= order.stop  # type: ignore[no-any-return]
-    return bar[6] <= order.stop  # type: ignore[no-any-return]
+        return bar.high >= order.stop  # type: ignore[operator]  # who asks has an order that has one
+    return bar.low <= order.stop  # type: ignore[operator]  # as above
 
 
 def trailed(order: Order, bar: Bar) -> float:
@@ -93,9 +92,9 @@ def trailed(order: Order, bar: Bar) -> float:
     distance: float = order.trail  # type: ignore[assignment]  # the type of order has one
     stop: float = order.stop  # type: ignore[assignment]
     if order.side is _BUY:
-        low: float = bar[6]
+        low: float = bar.low
         return min(stop, low + (abs(low) * distance if order.trail_is_fraction else distance))
-    high: float = bar[5]
+    high: float = bar.high
     return max(stop, high - (abs(high) * distance if order.trail_is_fraction else distance))
 
 
@@ -106,7 +105,7 @@ def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[
     before limits. ``path``: the bar is taken to go from its open to the nearer of high and low, on to the other one,
     and to its close; where both are equally near, it is pessimistic.
     """
-    opened, up, down = bar[4], bar[5] - bar[4], bar[4] - bar[6]
+    opened, up, down = bar.open, bar.high - bar.open, bar.open - bar.low
     part = part_of_bar(order, bar, price, rules)
     if part != _INSIDE:
         return (0 if part == AT_OPEN else 3), 0.0
@@ -117,13 +116,13 @@ def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[
 
 def _limit(order: Order, bar: Bar, strict: bool) -> float | None:  # noqa: FBT001 - one of the rules
     level: float = order.limit  # type: ignore[assignment]
-    opened: float = bar[4]
+    opened: float = bar.open
     if order.side is _BUY:
-        low = bar[6]
+        low = bar.low
         if low > level or (strict and low == level):
             return None
         return opened if opened < level else level
-    high = bar[5]
+    high = bar.high
     if high < level or (strict and high == level):
         return None
     return opened if opened > level else level
@@ -131,7 +130,7 @@ def _limit(order: Order, bar: Bar, strict: bool) -> float | None:  # noqa: FBT00
 
 def _beyond(order: Order, bar: Bar) -> float:
     level: float = order.stop  # type: ignore[assignment]
-    opened: float = bar[4]
+    opened: float = bar.open
     if order.side is _BUY:
         return opened if opened > level else level
     return opened if opened < level else level
@@ -140,7 +139,7 @@ def _beyond(order: Order, bar: Bar) -> float:
 def _stop_limit(order: Order, bar: Bar, strict: bool) -> float | None:  # noqa: FBT001 - as above
     """The bar that triggers it: at the open it is a limit for the whole bar; within it, only what must come later counts."""
     trigger = _beyond(order, bar)
-    if trigger == bar[4]:
+    if trigger == bar.open:
         return _limit(order, bar, strict)
     limit: float = order.limit  # type: ignore[assignment]
     sign = 1.0 if order.side is _BUY else -1.0
@@ -148,5 +147,5 @@ def _stop_limit(order: Order, bar: Bar, strict: bool) -> float | None:  # noqa: 
     if room > 0 or (room == 0 and not strict):
         return trigger
     # The price was at the trigger, beyond the limit; ending at the limit or better it must have come back to it.
-    back = (limit - bar[7]) * sign
+    back = (limit - bar.close) * sign
     return limit if back > 0 or (back == 0 and not strict) else None

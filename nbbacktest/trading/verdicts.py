@@ -230,7 +230,7 @@ def _limit_words(order: Order, bar: Bar) -> str:
 
 
 def _when(ns: int, bar: Bar) -> str:
-    return f"{bar[9].stamp(ns):%Y-%m-%d %H:%M}"
+    return f"{bar._stamps.stamp(ns):%Y-%m-%d %H:%M}"  # noqa: SLF001 - hidden from strategies only
 
 
 def _sign(order: Order) -> float:

@@ -49,7 +49,7 @@ def test_volume_may_be_left_out() -> None:
 
 def test_bars_of_strategies_can_be_handed_on() -> None:
     """A `Bar` is read as what it is."""
-    bar = Bar(("A", "1m", OPENING, OPENING + MINUTE, 1.0, 3.0, 0.5, 2.0, 7.0, Stamps("UTC")))
+    bar = Bar("A", "1m", OPENING, OPENING + MINUTE, 1.0, 3.0, 0.5, 2.0, 7.0, Stamps("UTC"))
     assert reader("A").read(bar)[1:] == (OPENING, OPENING + MINUTE, 1.0, 3.0, 0.5, 2.0, 7.0)
 
 

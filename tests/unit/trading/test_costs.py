@@ -26,7 +26,7 @@ from nbbacktest.core.costs import (
 )
 from nbbacktest.core.enums import OrderType, Side
 from nbbacktest.core.errors import ConfigError, OrderError
-from nbbacktest.core.records import Bar
+from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.trading.costs import fee_of, slip_of
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.strategy import Strategy
@@ -34,7 +34,7 @@ from tests.drivers import flat, run, series_of
 
 
 def bar(opened=100.0, volume=1000.0):
-    return Bar(("A", "1m", 0, 60, opened, opened + 10, opened - 10, opened, volume, None))
+    return Bar("A", "1m", 0, 60, opened, opened + 10, opened - 10, opened, volume, Stamps())
 
 
 def order(side=Side.BUY, limit=None, number=1):
