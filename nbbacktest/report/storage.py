@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
@@ -104,7 +105,7 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
     head |= {
         "stamps": {"timezone": record.stamps.timezone, "dates": record.stamps.dates},
         "symbols": [[symbol, columns.interval.name] for symbol, columns in record.bars.items()],
-        "fills": record.fills,
+        "fills": [msgspec.structs.astuple(fill) for fill in record.fills],
         "order_fields": _ORDER,
         "orders": [[getattr(order, name) for name in _ORDER] for order in record.orders],
         "order_links": [
@@ -200,8 +201,8 @@ def _table(archive: zipfile.ZipFile, name: str) -> Float64:
 
 
 def _fill(row: list[Any]) -> Fill:
-    fill = Fill(*row)
-    return fill._replace(side=Side(fill.side))
+    index, time, symbol, side, *rest = row
+    return Fill(index, time, symbol, Side(side), *rest)
 
 
 def _orders(head: dict[str, Any]) -> tuple[Order, ...]:

@@ -262,7 +262,7 @@ def _fills(whole: Stages, part: Stages, place: int, shown: Any) -> Iterator[Diff
         if one is None or other is None:
             yield _difference("fill", name, None, at, one and "filled", other and "filled", whole, shown)
             return
-        for field in Fill._fields:
+        for field in Fill.__struct_fields__:
             if not _equal(getattr(one, field), getattr(other, field)):
                 yield _difference("fill", name, field, at, getattr(one, field), getattr(other, field), whole, shown)
                 return

@@ -23,7 +23,6 @@ _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderSta
 _Turn = tuple[int, int]
 _Hit = tuple[_Turn, Order, Bar, float]
 _FIRST: _Turn = (0, 0)  # the turn of what has none yet
-_new = tuple.__new__  # what a named tuple's own constructor calls, 0.12 us later
 
 
 class Broker:
@@ -248,8 +247,9 @@ class Broker:
             opened = 0.0
 
         portfolio.record(position, size if buy else -size, price, fee)
-        fill = (index, bar.time_ns, order.symbol, order.side, size, price, fee, order.id, order.tag, order.strategy)
-        self.fills.append(_new(Fill, fill))
+        self.fills.append(
+            Fill(index, bar.time_ns, order.symbol, order.side, size, price, fee, order.id, order.tag, order.strategy)
+        )
         if self._share is not None:
             self._used[order.symbol] = self._used.get(order.symbol, 0.0) + size
         return self._book(order, wanted, size, price, opened, closable, now)

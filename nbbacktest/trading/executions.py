@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from operator import itemgetter
+from operator import attrgetter
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +14,6 @@ from nbbacktest.trading.orders import Fill
 
 _BUY = Side.BUY
 _Name = TypeVar("_Name", bound=Hashable)
-_INDEX, _TIME, _SYMBOL, _SIDE, _SIZE, _PRICE, _FEE, _ORDER, _, _STRATEGY = range(len(Fill._fields))
 
 
 class Executions:
@@ -36,17 +35,17 @@ class Executions:
     __slots__ = ("_rows", "commission", "index", "order", "price", "signed", "strategies", "symbols", "time")
 
     def __init__(self, fills: Sequence[Fill]) -> None:
-        # One field after the other: zip(*fills) would make an iterator of every fill, which sets the garbage collector off.
         self.index, self.time, self.order = (
-            np.fromiter(map(itemgetter(field), fills), np.int64, len(fills)) for field in (_INDEX, _TIME, _ORDER)
+            np.fromiter(map(attrgetter(field), fills), np.int64, len(fills)) for field in ("index", "time", "order_id")
         )
         size, self.price, self.commission = (
-            np.fromiter(map(itemgetter(field), fills), np.float64, len(fills)) for field in (_SIZE, _PRICE, _FEE)
+            np.fromiter(map(attrgetter(field), fills), np.float64, len(fills))
+            for field in ("size", "price", "commission")
         )
-        bought = np.fromiter((fill[_SIDE] is _BUY for fill in fills), bool, len(fills))
+        bought = np.fromiter((fill.side is _BUY for fill in fills), bool, len(fills))
         self.signed: Float64 = np.where(bought, size, -size)
-        self.symbols: tuple[str, ...] = tuple(map(itemgetter(_SYMBOL), fills))
-        self.strategies: tuple[str, ...] = tuple(map(itemgetter(_STRATEGY), fills))
+        self.symbols: tuple[str, ...] = tuple(map(attrgetter("symbol"), fills))
+        self.strategies: tuple[str, ...] = tuple(map(attrgetter("strategy"), fills))
         self._rows: dict[str, Int64] | None = None
 
     @property

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import msgspec
+
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
 
 _ON_SESSION = (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
 _SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
 _FIELDS = 9  # of an event, its terms included
+_STOP_LIMIT = OrderType.STOP_LIMIT
 _OPEN, _HELD, _FILLED = OrderStatus.OPEN, OrderStatus.HELD, OrderStatus.FILLED
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 _EAGER_TYPES = (OrderType.MARKET, OrderType.TRAILING_STOP, *_ON_SESSION)
@@ -47,7 +50,7 @@ class OrderEvent(NamedTuple):
     terms: Terms = Terms()
 
 
-class Order:
+class Order(msgspec.Struct, eq=False):
     """One order and its life so far. Compared by identity; changed by the broker alone.
 
     Attributes
@@ -90,69 +93,48 @@ class Order:
         Their average price.
     submitted, closed : int
         Instants (nanoseconds UTC) of its submission and of its end; `closed` is 0 while it is open.
-    is_eager : bool
-        Whether every bar of its symbol concerns it, whatever its level.
     """
 
-    __slots__ = (
-        "_asked", "_life", "begins", "children", "closed", "expires", "fill_price", "filled", "id", "is_eager", "is_forced",
-        "limit", "oco", "parent", "reason", "reduce_only", "side", "size", "status", "stop", "strategy", "submitted",
-        "symbol", "tag", "tif", "trail", "trail_is_fraction", "triggered", "type",
-    )  # fmt: skip
+    id: int
+    strategy: str
+    symbol: str
+    side: Side
+    size: float | None
+    type: OrderType
+    limit: float | None = None
+    stop: float | None = None
+    trail: float | None = None
+    trail_is_fraction: bool = False
+    tif: TimeInForce = TimeInForce.GTC
+    tag: str | None = None
+    submitted: int = 0
+    begins: int = 0
+    expires: int = 0
+    reduce_only: bool = False
+    is_forced: bool = False
+    parent: Order | None = None
+    children: tuple[Order, ...] = ()
+    oco: list[Order] | None = None
+    status: OrderStatus = OrderStatus.OPEN
+    reason: str | None = None
+    triggered: bool = False
+    filled: float = 0.0
+    fill_price: float | None = None
+    closed: int = 0
+    # Flat, since many orders' events would keep the garbage collector busy; `events` puts them in form. None: the
+    # usual life of a market order, accepted at once and filled whole, which its fields tell.
+    _life: list[Any] | tuple[()] | None = ()
+    _asked: float | None = None  # the size that it was submitted with, where `begin` was told
 
-    def __init__(
-        self,
-        id: int,  # noqa: A002 - the field's name
-        strategy: str,
-        symbol: str,
-        side: Side,
-        size: float | None,
-        type: OrderType,  # noqa: A002 - the field's name
-        *,
-        limit: float | None = None,
-        stop: float | None = None,
-        trail: float | None = None,
-        trail_is_fraction: bool = False,
-        tif: TimeInForce = TimeInForce.GTC,
-        tag: str | None = None,
-        submitted: int = 0,
-        begins: int = 0,
-        expires: int = 0,
-        reduce_only: bool = False,
-        is_forced: bool = False,
-    ) -> None:
-        # One by one: several at a time go through a tuple, 80 ns an order.
-        self.id = id
-        self.strategy = strategy
-        self.symbol = symbol
-        self.side = side
-        self.size = size
-        self.type = type
-        self.limit = limit
-        self.stop = stop
-        self.trail = trail
-        self.trail_is_fraction = trail_is_fraction
-        self.tif = tif
-        self.tag = tag
-        self.submitted = submitted
-        self.begins = begins
-        self.expires = expires
-        self.reduce_only = reduce_only
-        self.is_forced = is_forced
-        self.parent: Order | None = None
-        self.children: tuple[Order, ...] = ()
-        self.oco: list[Order] | None = None
-        self.status = _OPEN
-        self.reason: str | None = None
-        self.triggered = False
-        self.filled = 0.0
-        self.fill_price: float | None = None
-        self.closed = 0
-        # Flat, since many orders' events would keep the garbage collector busy; `events` puts them in form. None: the
-        # usual life of a market order, accepted at once and filled whole, which its fields tell.
-        self._life: list[Any] | tuple[()] | None = ()
-        self._asked = size
-        self.is_eager = type in _EAGER_TYPES or tif is _IOC or tif is _FOK
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Brackets and their exits refer to each other: what is unpickled is there before it has its fields.
+        return _blank, (), (None, {name: getattr(self, name) for name in self.__struct_fields__})
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether every bar of its symbol concerns it, whatever its level."""
+        kind = self.type
+        return kind in _EAGER_TYPES or self.is_immediate or (self.triggered and kind is not _STOP_LIMIT)
 
     @property
     def events(self) -> list[OrderEvent]:
@@ -226,7 +208,7 @@ class Order:
         return f"<Order {self.id} {self.side} {size} {self.symbol} {self.type}{levels}: {self.status}{part}{reason}>"
 
 
-class Fill(NamedTuple):
+class Fill(msgspec.Struct, frozen=True, gc=False):
     """One execution.
 
     Attributes
@@ -241,7 +223,7 @@ class Fill(NamedTuple):
         In the account's currency.
     """
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks a fill for
+    index: int
     time: int
     symbol: str
     side: Side
@@ -256,3 +238,7 @@ class Fill(NamedTuple):
     def signed_size(self) -> float:
         """Units bought, negative where sold."""
         return self.size if self.side is Side.BUY else -self.size
+
+
+def _blank() -> Order:
+    return Order(0, "", "", Side.BUY, None, OrderType.MARKET)

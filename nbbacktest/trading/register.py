@@ -114,8 +114,6 @@ class Register:
     def trigger(self, order: Order, now: int, price: float | None) -> None:
         """Its stop has been reached: it is a market or a limit order from here on."""
         order.triggered = True
-        if order.type is not OrderType.STOP_LIMIT:
-            order.is_eager = True
         self.agenda[order.symbol].stale = True
         self.note(order, OrderEventKind.TRIGGERED, now, None, None, price)
 

@@ -36,8 +36,8 @@ class PositionRow(NamedTuple):
     @classmethod
     def of(cls, position: Position, last: float) -> PositionRow:
         """The position at the close `last`."""
-        strategy, symbol, size, average, _ = position
-        return cls(strategy, symbol, size, average, last, (last - average) * size)
+        size, average = position.size, position.average_price
+        return cls(position.strategy, position.symbol, size, average, last, (last - average) * size)
 
     def __repr__(self) -> str:
         profit = f"last {self.last:g}, unrealized {self.unrealized_pnl:+.2f}"

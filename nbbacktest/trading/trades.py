@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
+import msgspec
 import numpy as np
 
 from nbbacktest.core.records import Float64, Int64
@@ -237,7 +238,7 @@ def _split(books: dict[tuple[str, str], deque[_Lot]], split: Split) -> None:
         if symbol == split.symbol:
             for lot in lots:
                 fill = lot.fill
-                lot.fill = fill._replace(size=fill.size * split.ratio, price=fill.price / split.ratio)
+                lot.fill = msgspec.structs.replace(fill, size=fill.size * split.ratio, price=fill.price / split.ratio)
                 lot.size *= split.ratio
 
 

@@ -7,6 +7,7 @@ import struct
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from nbbacktest.report.fingerprint import fingerprint
 from nbbacktest.report.result import Result
@@ -43,7 +44,7 @@ def test_it_ignores_how_the_run_was_driven(record):
 )
 def test_it_sees_every_field_of_a_fill(record, change):
     """No tag and an empty tag differ too."""
-    assert of(replace(record, fills=(record.fills[0]._replace(**change),))) != of(record)
+    assert of(replace(record, fills=(structs.replace(record.fills[0], **change),))) != of(record)
 
 
 def test_it_sees_equity():
@@ -54,14 +55,14 @@ def test_it_sees_equity():
 
 def test_minus_zero_is_zero(record):
     """A commission of -0.0 is none."""
-    negative = replace(record, fills=(record.fills[0]._replace(commission=-0.0),))
+    negative = replace(record, fills=(structs.replace(record.fills[0], commission=-0.0),))
     assert of(negative) == of(record)
 
 
 def test_its_bytes_are_the_documented_ones():
     """Recomputed here from the description."""
     record = run([bars("Ä", minutes(1), [10])], [(0, "Ä", 2, 10.0)])
-    record = replace(record, fills=(record.fills[0]._replace(tag="t"),))
+    record = replace(record, fills=(structs.replace(record.fills[0], tag="t"),))
 
     def text(value):
         raw = value.encode()
@@ -76,4 +77,4 @@ def test_its_bytes_are_the_documented_ones():
 
 def test_a_tag_that_is_no_valid_text_has_a_fingerprint(record):
     """A lone surrogate, as file names can hold, ends no report."""
-    assert len(of(replace(record, fills=(record.fills[0]._replace(tag="\ud800"),)))) == 64
+    assert len(of(replace(record, fills=(structs.replace(record.fills[0], tag="\ud800"),)))) == 64

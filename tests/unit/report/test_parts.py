@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from msgspec import structs
 
 from nbbacktest.report.parts import MONTHS
 from nbbacktest.report.result import Result
@@ -20,7 +21,7 @@ def result():
         [(0, "A", 10, 10.0), (0, "B", -5, 10.0), (1, "A", -10, 12.0), (2, "A", 10, 11.0), (3, "A", -10, 10.0)],
         commission=0.01,
     )
-    fills = tuple(f._replace(strategy="Other") if f.symbol == "B" else f for f in record.fills)
+    fills = tuple(structs.replace(f, strategy="Other") if f.symbol == "B" else f for f in record.fills)
     for order in record.orders:
         if order.symbol == "B":
             order.strategy = "Other"

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
+from msgspec import structs
 
 from nbbacktest.core.enums import OrderEventKind, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import DataError, DataNotFoundError
@@ -34,7 +35,7 @@ def result():
         metrics={"system_manager": {"_state": "stopped"}},
         log=((5, "Hand", "héllo"),),
     )
-    return Result(replace(record, fills=(record.fills[0]._replace(tag="\ud800 in"), *record.fills[1:])))
+    return Result(replace(record, fills=(structs.replace(record.fills[0], tag="\ud800 in"), *record.fills[1:])))
 
 
 def test_a_loaded_result_is_the_saved_one(result, tmp_path):

@@ -1,5 +1,8 @@
 """Brackets, OCO and reduce-only: what a fill of one order means to others."""
 
+import copy
+import pickle
+
 import pytest
 
 from nbbacktest.core.errors import OrderError, StrategyError
@@ -209,6 +212,20 @@ def test_oco_refusals():
         return True
 
     scripted({1: act}, series_of(flat([100, 100])))
+
+
+@pytest.mark.parametrize("copied", [lambda orders: pickle.loads(pickle.dumps(orders)), copy.deepcopy])
+def test_linked_orders_are_copied_with_their_links(copied):
+    """A bracket's entry and exits refer to each other; in another process, and in a copy, they do so too."""
+    desk = scripted({1: lambda s: s.buy(size=5, stop_loss=95, take_profit=120)}, series_of(flat([100, 100, 94])))
+    entry, stop, target = copied(desk.orders)
+    assert entry.children == (stop, target)
+    assert stop.parent is target.parent is entry
+    assert stop.oco is target.oco == [stop, target]
+    assert [order.events for order in (entry, stop, target)] == [order.events for order in desk.orders]
+    assert [(o.status, o.fill_price, o.reason) for o in (entry, stop, target)] == [
+        (o.status, o.fill_price, o.reason) for o in desk.orders
+    ]
 
 
 # -- reduce only ----------------------------------------------------------------------------------------------

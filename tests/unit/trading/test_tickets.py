@@ -8,7 +8,7 @@ import pytest
 
 from nbbacktest.core.enums import OrderType, Side
 from nbbacktest.core.errors import OrderError
-from nbbacktest.trading.tickets import read_ticket
+from nbbacktest.trading.tickets import Ticket, read_ticket
 
 
 @pytest.mark.parametrize(
@@ -82,15 +82,21 @@ def test_types(terms, kind, tif):
     assert (ticket.type, ticket.tif) == (kind, tif)
 
 
+def trail_of(trail):
+    """A ticket's trail, and whether it is a fraction."""
+    ticket = read_ticket(Side.SELL, 1, trail=trail)
+    return ticket.trail, ticket.trail_is_fraction
+
+
 def test_trail():
     """A trailing distance is a price, or a share in percent."""
-    assert read_ticket(Side.SELL, 1, trail=1.5)[6:8] == (1.5, False)
-    assert read_ticket(Side.SELL, 1, trail=" 2% ")[6:8] == (0.02, True)
+    assert trail_of(1.5) == (1.5, False)
+    assert trail_of(" 2% ") == (0.02, True)
 
 
 def test_plain_numbers():
     """Numpy's numbers become plain floats, a negative level is allowed, and a tag becomes text."""
     ticket = read_ticket(Side.BUY, np.int64(3), limit=np.float64(-2.0), tag=7)
-    assert ticket[:6] == (Side.BUY, 3.0, OrderType.LIMIT, -2.0, None, "7")
+    assert ticket == Ticket(Side.BUY, 3.0, OrderType.LIMIT, -2.0, tag="7")
     assert type(ticket.size) is type(ticket.limit) is float
     assert read_ticket(Side.SELL, None, stop=5).type is OrderType.STOP
