@@ -90,7 +90,7 @@ class AnalysisEngine:
         self._inbox = inbox
         self._clock = clock
         self._quantum = quantum
-        self._courtesy = Courtesy(gate.doze)
+        self._courtesy = Courtesy(self._let_others_in)
         self._pause_on_error = on_error == "pause"
         self._settle = self._settle_or_hold if self._pause_on_error else agent.settle
         self.errands: deque[Callable[[int], object]] = deque()
@@ -167,14 +167,14 @@ class AnalysisEngine:
                 self.lag = self._agent.lag = 0.0
             if batch.reveal is not None:
                 batch.reveal()
-            began, begun, turn = perf_counter(), cursor, quantum.turn
+            began, begun = perf_counter(), cursor
             cursor = deliver(batch, cursor)
             took = perf_counter() - began
             worked += took
             quantum.learn_cost(took, cursor - begun)
             if self._error is not None:
                 break
-            if cursor - begun >= turn and cursor < window.stop:
+            if cursor < window.stop:
                 self._courtesy.offer()
         else:
             self._boundary(cursor, window.generation, leaving=True)
@@ -193,7 +193,7 @@ class AnalysisEngine:
         except BaseException as error:  # noqa: BLE001 - as above
             if self.error is None:
                 self._fail(error, None, None)
-        self.frame = self._freeze(max(self._agent.index + 1, 0))
+        self.frame = self.under_way()
 
     def adopt(self, cursor: int) -> None:
         """Go on with the series that the timeline has now; for whoever holds the run at an instant."""
@@ -209,6 +209,10 @@ class AnalysisEngine:
         while self.errands:
             self._run_errand(self.errands.popleft(), cursor)
 
+    def under_way(self) -> Frame:
+        """The instant under way, as far as it has come; for code that it calls, and not published."""
+        return self._freeze(max(self._agent.index + 1, 0))
+
     def abandon(self) -> None:
         """Give up a call that doesn't return, and publish without it: should it ever, no bar is handled any more."""
         self._abandoned = True
@@ -217,7 +221,7 @@ class AnalysisEngine:
         self._calls[:] = [_ignore] * len(self._calls)
         # The call may go on and change what is read here; then what was published last has to do.
         with suppress(RuntimeError):
-            self.frame = self._freeze(max(self._agent.index + 1, 0))
+            self.frame = self.under_way()
 
     # -- the inner loops ------------------------------------------------------------------------------------
 
@@ -281,12 +285,17 @@ class AnalysisEngine:
         gate = self._gate
         if self.errands:
             self.run_errands(cursor)
+        rests = gate.rests
         while True:
+            if gate.is_asked:
+                self._courtesy.hurry()
             fresh = perf_counter() < self._stale
             verdict = gate.arrive(
                 cursor, generation, self.frame.cursor, self._quantum.turn, fresh=fresh, leaving=leaving
             )
             if verdict is not Verdict.SERVE:
+                if gate.rests != rests:
+                    self._courtesy.rested()
                 return verdict
             self.frame = self._freeze(cursor)
             self._stale = perf_counter() + self.FRESH
@@ -298,6 +307,11 @@ class AnalysisEngine:
                 except BaseException as error:  # noqa: BLE001 - handed to whoever set the watcher
                     found, problem = False, error
                 gate.watched(trip, found, problem)
+
+    def _let_others_in(self, seconds: float) -> None:
+        """Sleep between two turns, at rest, as between two windows."""
+        self._boundary(self._agent.index + 1, self._gate.generation, leaving=True)
+        self._gate.doze(seconds)
 
     def _freeze(self, cursor: int) -> Frame:
         axis = self._timeline.axis

@@ -33,6 +33,8 @@ class Courtesy:
 
     NAP = 5e-5
     """Seconds, which the system makes 0.1 ms: a core that sleeps takes 0.05 to wake, and must be there before us."""
+    PERIOD = 0.001
+    """Seconds between two looks at least; as many as whoever was let in last has taken, where these were more."""
     LONG = 0.003
     """Seconds that somebody takes who is at work and not just passing by: one who never rests has it for 0.005."""
     PATIENCE = 3
@@ -52,11 +54,15 @@ class Courtesy:
         self._seen = 0
         self._long = 0  # offers in a row that were taken for long
         self._quiet_until = 0.0
+        self._due = 0.0  # when the next look is
 
     def offer(self) -> None:
-        """Let others have the interpreter, where one seems to wait for it and none has just had it for long."""
+        """Let others have the interpreter, where one seems to wait for it and none has just had it."""
         began = self._clock()
-        if began < self._quiet_until or (blocked := self._blocked()) == self._seen:
+        if began < self._due:
+            return
+        self._due = began + self.PERIOD
+        if (blocked := self._blocked()) == self._seen:
             return
         self._seen = blocked  # as it was before: who comes too late blocks again, and is seen the next time
         self._nap(self.NAP)
@@ -64,6 +70,15 @@ class Courtesy:
         self._long = self._long + 1 if ended - began > self.LONG else 0
         if self._long >= self.PATIENCE:
             self._quiet_until = ended + self.QUIET
+        self._due = max(ended + max(self.PERIOD, ended - began), self._quiet_until)
+
+    def hurry(self) -> None:
+        """Make the next offer at once: somebody has an answer now, and no more to wait for than the interpreter."""
+        self._due = self._quiet_until
+
+    def rested(self) -> None:
+        """Others have just had the interpreter for as long as they wanted."""
+        self._due = max(self._due, self._clock() + self.PERIOD)
 
 
 def _counter() -> Callable[[], int]:

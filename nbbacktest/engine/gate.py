@@ -141,7 +141,7 @@ class Gate(Threshold):
             if self._closed or not self._started:
                 return False
             if not self._busy and not self._resting:
-                return True  # between windows: what was published last is as of the cursor
+                return True  # between windows, or turns: what was published last is as of the cursor
             self._asked += 1
             ticket, self.limit = self._asked, 0
             self._changed.notify_all()

@@ -79,6 +79,7 @@ class Threshold:
         self._busy = True  # nothing is at rest before the analysis has started
         self._resting = False  # the analysis waits in `arrive`, where it can be asked to publish
         self._asked = self._serving = self._served = 0  # tickets for a fresh publication
+        self.rests = 0  # how often the analysis has rested in `arrive`; for itself
         self._closed = False
 
     # -- what the analysis calls ----------------------------------------------------------------------------
@@ -100,10 +101,15 @@ class Threshold:
             self._analyst = analyst
 
     def doze(self, seconds: float) -> None:
-        """Sleep between two turns, so that other threads can have the interpreter; what is commanded meanwhile wakes."""
+        """Sleep at rest, after `arrive` has said to leave, so that others can have the interpreter; what they command wakes."""
         with self._changed:
-            if self.limit:
+            if not (self._closed or self._holders):
                 self._changed.wait(seconds)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody waits for a fresh publication."""
+        return self._asked > self._served
 
     def finishing(self) -> None:
         """Say that no instant follows any more: what is asked for now comes too late."""
@@ -177,6 +183,7 @@ class Threshold:
                 self._resting = True
                 self._changed.wait()
                 self._resting = False
+                self.rests += 1
             return Verdict.CLOSED
 
     def trip_at(self, cursor: int) -> Trip | None:

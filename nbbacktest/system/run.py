@@ -16,7 +16,7 @@ from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedEr
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.records import Stamps
 from nbbacktest.data.market import MarketData
-from nbbacktest.engine.analysis import AnalysisEngine
+from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate import Gate
@@ -224,11 +224,18 @@ class Run:
 
     def published(self) -> Snapshot:
         """What the engine published last; asks and waits for nobody."""
-        frame = self.analysis.frame
+        return self._shown(self.analysis.frame)
+
+    def _shown(self, frame: Frame) -> Snapshot:
         return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, is_open=self.is_live)
 
     def snapshot(self, timeout: float = 0.25) -> Snapshot:
-        """The run as of its cursor; where a strategy call takes longer than `timeout`, as of its last publication."""
+        """The run as of its cursor; where a strategy call takes longer than `timeout`, as of its last publication.
+
+        Inside a strategy's call it is of the instant under way, as far as that has come.
+        """
+        if self.gate.is_analyst and not self.done:
+            return self._shown(self.analysis.under_way())
         if not (self.done or self.is_engine_thread()):
             self.gate.ask(timeout)
         return self.published()

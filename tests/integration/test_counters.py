@@ -151,6 +151,7 @@ def test_a_run_that_goes_on_publishes_as_often_as_is_seen(seconds, seen, monkeyp
     with windowed(count=700, window=700, agent=agent, paused=True) as rig:
         rig.gate.hold_until_rest(10)
         rig.quantum.turn = 10
+        rig.analysis._courtesy.offer = lambda: None
         monkeypatch.setattr(rig.analysis, "FRESH", seconds)
         agent.on_bar = lambda bar: published.add(rig.analysis.frame.cursor)
         rig.gate.resume()
@@ -159,17 +160,18 @@ def test_a_run_that_goes_on_publishes_as_often_as_is_seen(seconds, seen, monkeyp
     assert published == seen
 
 
-def test_a_step_lets_nobody_in_and_loses_no_time():
-    """Whoever steps waits for the engine; it doesn't sleep for others at each step."""
+def test_steps_let_nobody_in_beyond_their_rests():
+    """Whoever steps has the interpreter while the engine rests; it doesn't sleep for others after each step too."""
     with windowed(count=70, window=70, paused=True) as rig:
         rig.gate.hold_until_rest(10)
-        rig.quantum.turn, offered = 10, []
-        rig.analysis._courtesy.offer = lambda: offered.append(rig.agent.index)
-        for _ in range(70):
+        assert rig.gate.step(1, 10)  # from here on it rests within a window
+        naps, courtesy = [], rig.analysis._courtesy
+        courtesy._clock, courtesy._blocked, courtesy._nap = lambda: 0.0, iter(range(1, 1_000)).__next__, naps.append
+        for _ in range(69):
             assert rig.gate.step(1, 10)
+        assert naps == []
         rig.gate.resume()
         rig.join()
-    assert offered == []
 
 
 class Counting(nb.Strategy):

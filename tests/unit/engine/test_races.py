@@ -473,39 +473,41 @@ def test_an_abandoned_call_of_several_handlers_calls_no_other():
 # -- between two turns --------------------------------------------------------------------------------------
 
 
-def dozing(turn=5, seconds=3600.0):
-    """A paused rig whose analysis, once let go, lies down for long after each turn; and what tells that it has."""
+def dozing(turn=5):
+    """A paused rig whose analysis, once let go, lies down for an hour after each turn; and what tells that it has."""
     rig, lain = paused(window=100), threading.Semaphore(0)
     doze = rig.gate.doze
 
-    def lie_down():
+    def lie_down(seconds):
         with rig.gate._changed:  # no command comes before it has lain down
             lain.release()
             doze(seconds)
 
     rig.quantum.turn = turn
-    rig.analysis._courtesy.offer = lie_down
+    rig.gate.doze = lie_down
+    rig.analysis._courtesy.offer = lambda: rig.analysis._let_others_in(3600.0)
     return rig, lain
 
 
-@pytest.mark.parametrize("command", ["pause", "ask", "stop"])
-def test_a_command_wakes_who_lets_others_in(command, aside):
-    """A click is what the analysis lies down for: it doesn't have to wait until the nap is over."""
+@pytest.mark.parametrize("command", ["pause", "ask", "step", "hold", "stop"])
+def test_whoever_is_let_in_between_turns_finds_the_run_at_rest(command, aside):
+    """What others command or ask there is done at once: the nap that was for them isn't waited for."""
     rig, lain = dozing()
     with rig:
         rig.gate.hold_until_rest(10)
         rig.gate.resume()
         assert lain.acquire(timeout=10)
-        if command == "pause":
+        if command == "step":
             assert aside(rig.gate.pause, 10).result(20)
-            assert rig.analysis.frame.cursor == 5
-        elif command == "ask":
-            assert aside(rig.gate.ask, 10).result(20)
-            assert rig.analysis.frame.cursor == 5
-        else:
+            assert aside(rig.gate.step, 3, 10).result(20)
+        elif command == "stop":
             rig.gate.end(Command.STOP)
             rig.join()
-    assert indices(rig.agent)[:5] == list(range(5))
+        else:
+            arguments = ("somebody",) if command == "hold" else ()
+            assert aside(getattr(rig.gate, command), *arguments, 10).result(20)
+        assert rig.analysis.frame.cursor == len(rig.agent.seen) == (8 if command == "step" else 5)
+    assert indices(rig.agent) == list(range(len(rig.agent.seen)))
 
 
 def test_a_command_that_came_before_keeps_who_lets_others_in_awake():
@@ -513,3 +515,16 @@ def test_a_command_that_came_before_keeps_who_lets_others_in_awake():
     rig, _ = dozing()
     rig.gate.hold_here()
     rig.gate.doze(3600.0)
+
+
+def test_a_condition_is_asked_at_every_instant_though_others_are_let_in():
+    """What is published for others between two turns is no instant that a run_until passes over."""
+    rig = paused(window=100)
+    asked: list[int] = []
+    rig.quantum.turn = 5
+    rig.analysis._courtesy.offer = lambda: rig.analysis._let_others_in(0.0)
+    with rig:
+        rig.gate.hold_until_rest(10)
+        assert rig.gate.run_until(None, lambda frame: asked.append(frame.cursor) or frame.cursor == 42, 10)
+        assert rig.analysis.frame.cursor == 42
+    assert asked == list(range(1, 43))

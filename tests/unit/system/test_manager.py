@@ -481,3 +481,24 @@ def test_the_process_has_one_system_manager():
     """get_system_manager always gives the same one; SystemManager() another."""
     assert nb.get_system_manager() is nb.get_system_manager()
     assert nb.SystemManager() is not nb.get_system_manager()
+
+
+def test_a_snapshot_in_a_callback_is_of_the_instant_under_way():
+    """A strategy that looks at its own run sees the present bar, its orders so far, and its equity at the present close."""
+    seen = []
+
+    class Looking(nb.Strategy):
+        def on_bar(self, bar):
+            if len(self.bars()) == 7:
+                order = self.buy(size=2)
+            shot = system.snapshot()
+            assert (shot.time, shot.cursor) == (self.now, len(self.bars()))
+            assert shot.equity == self.equity
+            seen.append(len(shot.orders))
+            if len(self.bars()) == 7:
+                assert [one.id for one in shot.orders] == [order.id]
+
+    system = nb.SystemManager()
+    system.start({}, data=minutes(2_000), strategies=Looking, wait=True)
+    assert len(seen) == 2_000
+    assert sum(seen) == 1
