@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
-from time import perf_counter
+from statistics import median
+from time import perf_counter, sleep
 from typing import Any
 
 import nbbacktest as nb
@@ -40,6 +41,16 @@ def run(speed: float, bars: int) -> tuple[dict[str, Any], int, float]:
     return late, overruns, took - (bars - 1) * 60 / speed
 
 
+def plain(seconds: float, count: int) -> float:
+    """How late a plain sleep of so many seconds ends, in the middle of `count`: what a machine that rests in between can do."""
+    late = []
+    for _ in range(count):
+        began = perf_counter()
+        sleep(seconds)
+        late.append(perf_counter() - began - seconds)
+    return median(late)
+
+
 def lateness(seconds: float) -> Table:
     """Each speed for so many seconds, alone and beside a busy thread."""
     rows = []
@@ -48,6 +59,7 @@ def lateness(seconds: float) -> Table:
             bars = max(10, min(5_000, int(seconds * speed / 60)))
             with nullcontext() if beside == "nothing" else busy():
                 late, overruns, extra = run(speed, bars)
+                alone = plain(60 / speed, min(bars, 50))
             rows.append(
                 [
                     f"{speed:,}",
@@ -56,11 +68,22 @@ def lateness(seconds: float) -> Table:
                     *(f"{late[key] * 1e3:.3f}" for key in ("p50", "p99", "max")),
                     str(overruns),
                     f"{extra * 1e3:.1f}",
+                    f"{alone * 1e3:.3f}",
                 ]
             )
     return Table(
         "Clock-driven: lateness of 1-minute bars against their absolute deadlines",
-        ["speed", "beside", "bars", "p50 ms", "p99 ms", "max ms", "overruns", "run longer than asked, ms"],
+        [
+            "speed",
+            "beside",
+            "bars",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "overruns",
+            "run longer than asked, ms",
+            "a plain sleep, p50 ms",
+        ],
         rows,
         left=2,
     )

@@ -26,7 +26,7 @@ class Working(nb.Strategy):
         if self.armed:
             self.first, self.armed = perf_counter(), False
         total = 0.0
-        for _ in range(20):
+        for _ in range(60):
             total += bar.close
 
 

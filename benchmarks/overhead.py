@@ -41,7 +41,7 @@ class TwoMicroseconds(nb.Strategy):
 
     def on_bar(self, bar: nb.Bar) -> None:
         total = 0.0
-        for _ in range(30):
+        for _ in range(100):
             total += bar.close
         self.seen = total
 

@@ -148,13 +148,14 @@ class Threshold:
         fresh
             True where what was published last is recent enough for who asks for nothing: a run that goes on needs no other.
         leaving
-            True at a window's end: the analysis is about to wait for its next window and isn't blocked here.
+            True where the analysis is about to wait for its next window, or for others between two turns: it isn't blocked here.
 
         Returns
         -------
         Verdict
             GO: deliver up to the limit. SERVE: publish, ask the watcher, and arrive again.
-            LEAVE: the window is done, or given up, as one is that would block its mover. CLOSED: the run is over.
+            LEAVE: at rest, the window or the turn being done, or given up, as one is that would block its mover.
+            CLOSED: the run is over.
         """
         with self._changed:
             self._cursor = cursor

@@ -79,7 +79,7 @@ class Quantum:
         self._seconds = self.WINDOW
         self._against = 0  # windows in a row that speak against the present target
         self.turn = fixed or 64
-        self.length = fixed or 1_024
+        self.length = fixed or 16_384
 
     def learn_cost(self, seconds: float, instants: int) -> None:
         """Learn from a turn what an instant costs. Both lengths grow fourfold at most."""
