@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec import structs
+
 import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.intervals import MINUTE, Interval
@@ -94,7 +96,7 @@ class Trader(nb.Strategy):
         self.seen: list[tuple[Any, ...]] = []
 
     def on_bar(self, bar: nb.Bar) -> None:
-        self.seen.append(bar[:9])
+        self.seen.append(structs.astuple(bar)[:9])
         symbol = bar.symbol
         if bar.interval != self.base_interval:
             if len(self.orders(symbol)) < 3:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 import nbbacktest as nb
 
@@ -128,7 +129,7 @@ def test_every_bar_arrives_once_in_order_and_not_before_its_end(shared_data, pla
     system = nb.SystemManager()
     system.start(config(shared_data), strategies=Recorder, wait=True)
     strategy = system.strategies[0]
-    got = [tuple(bar)[:9] for bar in strategy.got]
+    got = [structs.astuple(bar)[:9] for bar in strategy.got]
     assert Counter(bar[:2] for bar in got) == Counter(zip(plain["symbol"], plain["interval"], strict=True))
     assert got == values(plain)
     assert strategy.early == []
@@ -154,11 +155,13 @@ def test_a_look_amid_the_quarter_is_of_one_instant(shared_data, plain, moment):
     assert shot.time == done["end"].iloc[-1]
     assert shot.cursor == done["end"].nunique()
     assert shot.counts == base["symbol"].value_counts().to_dict()
-    assert [tuple(shot.bars[s])[:9] for s in ("EXE", "SW")] == [
+    assert [structs.astuple(shot.bars[s])[:9] for s in ("EXE", "SW")] == [
         values(base[base["symbol"] == s])[-1] for s in ("EXE", "SW")
     ]
     newest = done[done["interval"] != "1m"].groupby(["symbol", "interval"]).tail(1)
-    assert {key: tuple(bar)[:9] for key, bar in shot.derived.items()} == {row[:2]: row for row in values(newest)}
+    assert {key: structs.astuple(bar)[:9] for key, bar in shot.derived.items()} == {
+        row[:2]: row for row in values(newest)
+    }
     assert status["session"]["sim_time"] == shot.time.isoformat()
     assert status["session"]["session_date"] == moment[:10]
     assert status["session"]["progress"] == shot.progress == shot.cursor / plain["end"].nunique()
