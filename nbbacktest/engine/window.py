@@ -53,7 +53,7 @@ class Quantum:
     """How many instants a lockstep window holds, and how many of them the analysis delivers in one turn.
 
     A window is what is handed over: long, so that waking the stages for it costs little. A turn is how long the analysis
-    works before it publishes and looks whether another thread waits for the interpreter: short, so that none waits long.
+    works before it looks whether another thread waits for the interpreter: short, so that none waits long.
     Where another thread is always busy, each handover costs a turn of that thread's: then windows of `CONTENDED` seconds
     keep the engine's share. Nothing depends on either but speed. See docs/performance.md.
 

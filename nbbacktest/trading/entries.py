@@ -23,7 +23,7 @@ class IndicatorEntry(NamedTuple):
 class IndicatorList(list[IndicatorEntry]):
     """In the order in which strategies made them; it only ever grows.
 
-    At the end of each window of a run all newest values are published. Of an indicator over whole columns that is the number of
+    Each time that a run publishes, all newest values are. Of an indicator over whole columns that is the number of
     its bars, and its value is looked up by who asks for it: in a run of 500 symbols a third of the time went into values
     that nobody read. What is fed bar by bar, or is of bars that are still to come, is read at once.
     """
