@@ -53,6 +53,12 @@ class DataConfig(Model):
     stamp: Literal["open", "close"] | None = Field(
         None, description="what the file's times mark; required for intraday files, never guessed"
     )
+    separator: Literal[",", ";", "\t", "|"] | None = Field(
+        None, description="what parts the columns of csv files; null: as their header shows"
+    )
+    decimal: Literal[".", ","] | None = Field(
+        None, description="what comes before decimals in csv files, the other part thousands; null: as the numbers show"
+    )
     derived_intervals: tuple[IntervalText, ...] = Field(
         (), description="coarser bars built from the base bars, up to 1d, 1w and 1mo"
     )
