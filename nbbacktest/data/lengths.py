@@ -18,6 +18,7 @@ _CLOCK_CHANGE = 4 * HOUR  # days are 23 to 25 hours long where clocks change, an
 _WEEK = 7 * DAY  # below this, days between two bars are weekends and holidays of daily bars
 _ENOUGH = 10  # a few bars may all miss every other minute by chance; this many don't
 _MOST = 0.9
+_RARE = 5  # so many times rarer than the commonest, a spacing is that of rows that don't belong there
 
 
 def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
@@ -36,8 +37,9 @@ def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
             f"{raws[0].label}: one bar at {raws[0].index[0]} doesn't tell how long it is; "
             'set data.interval in the config, for example "1m"'
         )
+    most = _candidates(spacings)[0][1]
     for length, times in _candidates(spacings):
-        if _is_usual(length, times) and all(fits(raw, length, mark) for raw in raws):
+        if _RARE * times >= most and _is_usual(length, times) and all(fits(raw, length, mark) for raw in raws):
             return Interval.from_ns(length)
     length, times = _candidates(spacings)[0]
     try:
