@@ -53,7 +53,7 @@ class DataConfig(Model):
     stamp: Literal["open", "close"] | None = Field(
         None, description="what the file's times mark; required for intraday files, never guessed"
     )
-    separator: Literal[",", ";", "\t", "|"] | None = Field(
+    separator: Literal[",", ";", "\t", "|", " "] | None = Field(
         None, description="what parts the columns of csv files; null: as their header shows"
     )
     decimal: Literal[".", ","] | None = Field(

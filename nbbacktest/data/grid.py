@@ -47,10 +47,13 @@ def fits(raw: RawBars, length: int, mark: Mark) -> bool:
 
 def off_grid(raw: RawBars, length: int, mark: Mark) -> Bools:
     """The rows that are no bars of that length among their neighbours."""
-    ticks, clocks = raw.ticks, raw.clocks
+    ticks = raw.ticks
     if length >= DAY:
-        return _off_days(clocks) if length == DAY else np.zeros(len(clocks), dtype=np.bool_)
+        return _off_days(raw.clocks) if length == DAY else np.zeros(len(ticks), dtype=np.bool_)
     unit = gcd(length, MINUTE)
+    if len(ticks) and ticks[0] % unit == 0 and not (np.diff(ticks) % length).any():
+        return np.zeros(len(ticks), dtype=np.bool_)
+    clocks = raw.clocks
     off: Bools = (clocks % unit != 0) & (ticks % unit != 0)
     rows = np.flatnonzero(~off)
     for number in range(_ROUNDS):

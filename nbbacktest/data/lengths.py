@@ -37,6 +37,13 @@ def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
             f"{raws[0].label}: one bar at {raws[0].index[0]} doesn't tell how long it is; "
             'set data.interval in the config, for example "1m"'
         )
+    least = int(spacings.min())
+    if (
+        2 * int((spacings == least).sum()) > len(spacings)
+        and _is_usual(least, len(spacings))
+        and not (spacings % least).any()
+    ):
+        return Interval.from_ns(least)  # the usual case, without sorting
     most = _candidates(spacings)[0][1]
     for length, times in _candidates(spacings):
         if _RARE * times >= most and _is_usual(length, times) and all(fits(raw, length, mark) for raw in raws):
@@ -82,6 +89,8 @@ def check_length(raw: RawBars, interval: Interval, raws: Sequence[RawBars], mark
     if count == 1:
         return
     steps = np.diff(raw.ticks)
+    if 2 * int((steps == interval.ns).sum()) > count and not (steps % interval.ns).any():
+        return  # the usual case
     least = _least(interval)
     off = off_grid(raw, interval.ns, mark)
     if known and (
