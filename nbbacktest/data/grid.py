@@ -93,7 +93,7 @@ def _alone(ticks: Int64, clocks: Int64, length: int, mark: Mark, *, lenient: boo
     sound |= (_times(clocks % DAY % length) > 1) & ~close  # the grid of another part of the day
     if mark == "close":
         # A bar that its session's close, or a lunch break, has cut short ends sooner than the others.
-        sound |= (before < length) & (after >= length) & (last | (days == 1) | lenient)
+        sound |= (after >= length) & (last | ((before < length) & ((days == 1) | lenient)))
     found: Bools = alone & ~sound
     return found
 

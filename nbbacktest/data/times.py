@@ -50,7 +50,7 @@ def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
                 f"{path}: no column of times; name it one of {', '.join(TIME_COLUMNS[:4])}, or put it first. "
                 f"The columns are: {', '.join(map(str, frame.columns))}"
             )
-        if len(frame.columns) == 1:
+        if len(frame.columns) == 1 and read_times(frame.iloc[:, 0]) is None:
             raise DataError(
                 f"{path}: there is one column, {frame.columns[0]!r}, so its columns are parted by another sign; set "
                 "data.separator in the config to it, or write the file with commas"
@@ -286,8 +286,8 @@ def _number_cure(column: pd.Series[Any], name: str) -> str:
     if _EXCEL_DAYS[0] <= low and high <= _EXCEL_DAYS[1]:
         return (
             "they would be days as Excel counts them, which isn't guessed: write ISO 8601 times, for example with "
-            f'{name} = pd.to_datetime({name}, unit="D", origin="1899-12-30").dt.round("s")'
-        ).replace("frame.index.dt", "frame.index")
+            f'{name} = pd.to_datetime({name}, unit="D", origin="1899-12-30"){"" if name == "frame.index" else ".dt"}.round("s")'
+        )
     return "what they count can't be known: write ISO 8601 times, 2024-01-31 for a date, 2024-01-31 09:30:00-05:00 for a time"
 
 
