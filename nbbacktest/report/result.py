@@ -303,7 +303,7 @@ class Result:
         ----------
         time
             A bar's stamp or any time inside it, or the instant at which bars closed; of a daily run, its date. A naive
-            one is in the run's time zone.
+            one is in the exchange's time zone.
         symbol
             Tell of this one alone; None: of all.
 

@@ -7,7 +7,7 @@ import json
 import struct
 import zipfile
 import zlib
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -103,7 +103,9 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
     head: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     head |= {name: getattr(record, name) for name in _PLAIN}
     head |= {
-        "stamps": {"timezone": record.stamps.timezone, "dates": record.stamps.dates},
+        "stamps": asdict(record.stamps),
+        "trading_days": record.trading_days,
+        "has_days": record.days is not None,
         "symbols": [[symbol, columns.interval.name] for symbol, columns in record.bars.items()],
         "fills": [msgspec.structs.astuple(fill) for fill in record.fills],
         "order_fields": _ORDER,
@@ -123,6 +125,8 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
         # A parameter may be anything; its text is better than no file.
         _add(archive, "result.json", json.dumps(head, default=str, separators=(",", ":")).encode())
         _add(archive, "instants.npy", _packed(record.instants))
+        if record.days is not None:
+            _add(archive, "days.npy", _packed(record.days))
         for number, columns in enumerate(record.bars.values()):
             for name in _COLUMNS:
                 _add(archive, f"bars/{number}/{name}.npy", _packed(getattr(columns, name)))
@@ -163,7 +167,9 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
         bars[symbol] = BarColumns(symbol, Interval.parse(interval), *columns)
     values: dict[str, Any] = {name: head[name] for name in _PLAIN} | {
         "strategies": tuple(head["strategies"]),
-        "stamps": Stamps(**head["stamps"]),
+        "stamps": Stamps(**{"daily": head["daily"]} | head["stamps"]),
+        "days": _column(archive, "days", np.int64) if head.get("has_days") else None,
+        "trading_days": head.get("trading_days"),
         "instants": instants,
         "bars": bars,
         "fills": tuple(_fill(row) for row in head["fills"]),

@@ -123,6 +123,7 @@ def wired(
         stamps=market.stamps,
         actions=market.actions,
         sessions=market.sessions,
+        days=market.days,
         periods=loaded.periods,
         warmup=warmup,
     )

@@ -11,6 +11,7 @@ from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.errors import DataQualityWarning, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
+from nbbacktest.data.days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
@@ -59,6 +60,8 @@ class TradingDesk:
         The exchange's, called when the first order needs them; None: a session is a local date.
     periods
         The same for whole weeks and months, called when the first forming bar needs them.
+    days
+        Which trading day a time belongs to; None: dates in the zone of `stamps`.
     warmup
         What was loaded as such; None: nothing was asked for, and nothing more can be.
 
@@ -91,6 +94,7 @@ class TradingDesk:
         Who lets symbols in and out; set by whoever runs the desk.
     leaving : set of str
         Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
+    days : TradingDays
     terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
@@ -108,6 +112,7 @@ class TradingDesk:
         actions: Sequence[CorporateAction] = (),
         sessions: Callable[[], SessionTable] | None = None,
         periods: Callable[[], SessionTable] | None = None,
+        days: TradingDays | None = None,
         warmup: Warmup | None = None,
     ) -> None:
         refuse_doubles([strategy for strategy, _ in strategies])
@@ -116,7 +121,8 @@ class TradingDesk:
         self.series: dict[tuple[str, str], Series] = {(s.symbol, s.interval): s for s in series}
         self.base_interval = base[0].interval
         self.portfolio = Portfolio(broker.cash)
-        self.horizon = Horizon(stamps, sessions)
+        self.days = days or TradingDays(stamps.day_zone)
+        self.horizon = Horizon(stamps, sessions, self.days)
         self.broker = Broker(self.portfolio, self.base_interval, broker, limits)
         self.agenda: Sized = self.broker.agenda
         self.fills: list[Fill] = self.broker.fills
@@ -229,8 +235,8 @@ class TradingDesk:
         """Find what the dates of the instants to come bring; again where these have changed."""
         base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
         self._dated = dated_events(
-            Accruals(costs.borrow, costs.interest, self.portfolio, instants, self._stamps.timezone),
-            CorporateActions(self._actions, {s.symbol: s for s in base}, instants, self.portfolio, self),
+            Accruals(costs.borrow, costs.interest, self.portfolio, instants, self.days),
+            CorporateActions(self._actions, {s.symbol: s for s in base}, instants, self.days, self.portfolio, self),
             self,
         )
         self.agenda = self.broker.agenda if self._dated is None else Agenda(self.broker.agenda, self._dated, self)

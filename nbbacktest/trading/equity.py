@@ -14,8 +14,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import BarColumns, Float64, Int64
+from nbbacktest.data.calendar import local_dates
 from nbbacktest.trading.record import RunRecord, Split
 
 _NONE = np.empty(0, dtype=np.int64)
@@ -138,26 +138,16 @@ def invested(record: RunRecord) -> npt.NDArray[np.bool_]:
 
 
 def local_days(record: RunRecord) -> Int64:
-    """The local date of every instant, as days since 1970-01-01.
+    """The trading day of every instant, as days since 1970-01-01.
 
-    A session that ends at local midnight belongs to the day that it closes.
+    An instant belongs to the day that it ends. Records that were saved before they knew their days have the dates of
+    the zone that they were shown in.
     """
-    return local_dates(record.instants - 1, record.stamps.timezone)
-
-
-def local_dates(moments: Int64, timezone: str) -> Int64:
-    """The local date of each of the moments (nanoseconds UTC), as days since 1970-01-01."""
-    if timezone == "UTC" or not len(moments):
-        return moments // DAY
-    import pandas as pd
-
-    local = pd.DatetimeIndex(moments.view("datetime64[ns]"), tz="UTC").tz_convert(timezone)
-    days: Int64 = local.tz_localize(None).asi8 // DAY
-    return days
+    return local_dates(record.instants - 1, record.stamps.day_zone) if record.days is None else record.days
 
 
 def day_ends(days: Int64) -> Int64:
-    """Which instants are their local date's last, as rising positions."""
+    """Which instants are their trading day's last, as rising positions."""
     if not len(days):
         return np.empty(0, dtype=np.int64)
     return np.append(np.flatnonzero(np.diff(days)), len(days) - 1).astype(np.int64)

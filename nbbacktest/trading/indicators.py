@@ -118,7 +118,7 @@ class Indicator:
         """The values up to now as a pandas Series, indexed by the bars' stamps."""
         import pandas as pd
 
-        stamps = self._series.stamps.index(self._series.columns.time[: self._series.n])
+        stamps = self._series.stamps.begins(self._series.columns.time[: self._series.n])
         return pd.Series(list(self[:]), index=stamps.rename("time"), name=self.name, dtype=None if len(self) else float)
 
     def __repr__(self) -> str:
