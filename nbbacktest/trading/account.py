@@ -152,7 +152,7 @@ class Allowance:
             power = self._account.power(symbol, price)
             if closable:
                 power += self._set_free(closable, price)
-            needed = (opened * price if self.margin is None else opened * abs(price) * self.margin.rate) + fee
+            needed = opened * abs(price) * self._account.rate + fee
             if needed > power + DUST * abs(power):
                 return (
                     f"{opened:g} units at {price:g} need {needed:.2f} {self._account.unit}, {max(power, 0.0):.2f} "
@@ -177,7 +177,7 @@ class Allowance:
         Selling a long brings its price; buying a short back costs its price and frees twice of it.
         Both come to the same: closing sets free what the position ties up.
         """
-        return closable * price * self._account.rate
+        return closable * abs(price) * self._account.rate
 
     def _beyond_limits(
         self, limits: LimitsConfig, symbol: str, price: float, closable: float, opened: float

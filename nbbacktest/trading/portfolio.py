@@ -67,13 +67,17 @@ class Portfolio:
         By (strategy, symbol) those that aren't flat, in the order in which they were opened.
     """
 
-    __slots__ = ("_shorts", "cash", "held", "positions")
+    __slots__ = ("_may_fall_below_0", "_shorts", "_was_held", "cash", "held", "positions")
 
     def __init__(self, cash: float) -> None:
         self.cash = cash
         self.positions: dict[str, dict[str, Position]] = {}
         self.held: dict[tuple[str, str], Position] = {}
         self._shorts = 0  # how many of `held` are short
+        self._was_held: set[str] = set()
+        self._may_fall_below_0 = (
+            False  # whether the price of one of these may, so that a long could be worth less than 0
+        )
 
     def open_account(self, strategy: str, series: list[Series]) -> dict[str, Position]:
         """Give `strategy` a flat position in each of `series`; returns them by symbol, kept current."""
@@ -92,16 +96,17 @@ class Portfolio:
     def buying_power(self, symbol: str, price: float) -> float:
         """What may be spent: cash, less twice the worth of all shorts; `symbol` counts at `price`.
 
-        Cash + sum(size * price) - sum(abs(size) * price): for longs alone it is the cash. A short's
-        proceeds don't count, and its worth is tied up beside them.
+        Cash + sum(size * price) - sum(abs(size * price)): for longs alone it is the cash. A short's
+        proceeds don't count, and its worth is tied up beside them; so it is with a long at a price below zero.
         """
         power = self.cash
-        if not self._shorts:
+        if not self._shorts and not self._may_fall_below_0:
             return power
         for position in self.held.values():
-            if position.size < 0:
-                last = price if position.symbol == symbol else position.series.close_at[position.series.n - 1]
-                power += 2.0 * position.size * last
+            last = price if position.symbol == symbol else position.series.close_at[position.series.n - 1]
+            worth = position.size * last
+            if worth < 0:
+                power += 2.0 * worth
         return power
 
     def symbols_held(self) -> set[str]:
@@ -132,6 +137,10 @@ class Portfolio:
         new = size + signed
         if not size:
             average = price
+            if symbol not in self._was_held:
+                self._was_held.add(symbol)
+                series = position.series
+                self._may_fall_below_0 |= series.is_open or bool(series.columns.low.min() < 0)
         elif size * signed > 0:
             average = (size * average + signed * price) / new
         elif abs(new) <= _DUST * abs(signed):
