@@ -13,10 +13,10 @@ from nbbacktest.trading.costs import Fee
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.portfolio import Portfolio, Position
 
-# Relative room for rounding: an order for exactly all the cash must not fail by the last bit,
-# and one that closes 0.1 + 0.2 where 0.3 is held must not count as opening something.
-DUST = 1e-9
-_ROOM = 1.0 + DUST
+# Relative room for rounding: an order for exactly all the cash must not fail by the last bits. Four units in the last place,
+# for the few products and sums that lead to it: even of 1e15 in cash that is no unit more.
+_ROUNDING = 4 * 2.0**-52
+_ROOM = 1.0 + _ROUNDING
 
 
 class Account(Protocol):
@@ -153,7 +153,7 @@ class Allowance:
             if closable:
                 power += self._set_free(closable, price)
             needed = opened * abs(price) * self._account.rate + fee
-            if needed > power + DUST * abs(power):
+            if needed > power + _ROUNDING * abs(power):
                 return (
                     f"{opened:g} units at {price:g} need {needed:.2f} {self._account.unit}, {max(power, 0.0):.2f} "
                     "available; ask for fewer units"

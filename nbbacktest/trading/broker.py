@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
+from math import copysign
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.records import Bar
-from nbbacktest.trading.account import DUST, Allowance
+from nbbacktest.trading.account import Allowance
 from nbbacktest.trading.book import Book
 from nbbacktest.trading.costs import fee_of, slip_of
 from nbbacktest.trading.matching import (
@@ -22,8 +23,9 @@ from nbbacktest.trading.matching import (
     trailed,
 )
 from nbbacktest.trading.orders import Fill, Order
-from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.portfolio import Portfolio, Position
 from nbbacktest.trading.register import Register
+from nbbacktest.trading.sizes import add_sizes, is_rounding
 from nbbacktest.trading.venue import Venue
 
 _BUY, _MARKET, _STOP_LIMIT, _TRAILING = Side.BUY, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP
@@ -247,8 +249,8 @@ class Broker:
             price = self._slip(order, size, price, bar)
 
         fee = self._fee(order, size, price, bar)
-        opened = size - closable
-        if opened > DUST * size:
+        opened = _beyond(position, size) if closable else size
+        if opened:
             reason = self._allowance.objection(
                 order.symbol, price, closable, opened, fee, is_sized=order.size is not None
             )
@@ -256,8 +258,6 @@ class Broker:
                 # What has been filled before stands; only the rest is refused.
                 register.end(order, _CANCELLED if order.filled else _REJECTED, reason, now)
                 return []
-        else:
-            opened = 0.0
 
         portfolio.record(position, size if buy else -size, price, fee)
         self.fills.append(
@@ -277,7 +277,7 @@ class Broker:
         asked, before = order.size, order.filled
         filled = before + size
         order.fill_price = price if not before else ((order.fill_price or 0.0) * before + price * size) / filled
-        if asked - filled <= DUST * asked:
+        if size == wanted or is_rounding(asked - filled, asked):
             order.filled = asked
             register.finish(order, now, size, price)
         else:
@@ -322,7 +322,7 @@ class Broker:
             self._used_at = now
             self._used.clear()
         room = (self._share or 0.0) * bar.volume - self._used.get(order.symbol, 0.0)
-        if wanted <= room:
+        if wanted <= room or is_rounding(wanted - room, wanted):
             return wanted
         size = self.venue.in_lots(max(room, 0.0))
         if order.tif is TimeInForce.FOK or (order.has_one_chance and not size):
@@ -330,3 +330,10 @@ class Broker:
             self.register.end(order, _CANCELLED, reason, now)
             return 0.0
         return size
+
+
+def _beyond(position: Position, size: float) -> float:
+    """How many of `size` units are left to open when they have closed `position`."""
+    if size <= abs(position.size):
+        return 0.0
+    return abs(add_sizes(position.size, -copysign(size, position.size), position.noise)[0])

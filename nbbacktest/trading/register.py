@@ -7,9 +7,9 @@ from typing import Any
 
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, TimeInForce
 from nbbacktest.core.errors import OrderError
-from nbbacktest.trading.account import DUST
 from nbbacktest.trading.book import Book
 from nbbacktest.trading.orders import Order
+from nbbacktest.trading.sizes import is_rounding
 
 _OPEN, _HELD = OrderStatus.OPEN, OrderStatus.HELD
 _CANCELLED, _FILLED = OrderStatus.CANCELLED, OrderStatus.FILLED
@@ -207,7 +207,7 @@ class Register:
                 continue
             if order.status is _FILLED:
                 self.end(other, _CANCELLED, f"one cancels the other: order {order.id} was filled", now)
-            elif other.size is None or other.size - size - other.filled <= DUST * other.size:
+            elif other.size is None or is_rounding(other.size - size - other.filled, other.size):
                 self.end(other, _CANCELLED, f"one cancels the other: order {order.id} filled {size:g}", now)
             else:
                 other.size -= size

@@ -16,6 +16,7 @@ from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.requests import changed, exits_of, order_of
 from nbbacktest.trading.schedule import Scheduled
+from nbbacktest.trading.sizes import add_sizes
 from nbbacktest.trading.streams import StreamIndicator, is_streaming, stream
 from nbbacktest.trading.tickets import Ticket, finite, market_ticket, read_ticket
 
@@ -254,7 +255,7 @@ class Seat:
         held = self.positions[symbol].size
         if target == 0:
             return self.close(symbol)
-        missing = target - held
+        missing, _ = add_sizes(target, -held, self.positions[symbol].noise)
         if missing == 0:
             return None
         return self.place(symbol, read_ticket(_BUY if missing > 0 else _SELL, abs(missing)))

@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 
 from nbbacktest.core.records import Float64, Int64
-from nbbacktest.trading.equity import FLAT
 from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord, Split
+from nbbacktest.trading.sizes import add_sizes, scaled
 
 _NONE = np.empty(0, dtype=np.int64)
 
@@ -148,7 +148,7 @@ def round_trips(record: RunRecord) -> Trades:
     """Match every exit with the oldest entries of the same strategy and symbol (FIFO).
 
     An exit of part of a position splits off a trade; one fill that turns a position round closes the old
-    one and opens the new one. Sizes that cancel to within 1e-9 of the larger one are flat. A trade that went through
+    one and opens the new one. What rounding alone leaves of a size is nothing (`nbbacktest.trading.sizes`). A trade that went through
     a split is told in units and prices of after it, its entry too. Cash flows (dividends, fees for borrowing, interest)
     belong to no trade.
 
@@ -219,16 +219,17 @@ class _Lot:
     row: int
     size: float
     commission: float
+    noise: float = 0.0
 
-    def take(self, units: float) -> float:
-        """Use up `units` of it and return their commission; rounding residue goes along."""
-        left = abs(self.size) - units
-        if left <= FLAT * self.fill.size:
+    def take(self, other: _Lot) -> float:
+        """Use up as much of it as `other` has, and return that part's commission; rounding residue goes along."""
+        before, (left, noise) = self.size, add_sizes(self.size, other.size, self.noise + other.noise)
+        if not left or (left > 0) != (before > 0):
             paid, self.size, self.commission = self.commission, 0.0, 0.0
             return paid
-        paid = self.commission * (units / abs(self.size))
+        paid = self.commission * (other.size / -before)
         self.commission -= paid
-        self.size = math.copysign(left, self.size)
+        self.size, self.noise = left, noise
         return paid
 
 
@@ -239,13 +240,14 @@ def _split(books: dict[tuple[str, str], deque[_Lot]], split: Split) -> None:
             for lot in lots:
                 fill = lot.fill
                 lot.fill = msgspec.structs.replace(fill, size=fill.size * split.ratio, price=fill.price / split.ratio)
-                lot.size *= split.ratio
+                lot.size, lot.noise = scaled(lot.size, split.ratio, lot.noise)
 
 
 def _match(entry: _Lot, exit_: _Lot) -> _Match:
     units = min(abs(entry.size), abs(exit_.size))
     size = math.copysign(units, entry.size)
-    commission = entry.take(units) + exit_.take(units)
+    used = copy.copy(entry)
+    commission = entry.take(exit_) + exit_.take(used)
     return entry.row, exit_.row, size, entry.fill.price, commission
 
 
