@@ -168,8 +168,14 @@ class Allowance:
         if price <= 0:
             return f"no size follows from cash at a price of {price:g}; give a size"
         if self._lot != 1:
-            return f"{power:.2f} available doesn't pay for a lot of {self._lot:g} at {price:g} with commission"
-        return f"{power:.2f} available doesn't pay for one unit at {price:g} with commission; give a fractional size"
+            lacks = f"{power:.2f} available doesn't pay for a lot of {self._lot:g} at {price:g} with commission"
+            return f"{lacks}; set a smaller broker.lot_size"
+        lacks = f"{power:.2f} available doesn't pay for one unit at {price:g} with commission"
+        return f"{lacks}; give a fractional size, or set broker.lot_size"
+
+    def is_below_a_lot(self, price: float) -> bool:
+        """Whether all of the equity pays for no lot at `price`, so that no order without a size can come to anything."""
+        return self._portfolio.equity < price * self._lot * self._account.rate
 
     def _set_free(self, closable: float, price: float) -> float:
         """The buying power that closing so many units at `price` adds, before any commission.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import copysign
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
@@ -30,6 +30,9 @@ from nbbacktest.trading.venue import Venue
 
 _BUY, _MARKET, _STOP_LIMIT, _TRAILING = Side.BUY, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
+
+Notice = Callable[[str, str, str], None]
+"""(strategy, symbol, text): an order came to nothing."""
 
 _Turn = tuple[int, int]
 _Hit = tuple[_Turn, Order, Bar, float]
@@ -58,6 +61,7 @@ class Broker:
         "_fee",
         "_portfolio",
         "_rules",
+        "_say_nothing",
         "_share",
         "_slip",
         "_used",
@@ -69,8 +73,11 @@ class Broker:
         "venue",
     )  # fmt: skip
 
-    def __init__(self, portfolio: Portfolio, base_interval: str, broker: BrokerConfig, limits: LimitsConfig) -> None:
+    def __init__(
+        self, portfolio: Portfolio, base_interval: str, broker: BrokerConfig, limits: LimitsConfig, say_nothing: Notice
+    ) -> None:
         self._portfolio = portfolio
+        self._say_nothing = say_nothing
         self._base = base_interval
         self.fills: list[Fill] = []
         self._fee = fee_of(broker.commission, self.fills)
@@ -313,7 +320,10 @@ class Broker:
             price = self._slip(order, size, price, bar)
             size = closable + allowance.most(order, price, closable, fee, bar)
         if not size:
-            self.register.end(order, _REJECTED, allowance.too_small(order.symbol, price), now)
+            reason = allowance.too_small(order.symbol, price)
+            self.register.end(order, _REJECTED, reason, now)
+            if allowance.is_below_a_lot(price):
+                self._say_nothing(order.strategy, order.symbol, f"order {order.id}: {reason}")
         return size
 
     def _capped(self, order: Order, bar: Bar, wanted: float, now: int) -> float:

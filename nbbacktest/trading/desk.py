@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import DataQualityWarning, StrategyError
+from nbbacktest.core.errors import DataQualityWarning, OrderWarning, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
@@ -117,7 +117,8 @@ class TradingDesk:
         self.base_interval = base[0].interval
         self.portfolio = Portfolio(broker.cash)
         self.horizon = Horizon(stamps, sessions)
-        self.broker = Broker(self.portfolio, self.base_interval, broker, limits)
+        self._nothing_said: set[str] = set()
+        self.broker = Broker(self.portfolio, self.base_interval, broker, limits, self.say_nothing_comes)
         self.agenda: Sized = self.broker.agenda
         self.fills: list[Fill] = self.broker.fills
         self.orders: list[Order] = self.broker.orders
@@ -359,6 +360,13 @@ class TradingDesk:
             text = f"{need.where}: {'; '.join(lacking)} bars of warm-up"
             self.log.append((self.now_ns, name, text))
             warnings.warn(text, DataQualityWarning, stacklevel=4)
+
+    def say_nothing_comes(self, name: str, symbol: str, text: str) -> None:
+        """Log that what the strategy `name` asked for of `symbol` comes to nothing, and why; warn once a symbol."""
+        self.log.append((self.now_ns, name, text))
+        if symbol not in self._nothing_said:
+            self._nothing_said.add(symbol)
+            warnings.warn(f"{name}: {text} (said once for {symbol}; see result.log)", OrderWarning, stacklevel=5)
 
     def forming(self, base: Series, interval: str | None) -> FormingBar | None:
         """The bar of `interval` that the newest base bars are part of; see `FormingBars.at`."""

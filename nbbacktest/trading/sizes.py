@@ -1,8 +1,9 @@
 """Sums of sizes: tells what is left of a position from the rounding of the arithmetic that led there.
 
 Units are what somebody wrote in decimals, and floats are not: 0.1 + 0.2 - 0.3 leaves 5.6e-17. Such a residue is bounded by
-what was really rounded: half an ulp of each size that isn't whole, since its decimal is that near, and what each
-addition lost, which is known exactly. Whole units lose nothing (up to 2**53), and so none of them is ever taken for a residue.
+what was really rounded: an ulp of each size that isn't whole, half of it for its decimal or its lot's and half for the product
+with a number of lots; and what each addition lost, which is known exactly. Whole units lose nothing (up to 2**53), and
+so none of them is ever taken for a residue.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def add_sizes(held: float, signed: float, noise: float = 0.0) -> tuple[float, fl
     is_whole, adds_whole = not held % 1.0, not signed % 1.0
     if not (is_whole and adds_whole and -_EXACT <= total <= _EXACT):
         if not (noise or is_whole):
-            noise = ulp(held) / 2
+            noise = ulp(held)
         if not adds_whole:
-            noise += ulp(signed) / 2
+            noise += ulp(signed)
         # Exact, by Knuth (1997), The Art of Computer Programming 2, 4.2.2, theorem B.
         part = total - held
         noise += abs((held - (total - part)) + (signed - part))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
@@ -19,7 +19,7 @@ from nbbacktest.core.records import Float64, Int64
 from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord, Split
-from nbbacktest.trading.sizes import add_sizes, scaled
+from nbbacktest.trading.sizes import Tally, add_sizes, scaled
 
 _NONE = np.empty(0, dtype=np.int64)
 
@@ -183,12 +183,13 @@ def _by_turns(done: Executions) -> Matches | None:
 
 
 def _first_in_first_out(record: RunRecord) -> Matches:
-    books: dict[tuple[str, str], deque[_Lot]] = {}
+    books: dict[_Book, deque[_Lot]] = {}
+    held: defaultdict[_Book, Tally] = defaultdict(Tally)
     found: list[_Match] = []
     splits = deque(record.splits)
     for row, fill in enumerate(record.fills):
         while splits and splits[0].index <= fill.index:
-            _split(books, splits.popleft())
+            _split(books, held, splits.popleft())
         lots = books.setdefault((fill.strategy, fill.symbol), deque())
         rest = _Lot(fill, row, fill.signed_size, fill.commission)
         while lots and rest.size and (lots[0].size > 0) != (rest.size > 0):
@@ -197,8 +198,13 @@ def _first_in_first_out(record: RunRecord) -> Matches:
                 lots.popleft()
         if rest.size:
             lots.append(rest)
+        if not held[fill.strategy, fill.symbol].add(float(fill.signed_size)) and lots:
+            # The position is flat: what is left of single lots is the rounding of their parts.
+            first, last, size, price, commission = found[-1]
+            found[-1] = (first, last, size, price, commission + sum(lot.commission for lot in lots))
+            lots.clear()
     for split in splits:
-        _split(books, split)
+        _split(books, held, split)
     still_open = sorted((lot for lots in books.values() for lot in lots), key=lambda lot: lot.row)
     found += [(lot.row, -1, lot.size, lot.fill.price, lot.commission) for lot in still_open]
     entry, exit_, size, price, commission = zip(*found, strict=True) if found else ((),) * 5
@@ -209,6 +215,7 @@ def _first_in_first_out(record: RunRecord) -> Matches:
 
 
 _Match = tuple[int, int, float, float, float]
+_Book = tuple[str, str]  # strategy and symbol
 
 
 @dataclass(slots=True)
@@ -233,10 +240,11 @@ class _Lot:
         return paid
 
 
-def _split(books: dict[tuple[str, str], deque[_Lot]], split: Split) -> None:
+def _split(books: dict[_Book, deque[_Lot]], held: dict[_Book, Tally], split: Split) -> None:
     """Count what is open of the symbol in units of after the split, at prices of after the split."""
-    for (_, symbol), lots in books.items():
+    for (strategy, symbol), lots in books.items():
         if symbol == split.symbol:
+            held[strategy, symbol].split(split.ratio)
             for lot in lots:
                 fill = lot.fill
                 lot.fill = msgspec.structs.replace(fill, size=fill.size * split.ratio, price=fill.price / split.ratio)

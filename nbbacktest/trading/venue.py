@@ -34,6 +34,12 @@ class Venue:
         whole = int(lots + max(min(lots * 1e-12, _SLACK), 2 * ulp(lots))) * lot
         return whole if size > 0 else -whole
 
+    def too_little(self, symbol: str, units: float, of: str) -> str:
+        """Why `units` of `symbol`, which follow from what `of` says, come to nothing; and the cure."""
+        made = "whole units make" if self._lot is None else f"lots of {self._lot:g} make"
+        smaller = "a broker.lot_size (such as 0.001)" if self._lot is None else "a smaller broker.lot_size"
+        return f"{of} is {units:.6g} units of {symbol}, and {made} 0 of them; set {smaller}, or ask for more"
+
     def in_lots(self, size: float) -> float:
         """`size` as it may be traded in part: in whole lots, or as it is where fractions are allowed."""
         return size if self._unit is None else floor(size / self._unit + _SLACK) * self._unit
