@@ -200,8 +200,8 @@ def _first_in_first_out(record: RunRecord) -> Matches:
             lots.append(rest)
         if not held[fill.strategy, fill.symbol].add(float(fill.signed_size)) and lots:
             # The position is flat: what is left of single lots is the rounding of their parts.
-            first, last, size, price, commission = found[-1]
-            found[-1] = (first, last, size, price, commission + sum(lot.commission for lot in lots))
+            last = found[-1]
+            found[-1] = (*last[:4], last[4] + sum(lot.commission for lot in lots))
             lots.clear()
     for split in splits:
         _split(books, held, split)
