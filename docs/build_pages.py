@@ -347,8 +347,8 @@ API: dict[str, tuple[str, ...]] = {
     ),
     "Errors and warnings": (
         "NbBacktestError", "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "FeedError",
-        "InvalidTransition", "LiveRunError", "MissingExtraError", "NoThreadsError", "OrderError", "ScheduleError",
-        "StrategyBlockedError", "StrategyError",
+        "InvalidTransition", "LiveRunError", "MissingExtraError", "NoThreadsError", "OrderError", "OrderWarning",
+        "ScheduleError", "StrategyBlockedError", "StrategyError",
     ),
 }  # fmt: skip
 """Every public name, by what it is for."""

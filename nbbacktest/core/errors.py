@@ -96,6 +96,10 @@ class OrderError(NbBacktestError, ValueError):
     """An order that makes no sense as it was written."""
 
 
+class OrderWarning(UserWarning):
+    """Orders come to nothing by a setting: told once a symbol; `result.log` and `result.orders` have each."""
+
+
 class ParameterError(ConfigError, TypeError):
     """A strategy's parameter that doesn't exist, is missing, or has the wrong type; `where` names the class."""
 

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import copysign
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.records import Bar
-from nbbacktest.trading.account import DUST, Allowance
+from nbbacktest.trading.account import Allowance
 from nbbacktest.trading.book import Book
 from nbbacktest.trading.costs import fee_of, slip_of
-from nbbacktest.trading.matching import FillRules, at_open, match, part_of_bar, precedence, reaches_stop, trailed
+from nbbacktest.trading.matching import (
+    FillRules,
+    at_open,
+    best_of,
+    match,
+    part_of_bar,
+    precedence,
+    reaches_stop,
+    trailed,
+)
 from nbbacktest.trading.orders import Fill, Order
-from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.portfolio import Portfolio, Position
 from nbbacktest.trading.register import Register
+from nbbacktest.trading.sizes import add_sizes, is_rounding
 from nbbacktest.trading.venue import Venue
 
 _BUY, _MARKET, _STOP_LIMIT, _TRAILING = Side.BUY, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
+
+Notice = Callable[[str, str, str], None]
+"""(strategy, symbol, text): an order came to nothing."""
 
 _Turn = tuple[int, int]
 _Hit = tuple[_Turn, Order, Bar, float]
@@ -47,6 +61,7 @@ class Broker:
         "_fee",
         "_portfolio",
         "_rules",
+        "_say_nothing",
         "_share",
         "_slip",
         "_used",
@@ -58,8 +73,11 @@ class Broker:
         "venue",
     )  # fmt: skip
 
-    def __init__(self, portfolio: Portfolio, base_interval: str, broker: BrokerConfig, limits: LimitsConfig) -> None:
+    def __init__(
+        self, portfolio: Portfolio, base_interval: str, broker: BrokerConfig, limits: LimitsConfig, say_nothing: Notice
+    ) -> None:
         self._portfolio = portfolio
+        self._say_nothing = say_nothing
         self._base = base_interval
         self.fills: list[Fill] = []
         self._fee = fee_of(broker.commission, self.fills)
@@ -192,6 +210,7 @@ class Broker:
         elif order.type is _TRAILING:
             if not order.triggered:
                 order.stop = self.venue.outward(trailed(order, bar), order.side)
+                order.best = best_of(order, bar)
         elif order.type is _STOP_LIMIT and not order.triggered and reaches_stop(order, bar):
             self.register.trigger(order, now, order.stop)
 
@@ -237,8 +256,8 @@ class Broker:
             price = self._slip(order, size, price, bar)
 
         fee = self._fee(order, size, price, bar)
-        opened = size - closable
-        if opened > DUST * size:
+        opened = _beyond(position, size) if closable else size
+        if opened:
             reason = self._allowance.objection(
                 order.symbol, price, closable, opened, fee, is_sized=order.size is not None
             )
@@ -246,8 +265,6 @@ class Broker:
                 # What has been filled before stands; only the rest is refused.
                 register.end(order, _CANCELLED if order.filled else _REJECTED, reason, now)
                 return []
-        else:
-            opened = 0.0
 
         portfolio.record(position, size if buy else -size, price, fee)
         self.fills.append(
@@ -267,7 +284,7 @@ class Broker:
         asked, before = order.size, order.filled
         filled = before + size
         order.fill_price = price if not before else ((order.fill_price or 0.0) * before + price * size) / filled
-        if asked - filled <= DUST * asked:
+        if size == wanted or is_rounding(asked - filled, asked):
             order.filled = asked
             register.finish(order, now, size, price)
         else:
@@ -303,7 +320,10 @@ class Broker:
             price = self._slip(order, size, price, bar)
             size = closable + allowance.most(order, price, closable, fee, bar)
         if not size:
-            self.register.end(order, _REJECTED, allowance.too_small(order.symbol, price), now)
+            reason = allowance.too_small(order.symbol, price)
+            self.register.end(order, _REJECTED, reason, now)
+            if allowance.is_below_a_lot(price):
+                self._say_nothing(order.strategy, order.symbol, f"order {order.id}: {reason}")
         return size
 
     def _capped(self, order: Order, bar: Bar, wanted: float, now: int) -> float:
@@ -312,7 +332,7 @@ class Broker:
             self._used_at = now
             self._used.clear()
         room = (self._share or 0.0) * bar.volume - self._used.get(order.symbol, 0.0)
-        if wanted <= room:
+        if wanted <= room or is_rounding(wanted - room, wanted):
             return wanted
         size = self.venue.in_lots(max(room, 0.0))
         if order.tif is TimeInForce.FOK or (order.has_one_chance and not size):
@@ -320,3 +340,10 @@ class Broker:
             self.register.end(order, _CANCELLED, reason, now)
             return 0.0
         return size
+
+
+def _beyond(position: Position, size: float) -> float:
+    """How many of `size` units are left to open when they have closed `position`."""
+    if size <= abs(position.size):
+        return 0.0
+    return abs(add_sizes(position.size, -copysign(size, position.size), position.noise)[0])

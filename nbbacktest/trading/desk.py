@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import DataQualityWarning, StrategyError
+from nbbacktest.core.errors import DataQualityWarning, OrderWarning, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.data.days import TradingDays
 from nbbacktest.data.warmup import Need
@@ -123,7 +123,8 @@ class TradingDesk:
         self.portfolio = Portfolio(broker.cash)
         self.days = days or TradingDays(stamps.day_zone)
         self.horizon = Horizon(stamps, sessions, self.days)
-        self.broker = Broker(self.portfolio, self.base_interval, broker, limits)
+        self._nothing_said: set[str] = set()
+        self.broker = Broker(self.portfolio, self.base_interval, broker, limits, self.say_nothing_comes)
         self.agenda: Sized = self.broker.agenda
         self.fills: list[Fill] = self.broker.fills
         self.orders: list[Order] = self.broker.orders
@@ -365,6 +366,13 @@ class TradingDesk:
             text = f"{need.where}: {'; '.join(lacking)} bars of warm-up"
             self.log.append((self.now_ns, name, text))
             warnings.warn(text, DataQualityWarning, stacklevel=4)
+
+    def say_nothing_comes(self, name: str, symbol: str, text: str) -> None:
+        """Log that what the strategy `name` asked for of `symbol` comes to nothing, and why; warn once a symbol."""
+        self.log.append((self.now_ns, name, text))
+        if symbol not in self._nothing_said:
+            self._nothing_said.add(symbol)
+            warnings.warn(f"{name}: {text} (said once for {symbol}; see result.log)", OrderWarning, stacklevel=5)
 
     def forming(self, base: Series, interval: str | None) -> FormingBar | None:
         """The bar of `interval` that the newest base bars are part of; see `FormingBars.at`."""

@@ -17,24 +17,10 @@ import numpy.typing as npt
 from nbbacktest.core.records import BarColumns, Float64, Int64
 from nbbacktest.data.calendar import local_dates
 from nbbacktest.trading.record import RunRecord, Split
+from nbbacktest.trading.sizes import Tally
 
 _NONE = np.empty(0, dtype=np.int64)
 _Level = TypeVar("_Level", np.float64, np.bool_)
-
-FLAT = 1e-9
-"""Sizes that cancel to within this share of the larger one are flat: 0.1 + 0.2 - 0.3 holds nothing."""
-
-
-def add_sizes(held: float, signed: float) -> float:
-    """The position after `signed` units more; rounding residue is no position.
-
-    Examples
-    --------
-    >>> add_sizes(0.1 + 0.2, -0.3)
-    0.0
-    """
-    total = held + signed
-    return 0.0 if abs(total) <= FLAT * max(abs(held), abs(signed)) else total
 
 
 def cash_curve(record: RunRecord) -> Float64:
@@ -75,8 +61,7 @@ def _levels(record: RunRecord, symbol: str) -> tuple[Float64, Int64]:
         levels = np.concatenate(([0.0], signed))
         levels[2::2] = 0.0
     else:
-        held = 0.0
-        levels = np.array([held, *(held := add_sizes(held, size) for size in signed.tolist())])
+        levels = np.array([0.0, *map(Tally().add, signed.tolist())])
     return levels, index
 
 
@@ -84,11 +69,10 @@ def _through_splits(index: Int64, signed: Float64, splits: Sequence[Split]) -> t
     changes = [(split.index, 0.0, split.ratio) for split in splits]
     changes += zip(index.tolist(), signed.tolist(), repeat(1.0))
     changes.sort(key=itemgetter(0))  # stable: splits stay before fills
-    held = 0.0
-    levels = [held]
+    held = Tally()
+    levels = [0.0]
     for _, size, ratio in changes:
-        held = add_sizes(held * ratio, size)
-        levels.append(held)
+        levels.append(held.add(size) if ratio == 1.0 else held.split(ratio))
     return np.array(levels), np.array([at for at, *_ in changes])
 
 

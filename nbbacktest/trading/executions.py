@@ -50,8 +50,8 @@ class Executions:
 
     @property
     def traded(self) -> Float64:
-        """``size * price`` of each."""
-        return np.abs(self.signed) * self.price
+        """``size * |price|`` of each: what was traded at a price below zero was traded too."""
+        return np.abs(self.signed * self.price)
 
     @property
     def rows(self) -> dict[str, Int64]:

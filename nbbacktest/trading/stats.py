@@ -250,7 +250,7 @@ def exposure(record: RunRecord) -> float:
 
 
 def turnover(traded: Float64, equity: Float64) -> float:
-    """What was traded in proportion to the account: ``sum(size * price) / mean(equity)``, from ``size * price`` of each fill.
+    """What was traded in proportion to the account: ``sum(size * |price|) / mean(equity)``, from ``size * |price|`` of each fill.
 
     Both sides count, over the whole run (not annual): buying all and selling it is 2. NaN where mean equity isn't positive.
     """

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbbacktest.core.enums import OrderStatus, Side
+from nbbacktest.core.errors import OrderWarning
 from nbbacktest.data.calendar import SessionTable
 from nbbacktest.trading.strategy import Strategy
 from tests.drivers import OPENING, desk_for, flat, run, run_inline, series_of
@@ -62,10 +63,11 @@ def test_turn_around():
 
 def test_too_little_for_one_unit():
     """Cash that doesn't buy a unit is a rejection that says so."""
-    desk = scripted({1: lambda s: s.buy()}, series_of(flat([10, 30])), cash=20)
+    with pytest.warns(OrderWarning, match="order 1: 20.00 available"):
+        desk = scripted({1: lambda s: s.buy()}, series_of(flat([10, 30])), cash=20)
     assert desk.orders[0].status is OrderStatus.REJECTED
     assert desk.orders[0].reason == (
-        "20.00 available doesn't pay for one unit at 30 with commission; give a fractional size"
+        "20.00 available doesn't pay for one unit at 30 with commission; give a fractional size, or set broker.lot_size"
     )
 
 
