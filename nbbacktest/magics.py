@@ -274,8 +274,10 @@ def _awaited(system: SystemManager) -> Any:
                     raise
     except KeyboardInterrupt:
         try:
-            system.pause()
+            ended = not system.pause() and system.is_stopped()
         except InvalidTransition:
+            ended = True
+        if ended:
             return system.wait()
         sys.stdout.write(f"System paused at {system.snapshot().time}\nUse '%backtest resume' to continue\n")
         return None

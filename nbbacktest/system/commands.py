@@ -104,7 +104,9 @@ def resume(system: SystemManager) -> Answer:
     """Let a paused run go on."""
     if system.resume():
         return _answer(system, "resume", True, "System resumed", _state_line(SystemState.RUNNING))
-    return _answer(system, "resume", False, "System is running already")
+    if system.is_running():
+        return _answer(system, "resume", False, "System is running already")
+    return _answer(system, "resume", False, f"System is {system.get_state()}: another command came between")
 
 
 def step(system: SystemManager, n: int = 1) -> Answer:

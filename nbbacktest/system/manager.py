@@ -212,7 +212,7 @@ class SystemManager(AwaitedSystem):
             trip = run.gate.set_out(target_of(when, run))
         finally:
             run.gate.release(_PLACING)
-        return trip is not None and run.gate.arrived(trip)
+        return run.gate.arrived(trip)
 
     def stop(self) -> bool:
         """End the run, from every state; False where nothing runs.
