@@ -9,7 +9,7 @@ import ast
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,11 +154,8 @@ class BacktestMagics(Magics):
         if not system.is_stopped():
             system.stop()
 
-        def start() -> str:
-            return _start(system, settings, bars, strategies)
-
-        panel = None if no_panel else self._fresh_panel(system, start)
-        start()
+        panel = None if no_panel else self._fresh_panel(system)
+        system.start(settings, data=bars, strategies=strategies)
         self._newest = system
         self._cells[id(system)] = self._cell_id()
         if name is not None:
@@ -186,13 +183,13 @@ class BacktestMagics(Magics):
             )
         return system
 
-    def _fresh_panel(self, system: SystemManager, start: Callable[[], str]) -> ControlPanel:
+    def _fresh_panel(self, system: SystemManager) -> ControlPanel:
         from nbbacktest.widgets.panel import ControlPanel
 
         before = self._panels.pop(id(system), None)
         if before is not None:
             before.close()
-        panel = self._panels[id(system)] = ControlPanel(system, start=start)
+        panel = self._panels[id(system)] = ControlPanel(system)
         return panel
 
     def _settings(
@@ -258,11 +255,6 @@ class BacktestMagics(Magics):
         return found if isinstance(found, str) else None
 
 
-def _start(system: SystemManager, settings: SessionConfig, bars: Any, strategies: list[type[Strategy]]) -> str:
-    started = system.start(settings, data=bars, strategies=list(strategies))
-    return "System started successfully" if started else f"System is {system.get_state()} already"
-
-
 def _awaited(system: SystemManager) -> Any:
     """Wait for the end in short waits; an interrupt pauses the run."""
     try:
@@ -274,8 +266,10 @@ def _awaited(system: SystemManager) -> Any:
                     raise
     except KeyboardInterrupt:
         try:
-            system.pause()
+            ended = not system.pause() and system.is_stopped()
         except InvalidTransition:
+            ended = True
+        if ended:
             return system.wait()
         sys.stdout.write(f"System paused at {system.snapshot().time}\nUse '%backtest resume' to continue\n")
         return None

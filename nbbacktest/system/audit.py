@@ -6,7 +6,6 @@ be the same, whether or not there is data after the cut; where they differ, some
 
 from __future__ import annotations
 
-import copy
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,8 @@ from nbbacktest.data.sources import load
 from nbbacktest.engine.window import Window
 from nbbacktest.system.builder import StrategySource, build, warmup_needs
 from nbbacktest.system.findings import AuditReport, Difference, Kind
-from nbbacktest.system.manager import ConfigSource
+from nbbacktest.system.instances import copied, twin
+from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import Stages
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill, Order
@@ -99,9 +99,9 @@ def audit_lookahead(
     players: list[Any] = list(strategy) if isinstance(strategy, (list, tuple)) else [strategy]
 
     def staged(bars: MarketData) -> Stages:
-        fresh = [copy.deepcopy(one) if isinstance(one, Strategy) else one for one in players]
+        fresh = [twin(one) if isinstance(one, Strategy) else one for one in players]
         given = None if strategy is None else fresh
-        return build(settings, Lifecycle(), threading.Condition(), data=bars, strategies=given, params=params)
+        return build(settings, Lifecycle(), threading.Condition(), data=bars, strategies=given, params=copied(params))
 
     whole = staged(market)
     places = _places(whole, market, cuts, seed)

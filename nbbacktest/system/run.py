@@ -30,6 +30,7 @@ from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
 from nbbacktest.system.driver import Driver, Threads
+from nbbacktest.system.instances import end
 from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
 from nbbacktest.system.snapshot import Snapshot
@@ -306,6 +307,8 @@ class Run:
         if not self._finalized.acquire(blocking=False):
             return
         self._ended = monotonic()
+        for strategy in self.desk.strategies:
+            end(strategy)
         if self.feed is not None:
             self.feed.end()
         told = self.gate.closed  # by stop, or by its manager's end

@@ -18,6 +18,7 @@ from nbbacktest.engine.inline import run_inline
 from nbbacktest.engine.processor import bars_of
 from nbbacktest.engine.series import Series
 from nbbacktest.system.builder import players_of, wired
+from nbbacktest.system.instances import copied
 from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
 from nbbacktest.system.recorded import recorded
 from nbbacktest.trading.record import RunRecord
@@ -79,7 +80,7 @@ class Bench:
         NbBacktestError
             Whatever a backtest of it raises.
         """
-        players = players_of(self._config, self.strategy, {**self._fixed, **point})
+        players = players_of(self._config, self.strategy, copied({**self._fixed, **point}))
         loaded = self._loaded[needs_of(players)].fresh()
         stages = wired(
             self._config, Lifecycle(), threading.Condition(), players, loaded, data=self._data, window=_WINDOW

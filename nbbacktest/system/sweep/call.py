@@ -11,7 +11,8 @@ from nbbacktest.report.progress import Progress, line_of_progress
 from nbbacktest.report.result import Result
 from nbbacktest.report.sweep import SweepResult, check_statistic
 from nbbacktest.system.backtest import CASH, backtest, settings_of
-from nbbacktest.system.manager import ConfigSource
+from nbbacktest.system.instances import copied
+from nbbacktest.system.origin import ConfigSource, own_copy
 from nbbacktest.system.sweep.bench import Bench, Row
 from nbbacktest.system.sweep.grid import Point, axes_of, points_of
 from nbbacktest.system.sweep.pool import play_all
@@ -108,8 +109,10 @@ def sweep(
     bench = Bench(settings, data, strategy, strategy_params)
     bench.prepare(data, points)
 
+    swept = own_copy(data)  # what becomes of the frames later must not reach the points that are run again
+
     def run(point: Point) -> Result:
-        return backtest(data, strategy, config=settings, **{**strategy_params, **point})
+        return backtest(swept, strategy, config=settings, **copied({**strategy_params, **point}))
 
     rows: dict[int, Row] = {}
 
