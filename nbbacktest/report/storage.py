@@ -44,12 +44,12 @@ _ORDER_1 = (
 )  # fmt: skip
 """What version 1 kept of an order."""
 _ORDER = (
-    *_ORDER_1, "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced", "triggered", "filled",
+    *_ORDER_1, "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced", "triggered", "filled", "best",
 )  # fmt: skip
 _GIVEN = (
     "limit", "stop", "tag", "submitted", "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced",
 )  # fmt: skip
-_OUTCOME = ("reason", "closed", "fill_price", "triggered", "filled")
+_OUTCOME = ("reason", "closed", "fill_price", "triggered", "filled", "best")
 
 
 def save_record(record: RunRecord, path: Path) -> None:

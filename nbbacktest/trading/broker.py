@@ -11,7 +11,16 @@ from nbbacktest.core.records import Bar
 from nbbacktest.trading.account import DUST, Allowance
 from nbbacktest.trading.book import Book
 from nbbacktest.trading.costs import fee_of, slip_of
-from nbbacktest.trading.matching import FillRules, at_open, match, part_of_bar, precedence, reaches_stop, trailed
+from nbbacktest.trading.matching import (
+    FillRules,
+    at_open,
+    best_of,
+    match,
+    part_of_bar,
+    precedence,
+    reaches_stop,
+    trailed,
+)
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.register import Register
@@ -192,6 +201,7 @@ class Broker:
         elif order.type is _TRAILING:
             if not order.triggered:
                 order.stop = self.venue.outward(trailed(order, bar), order.side)
+                order.best = best_of(order, bar)
         elif order.type is _STOP_LIMIT and not order.triggered and reaches_stop(order, bar):
             self.register.trigger(order, now, order.stop)
 

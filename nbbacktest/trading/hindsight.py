@@ -76,7 +76,8 @@ def order_before(record: RunRecord, index: int, order: Order, rules: Rules) -> O
         if event.time < instant or is_first or ratio is not None:
             then.filled *= ratio or 1.0
             then.size, then.limit, then.stop, then.trail = event.terms
-            set_at = event.time
+            # A split comes before the bar of its instant, which moves the level after it.
+            set_at = event.time - 1 if ratio is not None else event.time
             if event.kind is OrderEventKind.TRIGGERED:
                 then.triggered = True
             if event.kind in _FILLS:
@@ -120,11 +121,14 @@ def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]
     triggered = next((event.time for event in order.events if event.kind is OrderEventKind.TRIGGERED), None)
     ends = [moment for moment in (triggered, order.closed or None) if moment is not None]
     last = min(ends, default=int(record.instants[-1]))
+    split_at = {int(record.instants[split.index]) for split in record.splits if split.symbol == order.symbol}
     whole: list[tuple[int, float | None]] = []
     for number, (since, level) in enumerate(path):
         whole.append((since, level))
         until = path[number + 1][0] if number + 1 < len(path) else last
-        first, stop = (int(row) for row in np.searchsorted(bars.end, [since, until], side="right"))
+        first, stop = (
+            int(row) for row in np.searchsorted(bars.end, [since - (since in split_at), until], side="right")
+        )
         # Its distance may have been replaced since: the one of these terms counts.
         then = order_before(
             record, min(int(np.searchsorted(record.instants, until)), len(record.instants) - 1), order, rules

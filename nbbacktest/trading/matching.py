@@ -87,15 +87,25 @@ def reaches_stop(order: Order, bar: Bar) -> bool:
     return bar.low <= order.stop  # type: ignore[operator]  # as above
 
 
+def behind(side: Side, best: float, distance: float, *, is_fraction: bool) -> float:
+    """The level of a trailing stop of that side and distance, the best price being `best`."""
+    away = abs(best) * distance if is_fraction else distance
+    return best + away if side is _BUY else best - away
+
+
 def trailed(order: Order, bar: Bar) -> float:
     """Where a trailing stop is after `bar`: it only ever comes closer to the market."""
     distance: float = order.trail  # type: ignore[assignment]  # the type of order has one
     stop: float = order.stop  # type: ignore[assignment]
     if order.side is _BUY:
-        low: float = bar.low
-        return min(stop, low + (abs(low) * distance if order.trail_is_fraction else distance))
-    high: float = bar.high
-    return max(stop, high - (abs(high) * distance if order.trail_is_fraction else distance))
+        return min(stop, behind(order.side, bar.low, distance, is_fraction=order.trail_is_fraction))
+    return max(stop, behind(order.side, bar.high, distance, is_fraction=order.trail_is_fraction))
+
+
+def best_of(order: Order, bar: Bar) -> float:
+    """The best price that a trailing stop has followed after `bar`."""
+    best: float = order.best  # type: ignore[assignment]  # as above
+    return min(best, bar.low) if order.side is _BUY else max(best, bar.high)
 
 
 def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[int, float]:

@@ -69,6 +69,9 @@ class Order(msgspec.Struct, eq=False):
         Levels, where the type has them. A trailing stop's `stop` is where it has trailed to.
     trail : float or None
         How far a trailing stop stays behind: a price, or a fraction where `trail_is_fraction`.
+    best : float or None
+        The best price that a trailing stop has followed since it was placed: for a sell order the highest one, for a buy
+        order the lowest. Its distance is taken from there, a replaced one too.
     tif : TimeInForce
     begins, expires : int
         From and until when it can fill, nanoseconds UTC; 0 for no bound.
@@ -121,6 +124,7 @@ class Order(msgspec.Struct, eq=False):
     filled: float = 0.0
     fill_price: float | None = None
     closed: int = 0
+    best: float | None = None
     # Flat, since many orders' events would keep the garbage collector busy; `events` puts them in form. None: the
     # usual life of a market order, accepted at once and filled whole, which its fields tell.
     _life: list[Any] | tuple[()] | None = ()

@@ -104,6 +104,8 @@ class Register:
 
     def replace(self, order: Order, changes: dict[str, Any], now: int) -> None:
         """Change terms of an order that waits."""
+        if not changes:
+            return
         words = [f"{name} {_written(getattr(order, name))} -> {_written(value)}" for name, value in changes.items()]
         for name, value in changes.items():
             setattr(order, name, value)
@@ -125,7 +127,7 @@ class Register:
             for name in ("size", "filled"):
                 if (units := getattr(order, name)) is not None:
                     setattr(order, name, units * ratio)
-            for name in ("limit", "stop", "fill_price"):
+            for name in ("limit", "stop", "fill_price", "best"):
                 if (price := getattr(order, name)) is not None:
                     setattr(order, name, price / ratio)
             if order.trail is not None and not order.trail_is_fraction:
