@@ -54,15 +54,23 @@ class Grid:
         self.expected = np.bincount(self._row, slots, len(sessions)).astype(np.int64)
 
     def slots_of(self, time: Int64) -> Int64:
-        """The slot that each bar begins in, by the bars' begins; -1 for those outside of the sessions."""
+        """The slot of each bar, by the bars' begins; -1 for those outside of the sessions.
+
+        It is the slot that a bar begins in. Of bars by the clock, such as hours from 10:00 on where trading begins at 9:30,
+        it is the one that they end in, so that the first of a session, which is shorter, has a slot of its own.
+        """
         if not len(self.sessions):
             return np.full(len(time), -1)
         if self.interval.is_daily:
             dates = local_dates(time, self.sessions.timezone).astype("datetime64[D]")
             row = np.minimum(np.searchsorted(self.sessions.dates, dates), len(self.sessions) - 1)
             return np.where(self.sessions.dates[row] == dates, row, -1).astype(np.int64)
-        part = np.searchsorted(self._open, time, side="right") - 1
-        slot = self._first[part] + (time - self._open[part]) // self.interval.ns
+        begun = np.searchsorted(self._open, time, side="right") - 1
+        last = np.where(time % self.interval.ns == 0, time + self.interval.ns - 1, time)
+        inside = (begun >= 0) & (time < self._close[begun])
+        part = np.where(inside, begun, np.searchsorted(self._open, last, side="right") - 1)
+        last = np.minimum(last, self._close[part] - 1)
+        slot = self._first[part] + (last - self._open[part]) // self.interval.ns
         return np.where((part >= 0) & (time < self._close[part]), slot, -1).astype(np.int64)
 
     def filled(self, time: Int64) -> int:

@@ -23,14 +23,20 @@ _LAST_DAY = date(2261, 12, 31)  # of those that nanoseconds can count
 
 
 def within(columns: BarColumns, sessions: SessionTable, left_out: dict[str, Int64]) -> BarColumns:
-    """The bars that begin inside of a session; the begins of the others are put into `left_out` as ``"outside"``.
+    """The bars that reach into a session; the begins of the others are put into `left_out` as ``"outside"``.
+
+    A bar that is under way when trading begins, as the first one of hours by the clock, begins with it: what it tells
+    was traded from then on.
 
     Raises
     ------
     DataError
         Where there is none.
     """
-    inside = sessions.session_of(columns.time) >= 0
+    part = np.searchsorted(sessions.part_open, columns.end, side="left") - 1
+    inside = (part >= 0) & (columns.time < sessions.part_close[part])
+    time = np.where(inside, np.maximum(columns.time, sessions.part_open[part]), columns.time)
+    columns = replace(columns, time=time)
     if inside.all():
         return columns
     if not inside.any():
@@ -96,11 +102,11 @@ def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tupl
                     )
                 said.append(text)
     if said and wanted.faults == "warn":
-        warnings.warn("\n".join(said), DataQualityWarning, stacklevel=_callers_level())
+        warnings.warn("\n".join(said), DataQualityWarning, stacklevel=callers_level())
     return market
 
 
-def _callers_level() -> int:
+def callers_level() -> int:
     """How far up the stack the first call from outside of this package is, as `warnings.warn` counts from ours."""
     package, level = __name__.partition(".")[0], 1
     frame = inspect.currentframe()

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Int64, Stamps
 from nbbacktest.data import files, samples, synthetic
 from nbbacktest.data.actions import read_actions
+from nbbacktest.data.adjusting import check_columns, own_actions, prices_of
 from nbbacktest.data.bases import is_nested, taken_apart
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
 from nbbacktest.data.cut import cut_bars
 from nbbacktest.data.dataset import files_of, is_dataset, read_files, refuse_one_for_all
-from nbbacktest.data.datasource import DataSource, ask, is_source, source_of
+from nbbacktest.data.datasource import DataSource, Prices, ask, is_source, name_of, source_of
 from nbbacktest.data.demands import demanded, of_the_days, within
 from nbbacktest.data.frames import Policy, RawBars, judged, read_frame, refuse_empty
 from nbbacktest.data.market import MarketData
@@ -51,6 +53,8 @@ class Found:
     all_hours: bool = False
     chosen: bool = True  # whether somebody said which symbols these are
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prices: Prices | None = None  # as the source tells
+    actions: tuple[ActionRow, ...] | None = None  # the source's own
 
 
 def load(
@@ -104,6 +108,8 @@ def load(
     lazy = streamed_bars(config, data) if stream else None
     if lazy is None:
         found = find(config, data, needs)
+        if found.prices is None:
+            check_columns(found.frames, config)
         raws = read(found, policy)
     else:
         found = Found(lazy.sources, lazy.source, lazy.files)
@@ -145,7 +151,7 @@ def load(
         found.synthetic,
         cut.start,
         exchange,
-        read_actions(config.data.actions, tuple(bars)),
+        read_actions(found.actions if config.data.actions is None else config.data.actions, tuple(bars)),
         hours=config.own_hours,
         left_out=of_the_days(left_out, bars, config.backtest, stamps),
         days_asked=(config.backtest.start_date, config.backtest.end_date),
@@ -249,11 +255,22 @@ def _synthetic(config: SessionConfig, needs: Sequence[Need]) -> Found:
 
 
 def _asked(source: DataSource, config: SessionConfig, needs: Sequence[Need]) -> Found:
-    answer = ask(source, config, needs)
+    called = name_of(source)
+    prices = prices_of(source, config, called)
+    either = getattr(source, "prices", None) == "either"
+    answer = ask(source, config, needs, **({"adjusted": prices == "adjusted"} if either else {}))
+    unsaid = prices == "raw" and config.data.actions is None
     return Found(
-        answer.frames, answer.name, {}, answer.interval, stamp=answer.stamp, timezone=answer.timezone,
+        answer.frames,
+        f"{called}, {prices} prices" if either else called,
+        {},
+        answer.interval,
+        stamp=answer.stamp,
+        timezone=answer.timezone,
         all_hours=answer.all_hours,
-    )  # fmt: skip
+        prices=prices,
+        actions=own_actions(source, answer.frames, called) if unsaid else None,
+    )
 
 
 def _from_files(path: str, kind: files.FileKind, symbols: Iterable[str], *, chosen: bool = True) -> Found:
