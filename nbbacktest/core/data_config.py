@@ -57,6 +57,12 @@ class DataConfig(Model):
     timezone: ZoneName | None = Field(
         None, description="IANA name of the zone that stamps without one are in; null: the config's timezone"
     )
+    separator: Literal[",", ";", "\t", "|"] | None = Field(
+        None, description="what parts the columns of csv files; null: as their header shows"
+    )
+    decimal: Literal[".", ","] | None = Field(
+        None, description="what comes before decimals in csv files, the other part thousands; null: as the numbers show"
+    )
     derived_intervals: tuple[IntervalText, ...] = Field(
         (), description="coarser bars built from the base bars, up to 1d, 1w and 1mo"
     )

@@ -74,7 +74,7 @@ def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tupl
     Parameters
     ----------
     notes
-        By what a symbol's bars are called, what was wrong with the rows that were left out.
+        By what a symbol's bars are called, what is to be told of the rows that were left out.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tupl
     DataQualityWarning
         As a warning, where that is wanted.
     """
-    said = [f"{label}: rows left out: {'; '.join(texts)}" for label, texts in notes.items() if texts]
+    said = [f"{label}: {'; '.join(texts)}" for label, texts in notes.items() if texts]
     if wanted.minimum:
         due = market.due()
         grid = Grid(due, market.interval)
@@ -101,7 +101,7 @@ def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tupl
                         f"{text}; bring the missing bars, lower data.quality.minimum, or drop such sessions"
                     )
                 said.append(text)
-    if said and wanted.faults == "warn":
+    if said:
         warnings.warn("\n".join(said), DataQualityWarning, stacklevel=callers_level())
     return market
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Literal
 
 import numpy as np
 
@@ -12,9 +11,7 @@ from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import Int64
 from nbbacktest.data.calendar import Days, SessionTable, local_midnights, session_table
-
-Mark = Literal["open", "close"]
-"""What a stamp marks of its bar."""
+from nbbacktest.data.marks import Mark
 
 _DAY, _MONTH = timedelta(days=1), timedelta(days=31)
 _WEEK = np.timedelta64(7, "D")

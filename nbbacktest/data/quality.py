@@ -18,8 +18,9 @@ from nbbacktest.data import sources
 from nbbacktest.data.calendar import ALWAYS_OPEN, local_dates
 from nbbacktest.data.coverage import COUNTS, NO_TIME, Coverage, Grid, cover, quality
 from nbbacktest.data.frames import judged
+from nbbacktest.data.lengths import surveyed
 from nbbacktest.data.market import MarketData
-from nbbacktest.data.spans import begins_left_out, begins_of, shown, time_faults, usual
+from nbbacktest.data.spans import begins_left_out, begins_of, shown, time_faults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -252,8 +253,9 @@ def _report(market: MarketData) -> QualityReport:
 def _survey(config: SessionConfig, data: Any) -> MarketData:
     """The bars as the loader would read them, but that nothing is refused and warm-up isn't told apart."""
     found = sources.find(config, data)
-    raws = sources.read(found, "drop")
-    interval = found.interval or sources.set_interval(config) or usual(raws)
+    raws = sources.read(found, "drop", sources.zone_of_naive(found, config))
+    given, said = found.interval or sources.set_interval(config), found.stamp or config.data.stamp or "open"
+    interval, raws = surveyed(raws, given, said)
     chosen = data is None or "exchange" in config.model_fields_set
     exchange = (
         config.exchange if chosen or not sources.on_weekends([np.sort(raw.ticks) for raw in raws]) else ALWAYS_OPEN
@@ -263,12 +265,13 @@ def _survey(config: SessionConfig, data: Any) -> MarketData:
     mark, local = sources.mark_of(found, config, interval), sources.zone_of_naive(found, config)
     bars, left_out = {}, {}
     for raw in raws:
-        sound = judged(raw, time_faults(raw, interval, stamps, timezone=local, sessions=None), "drop")
+        sound = judged(raw, time_faults(raw, interval, stamps, timezone=local, sessions=None, mark=mark), "drop")
         time = begins_of(sound, sound.index, interval, stamps, timezone=local, mark=mark)
         # Where they end isn't asked for, and so isn't cut at a close.
         o, h, l, c, v = (sound.columns[name] for name in ("open", "high", "low", "close", "volume"))  # noqa: E741
         bars[raw.symbol] = BarColumns(raw.symbol, interval, time, time + interval.ns, o, h, l, c, v)
-        left_out[raw.symbol] = begins_left_out(sound, interval, stamps, timezone=local, mark=mark)
+        counted = replace(sound, left_out=sound.disordered)
+        left_out[raw.symbol] = begins_left_out(counted, interval, stamps, timezone=local, mark=mark)
     asked = (config.backtest.start_date, config.backtest.end_date)
     if not any(len(columns) for columns in bars.values()):
         asked = _days_left_out(left_out, stamps.day_zone)

@@ -12,6 +12,7 @@ import numpy as np
 
 from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.data_config import DataConfig
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Int64, Stamps
@@ -24,10 +25,13 @@ from nbbacktest.data.cut import cut_bars
 from nbbacktest.data.dataset import files_of, is_dataset, read_files, refuse_one_for_all
 from nbbacktest.data.datasource import DataSource, Prices, ask, is_source, name_of, source_of
 from nbbacktest.data.demands import demanded, of_the_days, within
-from nbbacktest.data.frames import Policy, RawBars, judged, read_frame, refuse_empty
+from nbbacktest.data.frames import Policy, RawBars, as_one, judged, read_frame, refuse_empty
+from nbbacktest.data.grid import on_grid
 from nbbacktest.data.market import MarketData
+from nbbacktest.data.marks import Mark, full_stamps
 from nbbacktest.data.others import compared, load_others
-from nbbacktest.data.periods import Mark, whole_periods
+from nbbacktest.data.periods import whole_periods
+from nbbacktest.data.shapes import by_symbol
 from nbbacktest.data.spans import agree, begins_left_out, place, reach, shown, time_faults, unknown_mark
 from nbbacktest.data.streaming import given_path, streamed_bars
 from nbbacktest.data.warmup import Need, check_intervals, reach_in_days, read_needs
@@ -110,13 +114,16 @@ def load(
         found = find(config, data, needs)
         if found.prices is None:
             check_columns(found.frames, config)
-        raws = read(found, policy)
+        raws = read(found, policy, zone_of_naive(found, config))
     else:
         found = Found(lazy.sources, lazy.source, lazy.files)
         raws = [source.raw() for source in lazy.sources.values()]
     for raw in raws:
         refuse_empty(raw)
-    interval = agree(raws, found.interval or set_interval(config))
+    given, said = found.interval or set_interval(config), found.stamp or config.data.stamp or "open"
+    raws = [full_stamps(raw, given, said) for raw in raws]
+    interval = agree(raws, given, said)
+    raws = [on_grid(raw, interval, said, policy, streamed=lazy is not None) for raw in raws]
     is_named = exchange_is_named(found, config, data)
     stamps = shown(raws, interval, config, found.timezone, is_named=is_named)
     sessions = sessions_around(raws, interval, config, stamps) if is_named else None
@@ -164,7 +171,7 @@ def load(
     )
     if others:
         market = replace(market, disagreements=compared(market))
-    return demanded(market, config.data.quality, {raw.label: raw.notes for raw in raws} | notes)
+    return demanded(market, config.data.quality, {raw.label: raw.told(policy) for raw in raws} | notes)
 
 
 def find(config: SessionConfig, data: Any, needs: Sequence[Need] = ()) -> Found:
@@ -172,12 +179,15 @@ def find(config: SessionConfig, data: Any, needs: Sequence[Need] = ()) -> Found:
     return _from_config(config, needs) if data is None else _given(config, data, needs)
 
 
-def read(found: Found, policy: Policy) -> list[RawBars]:
-    """The symbols' bars, judged by values and order."""
-    return [
-        read_frame(frame, symbol, found.files.get(symbol), faults=policy, chosen=found.chosen)
-        for symbol, frame in found.frames.items()
-    ]
+def read(found: Found, policy: Policy, zone: str | None) -> list[RawBars]:
+    """The symbols' bars, judged by values and order; `zone` is where naive stamps are local."""
+    return as_one(
+        [
+            read_frame(frame, symbol, found.files.get(symbol), faults=policy, chosen=found.chosen, zone=zone)
+            for symbol, frame in found.frames.items()
+        ],
+        zone,
+    )
 
 
 def exchange_is_named(found: Found, config: SessionConfig, data: Any) -> bool:
@@ -226,7 +236,7 @@ def _from_config(config: SessionConfig, needs: Sequence[Need]) -> Found:
         case "synthetic":
             return _synthetic(config, needs)
         case "csv" | "parquet" as kind:
-            return _from_files(settings.path or "", kind, symbols)
+            return _from_files(settings, settings.path or "", kind, symbols)
         case _:
             return _asked(source_of(config), config, needs)
 
@@ -273,13 +283,19 @@ def _asked(source: DataSource, config: SessionConfig, needs: Sequence[Need]) -> 
     )
 
 
-def _from_files(path: str, kind: files.FileKind, symbols: Iterable[str], *, chosen: bool = True) -> Found:
+def _from_files(
+    settings: DataConfig, path: str, kind: files.FileKind, symbols: Iterable[str], *, chosen: bool = True
+) -> Found:
     paths = {symbol: path.replace("{symbol}", symbol) for symbol in symbols}
     if kind == "parquet" and is_dataset(path, tuple(symbols)):
         frames = {symbol: read_files(files_of(path, symbol)) for symbol in symbols}
     else:
         refuse_one_for_all(path, tuple(symbols))
-        frames = {symbol: files.read_file(file, kind) for symbol, file in paths.items()}
+        frames = {
+            symbol: files.read_file(file, kind, settings.separator, settings.decimal) for symbol, file in paths.items()
+        }
+        if not chosen and (parts := by_symbol(next(iter(frames.values())))):
+            frames, paths = parts, dict.fromkeys(parts, path)
     return Found(frames, Path(path).name, paths, chosen=chosen)
 
 
@@ -287,6 +303,8 @@ def _given(config: SessionConfig, data: Any, needs: Sequence[Need]) -> Found:
     import pandas as pd
 
     symbols = config.data.symbols if "symbols" in config.data.model_fields_set else None
+    if isinstance(data, pd.DataFrame) and (parts := by_symbol(data)):
+        return _in_memory(_chosen(parts, symbols))
     if isinstance(data, pd.DataFrame):
         if symbols and len(symbols) > 1:
             raise DataError(
@@ -305,7 +323,7 @@ def _given(config: SessionConfig, data: Any, needs: Sequence[Need]) -> Found:
         return _asked(data, config, needs)
     if isinstance(data, (str, Path)):
         path, kind, named = given_path(data, symbols)
-        return _from_files(path, kind, named, chosen=bool(symbols))
+        return _from_files(config.data, path, kind, named, chosen=bool(symbols))
     raise DataError(
         f"data is a {type(data).__name__}; pass a DataFrame, a mapping {{symbol: DataFrame}}, "
         "the path of a CSV or Parquet file or of a folder of Parquet files, or a DataSource"

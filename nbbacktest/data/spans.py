@@ -10,32 +10,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import DAY, HOUR, Interval
+from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, Days, SessionTable, local_midnights
 from nbbacktest.data.days import TradingDays, day_zone
 from nbbacktest.data.faults import Fault
 from nbbacktest.data.frames import RawBars, judged
-from nbbacktest.data.periods import Mark, period_starts, refuse_weekend_stamps, utc_date, whole_spans
+from nbbacktest.data.lengths import check_length, inferred
+from nbbacktest.data.marks import Mark, opens_of
+from nbbacktest.data.periods import period_starts, refuse_weekend_stamps, utc_date, whole_spans
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nbbacktest.core.config import SessionConfig
 
-# Days are 23 to 25 hours long where clocks change, so a day's spacing may be that much short.
-_CLOCK_CHANGE = 4 * HOUR
-# Below this, days between two bars are weekends and holidays of daily bars.
-_WEEK = 7 * DAY
-# A few bars may all miss every other minute by chance; this many don't.
-_ENOUGH = 10
 _NO_TIME = np.iinfo(np.int64).min  # as pandas counts NaT
 
 
-def agree(raws: Sequence[RawBars], given: Interval | None) -> Interval:
-    """The interval that all bars have: as given, else by the smallest spacing of all.
+def agree(raws: Sequence[RawBars], given: Interval | None, mark: Mark = "open") -> Interval:
+    """The interval that all bars have: as given, else the commonest spacing that nearly all rows fit.
 
-    Bars a day or more apart are daily; bars a week or more apart take their smallest spacing.
+    Bars a day or more apart are daily; bars a week or more apart are as long as they commonly are apart.
 
     Raises
     ------
@@ -43,9 +39,9 @@ def agree(raws: Sequence[RawBars], given: Interval | None) -> Interval:
         Where symbols have different intervals, or stamps are finer or coarser than the one given, or
         there is just one intraday bar and nothing to infer from.
     """
-    interval = given or _inferred(raws)
+    interval = given or inferred(raws, mark)
     for raw in raws:
-        _check_spacing(raw, interval, raws, inferred=given is None)
+        check_length(raw, interval, raws, mark, known=given is not None)
     return interval
 
 
@@ -121,8 +117,9 @@ def place(
         time, end = _days(raw, interval, stamps, sessions, mark)
     else:
         instants = instants_of(raw.index, timezone)
-        time = instants - interval.ns if mark == "close" else instants
+        time = opens_of(instants, interval.ns) if mark == "close" else instants
         end = intraday_ends(time, interval.ns, sessions)
+        end = np.minimum(end, instants) if mark == "close" else end
     c = raw.columns
     return BarColumns(raw.symbol, interval, time, end, c["open"], c["high"], c["low"], c["close"], c["volume"])
 
@@ -216,7 +213,11 @@ def begins_of(
     if interval.is_daily:
         return local_midnights(_dates(replace(raw, index=index), stamps), stamps.day_zone)
     instants = instants_of(index, timezone)
-    return np.where(instants == _NO_TIME, _NO_TIME, instants - (interval.ns if mark == "close" else 0))
+    if mark != "close":
+        return instants
+    if index is raw.index and not (instants == _NO_TIME).any():
+        return opens_of(instants, interval.ns)
+    return np.where(instants == _NO_TIME, _NO_TIME, instants - interval.ns)
 
 
 def begins_left_out(
@@ -254,24 +255,6 @@ def _clock_fault(raw: RawBars, timezone: str | None) -> Fault:
     )
 
 
-def usual(raws: Sequence[RawBars]) -> Interval:
-    """The interval that most bars have, however many are too close: the commonest spacing of all.
-
-    Raises
-    ------
-    DataError
-        Where there are no two bars of a symbol, or the spacing is no interval.
-    """
-    spacings = np.concatenate([np.diff(raw.ticks) for raw in raws])
-    if not len(spacings):
-        return _inferred(raws)
-    values, times = np.unique(spacings, return_counts=True)
-    commonest = int(values[np.argmax(times)])
-    if commonest >= DAY - _CLOCK_CHANGE:
-        return Interval.from_ns(round(commonest / DAY) * DAY if commonest >= _WEEK - _CLOCK_CHANGE else DAY)
-    return Interval.from_ns(commonest)
-
-
 def reach(raws: Sequence[RawBars]) -> tuple[date, date]:
     """Dates that surely cover the bars, whatever the time zone."""
     first, last = min(int(raw.ticks[0]) for raw in raws), max(int(raw.ticks[-1]) for raw in raws)
@@ -285,59 +268,6 @@ def unknown_mark(label: str, interval: Interval) -> DataError:
         f"{label}: whether the times of {interval} bars mark their open or their close can't be known from "
         'a file, and the wrong guess looks ahead; set data.stamp in the config to "open" or "close"'
     )
-
-
-def _inferred(raws: Sequence[RawBars]) -> Interval:
-    spacings = [spacing for raw in raws if (spacing := raw.spacing) is not None]
-    if not spacings:
-        if all(_at_midnight(raw.index) for raw in raws):
-            return Interval.parse("1d")
-        raise DataError(
-            f"{raws[0].label}: one bar at {raws[0].index[0]} doesn't tell how long it is; "
-            'set data.interval in the config, for example "1m"'
-        )
-    smallest = min(spacings)
-    if smallest >= DAY - _CLOCK_CHANGE:
-        return Interval.from_ns(round(smallest / DAY) * DAY if smallest >= _WEEK - _CLOCK_CHANGE else DAY)
-    try:
-        return Interval.from_ns(smallest)
-    except DataError as error:
-        raise DataError(f"{raws[0].label}: {error}") from None
-
-
-def _check_spacing(raw: RawBars, interval: Interval, raws: Sequence[RawBars], *, inferred: bool) -> None:
-    spacing = raw.spacing
-    if spacing is None:
-        return
-    if spacing < _least(interval):
-        row = int(np.argmin(np.diff(raw.ticks)))
-        raise DataError(
-            f"{raw.label}: the bars at {raw.index[row]} and {raw.index[row + 1]} are {_text(spacing)} apart, closer "
-            f"than the interval {interval}; set data.interval to what the bars are, or remove the extra ones"
-        )
-    if interval.is_daily or spacing == interval.ns:
-        return
-    # Stamps that only ever fall on a coarser grid are coarser bars, which would be shown long before
-    # they are complete.
-    grid = int(np.gcd.reduce(np.diff(raw.ticks)))
-    if grid > interval.ns and (inferred or len(raw.index) >= _ENOUGH):
-        if inferred:
-            other = next(r for r in raws if r.spacing == interval.ns)
-            raise DataError(
-                f"{raw.label} has bars {_text(spacing)} apart and {other.label} has {interval} bars; "
-                "give bars of one interval, or set data.interval in the config where these just have gaps"
-            )
-        raise DataError(
-            f"{raw.label}: bars are {_text(spacing)} apart or more and the interval is said to be {interval}, so they "
-            f"would be seen before they are complete; set data.interval to what the bars are"
-        )
-
-
-def _least(interval: Interval) -> int:
-    """How close two bars may be."""
-    if interval.is_calendar:
-        return interval.ns // 2  # stamped with their first sessions, weeks may be 4 days apart, and months 28
-    return interval.ns - (_CLOCK_CHANGE if interval.is_daily else 0)
 
 
 def _days(
@@ -373,10 +303,3 @@ def _dates(raw: RawBars, stamps: Stamps, sessions: SessionTable | None = None) -
 def _at_midnight(index: pd.DatetimeIndex) -> bool:
     local = index if index.tz is None else index.tz_localize(None)
     return not bool((local.asi8 % DAY).any())
-
-
-def _text(ns: int) -> str:
-    try:
-        return Interval.from_ns(ns).name
-    except DataError:
-        return f"{ns / 1e9:g} s"

@@ -184,7 +184,7 @@ def players_of(
     several = _several(live)
     if not several:
         raise ConfigError(
-            [Problem("strategy", live, "is empty; give a Strategy class, an instance, or a list of them")]
+            [Problem("strategy", several, "is empty; give a Strategy class, an instance, or a list of them")]
         )
     return [(_live(one, params), None) for one in several]
 

@@ -14,7 +14,7 @@ from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import SessionTable, session_table
 from nbbacktest.data.frames import RawBars, read_frame
-from nbbacktest.data.periods import Mark
+from nbbacktest.data.marks import Mark
 from nbbacktest.data.spans import agree, place, shown
 
 NEW_YORK = "America/New_York"
@@ -63,8 +63,9 @@ def test_the_interval_is_the_smallest_spacing():
         (["2024-10-03", "2024-10-04"], "1d"),
         (["2024-10-04", "2024-10-07"], "1d"),
         (["2024-10-04 16:00", "2024-10-07 16:00"], "1d"),
-        (["2024-10-07", "2024-10-14", "2024-10-21"], "7d"),
-        (["2024-01-31", "2024-02-29", "2024-03-31"], "29d"),
+        (["2024-10-07", "2024-10-14", "2024-10-21"], "1w"),
+        (["2024-10-06", "2024-10-13", "2024-10-20"], "7d"),
+        (["2024-01-31", "2024-02-29", "2024-03-31"], "1mo"),
         (["2024-10-04"], "1d"),
     ],
 )

@@ -248,7 +248,7 @@ def test_where_no_calendar_fits_a_session_is_a_local_date():
 def test_bars_that_have_no_sessions_are_refused(week: pd.DataFrame):
     """Those longer than a day, and those that mostly lie where the exchange is closed; others run without telling."""
     weekly = days(60).resample("W-FRI").agg({"open": "first", "high": "max", "low": "min", "close": "last"})
-    with pytest.raises(ScheduleError, match="bars of 7d are longer than a session"):
+    with pytest.raises(ScheduleError, match="bars of 1w are longer than a session"):
         nb.backtest(weekly, Diary)
     london = week.copy()
     london.index = london.index.tz_localize(None).tz_localize("Asia/Tokyo")
