@@ -42,7 +42,7 @@ def fills_frame(record: RunRecord) -> pd.DataFrame:
     fills = record.fills
     return pd.DataFrame(
         {
-            "time": _times(record, [f.time for f in fills]),
+            "time": _times(record, [f.time_ns for f in fills]),
             "symbol": _texts([f.symbol for f in fills]),
             "side": _texts([str(f.side) for f in fills]),
             "size": _floats([f.size for f in fills]),
@@ -77,8 +77,8 @@ def orders_frame(record: RunRecord) -> pd.DataFrame:
             "tif": _texts([str(o.tif) for o in orders]),
             "status": _texts([str(o.status) for o in orders]),
             "reason": _texts([o.reason for o in orders]),
-            "submitted": instant_labels(record, [o.submitted or None for o in orders]),
-            "closed": instant_labels(record, [o.closed or None for o in orders]),
+            "submitted": instant_labels(record, [o.submitted_ns or None for o in orders]),
+            "closed": instant_labels(record, [o.closed_ns or None for o in orders]),
             "fill_price": _floats([o.fill_price for o in orders]),
             "tag": _texts([o.tag for o in orders]),
             "filled": _floats([o.filled for o in orders]),
@@ -96,7 +96,7 @@ def order_events_frame(record: RunRecord) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "order_id": np.array([number for number, _ in events], dtype=np.int64),
-            "time": instant_labels(record, [e.time for _, e in events]),
+            "time": instant_labels(record, [e.time_ns for _, e in events]),
             "event": _texts([str(e.kind) for _, e in events]),
             "reason": _texts([e.reason for _, e in events]),
             "size": _floats([e.size for _, e in events]),
@@ -116,8 +116,8 @@ def trades_frame(record: RunRecord, trades: Trades, far: Excursions) -> pd.DataF
         {
             "symbol": _texts([t.symbol for t in rows]),
             "size": trades.size,
-            "entry_time": _times(record, [t.entry_time for t in rows]),
-            "exit_time": _times(record, [t.exit_time for t in rows]),
+            "entry_time": _times(record, [t.entry_ns for t in rows]),
+            "exit_time": _times(record, [t.exit_ns for t in rows]),
             "entry_price": trades.entry_price,
             "exit_price": trades.exit_price,
             "pnl": trades.pnl,

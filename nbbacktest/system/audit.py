@@ -40,6 +40,7 @@ _ORDER = (
     "status", "reason", "closed", "filled", "fill_price",
 )  # fmt: skip
 _OUTCOME = ("status", "reason", "closed", "filled", "fill_price")
+_TIMES = ("submitted", "closed")
 _CAUSES = ("indicator", "order", "fill")
 
 _Row = dict[str, Any]
@@ -188,7 +189,7 @@ def _played(stages: Stages, places: Sequence[int], stop: int) -> dict[int, list[
 
 
 def _row(order: Order) -> _Row:
-    return {name: getattr(order, name) for name in _ORDER}
+    return {name: getattr(order, f"{name}_ns" if name in _TIMES else name) for name in _ORDER}
 
 
 # -- the comparisons ----------------------------------------------------------------------------------------

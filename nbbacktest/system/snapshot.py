@@ -102,7 +102,7 @@ class Snapshot:
         return tuple(self._frame.agent.last_fills)
 
     def stamp(self, ns: int) -> pd.Timestamp:
-        """A time in nanoseconds UTC, such as a fill's, as the run shows times."""
+        """A time in nanoseconds UTC, such as a bar's `time_ns`, as the run shows times."""
         return self._stamps.begin(ns)
 
     @property

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from math import copysign
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.records import Bar
 from nbbacktest.trading.account import Allowance
 from nbbacktest.trading.book import Book
 from nbbacktest.trading.costs import fee_of, slip_of
 from nbbacktest.trading.matching import (
+    PHASES,
     FillRules,
-    at_open,
     best_of,
     match,
     part_of_bar,
@@ -29,6 +29,7 @@ from nbbacktest.trading.sizes import add_sizes, is_rounding
 from nbbacktest.trading.venue import Venue
 
 _BUY, _MARKET, _STOP_LIMIT, _TRAILING = Side.BUY, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP
+_AT_OPEN = Phase.OPEN
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
 
 Notice = Callable[[str, str, str], None]
@@ -101,7 +102,7 @@ class Broker:
             bar = series.bar(series.n - 1)
             # Never filled forward: without a bar at this instant it waits for the next one.
             if bar.end_ns == now:
-                self._execute(order, bar, bar.close, index, now)
+                self._execute(order, bar, bar.close, Phase.CLOSE, index, now)
 
     def refuse(self, order: Order, reason: str, now: int) -> None:
         """Enter `order` as rejected."""
@@ -142,7 +143,9 @@ class Broker:
         order = book[0]
         if order.children or (price := match(order, bar, self._rules)) is None:
             return False
-        self._execute(order, bar, price, index, now)
+        plain = order.type is _MARKET and not self._rules.at_close
+        phase = _AT_OPEN if plain else PHASES[part_of_bar(order, bar, price, self._rules)]
+        self._execute(order, bar, price, phase, index, now)
         return True
 
     def _meet(self, bars: Sequence[Bar]) -> tuple[list[_Hit], list[tuple[Order, Bar]]]:
@@ -170,8 +173,9 @@ class Broker:
         for place, (_, order, bar, price) in enumerate(hits, start=1):
             if order.status is not _OPEN:
                 continue
-            born = self._execute(order, bar, price, index, now)
-            if born and at_open(order, bar, price, self._rules):
+            phase = PHASES[part_of_bar(order, bar, price, self._rules)]
+            born = self._execute(order, bar, price, phase, index, now)
+            if born and phase is _AT_OPEN:
                 matched = [(exit_, match(exit_, bar, self._rules)) for exit_ in born]
                 reached = [(_FIRST, exit_, bar, at) for exit_, at in matched if at is not None]
                 for hit in self._sequenced(reached):
@@ -224,14 +228,14 @@ class Broker:
             side = Side.SELL if position.size > 0 else _BUY
             order = Order(
                 0, position.strategy, position.symbol, side, abs(position.size), _MARKET, tag="margin call",
-                submitted=now, reduce_only=True, is_forced=True,
+                submitted_ns=now, reduce_only=True, is_forced=True, _stamps=position.series.stamps,
             )  # fmt: skip
             self.register.enter(order, now, reason)
             self.register.open(order, now)
 
     # -- one order ------------------------------------------------------------------------------------------
 
-    def _execute(self, order: Order, bar: Bar, price: float, index: int, now: int) -> list[Order]:
+    def _execute(self, order: Order, bar: Bar, price: float, phase: Phase, index: int, now: int) -> list[Order]:
         """Fill `order` at `price` before slippage, as far as it goes; returns the exits that come to life with it."""
         portfolio, register = self._portfolio, self.register
         buy = order.side is _BUY
@@ -268,8 +272,11 @@ class Broker:
 
         portfolio.record(position, size if buy else -size, price, fee)
         self.fills.append(
-            Fill(index, bar.time_ns, order.symbol, order.side, size, price, fee, order.id, order.tag, order.strategy)
-        )
+            Fill(
+                index, bar.time_ns, order.symbol, order.side, size, price, fee, order.id, order.tag, order.strategy,
+                phase, bar._stamps,  # noqa: SLF001 - hidden from strategies only
+            )
+        )  # fmt: skip
         if self._share is not None:
             self._used[order.symbol] = self._used.get(order.symbol, 0.0) + size
         return self._book(order, wanted, size, price, opened, closable, now)

@@ -81,9 +81,9 @@ class Callbacks:
 
     def _call(self, item: Fill | Order) -> StrategyError | None:
         if isinstance(item, Fill):
-            strategy, callback, moment = self._listeners[item.strategy], "on_fill", item.time
+            strategy, callback, moment = self._listeners[item.strategy], "on_fill", item.time_ns
         else:
-            strategy, callback, moment = self._followers[item.strategy], "on_order", item.events[-1].time
+            strategy, callback, moment = self._followers[item.strategy], "on_order", item.events[-1].time_ns
         try:
             getattr(strategy, callback)(item)
         except BaseException as error:  # noqa: BLE001 - kept, raised by the caller

@@ -141,7 +141,7 @@ class Register:
     def end(self, order: Order, status: OrderStatus, reason: str, now: int) -> None:
         """End an open order unfilled, or what is left of it; exits that were never opened end with it."""
         self._close(order)
-        order.status, order.closed = status, now
+        order.status, order.closed_ns = status, now
         order.reason = reason
         self.note(order, _ENDED[status], now, reason)
         self._drop_held(order, now)
@@ -157,11 +157,11 @@ class Register:
         """End the orders whose time is over; costs nothing where there are none."""
         if now < self._next_expiry:
             return
-        waiting = [order for book in self.agenda.values() for order in book if order.expires]
+        waiting = [order for book in self.agenda.values() for order in book if order.expires_ns]
         for order in waiting:
-            if order.expires <= now:
+            if order.expires_ns <= now:
                 self.end(order, OrderStatus.EXPIRED, _lateness(order), now)
-        self._next_expiry = min((order.expires for order in waiting if order.is_open), default=_NEVER)
+        self._next_expiry = min((order.expires_ns for order in waiting if order.is_open), default=_NEVER)
 
     def cancel(self, order: Order, now: int) -> None:
         """Take back an open order.
@@ -254,8 +254,8 @@ class Register:
             book.start(order)
         else:
             book.add(order)
-        if order.expires and order.expires < self._next_expiry:
-            self._next_expiry = order.expires
+        if order.expires_ns and order.expires_ns < self._next_expiry:
+            self._next_expiry = order.expires_ns
 
     def _close(self, order: Order) -> None:
         if order.status is _OPEN:

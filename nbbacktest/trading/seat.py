@@ -152,7 +152,7 @@ class Seat:
         now, venue, series = desk.now_ns, desk.broker.venue, self.positions[symbol].series
         last = series.close_at[series.n - 1] if series.n else self._last(symbol)
         venue.check(ticket, last)
-        order = order_of(ticket, self.name, symbol, last, now, desk.horizon, venue)
+        order = order_of(ticket, self.name, symbol, last, now, desk.horizon, venue, series.stamps)
         if ticket.stop_loss is not None or ticket.take_profit is not None:
             order.children = exits_of(ticket, order)
         desk.submit(order, series, now)
@@ -261,7 +261,8 @@ class Seat:
             return self._move_to(symbol, target)
         self._must_run("place an order")
         ticket = market_ticket(_BUY if value > 0 else _SELL, abs(units))
-        order = order_of(ticket, self.name, symbol, last, desk.now_ns, desk.horizon, desk.broker.venue)
+        stamps = self.positions[symbol].series.stamps
+        order = order_of(ticket, self.name, symbol, last, desk.now_ns, desk.horizon, desk.broker.venue, stamps)
         reason = desk.broker.venue.too_little(symbol, units, f"a target worth {value:.2f} at {last:g}")
         desk.broker.refuse(order, reason, desk.now_ns)
         desk.say_nothing_comes(self.name, symbol, f"order {order.id}: {reason}")

@@ -10,16 +10,19 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
 import numpy as np
 
-from nbbacktest.core.records import Float64, Int64
+from nbbacktest.core.records import Float64, Int64, Stamps
 from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord, Split
 from nbbacktest.trading.sizes import Tally, add_sizes, scaled
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NONE = np.empty(0, dtype=np.int64)
 
@@ -31,8 +34,9 @@ class Trade(NamedTuple):
     ----------
     size : float
         Units, negative where it was short.
-    entry_time, exit_time : int
-        Stamps of the bars that the fills happened in, nanoseconds UTC; `exit_time` is None while it is open.
+    entry_time, exit_time : Timestamp or None
+        Stamps of the bars that the fills happened in; `exit_time` is None while it is open. `entry_ns` and `exit_ns` are the
+        same in nanoseconds UTC.
     entry_price, exit_price : float
         As filled, slippage included; `exit_price` is NaN while it is open.
     pnl : float
@@ -50,8 +54,8 @@ class Trade(NamedTuple):
 
     symbol: str
     size: float
-    entry_time: int
-    exit_time: int | None
+    entry_ns: int
+    exit_ns: int | None
     entry_price: float
     exit_price: float
     pnl: float
@@ -61,11 +65,22 @@ class Trade(NamedTuple):
     strategy: str
     entry_id: int = 0
     exit_id: int | None = None
+    stamps: Stamps = Stamps()
+
+    @property
+    def entry_time(self) -> pd.Timestamp:
+        """The stamp of the bar that it was opened in."""
+        return self.stamps.stamp(self.entry_ns)
+
+    @property
+    def exit_time(self) -> pd.Timestamp | None:
+        """The stamp of the bar that it was closed in; None while it is open."""
+        return None if self.exit_ns is None else self.stamps.stamp(self.exit_ns)
 
     @property
     def is_open(self) -> bool:
         """Whether it has no exit; such a trade counts in no trade statistic."""
-        return self.exit_time is None
+        return self.exit_ns is None
 
 
 class Trades(Sequence[Trade]):
@@ -116,8 +131,9 @@ class Trades(Sequence[Trade]):
         ):
             first, last = fills[entry], fills[exit_] if exit_ >= 0 else None
             yield Trade(
-                first.symbol, size, first.time, None if last is None else last.time, price, left, pnl, return_,
+                first.symbol, size, first.time_ns, None if last is None else last.time_ns, price, left, pnl, return_,
                 commission, first.tag, first.strategy, first.order_id, None if last is None else last.order_id,
+                first._stamps,  # noqa: SLF001 - hidden from strategies only
             )  # fmt: skip
 
     @overload

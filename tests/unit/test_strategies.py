@@ -183,7 +183,7 @@ def test_every_shipped_strategy_runs_under_every_option(name, option, symbols):
             above = talib.SMA(one.columns.close, 10) > talib.SMA(one.columns.close, 30)
             turned = one.columns.end[np.flatnonzero(np.diff(above.astype(int))) + 1]
             # Each turn upwards has its order, and each one down where something was bought; nothing is ordered else.
-            assert {order.submitted for order in own} <= set(turned.tolist())
+            assert {order.submitted_ns for order in own} <= set(turned.tolist())
             if not above[-20:].any() and "volume_share" not in OPTIONS[option]:
                 assert not desk.portfolio.positions[desk.seated[0][1].name][one.symbol]
 

@@ -97,7 +97,7 @@ def test_orders_of_a_sessions_start_fill_in_its_first_bar(week: pd.DataFrame, wh
     buys = [f.price for f in fills if f.side == "buy"]
     assert buys == [opens["2024-11-29 09:30:00-05:00"], opens["2024-12-02 09:30:00-05:00"]]
     assert [f.price for f in fills if f.side == "sell"] == [opens["2024-12-02 09:30:00-05:00"]]
-    submitted = [result.record.stamps.stamp(order.submitted) for order in result.record.orders]
+    submitted = [result.record.stamps.stamp(order.submitted_ns) for order in result.record.orders]
     assert [f"{stamp:%d %H:%M}" for stamp in submitted] == ["29 09:30", "29 13:00", "02 09:30", "02 16:00"]
 
 
