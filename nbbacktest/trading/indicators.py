@@ -51,6 +51,16 @@ class Indicator:
             self._values = self._again(self._series.columns)
             self._fast = self._values.data
 
+    def over(self, columns: BarColumns) -> Float64 | None:
+        """What its values would be if these columns were all there is; None where it wasn't computed from columns.
+
+        Raises
+        ------
+        IndicatorError
+            As when it was made.
+        """
+        return None if self._again is None else self._again(columns)
+
     @property
     def series(self) -> Series:
         """The bars that it is computed from."""
