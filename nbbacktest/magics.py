@@ -20,6 +20,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from nbbacktest.cli.exits import ending
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import InvalidTransition, NbBacktestError
+from nbbacktest.core.shown import said
 from nbbacktest.grammar import JSON, system_app
 from nbbacktest.system.commands import COMMANDS, Answer
 from nbbacktest.system.manager import SystemManager
@@ -232,7 +233,7 @@ class BacktestMagics(Magics):
         try:
             exec(code, space)  # noqa: S102 - the user's own code, in the user's own namespace
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told in a line
-            raise UsageError(f"{_BODY}{_line_of(error, filename)} raised {type(error).__name__}: {error}") from None
+            raise UsageError(f"{_BODY}{_line_of(error, filename)} raised {said(error)}") from None
         made = [
             value
             for name, value in space.items()
@@ -277,7 +278,7 @@ def _awaited(system: SystemManager) -> Any:
 
 def _in_a_line(error: BaseException) -> UsageError:
     known = ending(error)
-    text = known[0] if known is not None else f"{type(error).__name__}: {error}"
+    text = known[0] if known is not None else said(error)
     return UsageError("; ".join(filter(None, (part.strip() for part in text.splitlines()))).replace(":;", ":"))
 
 

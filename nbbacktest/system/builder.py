@@ -11,6 +11,7 @@ from nbbacktest.core.config import SessionConfig, StrategyConfig
 from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError
 from nbbacktest.core.imports import imported
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.shown import said
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need
@@ -207,7 +208,7 @@ def _made(strategy: type[Strategy], params: Mapping[str, Any]) -> Strategy:
     except NbBacktestError:
         raise
     except Exception as error:
-        raise StrategyError(strategy.__name__, "__init__", f"{type(error).__name__}: {error}") from error
+        raise StrategyError(strategy.__name__, "__init__", said(error)) from error
 
 
 def _is_strategy(value: Any) -> bool:

@@ -15,6 +15,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedError, StrategyError
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.records import Stamps
+from nbbacktest.core.shown import said
 from nbbacktest.data.days import TradingDays
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
@@ -365,4 +366,4 @@ def outcome(run: Run) -> Result:
         error.result = result
     if isinstance(error, NbBacktestError):
         raise error
-    raise NbBacktestError(f"the engine failed: {type(error).__name__}: {error}") from error
+    raise NbBacktestError(f"the engine failed: {said(error)}") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from nbbacktest.core.errors import StrategyError
 from nbbacktest.core.records import Stamps
+from nbbacktest.core.shown import said
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.strategy import Strategy
@@ -106,7 +107,6 @@ def blame(
     time: Any = None,
 ) -> StrategyError:
     """`error` as what `strategy` raised in `callback`."""
-    reason = f"{type(error).__name__}: {error}"
-    blamed = StrategyError(type(strategy).__name__, callback, reason, symbol=symbol, interval=interval, time=time)
+    blamed = StrategyError(type(strategy).__name__, callback, said(error), symbol=symbol, interval=interval, time=time)
     blamed.__cause__ = error
     return blamed

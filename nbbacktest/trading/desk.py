@@ -11,6 +11,7 @@ from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.errors import DataQualityWarning, OrderWarning, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
+from nbbacktest.core.shown import said, shown
 from nbbacktest.data.days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
@@ -142,7 +143,7 @@ class TradingDesk:
         self._stamp: tuple[int, pd.Timestamp] | None = None
         self._before = _instant_before(base)
         self.strategies = tuple(strategy for strategy, _ in strategies)
-        self.descriptions = tuple(map(repr, self.strategies))
+        self.descriptions = tuple(map(shown, self.strategies))
         self._started: list[Strategy] = []
         names = numbered([type(strategy).__name__ for strategy in self.strategies])
         self._seats: dict[str, Seat] = {}
@@ -261,7 +262,7 @@ class TradingDesk:
             return error
         strategy = getattr(handler, "__self__", None)
         if not isinstance(strategy, Strategy):
-            return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+            return error if isinstance(error, Exception) else RuntimeError(said(error))
         if bar is None:
             return blame(strategy, getattr(handler, "__name__", "on_bar"), error)
         return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)

@@ -11,6 +11,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import NbBacktestError
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.records import Bar, BarColumns
+from nbbacktest.core.shown import said
 from nbbacktest.data.datasource import is_source
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need
@@ -102,7 +103,7 @@ class Bench:
         except Exception as error:  # noqa: BLE001 - a point that fails is a row, and the others go on
             if isinstance(error.__cause__, KeyboardInterrupt):
                 raise error.__cause__ from None
-            return {ERROR: str(error) if isinstance(error, NbBacktestError) else f"{type(error).__name__}: {error}"}
+            return {ERROR: str(error) if isinstance(error, NbBacktestError) else said(error)}
 
 
 class _Bars:
