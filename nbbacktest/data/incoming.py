@@ -84,7 +84,7 @@ class BarReader:
             word = symbol if isinstance(symbol, str) else repr(symbol)
             raise DataError(f"the run has no symbol {symbol!r}; {nearest(word, self.symbols)}")
         time, end = self._span(symbol, fields.get("time"), fields.get("end"))
-        label = f"{symbol} at {self.stamps.stamp(time)}"
+        label = f"{symbol} at {self.stamps.begin(time)}"
         o, h, l, c = (_price(label, name, fields) for name in PRICES)  # noqa: E741 - the field's letters
         volume = _number(label, "volume", fields["volume"]) if "volume" in fields else 0.0
         if not l <= min(o, c) <= max(o, c) <= h:

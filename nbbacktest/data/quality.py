@@ -130,15 +130,15 @@ class QualityReport:
             "symbol": [symbol] * len(part.gap_count),
             "interval": [self.interval.name] * len(part.gap_count),
             "session": pd.DatetimeIndex(part.gap_date.astype("datetime64[ns]")),
-            "first": self.stamps.index(part.gap_first),
-            "last": self.stamps.index(part.gap_last),
+            "first": self.stamps.begins(part.gap_first),
+            "last": self.stamps.begins(part.gap_last),
             "count": part.gap_count,
         }
         return pd.DataFrame(columns).astype({"symbol": "str", "interval": "str"})
 
     def _dict_of(self, symbol: str) -> dict[str, Any]:
         part = self._parts[symbol]
-        stamps = (self.stamps.index(ns) for ns in (part.gap_first, part.gap_last))
+        stamps = (self.stamps.begins(ns) for ns in (part.gap_first, part.gap_last))
         gaps = zip(part.gap_date.tolist(), *stamps, part.gap_count.tolist(), strict=True)
         return {
             **self._summary_of(symbol),

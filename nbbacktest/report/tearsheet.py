@@ -247,7 +247,7 @@ def _rejected(result: Result) -> str:
     shown = refused[-MOST_REJECTED:]
     rows = [
         [
-            (_when(stamps.stamp(o.closed_ns)), ""), (escape(o.symbol), ""),
+            (_when(stamps.instant(o.closed_ns)), ""), (escape(o.symbol), ""),
             (f"{o.side} {'all' if o.size is None else f'{o.size:,.6g}'} {o.type}", ""), (escape(str(o.status)), ""),
             (escape(o.reason or ""), ' class="wide"'),
         ]

@@ -228,7 +228,7 @@ def _indicators(whole: Stages, part: Stages, shown: Any) -> Iterator[Difference]
         row = _first_difference(full, short)
         if row is not None:
             moment = int(series.columns.end[row])
-            stamp = series.stamps.stamp(int(series.columns.time[row]))
+            stamp = series.stamps.begin(int(series.columns.time[row]))
             yield Difference("indicator", one.key, None, moment, stamp, _plain(full[row]), _plain(short[row]), shown)
 
 

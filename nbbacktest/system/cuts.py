@@ -82,7 +82,7 @@ def _telling(whole: Stages) -> Iterator[Int64]:
 
     base = [one.whole for one in series if one.is_base and len(one.whole) > 1]
     turns = [(columns.end, *_turns(columns, whole)) for columns in base]
-    yield after(np.array([order.submitted for order in whole.desk.orders], dtype=np.int64))
+    yield after(np.array([order.submitted_ns for order in whole.desk.orders], dtype=np.int64))
     yield np.array([1, len(instants) - 1], dtype=np.int64)
     yield after(*(end[rows] for end, rows, _ in turns))
     yield after(*(end[rows + 1] for end, rows, _ in turns))
@@ -93,14 +93,17 @@ def _telling(whole: Stages) -> Iterator[Int64]:
 
 
 def _turns(columns: BarColumns, whole: Stages) -> tuple[Rows, Rows]:
-    """The bars before each change of the date or gap, and those before a change of the month.
+    """The bars before each change of the trading day or gap, and those before a change of the month.
 
     Of bars a day or longer, each is a date of its own: weeks, months and gaps count there.
     """
-    days = whole.market.stamps.index(columns.time).tz_localize(None).to_numpy().astype("datetime64[D]")
-    step, months = np.diff(columns.time), np.diff(days.astype("datetime64[M]")) != np.timedelta64(0, "M")
+    days = whole.market.days.of(columns.time)
+    step, months = (
+        np.diff(columns.time),
+        np.diff(days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)) != 0,
+    )
     # 1 January 1970 was a Thursday.
-    periods = days.astype(np.int64) if columns.interval.ns < DAY else (days.astype(np.int64) + 3) // 7
+    periods = days if columns.interval.ns < DAY else (days + 3) // 7
     return np.flatnonzero((step > np.median(step)) | (np.diff(periods) != 0) | months), np.flatnonzero(months)
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nbbacktest.core.errors import ConfigError, DataError
 from nbbacktest.core.intervals import DAY, SECOND
 from nbbacktest.core.records import BarColumns, Int64
-from nbbacktest.data.calendar import SessionTable
+from nbbacktest.data.calendar import SessionTable, local_dates
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.series import Series
 from nbbacktest.system.findings import EarlyBars
@@ -158,8 +158,9 @@ def _beyond_their_period(columns: BarColumns, market: MarketData) -> Check:
     unit = "M" if columns.interval.name == "1mo" else "W"
 
     def period(moments: Int64) -> npt.NDArray[np.int64]:
-        days = market.stamps.index(moments).tz_localize(None).to_numpy().astype("datetime64[D]")
-        return days.astype("datetime64[M]").astype(np.int64) if unit == "M" else (days.astype(np.int64) + 3) // 7
+        days = local_dates(moments, market.stamps.day_zone)
+        months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+        return months if unit == "M" else (days + 3) // 7
 
     rows = np.flatnonzero(period(columns.time) != period(columns.end - 1))
     word = "month" if unit == "M" else "week"

@@ -88,7 +88,7 @@ class Callbacks:
         try:
             getattr(strategy, callback)(item)
         except BaseException as error:  # noqa: BLE001 - kept, raised by the caller
-            return blame(strategy, callback, error, item.symbol, self._base, self._stamps.stamp(moment))
+            return blame(strategy, callback, error, item.symbol, self._base, self._stamps.begin(moment))
         return None
 
 

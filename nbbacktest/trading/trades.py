@@ -70,12 +70,12 @@ class Trade(NamedTuple):
     @property
     def entry_time(self) -> pd.Timestamp:
         """The stamp of the bar that it was opened in."""
-        return self.stamps.stamp(self.entry_ns)
+        return self.stamps.begin(self.entry_ns)
 
     @property
     def exit_time(self) -> pd.Timestamp | None:
         """The stamp of the bar that it was closed in; None while it is open."""
-        return None if self.exit_ns is None else self.stamps.stamp(self.exit_ns)
+        return None if self.exit_ns is None else self.stamps.begin(self.exit_ns)
 
     @property
     def is_open(self) -> bool:
