@@ -48,7 +48,7 @@ class MarketData:
     exchange : str
         The calendar's code, or ``"24/7"``.
     actions : tuple of CorporateAction
-        Splits and dividends, where prices are raw.
+        Splits and dividends, where prices are raw; delistings.
     hours : ExtendedHours or None
         The sessions' hours where they aren't the calendar's own.
     left_out : dict

@@ -147,7 +147,7 @@ def load(
         found.synthetic,
         cut.start,
         exchange,
-        read_actions(config.data.actions, tuple(bars)),
+        read_actions(config.data.actions, tuple(bars), adjusted=config.data.adjusted),
         hours=config.extended_hours,
         left_out=of_the_days(left_out, bars, config.backtest, stamps),
         days_asked=(config.backtest.start_date, config.backtest.end_date),

@@ -43,7 +43,7 @@ def supply_of(config: SessionConfig, data: Any, loaded: Loaded) -> Supply:
         market = load(alone, source, needs=needs)
         if market.interval != run.interval:
             raise DataError(f"{symbol} has {market.interval} bars and the run has {run.interval} ones; give such bars")
-        actions = read_actions(config.data.actions, (symbol,), required=False)
+        actions = read_actions(config.data.actions, (symbol,), required=False, adjusted=config.data.adjusted)
         return loaded.joined(Loaded(alone, source, replace(market, stamps=run.stamps, start=run.start))), actions
 
     return supply
