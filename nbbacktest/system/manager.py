@@ -324,9 +324,10 @@ class SystemManager(AwaitedSystem):
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _made(self, stages: Stages, door: Door | None) -> Run:
-        announcer = self._announcer  # the run holds no reference to its manager
+        announcer, leash = self._announcer, self._slot.leash  # the run holds no reference to its manager
 
         def ended(run: Run) -> None:
+            leash.let_go(run)
             if door is not None:
                 door.close()
             announcer.run_ended(run)

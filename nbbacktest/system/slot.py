@@ -32,7 +32,6 @@ class Slot:
     def put(self, run: Run) -> None:
         """Hold another run; called under the manager's condition, before the run starts."""
         self.run = self.leash.run = run
-        run.when_done(self.leash.let_go)
 
 
 class Leash:
@@ -47,7 +46,7 @@ class Leash:
         self._process = os.getpid()
 
     def let_go(self, run: Run) -> None:
-        """Forget a run that has ended, unless there is another one."""
+        """Forget a run that has ended, unless there is another one; told by the run's end."""
         if self.run is run:
             self.run = None
 
