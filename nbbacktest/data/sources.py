@@ -112,6 +112,7 @@ def load(
     else:
         found = Found(lazy.sources, lazy.source, lazy.files)
         raws = [source.raw() for source in lazy.sources.values()]
+        check_columns(lazy.heads(), config)
     for raw in raws:
         refuse_empty(raw)
     interval = agree(raws, found.interval or set_interval(config))
