@@ -13,6 +13,7 @@ from nbbacktest.core.model import Model
 from nbbacktest.core.origin import QualityConfig, SourceText, check_origin
 from nbbacktest.core.other_base import BarCounts, OtherBase
 from nbbacktest.core.refusals import RefusedError
+from nbbacktest.core.zones import ZoneName
 
 
 def _interval(text: str) -> str:
@@ -52,6 +53,15 @@ class DataConfig(Model):
     interval: IntervalText = Field("1m", description="length of the base bars")
     stamp: Literal["open", "close"] | None = Field(
         None, description="what the file's times mark; required for intraday files, never guessed"
+    )
+    timezone: ZoneName | None = Field(
+        None, description="IANA name of the zone that stamps without one are in; null: the config's timezone"
+    )
+    separator: Literal[",", ";", "\t", "|"] | None = Field(
+        None, description="what parts the columns of csv files; null: as their header shows"
+    )
+    decimal: Literal[".", ","] | None = Field(
+        None, description="what comes before decimals in csv files, the other part thousands; null: as the numbers show"
     )
     derived_intervals: tuple[IntervalText, ...] = Field(
         (), description="coarser bars built from the base bars, up to 1d, 1w and 1mo"

@@ -28,6 +28,14 @@ class Side(StrEnum):
     SELL = "sell"
 
 
+class Phase(StrEnum):
+    """Which part of its bar a fill happened in: all of the bar comes after its open, nothing after its close."""
+
+    OPEN = "open"
+    INSIDE = "inside"
+    CLOSE = "close"
+
+
 class OrderType(StrEnum):
     """How an order becomes a fill."""
 

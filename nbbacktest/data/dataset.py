@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
-from nbbacktest.data.files import by_time, kind_of, not_found
+from nbbacktest.data.files import kind_of, not_found
+from nbbacktest.data.times import by_time
 
 if TYPE_CHECKING:
     import pandas as pd

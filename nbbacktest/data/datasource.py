@@ -112,7 +112,7 @@ def source_of(config: SessionConfig) -> DataSource:
     if settings.source == "yfinance":
         from nbbacktest.data.yahoo import YahooSource
 
-        asked = {"adjusted": settings.adjusted, "prepost": config.extended_hours is not None}
+        asked = {"adjusted": settings.adjusted, "prepost": config.own_hours is not None}
         return _made(YahooSource, asked | settings.options)
     found = imported("data.source", settings.source, _has_bars)
     if is_source(found) and not settings.options:

@@ -14,8 +14,8 @@ from nbbacktest.core.config import BacktestConfig
 from nbbacktest.core.errors import DataError, DataQualityWarning
 from nbbacktest.core.origin import QualityConfig
 from nbbacktest.core.records import BarColumns, Int64, Stamps
-from nbbacktest.data.calendar import SessionTable, local_midnights
-from nbbacktest.data.coverage import NO_TIME, Coverage, Grid, cover, local_dates
+from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights
+from nbbacktest.data.coverage import NO_TIME, Coverage, Grid, cover
 from nbbacktest.data.faults import Bools
 from nbbacktest.data.market import MarketData
 
@@ -56,7 +56,7 @@ def of_the_days(
     after = -NO_TIME - 1
     if days.end_date is not None:
         next_day = np.datetime64(min(days.end_date, _LAST_DAY), "D") + np.timedelta64(1, "D")
-        after = int(local_midnights(np.array([next_day]), stamps.timezone)[0])
+        after = int(local_midnights(np.array([next_day]), stamps.day_zone)[0])
     return {
         symbol: {kind: ns[(ns == NO_TIME) | ((ns >= low) & (ns < after))] for kind, ns in kinds.items()}
         for symbol, kinds in left_out.items()
@@ -74,7 +74,7 @@ def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tupl
     Parameters
     ----------
     notes
-        By what a symbol's bars are called, what was wrong with the rows that were left out.
+        By what a symbol's bars are called, what is to be told of the rows that were left out.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tupl
     DataQualityWarning
         As a warning, where that is wanted.
     """
-    said = [f"{label}: rows left out: {'; '.join(texts)}" for label, texts in notes.items() if texts]
+    said = [f"{label}: {'; '.join(texts)}" for label, texts in notes.items() if texts]
     if wanted.minimum:
         due = market.due()
         grid = Grid(due, market.interval)
@@ -101,7 +101,7 @@ def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tupl
                         f"{text}; bring the missing bars, lower data.quality.minimum, or drop such sessions"
                     )
                 said.append(text)
-    if said and wanted.faults == "warn":
+    if said:
         warnings.warn("\n".join(said), DataQualityWarning, stacklevel=callers_level())
     return market
 
@@ -134,7 +134,7 @@ def _without_thin(market: MarketData, symbol: str, counted: Coverage, minimum: f
         return market
     table = market.due()
     row = table.session_of(columns.time)
-    dates = local_dates(columns.time, table.timezone)
+    dates = local_dates(columns.time, table.timezone).astype("datetime64[D]")
     dates[row >= 0] = table.dates[row[row >= 0]]
     keep = ~np.isin(dates, thin)
     if not keep.any() or not (columns.end[keep] > market.start).any():

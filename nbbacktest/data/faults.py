@@ -9,18 +9,21 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from nbbacktest.core.records import Float64, Int64
+from nbbacktest.core.records import Float64
 
 Bools = npt.NDArray[np.bool_]
 
 PRICES = ("open", "high", "low", "close")
 
-FaultKind = Literal["bad_time", "not_finite", "bad_ohlc", "bad_volume", "out_of_order", "duplicates", "closed"]
+FaultKind = Literal[
+    "bad_time", "not_finite", "bad_ohlc", "bad_volume", "out_of_order", "duplicates", "off_grid", "closed"
+]
 KINDS: tuple[FaultKind, ...] = (
-    "bad_time", "not_finite", "bad_ohlc", "bad_volume", "out_of_order", "duplicates", "closed",
+    "bad_time", "not_finite", "bad_ohlc", "bad_volume", "out_of_order", "duplicates", "off_grid", "closed",
 )  # fmt: skip
 """What may be wrong with a row: no stamp, or a local time that doesn't exist or exists twice; a price or volume that
-is no finite number; prices that contradict each other; a negative volume; a stamp that goes back; one that came before;
+is no finite number; prices that contradict each other; a negative volume; a stamp that goes back and is another row's,
+or lies beyond all others; one that came before, or lies inside the bar before it; one that fits no bar of the interval;
 a daily bar on a day without a session."""
 
 
@@ -67,19 +70,6 @@ def value_faults(columns: dict[str, Float64]) -> Iterator[Fault]:
     finite = np.isfinite(volume)
     yield Fault("not_finite", ~finite, "volume is negative or not a finite number", ("volume",))
     yield Fault("bad_volume", finite & (volume < 0), "volume is negative or not a finite number", ("volume",))
-
-
-def order_faults(ticks: Int64) -> Iterator[Fault]:
-    """What is wrong with the order of stamps: those after which an earlier one comes are right, the earlier one isn't.
-
-    A stamp goes back where one before it is later; of equal ones the first is right.
-    """
-    if (ticks[1:] > ticks[:-1]).all():
-        return
-    highest = np.maximum.accumulate(ticks)[:-1] if len(ticks) else ticks
-    later = ticks[1:]
-    yield Fault("out_of_order", np.concatenate(([False], later < highest))[: len(ticks)], "stamps go back")
-    yield Fault("duplicates", np.concatenate(([False], later == highest))[: len(ticks)], "stamps are duplicates")
 
 
 def first_kinds(faults: Sequence[Fault], rows: int) -> dict[FaultKind, Bools]:

@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nbbacktest.core.errors import DataError, nearest
+from nbbacktest.core.errors import DataError
 from nbbacktest.core.records import Float64, Int64
-from nbbacktest.data.faults import PRICES, Fault, FaultKind, first_kinds, order_faults, value_faults
+from nbbacktest.data.columns import names_of, numbers_of, refuse_others
+from nbbacktest.data.faults import Fault, FaultKind, first_kinds, value_faults
+from nbbacktest.data.order import disorder, order_of
+from nbbacktest.data.shapes import of_symbol
+from nbbacktest.data.times import indexed
+from nbbacktest.data.zones import in_a_zone, name_of, unfolded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +27,10 @@ if TYPE_CHECKING:
 Policy = Literal["refuse", "warn", "drop"]
 """What becomes of a faulty row; to warn and to drop leave it out alike, and differ in what is said."""
 
-_SYMBOL_COLUMNS = ("symbol", "ticker")
+_BOTH = 2
+
+LOUD = 0.1
+"""The share of a symbol's rows above which it is told that they were left out, also where faults are dropped."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +50,8 @@ class RawBars:
         By kind of fault, the stamps of the rows that were left out for it.
     notes : tuple of str
         What was wrong with them, in words.
+    moved : pandas.DatetimeIndex or None
+        The stamps of the rows that came after later ones and were sorted into place.
     """
 
     symbol: str
@@ -50,6 +60,7 @@ class RawBars:
     columns: dict[str, Float64]
     left_out: dict[FaultKind, pd.DatetimeIndex] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    moved: pd.DatetimeIndex | None = None
 
     @property
     def is_naive(self) -> bool:
@@ -58,11 +69,8 @@ class RawBars:
 
     @property
     def zone(self) -> str | None:
-        """The stamps' IANA time zone; None for naive ones, UTC for plain offsets."""
-        tz: Any = self.index.tz
-        if tz is None:
-            return None
-        return str(getattr(tz, "key", None) or getattr(tz, "zone", None) or "UTC")
+        """The stamps' IANA time zone; None for naive ones."""
+        return None if self.index.tz is None else name_of(self.index.tz) or "UTC"
 
     @property
     def ticks(self) -> Int64:
@@ -70,30 +78,59 @@ class RawBars:
         return self.index.asi8
 
     @property
-    def spacing(self) -> int | None:
-        """The smallest distance between two stamps in nanoseconds; None for a single row."""
-        return int(np.diff(self.ticks).min()) if len(self.index) > 1 else None
+    def clocks(self) -> Int64:
+        """What local clocks showed, in nanoseconds."""
+        return self.index.asi8 if self.index.tz is None else self.index.tz_localize(None).asi8
+
+    @property
+    def disordered(self) -> dict[FaultKind, pd.DatetimeIndex]:
+        """The rows that were left out, and those that were only sorted counted as out of order too."""
+        import pandas as pd
+
+        if self.moved is None or not len(self.moved):
+            return self.left_out
+        gone = self.left_out.get("out_of_order")
+        every = self.moved if gone is None else pd.DatetimeIndex(gone.append(self.moved))
+        return self.left_out | {"out_of_order": every}
+
+    def told(self, policy: Policy) -> tuple[str, ...]:
+        """What is to be said of its rows: nothing where faults are dropped and few were."""
+        gone = sum(map(len, self.left_out.values()))
+        rows = gone + len(self.index)
+        if not self.notes or (policy == "drop" and gone <= LOUD * rows):
+            return ()
+        head = f"rows left out, {gone} of {rows}: " if gone else ""
+        return (head + "; ".join(self.notes),)
 
 
 def read_frame(
-    frame: Any, symbol: str, file: str | None = None, *, faults: Policy = "refuse", chosen: bool = False
+    frame: Any,
+    symbol: str,
+    file: str | None = None,
+    *,
+    faults: Policy = "refuse",
+    chosen: bool = False,
+    zone: str | None = None,
 ) -> RawBars:
     """Read a DataFrame's bars and judge their values and order.
 
     Parameters
     ----------
     frame
-        Columns open, high, low, close and, by choice, volume (zeros where it is missing), in any
-        case and order, indexed by stamp. Other columns are left alone. Prices may be negative, as
-        those of futures have been; NaN and infinite ones are faults.
+        Columns open, high, low, close and, by choice, volume (zeros where it is missing or has no value at all), in any
+        case and order, indexed by stamp, or with a column of them. Other columns are left alone. Prices may be negative,
+        as those of futures have been; NaN and infinite ones are faults.
     symbol
-        Whose bars these are.
+        Whose bars these are; of a table of several symbols, whose are taken.
     file
         Named in errors.
     faults
-        ``"refuse"`` refuses the first kind of fault found; otherwise faulty rows are left out.
+        ``"refuse"`` refuses the first kind of fault found; otherwise faulty rows are left out, and rows that are only
+        unsorted are sorted.
     chosen
         Whether somebody said that these are `symbol`'s bars, so that a column which says otherwise is a mistake.
+    zone
+        Where naive intraday stamps are local, where that is known: an hour that its clocks repeat is told apart by it.
 
     Raises
     ------
@@ -102,9 +139,24 @@ def read_frame(
         first row that has it and how many have, where faults are refused.
     """
     raw = parse_frame(frame, symbol, file, faults=faults, chosen=chosen)
-    for batch in (_stamp_faults, _order_faults, _value_faults) if faults == "refuse" else _TOLERANT:
-        raw = judged(raw, batch(raw), faults)
-    return raw
+    raw = judged(raw, _stamp_faults(raw), faults)
+    raw = replace(raw, index=unfolded(raw.index, zone))
+    if faults != "refuse":
+        # A row without a price must not push out the sound one that has the same stamp.
+        raw = judged(raw, value_faults(raw.columns), faults)
+    raw = in_order(raw, faults, zone)
+    return judged(raw, value_faults(raw.columns), faults)
+
+
+def as_one(raws: list[RawBars], zone: str | None) -> list[RawBars]:
+    """Naive stamps told in their zone too, where an hour that clocks repeat has given one to other symbols' stamps."""
+    if zone is None or len({raw.is_naive for raw in raws}) < _BOTH:
+        return raws
+    found = []
+    for raw in raws:
+        local = raw.index.tz_localize(zone, ambiguous="NaT", nonexistent="NaT") if raw.is_naive else raw.index
+        found.append(raw if local.hasnans else replace(raw, index=local))
+    return found
 
 
 def refuse_empty(raw: RawBars) -> None:
@@ -127,16 +179,16 @@ def parse_frame(frame: Any, symbol: str, file: str | None, *, faults: Policy, ch
     label = f"{symbol} ({file})" if file else symbol
     if not isinstance(frame, pd.DataFrame):
         raise DataError(f"{label}: a {type(frame).__name__} is no DataFrame; pass a pandas DataFrame of bars")
-    names = _names(frame, label)
+    frame = of_symbol(frame, symbol, label, chosen=chosen)
+    if len(frame):
+        # Before the columns: where times are missing too, they are what is looked for first.
+        frame = frame if isinstance(frame.index, pd.DatetimeIndex) else _timed(frame, label)
+    names = names_of(frame, label)
     if not len(frame):
         raise DataError(f"{label}: the frame is empty; give it at least one bar")
-    _refuse_others(frame, symbol, label, chosen=chosen)
-    index = _index(frame, label)
-    coerce = faults != "refuse"
-    columns = {
-        name: _numbers(frame[original], label, original, index, coerce=coerce) for name, original in names.items()
-    }
-    columns.setdefault("volume", np.zeros(len(index)))
+    refuse_others(frame, symbol, label, chosen=chosen)
+    index = _nanoseconds(in_a_zone(frame.index), label)
+    columns = numbers_of(frame, names, index, label, coerce=faults != "refuse")
     return RawBars(symbol, label, index, columns)
 
 
@@ -174,74 +226,53 @@ def _stamp_faults(raw: RawBars) -> Iterator[Fault]:
     yield Fault("bad_time", np.asarray(raw.index.isna()), "the stamp is NaT")
 
 
-def _order_faults(raw: RawBars) -> Iterator[Fault]:
-    return order_faults(raw.ticks)
+def in_order(raw: RawBars, policy: Policy, zone: str | None = None) -> RawBars:
+    """Bars whose stamps rise: sorted where they are only unsorted, without the rows that contradict others.
+
+    Raises
+    ------
+    DataError
+        Where they don't rise as they stand, and faults are refused.
+    """
+    order = order_of(raw.ticks)
+    if len(order.rows) == len(raw.index) and not order.moved.any():
+        return raw
+    if policy == "refuse":
+        raise DataError(f"{raw.label}: {disorder(order, raw.index, zone)}")
+    faults = (
+        Fault("out_of_order", order.stray, "a stamp lies beyond all others"),
+        Fault("out_of_order", order.back, "stamps go back"),
+        Fault("duplicates", order.twice, "stamps are duplicates"),
+    )
+    stays = np.zeros(len(raw.index), dtype=np.int64)
+    stays[order.rows] = 1
+    left = judged(raw, faults, policy)
+    rows = np.cumsum(stays)[order.rows] - 1
+    count = int(order.moved.sum())
+    note = (
+        f"{count} {'row' if count == 1 else 'rows'} sorted into place, the first was that of {raw.index[order.moved][0]}"
+        if count
+        else ""
+    )
+    return replace(
+        left,
+        index=left.index[rows],
+        columns={name: column[rows] for name, column in left.columns.items()},
+        moved=raw.index[order.moved],
+        notes=(*left.notes, note) if note else left.notes,
+    )
 
 
-def _value_faults(raw: RawBars) -> Iterator[Fault]:
-    return value_faults(raw.columns)
-
-
-# A row without a price must not push out the sound one that has the same stamp.
-_TOLERANT = (_stamp_faults, _value_faults, _order_faults)
-
-
-def _refuse_others(frame: pd.DataFrame, symbol: str, label: str, *, chosen: bool) -> None:
-    """A column of symbols that says something else."""
-    for original in frame.columns:
-        if str(original).strip().lower() not in _SYMBOL_COLUMNS:
-            continue
-        said = [str(value) for value in frame[original].dropna().unique()]
-        if len(said) > 1:
-            shown = ", ".join(said[:3]) + (", ..." if len(said) > 3 else "")
-            raise DataError(
-                f"{label}: column {original!r} names {len(said)} symbols ({shown}); give one symbol's bars at a time, "
-                f"for example dict(list(frame.groupby({original!r})))"
-            )
-        if chosen and said and said[0].strip().lower() != symbol.lower():
-            raise DataError(
-                f"{label}: these are bars of {said[0]!r}, says column {original!r}, and not of {symbol!r}; "
-                f"bring those of {symbol!r}, or name the symbol {said[0]!r}"
-            )
-
-
-def _names(frame: pd.DataFrame, label: str) -> dict[str, Any]:
-    """Map our column names to the frame's."""
-    if frame.columns.nlevels > 1:
-        raise DataError(
-            f"{label}: the columns have {frame.columns.nlevels} levels; select one symbol's columns, "
-            'for example frame.xs("AAPL", axis=1, level=1)'
-        )
-    found: dict[str, Any] = {}
-    for original in frame.columns:
-        name = str(original).strip().lower()
-        if name not in (*PRICES, "volume"):
-            continue
-        if name in found:
-            raise DataError(f"{label}: columns {found[name]!r} and {original!r} both are {name}; keep one of them")
-        found[name] = original
-    for name in PRICES:
-        if name not in found:
-            others = [str(c) for c in frame.columns if c not in found.values()]
-            cure = (
-                f"of the other columns, {nearest(name, others)}" if others else "add it, or rename the one that is it"
-            )
-            raise DataError(f"{label}: column {name!r} is missing (bars need open, high, low and close); {cure}")
-    return found
-
-
-def _index(frame: pd.DataFrame, label: str) -> pd.DatetimeIndex:
+def _timed(frame: pd.DataFrame, label: str) -> pd.DataFrame:
     import pandas as pd
 
-    index = frame.index
-    if not isinstance(index, pd.DatetimeIndex):
-        cure = 'set one, for example frame.set_index(pd.to_datetime(frame["time"]))'
-        if isinstance(index, pd.PeriodIndex):
-            cure = "turn it into stamps with frame.to_timestamp()"
-        elif timed := [c for c in frame.columns if pd.api.types.is_datetime64_any_dtype(frame[c])]:
-            cure = f"use the column that holds them: frame.set_index({timed[0]!r})"
-        raise DataError(f"{label}: the index is a {type(index).__name__}, first value {index[0]!r}, and not a "
-                        f"DatetimeIndex; {cure}")  # fmt: skip
+    found = indexed(frame, label)
+    return found if isinstance(found, pd.DataFrame) else frame.set_axis(found)
+
+
+def _nanoseconds(index: pd.DatetimeIndex, label: str) -> pd.DatetimeIndex:
+    import pandas as pd
+
     try:
         index = index.as_unit("ns")
     except pd.errors.OutOfBoundsDatetime:
@@ -252,49 +283,24 @@ def _index(frame: pd.DataFrame, label: str) -> pd.DatetimeIndex:
     return index
 
 
-def _numbers(column: pd.Series[Any], label: str, name: Any, index: pd.DatetimeIndex, *, coerce: bool) -> Float64:
-    import pandas as pd
-
-    kind = column.dtype
-    numeric = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
-    if not numeric or pd.api.types.is_complex_dtype(kind):
-        text = pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind)
-        parsed = pd.to_numeric(column, errors="coerce") if text else None
-        if coerce and parsed is not None and not parsed.isna().all():
-            return np.array(parsed.to_numpy(dtype=np.float64, na_value=np.nan))
-        bad = np.flatnonzero(parsed.isna()) if parsed is not None else np.zeros(0, dtype=np.intp)
-        row = int(bad[0]) if len(bad) else 0
-        raise DataError(
-            f"{label}: column {name!r} holds {kind} and not numbers, for example {column.iloc[row]!r} at "
-            f"{index[row]}; convert it with pd.to_numeric"
-        )
-    # A copy: what its owner does to the frame later must not reach a run.
-    return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
-
-
 def _refusal(fault: Fault, raw: RawBars) -> str:
     rows, index = np.flatnonzero(fault.rows), raw.index
     count, row = len(rows), int(rows[0])
     if fault.refusal:
         return fault.refusal
     if fault.kind == "bad_time":
-        return f"{count} stamps are NaT, the first in row {row}; remove these rows"
-    if fault.kind == "out_of_order":
-        return (
-            f"stamps must rise, and {count} go back, the first in row {row}: {index[row]} comes after "
-            f"{index[row - 1]}; sort with frame.sort_index()"
-        )
-    if fault.kind == "duplicates":
-        return (
-            f"{count} stamps are duplicates, the first in row {row}: {index[row]}; keep one bar each, "
-            "for example frame[~frame.index.duplicated()]"
-        )
+        return f"{count} stamps are NaT, the first in row {row}; remove these rows: frame[frame.index.notna()]"
     values = ", ".join(f"{name} {raw.columns[name][row]:.12g}" for name in fault.columns)
     bars = "bar" if count == 1 else "bars"
     return (
         f"{fault.what} in {count} {bars} of {len(index)}, the first at {index[row]}: {values}; "
-        "correct or remove the row" + ("" if count == 1 else "s")
+        "correct or remove the row" + ("" if count == 1 else "s") + _volumes(fault, raw)
     )
+
+
+def _volumes(fault: Fault, raw: RawBars) -> str:
+    unknown = fault.columns == ("volume",) and bool(np.isnan(raw.columns["volume"][fault.rows]).all())
+    return '; where volume isn\'t known, leave out the column, frame.drop(columns="volume")' if unknown else ""
 
 
 def _note(fault: Fault, raw: RawBars) -> str:

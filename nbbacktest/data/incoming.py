@@ -84,7 +84,7 @@ class BarReader:
             word = symbol if isinstance(symbol, str) else repr(symbol)
             raise DataError(f"the run has no symbol {symbol!r}; {nearest(word, self.symbols)}")
         time, end = self._span(symbol, fields.get("time"), fields.get("end"))
-        label = f"{symbol} at {self.stamps.stamp(time)}"
+        label = f"{symbol} at {self.stamps.begin(time)}"
         o, h, l, c = (_price(label, name, fields) for name in PRICES)  # noqa: E741 - the field's letters
         volume = _number(label, "volume", fields["volume"]) if "volume" in fields else 0.0
         if not l <= min(o, c) <= max(o, c) <= h:
@@ -141,7 +141,7 @@ class BarReader:
         session = self._sessions.dated(day)
         if session is None:
             raise DataError(f"{symbol} on {day}: {self._sessions.exchange} is closed then; correct the date")
-        return int(local_midnights(np.array([day], "datetime64[D]"), self.stamps.timezone)[0]), session[1]
+        return int(local_midnights(np.array([day], "datetime64[D]"), self.stamps.day_zone)[0]), session[1]
 
     def _date(self, symbol: str, value: Any, *, at_end: bool) -> date:
         if not at_end:
@@ -153,7 +153,7 @@ class BarReader:
             if isinstance(value, date) and not isinstance(value, datetime):
                 return value
         ns = read_instant(value, "end" if at_end else "time")
-        stamp = Stamps(self.stamps.timezone).stamp(ns - at_end)
+        stamp = Stamps(self.stamps.day_zone).stamp(ns - at_end)
         if not at_end and stamp != stamp.normalize():
             raise DataError(f"{symbol}: time {value} is within a day, and bars are {self.interval}; give the date")
         return stamp.date()

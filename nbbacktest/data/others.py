@@ -14,7 +14,9 @@ from nbbacktest.data.bases import Disagreement, disagreements
 from nbbacktest.data.calendar import SessionTable, session_table
 from nbbacktest.data.files import read_file
 from nbbacktest.data.frames import RawBars, judged, read_frame, refuse_empty
+from nbbacktest.data.grid import on_grid
 from nbbacktest.data.market import MarketData
+from nbbacktest.data.marks import full_stamps
 from nbbacktest.data.periods import whole_periods
 from nbbacktest.data.spans import agree, place, reach, time_faults, unknown_mark
 
@@ -82,14 +84,17 @@ def load_others(
         mark = (file.stamp if file else None) or settings.stamp
         if mark is None and file and not interval.is_daily:
             raise unknown_mark(own[0].label, interval)
-        agree(own, interval)
-        sessions = session_table(exchange, *reach(own), stamps.timezone, config.extended_hours)
+        said = mark or "open"
+        own = [full_stamps(raw, interval, said) for raw in own]
+        agree(own, interval, said)
+        own = [on_grid(raw, interval, said, settings.quality.faults) for raw in own]
+        sessions = session_table(exchange, *reach(own), stamps.day_zone, config.own_hours)
         sound = [_judged(raw, interval, stamps, config, sessions) for raw in own]
+        zone = config.data.timezone or config.timezone
         placed[interval.name] = {
-            raw.symbol: place(raw, interval, stamps, timezone=config.timezone, mark=mark or "open", sessions=sessions)
-            for raw in sound
+            raw.symbol: place(raw, interval, stamps, timezone=zone, mark=mark, sessions=sessions) for raw in sound
         }
-        notes |= {f"{raw.label}, its {interval} bars": raw.notes for raw in sound}
+        notes |= {f"{raw.label}, its {interval} bars": raw.told(settings.quality.faults) for raw in sound}
     return Others(placed, notes)
 
 
@@ -100,7 +105,10 @@ def _read(
     policy = config.data.quality.faults
     raws: dict[str, list[RawBars]] = {}
     for name, frames in given.items():
-        raws[name] = [read_frame(frame, symbol, faults=policy, chosen=True) for symbol, frame in frames.items()]
+        raws[name] = [
+            read_frame(frame, symbol, faults=policy, chosen=True, zone=config.timezone)
+            for symbol, frame in frames.items()
+        ]
     for name, other in config.data.other_bases.items():
         if name in raws:
             cure = "was given as a frame too; leave one of them out"
@@ -110,7 +118,14 @@ def _read(
             raise ConfigError([Problem(f"data.other_bases.{name}.path", other.path, cure)])
         paths = {symbol: other.path.replace("{symbol}", symbol) for symbol in symbols}
         raws[name] = [
-            read_frame(read_file(path, other.source), symbol, path, faults=policy, chosen=True)
+            read_frame(
+                read_file(path, other.source, config.data.separator, config.data.decimal),
+                symbol,
+                path,
+                faults=policy,
+                chosen=True,
+                zone=config.timezone,
+            )
             for symbol, path in paths.items()
         ]
     for own in raws.values():
@@ -120,7 +135,8 @@ def _read(
 
 
 def _judged(raw: RawBars, interval: Interval, stamps: Stamps, config: SessionConfig, sessions: SessionTable) -> RawBars:
-    faults = time_faults(raw, interval, stamps, timezone=config.timezone, sessions=sessions)
+    zone = config.data.timezone or config.timezone
+    faults = time_faults(raw, interval, stamps, timezone=zone, sessions=sessions)
     sound = judged(raw, faults, config.data.quality.faults)
     refuse_empty(sound)
     return sound
@@ -131,7 +147,7 @@ def compared(market: MarketData) -> tuple[Disagreement, ...]:
     coarser = [(symbol, columns) for part in market.others.values() for symbol, columns in part.items()]
     every = [columns for columns in (*market.bars.values(), *(columns for _, columns in coarser)) if len(columns)]
     first, last = min(int(c.time[0]) for c in every), max(int(c.end[-1]) for c in every)
-    sessions = whole_periods(market.exchange, first, last, market.stamps.timezone, market.hours)
+    sessions = whole_periods(market.exchange, first, last, market.stamps.day_zone, market.hours)
     found = [one for symbol, columns in coarser for one in disagreements(market.bars[symbol], columns, sessions)]
     if found:
         one = found[0]

@@ -13,8 +13,8 @@ from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.core.records import Float64
 from nbbacktest.data.dataset import unreadable
 from nbbacktest.data.faults import PRICES
-from nbbacktest.data.files import by_time
 from nbbacktest.data.frames import RawBars, read_frame
+from nbbacktest.data.times import by_time
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,22 +12,27 @@ import numpy as np
 
 from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.data_config import DataConfig
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.core.records import Int64
+from nbbacktest.core.records import Int64, Stamps
 from nbbacktest.data import files, samples, synthetic
 from nbbacktest.data.actions import read_actions
 from nbbacktest.data.adjusting import check_columns, own_actions, prices_of
 from nbbacktest.data.bases import is_nested, taken_apart
-from nbbacktest.data.calendar import ALWAYS_OPEN, session_table
+from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
 from nbbacktest.data.cut import cut_bars
 from nbbacktest.data.dataset import files_of, is_dataset, read_files, refuse_one_for_all
 from nbbacktest.data.datasource import DataSource, Prices, ask, is_source, name_of, source_of
 from nbbacktest.data.demands import demanded, of_the_days, within
-from nbbacktest.data.frames import Policy, RawBars, judged, read_frame, refuse_empty
+from nbbacktest.data.frames import Policy, RawBars, as_one, judged, read_frame, refuse_empty
+from nbbacktest.data.grid import on_grid
 from nbbacktest.data.market import MarketData
+from nbbacktest.data.marks import Mark, full_stamps
 from nbbacktest.data.others import compared, load_others
-from nbbacktest.data.spans import Mark, agree, begins_left_out, place, reach, shown, time_faults, unknown_mark
+from nbbacktest.data.periods import whole_periods
+from nbbacktest.data.shapes import by_symbol
+from nbbacktest.data.spans import agree, begins_left_out, place, reach, shown, time_faults, unknown_mark
 from nbbacktest.data.streaming import given_path, streamed_bars
 from nbbacktest.data.warmup import Need, check_intervals, reach_in_days, read_needs
 
@@ -86,8 +91,9 @@ def load(
         From `warmup_days` sessions and `warmup_bars` bars before the start date, as far as the data goes, to the end
         date; what there is before that is in `earlier`.
         Stamps are shown in the config's time zone; else in the exchange's, where `data` is None or an
-        exchange was set; else in the data's own. In the second case daily bars end at their session's
-        close, and otherwise at the next midnight, without building a calendar.
+        exchange was set; else in the data's own. Where an exchange was set, its sessions are the trading days, and daily
+        bars end at their session's close; otherwise dates are, and they end at the next midnight, without
+        building a calendar.
 
     Raises
     ------
@@ -108,24 +114,25 @@ def load(
         found = find(config, data, needs)
         if found.prices is None:
             check_columns(found.frames, config)
-        raws = read(found, policy)
+        raws = read(found, policy, zone_of_naive(found, config))
     else:
         found = Found(lazy.sources, lazy.source, lazy.files)
         raws = [source.raw() for source in lazy.sources.values()]
         check_columns(lazy.heads(), config)
     for raw in raws:
         refuse_empty(raw)
-    interval = agree(raws, found.interval or set_interval(config))
-    sessions = None
-    if data is None or "exchange" in config.model_fields_set or config.extended_hours or found.all_hours:
-        # A market that never closes has no time zone of its own: its days are the data's.
-        zone = config.timezone or (raws[0].zone if config.exchange == ALWAYS_OPEN else None)
-        sessions = session_table(config.exchange, *reach(raws), zone, config.extended_hours)
-    stamps = shown(raws, interval, sessions.timezone if sessions else config.timezone or found.timezone)
-    mark, zone = mark_of(found, config, interval), found.timezone or config.timezone
+    given, said = found.interval or set_interval(config), found.stamp or config.data.stamp or "open"
+    raws = [full_stamps(raw, given, said) for raw in raws]
+    interval = agree(raws, given, said)
+    raws = [on_grid(raw, interval, said, policy, streamed=lazy is not None) for raw in raws]
+    is_named = exchange_is_named(found, config, data)
+    stamps = shown(raws, interval, config, found.timezone, is_named=is_named)
+    sessions = sessions_around(raws, interval, config, stamps) if is_named else None
+    mark, zone = mark_of(found, config, interval), zone_of_naive(found, config)
     if policy != "refuse":
         raws = [
-            judged(raw, time_faults(raw, interval, stamps, timezone=zone, sessions=sessions), policy) for raw in raws
+            judged(raw, time_faults(raw, interval, stamps, timezone=zone, sessions=sessions, mark=mark), policy)
+            for raw in raws
         ]
     for raw in raws:
         refuse_empty(raw)
@@ -135,9 +142,7 @@ def load(
         bars = {symbol: within(columns, sessions, left_out[symbol]) for symbol, columns in bars.items()}
     whole = bars
     exchange = (
-        config.exchange
-        if sessions is not None or not on_weekends([columns.time for columns in bars.values()])
-        else ALWAYS_OPEN
+        config.exchange if is_named or not on_weekends([columns.time for columns in bars.values()]) else ALWAYS_OPEN
     )
     others, notes = load_others(config, found.others, tuple(bars), interval, stamps, exchange)
     known = (interval.name, *others, *config.data.derived_intervals)
@@ -155,10 +160,11 @@ def load(
         cut.start,
         exchange,
         read_actions(found.actions if config.data.actions is None else config.data.actions, tuple(bars)),
-        hours=config.extended_hours,
+        hours=config.own_hours,
         left_out=of_the_days(left_out, bars, config.backtest, stamps),
         days_asked=(config.backtest.start_date, config.backtest.end_date),
-        placed=sessions is not None,
+        placed=is_named,
+        is_named=is_named,
         streamed=lazy.cut(whole, bars) if lazy is not None else None,
         others={name: {symbol: cut.bars[symbol, name] for symbol in part} for name, part in others.items()},
         earlier=cut.earlier if lazy is None else {},  # bars without values are no good for more warm-up
@@ -166,7 +172,7 @@ def load(
     )
     if others:
         market = replace(market, disagreements=compared(market))
-    return demanded(market, config.data.quality, {raw.label: raw.notes for raw in raws} | notes)
+    return demanded(market, config.data.quality, {raw.label: raw.told(policy) for raw in raws} | notes)
 
 
 def find(config: SessionConfig, data: Any, needs: Sequence[Need] = ()) -> Found:
@@ -174,16 +180,38 @@ def find(config: SessionConfig, data: Any, needs: Sequence[Need] = ()) -> Found:
     return _from_config(config, needs) if data is None else _given(config, data, needs)
 
 
-def read(found: Found, policy: Policy) -> list[RawBars]:
-    """The symbols' bars, judged by values and order."""
-    return [
-        read_frame(frame, symbol, found.files.get(symbol), faults=policy, chosen=found.chosen)
-        for symbol, frame in found.frames.items()
-    ]
+def read(found: Found, policy: Policy, zone: str | None) -> list[RawBars]:
+    """The symbols' bars, judged by values and order; `zone` is where naive stamps are local."""
+    return as_one(
+        [
+            read_frame(frame, symbol, found.files.get(symbol), faults=policy, chosen=found.chosen, zone=zone)
+            for symbol, frame in found.frames.items()
+        ],
+        zone,
+    )
 
 
-def mark_of(found: Found, config: SessionConfig, interval: Interval) -> Mark:
-    """What the stamps mark.
+def exchange_is_named(found: Found, config: SessionConfig, data: Any) -> bool:
+    """Whether the exchange was set or brings the data, so that its sessions count; else it is a guess."""
+    return data is None or "exchange" in config.model_fields_set or config.own_hours is not None or found.all_hours
+
+
+def sessions_around(raws: Sequence[RawBars], interval: Interval, config: SessionConfig, stamps: Stamps) -> SessionTable:
+    """The exchange's sessions from before the bars until after them; those of whole weeks and months for such bars."""
+    first, last = reach(raws)
+    if interval.is_calendar:
+        low, high = (int(np.datetime64(day, "ns").astype(np.int64)) for day in (first, last))
+        return whole_periods(config.exchange, low, high, stamps.day_zone, config.own_hours)
+    return session_table(config.exchange, first, last, stamps.day_zone, config.own_hours)
+
+
+def zone_of_naive(found: Found, config: SessionConfig) -> str | None:
+    """The zone that stamps without one are in; None where nobody said."""
+    return found.timezone or config.data.timezone or config.timezone
+
+
+def mark_of(found: Found, config: SessionConfig, interval: Interval) -> Mark | None:
+    """What the stamps mark; None where nobody said and it makes no difference, or is their open.
 
     Raises
     ------
@@ -193,7 +221,7 @@ def mark_of(found: Found, config: SessionConfig, interval: Interval) -> Mark:
     mark = found.stamp or config.data.stamp
     if mark is None and found.files and not interval.is_daily:
         raise unknown_mark(next(f"{symbol} ({file})" for symbol, file in found.files.items()), interval)
-    return mark or "open"
+    return mark
 
 
 def _from_config(config: SessionConfig, needs: Sequence[Need]) -> Found:
@@ -209,7 +237,7 @@ def _from_config(config: SessionConfig, needs: Sequence[Need]) -> Found:
         case "synthetic":
             return _synthetic(config, needs)
         case "csv" | "parquet" as kind:
-            return _from_files(settings.path or "", kind, symbols)
+            return _from_files(settings, settings.path or "", kind, symbols)
         case _:
             return _asked(source_of(config), config, needs)
 
@@ -224,13 +252,13 @@ def _synthetic(config: SessionConfig, needs: Sequence[Need]) -> Found:
     if first is None or last is None:
         raise ConfigError(missing)
     # A range without a session is refused.
-    traded = session_table(config.exchange, first, last, config.timezone, config.extended_hours)
+    traded = session_table(config.exchange, first, last, config.day_zone, config.own_hours)
     interval = Interval.parse(settings.interval)
     usual = int(np.median(np.bincount(traded.part_row, traded.part_close - traded.part_open)))
     days = [reach_in_days(need, interval, usual) for need in needs]
     early = first - timedelta(days=2 * settings.warmup_days + 14) if settings.warmup_days else first
     early = min(early, first - timedelta(days=max(days, default=0)))
-    sessions = session_table(config.exchange, early, last, config.timezone, config.extended_hours)
+    sessions = session_table(config.exchange, early, last, config.day_zone, config.own_hours)
     row = 0 if days else max(0, sessions.date_index(first) - settings.warmup_days)
     kept = sessions.between(int(sessions.open[row]), int(sessions.close[-1]))
     frames = synthetic.frames(settings.symbols, kept, interval, settings.seed)
@@ -256,13 +284,19 @@ def _asked(source: DataSource, config: SessionConfig, needs: Sequence[Need]) -> 
     )
 
 
-def _from_files(path: str, kind: files.FileKind, symbols: Iterable[str], *, chosen: bool = True) -> Found:
+def _from_files(
+    settings: DataConfig, path: str, kind: files.FileKind, symbols: Iterable[str], *, chosen: bool = True
+) -> Found:
     paths = {symbol: path.replace("{symbol}", symbol) for symbol in symbols}
     if kind == "parquet" and is_dataset(path, tuple(symbols)):
         frames = {symbol: read_files(files_of(path, symbol)) for symbol in symbols}
     else:
         refuse_one_for_all(path, tuple(symbols))
-        frames = {symbol: files.read_file(file, kind) for symbol, file in paths.items()}
+        frames = {
+            symbol: files.read_file(file, kind, settings.separator, settings.decimal) for symbol, file in paths.items()
+        }
+        if not chosen and (parts := by_symbol(next(iter(frames.values())))):
+            frames, paths = parts, dict.fromkeys(parts, path)
     return Found(frames, Path(path).name, paths, chosen=chosen)
 
 
@@ -270,6 +304,8 @@ def _given(config: SessionConfig, data: Any, needs: Sequence[Need]) -> Found:
     import pandas as pd
 
     symbols = config.data.symbols if "symbols" in config.data.model_fields_set else None
+    if isinstance(data, pd.DataFrame) and (parts := by_symbol(data)):
+        return _in_memory(_chosen(parts, symbols))
     if isinstance(data, pd.DataFrame):
         if symbols and len(symbols) > 1:
             raise DataError(
@@ -288,7 +324,7 @@ def _given(config: SessionConfig, data: Any, needs: Sequence[Need]) -> Found:
         return _asked(data, config, needs)
     if isinstance(data, (str, Path)):
         path, kind, named = given_path(data, symbols)
-        return _from_files(path, kind, named, chosen=bool(symbols))
+        return _from_files(config.data, path, kind, named, chosen=bool(symbols))
     raise DataError(
         f"data is a {type(data).__name__}; pass a DataFrame, a mapping {{symbol: DataFrame}}, "
         "the path of a CSV or Parquet file or of a folder of Parquet files, or a DataSource"

@@ -121,7 +121,7 @@ class Meter:
             positions=shot.positions,
             orders=len(shot.orders),
             n_fills=shot.n_fills,
-            fills=tuple((shot.stamp(fill.time), fill) for fill in shot.last_fills),
+            fills=tuple((fill.time, fill) for fill in shot.last_fills),
             zone=status["system_manager"]["timezone"],
             error=status["error"]["message"] if status["error"] else None,
         )

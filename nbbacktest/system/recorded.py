@@ -35,6 +35,7 @@ def recorded(
             bars[series.symbol] = series.columns.slice(0, n)
             first[series.symbol] = series.first
     whole = metrics is not None
+    days = market.days.of(instants - 1)
     return RunRecord(
         name=config.session_name,
         source=source,
@@ -55,4 +56,6 @@ def recorded(
         flows=tuple(desk.flows),
         splits=tuple(desk.splits),
         indicators=readings(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
+        days=days,
+        trading_days=market.trading_days(int(days[0]), int(days[-1])) if len(days) else None,
     )

@@ -15,6 +15,8 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedError, StrategyError
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.records import Stamps
+from nbbacktest.core.shown import said
+from nbbacktest.data.days import TradingDays
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.engine.coordinator import SessionCoordinator
@@ -29,6 +31,7 @@ from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
 from nbbacktest.system.driver import Driver, Threads
+from nbbacktest.system.instances import end
 from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
 from nbbacktest.system.snapshot import Snapshot
@@ -196,6 +199,11 @@ class Run:
         return self._market.stamps
 
     @property
+    def days(self) -> TradingDays:
+        """Which trading day a time belongs to."""
+        return self._market.days
+
+    @property
     def quality(self) -> dict[str, dict[str, Any]]:
         """By symbol, how complete and sound its bars are; nothing in a live run, whose feed counts instead."""
         return {} if self.is_live else self._market.quality
@@ -227,7 +235,7 @@ class Run:
         return self._shown(self.analysis.frame)
 
     def _shown(self, frame: Frame) -> Snapshot:
-        return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, is_open=self.is_live)
+        return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, self.days, is_open=self.is_live)
 
     def snapshot(self, timeout: float = 0.25) -> Snapshot:
         """The run as of its cursor; where a strategy call takes longer than `timeout`, as of its last publication.
@@ -248,10 +256,8 @@ class Run:
         return aware.stamp(int(self.timeline.instants[cursor - 1])).isoformat()
 
     def session_date(self, cursor: int) -> str | None:
-        """The local date of that instant; midnight belongs to the day that it ends."""
-        if not cursor:
-            return None
-        return self.stamps.stamp(int(self.timeline.instants[cursor - 1]) - 1).date().isoformat()
+        """The trading day of that instant, which belongs to the day that it ends."""
+        return self.days.day(int(self.timeline.instants[cursor - 1]) - 1).isoformat() if cursor else None
 
     def result(self) -> Result:
         """What the run has done; call it when it has ended."""
@@ -302,6 +308,8 @@ class Run:
         if not self._finalized.acquire(blocking=False):
             return
         self._ended = monotonic()
+        for strategy in self.desk.strategies:
+            end(strategy)
         if self.feed is not None:
             self.feed.end()
         told = self.gate.closed  # by stop, or by its manager's end
@@ -358,4 +366,4 @@ def outcome(run: Run) -> Result:
         error.result = result
     if isinstance(error, NbBacktestError):
         raise error
-    raise NbBacktestError(f"the engine failed: {type(error).__name__}: {error}") from error
+    raise NbBacktestError(f"the engine failed: {said(error)}") from error

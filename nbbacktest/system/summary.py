@@ -23,6 +23,11 @@ def summary(status: dict[str, Any]) -> list[str]:
     ]
     if error is not None:
         rows.append(("Error", error["message"]))
+    system = status["system_manager"]
+    if system["_state"] == SystemState.STOPPED and system.get(
+        "next_start"
+    ):  # another process may be of an older version
+        rows.append(("Next start", system["next_start"]))
     return [f"{label}: {value}" for label, value in rows]
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import DataQualityWarning, StrategyError
+from nbbacktest.core.errors import DataQualityWarning, OrderWarning, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
+from nbbacktest.core.shown import said, shown
+from nbbacktest.data.days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
@@ -59,6 +61,8 @@ class TradingDesk:
         The exchange's, called when the first order needs them; None: a session is a local date.
     periods
         The same for whole weeks and months, called when the first forming bar needs them.
+    days
+        Which trading day a time belongs to; None: dates in the zone of `stamps`.
     warmup
         What was loaded as such; None: nothing was asked for, and nothing more can be.
 
@@ -91,6 +95,7 @@ class TradingDesk:
         Who lets symbols in and out; set by whoever runs the desk.
     leaving : set of str
         Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
+    days : TradingDays
     terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
@@ -108,6 +113,7 @@ class TradingDesk:
         actions: Sequence[CorporateAction] = (),
         sessions: Callable[[], SessionTable] | None = None,
         periods: Callable[[], SessionTable] | None = None,
+        days: TradingDays | None = None,
         warmup: Warmup | None = None,
     ) -> None:
         refuse_doubles([strategy for strategy, _ in strategies])
@@ -116,8 +122,10 @@ class TradingDesk:
         self.series: dict[tuple[str, str], Series] = {(s.symbol, s.interval): s for s in series}
         self.base_interval = base[0].interval
         self.portfolio = Portfolio(broker.cash)
-        self.horizon = Horizon(stamps, sessions)
-        self.broker = Broker(self.portfolio, self.base_interval, broker, limits)
+        self.days = days or TradingDays(stamps.day_zone)
+        self.horizon = Horizon(stamps, sessions, self.days)
+        self._nothing_said: set[str] = set()
+        self.broker = Broker(self.portfolio, self.base_interval, broker, limits, self.say_nothing_comes)
         self.agenda: Sized = self.broker.agenda
         self.fills: list[Fill] = self.broker.fills
         self.orders: list[Order] = self.broker.orders
@@ -135,7 +143,7 @@ class TradingDesk:
         self._stamp: tuple[int, pd.Timestamp] | None = None
         self._before = _instant_before(base)
         self.strategies = tuple(strategy for strategy, _ in strategies)
-        self.descriptions = tuple(map(repr, self.strategies))
+        self.descriptions = tuple(map(shown, self.strategies))
         self._started: list[Strategy] = []
         names = numbered([type(strategy).__name__ for strategy in self.strategies])
         self._seats: dict[str, Seat] = {}
@@ -229,8 +237,8 @@ class TradingDesk:
         """Find what the dates of the instants to come bring; again where these have changed."""
         base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
         self._dated = dated_events(
-            Accruals(costs.borrow, costs.interest, self.portfolio, instants, self._stamps.timezone),
-            CorporateActions(self._actions, {s.symbol: s for s in base}, instants, self.portfolio, self),
+            Accruals(costs.borrow, costs.interest, self.portfolio, instants, self.days),
+            CorporateActions(self._actions, {s.symbol: s for s in base}, instants, self.days, self.portfolio, self),
             self,
         )
         self.agenda = self.broker.agenda if self._dated is None else Agenda(self.broker.agenda, self._dated, self)
@@ -254,7 +262,7 @@ class TradingDesk:
             return error
         strategy = getattr(handler, "__self__", None)
         if not isinstance(strategy, Strategy):
-            return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+            return error if isinstance(error, Exception) else RuntimeError(said(error))
         if bar is None:
             return blame(strategy, getattr(handler, "__name__", "on_bar"), error)
         return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
@@ -359,6 +367,13 @@ class TradingDesk:
             text = f"{need.where}: {'; '.join(lacking)} bars of warm-up"
             self.log.append((self.now_ns, name, text))
             warnings.warn(text, DataQualityWarning, stacklevel=4)
+
+    def say_nothing_comes(self, name: str, symbol: str, text: str) -> None:
+        """Log that what the strategy `name` asked for of `symbol` comes to nothing, and why; warn once a symbol."""
+        self.log.append((self.now_ns, name, text))
+        if symbol not in self._nothing_said:
+            self._nothing_said.add(symbol)
+            warnings.warn(f"{name}: {text} (said once for {symbol}; see result.log)", OrderWarning, stacklevel=5)
 
     def forming(self, base: Series, interval: str | None) -> FormingBar | None:
         """The bar of `interval` that the newest base bars are part of; see `FormingBars.at`."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from nbbacktest.core.enums import OrderType, Side
+from nbbacktest.core.enums import OrderType, Phase, Side
 from nbbacktest.core.records import Bar
 from nbbacktest.trading.orders import Order
 
@@ -22,6 +22,7 @@ from nbbacktest.trading.orders import Order
 _MARKET, _LIMIT, _STOP_LIMIT, _BUY = OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_LIMIT, Side.BUY
 _ON_OPEN, _ON_CLOSE = OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
 AT_OPEN, _INSIDE, AT_CLOSE = range(3)
+PHASES = (Phase.OPEN, Phase.INSIDE, Phase.CLOSE)
 _STOPS = (OrderType.STOP, OrderType.TRAILING_STOP, OrderType.STOP_LIMIT)
 
 
@@ -49,7 +50,7 @@ USUAL = FillRules()
 def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
     """The price at which `bar` fills `order`, before slippage; None where it doesn't."""
     kind = order.type
-    if order.expires and bar.time_ns >= order.expires:
+    if order.expires_ns and bar.time_ns >= order.expires_ns:
         return None
     if kind is _MARKET:
         return bar.close if rules.at_close and not order.is_forced else bar.open
@@ -57,9 +58,9 @@ def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
         price = _limit(order, bar, rules.strict)
         return price if price == bar.open or not order.is_immediate else None
     if kind is _ON_OPEN:
-        return bar.open if bar.end_ns > order.begins else None
+        return bar.open if bar.end_ns > order.begins_ns else None
     if kind is _ON_CLOSE:
-        return bar.close if bar.end_ns >= order.expires else None
+        return bar.close if bar.end_ns >= order.expires_ns else None
     if order.triggered:
         return bar.open
     if not reaches_stop(order, bar):
@@ -68,11 +69,22 @@ def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
 
 
 def part_of_bar(order: Order, bar: Bar, price: float, rules: FillRules) -> int:
-    """When in the bar a match at `price` is: `AT_OPEN`, so that all of the bar comes after it, inside, or `AT_CLOSE`."""
+    """When in the bar a match at `price` is: `AT_OPEN`, so that all of the bar comes after it, inside, or `AT_CLOSE`.
+
+    `order` is as the bar met it, and `price` what `match` gave.
+    """
     kind = order.type
     if kind is _ON_CLOSE or (kind is _MARKET and rules.at_close and not order.is_forced):
         return AT_CLOSE
-    return AT_OPEN if price == bar.open else _INSIDE
+    if price != bar.open:
+        return _INSIDE
+    # Two that come to the open's price later in the bar: a stop-limit that is triggered inside it, and a limit that has to be
+    # crossed and is the open itself.
+    if kind is _STOP_LIMIT and not order.triggered:
+        return AT_OPEN if _beyond(order, bar) == bar.open else _INSIDE
+    if kind is _LIMIT or kind is _STOP_LIMIT:
+        return _INSIDE if rules.strict and price == order.limit and not order.is_immediate else AT_OPEN
+    return AT_OPEN
 
 
 def at_open(order: Order, bar: Bar, price: float, rules: FillRules) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import OrderError
+from nbbacktest.core.records import Stamps
 from nbbacktest.trading.horizon import Horizon
 from nbbacktest.trading.matching import behind
 from nbbacktest.trading.orders import Order
@@ -16,13 +17,13 @@ _MARKET, _GTC = OrderType.MARKET, TimeInForce.GTC
 
 
 def order_of(
-    ticket: Ticket, strategy: str, symbol: str, last: float, now: int, horizon: Horizon, venue: Venue
+    ticket: Ticket, strategy: str, symbol: str, last: float, now: int, horizon: Horizon, venue: Venue, stamps: Stamps
 ) -> Order:
     """The order that `ticket` asks for, with its session and its trailing level settled; `last` is the newest close."""
     if ticket.type is _MARKET and ticket.tif is _GTC:
         return Order(
-            0, strategy, symbol, ticket.side, ticket.size, _MARKET, tag=ticket.tag, submitted=now,
-            reduce_only=ticket.reduce_only,
+            0, strategy, symbol, ticket.side, ticket.size, _MARKET, tag=ticket.tag, submitted_ns=now,
+            reduce_only=ticket.reduce_only, _stamps=stamps,
         )  # fmt: skip
     begins = expires = 0
     if ticket.type is OrderType.MARKET_ON_OPEN:
@@ -37,8 +38,9 @@ def order_of(
         stop = venue.outward(behind(ticket.side, best, ticket.trail, is_fraction=ticket.trail_is_fraction), ticket.side)
     return Order(
         0, strategy, symbol, ticket.side, ticket.size, ticket.type, limit=ticket.limit, stop=stop, trail=ticket.trail,
-        trail_is_fraction=ticket.trail_is_fraction, tif=ticket.tif, tag=ticket.tag, submitted=now, begins=begins,
-        expires=expires, reduce_only=ticket.reduce_only, best=best,
+        trail_is_fraction=ticket.trail_is_fraction, tif=ticket.tif, tag=ticket.tag, submitted_ns=now, begins_ns=begins,
+        expires_ns=expires, reduce_only=ticket.reduce_only, best=best,
+        _stamps=stamps,
     )  # fmt: skip
 
 
@@ -49,7 +51,7 @@ def exits_of(ticket: Ticket, entry: Order) -> tuple[Order, ...]:
     def exit_of(kind: OrderType, *, stop: float | None = None, limit: float | None = None) -> Order:
         return Order(
             0, entry.strategy, entry.symbol, side, None, kind, limit=limit, stop=stop, tag=entry.tag,
-            submitted=entry.submitted, reduce_only=True,
+            submitted_ns=entry.submitted_ns, reduce_only=True, _stamps=entry._stamps,  # noqa: SLF001 - hidden from strategies only
         )  # fmt: skip
 
     exits = []

@@ -11,7 +11,6 @@ import numpy as np
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.records import Int64
 from nbbacktest.system.run import Run
-from nbbacktest.trading.equity import local_dates
 from nbbacktest.widgets.account import Account, Beat, Rhythm
 from nbbacktest.widgets.candles import Bars, Scene, Sight
 from nbbacktest.widgets.controls import Controls
@@ -118,7 +117,7 @@ class _Drawing:
     def sessions(self, cursor: int) -> tuple[int, int]:
         if self._starts is None:
             instants = self.run.timeline.instants
-            days = local_dates(instants - 1, self.run.stamps.timezone)
+            days = self.run.days.of(instants - 1)
             self._starts = np.flatnonzero(np.diff(days, prepend=days[:1] - 1))
         return int(np.searchsorted(self._starts, cursor, side="left")), len(self._starts)
 

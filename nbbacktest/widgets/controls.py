@@ -178,6 +178,10 @@ class Controls:
         """Show what a command answered."""
         self.notice.value = texts.notice(message, is_error=is_error)
 
+    def tell_next(self, run: str | None) -> None:
+        """Say beside Start what it runs again; None where that is the example."""
+        self.buttons[Command.START].tooltip = f"Run again: {run}" if run else "Run the example"
+
     # -- how they stand -------------------------------------------------------------------------------------
 
     def _button(self, command: Command, text: str, style: str, tooltip: str) -> iw.Button:

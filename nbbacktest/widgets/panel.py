@@ -13,7 +13,8 @@ import ipywidgets as iw
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.system import commands
-from nbbacktest.system.manager import ConfigSource, SystemManager
+from nbbacktest.system.manager import SystemManager
+from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import Run
 from nbbacktest.widgets.charts import Charts
 from nbbacktest.widgets.commander import Commander
@@ -58,7 +59,7 @@ class ControlPanel:
     system : SystemManager
         Whose runs to show, the present one and those that follow.
     config : path, mapping or SessionConfig, optional
-        What Start runs; None: the last config again, or at first a small example.
+        What Start runs; None: what ran before, whole, or at first a small example.
     start : callable, optional
         What Start does instead, for runs of live strategies and data.
 
@@ -85,6 +86,7 @@ class ControlPanel:
         if not isinstance(system, SystemManager):
             raise TypeError(f"a panel shows a SystemManager, not {system!r}; give nbbacktest.get_system_manager()")
         self.system = system
+        self._repeats = start is None and config is None
         self._start = start or (lambda: commands.start(system, config).message)
         self._guard = threading.RLock()  # guards what a frame is made from: pages and the pump both come
         self._rate, self._number = _Rate(), 0
@@ -162,6 +164,8 @@ class ControlPanel:
     def _draw(self) -> tuple[ViewState, bool]:
         # The state first: where it says at rest, what was published is as of the cursor.
         state, run = self.system.get_state(), self.system.run
+        if self._repeats:
+            self.controls.tell_next(self.system.next_start)
         if run is None:
             view = resolve(0, state, None, None, (0, 0), 0.0, self.system.next_speed)
             self.controls.follow_view(view)

@@ -216,7 +216,7 @@ def _written(time: Any) -> str:
 
 
 def _execution(fill: Any, run: Run) -> Execution:
-    stamp = run.stamps.stamp(fill.time)
+    stamp = run.stamps.begin(fill.time_ns)
     written = f"{stamp:%Y-%m-%d}" if run.stamps.dates else f"{stamp:%m-%d %H:%M}"
     return Execution(written, fill.symbol, str(fill.side), fill.size, fill.price)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
-from nbbacktest.data.faults import KINDS, first_kinds, order_faults, value_faults
+from nbbacktest.data.faults import first_kinds, value_faults
 
 
 def columns(**changed: object) -> dict[str, np.ndarray]:
@@ -33,23 +31,3 @@ def test_each_kind_has_its_rows():
     assert found(high=[12, 8, 12]) == {"bad_ohlc": [1]}
     assert found(volume=[1, -1, np.nan]) == {"not_finite": [2], "bad_volume": [1]}
     assert found(open=[np.nan, 10, 10], volume=[-1, 1, 1]) == {"not_finite": [0]}
-
-
-def test_order_is_judged_against_the_latest_stamp_before():
-    """Those that go back behind it are out of order, those that repeat it are duplicates."""
-    back, twice = order_faults(np.array([1, 3, 2, 3, 2, 4, 4]))
-    assert np.flatnonzero(back.rows).tolist() == [2, 4]
-    assert np.flatnonzero(twice.rows).tolist() == [3, 6]
-
-
-@given(st.lists(st.integers(-5, 5), max_size=30))
-def test_what_has_no_order_fault_rises(ticks: list[int]):
-    """The rows that are left rise strictly, and as many stamps are kept as could be without looking ahead."""
-    given_ = np.array(ticks, dtype=np.int64)
-    faulty = np.zeros(len(ticks), dtype=bool)
-    for fault in order_faults(given_):
-        assert fault.kind in KINDS
-        faulty |= fault.rows
-    kept = given_[~faulty]
-    assert (np.diff(kept) > 0).all()
-    assert kept.tolist() == sorted({max(ticks[: i + 1]) for i in range(len(ticks))})

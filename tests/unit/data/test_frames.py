@@ -94,10 +94,10 @@ def test_two_columns_of_one_name_are_refused():
 
 
 def test_columns_with_levels_are_refused():
-    """What some download tools give is told apart with its cure."""
+    """Levels of which none has the names of prices are told apart with their cure."""
     bad = frame()
-    bad.columns = pd.MultiIndex.from_product([bad.columns, ["AAPL"]])
-    refused(bad, "2 levels", "xs(")
+    bad.columns = pd.MultiIndex.from_product([bad.columns, ["AAPL"], ["USD"]])
+    refused(bad, "3 levels", "frame.xs('AAPL', axis=1, level=1)")
 
 
 def test_an_empty_frame_is_refused():
@@ -157,7 +157,8 @@ def test_the_first_text_that_is_no_number_is_shown():
 
 
 def test_zones_are_named_where_they_have_a_name():
-    """A plain offset has none and is shown as UTC, a naive index has no zone at all."""
+    """A plain offset is told in a zone that had it then, a naive index has no zone at all."""
     assert read_frame(frame(), "EXE").zone == "America/New_York"
-    assert read_frame(frame().tz_convert("-05:00"), "EXE").zone == "UTC"
+    assert read_frame(frame().tz_convert("-05:00"), "EXE").zone == "America/Chicago"
+    assert read_frame(frame().tz_convert("+00:00"), "EXE").zone == "UTC"
     assert read_frame(frame().tz_localize(None), "EXE").zone is None

@@ -1,0 +1,144 @@
+"""Which rows are bars of a length: the grid that stamps lie on, found without knowing any calendar.
+
+Sessions and lunch breaks begin a grid anew, clocks shift it, gaps leave it as it is; single rows that fit neither what
+comes before nor what comes after them are off it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import gcd
+
+import numpy as np
+
+from nbbacktest.core.intervals import DAY, HOUR, MINUTE, Interval
+from nbbacktest.core.records import Int64
+from nbbacktest.data.faults import Bools, Fault
+from nbbacktest.data.frames import Policy, RawBars, judged
+from nbbacktest.data.marks import Mark
+
+FEW = 0.2
+"""A larger share of rows off the grid, and it is another grid."""
+
+_FAR = 1 << 62
+_OVERLAPS = 1 / 3  # a larger share of rows that begin inside the bar before them, and bars are shorter
+_REGULAR = 0.2  # of all days: a time of day that recurs on so many belongs to the grid
+_ROUNDS = 4
+
+
+def fits(raw: RawBars, length: int, mark: Mark) -> bool:
+    """Whether nearly all rows are bars of that length, gaps aside."""
+    off = off_grid(raw, length, mark)
+    if off.sum() > max(1, FEW * len(off)):
+        return False
+    kept = ~off
+    if length >= DAY:
+        days = np.diff(raw.clocks[kept] // DAY)
+        return (
+            bool((days < length // DAY * 5 // 7 + (length > DAY)).sum() <= FEW * len(off))
+            if length > DAY
+            else bool((days == 0).sum() <= FEW * len(off))
+        )
+    return bool((np.diff(raw.ticks[kept]) < length).sum() <= _OVERLAPS * len(off))
+
+
+def off_grid(raw: RawBars, length: int, mark: Mark) -> Bools:
+    """The rows that are no bars of that length among their neighbours."""
+    ticks, clocks = raw.ticks, raw.clocks
+    if length >= DAY:
+        return _off_days(clocks) if length == DAY else np.zeros(len(clocks), dtype=np.bool_)
+    unit = gcd(length, MINUTE)
+    off: Bools = (clocks % unit != 0) & (ticks % unit != 0)
+    rows = np.flatnonzero(~off)
+    for _ in range(_ROUNDS):
+        alone = _alone(ticks[rows], clocks[rows], length, mark)
+        if not alone.any():
+            break
+        off[rows[alone]] = True
+        rows = rows[~alone]
+    return off
+
+
+def _alone(ticks: Int64, clocks: Int64, length: int, mark: Mark) -> Bools:
+    """Rows that lie a whole number of lengths from none of their two neighbours on either side, and belong to no pattern."""
+    count = len(ticks)
+    alone = np.ones(count, dtype=np.bool_)
+    for apart in (1, 2):
+        joined = (ticks[apart:] - ticks[:-apart]) % length == 0
+        joined |= (clocks[apart:] - clocks[:-apart]) % length == 0  # over a change of the clocks
+        alone[apart:] &= ~joined
+        alone[:-apart] &= ~joined
+    if count == 1 or not alone.any():
+        return np.zeros(count, dtype=np.bool_)
+    steps, day = np.diff(ticks), clocks // DAY
+    before, after = np.append(_FAR, steps), np.append(steps, _FAR)
+    first, last = np.append(True, np.diff(day) > 0), np.append(np.diff(day) > 0, True)
+    close = (before < length) | (after < length)
+    sound = first & last & ~close  # all that there is of its day
+    days = int(first.sum())
+    _, number, times = np.unique(clocks % DAY, return_inverse=True, return_counts=True)
+    sound |= times[number] >= max(2.0, _REGULAR * days)
+    if mark == "close":
+        # A bar that its session's close, or a lunch break, has cut short ends sooner than the others.
+        sound |= (before < length) & (after >= length) & (last | (days == 1))
+    found: Bools = alone & ~sound
+    return found
+
+
+def _off_days(clocks: Int64) -> Bools:
+    """Rows whose time of day isn't that of the other days: they are of a day that is still under way."""
+    time = clocks % DAY
+    values, times = np.unique(time, return_counts=True)
+    usual = int(values[np.argmax(times)])
+    apart = np.abs(time - usual)
+    near = np.minimum(apart, DAY - apart) <= HOUR  # clocks change
+    if near.mean() < 1 - FEW and (~near).sum() > 1:
+        return np.zeros(len(clocks), dtype=np.bool_)
+    if usual % (DAY - HOUR) > HOUR:
+        near |= time % (5 * MINUTE) == 0  # half days close early
+    off: Bools = ~near
+    return off
+
+
+def grid_faults(raw: RawBars, interval: Interval, mark: Mark) -> Iterator[Fault]:
+    """Rows that are no bars of the interval: inside the bar before them, or where none begins or ends."""
+    off = off_grid(raw, interval.ns, mark)
+    if not off.any():
+        return
+    kept = np.where(off, np.iinfo(np.int64).min // 2, raw.clocks // DAY * DAY if interval.is_daily else raw.ticks)
+    latest = np.maximum.accumulate(np.concatenate((kept[:1], kept[:-1])))
+    inside = off & ((raw.clocks if interval.is_daily else raw.ticks) - latest < interval.ns)
+    row = int(np.argmax(off))
+    count = int(off.sum())
+    noun = "row is no bar" if count == 1 else "rows are no bars"
+    refusal = (
+        f"{count} {noun} of {interval} among {len(off) - count} that are, the first is row {row}, {raw.index[row]}"
+        + (", and lies inside the bar before it" if inside[row] else "")
+        + f'; remove it, frame.drop(frame.index[{row}]), or set data.quality.faults to "warn" or "drop", which leave '
+        "such rows out; where bars are shorter and have gaps, set data.interval in the config"
+    )
+    yield Fault("duplicates", inside, f"a row lies inside the {interval} bar before it", refusal=refusal)
+    yield Fault("off_grid", off & ~inside, f"no {interval} bar begins or ends at a stamp", refusal=refusal)
+
+
+def on_grid(raw: RawBars, interval: Interval, mark: Mark, policy: Policy, *, streamed: bool = False) -> RawBars:
+    """The rows that are bars of the interval; what others are, `policy` says.
+
+    Downloads of daily bars end with the day that is under way, stamped with a time of day: such a last row is no bar yet. It
+    is left out under every policy, and told, but not where rows can't be left out since bars are streamed.
+
+    Raises
+    ------
+    DataError
+        Where there are other rows, and faults are refused.
+    """
+    faults = list(grid_faults(raw, interval, mark))
+    if policy == "refuse" and interval.ns == DAY and not streamed and faults:
+        rows = np.flatnonzero(np.logical_or.reduce([fault.rows for fault in faults]))
+        if rows.tolist() == [len(raw.index) - 1]:
+            left = judged(raw, faults, "warn")
+            return replace(
+                left, notes=(*raw.notes, f"the last row, {raw.index[-1]}, is of a day that is still under way")
+            )
+    return judged(raw, faults, policy)

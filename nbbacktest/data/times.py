@@ -1,0 +1,294 @@
+"""Which column or index of a table holds its times, and what they say: only what has one meaning is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbbacktest.core.errors import DataError
+from nbbacktest.data.zones import in_a_zone, told
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TIME_COLUMNS = ("timestamp", "time", "datetime", "date", "gmt time", "local time")
+"""Names that hold a bar's time, in any case; the first of them that a table has counts."""
+
+_OFFSET = r"(?:Z|[+-]\d\d:?\d\d)$"
+_DUKASCOPY = {"gmt time": r"%d.%m.%Y %H:%M:%S.%f", "local time": r"%d.%m.%Y %H:%M:%S.%f GMT%z"}
+"""Formats that come with a column's name: that of Dukascopy's files."""
+
+_COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_COMPACT_YEARS = (1800, 2199)
+_UNITS = (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9))
+_EPOCH_YEARS = (315_532_800, 4_102_444_800)  # seconds from 1970 to 1980 and to 2100
+_EXCEL_DAYS = (10_000, 80_000)  # 1927 to 2119
+
+
+def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
+    """Index a table by its times.
+
+    They are in the column named one of `TIME_COLUMNS`, or in a column of dates and one of times of day; else in the
+    table's DatetimeIndex, else in its first column.
+
+    Raises
+    ------
+    DataError
+        Where it has none, or they have more than one meaning.
+    """
+    import pandas as pd
+
+    name = time_column(frame)
+    if name is None and isinstance(frame.index, pd.DatetimeIndex):
+        return frame.set_axis(in_a_zone(frame.index))
+    if name is None:
+        if not len(frame.columns) or read_times(frame.iloc[:, 0]) is None:
+            cure = f"name it one of {', '.join(TIME_COLUMNS[:4])}" + (
+                ", or put it first" if len(frame.columns) > 1 else ""
+            )
+            if len(frame.columns) and not pd.api.types.is_numeric_dtype(frame.dtypes.iloc[0]):
+                cure += ", with times in ISO 8601 such as 2024-01-31 09:30:00"
+            raise DataError(
+                f"{path}: no column of times; {cure}. The columns are: {', '.join(map(str, frame.columns))}"
+            )
+        name = frame.columns[0]
+    if not len(frame):
+        # An empty column has no type to go by; that there is no bar is said further on.
+        return frame.drop(columns=[name]).set_index(pd.DatetimeIndex([]))
+    column = frame[name]
+    if len(frame) and _is_time_of_day(column):
+        date = next((c for c in frame.columns if _bare(c) == "date" and c != name), None)
+        if date is None:
+            raise DataError(
+                f"{path}: column {name!r} holds times of day and no column is named date; ISO 8601 times have both, "
+                "write 2024-01-31 09:30:00, or add a column date"
+            )
+        return frame.drop(columns=[name, date]).set_index(_together(frame[date], column, path))
+    times = read_times(column)
+    if times is None:
+        raise DataError(f"{path}: column {name!r} {_why(column, f'frame[{name!r}]')}")
+    return frame.drop(columns=[name]).set_index(times)
+
+
+def time_column(frame: pd.DataFrame) -> Any:
+    """The column that is named as one of times; None where none is.
+
+    A column named time that holds times of day belongs to one named date.
+    """
+    named = {_bare(column): column for column in reversed(frame.columns)}
+    return next((named[known] for known in TIME_COLUMNS if known in named), None)
+
+
+def indexed(frame: pd.DataFrame, label: str) -> pd.DatetimeIndex | pd.DataFrame:
+    """A table's index as times; or the table indexed anew by its column of times, where its index only counts rows.
+
+    Raises
+    ------
+    DataError
+        Where neither holds times.
+    """
+    import pandas as pd
+
+    index = frame.index
+    if isinstance(index, pd.DatetimeIndex):
+        return in_a_zone(index)
+    if pd.api.types.is_integer_dtype(index.dtype) and time_column(frame) is not None:
+        return by_time(frame, label)
+    if not isinstance(index, (pd.MultiIndex, pd.RangeIndex, pd.PeriodIndex)):
+        times = read_times(index.to_series())
+        if times is not None:
+            return times.rename(index.name)
+    said = f"{label}: the index is a {type(index).__name__}, first value {index[0]!r}, and not a DatetimeIndex; "
+    raise DataError(said + _index_cure(frame))
+
+
+def _index_cure(frame: pd.DataFrame) -> str:
+    import pandas as pd
+
+    index = frame.index
+    if isinstance(index, pd.PeriodIndex):
+        return "turn it into stamps with frame.to_timestamp()"
+    if isinstance(index, pd.MultiIndex):
+        level = next((n for n, values in enumerate(index.levels) if isinstance(values, pd.DatetimeIndex)), None)
+        if level is None:
+            return "none of its levels holds times; give one that does, with pd.to_datetime, or name the columns"
+        return f"one symbol's bars have one level of times, here level {level}: take those of one symbol with frame.xs"
+    timed = [column for column in frame.columns if _holds_times(frame[column])]
+    if timed and pd.api.types.is_datetime64_any_dtype(frame[timed[0]].dtype):
+        return f"use the column that holds them: frame.set_index({timed[0]!r})"
+    if timed:
+        return f"use the column that holds them: frame.set_index(pd.to_datetime(frame[{timed[0]!r}]))"
+    if not isinstance(index, pd.RangeIndex):
+        return "its values " + _why(index.to_series(), "frame.index").removeprefix("holds ")
+    return "give it the bars' times: frame.index = pd.to_datetime(times), of which there are as many as rows"
+
+
+def _holds_times(column: pd.Series[Any]) -> bool:
+    import pandas as pd
+
+    return not pd.api.types.is_numeric_dtype(column.dtype) and bool(len(column)) and read_times(column) is not None
+
+
+def read_times(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
+    """The column's times, or None where it holds something else, or what has more than one meaning.
+
+    Read are datetimes, ISO 8601 with or without offsets, dates written ``20241001`` as text or number, and the formats that
+    the column's name says.
+    """
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return in_a_zone(pd.DatetimeIndex(column))
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return _compact(column)
+    if _bare(column.name) in _DUKASCOPY and (found := _by_format(column, _DUKASCOPY[_bare(column.name)])) is not None:
+        return found
+    # Offsets that change with the seasons have no zone but UTC in common.
+    offsets = _have_offsets(column)
+    if offsets.any() and not offsets.all():
+        return None  # half the zones missing is a mistake; older versions of pandas take it for one zone
+    try:
+        if not offsets.any():
+            times = pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601"))
+            return times.tz_localize("UTC") if _bare(column.name) == "gmt time" and times.tz is None else times
+        utc = pd.DatetimeIndex(pd.to_datetime(column.astype(object), format="ISO8601", utc=True))
+        bare = column.astype("string").str.strip().str.replace(_OFFSET, "", regex=True)
+        return told(utc, pd.DatetimeIndex(pd.to_datetime(bare, format="ISO8601")))
+    except (ValueError, TypeError):
+        return None
+
+
+def _by_format(column: pd.Series[Any], form: str) -> pd.DatetimeIndex | None:
+    import pandas as pd
+
+    text = column.astype("string").str.strip()
+    for one in (form, form.replace(".%f", "")):
+        try:
+            utc = pd.DatetimeIndex(pd.to_datetime(text, format=one, utc=True))
+        except (ValueError, TypeError):
+            continue
+        if "%z" not in form:
+            return utc
+        local = pd.to_datetime(text.str.replace(r" GMT.*$", "", regex=True), format=one.removesuffix(" GMT%z"))
+        return told(utc, pd.DatetimeIndex(local))
+    return None
+
+
+def _compact(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
+    """Numbers that are dates written without signs between, such as 20241001, where all of them are such dates."""
+    import pandas as pd
+
+    known = column.dropna()
+    if not len(known) or not (np.mod(known.to_numpy(dtype=np.float64), 1) == 0).all():
+        return None
+    text = known.astype("int64").astype(str)
+    digits = text.str.len().unique()
+    if len(digits) != 1 or int(digits[0]) not in _COMPACT:
+        return None
+    years = text.str[:4].astype(int)
+    times = pd.to_datetime(text, format=_COMPACT[int(digits[0])], errors="coerce")
+    if times.isna().any() or not years.between(*_COMPACT_YEARS).all():
+        return None
+    return pd.DatetimeIndex(times.reindex(column.index) if len(known) < len(column) else times)
+
+
+def _together(dates: pd.Series[Any], clocks: pd.Series[Any], path: str) -> pd.DatetimeIndex:
+    """The times of a column of dates and one of times of day."""
+    import pandas as pd
+
+    days = read_times(dates)
+    if days is None or days.tz is not None or bool((days.dropna().as_unit("ns").asi8 % (86_400 * 10**9)).any()):
+        cure = "write 2024-01-31 for a date" if days is not None else _why(dates, f"frame[{dates.name!r}]")
+        raise DataError(
+            f"{path}: column {dates.name!r} beside {clocks.name!r} {'holds more than dates; ' if days is not None else ''}{cure}"
+        )
+    text = clocks.astype("string").str.strip()
+    text = text.where(text.str.count(":") != 1, text + ":00")
+    since = pd.to_timedelta(text.astype(object), errors="coerce")
+    return pd.DatetimeIndex(days + pd.TimedeltaIndex(since))
+
+
+def _is_time_of_day(column: pd.Series[Any]) -> bool:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return False
+    text = column.dropna().astype("string").str.strip()
+    return bool(len(text)) and bool(text.str.fullmatch(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?").all())
+
+
+def _bare(name: Any) -> str:
+    return str(name).strip().strip("<>").lower()
+
+
+def _have_offsets(column: pd.Series[Any]) -> pd.Series[bool]:
+    text = column.dropna().astype(str).str.strip()
+    return text.str.contains(r"\d" + _OFFSET, regex=True).astype(bool)
+
+
+# -- what to say ------------------------------------------------------------------------------------------------
+
+
+def _why(column: pd.Series[Any], name: str) -> str:
+    """Why these are no times, and what to do; `name` is how Python calls them."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return f"holds numbers, the first is {column.iloc[0]}; {_number_cure(column, name)}"
+    bare = column.dropna()[~_have_offsets(column)]
+    if 0 < len(bare) < column.count():
+        return (
+            f"holds times with an offset from UTC and others without one, for example {bare.iloc[0]!r}; write all ISO 8601 "
+            "times in one of these ways"
+        )
+    odd = _odd(column)
+    cure = "write 2024-01-31 for a date, 2024-01-31 09:30:00-05:00 for a time"
+    form = _day_or_month_first(column)
+    if form:
+        first, second = form, form.replace("%d", "%x").replace("%m", "%d").replace("%x", "%m")
+        cure += (
+            f"; in Python {name} = pd.to_datetime({name}, format={first!r}) where the day comes first, format={second!r} "
+            "where the month does"
+        )
+    return f"holds other things than ISO 8601 times, for example {odd!r}; {cure}"
+
+
+def _number_cure(column: pd.Series[Any], name: str) -> str:
+    values = column.dropna().to_numpy(dtype=np.float64)
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+    for unit, scale in _UNITS:
+        if _EPOCH_YEARS[0] * scale <= low and high <= _EPOCH_YEARS[1] * scale:
+            word = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[unit]
+            return (
+                f"they would be {word} since 1970, which isn't guessed: write ISO 8601 times, for example with "
+                f'{name} = pd.to_datetime({name}, unit="{unit}", utc=True)'
+            )
+    if _EXCEL_DAYS[0] <= low and high <= _EXCEL_DAYS[1]:
+        return (
+            "they would be days as Excel counts them, which isn't guessed: write ISO 8601 times, for example with "
+            f'{name} = pd.to_datetime({name}, unit="D", origin="1899-12-30").dt.round("s")'
+        ).replace("frame.index.dt", "frame.index")
+    return "what they count can't be known: write ISO 8601 times, 2024-01-31 for a date, 2024-01-31 09:30:00-05:00 for a time"
+
+
+def _odd(column: pd.Series[Any]) -> Any:
+    import pandas as pd
+
+    parsed = pd.to_datetime(column.astype(str), format="ISO8601", errors="coerce", utc=True)
+    bad = column[parsed.isna() & column.notna()]
+    return bad.iloc[0] if len(bad) else column.iloc[0]
+
+
+def _day_or_month_first(column: pd.Series[Any]) -> str | None:
+    """The format of the column's dates with the day first, where they begin with two short numbers."""
+    import re
+
+    found = re.match(
+        r"\s*\d{1,2}([./-])\d{1,2}\1(\d{4}|\d\d)(?:([ T])\d{1,2}:\d\d(:\d\d)?(\.\d+)?)?\s*$", str(_odd(column))
+    )
+    if found is None:
+        return None
+    sign, year, between, seconds, part = found.groups()
+    clock = "" if between is None else f"{between}%H:%M" + (":%S" if seconds else "") + (".%f" if part else "")
+    return f"%d{sign}%m{sign}%{'Y' if len(year) == 4 else 'y'}{clock}"
