@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -145,8 +146,7 @@ class Events:
         own = self._tickers(wanted)
         if own and own[-1].day >= _TODAY and own[-1].ticker == wanted:
             return Company(wanted, own)
-        rows = [(row.day, name) for name in self._maps.names for row in self._tickers(name) if row.ticker == wanted]
-        name = max(rows)[1] if rows else wanted
+        name = self._last_to_bear.get(wanted, (None, wanted))[1]
         return Company(name, self._tickers(name))
 
     def factors(self, company: Company) -> Factors | None:
@@ -174,6 +174,15 @@ class Events:
 
     # Looked up once a source: an archive has tens of thousands of names.
     @cached_property
+    def _last_to_bear(self) -> dict[str, tuple[date, str]]:
+        """By ticker, until when it was borne at last, and by which company."""
+        found: dict[str, tuple[date, str]] = {}
+        for name, lines in self._maps.every():
+            for row in _read(self._maps.where(name), lines, _named):
+                found[row.ticker] = max(found.get(row.ticker, (row.day, name)), (row.day, name))
+        return found
+
+    @cached_property
     def _maps(self) -> _Shelf:
         return _Shelf(self._folder / "map_files")
 
@@ -196,9 +205,15 @@ class _Shelf:
             self._members = {Path(name).stem.lower(): name for name in members}
         self._files = {file.stem.lower(): file for file in folder.glob("*.csv")}
 
-    @property
-    def names(self) -> set[str]:
-        return self._files.keys() | self._members.keys()
+    def every(self) -> Iterator[tuple[str, list[str]]]:
+        """All files' lines, by company; the archive is opened once."""
+        for name in self._files:
+            yield name, self.lines(name) or []
+        if self._archive is None:
+            return
+        with _unzipped(self._archive) as archive:
+            for name in self._members.keys() - self._files.keys():
+                yield name, self._text(archive, name)
 
     def where(self, name: str) -> Path:
         """What an error calls the file."""
@@ -209,12 +224,18 @@ class _Shelf:
         try:
             if name in self._files:
                 return self._files[name].read_text(encoding="utf-8-sig").split()
-            if name in self._members and self._archive is not None:
-                with _unzipped(self._archive) as archive:
-                    return archive.read(self._members[name]).decode("utf-8-sig").split()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{self.where(name)} can't be read: {error}; replace it") from error
+        if name in self._members and self._archive is not None:
+            with _unzipped(self._archive) as archive:
+                return self._text(archive, name)
         return None
+
+    def _text(self, archive: zipfile.ZipFile, name: str) -> list[str]:
+        try:
+            return archive.read(self._members[name]).decode("utf-8-sig").split()
+        except (OSError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{self.where(name)} can't be read: {error}; replace it") from error
 
 
 def _unzipped(file: Path) -> zipfile.ZipFile:

@@ -118,6 +118,7 @@ def load(
     else:
         found = Found(lazy.sources, lazy.source, lazy.files)
         raws = [source.raw() for source in lazy.sources.values()]
+        check_columns(lazy.heads(), config)
     for raw in raws:
         refuse_empty(raw)
     given, said = found.interval or set_interval(config), found.stamp or config.data.stamp or "open"

@@ -90,7 +90,7 @@ ALGORITHMS = [
         rule=f"{QUOTES}; and the fraction of the split",
     ),
     Algorithm(
-        "OrderTicketDemoAlgorithm", 12, 9.00, 100_709.93, order_tickets, ours=100_710.46, filled=9, unexplained=0.53,
-        rule=f"{QUOTES}; stop-limits and trailing stops are triggered and filled by trades, LEAN's by quotes",
+        "OrderTicketDemoAlgorithm", 12, 9.00, 100_709.93, order_tickets, ours=100_710.46, filled=9,
+        rule=f"{QUOTES}; stop-limits and trailing stops go by trades, LEAN's by quotes, and a changed order waits for the next bar",
     ),
 ]  # fmt: skip

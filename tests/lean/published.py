@@ -53,8 +53,6 @@ class Algorithm:
         How many orders fill, where not all do.
     again
         How many orders LEAN counts beyond ours: those that it places once more at the midnight of a dividend.
-    unexplained
-        How far the figure by LEAN's rule is from LEAN's, where that is more than a cent.
     """
 
     name: str
@@ -67,7 +65,6 @@ class Algorithm:
     rule: str = ""
     filled: int | None = None
     again: int = 0
-    unexplained: float = 0.0
 
 
 def backtest(strategy: Any, symbols: str, interval: str, first: str, last: str, **more: Any) -> nb.Result:

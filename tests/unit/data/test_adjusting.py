@@ -12,7 +12,7 @@ import nbbacktest as nb
 from nbbacktest.data.sources import load
 from nbbacktest.data.yahoo import YahooSource
 
-DATES = pd.bdate_range("2024-01-01", periods=4)
+DATES = pd.bdate_range("2024-04-01", periods=4)
 
 
 def frame(**more: Any) -> pd.DataFrame:
@@ -63,7 +63,7 @@ def test_a_source_of_both_is_asked_for_what_the_config_wants():
 
 def test_a_source_of_raw_prices_brings_its_splits_and_dividends():
     """Unless the config gives them; of adjusted prices they aren't asked for."""
-    rows = {"A": [{"date": "2024-01-03", "kind": "split", "value": 2}]}
+    rows = {"A": [{"date": "2024-04-03", "kind": "split", "value": 2}]}
     assert [a.value for a in load(config(), Source("raw", rows)).actions] == [2.0]
     assert load(config(adjusted=False, actions=[]), Source("either", rows)).actions == ()
     assert load(config(), Source("either", rows)).actions == ()
@@ -71,7 +71,7 @@ def test_a_source_of_raw_prices_brings_its_splits_and_dividends():
         load(config(), Source("raw", {}))
     assert warned[0].filename == __file__
     with pytest.raises(nb.DataError, match=r"Source.actions\('A'\): .*kind"):
-        load(config(), Source("raw", {"A": [{"date": "2024-01-03", "kind": "spilt", "value": 2}]}))
+        load(config(), Source("raw", {"A": [{"date": "2024-04-03", "kind": "spilt", "value": 2}]}))
 
 
 def test_words_for_prices_are_checked():
@@ -82,7 +82,7 @@ def test_words_for_prices_are_checked():
 
 def test_splits_are_not_counted_twice():
     """Where prices have splits in them, dividends alone are left to give."""
-    split, dividend = ({"date": "2024-01-03", "kind": kind, "value": 2} for kind in ("split", "dividend"))
+    split, dividend = ({"date": "2024-04-03", "kind": kind, "value": 2} for kind in ("split", "dividend"))
     assert len(load(config(adjusted=False, actions=[dividend]), Source("split-adjusted")).actions) == 1
     with pytest.raises(nb.ConfigError, match="gives prices that have splits in them already; leave the splits out"):
         load(config(adjusted=False, actions=[dividend, split]), Source("split-adjusted"))
@@ -108,3 +108,15 @@ def test_a_column_of_adjusted_closes_gives_raw_prices_away(name: str, tmp_path: 
             load(config(adjusted=True), data)
         load(config(adjusted=False), data)
     load(config(adjusted=True), frame(**{name: frame()["close"]}))
+
+
+def test_a_file_that_is_streamed_is_looked_at_too(tmp_path: Path):
+    """By its first rows."""
+    apart = frame(**{"Adj Close": 5.0}).tz_localize("America/New_York")
+    for symbol in ("A", "B"):
+        apart.to_parquet(tmp_path / f"{symbol}.parquet")
+    wanted = config(stream=True, stamp="open", source="parquet", path=str(tmp_path / "{symbol}.parquet"))
+    with pytest.warns(nb.DataQualityWarning, match="A: prices aren't adjusted, by its column 'Adj Close'"):
+        assert load(wanted, stream=True).streamed is not None
+    with pytest.raises(nb.DataError, match="set data.adjusted to false"):
+        load(wanted.overlaid({"data": {"adjusted": True}}), stream=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
@@ -320,23 +323,50 @@ def test_adjusted_prices_are_scaled_and_raw_ones_bring_what_happened(tmp_path: P
 
 
 class Hold(nb.Strategy):
+    size: float = 10.0
+
     def on_bar(self, bar):
-        if not self.position() and not self.orders():
-            self.buy(size=10)
+        if len(self.bars()) == 1:
+            self.buy(size=self.size)
 
 
-def test_a_run_of_raw_prices_goes_through_splits_by_itself(tmp_path: Path):
-    """Equity doesn't halve with the price, with no action given by hand."""
-    bars = days_of("2024-04-01", 6)
-    bars.loc["2024-04-04":, ["open", "high", "low", "close"]] /= 2
-    write_days(tmp_path, "spy", bars)
-    write_factors(tmp_path, "spy", "20240401,1,0.5,1", "20240403,1,0.5,100", "20501231,1,1,0")
-    settings = {"data": {"symbols": ["SPY"], "interval": "1d", "adjusted": False}}
-    result = nb.backtest(LeanSource(tmp_path), Hold, config=settings)
-    assert result.equity.tolist() == [100_000] * 6
-    assert (
-        result.stats["final_equity"]
-        == nb.backtest(LeanSource(tmp_path), Hold, config={"data": {"symbols": ["SPY"], "interval": "1d"}}).stats[
-            "final_equity"
-        ]
+@given(
+    st.lists(st.tuples(st.integers(1, 27), st.sampled_from([2, 3, 7, 0.5, 0.25, 1.5])), unique_by=lambda one: one[0]),
+    st.integers(0, 9),
+)
+@settings(max_examples=25, deadline=None)
+def test_raw_prices_and_what_happened_are_the_run_of_adjusted_ones(found: list[tuple[int, float]], seed: int):
+    """With splits alone, equity is the same at every instant, though no action is given by hand."""
+    days = table_of_days(30, seed)
+    columns = ["open", "high", "low", "close"]
+    factor, rows = 1.0, ["20501231,1,1,0"]
+    scale = np.ones(len(days))
+    for row, ratio in sorted(found, reverse=True):
+        factor /= ratio
+        scale[: row + 1] = factor  # up to the day before the ex-date
+        rows.insert(0, f"{days.index[row]:%Y%m%d},1,{factor:.12f},100")
+    raw = days.copy()
+    raw[columns] = days[columns].div(scale, axis=0)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_days(root, "spy", raw)
+        write_factors(root, "spy", *rows)
+        data = {"symbols": ["SPY"], "interval": "1d"}
+        adjusted, other = (
+            nb.backtest(LeanSource(root), Hold(size=10 / first), config={"data": data | {"adjusted": wanted}})
+            for wanted, first in ((True, 1.0), (False, 1 / scale[1]))
+        )
+    assert len(other.equity) == 30
+    # A raw price of the file has four digits, and an adjusted one of them is that times a factor.
+    assert np.allclose(other.equity, adjusted.equity, rtol=0, atol=1e-2)
+    assert other.equity.std() > 0.1, "it holds something"
+
+
+def table_of_days(count: int, seed: int) -> pd.DataFrame:
+    """Daily bars on multiples of a thousand ten-thousandths, so that splits leave four digits or few more."""
+    rng = np.random.default_rng(seed)
+    close = 1_000 + np.cumsum(rng.integers(-9, 10, count)).astype(float)
+    index = pd.DatetimeIndex([day for day in pd.bdate_range("2024-04-01", periods=count + 5) if day.month < 6])[:count]
+    return pd.DataFrame(
+        {"open": close, "high": close + 2, "low": close - 2, "close": close, "volume": 1e6}, index=index
     )

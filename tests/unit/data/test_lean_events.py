@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -123,6 +124,20 @@ def test_a_symbol_is_who_has_the_ticker_now_or_had_it_last(tmp_path: Path):
         ("old", dt.date(2010, 1, 1), dt.date(2015, 1, 1)),
         ("new", dt.date(2015, 1, 2), dt.date(2016, 1, 1)),
     ]
+
+
+def test_a_ticker_is_looked_for_in_a_zip_too(tmp_path: Path):
+    """An old one, of a company whose files are called otherwise; and a source goes to another process with what it read."""
+    folder = tmp_path / "equity" / "usa" / "map_files"
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / "map_files_20240101.zip", "w") as archive:
+        archive.writestr("new.csv", "20100101,old\n20150101,old\n20501231,new")
+        archive.writestr("third.csv", "20100101,third\n20501231,third")
+    found = events(tmp_path)
+    assert [found.company(symbol).name for symbol in ("OLD", "THIRD", "NONE")] == ["new", "third", "none"]
+    assert pickle.loads(pickle.dumps(found)).company("OLD").name == "new"
+    write_map(tmp_path, "old.1", "20000101,old", "20160101,old")
+    assert events(tmp_path).company("OLD").name == "old.1", "the last one to bear it, wherever its file lies"
 
 
 def test_all_companies_may_lie_in_one_zip(tmp_path: Path):
