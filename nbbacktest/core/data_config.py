@@ -57,7 +57,7 @@ class DataConfig(Model):
     timezone: ZoneName | None = Field(
         None, description="IANA name of the zone that stamps without one are in; null: the config's timezone"
     )
-    separator: Literal[",", ";", "\t", "|"] | None = Field(
+    separator: Literal[",", ";", "\t", "|", " "] | None = Field(
         None, description="what parts the columns of csv files; null: as their header shows"
     )
     decimal: Literal[".", ","] | None = Field(

@@ -14,6 +14,7 @@ from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.data.calendar import local_midnights
 from nbbacktest.data.faults import PRICES
+from nbbacktest.data.marks import meant_end
 from nbbacktest.data.rolling import RollingSessions
 from nbbacktest.data.spans import intraday_ends
 
@@ -114,6 +115,8 @@ class BarReader:
 
     def _intraday(self, symbol: str, value: Any, *, at_end: bool) -> tuple[int, int]:
         ns, step = read_instant(value, "end" if at_end else "time"), self.interval.ns
+        if at_end:
+            ns = meant_end(ns, step)
         session = self._sessions.ending(ns) if at_end else self._sessions.at(ns)
         if session is None:
             if self._derived:

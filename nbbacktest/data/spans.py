@@ -40,6 +40,8 @@ def agree(raws: Sequence[RawBars], given: Interval | None, mark: Mark = "open") 
         there is just one intraday bar and nothing to infer from.
     """
     interval = given or inferred(raws, mark)
+    if given is None and len(raws) == 1:
+        return interval  # its own
     for raw in raws:
         check_length(raw, interval, raws, mark, known=given is not None)
     return interval
