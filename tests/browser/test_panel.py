@@ -156,7 +156,7 @@ def test_keys_pause_resume_and_step(sheets):
 
 def test_a_reload_in_the_middle_finds_the_charts_full(sheets):
     """A page that is loaded again, running or paused, shows the panel with its charts at once."""
-    sheet = sheets("reload.ipynb", slow(3600))
+    sheet = sheets("reload.ipynb", slow(900))
     sheet.run_all()
     sheet.panel()
     sheet.click("start")
