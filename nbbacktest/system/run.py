@@ -223,6 +223,8 @@ class Run:
         Counted in open hours where a clock paces the run, else in plain time.
         """
         moved, seconds = self.gate.motion
+        if self._ended is not None and not self.gate.is_held:
+            seconds -= monotonic() - self._ended  # the gate's clock goes on
         cursor = self.published().cursor
         if moved < 2 or seconds <= 0 or cursor <= 0:
             return 0.0
