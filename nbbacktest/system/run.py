@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -62,6 +62,8 @@ class Stages:
     feed: Feed | None = None
     inbox: Inbox | None = None
     loader: ChunkLoader | None = None
+    handed: Mapping[str, Any] = field(default_factory=dict)
+    """What the config says of live objects that took the place of its own: see `origin.handed_over`."""
 
 
 class Run:
@@ -88,6 +90,7 @@ class Run:
         self.feed = stages.feed
         self.inbox = stages.inbox
         self._market = stages.market
+        self._handed = stages.handed
         self._describe = describe
         self._on_end = on_end
         self._began = monotonic()
@@ -352,6 +355,7 @@ class Run:
             source=self.source,
             synthetic=synthetic,
             metrics=metrics,
+            handed=self._handed,
         )
 
 
