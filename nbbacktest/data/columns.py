@@ -39,7 +39,7 @@ def numbers_of(
     columns = {
         name: _numbers(frame[original], label, original, index, coerce=coerce) for name, original in names.items()
     }
-    if "volume" not in columns or np.isnan(columns["volume"]).all():
+    if "volume" not in columns or (np.isnan(columns["volume"][:1]).all() and np.isnan(columns["volume"]).all()):
         columns["volume"] = np.zeros(len(index))
     return columns
 
@@ -52,7 +52,7 @@ def refuse_others(frame: pd.DataFrame, symbol: str, label: str, *, chosen: bool)
     DataError
     """
     for original in frame.columns:
-        if str(original).strip().lower() not in SYMBOL_COLUMNS:
+        if str(original).strip().strip("<>").lower() not in SYMBOL_COLUMNS:
             continue
         said = [str(value) for value in frame[original].dropna().unique()]
         if len(said) > 1:
@@ -78,8 +78,9 @@ def names_of(frame: pd.DataFrame, label: str) -> dict[str, Any]:
         Where one is missing, or there twice.
     """
     found: dict[str, Any] = {}
+    bare = {original: str(original).strip().strip("<>").lower() for original in frame.columns}
     for original in frame.columns:
-        name = str(original).strip().lower()
+        name = "volume" if bare[original] == "vol" and "volume" not in bare.values() else bare[original]
         if name not in (*PRICES, "volume"):
             continue
         if name in found:

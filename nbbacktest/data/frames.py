@@ -28,9 +28,11 @@ Policy = Literal["refuse", "warn", "drop"]
 """What becomes of a faulty row; to warn and to drop leave it out alike, and differ in what is said."""
 
 _BOTH = 2
+_FEW_ROWS = 3
 
 LOUD = 0.1
-"""The share of a symbol's rows above which it is told that they were left out, also where faults are dropped."""
+"""The share of a symbol's rows above which it is told that they were left out, also where faults are dropped; three are few
+of however many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +99,7 @@ class RawBars:
         """What is to be said of its rows: nothing where faults are dropped and few were."""
         gone = sum(map(len, self.left_out.values()))
         rows = gone + len(self.index)
-        if not self.notes or (policy == "drop" and gone <= LOUD * rows):
+        if not self.notes or (policy == "drop" and gone <= max(_FEW_ROWS, LOUD * rows)):
             return ()
         head = f"rows left out, {gone} of {rows}: " if gone else ""
         return (head + "; ".join(self.notes),)

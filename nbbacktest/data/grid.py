@@ -22,7 +22,7 @@ FEW = 0.2
 """A larger share of rows off the grid, and it is another grid."""
 
 _FAR = 1 << 62
-_OVERLAPS = 1 / 3  # a larger share of rows that begin inside the bar before them, and bars are shorter
+_OVERLAPS = 0.6  # a larger share of rows that begin inside the bar before them, and bars are shorter
 _REGULAR = 0.2  # of all days: a time of day that recurs on so many belongs to the grid
 _ROUNDS = 4
 
@@ -40,28 +40,36 @@ def fits(raw: RawBars, length: int, mark: Mark) -> bool:
             if length > DAY
             else bool((days == 0).sum() <= FEW * len(off))
         )
-    return bool((np.diff(raw.ticks[kept]) < length).sum() <= _OVERLAPS * len(off))
+    # Two bars are closer where the first was cut short, by a close or a break; three in a row are shorter bars.
+    close = np.diff(raw.ticks[kept]) < length
+    return bool((close[1:] & close[:-1]).sum() <= FEW * len(off)) and bool(close.sum() <= _OVERLAPS * len(off))
 
 
 def off_grid(raw: RawBars, length: int, mark: Mark) -> Bools:
     """The rows that are no bars of that length among their neighbours."""
-    ticks, clocks = raw.ticks, raw.clocks
+    ticks = raw.ticks
     if length >= DAY:
-        return _off_days(clocks) if length == DAY else np.zeros(len(clocks), dtype=np.bool_)
+        return _off_days(raw.clocks) if length == DAY else np.zeros(len(ticks), dtype=np.bool_)
     unit = gcd(length, MINUTE)
+    if len(ticks) and ticks[0] % unit == 0 and not (np.diff(ticks) % length).any():
+        return np.zeros(len(ticks), dtype=np.bool_)
+    clocks = raw.clocks
     off: Bools = (clocks % unit != 0) & (ticks % unit != 0)
     rows = np.flatnonzero(~off)
-    for _ in range(_ROUNDS):
-        alone = _alone(ticks[rows], clocks[rows], length, mark)
-        if not alone.any():
+    for number in range(_ROUNDS):
+        alone = _alone(ticks[rows], clocks[rows], length, mark, lenient=not number)
+        if number and not alone.any():
             break
         off[rows[alone]] = True
         rows = rows[~alone]
     return off
 
 
-def _alone(ticks: Int64, clocks: Int64, length: int, mark: Mark) -> Bools:
-    """Rows that lie a whole number of lengths from none of their two neighbours on either side, and belong to no pattern."""
+def _alone(ticks: Int64, clocks: Int64, length: int, mark: Mark, *, lenient: bool) -> Bools:
+    """Rows that lie a whole number of lengths from none of their two neighbours on either side, and belong to no pattern.
+
+    Until the first of them are out, `lenient`: what seems odd of the others may be since these stood there.
+    """
     count = len(ticks)
     alone = np.ones(count, dtype=np.bool_)
     for apart in (1, 2):
@@ -77,12 +85,23 @@ def _alone(ticks: Int64, clocks: Int64, length: int, mark: Mark) -> Bools:
     close = (before < length) | (after < length)
     sound = first & last & ~close  # all that there is of its day
     days = int(first.sum())
-    _, number, times = np.unique(clocks % DAY, return_inverse=True, return_counts=True)
-    sound |= times[number] >= max(2.0, _REGULAR * days)
+    enough = max(2.0, _REGULAR * days)
+    sound |= _times(clocks % DAY) >= enough
+    # Once clocks have changed, the same place among the others an hour off.
+    place = np.stack((clocks % HOUR, np.minimum(before, length), np.minimum(after, length)), axis=1)
+    sound |= _times(place) >= enough
+    sound |= (_times(clocks % DAY % length) > 1) & ~close  # the grid of another part of the day
     if mark == "close":
         # A bar that its session's close, or a lunch break, has cut short ends sooner than the others.
-        sound |= (before < length) & (after >= length) & (last | (days == 1))
+        sound |= (after >= length) & (last | ((before < length) & ((days == 1) | lenient)))
     found: Bools = alone & ~sound
+    return found
+
+
+def _times(values: Int64) -> Int64:
+    """How often each value, or row of values, is there."""
+    _, number, times = np.unique(values, axis=0, return_inverse=True, return_counts=True)
+    found: Int64 = times[number.reshape(-1)]
     return found
 
 

@@ -14,7 +14,9 @@ from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.data.calendar import local_midnights
 from nbbacktest.data.faults import PRICES
+from nbbacktest.data.marks import meant_end
 from nbbacktest.data.rolling import RollingSessions
+from nbbacktest.data.spans import intraday_ends
 
 FIELDS = ("symbol", "time", "end", *PRICES, "volume")
 _MICROSECOND = 1_000
@@ -113,6 +115,8 @@ class BarReader:
 
     def _intraday(self, symbol: str, value: Any, *, at_end: bool) -> tuple[int, int]:
         ns, step = read_instant(value, "end" if at_end else "time"), self.interval.ns
+        if at_end:
+            ns = meant_end(ns, step)
         session = self._sessions.ending(ns) if at_end else self._sessions.at(ns)
         if session is None:
             if self._derived:
@@ -123,16 +127,21 @@ class BarReader:
             if ns % step:
                 raise self._off_grid(symbol, ns)
             return (ns - step, ns) if at_end else (ns, ns + step)
-        opened, closed = session
+        opened, _ = session
         time = opened + (ns - opened - at_end) // step * step
-        end = min(time + step, closed)
+        end = self._end(time, is_anchored=True)
         if ns == (end if at_end else time):
             return time, end
         if self._derived or ns % step:
             raise self._off_grid(symbol, ns)
         # On the clock's grid instead of the session's, as vendors' hours from 10:00 on are.
         time = ns - step if at_end else ns
-        return time, min(time + step, closed)
+        return time, self._end(time, is_anchored=False)
+
+    def _end(self, time: int, *, is_anchored: bool) -> int:
+        step = self.interval.ns
+        sessions = self._sessions.covering(time, time + step)
+        return int(intraday_ends(np.array([time], dtype=np.int64), step, sessions, is_anchored=is_anchored)[0])
 
     def _daily(self, symbol: str, value: Any, *, at_end: bool) -> tuple[int, int]:
         if self.interval.ns != DAY:

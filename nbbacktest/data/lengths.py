@@ -20,6 +20,7 @@ _WEEK = 7 * DAY  # below this, days between two bars are weekends and holidays o
 _ENOUGH = 10  # a few bars may all miss every other minute by chance; this many don't
 _MOST = 0.9
 _SATURDAY = 5
+_RARE = 5  # so many times rarer than the commonest, a spacing is that of rows that don't belong there
 
 
 def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
@@ -38,10 +39,18 @@ def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
             f"{raws[0].label}: one bar at {raws[0].index[0]} doesn't tell how long it is; "
             'set data.interval in the config, for example "1m"'
         )
-    if (period := _calendar_period(raws, spacings)) is not None:
+    least = int(spacings.min())
+    if least >= DAY and (period := _calendar_period(raws, spacings)) is not None:
         return period
+    if (
+        2 * int((spacings == least).sum()) > len(spacings)
+        and _is_usual(least, len(spacings))
+        and not (spacings % least).any()
+    ):
+        return Interval.from_ns(least)  # the usual case, without sorting
+    most = _candidates(spacings)[0][1]
     for length, times in _candidates(spacings):
-        if _is_usual(length, times) and all(fits(raw, length, mark) for raw in raws):
+        if _RARE * times >= most and _is_usual(length, times) and all(fits(raw, length, mark) for raw in raws):
             return Interval.from_ns(length)
     length, times = _candidates(spacings)[0]
     try:
@@ -100,6 +109,8 @@ def check_length(raw: RawBars, interval: Interval, raws: Sequence[RawBars], mark
     if count == 1:
         return
     steps = np.diff(raw.ticks)
+    if 2 * int((steps == interval.ns).sum()) > count and not (steps % interval.ns).any():
+        return  # the usual case
     least = _least(interval)
     off = off_grid(raw, interval.ns, mark)
     if known and (

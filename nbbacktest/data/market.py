@@ -50,7 +50,7 @@ class MarketData:
     exchange : str
         The calendar's code, or ``"24/7"``.
     actions : tuple of CorporateAction
-        Splits and dividends, where prices are raw.
+        Splits and dividends, where prices are raw; delistings.
     hours : OwnHours or None
         The sessions' hours where they aren't the calendar's own.
     left_out : dict

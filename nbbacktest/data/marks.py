@@ -28,11 +28,12 @@ def full_stamps(raw: RawBars, given: Interval | None, mark: Mark) -> RawBars:
     DataError
         Where nearly all stamps lie off the minute in another way, or mark opens.
     """
+    if not (raw.ticks % MINUTE).any():
+        return raw
     steps = np.diff(raw.ticks)
-    common = _commonest(steps) if len(steps) else DAY
-    step = given.ns if given is not None else common
+    step = given.ns if given is not None else _commonest(steps) if len(steps) else DAY
     unit = gcd(step, MINUTE)
-    if step >= DAY or unit < SECOND or not len(raw.index):
+    if step >= DAY or unit < SECOND or not (raw.ticks % unit).any():
         return raw
     rest = raw.clocks % unit
     values, times = np.unique(rest, return_counts=True)
@@ -40,10 +41,10 @@ def full_stamps(raw: RawBars, given: Interval | None, mark: Mark) -> RawBars:
     if usual_rest == 0 or times.max() < _NEARLY_ALL * len(rest):
         return raw
     missing = unit - usual_rest
-    if missing in _BEFORE_THE_END[: 4 if unit == MINUTE else 3]:
+    if missing in _conventions(unit):
         if mark == "close":
-            moved = raw.index.as_unit("ns") + np.where(rest == usual_rest, missing, 0).astype("timedelta64[ns]")
-            return replace(raw, index=moved)
+            meant = (rest == usual_rest) & (np.append(steps, missing + 1) != missing)  # which is another row's
+            return replace(raw, index=raw.index + np.where(meant, missing, 0).astype("timedelta64[ns]"))
         raise DataError(
             f"{raw.label}: stamps lie {missing / 1e9:g} s before the minute, the first is {raw.index[0]}, so they mark ends of bars; "
             'set data.stamp in the config to "close"'
@@ -55,7 +56,28 @@ def full_stamps(raw: RawBars, given: Interval | None, mark: Mark) -> RawBars:
     )
 
 
+def meant_end(ns: int, length: int) -> int:
+    """Where a bar ends that is stamped a moment before its end, as 09:30:59.999; other instants as they are.
+
+    Examples
+    --------
+    >>> meant_end(59_999_000_000, 60_000_000_000)
+    60000000000
+    """
+    unit = gcd(length, MINUTE)
+    missing = -ns % unit
+    return ns + missing if unit >= SECOND and missing in _conventions(unit) else ns
+
+
+def _conventions(unit: int) -> tuple[int, ...]:
+    """A whole second before the end is one of them where bars are whole minutes."""
+    return _BEFORE_THE_END if unit == MINUTE else _BEFORE_THE_END[:-1]
+
+
 def _commonest(spacings: Int64) -> int:
+    least = int(spacings.min())
+    if 2 * int((spacings == least).sum()) > len(spacings):
+        return least  # without sorting
     values, times = np.unique(spacings, return_counts=True)
     return int(values[np.argmax(times)])
 

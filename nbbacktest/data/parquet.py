@@ -144,6 +144,10 @@ class ParquetBars:
         # Values are judged with their chunk; here only whether the columns are there, and of this symbol.
         read_frame(head.assign(**dict.fromkeys(wanted, 0.0)), self.symbol, self._name, chosen=self._chosen)
         gone = [str(name) for name in frame.columns if name not in head.columns]
+        if len(gone) > 1:
+            raise DataError(
+                f"{path}: times in two columns, {' and '.join(gone)}, can't be streamed; set data.stream in the config to false"
+            )
         return gone[0] if gone else str(file.schema_arrow.pandas_metadata["index_columns"][0])
 
     # -- rows -----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nbbacktest.core.errors import DataError
+from nbbacktest.core.errors import DataError, nearest
 from nbbacktest.data.faults import PRICES
 from nbbacktest.data.times import TIME_COLUMNS
 
@@ -39,7 +39,7 @@ def by_symbol(frame: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
 
 
 def _has_repeated_times(frame: pd.DataFrame) -> bool:
-    columns = [column for column in frame.columns if _bare(column).strip("<>") in TIME_COLUMNS]
+    columns = [column for column in frame.columns if _bare(column) in TIME_COLUMNS]
     return bool((frame.duplicated(subset=columns) if columns else frame.index.duplicated()).any())
 
 
@@ -102,9 +102,7 @@ def of_symbol(frame: pd.DataFrame, symbol: str, label: str, *, chosen: bool) -> 
     if meant is not None:
         return parts[meant]
     shown = ", ".join(list(parts)[:3]) + (", ..." if len(parts) > 3 else "")
-    raise DataError(
-        f"{label}: the table has the bars of {len(parts)} symbols ({shown}) and none of {symbol!r}; name symbols that it has"
-    )
+    raise DataError(f"{label}: the table has the bars of {shown} and none of {symbol!r}; {nearest(symbol, parts)}")
 
 
 def _selection(frame: pd.DataFrame) -> str:
@@ -117,4 +115,4 @@ def _selection(frame: pd.DataFrame) -> str:
 
 
 def _bare(name: Any) -> str:
-    return str(name).strip().lower()
+    return str(name).strip().strip("<>").lower()

@@ -159,7 +159,11 @@ def load(
         found.synthetic,
         cut.start,
         exchange,
-        read_actions(found.actions if config.data.actions is None else config.data.actions, tuple(bars)),
+        read_actions(
+            found.actions if config.data.actions is None else config.data.actions,
+            tuple(bars),
+            adjusted=config.data.adjusted,
+        ),
         hours=config.own_hours,
         left_out=of_the_days(left_out, bars, config.backtest, stamps),
         days_asked=(config.backtest.start_date, config.backtest.end_date),

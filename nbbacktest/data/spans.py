@@ -40,6 +40,8 @@ def agree(raws: Sequence[RawBars], given: Interval | None, mark: Mark = "open") 
         there is just one intraday bar and nothing to infer from.
     """
     interval = given or inferred(raws, mark)
+    if given is None and len(raws) == 1:
+        return interval  # its own
     for raw in raws:
         check_length(raw, interval, raws, mark, known=given is not None)
     return interval
@@ -124,21 +126,23 @@ def place(
     return BarColumns(raw.symbol, interval, time, end, c["open"], c["high"], c["low"], c["close"], c["volume"])
 
 
-def intraday_ends(time: Int64, length: int, sessions: SessionTable | None) -> Int64:
+def intraday_ends(time: Int64, length: int, sessions: SessionTable | None, *, is_anchored: bool | None = None) -> Int64:
     """Where bars of `length` nanoseconds end that begin at `time`: after their length, or where trading stops before.
 
     Trading that goes on within the length, after a break or without one, is part of the bar. Only where all bars begin
     a whole number of lengths after an open, and some take over after a break before the length is up, does each end with
-    its own part.
+    its own part; `is_anchored` says so where other bars aren't known.
     """
     end = time + length
     if sessions is None or not len(sessions) or not len(time):
         return end
     own = sessions.part_of(time)
     inside = own >= 0
-    anchored = not ((time[inside] - sessions.part_open[own[inside]]) % length).any() and (np.diff(time) < length).any()
+    if is_anchored is None:
+        is_anchored = not ((time[inside] - sessions.part_open[own[inside]]) % length).any()
+        is_anchored = is_anchored and bool((np.diff(time) < length).any())
     last = np.searchsorted(sessions.part_open, end, side="left") - 1  # the last part that opens before the end
-    part = np.where(inside, own, -1) if anchored else np.where(inside | (sessions.part_open[last] > time), last, -1)
+    part = np.where(inside, own, -1) if is_anchored else np.where(inside | (sessions.part_open[last] > time), last, -1)
     return np.where(part >= 0, np.minimum(end, sessions.part_stop[part]), end)
 
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 _SEPARATORS = (",", ";", "\t", "|")
 _NOT_ASKED = "\x1f"  # parts nothing, so that lines come whole
-_COMMA_NUMBER = re.compile(r"-?\d+(,\d+)?")
-_THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+")
+_DECIMAL_COMMA = re.compile(r"-?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
+_THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
+_EXACT_FROM = (3, 1)  # of pandas
 
 
 def read_csv(file: Path, separator: str | None, decimal: str | None) -> pd.DataFrame:
@@ -34,15 +35,25 @@ def read_csv(file: Path, separator: str | None, decimal: str | None) -> pd.DataF
     lines = _first_lines(file)
     part = separator or _separator(lines)
     if len(lines) > 1 and {_cells(line, part)[0] for line in lines[:2]} == {"price", "ticker"}:
-        frame: Any = pd.read_csv(file, sep=part, header=[0, 1], index_col=0, float_precision="round_trip")
+        frame: Any = pd.read_csv(file, sep=part, header=[0, 1], index_col=0, **_exactly())
         return frame  # type: ignore[no-any-return] # a frame, whatever its columns
-    if decimal is not None:
-        return _with_decimals(file, part, decimal)
-    # pyarrow reads numbers exactly and ten times as fast as the default engine.
-    frame = pd.read_csv(file, sep=part, engine="pyarrow")
-    if part != "," and _has_decimal_commas(frame):
-        return _with_decimals(file, part, ",")
+    if decimal is None:
+        # pyarrow reads numbers exactly and ten times as fast as the default engine.
+        frame = pd.read_csv(file, sep=part, engine="pyarrow")
+        decimal = _decimal(frame)
+        if decimal is None:
+            return _as_written(frame, file, part)
+    thousands = "." if decimal == "," else ","
+    frame = pd.read_csv(file, sep=part, decimal=decimal, thousands=thousands, **_exactly())
     return _as_written(frame, file, part)
+
+
+def _exactly() -> dict[str, Any]:
+    """What makes pandas' own engine read numbers to the last digit; from 3.1 on it always does."""
+    import pandas as pd
+
+    version = tuple(int(part) for part in pd.__version__.split(".")[:2])
+    return {"float_precision": "round_trip"} if version < _EXACT_FROM else {}
 
 
 def _first_lines(file: Path) -> list[str]:
@@ -69,14 +80,6 @@ def _separator(lines: list[str]) -> str:
     return ","
 
 
-def _with_decimals(file: Path, part: str, decimal: str) -> pd.DataFrame:
-    import pandas as pd
-
-    thousands = "." if decimal == "," else ","
-    frame = pd.read_csv(file, sep=part, decimal=decimal, thousands=thousands, float_precision="round_trip")
-    return _as_written(frame, file, part)
-
-
 def _as_written(frame: pd.DataFrame, file: Path, part: str) -> pd.DataFrame:
     """The table with the times that have an offset from UTC as text: their offset says which date they are of."""
     import pandas as pd
@@ -96,28 +99,38 @@ def _as_written(frame: pd.DataFrame, file: Path, part: str) -> pd.DataFrame:
     return frame if text.str.contains(r"(?:Z|[+-]00:?00)$", regex=True).all() else frame.assign(**{name: text})
 
 
-def _has_decimal_commas(frame: pd.DataFrame) -> bool:
-    """Whether the prices of a table that isn't parted by commas have decimal ones.
+def _decimal(frame: pd.DataFrame) -> str | None:
+    """The sign before decimals of a table whose numbers weren't read since there are commas in them; None where they were.
 
     Raises
     ------
     DataError
-        Where they may part thousands as well.
+        Where commas may part thousands as well.
     """
     import pandas as pd
 
-    prices = [
-        c
-        for c in frame.columns
-        if str(c).strip().lower() in PRICES and not pd.api.types.is_numeric_dtype(frame[c].dtype)
-    ]
-    text = pd.concat([frame[column].dropna().astype(str).str.strip() for column in prices]) if prices else None
-    if text is None or not len(text) or not text.map(lambda value: bool(_COMMA_NUMBER.fullmatch(value))).all():
-        return False
-    commas = text[text.str.contains(",")]
-    if len(commas) and commas.map(lambda value: bool(_THOUSANDS.fullmatch(value))).all():
+    def is_text(column: Any) -> bool:
+        return not pd.api.types.is_numeric_dtype(frame[column].dtype)
+
+    prices = [column for column in frame.columns if _bare(column) in PRICES]
+    volume = [column for column in frame.columns if _bare(column) == "volume" and is_text(column)]
+    text = pd.concat(
+        [frame[c].dropna().astype(str).str.strip() for c in (*filter(is_text, prices), *volume)]
+        or [pd.Series([], dtype=str)]
+    )
+    commas = text[text.str.contains(",", regex=False)]
+    if not len(commas):
+        return None
+    if all(_THOUSANDS.fullmatch(value) for value in commas):
+        known = not any(map(is_text, prices)) or commas.str.contains(".", regex=False).any()
+        if known:
+            return "."
         raise DataError(
             f"whether the commas of {commas.iloc[0]!r} come before decimals or part thousands can't be known; set data.decimal "
             'in the config to "," or "."'
         )
-    return bool(len(commas))
+    return "," if all(_DECIMAL_COMMA.fullmatch(value) for value in text) else None
+
+
+def _bare(name: Any) -> str:
+    return str(name).strip().strip("<>").lower()

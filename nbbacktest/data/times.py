@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.errors import DataError
+from nbbacktest.data.faults import PRICES
 from nbbacktest.data.zones import in_a_zone, told
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _COMPACT_YEARS = (1800, 2199)
 _UNITS = (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9))
 _EPOCH_YEARS = (315_532_800, 4_102_444_800)  # seconds from 1970 to 1980 and to 2100
+_LAST_MINUTE = 2359  # a time of day that is larger has its seconds
 _EXCEL_DAYS = (10_000, 80_000)  # 1927 to 2119
 
 
@@ -43,22 +45,25 @@ def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
     if name is None and isinstance(frame.index, pd.DatetimeIndex):
         return frame.set_axis(in_a_zone(frame.index))
     if name is None:
-        if not len(frame.columns) or read_times(frame.iloc[:, 0]) is None:
-            cure = f"name it one of {', '.join(TIME_COLUMNS[:4])}" + (
-                ", or put it first" if len(frame.columns) > 1 else ""
-            )
-            if len(frame.columns) and not pd.api.types.is_numeric_dtype(frame.dtypes.iloc[0]):
-                cure += ", with times in ISO 8601 such as 2024-01-31 09:30:00"
+        if not len(frame.columns) or _is_known(frame.columns[0]):
             raise DataError(
-                f"{path}: no column of times; {cure}. The columns are: {', '.join(map(str, frame.columns))}"
+                f"{path}: no column of times; name it one of {', '.join(TIME_COLUMNS[:4])}, or put it first. "
+                f"The columns are: {', '.join(map(str, frame.columns))}"
+            )
+        if len(frame.columns) == 1 and read_times(frame.iloc[:, 0]) is None:
+            raise DataError(
+                f"{path}: there is one column, {frame.columns[0]!r}, so its columns are parted by another sign; set "
+                "data.separator in the config to it, or write the file with commas"
             )
         name = frame.columns[0]
     if not len(frame):
         # An empty column has no type to go by; that there is no bar is said further on.
         return frame.drop(columns=[name]).set_index(pd.DatetimeIndex([]))
     column = frame[name]
-    if len(frame) and _is_time_of_day(column):
-        date = next((c for c in frame.columns if _bare(c) == "date" and c != name), None)
+    date = next((c for c in frame.columns if _bare(c) == "date" and c != name), None)
+    if date is not None and pd.api.types.is_integer_dtype(column.dtype):
+        column = _clocks(column)
+    if _is_time_of_day(column):
         if date is None:
             raise DataError(
                 f"{path}: column {name!r} holds times of day and no column is named date; ISO 8601 times have both, "
@@ -69,6 +74,10 @@ def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
     if times is None:
         raise DataError(f"{path}: column {name!r} {_why(column, f'frame[{name!r}]')}")
     return frame.drop(columns=[name]).set_index(times)
+
+
+def _is_known(name: Any) -> bool:
+    return _bare(name) in (*PRICES, "volume", "adj close")
 
 
 def time_column(frame: pd.DataFrame) -> Any:
@@ -95,7 +104,7 @@ def indexed(frame: pd.DataFrame, label: str) -> pd.DatetimeIndex | pd.DataFrame:
         return in_a_zone(index)
     if pd.api.types.is_integer_dtype(index.dtype) and time_column(frame) is not None:
         return by_time(frame, label)
-    if not isinstance(index, (pd.MultiIndex, pd.RangeIndex, pd.PeriodIndex)):
+    if not isinstance(index, (pd.MultiIndex, pd.PeriodIndex)):
         times = read_times(index.to_series())
         if times is not None:
             return times.rename(index.name)
@@ -113,14 +122,16 @@ def _index_cure(frame: pd.DataFrame) -> str:
         level = next((n for n, values in enumerate(index.levels) if isinstance(values, pd.DatetimeIndex)), None)
         if level is None:
             return "none of its levels holds times; give one that does, with pd.to_datetime, or name the columns"
-        return f"one symbol's bars have one level of times, here level {level}: take those of one symbol with frame.xs"
+        others = [n for n in range(index.nlevels) if n != level]
+        first = tuple(index.get_level_values(n)[0] for n in others)
+        return f"one symbol's bars have no other level; take them with frame.xs({first!r}, level={others})"
     timed = [column for column in frame.columns if _holds_times(frame[column])]
     if timed and pd.api.types.is_datetime64_any_dtype(frame[timed[0]].dtype):
         return f"use the column that holds them: frame.set_index({timed[0]!r})"
     if timed:
         return f"use the column that holds them: frame.set_index(pd.to_datetime(frame[{timed[0]!r}]))"
-    if not isinstance(index, pd.RangeIndex):
-        return "its values " + _why(index.to_series(), "frame.index").removeprefix("holds ")
+    if not isinstance(index, pd.RangeIndex) or index.start:
+        return "it " + _why(index.to_series(), "frame.index")
     return "give it the bars' times: frame.index = pd.to_datetime(times), of which there are as many as rows"
 
 
@@ -209,6 +220,14 @@ def _together(dates: pd.Series[Any], clocks: pd.Series[Any], path: str) -> pd.Da
     return pd.DatetimeIndex(days + pd.TimedeltaIndex(since))
 
 
+def _clocks(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Times of day that were written as numbers, 93000 for 09:30:00, where they can't be hours and minutes alone."""
+    text = column.astype(str).str.zfill(6)
+    found = text.str.replace(r"(..)(..)(..)", r"\1:\2:\3", regex=True)
+    valid = text.str.fullmatch(r"([01]\d|2[0-3])[0-5]\d[0-5]\d").all()
+    return found if valid and int(column.max()) > _LAST_MINUTE else column
+
+
 def _is_time_of_day(column: pd.Series[Any]) -> bool:
     import pandas as pd
 
@@ -267,8 +286,8 @@ def _number_cure(column: pd.Series[Any], name: str) -> str:
     if _EXCEL_DAYS[0] <= low and high <= _EXCEL_DAYS[1]:
         return (
             "they would be days as Excel counts them, which isn't guessed: write ISO 8601 times, for example with "
-            f'{name} = pd.to_datetime({name}, unit="D", origin="1899-12-30").dt.round("s")'
-        ).replace("frame.index.dt", "frame.index")
+            f'{name} = pd.to_datetime({name}, unit="D", origin="1899-12-30"){"" if name == "frame.index" else ".dt"}.round("s")'
+        )
     return "what they count can't be known: write ISO 8601 times, 2024-01-31 for a date, 2024-01-31 09:30:00-05:00 for a time"
 
 

@@ -90,7 +90,8 @@ def build_live(
     gate = Gate(lifecycle, condition, clock)
     market = LiveMarket(
         bars, interval, stamps, feed.source, feed.synthetic, opens, config.exchange,
-        read_actions(config.data.actions, symbols), config.own_hours, is_named=True, rolling=rolling, now=feed.now,
+        read_actions(config.data.actions, symbols, adjusted=config.data.adjusted), config.own_hours, is_named=True,
+        rolling=rolling, now=feed.now,
     )  # fmt: skip
     desk = LiveDesk(
         lambda: timeline.instants,

@@ -58,7 +58,7 @@ class SystemManager(AwaitedSystem):
         self._reachable = reachable  # by the user's other terminals, where the config and the environment let them
         self._speed: float | None = None  # asked for while stopped; the next start takes it
         self._clock = clock
-        weakref.finalize(self, self._slot.end).atexit = False  # the exit ends all runs together
+        weakref.finalize(self, self._slot.leash.end).atexit = False  # the exit ends all runs together
 
     # -- commands -------------------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class SystemManager(AwaitedSystem):
             if paused:
                 run.gate.hold_here()
             self._origin = origin.built(stages, speed)
-            self._slot.run = run
+            self._slot.put(run)
             self._life.apply(Command.START)
         self._announcer.watch(run.published)
         run.start()
@@ -324,9 +324,10 @@ class SystemManager(AwaitedSystem):
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _made(self, stages: Stages, door: Door | None) -> Run:
-        announcer = self._announcer  # the run holds no reference to its manager
+        announcer, leash = self._announcer, self._slot.leash  # the run holds no reference to its manager
 
         def ended(run: Run) -> None:
+            leash.let_go(run)
             if door is not None:
                 door.close()
             announcer.run_ended(run)

@@ -93,6 +93,7 @@ class Run:
         self._began = monotonic()
         self._ended: float | None = None  # written by `_finalize`, once
         self._crash: BaseException | None = None  # the first crash of a stage; written once, by that stage's thread
+        self._told: tuple[BaseException | None, str | None] | None = None  # the error and its text as the run ended
         self._done = threading.Event()
         self._finalized = threading.Lock()  # taken once and kept, by whoever finalizes
         self._ending = threading.Lock()  # guards the listeners, and the result's making
@@ -176,7 +177,9 @@ class Run:
     def traceback(self) -> str | None:
         """The error's traceback, as text."""
         error = self.error
-        return "".join(traceback.format_exception(error)) if error else None
+        if self._told is None or self._told[0] is not error:
+            return "".join(traceback.format_exception(error)) if error else None
+        return self._told[1]
 
     @property
     def source(self) -> str:
@@ -308,6 +311,7 @@ class Run:
         if not self._finalized.acquire(blocking=False):
             return
         self._ended = monotonic()
+        self._told = self.error, self.traceback  # whoever it is raised to adds frames
         for strategy in self.desk.strategies:
             end(strategy)
         if self.feed is not None:
@@ -365,5 +369,5 @@ def outcome(run: Run) -> Result:
     if isinstance(error, (StrategyError, DataError)):
         error.result = result
     if isinstance(error, NbBacktestError):
-        raise error
+        raise error.with_traceback(None)  # else it would collect the frames of all who have waited
     raise NbBacktestError(f"the engine failed: {said(error)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Sequence
 from math import copysign
+from typing import Protocol
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
@@ -32,6 +33,15 @@ _BUY, _MARKET, _STOP_LIMIT, _TRAILING = Side.BUY, OrderType.MARKET, OrderType.ST
 _AT_OPEN = Phase.OPEN
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
 
+
+class Delistings(Protocol):
+    """Who knows when symbols stop to exist."""
+
+    def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
+        """Bring about what the instant brings, its fills being done."""
+        ...
+
+
 Notice = Callable[[str, str, str], None]
 """(strategy, symbol, text): an order came to nothing."""
 
@@ -51,6 +61,10 @@ class Broker:
         Its agenda: false where nothing is to be settled.
     orders, fills : list
         All of the run, in order of submission and of execution.
+    delistings : Delistings or None
+        What the dates of symbols' ends bring; None where there is none.
+    delisted : dict
+        By symbol that was, what an order for it is told.
     venue : Venue
         Which sizes and levels are allowed.
     """
@@ -68,6 +82,8 @@ class Broker:
         "_used",
         "_used_at",
         "agenda",
+        "delisted",
+        "delistings",
         "fills",
         "orders",
         "register",
@@ -93,6 +109,8 @@ class Broker:
         self.register = Register()
         self.agenda: dict[str, Book] = self.register.agenda
         self.orders = self.register.orders
+        self.delistings: Delistings | None = None
+        self.delisted: dict[str, str] = {}
 
     def accept(self, order: Order, index: int, now: int) -> None:
         """Open `order`; it can fill from its symbol's next base bar on, or by ``this_close`` at once."""
@@ -126,9 +144,14 @@ class Broker:
             for order, bar in passed:
                 if order.status is _OPEN:
                     self._pass_by(order, bar, now)
+        if self.delistings is not None:
+            self.delistings.happen(bars, index, now)
         self.register.expire(now)
-        if self._allowance.margin is not None and self._portfolio.held:
-            self._call_margin(now)
+        if self._allowance.margin is not None:
+            if self._portfolio.held:
+                self._call_margin(now)
+            elif self.delistings is not None:
+                self.register.watch(wanted=False)
 
     # -- one instant ----------------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ class CorporateActions:
         self._instants = instants
         self._by_instant: dict[int, list[CorporateAction]] = {}
         for action in sorted(actions, key=lambda a: (a.date, a.kind != "split")):
-            own = series.get(action.symbol)
+            own = None if action.kind == "delist" else series.get(action.symbol)
             row = None if own is None else _first_row(own, action.date, days)
             if own is not None and row is not None:
                 index = int(np.searchsorted(instants, own.whole.end[row]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import DataQualityWarning, OrderWarning, StrategyError
+from nbbacktest.core.errors import DataQualityWarning, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.core.shown import said, shown
 from nbbacktest.data.days import TradingDays
@@ -23,10 +23,12 @@ from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
 from nbbacktest.trading.corporate import CorporateActions
+from nbbacktest.trading.delisting import Delistings
 from nbbacktest.trading.entries import IndicatorList
 from nbbacktest.trading.forming import FormingBars
 from nbbacktest.trading.horizon import Horizon
 from nbbacktest.trading.indicators import Indicator
+from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
@@ -124,12 +126,11 @@ class TradingDesk:
         self.portfolio = Portfolio(broker.cash)
         self.days = days or TradingDays(stamps.day_zone)
         self.horizon = Horizon(stamps, sessions, self.days)
-        self._nothing_said: set[str] = set()
-        self.broker = Broker(self.portfolio, self.base_interval, broker, limits, self.say_nothing_comes)
+        self.log = RunLog(lambda: self.now_ns)
+        self.broker = Broker(self.portfolio, self.base_interval, broker, limits, self.log.nothing_comes)
         self.agenda: Sized = self.broker.agenda
         self.fills: list[Fill] = self.broker.fills
         self.orders: list[Order] = self.broker.orders
-        self.log: list[tuple[int, str, str]] = []
         self.indicators = IndicatorList()
         self.index = -1
         self.lag = 0.0
@@ -236,9 +237,15 @@ class TradingDesk:
     def _date_events(self) -> None:
         """Find what the dates of the instants to come bring; again where these have changed."""
         base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
+        every = {s.symbol: s for s in base}
+        gone = Delistings(
+            self._actions, every, instants, self.days, self.index, self.broker, self.portfolio, self.log.note
+        )
+        self.broker.delistings = gone if gone.due else None
         self._dated = dated_events(
             Accruals(costs.borrow, costs.interest, self.portfolio, instants, self.days),
-            CorporateActions(self._actions, {s.symbol: s for s in base}, instants, self.days, self.portfolio, self),
+            CorporateActions(self._actions, every, instants, self.days, self.portfolio, self),
+            gone.due,
             self,
         )
         self.agenda = self.broker.agenda if self._dated is None else Agenda(self.broker.agenda, self._dated, self)
@@ -318,9 +325,13 @@ class TradingDesk:
         if self.leaving and order.symbol in self.leaving and not order.reduce_only:
             broker.refuse(order, f"{order.symbol} leaves the run", now)
             return
+        if order.symbol in broker.delisted:
+            broker.refuse(order, broker.delisted[order.symbol], now)
+            return
         if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
             when = series.stamps.stamp(ended)
-            broker.refuse(order, f"{order.symbol} has no bar any more: its last one closed at {when}", now)
+            cure = "a delisting in data.actions would say what its holders got"
+            broker.refuse(order, f"{order.symbol} has no bar any more: its last one closed at {when}; {cure}", now)
             return
         callbacks, before = self._callbacks, len(self.fills)
         if callbacks is None:
@@ -365,15 +376,8 @@ class TradingDesk:
         lacking = self.warmup.lacking(need)
         if lacking:
             text = f"{need.where}: {'; '.join(lacking)} bars of warm-up"
-            self.log.append((self.now_ns, name, text))
+            self.log.note(name, text)
             warnings.warn(text, DataQualityWarning, stacklevel=4)
-
-    def say_nothing_comes(self, name: str, symbol: str, text: str) -> None:
-        """Log that what the strategy `name` asked for of `symbol` comes to nothing, and why; warn once a symbol."""
-        self.log.append((self.now_ns, name, text))
-        if symbol not in self._nothing_said:
-            self._nothing_said.add(symbol)
-            warnings.warn(f"{name}: {text} (said once for {symbol}; see result.log)", OrderWarning, stacklevel=5)
 
     def forming(self, base: Series, interval: str | None) -> FormingBar | None:
         """The bar of `interval` that the newest base bars are part of; see `FormingBars.at`."""

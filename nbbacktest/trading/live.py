@@ -15,6 +15,7 @@ from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.agenda import Agenda, Book, DatedEvents
 from nbbacktest.trading.corporate import CorporateActions, OrderBook
+from nbbacktest.trading.delisting import LiveDelistings
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.portfolio import Portfolio
 
@@ -54,8 +55,10 @@ class LiveDesk(TradingDesk):
         base = {s.symbol: s for s in self.series.values() if s.is_base}
         costs = not (isinstance(terms.borrow, NoBorrow) and isinstance(terms.interest, NoInterest))
         actions = LiveActions(self._actions, base, self._so_far, self.days, self.portfolio, self)
+        gone = LiveDelistings(self._actions, base, self.days, self.broker, self.portfolio, self.log.note)
+        self.broker.delistings = gone if gone.is_expected else None
         self._dated = None
-        if costs or actions.is_expected:
+        if costs or actions.is_expected or gone.is_expected:
             night = Nights(terms, self._so_far, self.portfolio, self.days) if costs else None
             self._dated = cast("DatedEvents", LiveEvents(night, actions, self))
             self.agenda = Agenda(self.broker.agenda, self._dated, self)
@@ -130,7 +133,7 @@ class LiveActions(CorporateActions):
         self._series = series
         self._expected: dict[str, deque[tuple[int, CorporateAction]]] = {}
         for place, action in enumerate(sorted(actions, key=lambda a: (a.date, a.kind != "split"))):
-            own = series.get(action.symbol)
+            own = None if action.kind == "delist" else series.get(action.symbol)
             # Where history goes that far, nothing was held yet.
             if own is not None and not (len(own.columns) and days.day(int(own.columns.time[-1])) >= action.date):
                 self._expected.setdefault(action.symbol, deque()).append((place, action))

@@ -97,7 +97,7 @@ class Order(msgspec.Struct, eq=False):
         All orders, itself included, of which one's fill cancels the others.
     status : OrderStatus
     reason : str or None
-        Why it was rejected, cancelled or expired.
+        Why it was rejected, cancelled or expired, or what a delisting paid.
     triggered : bool
         Whether its stop has been reached.
     filled : float

@@ -265,7 +265,7 @@ class Seat:
         order = order_of(ticket, self.name, symbol, last, desk.now_ns, desk.horizon, desk.broker.venue, stamps)
         reason = desk.broker.venue.too_little(symbol, units, f"a target worth {value:.2f} at {last:g}")
         desk.broker.refuse(order, reason, desk.now_ns)
-        desk.say_nothing_comes(self.name, symbol, f"order {order.id}: {reason}")
+        desk.log.nothing_comes(self.name, symbol, f"order {order.id}: {reason}")
         return order
 
     def _move_to(self, symbol: str, target: float) -> Order | None:
@@ -357,4 +357,4 @@ class Seat:
 
     def log(self, message: object) -> None:
         """Keep a line for the run's record."""
-        self._desk.log.append((self._desk.now_ns, self.name, str(message)))
+        self._desk.log.note(self.name, str(message))

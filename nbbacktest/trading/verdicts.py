@@ -69,6 +69,11 @@ def _verdict(record: RunRecord, index: int, order: Order, bar: Bar | None, rules
     then = order_before(record, index, order, rules)
     events = [event for event in life_of(order) if event.time_ns == instant]
     fills = [fill for fill in _fills_of(record, index) if fill.order_id == order.id]
+    if order.type is OrderType.DELISTING:
+        told = next((event.reason for event in events if event.reason), "delisted")
+        return Verdict(
+            then, "filled", None, f"{_n(order.filled)} at {_n(order.fill_price)}: {told}; no order of a strategy"
+        )
     if fills and bar is not None:
         return _filled(then, events, fills, bar, rules, is_decided_here=order.submitted_ns == instant)
     life = life_of(order)

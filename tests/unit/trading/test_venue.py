@@ -145,7 +145,10 @@ def test_a_symbol_that_has_no_bar_any_more():
     desk = scripted({3: lambda s: s.buy("B", 1)}, a, b)
     (order,) = desk.orders
     assert (order.status, order.closed) == ("rejected", order.submitted)
-    assert order.reason == "B has no bar any more: its last one closed at 2024-01-02 14:31:00+00:00"
+    assert order.reason == (
+        "B has no bar any more: its last one closed at 2024-01-02 14:31:00+00:00; a delisting in data.actions would say what its "
+        "holders got"
+    )
 
 
 def test_buying_in_on_stop():
