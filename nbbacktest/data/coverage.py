@@ -16,7 +16,7 @@ NO_TIME = np.iinfo(np.int64).min
 """An instant that isn't known, as pandas counts NaT."""
 
 COUNTS = (
-    "expected", "present", "missing", "gaps", "duplicates", "out_of_order", "not_finite", "bad_ohlc", "bad_volume",
+    "expected", "present", "missing", "gaps", "duplicates", "out_of_order", "off_grid", "not_finite", "bad_ohlc", "bad_volume",
     "bad_time", "zero_volume", "outside",
 )  # fmt: skip
 """What is counted for each session, in the order in which it is shown."""

@@ -25,6 +25,7 @@ _FAR = 1 << 62
 _OVERLAPS = 0.6  # a larger share of rows that begin inside the bar before them, and bars are shorter
 _REGULAR = 0.2  # of all days: a time of day that recurs on so many belongs to the grid
 _ROUNDS = 4
+_LONGEST_WEEK = 7 * DAY
 
 
 def fits(raw: RawBars, length: int, mark: Mark) -> bool:
@@ -49,7 +50,7 @@ def off_grid(raw: RawBars, length: int, mark: Mark) -> Bools:
     """The rows that are no bars of that length among their neighbours."""
     ticks = raw.ticks
     if length >= DAY:
-        return _off_days(raw.clocks) if length == DAY else np.zeros(len(ticks), dtype=np.bool_)
+        return _off_days(raw.clocks) if length == DAY else _off_weeks(raw.clocks, length)
     unit = gcd(length, MINUTE)
     if len(ticks) and ticks[0] % unit == 0 and not (np.diff(ticks) % length).any():
         return np.zeros(len(ticks), dtype=np.bool_)
@@ -120,6 +121,16 @@ def _off_days(clocks: Int64) -> Bools:
     return off
 
 
+def _off_weeks(clocks: Int64, length: int) -> Bools:
+    """The last row, where it is of a week or a longer time that is still under way: too close to the one before it."""
+    off = np.zeros(len(clocks), dtype=np.bool_)
+    if len(clocks) > 1:
+        weekday = clocks // DAY % 7
+        odd = length > _LONGEST_WEEK or weekday[-1] != np.bincount(weekday).argmax()
+        off[-1] = odd and 7 * int(clocks[-1] - clocks[-2]) < 5 * length
+    return off
+
+
 def grid_faults(raw: RawBars, interval: Interval, mark: Mark) -> Iterator[Fault]:
     """Rows that are no bars of the interval: inside the bar before them, or where none begins or ends."""
     off = off_grid(raw, interval.ns, mark)
@@ -144,8 +155,9 @@ def grid_faults(raw: RawBars, interval: Interval, mark: Mark) -> Iterator[Fault]
 def on_grid(raw: RawBars, interval: Interval, mark: Mark, policy: Policy, *, streamed: bool = False) -> RawBars:
     """The rows that are bars of the interval; what others are, `policy` says.
 
-    Downloads of daily bars end with the day that is under way, stamped with a time of day: such a last row is no bar yet. It
-    is left out under every policy, and told, but not where rows can't be left out since bars are streamed.
+    Downloads of daily bars end with the day that is under way, stamped with a time of day, those of weeks and months with a
+    day in one: such a last row is no bar yet. It is left out under every policy, and told, but for streamed bars, of which
+    none can be left out.
 
     Raises
     ------
@@ -153,11 +165,11 @@ def on_grid(raw: RawBars, interval: Interval, mark: Mark, policy: Policy, *, str
         Where there are other rows, and faults are refused.
     """
     faults = list(grid_faults(raw, interval, mark))
-    if policy == "refuse" and interval.ns == DAY and not streamed and faults:
+    if policy == "refuse" and interval.is_daily and not streamed and faults:
         rows = np.flatnonzero(np.logical_or.reduce([fault.rows for fault in faults]))
         if rows.tolist() == [len(raw.index) - 1]:
             left = judged(raw, faults, "warn")
             return replace(
-                left, notes=(*raw.notes, f"the last row, {raw.index[-1]}, is of a day that is still under way")
+                left, notes=(*raw.notes, f"the last row, {raw.index[-1]}, is of a bar that is still under way")
             )
     return judged(raw, faults, policy)

@@ -20,6 +20,7 @@ _WEEK = 7 * DAY  # below this, days between two bars are weekends and holidays o
 _ENOUGH = 10  # a few bars may all miss every other minute by chance; this many don't
 _MOST = 0.9
 _SATURDAY = 5
+_BOTH = 2  # spacings of three bars; with more, one at an end stands alone too
 _RARE = 5  # so many times rarer than the commonest, a spacing is that of rows that don't belong there
 
 
@@ -43,16 +44,18 @@ def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
     if least >= DAY and (period := _calendar_period(raws, spacings)) is not None:
         return period
     if (
-        2 * int((spacings == least).sum()) > len(spacings)
+        least < DAY - _CLOCK_CHANGE
+        and 2 * int((spacings == least).sum()) > len(spacings)
         and _is_usual(least, len(spacings))
         and not (spacings % least).any()
     ):
         return Interval.from_ns(least)  # the usual case, without sorting
-    most = _candidates(spacings)[0][1]
-    for length, times in _candidates(spacings):
+    candidates = _candidates(spacings)
+    most, cut = candidates[0][1], _cut_short(raws)
+    for length, times in sorted(candidates, key=lambda one: one[0] in cut):
         if _RARE * times >= most and _is_usual(length, times) and all(fits(raw, length, mark) for raw in raws):
             return Interval.from_ns(length)
-    length, times = _candidates(spacings)[0]
+    length, times = candidates[0]
     try:
         Interval.from_ns(length)
     except DataError as error:
@@ -90,6 +93,23 @@ def _candidates(spacings: Int64) -> list[tuple[int, int]]:
             length = round(value / DAY) * DAY if value >= _WEEK - _CLOCK_CHANGE else DAY
         counted[length] = counted.get(length, 0) + count
     return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _cut_short(raws: Sequence[RawBars]) -> set[int]:
+    """Spacings that nearly always stand alone between longer ones: of bars that a close or a break has cut short."""
+    found: dict[int, list[float]] = {}
+    for raw in raws:
+        steps = np.diff(raw.ticks)
+        edge = [np.iinfo(np.int64).max] if len(steps) > _BOTH else [0]
+        alone = (steps < np.append(edge, steps[:-1])) & (steps < np.append(steps[1:], edge))
+        values, number, times = np.unique(steps, return_inverse=True, return_counts=True)
+        for value, count, lone in zip(
+            values.tolist(), times.tolist(), np.bincount(number, alone).tolist(), strict=True
+        ):
+            one = found.setdefault(value, [0.0, 0.0])
+            one[0] += count
+            one[1] += lone
+    return {value for value, (count, lone) in found.items() if lone >= _MOST * count}
 
 
 def _is_usual(length: int, times: int) -> bool:

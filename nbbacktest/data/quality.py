@@ -36,7 +36,8 @@ class QualityReport:
       The sessions are those from the first bar of any symbol, or the first day asked for, to the last of either.
     * ``present``: how many of these there is a sound bar for; ``missing``: the others; ``gaps``: runs of missing bars.
     * ``duplicates``: bars whose stamp came before, or that begin inside the bar before them; ``out_of_order``: those
-      that come after a later one.
+      that come after a later one, whether a run sorts or leaves them out; ``off_grid``: those that stand alone where no bar
+      of the interval begins or ends.
     * ``not_finite``, ``bad_ohlc``, ``bad_volume``: bars with a price or volume that is NaN or infinite, with prices that
       contradict each other, with a negative volume; ``bad_time``: those with no stamp, or a local time that doesn't
       exist or exists twice. Each row counts once, at the first of these.
@@ -194,7 +195,7 @@ def data_quality(
         The calendar to count against; None: the config's, and where that says none either, XNYS, or 24/7 for bars on
         Saturdays and Sundays.
     interval
-        None: the config's; for data that is handed over, the commonest distance of two bars.
+        None: the config's; for data that is handed over, the commonest distance of two bars that the others fit.
     stamp
         What intraday stamps mark, ``"open"`` or ``"close"``; files need it here or in the config.
 

@@ -6,9 +6,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nbbacktest.core.errors import DataError
+from nbbacktest.core.intervals import MINUTE
 from nbbacktest.data.faults import PRICES
 from nbbacktest.data.times import time_column
+from nbbacktest.data.zones import told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +21,8 @@ _SEPARATORS = (",", ";", "\t", "|")
 _NOT_ASKED = "\x1f"  # parts nothing, so that lines come whole
 _DECIMAL_COMMA = re.compile(r"-?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
+_OFFSET_SIGNS = 6  # of +09:00
+_UNKNOWN_TO_ARROW = (".zip", ".xz")
 _EXACT_FROM = (3, 1)  # of pandas
 
 
@@ -81,7 +87,7 @@ def _separator(lines: list[str]) -> str:
 
 
 def _as_written(frame: pd.DataFrame, file: Path, part: str) -> pd.DataFrame:
-    """The table with the times that have an offset from UTC as text: their offset says which date they are of."""
+    """The table with its times as they were written: their offsets say which date they are of, and were turned into UTC."""
     import pandas as pd
 
     name = time_column(frame)
@@ -94,9 +100,38 @@ def _as_written(frame: pd.DataFrame, file: Path, part: str) -> pd.DataFrame:
     ):
         return frame
     place = list(frame.columns).index(name)
-    text = pd.read_csv(file, sep=part, usecols=[place], dtype=str).iloc[:, 0]
-    # Most are in UTC, and parsed already.
-    return frame if text.str.contains(r"(?:Z|[+-]00:?00)$", regex=True).all() else frame.assign(**{name: text})
+    text = _text_of(file, part, str(name), place)
+    ends = text.str.slice(-_OFFSET_SIGNS).astype("category")
+    offsets = np.array([_offset(end) for end in ends.cat.categories], dtype=np.int64)
+    if not offsets.any():
+        return frame
+    utc = pd.DatetimeIndex(frame[name]).as_unit("ns")
+    behind = np.append(offsets, 0)[ends.cat.codes]  # what isn't there has code -1
+    local = utc.tz_localize(None) + behind.astype("timedelta64[ns]")
+    return frame.assign(**{name: told(utc, local)})
+
+
+def _text_of(file: Path, part: str, name: str, place: int) -> pd.Series[str]:
+    """One column as it is written."""
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if file.suffix.lower() in _UNKNOWN_TO_ARROW:
+        return pd.read_csv(file, sep=part, usecols=[place], dtype=str).iloc[:, 0]
+    options = csv.ConvertOptions(include_columns=[name], column_types={name: pa.string()}, strings_can_be_null=True)
+    with pa.input_stream(str(file), compression="detect") as stream:
+        table = csv.read_csv(stream, parse_options=csv.ParseOptions(delimiter=part), convert_options=options)
+    return table.column(0).to_pandas().astype("str")  # type: ignore[no-any-return]
+
+
+def _offset(text: str) -> int:
+    """Nanoseconds that local clocks are ahead of UTC, by the end of a time such as ``00+09:00``."""
+    found = re.search(r"([+-])(\d\d):?(\d\d)?$", text)
+    if found is None:
+        return 0
+    minutes = 60 * int(found[2]) + int(found[3] or 0)
+    return (-1 if found[1] == "-" else 1) * minutes * MINUTE
 
 
 def _decimal(frame: pd.DataFrame) -> str | None:

@@ -109,6 +109,18 @@ def test_daily_bars_on_closed_days_are_left_out():
     }  # fmt: skip
 
 
+def test_much_is_never_dropped_in_silence():
+    """More than a tenth of the rows, and more than three, are told under every policy."""
+    bars = minutes()
+    for count, told in ((3, False), (60, False), (61, True), (400, True)):
+        faulty_rows = bars.copy()
+        faulty_rows.iloc[:count, 0] = np.nan
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            loaded(faulty_rows, faults="drop")
+        assert [f"rows left out, {count} of 600" in str(one.message) for one in caught] == [True] * told
+
+
 def test_nothing_sound_is_refused():
     """Under every policy: a run needs bars."""
     bars = minutes()
