@@ -163,6 +163,13 @@ def written_time(stamp: Any) -> str:
     return f"{stamp:%Y-%m-%d} {stamp.strftime(clock)} {stamp:%Z}".rstrip()
 
 
+def written_speed(x: float) -> str:
+    """A speed with as many digits as can be read at a glance: ``59.8x``, ``12,400x``, ``9.5 million x``."""
+    scale, unit = (1e9, " billion x") if x >= 1e9 else (1e6, " million x") if x >= 1e6 else (1.0, "x")
+    scaled = x / scale
+    return (f"{scaled:,.0f}" if scaled >= 100 else f"{scaled:,.3g}") + unit
+
+
 def written_duration(span: Any) -> str:
     """A Timedelta in days, or in days, hours and minutes."""
     days, minutes = span.days, span.seconds // 60

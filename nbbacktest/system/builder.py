@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nbbacktest.core.clock import Clock, WallClock
@@ -24,6 +25,7 @@ from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Quantum
+from nbbacktest.system.handed import handed_over
 from nbbacktest.system.instances import begin, copied
 from nbbacktest.system.joining import supply_of
 from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
@@ -86,7 +88,8 @@ def build(
     loaded.reach(needs)
     stages = wired(config, lifecycle, condition, players, loaded, data=data, clock=clock, window=window)
     warn_of_lack(stages.desk.warmup, loaded.market.asked)
-    return stages
+    given = [] if strategies is None else [strategy for strategy, _ in players]
+    return replace(stages, handed=handed_over(data, loaded.market, given))
 
 
 def wired(

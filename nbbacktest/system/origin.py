@@ -92,7 +92,7 @@ def origin_of(
     if feed is not None:
         origin = replace(origin, feed=feed)
     if strategies is not None:
-        several = tuple(strategies) if isinstance(strategies, (list, tuple)) else strategies
+        several = [*strategies] if isinstance(strategies, (list, tuple)) else strategies
         origin = replace(origin, strategies=several, params=dict(params))
     elif params:
         if origin.strategies is None:

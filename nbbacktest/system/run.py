@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -62,6 +62,8 @@ class Stages:
     feed: Feed | None = None
     inbox: Inbox | None = None
     loader: ChunkLoader | None = None
+    handed: Mapping[str, Any] = field(default_factory=dict)
+    """What the config says of live objects that took the place of its own: see `origin.handed_over`."""
 
 
 class Run:
@@ -88,6 +90,7 @@ class Run:
         self.feed = stages.feed
         self.inbox = stages.inbox
         self._market = stages.market
+        self._handed = stages.handed
         self._describe = describe
         self._on_end = on_end
         self._began = monotonic()
@@ -223,6 +226,8 @@ class Run:
         Counted in open hours where a clock paces the run, else in plain time.
         """
         moved, seconds = self.gate.motion
+        if self._ended is not None and not self.gate.is_held:
+            seconds -= monotonic() - self._ended  # the gate's clock goes on
         cursor = self.published().cursor
         if moved < 2 or seconds <= 0 or cursor <= 0:
             return 0.0
@@ -350,6 +355,7 @@ class Run:
             source=self.source,
             synthetic=synthetic,
             metrics=metrics,
+            handed=self._handed,
         )
 
 

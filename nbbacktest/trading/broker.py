@@ -41,6 +41,10 @@ class Delistings(Protocol):
         """Bring about what the instant brings, its fills being done."""
         ...
 
+    def expects(self, symbol: str) -> bool:
+        """Whether the symbol is to be delisted still."""
+        ...
+
 
 Notice = Callable[[str, str, str], None]
 """(strategy, symbol, text): an order came to nothing."""

@@ -20,7 +20,7 @@ from nbbacktest.data.days import TradingDays, number_of
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.orders import Fill, Order
-from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.portfolio import Portfolio, Position
 
 Say = Callable[[str, str], None]
 """(strategy, text): a line for the log."""
@@ -76,33 +76,12 @@ class Delistings:
         for (strategy, of), position in list(self._portfolio.held.items()):
             if of != symbol:
                 continue
-            size, side = abs(position.size), Side.SELL if position.size > 0 else Side.BUY
-            stamps = position.series.stamps
-            order = Order(
-                0, strategy, symbol, side, size, OrderType.DELISTING, tag="delisting", submitted_ns=now, reduce_only=True,
-                is_forced=True, _stamps=stamps,
-            )  # fmt: skip
-            register.enter(order, now, reason)
-            self._portfolio.record(position, -position.size, price, 0.0)
-            broker.fills.append(
-                Fill(
-                    index,
-                    bar.time_ns,
-                    symbol,
-                    side,
-                    size,
-                    price,
-                    0.0,
-                    order.id,
-                    order.tag,
-                    strategy,
-                    Phase.CLOSE,
-                    stamps,
-                )
-            )
-            order.filled, order.fill_price, order.reason = size, price, reason
-            register.finish(order, now, size, price)
+            close_out(broker, self._portfolio, position, price, reason, index, bar.time_ns, now)
             self._say(strategy, f"{reason}: {position.size:g} units, {position.size * price:+.2f} in cash")
+
+    def expects(self, symbol: str) -> bool:
+        """Whether the symbol is to be delisted still."""
+        return any(action.symbol == symbol for actions in self._by_instant.values() for action in actions)
 
 
 class LiveDelistings(Delistings):
@@ -132,6 +111,10 @@ class LiveDelistings(Delistings):
         """Whether any is still to come."""
         return bool(self._expected)
 
+    def expects(self, symbol: str) -> bool:
+        """Whether the symbol is to be delisted still."""
+        return any(action.symbol == symbol for action in self._expected)
+
     def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
         """Bring about those whose date has come."""
         for action in list(self._expected):
@@ -141,6 +124,32 @@ class LiveDelistings(Delistings):
             if day > action.date or (day == action.date and not has_bar):
                 self._expected.remove(action)
                 self.carry_out(action, bars, index, now)
+
+
+def close_out(
+    broker: Broker,
+    portfolio: Portfolio,
+    position: Position,
+    price: float,
+    reason: str,
+    index: int,
+    stamp: int,
+    now: int,
+) -> None:
+    """Close a position that no bar can close, by a fill at `price` without costs that bears the time `stamp`."""
+    strategy, symbol, size, stamps = position.strategy, position.symbol, abs(position.size), position.series.stamps
+    side = Side.SELL if position.size > 0 else Side.BUY
+    order = Order(
+        0, strategy, symbol, side, size, OrderType.DELISTING, tag="delisting", submitted_ns=now, reduce_only=True,
+        is_forced=True, _stamps=stamps,
+    )  # fmt: skip
+    broker.register.enter(order, now, reason)
+    portfolio.record(position, -position.size, price, 0.0)
+    broker.fills.append(
+        Fill(index, stamp, symbol, side, size, price, 0.0, order.id, order.tag, strategy, Phase.CLOSE, stamps)
+    )
+    order.filled, order.fill_price, order.reason = size, price, reason
+    broker.register.finish(order, now, size, price)
 
 
 def delistings_of(

@@ -32,6 +32,7 @@ from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
+from nbbacktest.trading.roster import refusal
 from nbbacktest.trading.seat import Seat
 from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
@@ -322,17 +323,11 @@ class TradingDesk:
     def submit(self, order: Order, series: Series, now: int) -> None:
         """Hand `order` to the broker; where that has filled it at once, its strategy is told before this returns."""
         broker = self.broker
-        if self.leaving and order.symbol in self.leaving and not order.reduce_only:
-            broker.refuse(order, f"{order.symbol} leaves the run", now)
-            return
-        if order.symbol in broker.delisted:
-            broker.refuse(order, broker.delisted[order.symbol], now)
-            return
-        if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
-            when = series.stamps.stamp(ended)
-            cure = "a delisting in data.actions would say what its holders got"
-            broker.refuse(order, f"{order.symbol} has no bar any more: its last one closed at {when}; {cure}", now)
-            return
+        if self.leaving or broker.delisted or series.n == len(series.close_at):
+            reason = refusal(self, order, series, now)
+            if reason is not None:
+                broker.refuse(order, reason, now)
+                return
         callbacks, before = self._callbacks, len(self.fills)
         if callbacks is None:
             broker.accept(order, self.index, now)
@@ -341,6 +336,11 @@ class TradingDesk:
         broker.accept(order, self.index, now)
         if len(self.fills) > before or not order.is_open:
             callbacks.tell(before)
+
+    def tell(self, first: int) -> None:
+        """Tell strategies of the fills from number `first` on, which came about between two instants."""
+        if self._callbacks is not None:
+            self._callbacks.tell(first)
 
     @property
     def instants(self) -> Int64:

@@ -103,7 +103,7 @@ class Strategy(Hooks, Ordering, Scheduling, Sight):
         ----------
         positions
             What becomes of open ones: ``"refuse"`` raises where there is one; ``"close"`` closes them at the market,
-            and the symbol leaves when all are closed.
+            and the symbol leaves when all are closed; where its bars have ended, at its last close and at once.
 
         Raises
         ------

@@ -135,6 +135,7 @@ class Bars:
         traces += [*overlays, *[EMPTY] * (OVERLAYS - len(overlays)), *studies, *[EMPTY] * (STUDIES - len(studies))]
         layout: dict[str, Any] = {
             "xaxis.visible": True,
+            "xaxis.autorange": False,
             "yaxis.visible": True,
             "xaxis.rangebreaks": breaks(columns.interval, [local], binning),
             **_rows(has_studies=bool(studies), has_volume=bool(volume.any())),

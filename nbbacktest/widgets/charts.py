@@ -80,6 +80,11 @@ class Charts:
             figure.draw(made.traces, made.layout)
         return False
 
+    def answer(self) -> None:
+        """Where there is no run to draw: send a page what it lacks."""
+        for figure in (self.bars, self.equity, self.sync):
+            figure.answer()
+
     def _of(self, run: Run) -> _Drawing:
         if self._drawing is None or self._drawing.run is not run:
             self._drawing = _Drawing(run)
@@ -100,8 +105,6 @@ class Charts:
             return
         with self._guard:
             self._span = span
-        # A frame may be on its way that follows still: what the user chose is sent once more.
-        self.bars.forget("xaxis.range")
         self._controls.follow.value = False
         self._poke()
 

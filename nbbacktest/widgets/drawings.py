@@ -52,9 +52,7 @@ def bars_figure() -> LiveFigure:
         "yaxis2": {**_AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.13], "nticks": 3},
         "yaxis3": {**_AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.1], "nticks": 4},
     }  # fmt: skip
-    return _classed(
-        LiveFigure("Bars with fills, orders and indicators", traces, layout, acknowledges=True), "nbbt-bars"
-    )
+    return LiveFigure("Bars with fills, orders and indicators", traces, layout, "nbbt-bars", acknowledges=True)
 
 
 def equity_figure() -> LiveFigure:
@@ -74,7 +72,7 @@ def equity_figure() -> LiveFigure:
         "yaxis2": {**_AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.28], "tickformat": ".1~%",
                    "nticks": 3, "rangemode": "tozero"},
     }  # fmt: skip
-    return _classed(LiveFigure("Equity, benchmark and drawdown", traces, layout), "nbbt-equity")
+    return LiveFigure("Equity, benchmark and drawdown", traces, layout, "nbbt-equity")
 
 
 def sync_figure() -> LiveFigure:
@@ -99,7 +97,7 @@ def sync_figure() -> LiveFigure:
         "yaxis3": {**_AXIS, "fixedrange": True, "side": "left", "overlaying": "y2", "tickformat": ",d", "nticks": 3,
                    "rangemode": "tozero", "showgrid": False},
     }  # fmt: skip
-    return _classed(LiveFigure("Synchronization: speed, lag and overruns", traces, layout), "nbbt-sync")
+    return LiveFigure("Synchronization: speed, lag and overruns", traces, layout, "nbbt-sync")
 
 
 _AXIS: dict[str, Any] = {
@@ -138,8 +136,3 @@ def _layout(height: int) -> dict[str, Any]:
             "bgcolor": "rgba(0,0,0,0)",
         },
     }
-
-
-def _classed(figure: LiveFigure, name: str) -> LiveFigure:
-    figure.add_class(name)
-    return figure

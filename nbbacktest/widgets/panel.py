@@ -16,6 +16,7 @@ from nbbacktest.system import commands
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import Run
+from nbbacktest.system.watch import Watch
 from nbbacktest.widgets.charts import Charts
 from nbbacktest.widgets.commander import Commander
 from nbbacktest.widgets.controls import Controls
@@ -89,7 +90,7 @@ class ControlPanel:
         self._repeats = start is None and config is None
         self._start = start or (lambda: commands.start(system, config).message)
         self._guard = threading.RLock()  # guards what a frame is made from: pages and the pump both come
-        self._rate, self._number = _Rate(), 0
+        self._rate, self._number, self._watch = _Rate(), 0, Watch()
         self._stills: list[Still] = []
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
@@ -138,7 +139,8 @@ class ControlPanel:
             self._wanted("pause" if state is SystemState.RUNNING else "resume", None, run)
 
     def _told(self, message: str, wrong: bool) -> None:  # noqa: FBT001 - as the commander says it
-        self.controls.tell(message, is_error=wrong)
+        with self._guard:  # a frame that was begun before isn't shown after it
+            self.controls.tell(message, (number_of(self.system.run), self.system.get_state()), is_error=wrong)
         self.pump.poke()
 
     # -- frames ---------------------------------------------------------------------------------------------
@@ -169,13 +171,15 @@ class ControlPanel:
         if run is None:
             view = resolve(0, state, None, None, (0, 0), 0.0, self.system.next_speed)
             self.controls.follow_view(view)
+            self.charts.answer()
             return view, False
         shot, number = run.published(), number_of(run)
         if number != self._number:
             self._number, self._rate = number, _Rate()
         rate = self._rate.at(sum(shot.counts.values()), monotonic())
         sessions = self.charts.sessions(run, shot.cursor)
-        view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed)
+        wall = self._watch.seconds(run, state)
+        view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed, wall)
         self.charts.beat(run, view)
         changed, self._state = view.state is not self._state, view.state
         self.controls.follow_view(view)

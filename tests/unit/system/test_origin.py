@@ -219,3 +219,37 @@ def test_what_the_next_start_runs_is_said_everywhere():
     panel.close()
     assert commands.start(system).hint == f"Runs again: {said}"
     system.wait()
+
+
+DATED = {"backtest": {"start_date": "2024-10-03", "end_date": "2024-10-03"}, "strategies": EXAMPLE["strategies"]}
+
+
+def test_a_results_config_does_not_run_other_bars(tmp_path):
+    """It says what was run, from a saved result too: with the bars it is the same run, and without them it is refused."""
+    first = nb.backtest({"OWN": minutes()}, Steps, every=5, config=DATED)
+    first.save(tmp_path / "result")
+    config = nb.Result.load(tmp_path / "result").config
+    assert config["data"]["symbols"] == ["OWN"]
+    assert nb.backtest({"OWN": minutes()}, None, config=config).fingerprint == first.fingerprint
+    with pytest.raises(nb.DataError, match="hand them over again"):
+        nb.backtest(None, None, config=config)
+
+
+def test_a_results_config_names_the_file_that_was_given(tmp_path):
+    """A path is one in the config as well."""
+    minutes().tz_convert("UTC").to_csv(tmp_path / "A.csv")
+    first = nb.backtest(tmp_path / "A.csv", SmaCross(fast=3, slow=9), config=CONFIG)
+    assert nb.backtest(None, None, config=first.config).fingerprint == first.fingerprint
+
+
+def test_a_results_config_leaves_out_strategies_that_can_not_be_found():
+    """One that was made in a function, or has what JSON can't write, isn't named, and nor are those of the config."""
+
+    class Local(Quiet):
+        thing: object = None
+
+    for strategy in (Local, type("Held", (Local,), {"__qualname__": "Held"})(thing=object())):
+        config = nb.backtest(minutes(), strategy, config=DATED).config
+        assert config["strategies"] == []
+        with pytest.raises(nb.ConfigError, match="no strategy"):
+            nb.backtest(minutes(), None, config=config)

@@ -215,7 +215,7 @@ def test_without_an_action_the_last_close_counts_on():
 
     result = nb.backtest({"A": still(15), "B": still(5)}, Late)
     assert result.metrics["portfolio"]["positions"] == {"B": 500}
-    assert "a delisting in data.actions would say what its holders got" in result.orders["reason"].iloc[-1]
+    assert "a delist in data.actions says what its holders got" in result.orders["reason"].iloc[-1]
 
 
 # -- the law ----------------------------------------------------------------------------------------------------
@@ -346,3 +346,27 @@ def test_a_saved_result_keeps_it(tmp_path):
     assert loaded.fingerprint == result.fingerprint
     assert loaded.trades.equals(result.trades)
     assert str(loaded.explain("2024-10-08")) == str(result.explain("2024-10-08"))
+
+
+@pytest.mark.parametrize("size", [500.0, -500.0])
+def test_a_symbol_without_bars_leaves_at_its_last_close(size):
+    """Removed with positions="close" it is closed at once, where no delisting is to come; strategies are told."""
+    told = []
+
+    class Removes(BuyB):
+        def on_bar(self, bar):
+            super().on_bar(bar)
+            if bar.symbol == "A" and len(self.bars("A")) == 10:
+                self.remove_symbol("B", positions="close")
+
+        def on_fill(self, fill):
+            told.append((fill.time, fill.size, fill.price, fill.tag))
+
+        def on_symbol_removed(self, symbol):
+            told.append((symbol, self.position(symbol).size))
+
+    result = nb.backtest({"A": still(15), "B": still(5)}, Removes(size=size))
+    assert told[1:] == [(DATES[9], 500, 100, "delisting"), ("B", 0)]
+    assert result.metrics["portfolio"] == {"cash": 100_000, "equity": 100_000, "positions": {}}
+    assert result.trades["exit_price"].tolist() == [100]
+    assert "it is closed at its last close" in result.orders["reason"].iloc[-1]

@@ -146,7 +146,7 @@ def test_a_symbol_that_has_no_bar_any_more():
     (order,) = desk.orders
     assert (order.status, order.closed) == ("rejected", order.submitted)
     assert order.reason == (
-        "B has no bar any more: its last one closed at 2024-01-02 14:31:00+00:00; a delisting in data.actions would say what its "
+        "B has no bar any more: its last one closed at 2024-01-02 14:31:00+00:00; a delist in data.actions says what its "
         "holders got"
     )
 
