@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from pydantic import ValidationError
 
-from nbbacktest.core.actions import ActionRow
+from nbbacktest.core.actions import ActionKind, ActionRow
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, Problem
 from nbbacktest.core.refusals import problems_of
@@ -17,6 +17,7 @@ from nbbacktest.data.datasource import DataSource, Prices
 from nbbacktest.data.demands import callers_level
 
 _ADJUSTED_CLOSES = ("adjclose", "adjustedclose", "closeadj")
+_IN_PRICES: dict[str, tuple[ActionKind, ...]] = {"adjusted": ("split", "dividend"), "split-adjusted": ("split",)}
 _APART = 1e-6  # relative; below it two closes are one that was rounded
 
 
@@ -47,8 +48,12 @@ def prices_of(source: DataSource, config: SessionConfig, called: str) -> Prices 
     return told
 
 
-def own_actions(source: DataSource, symbols: Iterable[str], called: str) -> tuple[ActionRow, ...] | None:
-    """The splits and dividends that a source of raw prices knows; None where it knows none. It warns of those missing.
+def own_actions(
+    source: DataSource, config: SessionConfig, called: str, symbols: Iterable[str]
+) -> tuple[ActionRow, ...] | None:
+    """What a source knows of splits, dividends and delistings, but those that its prices have in them; None: nothing.
+
+    Where prices are raw it warns of symbols of which nothing is known.
 
     Raises
     ------
@@ -58,6 +63,7 @@ def own_actions(source: DataSource, symbols: Iterable[str], called: str) -> tupl
     ask = getattr(source, "actions", None)
     if not callable(ask):
         return None
+    prices = prices_of(source, config, called) or ("adjusted" if config.data.adjusted else "raw")
     found: list[ActionRow] = []
     unknown = []
     for symbol in symbols:
@@ -70,8 +76,9 @@ def own_actions(source: DataSource, symbols: Iterable[str], called: str) -> tupl
             except ValidationError as error:
                 problems = "; ".join(str(problem) for problem in problems_of(ActionRow, error))
                 raise DataError(f"{called}.actions({symbol!r}): {problems}") from None
-            found.append(read.model_copy(update={"symbol": symbol}))
-    if unknown:
+            if read.kind not in _IN_PRICES.get(prices, ()):
+                found.append(read.model_copy(update={"symbol": symbol}))
+    if unknown and prices == "raw":
         warnings.warn(
             f"{called} knows no splits and dividends of {', '.join(unknown)}, whose prices are raw; give data.actions, "
             "[] where there are none",

@@ -51,8 +51,8 @@ class DataSource(Protocol):
     name : str or None
         What reports call it; None: the class's name.
 
-    Where prices are raw, a method ``actions(symbol)`` may give the splits and dividends, as rows that `data.actions` would
-    take, or None where they aren't known. The run has them unless the config sets `data.actions`.
+    A method ``actions(symbol)`` may give splits, dividends and delistings, as rows that `data.actions` would take, or None
+    where they aren't known. The run has those that prices don't have in them, unless the config sets `data.actions`.
     """
 
     stamp: Literal["open", "close"] | None = None

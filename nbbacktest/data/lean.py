@@ -47,7 +47,8 @@ class LeanSource:
 
     The config's `data.adjusted` says which prices a run gets. Adjusted ones are multiplied by the company's factor file,
     splits and dividends both, and volumes divided; without that file they are refused. Raw ones come with the splits and
-    dividends that the factor file tells of, which the run's positions get, unless `data.actions` says otherwise.
+    dividends that the factor file tells of, which the run's positions get, unless `data.actions` says otherwise. A company
+    whose map file ends is delisted on its last day, at its last daily or hourly close.
 
     Examples
     --------
@@ -95,15 +96,35 @@ class LeanSource:
         return self._adjusted(raw, symbol, company) if adjusted else raw
 
     def actions(self, symbol: str) -> tuple[ActionRow, ...] | None:
-        """The splits and dividends that the symbol's factor file tells of; None where there is none.
+        """What the symbol's files tell of: splits and dividends, and a delisting at the last close.
+
+        Returns
+        -------
+        tuple of ActionRow
+            None where there is no factor file.
 
         Raises
         ------
         DataError
-            Where the file can't be read, or doesn't tell how much a dividend was.
+            Where a file can't be read, or doesn't tell how much a dividend was.
         """
-        factors = self._events.factors(self._events.company(symbol))
-        return None if factors is None else tuple(factors.actions(symbol))
+        company = self._events.company(symbol)
+        factors = self._events.factors(company)
+        return None if factors is None else (*factors.actions(symbol), *self._delisting(symbol, company))
+
+    def _delisting(self, symbol: str, company: Company) -> Iterator[ActionRow]:
+        """At the last close that there is, as LEAN has it; what holders got is in no file."""
+        if company.until is None:
+            return
+        for folder, read in ((self._equity / name, _whole) for name in ("daily", "hour")):
+            parts = [
+                frame for part in company.stretches(None, None) for frame in read(folder, symbol, part) if len(frame)
+            ]
+            if parts:
+                yield ActionRow(
+                    symbol=symbol, date=company.until, kind="delist", value=float(parts[-1]["close"].iloc[-1])
+                )
+                return
 
     def _adjusted(self, raw: pd.DataFrame, symbol: str, company: Company) -> pd.DataFrame:
         factors = self._events.factors(company)

@@ -112,6 +112,11 @@ class Company:
     name: str
     tickers: tuple[Named, ...] = ()
 
+    @property
+    def until(self) -> date | None:
+        """Its last day; None where it is traded still, or that isn't known."""
+        return self.tickers[-1].day if self.tickers and self.tickers[-1].day < _TODAY else None
+
     def stretches(self, start: date | None, end: date | None) -> Iterator[Stretch]:
         """Its tickers from `start` to `end`, rising; nothing before its first day or after its last one."""
         if not self.tickers:

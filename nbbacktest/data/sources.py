@@ -159,11 +159,9 @@ def load(
         found.synthetic,
         cut.start,
         exchange,
-        read_actions(
-            found.actions if config.data.actions is None else config.data.actions,
-            tuple(bars),
-            adjusted=config.data.adjusted,
-        ),
+        read_actions(found.actions, tuple(bars))
+        if config.data.actions is None
+        else read_actions(config.data.actions, tuple(bars), adjusted=config.data.adjusted),
         hours=config.own_hours,
         left_out=of_the_days(left_out, bars, config.backtest, stamps),
         days_asked=(config.backtest.start_date, config.backtest.end_date),
@@ -274,7 +272,6 @@ def _asked(source: DataSource, config: SessionConfig, needs: Sequence[Need]) -> 
     prices = prices_of(source, config, called)
     either = getattr(source, "prices", None) == "either"
     answer = ask(source, config, needs, **({"adjusted": prices == "adjusted"} if either else {}))
-    unsaid = prices == "raw" and config.data.actions is None
     return Found(
         answer.frames,
         f"{called}, {prices} prices" if either else called,
@@ -284,7 +281,7 @@ def _asked(source: DataSource, config: SessionConfig, needs: Sequence[Need]) -> 
         timezone=answer.timezone,
         all_hours=answer.all_hours,
         prices=prices,
-        actions=own_actions(source, answer.frames, called) if unsaid else None,
+        actions=own_actions(source, config, called, answer.frames) if config.data.actions is None else None,
     )
 
 

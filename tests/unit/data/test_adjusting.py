@@ -66,12 +66,28 @@ def test_a_source_of_raw_prices_brings_its_splits_and_dividends():
     rows = {"A": [{"date": "2024-04-03", "kind": "split", "value": 2}]}
     assert [a.value for a in load(config(), Source("raw", rows)).actions] == [2.0]
     assert load(config(adjusted=False, actions=[]), Source("either", rows)).actions == ()
-    assert load(config(), Source("either", rows)).actions == ()
     with pytest.warns(nb.DataQualityWarning, match="Source knows no splits and dividends of A") as warned:
         load(config(), Source("raw", {}))
     assert warned[0].filename == __file__
     with pytest.raises(nb.DataError, match=r"Source.actions\('A'\): .*kind"):
         load(config(), Source("raw", {"A": [{"date": "2024-04-03", "kind": "spilt", "value": 2}]}))
+
+
+def test_what_prices_have_in_them_is_left_out():
+    """Of adjusted prices a delisting alone is left to happen; a source that doesn't tell is taken by the config."""
+    kinds = ("split", "dividend", "delist")
+    rows = {"A": [{"date": "2024-04-03", "kind": kind, "value": 2} for kind in kinds]}
+    for source, wanted, left in (
+        (Source("raw", rows), config(), kinds),
+        (Source("split-adjusted", rows), config(), kinds[1:]),
+        (Source("adjusted", rows), config(), kinds[2:]),
+        (Source("either", rows), config(), kinds[2:]),
+        (Source("either", rows), config(adjusted=False), kinds),
+        (Source(None, rows), config(), kinds[2:]),
+        (Source(None, rows), config(adjusted=False), kinds),
+    ):
+        assert tuple(action.kind for action in load(wanted, source).actions) == left
+    assert load(config(), Source("adjusted", {})).actions == (), "and nothing is missed"
 
 
 def test_words_for_prices_are_checked():

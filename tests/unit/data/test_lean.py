@@ -330,6 +330,32 @@ class Hold(nb.Strategy):
             self.buy(size=self.size)
 
 
+@pytest.mark.parametrize("adjusted", [True, False])
+def test_what_is_held_of_a_delisted_share_is_closed_at_its_last_close(adjusted: bool, tmp_path: Path):
+    """While the run goes on with other symbols; not where the map file goes on too, or the config has actions."""
+    bars = days_of("2024-04-01", 10)
+    bars["close"] = 100.0 + np.arange(10)
+    bars["high"] = bars["close"] + 1
+    for ticker in ("abc", "spy"):
+        write_days(tmp_path, ticker, bars)
+        write_factors(tmp_path, ticker)
+    write_map(tmp_path, "abc", "20240401,abc", "20240405,abc")
+    write_map(tmp_path, "spy", "20240401,spy", "20501231,spy")
+
+    class Both(nb.Strategy):
+        def on_bar(self, bar):
+            if len(self.bars(bar.symbol)) == 1:
+                self.buy(bar.symbol, 10)
+
+    data = {"symbols": ["ABC", "SPY"], "interval": "1d", "adjusted": adjusted}
+    result = nb.backtest(LeanSource(tmp_path), Both, config={"data": data})
+    exits = result.trades.set_index("symbol")["exit_price"]
+    assert exits["ABC"] == 104.0
+    assert np.isnan(exits["SPY"])
+    kept = nb.backtest(LeanSource(tmp_path), Both, config={"data": data | {"actions": []}})
+    assert kept.trades["exit_price"].isna().all()
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 27), st.sampled_from([2, 3, 7, 0.5, 0.25, 1.5])), unique_by=lambda one: one[0]),
     st.integers(0, 9),
