@@ -76,14 +76,14 @@ def test_a_wrong_name_is_told_before_any_point_is_run(caplog):
         def on_bar(self, bar):
             pass
 
-    with caplog.at_level(logging.WARNING, "nbbacktest"):
+    with caplog.at_level(logging.WARNING, "nbbacktest"), ThreadPoolExecutor(1) as pool:
         nb.sweep(
             days(5),
             Counts,
             {"n": [1, 2]},
             maximize=lambda row: row["Return"],
             progress=False,
-            executor=ThreadPoolExecutor(1),
+            executor=pool,
         )
     assert seen[0] == 1
 
