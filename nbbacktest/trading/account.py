@@ -111,6 +111,7 @@ class Allowance:
         self._portfolio = portfolio
         self._limits = limits if limits.max_open_positions or limits.max_per_symbol else None
         self._lot = broker.lot_size or 1.0
+        self._is_whole = not broker.fractional
         self.margin: MarginAccount | None = None
         if broker.account == "margin":
             self.margin = MarginAccount(
@@ -171,6 +172,8 @@ class Allowance:
             lacks = f"{power:.2f} available doesn't pay for a lot of {self._lot:g} at {price:g} with commission"
             return f"{lacks}; set a smaller broker.lot_size"
         lacks = f"{power:.2f} available doesn't pay for one unit at {price:g} with commission"
+        if self._is_whole:
+            return f"{lacks}; set broker.fractional to true, and give a size or a broker.lot_size"
         return f"{lacks}; give a fractional size, or set broker.lot_size"
 
     def is_below_a_lot(self, price: float) -> bool:

@@ -78,6 +78,7 @@ class Broker:
         "_at_once",
         "_base",
         "_fee",
+        "_market_phase",
         "_portfolio",
         "_rules",
         "_say_nothing",
@@ -104,6 +105,7 @@ class Broker:
         self._fee = fee_of(broker.commission, self.fills)
         self._slip = slip_of(broker.slippage)
         self._rules = FillRules(broker.fill == "next_close", broker.limit_fill == "cross", broker.stop_and_target)
+        self._market_phase = None if self._rules.at_close else _AT_OPEN
         self._at_once = broker.fill == "this_close"
         self._share = broker.volume_share
         self._used: dict[str, float] = {}
@@ -170,9 +172,8 @@ class Broker:
         order = book[0]
         if order.children or (price := match(order, bar, self._rules)) is None:
             return False
-        plain = order.type is _MARKET and not self._rules.at_close
-        phase = _AT_OPEN if plain else PHASES[part_of_bar(order, bar, price, self._rules)]
-        self._execute(order, bar, price, phase, index, now)
+        phase = self._market_phase if order.type is _MARKET else None
+        self._execute(order, bar, price, phase or PHASES[part_of_bar(order, bar, price, self._rules)], index, now)
         return True
 
     def _meet(self, bars: Sequence[Bar]) -> tuple[list[_Hit], list[tuple[Order, Bar]]]:
@@ -287,7 +288,7 @@ class Broker:
             price = self._slip(order, size, price, bar)
 
         fee = self._fee(order, size, price, bar)
-        opened = _beyond(position, size) if closable else size
+        opened = size if not closable else 0.0 if size <= closable else _beyond(position, size)
         if opened:
             reason = self._allowance.objection(
                 order.symbol, price, closable, opened, fee, is_sized=order.size is not None
@@ -378,6 +379,4 @@ class Broker:
 
 def _beyond(position: Position, size: float) -> float:
     """How many of `size` units are left to open when they have closed `position`."""
-    if size <= abs(position.size):
-        return 0.0
     return abs(add_sizes(position.size, -copysign(size, position.size), position.noise)[0])

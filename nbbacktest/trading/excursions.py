@@ -102,11 +102,11 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Trades, phase: Phases)
 def _phases(record: RunRecord) -> Phases:
     """Where in its bar each fill was."""
     done = record.executions
-    if (done.phase >= 0).all():
-        return done.phase
+    phase = done.phase
+    if (phase >= 0).all():
+        return phase
     # A result of before fills knew it: the kind of the order tells, and else whether the price is the open, which
     # slippage and splits hide.
-    phase = done.phase.copy()
     for symbol, rows in done.rows.items():
         bars = record.bars[symbol]
         if len(bars):

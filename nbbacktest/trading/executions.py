@@ -31,12 +31,10 @@ class Executions:
         Units, negative where sold; price of a unit; commission. In the account's currency.
     order : int64 array
         The numbers of their orders.
-    phase : int8 array
-        Where in their bars: 0 at the open, 1 inside, 2 at the close; -1 where a result was saved before fills knew.
     symbols, strategies : tuple of str
     """
 
-    __slots__ = ("_rows", "commission", "index", "order", "phase", "price", "signed", "strategies", "symbols", "time")
+    __slots__ = ("_fills", "_rows", "commission", "index", "order", "price", "signed", "strategies", "symbols", "time")
 
     def __init__(self, fills: Sequence[Fill]) -> None:
         self.index, self.time, self.order = (
@@ -49,10 +47,15 @@ class Executions:
         )
         bought = np.fromiter((fill.side is _BUY for fill in fills), bool, len(fills))
         self.signed: Float64 = np.where(bought, size, -size)
-        self.phase: npt.NDArray[np.int8] = np.fromiter((_PHASES[fill.phase] for fill in fills), np.int8, len(fills))
+        self._fills = fills
         self.symbols: tuple[str, ...] = tuple(map(attrgetter("symbol"), fills))
         self.strategies: tuple[str, ...] = tuple(map(attrgetter("strategy"), fills))
         self._rows: dict[str, Int64] | None = None
+
+    @property
+    def phase(self) -> npt.NDArray[np.int8]:
+        """Where in their bars: 0 at the open, 1 inside, 2 at the close; -1 where a result was saved before fills knew."""
+        return np.fromiter((_PHASES[fill.phase] for fill in self._fills), np.int8, len(self._fills))
 
     @property
     def traded(self) -> Float64:

@@ -116,6 +116,7 @@ class Order(msgspec.Struct, eq=False):
     side: Side
     size: float | None
     type: OrderType
+    _stamps: Stamps = Stamps()
     limit: float | None = None
     stop: float | None = None
     trail: float | None = None
@@ -141,7 +142,6 @@ class Order(msgspec.Struct, eq=False):
     # usual life of a market order, accepted at once and filled whole, which its fields tell.
     _life: list[Any] | tuple[()] | None = ()
     _asked: float | None = None  # the size that it was submitted with, where `begin` was told
-    _stamps: Stamps = Stamps()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Brackets and their exits refer to each other: what is unpickled is there before it has its fields.

@@ -66,19 +66,19 @@ class Portfolio:
         By strategy and then symbol, flat ones included.
     held : dict
         By (strategy, symbol) those that aren't flat, in the order in which they were opened.
+    may_fall_below_0 : bool or None
+        Whether a price of these symbols may, so that a long could be worth less than nothing; None: it is to be found out,
+        as where a symbol has joined.
     """
 
-    __slots__ = ("_may_fall_below_0", "_shorts", "_was_held", "cash", "held", "positions")
+    __slots__ = ("_shorts", "cash", "held", "may_fall_below_0", "positions")
 
     def __init__(self, cash: float) -> None:
         self.cash = cash
         self.positions: dict[str, dict[str, Position]] = {}
         self.held: dict[tuple[str, str], Position] = {}
         self._shorts = 0  # how many of `held` are short
-        self._was_held: set[str] = set()
-        self._may_fall_below_0 = (
-            False  # whether the price of one of these may, so that a long could be worth less than 0
-        )
+        self.may_fall_below_0: bool | None = None
 
     def open_account(self, strategy: str, series: list[Series]) -> dict[str, Position]:
         """Give `strategy` a flat position in each of `series`; returns them by symbol, kept current."""
@@ -101,8 +101,12 @@ class Portfolio:
         proceeds don't count, and its worth is tied up beside them; so it is with a long at a price below zero.
         """
         power = self.cash
-        if not self._shorts and not self._may_fall_below_0:
-            return power
+        if not self._shorts:
+            if self.may_fall_below_0 is None:
+                every = {id(p.series): p.series for own in self.positions.values() for p in own.values()}.values()
+                self.may_fall_below_0 = any(s.is_open or bool((s.columns.low < 0).any()) for s in every)
+            if not self.may_fall_below_0:
+                return power
         for position in self.held.values():
             last = price if position.symbol == symbol else position.series.close_at[position.series.n - 1]
             worth = position.size * last
@@ -140,10 +144,6 @@ class Portfolio:
             new, noise = add_sizes(size, signed, position.noise)
         if not size:
             average = price
-            if symbol not in self._was_held:
-                self._was_held.add(symbol)
-                series = position.series
-                self._may_fall_below_0 |= series.is_open or bool(series.columns.low.min() < 0)
         elif not new:
             average = 0.0
         elif size * signed > 0:

@@ -22,8 +22,8 @@ def order_of(
     """The order that `ticket` asks for, with its session and its trailing level settled; `last` is the newest close."""
     if ticket.type is _MARKET and ticket.tif is _GTC:
         return Order(
-            0, strategy, symbol, ticket.side, ticket.size, _MARKET, tag=ticket.tag, submitted_ns=now,
-            reduce_only=ticket.reduce_only, _stamps=stamps,
+            0, strategy, symbol, ticket.side, ticket.size, _MARKET, stamps, tag=ticket.tag, submitted_ns=now,
+            reduce_only=ticket.reduce_only,
         )  # fmt: skip
     begins = expires = 0
     if ticket.type is OrderType.MARKET_ON_OPEN:

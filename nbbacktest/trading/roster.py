@@ -68,6 +68,7 @@ def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[Corpor
     for series in joining:
         desk.series[series.symbol, series.interval] = series
     desk.revise(instants, actions)
+    desk.portfolio.may_fall_below_0 = None
     base = next(series for series in joining if series.is_base)
     takers = [(strategy, seat) for strategy, seat in desk.seated if seat.takes_all]
     for _, seat in takers:

@@ -37,8 +37,13 @@ class Venue:
     def too_little(self, symbol: str, units: float, of: str) -> str:
         """Why `units` of `symbol`, which follow from what `of` says, come to nothing; and the cure."""
         made = "whole units make" if self._lot is None else f"lots of {self._lot:g} make"
-        smaller = "a broker.lot_size (such as 0.001)" if self._lot is None else "a smaller broker.lot_size"
-        return f"{of} is {units:.6g} units of {symbol}, and {made} 0 of them; set {smaller}, or ask for more"
+        if self._lot is not None:
+            cure = "set a smaller broker.lot_size"
+        elif self._unit is None:
+            cure = "set a broker.lot_size (such as 0.001)"
+        else:
+            cure = "set broker.fractional to true and a broker.lot_size (such as 0.001)"
+        return f"{of} is {units:.6g} units of {symbol}, and {made} 0 of them; {cure}, or ask for more"
 
     def in_lots(self, size: float) -> float:
         """`size` as it may be traded in part: in whole lots, or as it is where fractions are allowed."""

@@ -143,7 +143,7 @@ def test_nothing_is_watched_without_a_position():
         ({"account": "margin", "maintenance_margin": 0.6}, "maintenance_margin 0.6 is above what opening needs, 0.5"),
         ({"account": "margin", "initial_margin": 0.0}, "greater than 0"),
         ({"fractional": False, "lot_size": 0.5}, "lot_size 0.5 isn't whole and fractional is false"),
-        ({"volume_share": 1.5}, "less than or equal to 1"),
+        ({"volume_share": 1.5}, "must be at most 1"),
         ({"fill": "yesterday"}, "next_open"),
     ],
 )

@@ -264,6 +264,8 @@ def test_after_the_end():
         ({"lot_size": 0.5}, lambda s: s.order_target_percent("EXE", 0.5), "lots of 0.5 make 0 of them", "a smaller broker.lot_size"),
         ({"account": "margin", "initial_margin": 1.0}, lambda s: s.buy(), "10000.00 available doesn't pay for one unit at 60000", "set broker.lot_size"),
         ({"lot_size": 0.5}, lambda s: s.sell(), "doesn't pay for a lot of 0.5 at 60000", "a smaller broker.lot_size"),
+        ({"fractional": False}, lambda s: s.order_target_percent(0.5), "whole units make 0", "set broker.fractional to true and a"),
+        ({"fractional": False}, lambda s: s.buy(), "doesn't pay for one unit", "set broker.fractional to true"),
     ],
 )  # fmt: skip
 def test_an_order_that_comes_to_nothing_says_why(rules, order, units, cure):
@@ -323,3 +325,16 @@ def test_a_risk_that_buys_no_unit_is_logged():
     ((_, name, text),) = desk.log
     assert name == "Risk"
     assert text.startswith("10.00 at risk with 50 a unit is 0.2 units of EXE, and whole units make 0 of them; set a")
+
+
+@pytest.mark.parametrize("cure", [{"lot_size": 0.001}, {"fractional": True, "lot_size": 0.001}])
+def test_the_cure_for_a_target_of_nothing_cures(cure):
+    """With the lot that the message names the target is ordered and filled."""
+
+    class Half(Strategy):
+        def on_bar(self, bar):
+            if len(self.bars()) == 1:
+                self.order_target_percent(0.5)
+
+    desk = run(Half(), series_of(flat([60_000] * 3)), cash=10_000, **cure)
+    assert [fill.size for fill in desk.fills] == [0.083]
