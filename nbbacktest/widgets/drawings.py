@@ -78,14 +78,16 @@ def equity_figure() -> LiveFigure:
 def sync_figure() -> LiveFigure:
     """Asked and achieved speed above, lag and overruns below, over wall time."""
     traces = [
-        go.Scatter(name="Asked speed", mode="lines", visible=False, line={"color": OTHER, "width": 1.5, "shape": "hv"},
-                   hovertemplate="%{y:,.4g}"),
-        go.Scatter(name="Achieved", mode="lines", visible=False, line={"color": EQUITY, "width": 1.6},
-                   hovertemplate="%{y:,.4g}"),
-        go.Scatter(name="Lag, ms", mode="lines", visible=False, yaxis="y2", line={"color": LOSS, "width": 1.5},
-                   hovertemplate="%{y:,.3g}"),
-        go.Scatter(name="Overruns", mode="lines", visible=False, yaxis="y3",
-                   line={"color": LIMIT, "width": 1.5, "shape": "hv"}, hovertemplate="%{y:,}"),
+        go.Scatter(
+            name=name, mode="lines", visible=False, yaxis=axis, hovertemplate=f"%{{y:{digits}}}",
+            line={"color": colour, "width": width, "shape": shape}, marker={"color": colour},
+        )
+        for name, axis, colour, width, shape, digits in (
+            ("Asked speed", "y", OTHER, 1.5, "hv", ",.4g"),
+            ("Achieved", "y", EQUITY, 1.6, "linear", ",.4g"),
+            ("Lag, ms", "y2", LOSS, 1.5, "linear", ",.3g"),
+            ("Overruns", "y3", LIMIT, 1.5, "hv", ","),
+        )
     ]  # fmt: skip
     layout = {
         **_layout(280),
