@@ -21,6 +21,7 @@ _ENOUGH = 10  # a few bars may all miss every other minute by chance; this many 
 _MOST = 0.9
 _SATURDAY = 5
 _BOTH = 2  # spacings of three bars; with more, one at an end stands alone too
+_LESS = 0.8  # what a spacing counts for that may be of bars cut short
 _RARE = 5  # so many times rarer than the commonest, a spacing is that of rows that don't belong there
 
 
@@ -52,7 +53,7 @@ def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
         return Interval.from_ns(least)  # the usual case, without sorting
     candidates = _candidates(spacings)
     most, cut = candidates[0][1], _cut_short(raws)
-    for length, times in sorted(candidates, key=lambda one: one[0] in cut):
+    for length, times in sorted(candidates, key=lambda one: -one[1] * (_LESS if one[0] in cut else 1)):
         if _RARE * times >= most and _is_usual(length, times) and all(fits(raw, length, mark) for raw in raws):
             return Interval.from_ns(length)
     length, times = candidates[0]

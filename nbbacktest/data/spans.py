@@ -253,7 +253,7 @@ def _clock_fault(raw: RawBars, timezone: str | None) -> Fault:
         wrong,
         f"the stamp doesn't exist or exists twice in {timezone}",
         refusal=f"{int(wrong.sum())} {noun} twice in {timezone}, where clocks change, the first is "
-        f"{raw.index[wrong][0]}; give stamps in UTC or with their offset"
+        f"{raw.index[wrong][0]}; give stamps in UTC or with their offset, or name the zone that they are in"
         if wrong.any()
         else "",
     )

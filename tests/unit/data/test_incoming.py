@@ -43,6 +43,15 @@ def test_the_end_may_be_given_instead() -> None:
         reader("A").read(fields("A", 0, end=written(OPENING + 2 * MINUTE)))
 
 
+@pytest.mark.parametrize("early", [1, 1_000, 1_000_000, 1_000_000_000])
+def test_an_end_that_is_a_moment_early_is_the_end(early: int) -> None:
+    """Exchanges' feeds stamp 09:30:59.999; other moments are off the grid."""
+    stamp = pd.Timestamp(OPENING + MINUTE - early, tz="UTC")
+    assert reader("A").read(fields("A", 0, time=None, end=stamp)) == incoming("A", 0)
+    with pytest.raises(DataError, match="no 1m bar begins or ends there"):
+        reader("A").read(fields("A", 0, time=None, end=pd.Timestamp(OPENING + MINUTE - 2 * early, tz="UTC")))
+
+
 def test_volume_may_be_left_out() -> None:
     """A bar without volume has none."""
     assert reader("A").read(fields("A", 0, volume=None)).volume == 0.0
