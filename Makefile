@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types lowest docs bench lab build clean
+.PHONY: help demo test lint types lowest docs bench parity lab build clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet
@@ -43,6 +43,9 @@ docs: .venv/.dev ## these pages as a site, into build/docs/html, warnings as err
 
 bench: .venv/.dev ## measure speed, beside other engines (QUICK=1: minutes; ONLY="a g": some)
 	@$(BIN)/python -m benchmarks.run $(ONLY) $(if $(QUICK),--quick)
+
+parity: .venv/.dev ## compare fills and equity with zipline, bt, vectorbt and nautilus (ONLY="zipline bt": some)
+	@$(BIN)/python -m benchmarks.parity $(ONLY)
 
 lab: .venv/.lab ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --notebook-dir=. $(wildcard notebooks)

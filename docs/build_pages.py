@@ -157,6 +157,7 @@ def _code(value: Any) -> str:
 STATUS = {
     "system_manager._state": "what `get_state()` says; a failed run is `stopped` with `error` set",
     "system_manager._mode": "kind of run",
+    "system_manager.next_start": "what `start` without arguments runs: strategies, symbols and source; null before the first run",
     "system_manager.timezone": "IANA name of the zone that times are shown in; null before the first run",
     "performance_metrics.session_duration": "wall seconds from the start to the end or to now, pauses included",
     "performance_metrics.bars_processed": "base bars delivered, all symbols together; warm-up isn't counted",
@@ -347,8 +348,8 @@ API: dict[str, tuple[str, ...]] = {
     ),
     "Errors and warnings": (
         "NbBacktestError", "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "FeedError",
-        "InvalidTransition", "LiveRunError", "MissingExtraError", "NoThreadsError", "OrderError", "ScheduleError",
-        "StrategyBlockedError", "StrategyError",
+        "InvalidTransition", "LiveRunError", "MissingExtraError", "NoThreadsError", "OrderError", "OrderWarning",
+        "ScheduleError", "StrategyBlockedError", "StrategyError",
     ),
 }  # fmt: skip
 """Every public name, by what it is for."""

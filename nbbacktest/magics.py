@@ -9,7 +9,7 @@ import ast
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from nbbacktest.cli.exits import ending
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import InvalidTransition, NbBacktestError
+from nbbacktest.core.shown import said
 from nbbacktest.grammar import JSON, system_app
 from nbbacktest.system.commands import COMMANDS, Answer
 from nbbacktest.system.manager import SystemManager
@@ -154,11 +155,8 @@ class BacktestMagics(Magics):
         if not system.is_stopped():
             system.stop()
 
-        def start() -> str:
-            return _start(system, settings, bars, strategies)
-
-        panel = None if no_panel else self._fresh_panel(system, start)
-        start()
+        panel = None if no_panel else self._fresh_panel(system)
+        system.start(settings, data=bars, strategies=strategies)
         self._newest = system
         self._cells[id(system)] = self._cell_id()
         if name is not None:
@@ -186,13 +184,13 @@ class BacktestMagics(Magics):
             )
         return system
 
-    def _fresh_panel(self, system: SystemManager, start: Callable[[], str]) -> ControlPanel:
+    def _fresh_panel(self, system: SystemManager) -> ControlPanel:
         from nbbacktest.widgets.panel import ControlPanel
 
         before = self._panels.pop(id(system), None)
         if before is not None:
             before.close()
-        panel = self._panels[id(system)] = ControlPanel(system, start=start)
+        panel = self._panels[id(system)] = ControlPanel(system)
         return panel
 
     def _settings(
@@ -235,7 +233,7 @@ class BacktestMagics(Magics):
         try:
             exec(code, space)  # noqa: S102 - the user's own code, in the user's own namespace
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told in a line
-            raise UsageError(f"{_BODY}{_line_of(error, filename)} raised {type(error).__name__}: {error}") from None
+            raise UsageError(f"{_BODY}{_line_of(error, filename)} raised {said(error)}") from None
         made = [
             value
             for name, value in space.items()
@@ -258,11 +256,6 @@ class BacktestMagics(Magics):
         return found if isinstance(found, str) else None
 
 
-def _start(system: SystemManager, settings: SessionConfig, bars: Any, strategies: list[type[Strategy]]) -> str:
-    started = system.start(settings, data=bars, strategies=list(strategies))
-    return "System started successfully" if started else f"System is {system.get_state()} already"
-
-
 def _awaited(system: SystemManager) -> Any:
     """Wait for the end in short waits; an interrupt pauses the run."""
     try:
@@ -274,8 +267,10 @@ def _awaited(system: SystemManager) -> Any:
                     raise
     except KeyboardInterrupt:
         try:
-            system.pause()
+            ended = not system.pause() and system.is_stopped()
         except InvalidTransition:
+            ended = True
+        if ended:
             return system.wait()
         sys.stdout.write(f"System paused at {system.snapshot().time}\nUse '%backtest resume' to continue\n")
         return None
@@ -283,7 +278,7 @@ def _awaited(system: SystemManager) -> Any:
 
 def _in_a_line(error: BaseException) -> UsageError:
     known = ending(error)
-    text = known[0] if known is not None else f"{type(error).__name__}: {error}"
+    text = known[0] if known is not None else said(error)
     return UsageError("; ".join(filter(None, (part.strip() for part in text.splitlines()))).replace(":;", ":"))
 
 

@@ -32,3 +32,24 @@ def started(strategy=Quiet, count=200, config=None, **options):
     system = nb.SystemManager()
     assert system.start(config or {}, data=minutes(count), strategies=strategy, **options) is True
     return system
+
+
+def in_thread(function, *arguments):
+    """Call it in a thread; returns the thread and the list that its answer, or its exception, goes to."""
+    answers = []
+
+    def call():
+        try:
+            answers.append(function(*arguments))
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            answers.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    return thread, answers
+
+
+def await_hold(system):
+    """Wait until somebody holds the system's run, at rest or not."""
+    with system._condition:
+        assert system._condition.wait_for(lambda: system._slot.run.gate._holders, 10)

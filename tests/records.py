@@ -75,8 +75,8 @@ def run(
                 abs(size) * price * commission, number, None, "Hand",
             )
         )  # fmt: skip
-        order = Order(number, "Hand", symbol, side, abs(size), OrderType.MARKET, submitted=int(instants[index - 1]))
-        order.status, order.closed, order.fill_price = OrderStatus.FILLED, int(instants[index]), price
+        order = Order(number, "Hand", symbol, side, abs(size), OrderType.MARKET, submitted_ns=int(instants[index - 1]))
+        order.status, order.closed_ns, order.fill_price = OrderStatus.FILLED, int(instants[index]), price
         orders.append(order)
     daily = bool(columns) and columns[0].interval.is_daily
     fields: dict[str, Any] = {

@@ -9,7 +9,6 @@ import json
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -28,13 +27,14 @@ from nbbacktest.core.costs import (
     without_function,
 )
 from nbbacktest.core.data_config import DataConfig, each_once
-from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, Problem, closest, nearest
-from nbbacktest.core.hours import ExtendedHours, Hours
+from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, Problem, nearest
+from nbbacktest.core.hours import Hours, OwnHours
 from nbbacktest.core.imports import is_reference
 from nbbacktest.core.live import LagConfig, LiveConfig
 from nbbacktest.core.model import Model
 from nbbacktest.core.refusals import RefusedError, problems_of
 from nbbacktest.core.remote import RemoteConfig
+from nbbacktest.core.zones import ZoneName
 
 
 class BacktestConfig(Model):
@@ -137,8 +137,15 @@ class SessionConfig(Model):
     session_name: str = Field("Backtest", min_length=1)
     mode: Literal["backtest", "live"] = Field("backtest", description="kind of run")
     exchange: str = Field("XNYS", description="an exchange_calendars code, or 24/7")
-    timezone: str | None = Field(None, description="IANA name; null: the exchange's. Naive intraday stamps need one")
-    hours: Hours = Field("regular", description="when sessions are open: the calendar's own hours, or extended ones")
+    timezone: ZoneName | None = Field(
+        None, description="IANA name of the zone that times are shown in, and nothing else; null: the exchange's"
+    )
+    day_zone: ZoneName | None = Field(
+        None,
+        description="IANA name of the zone whose dates are the trading days of a market without sessions; null: UTC for "
+        "24/7, the data's own zone where no exchange is named",
+    )
+    hours: Hours = Field("regular", description="when sessions are open: the calendar's hours, or one's own")
     on_error: Literal["stop", "pause"] = Field("stop", description="what a raising strategy does to the run")
     backtest: BacktestConfig = Field(default_factory=BacktestConfig)
     data: DataConfig = Field(default_factory=DataConfig)
@@ -150,22 +157,10 @@ class SessionConfig(Model):
     lag: LagConfig = Field(default_factory=LagConfig, description="when a symbol counts as lagging")
     metadata: dict[str, Any] = Field(default_factory=dict, description="yours; not read")
 
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, name: str | None) -> str | None:
-        if name is not None:
-            try:
-                ZoneInfo(name)
-            except (KeyError, ValueError, OSError):
-                meant = closest(name, available_timezones())
-                cure = f"did you mean {meant!r}?" if meant else "write an IANA name such as 'America/New_York' or 'UTC'"
-                raise ValueError(f"no such time zone; {cure}") from None
-        return name
-
     @property
-    def extended_hours(self) -> ExtendedHours | None:
-        """The session's hours where they aren't the calendar's own."""
-        return self.hours if isinstance(self.hours, ExtendedHours) else None
+    def own_hours(self) -> OwnHours | None:
+        """The session's hours where they aren't the calendar's."""
+        return self.hours if isinstance(self.hours, OwnHours) else None
 
     @model_validator(mode="after")
     def _symbols_exist(self) -> Self:
@@ -174,6 +169,13 @@ class SessionConfig(Model):
                 if symbol not in self.data.symbols:
                     cure = f"is not in data.symbols; {nearest(symbol, self.data.symbols)}"
                     raise RefusedError(f"strategies.{number}.symbols", symbol, cure)
+        return self
+
+    @model_validator(mode="after")
+    def _days_are_sessions(self) -> Self:
+        if self.day_zone is not None and "exchange" in self.model_fields_set and self.exchange != "24/7":
+            cure = f"{self.exchange} has sessions, and these are its trading days; leave day_zone out"
+            raise RefusedError("day_zone", self.day_zone, cure)
         return self
 
     @model_validator(mode="after")

@@ -23,14 +23,14 @@ class NoCommission(Model):
 
 
 class PercentCommission(Model):
-    """A share of the notional: ``rate * size * price``; 0.001 is 0.1%."""
+    """A share of the notional: ``rate * size * |price|``; 0.001 is 0.1%."""
 
     model: Literal["percent"] = "percent"
     rate: float = Field(ge=0, lt=1, description="fraction of the notional, 0.001 is 0.1%")
 
 
 class PerShareCommission(Model):
-    """Money a unit, within bounds an order: ``min(max(rate * size, minimum), maximum * size * price)``.
+    """Money a unit, within bounds an order: ``min(max(rate * size, minimum), maximum * size * |price|)``.
 
     Where both bounds disagree the maximum wins, as it does at the brokers that have them. The bounds hold for an
     order's fills together, not for each.

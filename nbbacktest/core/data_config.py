@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from nbbacktest.core.actions import Actions
+from nbbacktest.core.actions import COUNTED_TWICE, Actions
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import SECOND, Interval
 from nbbacktest.core.model import Model
 from nbbacktest.core.origin import QualityConfig, SourceText, check_origin
 from nbbacktest.core.other_base import BarCounts, OtherBase
 from nbbacktest.core.refusals import RefusedError
+from nbbacktest.core.zones import ZoneName
 
 
 def _interval(text: str) -> str:
@@ -53,6 +54,9 @@ class DataConfig(Model):
     stamp: Literal["open", "close"] | None = Field(
         None, description="what the file's times mark; required for intraday files, never guessed"
     )
+    timezone: ZoneName | None = Field(
+        None, description="IANA name of the zone that stamps without one are in; null: the config's timezone"
+    )
     separator: Literal[",", ";", "\t", "|", " "] | None = Field(
         None, description="what parts the columns of csv files; null: as their header shows"
     )
@@ -74,7 +78,8 @@ class DataConfig(Model):
     )
     adjusted: bool = Field(True, description="prices are adjusted for splits and dividends; false: raw prices")
     actions: Actions | None = Field(
-        None, description="splits and dividends for raw prices: a CSV of symbol,date,kind,value, or such rows"
+        None,
+        description="splits and dividends for raw prices, delistings for any: a CSV of symbol,date,kind,value, or such rows",
     )
     seed: int = Field(7, ge=0, description="synthetic data: the same seed gives the same bars")
     options: dict[str, Any] = Field(default_factory=dict, description="what a DataSource is made with, by name")
@@ -110,13 +115,9 @@ class DataConfig(Model):
 
     @model_validator(mode="after")
     def _found(self) -> Self:
-        if self.actions is not None and self.adjusted:
-            raise RefusedError(
-                "actions",
-                self.actions,
-                "adjusted prices have splits and dividends in them already, and actions would count them twice; "
-                "set adjusted to false where prices are raw, or leave actions out",
-            )
+        # What a file holds is seen when it is read.
+        if self.adjusted and isinstance(self.actions, tuple) and any(row.kind != "delist" for row in self.actions):
+            raise RefusedError("actions", self.actions, COUNTED_TWICE)
         if self.stream and self.source != "parquet" and "source" in self.model_fields_set:
             raise RefusedError("stream", self.stream, f"source {self.source!r} can't be streamed; bring parquet files")
         if self.stream and self.quality.faults != "refuse":

@@ -28,8 +28,16 @@ class Side(StrEnum):
     SELL = "sell"
 
 
+class Phase(StrEnum):
+    """Which part of its bar a fill happened in: all of the bar comes after its open, nothing after its close."""
+
+    OPEN = "open"
+    INSIDE = "inside"
+    CLOSE = "close"
+
+
 class OrderType(StrEnum):
-    """How an order becomes a fill."""
+    """How an order becomes a fill; `DELISTING` is nobody's order: what closed a position in a symbol that was delisted."""
 
     MARKET = "market"
     LIMIT = "limit"
@@ -38,6 +46,7 @@ class OrderType(StrEnum):
     TRAILING_STOP = "trailing_stop"
     MARKET_ON_OPEN = "market_on_open"
     MARKET_ON_CLOSE = "market_on_close"
+    DELISTING = "delisting"
 
 
 class OrderStatus(StrEnum):

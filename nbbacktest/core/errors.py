@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from nbbacktest.core.shown import shown
+
 
 class NbBacktestError(Exception):
     """The root of this package's errors."""
@@ -37,7 +39,7 @@ class Problem:
     cure: str
 
     def __str__(self) -> str:
-        value = repr(self.value)
+        value = shown(self.value)
         if len(value) > 80:
             value = value[:77] + "..."
         return f"{self.path} = {value}: {self.cure}"
@@ -94,6 +96,10 @@ class MissingExtraError(NbBacktestError, ImportError):
 
 class OrderError(NbBacktestError, ValueError):
     """An order that makes no sense as it was written."""
+
+
+class OrderWarning(UserWarning):
+    """Orders come to nothing by a setting: told once a symbol; `result.log` and `result.orders` have each."""
 
 
 class ParameterError(ConfigError, TypeError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from nbbacktest.core.intervals import SECOND
 from nbbacktest.core.model import Model
@@ -41,28 +41,30 @@ def _checked(text: str) -> str:
 _TimeText = Annotated[str, AfterValidator(_checked)]
 
 
-class ExtendedHours(Model):
-    """Longer hours than the regular ones, the same on every session day, half days included."""
+class OwnHours(Model):
+    """Hours other than the calendar's, the same on every session day."""
 
-    open: _TimeText = Field(description='when a session begins, in the exchange\'s local time, such as "04:00"')
-    close: _TimeText = Field(description='when it ends, the same day, such as "20:00"; "24:00" is midnight')
+    open: _TimeText = Field(
+        description='when a session begins, in the exchange\'s local time, such as "04:00"; not before `close`: '
+        "on the evening before the session's date"
+    )
+    close: _TimeText = Field(description='when it ends, on the session\'s date, such as "20:00"; "24:00" is midnight')
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if time_of_day(self.close) <= time_of_day(self.open):
-            raise ValueError(f"close {self.close} is not after open {self.open}; both are times of one day")
-        return self
+    @property
+    def opens_before(self) -> bool:
+        """Whether a session begins on the evening before its date."""
+        return time_of_day(self.close) <= time_of_day(self.open)
 
 
 def _known(value: Any) -> Any:
-    if value != "regular" and not isinstance(value, (dict, ExtendedHours)):
-        raise ValueError('must be "regular", or extended hours such as {"open": "04:00", "close": "20:00"}')
+    if value != "regular" and not isinstance(value, (dict, OwnHours)):
+        raise ValueError('must be "regular", or hours such as {"open": "04:00", "close": "20:00"}')
     return value
 
 
 Hours = Annotated[
-    Annotated[Literal["regular"], Tag("regular")] | Annotated[ExtendedHours, Tag("extended")],
-    Discriminator(lambda value: "regular" if isinstance(value, str) else "extended"),
+    Annotated[Literal["regular"], Tag("regular")] | Annotated[OwnHours, Tag("own")],
+    Discriminator(lambda value: "regular" if isinstance(value, str) else "own"),
     BeforeValidator(_known),
 ]
-"""The calendar's own hours, or extended ones."""
+"""The calendar's hours, or one's own."""

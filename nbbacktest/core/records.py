@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import builtins
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from nbbacktest.core.intervals import Interval
+from nbbacktest.core.intervals import DAY, Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,32 +22,74 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """How instants are shown to a user: in the exchange's time zone, or as plain session dates.
+    """How a run's times are labelled. Labels change nothing else: which day a time belongs to is `day_zone`'s matter.
 
     Attributes
     ----------
     timezone : str
-        IANA name, such as ``"America/New_York"``.
+        IANA name of the zone in which times are shown, such as ``"America/New_York"``.
     dates : bool
-        True where the source gave naive session dates: stamps are then shown naive, in local time.
+        True where the source gave naive session dates: labels are then naive, and in `day_zone`.
+    day_zone : str
+        IANA name of the zone in which dates begin at midnight; `timezone` where left out.
+    daily : bool
+        Whether bars are whole sessions, so that where one begins is shown as its session's date.
     """
 
     timezone: str = "UTC"
     dates: bool = False
+    day_zone: str = ""
+    daily: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "day_zone", self.day_zone or self.timezone)
+        object.__setattr__(self, "daily", self.daily or self.dates)
+
+    def of(self, interval: Interval) -> Stamps:
+        """The labels of bars of that length."""
+        return self if self.daily is interval.is_daily else replace(self, daily=interval.is_daily)
 
     def stamp(self, ns: int) -> pd.Timestamp:
         """The instant `ns` (nanoseconds UTC) as a timestamp."""
         import pandas as pd
 
-        stamp = pd.Timestamp(int(ns), unit="ns", tz="UTC").tz_convert(self.timezone)
-        return stamp.tz_localize(None) if self.dates else stamp
+        stamp = pd.Timestamp(int(ns), unit="ns", tz="UTC")
+        return stamp.tz_convert(self.day_zone).tz_localize(None) if self.dates else stamp.tz_convert(self.timezone)
 
     def index(self, ns: Int64) -> pd.DatetimeIndex:
         """Many instants as an index."""
         import pandas as pd
 
-        index = pd.DatetimeIndex(np.asarray(ns, dtype="datetime64[ns]"), tz="UTC").tz_convert(self.timezone)
-        return index.tz_localize(None) if self.dates else index
+        index = pd.DatetimeIndex(np.asarray(ns, dtype="datetime64[ns]"), tz="UTC")
+        return index.tz_convert(self.day_zone).tz_localize(None) if self.dates else index.tz_convert(self.timezone)
+
+    def begin(self, ns: int) -> pd.Timestamp:
+        """The stamp of a bar that begins at `ns`: that instant, or of a session-long bar the midnight of its date."""
+        return self.begins(np.array([ns], dtype=np.int64))[0] if self._are_moved else self.stamp(ns)
+
+    def begins(self, ns: Int64) -> pd.DatetimeIndex:
+        """The stamps of many bars."""
+        if not self._are_moved:
+            return self.index(ns)
+        import pandas as pd
+
+        index = pd.DatetimeIndex(np.asarray(ns, dtype="datetime64[ns]"), tz="UTC")
+        return self.dated(index.tz_convert(self.day_zone).tz_localize(None))
+
+    def dated(self, days: pd.DatetimeIndex) -> pd.DatetimeIndex:
+        """Dates, as naive timestamps, as they are shown: the midnights that begin them, or the first time after those."""
+        import pandas as pd
+
+        days = pd.DatetimeIndex((days.as_unit("ns").asi8 // DAY * DAY).view("datetime64[ns]"))
+        if self.dates:
+            return days
+        first = np.ones(len(days), dtype=np.bool_)
+        return days.tz_localize(self.timezone, ambiguous=first, nonexistent="shift_forward")
+
+    @property
+    def _are_moved(self) -> bool:
+        """Whether dates are shown as the midnights of another zone than their own."""
+        return self.daily and not self.dates and self.day_zone != self.timezone
 
     def instant(self, ns: int) -> pd.Timestamp:
         """The moment at which bars complete, for a user who thinks in session dates: the date that it ends."""
@@ -85,7 +127,7 @@ class Bar(msgspec.Struct, frozen=True, gc=False):
     @property
     def time(self) -> pd.Timestamp:
         """The stamp: where the bar starts, or its session's date."""
-        return self._stamps.stamp(self.time_ns)
+        return self._stamps.begin(self.time_ns)
 
     @property
     def end(self) -> pd.Timestamp:
@@ -162,7 +204,7 @@ class FormingBar:
     @property
     def time(self) -> pd.Timestamp:
         """The stamp that the completed bar will have."""
-        return self._stamps.stamp(self.time_ns)
+        return self._stamps.begin(self.time_ns)
 
     @property
     def closes_at(self) -> pd.Timestamp:
@@ -185,7 +227,7 @@ class BarColumns:
     ----------
     time, end : int64 arrays
         Nanoseconds UTC; the bar spans ``[time, end)``. For a session-long bar `time` is the
-        session's date at local midnight and `end` the session's close.
+        midnight of the session's date in the exchange's zone and `end` the session's close.
     open, high, low, close, volume : float64 arrays
     base_count : int64 array or None
         For derived bars, how many base bars each was built from.

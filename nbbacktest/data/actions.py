@@ -1,4 +1,4 @@
-"""Reads splits and dividends: from a CSV or the config's rows to checked actions of the symbols that are run."""
+"""Reads splits, dividends and delistings: from a CSV or the config's rows to checked actions of the symbols that are run."""
 
 from __future__ import annotations
 
@@ -10,40 +10,44 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nbbacktest.core.actions import ActionRow, CorporateAction
-from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
+from nbbacktest.core.actions import COUNTED_TWICE, ActionRow, CorporateAction
+from nbbacktest.core.errors import ConfigError, DataError, DataNotFoundError, Problem, nearest
 from nbbacktest.core.refusals import problems_of
 
 _COLUMNS = ("symbol", "date", "kind", "value")
 
 
 def read_actions(
-    given: str | Sequence[ActionRow] | None, symbols: Sequence[str], *, required: bool = True
+    given: str | Sequence[ActionRow] | None, symbols: Sequence[str], *, required: bool = True, adjusted: bool = False
 ) -> tuple[CorporateAction, ...]:
     """The corporate actions of `symbols`, as a config gives them.
 
     Parameters
     ----------
     given
-        A CSV's path, with the columns date (ISO), kind (split or dividend), value and, for several symbols, symbol; or
-        such rows. One file may serve many runs: other symbols' rows are passed over.
+        A CSV's path, with the columns date (ISO), kind (split, dividend or delist), value and, for several symbols,
+        symbol; or such rows. One file may serve many runs: other symbols' rows are passed over.
     required
         Whether it is a mistake that no row is of these symbols.
+    adjusted
+        Whether prices have splits and dividends in them, so that delistings alone are left.
 
     Raises
     ------
     DataNotFoundError
         Where there is no such file.
     DataError
-        For a row that makes no sense, with its line; for two splits of one symbol on one date; where no row is of a
-        symbol that is run.
+        For a row that makes no sense, with its line; for two splits of one symbol on one date, and two delistings; where
+        no row is of a symbol that is run.
+    ConfigError
+        For a split or a dividend of a symbol whose prices are adjusted.
     """
     if given is None:
         return ()
     rows = list(_from_file(Path(given)) if isinstance(given, str) else enumerate(given))
     where = f"{given} line" if isinstance(given, str) else "data.actions row"
     found: list[CorporateAction] = []
-    splits: set[tuple[str, Any]] = set()
+    once: set[tuple[Any, ...]] = set()
     named: set[str] = set()
     for number, row in rows:
         symbol = row.symbol
@@ -54,10 +58,9 @@ def read_actions(
         named.add(symbol)
         if symbol not in symbols:
             continue
-        if row.kind == "split":
-            if (symbol, row.date) in splits:
-                raise DataError(f"{where} {number} is a second split of {symbol} on {row.date}; keep one of them")
-            splits.add((symbol, row.date))
+        if adjusted and row.kind != "delist":
+            raise ConfigError([Problem("data.actions", str(given), f"{where} {number}: {COUNTED_TWICE}")])
+        _check_once(symbol, row, f"{where} {number}", once)
         found.append(CorporateAction(symbol, row.date, row.kind, row.value))
     if rows and not found and required:
         other = min(named)
@@ -65,6 +68,19 @@ def read_actions(
             f"no row of the corporate actions is of a symbol that is run; {other!r}: {nearest(other, symbols)}"
         )
     return tuple(found)
+
+
+def _check_once(symbol: str, row: ActionRow, where: str, once: set[tuple[Any, ...]]) -> None:
+    """Refuse a second split of one date and a second delisting; dividends of one date add up."""
+    if row.kind == "dividend":
+        return
+    key: tuple[Any, ...] = (symbol, row.kind)
+    what = f"delisting of {symbol}"
+    if row.kind == "split":
+        key, what = (*key, row.date), f"split of {symbol} on {row.date}"
+    if key in once:
+        raise DataError(f"{where} is a second {what}; keep one of them")
+    once.add(key)
 
 
 def _from_file(path: Path) -> Iterable[tuple[int, ActionRow]]:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
-from nbbacktest.core.hours import ExtendedHours, time_of_day
-from nbbacktest.core.intervals import SECOND
+from nbbacktest.core.hours import OwnHours, time_of_day
+from nbbacktest.core.intervals import DAY, HOUR, SECOND
 from nbbacktest.core.records import Float64, Int64, Stamps
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ ALWAYS_OPEN = "24/7"
 _BUILT_FOR = 2024  # any year that every calendar knows, for questions that have no year in them
 _YEARS = (1680, 2260)  # what int64 nanoseconds reach, with room for padding
 _SCHEDULE = ("open", "close", "break_start", "break_end")
+_OPEN_ALL_DAY = ("CMES", "us_futures")  # exchange_calendars up to 4.13 counts their daily hour of pause as open
 _SLACK = timedelta(days=7)  # callers ask for a few days more than their bars; no reason to refuse them
 
 
@@ -35,7 +36,7 @@ class SessionTable:
     Attributes
     ----------
     timezone : str
-        IANA name, in which a session's date begins at midnight.
+        IANA name of the zone in which dates begin at midnight: daily bars are stamped so.
     dates : datetime64[D] array
         The sessions' dates, as the exchange names them.
     open, close : int64 arrays
@@ -46,12 +47,15 @@ class SessionTable:
         The lunch break (Tokyo, Hong Kong), which belongs to no session; both are the close where there is none. Left
         out: no session has one.
     local_timezone : str
-        IANA name of the exchange's own zone, in which hours are told; `timezone` where left out.
+        IANA name of the exchange's own zone, in which hours are told; `timezone` where left out. The two differ only
+        where no exchange was named for the bars, so that their dates are not its.
     around : datetime64[D] array
         The dates of the sessions before the first one and after the last one, NaT where unknown.
     part_open, part_close, part_row : int64 arrays
         The stretches that are traded without a break, rising: a morning and an afternoon, or a whole session; and
         the row of each one's session. Made from the rest.
+    part_stop : int64 array
+        When trading next stops for each part: its close, or a later part's where parts follow without a pause.
     """
 
     timezone: str
@@ -66,6 +70,7 @@ class SessionTable:
     part_open: Int64 = field(init=False)
     part_close: Int64 = field(init=False)
     part_row: Int64 = field(init=False)
+    part_stop: Int64 = field(init=False)
 
     def __post_init__(self) -> None:
         columns = {name: np.array(getattr(self, name), dtype="datetime64[D]") for name in ("dates", "around")}
@@ -80,6 +85,9 @@ class SessionTable:
         columns["part_row"] = np.append(rows, broken)[order]
         columns["part_open"] = np.append(columns["open"], columns["break_end"][broken])[order]
         columns["part_close"] = np.append(columns["break_start"], columns["close"][broken])[order]
+        part_close = columns["part_close"]
+        stops = np.flatnonzero(np.append(part_close[:-1] < columns["part_open"][1:], True))[: len(part_close)]
+        columns["part_stop"] = part_close[stops[np.searchsorted(stops, np.arange(len(part_close)))]]
         for name, column in columns.items():
             column.flags.writeable = False
             object.__setattr__(self, name, column)
@@ -143,7 +151,7 @@ class SessionTable:
 
 
 def session_table(
-    exchange: str, first: date, last: date, timezone: str | None = None, hours: ExtendedHours | None = None
+    exchange: str, first: date, last: date, day_zone: str | None = None, hours: OwnHours | None = None
 ) -> SessionTable:
     """The sessions of `exchange` dated from `first` to `last`, both included.
 
@@ -154,16 +162,18 @@ def session_table(
         midnight to midnight.
     first, last
         Session dates.
-    timezone
-        IANA name; None for the exchange's own, UTC for ``"24/7"``.
+    day_zone
+        IANA name of the zone in which dates begin at midnight, and sessions of ``"24/7"`` with them; None for the
+        exchange's own, UTC for ``"24/7"``.
     hours
-        Extended ones, from the open to the close on every session's date, half days too; None: the calendar's own.
-        A lunch break stays.
+        One's own, in the exchange's local time; None: the calendar's. Where they end at the regular close or later,
+        half days end with them too; where they end before it, an early close stays. The same for the open. A
+        lunch break stays.
 
     Raises
     ------
     ConfigError
-        Where the exchange is unknown, or the hours don't hold its regular ones.
+        Where the exchange is unknown, or the hours share no time with its regular ones.
     DataError
         Where there is no session in the range, or the calendar doesn't reach that far.
 
@@ -176,19 +186,21 @@ def session_table(
     if first.year < _YEARS[0] or last.year > _YEARS[1]:
         raise DataError(f"{first} to {last} is beyond what nanoseconds can count; stay in {_YEARS[0]} to {_YEARS[1]}")
     if exchange == ALWAYS_OPEN:
-        zone = timezone or "UTC"
+        zone = day_zone or "UTC"
         dates = np.arange(np.datetime64(first, "D"), np.datetime64(last, "D") + np.timedelta64(2, "D"))
         midnights = local_midnights(dates, zone)
         around = dates[[0, -1]] - np.array([1, 0], dtype="timedelta64[D]") if len(dates) else dates
         table = SessionTable(zone, dates[:-1], midnights[:-1], midnights[1:], exchange, around=around)
+        table = table if hours is None else _with_hours(table, hours)
     else:
         whole = _whole_years(exchange, first.year, last.year)
         _check_reach(whole, exchange, first, last)
+        whole = whole if hours is None else _with_hours(whole, hours)
         table = whole.rows(whole.date_index(first), whole.date_index(last + timedelta(days=1)))
-        table = replace(table, timezone=timezone or whole.timezone)
+        table = replace(table, timezone=day_zone or whole.timezone)
     if not len(table):
         raise DataError(f"{exchange} has no session between {first} and {last}; choose days on which it trades")
-    return table if hours is None else _extended(table, hours)
+    return table
 
 
 def exchange_timezone(exchange: str) -> str:
@@ -224,6 +236,22 @@ def local_times(dates: Days, since_midnight: int, timezone: str) -> Int64:
     return index.as_unit("ns").asi8.copy()
 
 
+def local_clock(ns: Int64, timezone: str) -> Int64:
+    """What clocks in `timezone` show at instants (nanoseconds UTC), as nanoseconds since 1970-01-01 00:00 there."""
+    if timezone == "UTC" or not len(ns):
+        return ns
+    import pandas as pd
+
+    index = pd.DatetimeIndex(np.asarray(ns, dtype=np.int64).view("datetime64[ns]"), tz="UTC")
+    shown: Int64 = index.tz_convert(timezone).tz_localize(None).asi8
+    return shown
+
+
+def local_dates(ns: Int64, timezone: str) -> Int64:
+    """The dates that clocks in `timezone` show at instants (nanoseconds UTC), as days since 1970-01-01."""
+    return local_clock(ns, timezone) // DAY
+
+
 @lru_cache(maxsize=32)
 def _whole_years(exchange: str, first: int, last: int) -> SessionTable:
     """Build by whole years, with padding, so that nearby ranges share one calendar (0.2 s each)."""
@@ -254,6 +282,10 @@ def _whole_years(exchange: str, first: int, last: int) -> SessionTable:
         ) from error
     schedule = calendar.schedule
     opened, closed, paused, resumed = (_nanoseconds(schedule[name]) for name in _SCHEDULE)
+    if exchange in _OPEN_ALL_DAY:
+        zone = str(calendar.tz)
+        round_the_clock = local_clock(closed, zone) % DAY == local_clock(opened, zone) % DAY
+        closed = np.where(round_the_clock, closed - HOUR, closed)
     unbroken = schedule["break_start"].isna().to_numpy()
     return SessionTable(
         str(calendar.tz),
@@ -266,26 +298,47 @@ def _whole_years(exchange: str, first: int, last: int) -> SessionTable:
     )
 
 
-def _extended(table: SessionTable, hours: ExtendedHours) -> SessionTable:
-    opened = local_times(table.dates, time_of_day(hours.open), table.local_timezone)
-    closed = local_times(table.dates, time_of_day(hours.close), table.local_timezone)
-    short = np.flatnonzero((opened > table.open) | (closed < table.close))
-    if len(short):
-        row, local = int(short[0]), Stamps(table.local_timezone)
+def _with_hours(table: SessionTable, hours: OwnHours) -> SessionTable:
+    zone = table.local_timezone
+    day = np.timedelta64(int(hours.opens_before), "D")
+    opened = local_times(table.dates - day, time_of_day(hours.open), zone)
+    closed = local_times(table.dates, time_of_day(hours.close), zone)
+    apart = (closed <= table.open) | (opened >= table.close)
+    if apart.mean() > 0.5:
+        row, local = int(np.flatnonzero(apart)[-1]), Stamps(zone)
         regular = " to ".join(f"{local.stamp(int(ns)):%Y-%m-%d %H:%M}" for ns in (table.open[row], table.close[row]))
         cure = (
-            f"don't hold the regular hours of {table.exchange}, which are {regular} for {table.dates[row]}; "
-            'open earlier and close later, or leave them at "regular"'
+            f"share no time with the regular hours of {table.exchange}, which are {regular} for {table.dates[row]}; "
+            'write hours of that session, or leave them at "regular"'
         )
         raise ConfigError([Problem("hours", hours.model_dump(), cure)])
-    whole = table.break_start == table.close
+    if apart.any():  # on half days that are over before the hours begin
+        names = ("dates", "open", "close", "break_start", "break_end")
+        table = replace(table, **{name: getattr(table, name)[~apart] for name in names})
+        opened, closed = opened[~apart], closed[~apart]
+    # A late open and an early close are the exchange's, but where the hours are longer than the regular ones.
+    if _since_midnight(opened, table).min() > _since_midnight(table.open, table).min():
+        opened = np.maximum(opened, table.open)
+    if _since_midnight(closed, table).max() < _since_midnight(table.close, table).max():
+        closed = np.minimum(closed, table.close)
+    pause, again = table.break_start, table.break_end
+    has_break = (pause < table.close) & (pause < closed) & (again > opened)
+    closed = np.where(has_break & (closed <= again), pause, closed)
+    opened = np.where(has_break & (opened >= pause), again, opened)
+    has_break &= (opened < pause) & (again < closed)
     return replace(
         table,
         open=opened,
         close=closed,
-        break_start=np.where(whole, closed, table.break_start),
-        break_end=np.where(whole, closed, table.break_end),
+        break_start=np.where(has_break, pause, closed),
+        break_end=np.where(has_break, again, closed),
     )
+
+
+def _since_midnight(ns: Int64, table: SessionTable) -> Int64:
+    """Local clock time since the midnights of the sessions' dates; negative on the evening before."""
+    since: Int64 = local_clock(ns, table.local_timezone) - table.dates.astype("datetime64[ns]").astype(np.int64)
+    return since
 
 
 def _clamped(exchange: str, start: date, end: date) -> ExchangeCalendar:

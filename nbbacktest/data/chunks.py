@@ -159,13 +159,13 @@ def _with_values(shape: BarColumns, values: Sequence[Float64]) -> BarColumns:
 
 
 def days_of(columns: Sequence[BarColumns], stamps: Stamps, sessions: SessionTable | None) -> Int64:
-    """When sessions begin; where there is no exchange, the local midnights."""
+    """When sessions begin; where there is no exchange, the midnights."""
     if sessions is not None:
         return sessions.open
     first = min(int(c.time[0]) for c in columns)
     last = max(int(c.end[-1]) for c in columns)
     low, high = (np.datetime64(ns, "ns").astype("datetime64[D]") for ns in (first, last))
-    return local_midnights(np.arange(low, high + np.timedelta64(2, "D")), stamps.timezone)
+    return local_midnights(np.arange(low, high + np.timedelta64(2, "D")), stamps.day_zone)
 
 
 def _edges(ends: Sequence[Int64], start: int, begins: Int64) -> Int64:

@@ -9,8 +9,8 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.core.records import Float64, Int64, Stamps
-from nbbacktest.data.calendar import Days, SessionTable, local_midnights
+from nbbacktest.core.records import Float64, Int64
+from nbbacktest.data.calendar import Days, SessionTable, local_dates, local_midnights
 
 NO_TIME = np.iinfo(np.int64).min
 """An instant that isn't known, as pandas counts NaT."""
@@ -54,15 +54,23 @@ class Grid:
         self.expected = np.bincount(self._row, slots, len(sessions)).astype(np.int64)
 
     def slots_of(self, time: Int64) -> Int64:
-        """The slot that each bar begins in, by the bars' begins; -1 for those outside of the sessions."""
+        """The slot of each bar, by the bars' begins; -1 for those outside of the sessions.
+
+        It is the slot that a bar begins in. Of bars by the clock, such as hours from 10:00 on where trading begins at 9:30,
+        it is the one that they end in, so that the first of a session, which is shorter, has a slot of its own.
+        """
         if not len(self.sessions):
             return np.full(len(time), -1)
         if self.interval.is_daily:
-            dates = local_dates(time, self.sessions.timezone)
+            dates = local_dates(time, self.sessions.timezone).astype("datetime64[D]")
             row = np.minimum(np.searchsorted(self.sessions.dates, dates), len(self.sessions) - 1)
             return np.where(self.sessions.dates[row] == dates, row, -1).astype(np.int64)
-        part = np.searchsorted(self._open, time, side="right") - 1
-        slot = self._first[part] + (time - self._open[part]) // self.interval.ns
+        begun = np.searchsorted(self._open, time, side="right") - 1
+        last = np.where(time % self.interval.ns == 0, time + self.interval.ns - 1, time)
+        inside = (begun >= 0) & (time < self._close[begun])
+        part = np.where(inside, begun, np.searchsorted(self._open, last, side="right") - 1)
+        last = np.minimum(last, self._close[part] - 1)
+        slot = self._first[part] + (last - self._open[part]) // self.interval.ns
         return np.where((part >= 0) & (time < self._close[part]), slot, -1).astype(np.int64)
 
     def filled(self, time: Int64) -> int:
@@ -199,15 +207,9 @@ def quality(present: int, expected: int, duplicates: int) -> float | None:
     return 100.0 * present / whole if whole else None
 
 
-def local_dates(time: Int64, timezone: str) -> Days:
-    """The dates that local clocks show at these instants."""
-    index = Stamps(timezone).index(time)
-    return index.tz_localize(None).to_numpy().astype("datetime64[D]")
-
-
 def _days_of(table: SessionTable, time: Int64) -> Days:
     """The dates of the sessions that instants lie in, else the local dates."""
-    dates = local_dates(time, table.timezone)
+    dates = local_dates(time, table.timezone).astype("datetime64[D]")
     row = table.session_of(time)
     inside = row >= 0
     dates[inside] = table.dates[row[inside]]

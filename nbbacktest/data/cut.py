@@ -13,8 +13,11 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, DataQualityWarning
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
-from nbbacktest.data.periods import whole_periods
+from nbbacktest.data.days import TradingDays
+from nbbacktest.data.periods import utc_date, whole_periods
 from nbbacktest.data.warmup import Need, seen_from
+
+_DAY = timedelta(days=1)
 
 
 class Cut(NamedTuple):
@@ -43,7 +46,7 @@ def cut_bars(
     base
         The interval that orders fill on; its bars say where the run begins and ends.
     sessions
-        The exchange's, where its days count; None: days are local dates.
+        The exchange's, where they are the trading days; None: these are dates.
     exchange
         Whose weeks and months are counted as warm-up.
 
@@ -58,19 +61,21 @@ def cut_bars(
     if begin is None and stop is None and len(every) == len(bars):
         return Cut(every, {}, earliest)
     latest = max(int(columns.time[-1]) for columns in bars.values())
-    low, high = (stamps.stamp(ns).date() for ns in (earliest, latest))
-    days = sessions or session_table(ALWAYS_OPEN, low, high + timedelta(days=1), stamps.timezone)
+    around = utc_date(earliest) - _DAY, utc_date(latest) + 2 * _DAY
+    days = sessions or session_table(ALWAYS_OPEN, *around, stamps.day_zone)
+    traded = TradingDays(stamps.day_zone, None if sessions is None else lambda _first, _last: days)
+    low, high = (traded.day(ns) for ns in (earliest, latest))
     # Dates far off the data are brought near it: nanoseconds couldn't count the midnights of some.
-    day, near = timedelta(days=1), (low - timedelta(days=3), high + timedelta(days=3))
+    near = (low - 3 * _DAY, high + 3 * _DAY)
     start = earliest if begin is None or begin < low else days.day_start(min(begin, near[1]))
-    after = latest + 1 if stop is None or stop > high else days.day_start(max(stop, near[0]) + day)
+    after = latest + 1 if stop is None or stop > high else days.day_start(max(stop, near[0]) + _DAY)
     if sessions is not None and begin is not None and stop is not None and low <= begin and stop <= high:
         _must_trade(sessions, begin, stop)
     reach = _warm_from(bars, days, start, warmup)
     if needs:
         first = min(int(columns.time[0]) for columns in every.values())
         reach = min(reach, seen_from(needs, every, base, start,
-            lambda: whole_periods(exchange, first, start, stamps.timezone, config.extended_hours),
+            lambda: whole_periods(exchange, first, start, stamps.day_zone, config.own_hours),
             complete=config.data.require_complete,
         ))  # fmt: skip
     kept: dict[tuple[str, str], BarColumns] = {}
@@ -78,7 +83,7 @@ def cut_bars(
     for (symbol, interval), columns in every.items():
         end_row = int(np.searchsorted(columns.time, after))
         if interval == base and end_row <= int(np.searchsorted(columns.end, start, side="right")):
-            first_day, last_day = (stamps.stamp(int(columns.time[row])).date() for row in (0, -1))
+            first_day, last_day = (traded.day(int(columns.time[row])) for row in (0, -1))
             raise DataError(
                 f"{symbol} has no bars from {begin or 'its first'} to {stop or 'its last'}: its bars go from {first_day} "
                 f"to {last_day}; set backtest.start_date and end_date within them"

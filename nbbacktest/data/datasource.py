@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+Prices = Literal["adjusted", "split-adjusted", "raw", "either"]
+"""What a source's prices may be: adjusted for splits and dividends, for splits alone, not at all, or as it is asked."""
+
 _SHORT_SESSION = 4 * HOUR
 """What is reckoned with before an exchange's own hours are known; few have less."""
 
@@ -41,8 +44,15 @@ class DataSource(Protocol):
         What is run where the config names no symbols.
     all_hours : bool
         Whether there may be bars outside of the exchange's hours. They are then left out, and counted.
+    prices : "adjusted", "split-adjusted", "raw", "either" or None
+        Whether prices are adjusted for splits and dividends. A config that sets `data.adjusted` otherwise is refused.
+        With ``"either"``, `bars` is called with ``adjusted=`` as the config has it. None: it isn't said, and the config
+        is believed.
     name : str or None
         What reports call it; None: the class's name.
+
+    A method ``actions(symbol)`` may give splits, dividends and delistings, as rows that `data.actions` would take, or None
+    where they aren't known. The run has those that prices don't have in them, unless the config sets `data.actions`.
     """
 
     stamp: Literal["open", "close"] | None = None
@@ -50,6 +60,7 @@ class DataSource(Protocol):
     intervals: tuple[str, ...] | None = None
     symbols: tuple[str, ...] | None = None
     all_hours: bool = False
+    prices: Prices | None = None
     name: str | None = None
 
     def bars(self, symbol: str, interval: str, start: date | None, end: date | None) -> pd.DataFrame:
@@ -101,7 +112,8 @@ def source_of(config: SessionConfig) -> DataSource:
     if settings.source == "yfinance":
         from nbbacktest.data.yahoo import YahooSource
 
-        return _made(YahooSource, {"adjusted": settings.adjusted} | settings.options)
+        asked = {"adjusted": settings.adjusted, "prepost": config.own_hours is not None}
+        return _made(YahooSource, asked | settings.options)
     found = imported("data.source", settings.source, _has_bars)
     if is_source(found) and not settings.options:
         return found  # type: ignore[no-any-return] # an instance that stands in the module
@@ -111,8 +123,18 @@ def source_of(config: SessionConfig) -> DataSource:
     return _made(found, settings.options)
 
 
-def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = ()) -> Answer:
+def name_of(source: DataSource) -> str:
+    """What reports and errors call a source."""
+    return getattr(source, "name", None) or type(source).__name__
+
+
+def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), **terms: bool) -> Answer:
     """The bars of a run, by symbol, with the warm-up that the config and `needs` ask for.
+
+    Parameters
+    ----------
+    terms
+        What `bars` is called with beside symbol, interval and days.
 
     Raises
     ------
@@ -121,7 +143,7 @@ def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = ()) -
     DataError
         Where the source doesn't say what has to be known, or raised.
     """
-    called = getattr(source, "name", None) or type(source).__name__
+    called = name_of(source)
     symbols = config.data.symbols if "symbols" in config.data.model_fields_set else getattr(source, "symbols", None)
     if not symbols:
         cure = f"are not set and {called} names none; list them, for example ['EXE']"
@@ -134,7 +156,7 @@ def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = ()) -
             'wrong guess looks ahead; set stamp in the class, or data.stamp in the config, to "open" or "close"'
         )
     first, last = first_needed(config, interval, needs), config.backtest.end_date
-    frames = {symbol: _bars(source, called, symbol, interval.name, first, last) for symbol in symbols}
+    frames = {symbol: _bars(source, called, symbol, interval.name, first, last, terms) for symbol in symbols}
     return Answer(frames, called, interval, stamp, timezone, bool(getattr(source, "all_hours", False)))
 
 
@@ -172,10 +194,16 @@ def _said(source: DataSource, config: SessionConfig, called: str) -> tuple[Liter
 
 
 def _bars(
-    source: DataSource, called: str, symbol: str, interval: str, first: date | None, last: date | None
+    source: DataSource,
+    called: str,
+    symbol: str,
+    interval: str,
+    first: date | None,
+    last: date | None,
+    terms: Mapping[str, bool],
 ) -> pd.DataFrame:
     try:
-        frame = source.bars(symbol, interval, first, last)
+        frame = source.bars(symbol, interval, first, last, **terms)
     except NbBacktestError:
         raise
     except Exception as error:

@@ -14,8 +14,8 @@ from nbbacktest.core.config import BacktestConfig
 from nbbacktest.core.errors import DataError, DataQualityWarning
 from nbbacktest.core.origin import QualityConfig
 from nbbacktest.core.records import BarColumns, Int64, Stamps
-from nbbacktest.data.calendar import SessionTable, local_midnights
-from nbbacktest.data.coverage import NO_TIME, Coverage, Grid, cover, local_dates
+from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights
+from nbbacktest.data.coverage import NO_TIME, Coverage, Grid, cover
 from nbbacktest.data.faults import Bools
 from nbbacktest.data.market import MarketData
 
@@ -23,14 +23,20 @@ _LAST_DAY = date(2261, 12, 31)  # of those that nanoseconds can count
 
 
 def within(columns: BarColumns, sessions: SessionTable, left_out: dict[str, Int64]) -> BarColumns:
-    """The bars that begin inside of a session; the begins of the others are put into `left_out` as ``"outside"``.
+    """The bars that reach into a session; the begins of the others are put into `left_out` as ``"outside"``.
+
+    A bar that is under way when trading begins, as the first one of hours by the clock, begins with it: what it tells
+    was traded from then on.
 
     Raises
     ------
     DataError
         Where there is none.
     """
-    inside = sessions.session_of(columns.time) >= 0
+    part = np.searchsorted(sessions.part_open, columns.end, side="left") - 1
+    inside = (part >= 0) & (columns.time < sessions.part_close[part])
+    time = np.where(inside, np.maximum(columns.time, sessions.part_open[part]), columns.time)
+    columns = replace(columns, time=time)
     if inside.all():
         return columns
     if not inside.any():
@@ -50,7 +56,7 @@ def of_the_days(
     after = -NO_TIME - 1
     if days.end_date is not None:
         next_day = np.datetime64(min(days.end_date, _LAST_DAY), "D") + np.timedelta64(1, "D")
-        after = int(local_midnights(np.array([next_day]), stamps.timezone)[0])
+        after = int(local_midnights(np.array([next_day]), stamps.day_zone)[0])
     return {
         symbol: {kind: ns[(ns == NO_TIME) | ((ns >= low) & (ns < after))] for kind, ns in kinds.items()}
         for symbol, kinds in left_out.items()
@@ -96,11 +102,11 @@ def demanded(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tupl
                     )
                 said.append(text)
     if said:
-        warnings.warn("\n".join(said), DataQualityWarning, stacklevel=_callers_level())
+        warnings.warn("\n".join(said), DataQualityWarning, stacklevel=callers_level())
     return market
 
 
-def _callers_level() -> int:
+def callers_level() -> int:
     """How far up the stack the first call from outside of this package is, as `warnings.warn` counts from ours."""
     package, level = __name__.partition(".")[0], 1
     frame = inspect.currentframe()
@@ -128,7 +134,7 @@ def _without_thin(market: MarketData, symbol: str, counted: Coverage, minimum: f
         return market
     table = market.due()
     row = table.session_of(columns.time)
-    dates = local_dates(columns.time, table.timezone)
+    dates = local_dates(columns.time, table.timezone).astype("datetime64[D]")
     dates[row >= 0] = table.dates[row[row >= 0]]
     keep = ~np.isin(dates, thin)
     if not keep.any() or not (columns.end[keep] > market.start).any():

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.records import BarColumns, Stamps
+from nbbacktest.core.records import BarColumns
+from nbbacktest.data.days import TradingDays
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 
@@ -49,13 +50,13 @@ def history(config: SessionConfig, data: Any = None) -> MarketData | None:
         )
         bars = dict(market.bars)
     if days:
-        bars = _newest_days(bars, days, market.stamps.timezone)
+        bars = _newest_days(bars, days, market.days)
     start = max((int(c.end[-1]) for c in bars.values() if len(c)), default=market.start)
     return replace(market, bars=bars, start=start)
 
 
-def _newest_days(bars: Mapping[str, BarColumns], days: int, timezone: str) -> dict[str, BarColumns]:
-    dates = {symbol: Stamps(timezone).index(c.time).tz_localize(None).normalize().asi8 for symbol, c in bars.items()}
+def _newest_days(bars: Mapping[str, BarColumns], days: int, trading: TradingDays) -> dict[str, BarColumns]:
+    dates = {symbol: trading.of(c.time) for symbol, c in bars.items()}
     known = np.unique(np.concatenate(list(dates.values())))
     if not len(known):
         return dict(bars)

@@ -16,6 +16,7 @@ from nbbacktest.data.calendar import local_midnights
 from nbbacktest.data.faults import PRICES
 from nbbacktest.data.marks import meant_end
 from nbbacktest.data.rolling import RollingSessions
+from nbbacktest.data.spans import intraday_ends
 
 FIELDS = ("symbol", "time", "end", *PRICES, "volume")
 _MICROSECOND = 1_000
@@ -85,7 +86,7 @@ class BarReader:
             word = symbol if isinstance(symbol, str) else repr(symbol)
             raise DataError(f"the run has no symbol {symbol!r}; {nearest(word, self.symbols)}")
         time, end = self._span(symbol, fields.get("time"), fields.get("end"))
-        label = f"{symbol} at {self.stamps.stamp(time)}"
+        label = f"{symbol} at {self.stamps.begin(time)}"
         o, h, l, c = (_price(label, name, fields) for name in PRICES)  # noqa: E741 - the field's letters
         volume = _number(label, "volume", fields["volume"]) if "volume" in fields else 0.0
         if not l <= min(o, c) <= max(o, c) <= h:
@@ -126,16 +127,21 @@ class BarReader:
             if ns % step:
                 raise self._off_grid(symbol, ns)
             return (ns - step, ns) if at_end else (ns, ns + step)
-        opened, closed = session
+        opened, _ = session
         time = opened + (ns - opened - at_end) // step * step
-        end = min(time + step, closed)
+        end = self._end(time, is_anchored=True)
         if ns == (end if at_end else time):
             return time, end
         if self._derived or ns % step:
             raise self._off_grid(symbol, ns)
         # On the clock's grid instead of the session's, as vendors' hours from 10:00 on are.
         time = ns - step if at_end else ns
-        return time, min(time + step, closed)
+        return time, self._end(time, is_anchored=False)
+
+    def _end(self, time: int, *, is_anchored: bool) -> int:
+        step = self.interval.ns
+        sessions = self._sessions.covering(time, time + step)
+        return int(intraday_ends(np.array([time], dtype=np.int64), step, sessions, is_anchored=is_anchored)[0])
 
     def _daily(self, symbol: str, value: Any, *, at_end: bool) -> tuple[int, int]:
         if self.interval.ns != DAY:
@@ -144,7 +150,7 @@ class BarReader:
         session = self._sessions.dated(day)
         if session is None:
             raise DataError(f"{symbol} on {day}: {self._sessions.exchange} is closed then; correct the date")
-        return int(local_midnights(np.array([day], "datetime64[D]"), self.stamps.timezone)[0]), session[1]
+        return int(local_midnights(np.array([day], "datetime64[D]"), self.stamps.day_zone)[0]), session[1]
 
     def _date(self, symbol: str, value: Any, *, at_end: bool) -> date:
         if not at_end:
@@ -156,7 +162,7 @@ class BarReader:
             if isinstance(value, date) and not isinstance(value, datetime):
                 return value
         ns = read_instant(value, "end" if at_end else "time")
-        stamp = Stamps(self.stamps.timezone).stamp(ns - at_end)
+        stamp = Stamps(self.stamps.day_zone).stamp(ns - at_end)
         if not at_end and stamp != stamp.normalize():
             raise DataError(f"{symbol}: time {value} is within a day, and bars are {self.interval}; give the date")
         return stamp.date()

@@ -1,7 +1,8 @@
-"""QuantConnect LEAN's public folder format: minute and daily trades of US equities, in zips of CSV.
+"""QuantConnect LEAN's public folder format: trades of US equities by second, minute, hour and day, in zips of CSV.
 
-Read from LEAN's own description, ``Data/equity/readme.md`` of its repository: prices are dollars times 10,000; minute
-bars are stamped with their open, in milliseconds since midnight in New York; files have no header.
+Read from LEAN's own description, ``Data/equity/readme.md`` of its repository: prices are dollars times 10,000; bars
+are stamped with their open in New York, those of seconds and minutes in milliseconds since midnight; files have no
+header.
 """
 
 from __future__ import annotations
@@ -16,24 +17,38 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
+from nbbacktest.data.datasource import Prices
+from nbbacktest.data.lean_events import Company, Events, Stretch
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ZONE = "America/New_York"
 _NAMES = ("time", "open", "high", "low", "close", "volume")
+_PRICES = _NAMES[1:5]
 _PRICE = 10_000
 _DAY = 86_400_000  # milliseconds
 _FILE = re.compile(r"(\d{8})_trade\.zip")
+_FOLDERS = {"1s": "second", "1m": "minute", "1h": "hour", "1d": "daily"}
 
 
 class LeanSource:
     """Bars of a LEAN data folder, the one that holds ``equity``.
 
-    ``equity/usa/minute/spy/20131007_trade.zip`` holds ``20131007_spy_minute_trade.csv``, one file a day; a day without
-    one has no bars. ``equity/usa/daily/spy.zip`` holds ``spy.csv``. Prices are raw: not adjusted for splits and
-    dividends. Minute files have bars outside of regular hours.
+    ``equity/usa/minute/spy/20131007_trade.zip`` holds ``20131007_spy_minute_trade.csv``, one file a day, and so with
+    ``second``; a day without one has no bars. ``equity/usa/daily/spy.zip`` holds ``spy.csv``, and so with ``hour``.
+    Files of seconds and minutes have bars outside of regular hours.
+
+    A symbol means the company that has this ticker, or had it last; ``FB.1`` is an earlier one, by the name of its map
+    file. By that file its bars of other days are read under the tickers that it had then. Without a map file a ticker's
+    own bars are all there are.
+
+    The config's `data.adjusted` says which prices a run gets. Adjusted ones are multiplied by the company's factor file,
+    splits and dividends both, and volumes divided; without that file they are refused. Raw ones come with the splits and
+    dividends that the factor file tells of, which the run's positions get, unless `data.actions` says otherwise. A company
+    whose map file ends is delisted on its last day, at its last daily or hourly close.
 
     Examples
     --------
@@ -42,63 +57,106 @@ class LeanSource:
 
     stamp: Literal["open", "close"] | None = "open"
     timezone: str | None = _ZONE
-    intervals: tuple[str, ...] | None = ("1m", "1d")
+    intervals: tuple[str, ...] | None = tuple(_FOLDERS)
     symbols: tuple[str, ...] | None = None
     all_hours: bool = True
-    name: str | None = "LEAN trades, raw prices"
+    prices: Prices | None = "either"
+    name: str | None = "LEAN trades"
 
     def __init__(self, path: str | Path) -> None:
         self._folder = Path(path).expanduser()
+        self._equity = self._folder / "equity" / "usa"
+        self._events = Events(self._equity)
 
-    def bars(self, symbol: str, interval: str, start: date | None, end: date | None) -> pd.DataFrame:
+    def bars(
+        self, symbol: str, interval: str, start: date | None, end: date | None, *, adjusted: bool = False
+    ) -> pd.DataFrame:
         """The bars of a symbol; see `nbbacktest.DataSource`.
 
         Raises
         ------
         DataNotFoundError
-            Where there is no such folder, or none of the symbol.
+            Where there is no such folder, or none of the symbol; no factor file where prices are to be adjusted.
         DataError
-            Where a zip can't be read, or holds something else than its name says.
+            Where a file can't be read, or holds something else than its name says.
         """
-        equity = self._folder / "equity" / "usa"
-        if not equity.is_dir():
+        if not self._equity.is_dir():
             raise DataNotFoundError(
                 f"{self._folder}: there is no folder {Path('equity') / 'usa'} in it; name LEAN's data folder, the one "
                 "that holds 'equity'"
             )
-        ticker = symbol.lower()
-        if interval == "1d":
-            return _daily(equity / "daily", symbol, ticker)
-        folder = equity / "minute" / ticker
-        if not folder.is_dir():
-            raise _no_symbol(equity / "minute", symbol, ticker)
-        days = [_minutes(file, day, symbol, ticker) for day, file in _days(folder, start, end)]
-        if not days:
-            raise DataError(
-                f"{symbol}: {folder} has no day from {start or 'the first'} to {end or 'the last'}; files are called "
-                "like 20131007_trade.zip"
-            )
+        folder, company = self._equity / _FOLDERS[interval], self._events.company(symbol)
+        read = _whole if interval in ("1h", "1d") else _by_day
+        parts = [frame for part in company.stretches(start, end) for frame in read(folder, symbol, part)]
+        if not parts:
+            raise _nothing(folder, symbol, company, start, end)
         import pandas as pd
 
-        return pd.concat(days)
+        raw = pd.concat(parts)
+        return self._adjusted(raw, symbol, company) if adjusted else raw
+
+    def actions(self, symbol: str) -> tuple[ActionRow, ...] | None:
+        """What the symbol's files tell of: splits and dividends, and a delisting at the last close.
+
+        Returns
+        -------
+        tuple of ActionRow
+            None where there is no factor file.
+
+        Raises
+        ------
+        DataError
+            Where a file can't be read, or doesn't tell how much a dividend was.
+        """
+        company = self._events.company(symbol)
+        factors = self._events.factors(company)
+        return None if factors is None else (*factors.actions(symbol), *self._delisting(symbol, company))
+
+    def _delisting(self, symbol: str, company: Company) -> Iterator[ActionRow]:
+        """At the last close that there is, as LEAN has it; what holders got is in no file."""
+        if company.until is None:
+            return
+        for folder, read in ((self._equity / name, _whole) for name in ("daily", "hour")):
+            parts = [
+                frame for part in company.stretches(None, None) for frame in read(folder, symbol, part) if len(frame)
+            ]
+            if parts:
+                yield ActionRow(
+                    symbol=symbol, date=company.until, kind="delist", value=float(parts[-1]["close"].iloc[-1])
+                )
+                return
+
+    def _adjusted(self, raw: pd.DataFrame, symbol: str, company: Company) -> pd.DataFrame:
+        factors = self._events.factors(company)
+        if factors is None:
+            raise DataNotFoundError(
+                f"{symbol}: there is no factor file {company.name}.csv in {self._equity / 'factor_files'}, so that its prices "
+                "can't be adjusted; bring it, or set data.adjusted to false for raw prices"
+            )
+        days = raw.index.to_numpy().astype("datetime64[D]")
+        if factors.first is not None:
+            raw, days = raw[days >= np.datetime64(factors.first)], days[days >= np.datetime64(factors.first)]
+        factor = factors.of(days)
+        scaled = {name: raw[name] * factor for name in _PRICES}
+        return raw.assign(**scaled, volume=(raw["volume"] / factor).round())
 
 
-def _days(folder: Path, start: date | None, end: date | None) -> Iterator[tuple[date, Path]]:
-    for file in sorted(folder.iterdir()):
+def _by_day(folder: Path, symbol: str, part: Stretch) -> Iterator[pd.DataFrame]:
+    """Seconds or minutes, a frame a day."""
+    for file in sorted((folder / part.ticker).glob("*_trade.zip")):
         match = _FILE.fullmatch(file.name)
         if match is None:
-            continue  # quotes, and what else lies there
+            continue
         day = _day(match[1])
         if day is None:
             raise DataError(f"{file}: {match[1]} is no date; files are called like 20131007_trade.zip")
-        if (start is None or day >= start) and (end is None or day <= end):
-            yield day, file
+        if (part.first is None or day >= part.first) and (part.last is None or day <= part.last):
+            yield _intraday(file, day, symbol, f"{day:%Y%m%d}_{part.ticker}_{folder.name}_trade.csv")
 
 
-def _minutes(file: Path, day: date, symbol: str, ticker: str) -> pd.DataFrame:
+def _intraday(file: Path, day: date, symbol: str, member: str) -> pd.DataFrame:
     import pandas as pd
 
-    member = f"{day:%Y%m%d}_{ticker}_minute_trade.csv"
     table = _read(file, member, symbol)
     time = table.pop("time")
     milliseconds = pd.to_numeric(time, errors="coerce")
@@ -111,13 +169,14 @@ def _minutes(file: Path, day: date, symbol: str, ticker: str) -> pd.DataFrame:
     return _priced(table, pd.DatetimeIndex(midnight + milliseconds.to_numpy().astype("timedelta64[ms]")))
 
 
-def _daily(folder: Path, symbol: str, ticker: str) -> pd.DataFrame:
+def _whole(folder: Path, symbol: str, part: Stretch) -> Iterator[pd.DataFrame]:
+    """Hours or days, of one file."""
     import pandas as pd
 
-    file = folder / f"{ticker}.zip"
+    file = folder / f"{part.ticker}.zip"
     if not file.is_file():
-        raise _no_symbol(folder, symbol, ticker)
-    table = _read(file, f"{ticker}.csv", symbol)
+        return
+    table = _read(file, f"{part.ticker}.csv", symbol)
     text = table.pop("time").astype(str)
     times = pd.to_datetime(text, format="%Y%m%d %H:%M", errors="coerce")
     wrong = np.flatnonzero(times.isna())
@@ -126,7 +185,15 @@ def _daily(folder: Path, symbol: str, ticker: str) -> pd.DataFrame:
             f"{file}: {text.iloc[wrong[0]]!r} in line {wrong[0] + 1} is no date such as '20131007 00:00'; "
             "replace the file"
         )
-    return _priced(table, pd.DatetimeIndex(times).normalize())
+    index = pd.DatetimeIndex(times)
+    frame = _priced(table, index.normalize() if folder.name == "daily" else index)
+    days = frame.index.to_numpy().astype("datetime64[D]")
+    inside = np.ones(len(days), dtype=np.bool_)
+    if part.first is not None:
+        inside &= days >= np.datetime64(part.first)
+    if part.last is not None:
+        inside &= days <= np.datetime64(part.last)
+    yield frame[inside]
 
 
 def _read(file: Path, member: str, symbol: str) -> pd.DataFrame:
@@ -136,7 +203,7 @@ def _read(file: Path, member: str, symbol: str) -> pd.DataFrame:
     try:
         with zipfile.ZipFile(file) as archive:
             held = archive.namelist()
-            if [name.lower() for name in held] != [member]:
+            if [name.lower().rpartition("/")[2] for name in held] != [member]:
                 raise DataError(
                     f"{symbol}: {file} holds {', '.join(held) or 'nothing'} and not {member}; bring the zip of "
                     f"{symbol}, one CSV in each"
@@ -166,10 +233,24 @@ def _priced(table: pd.DataFrame, index: pd.DatetimeIndex) -> pd.DataFrame:
     return pd.DataFrame(priced).set_index(index)
 
 
-def _no_symbol(folder: Path, symbol: str, ticker: str) -> DataNotFoundError:
-    there = [entry.name.removesuffix(".zip") for entry in folder.iterdir()] if folder.is_dir() else []
-    cure = nearest(ticker, there) if there else f"there is nothing in {folder}"
-    return DataNotFoundError(f"{symbol}: LEAN's folder has no {ticker!r} in {folder}; {cure}")
+def _nothing(folder: Path, symbol: str, company: Company, start: date | None, end: date | None) -> DataError:
+    """Why there is no bar: no file of any of its tickers, or none of these days."""
+    tickers = {part.ticker: None for part in company.stretches(None, None)}
+    there = {entry.name.removesuffix(".zip") for entry in folder.iterdir()} if folder.is_dir() else set()
+    asked = f"from {start or 'the first'} to {end or 'the last'}"
+    if not there & tickers.keys():
+        names = " or ".join(map(repr, tickers))
+        cure = nearest(next(reversed(tickers)), there) if there else f"there is nothing in {folder}"
+        return DataNotFoundError(f"{symbol}: LEAN's folder has no {names} in {folder}; {cure}")
+    if folder.name in ("second", "minute"):
+        places = ", ".join(str(folder / ticker) for ticker in tickers if ticker in there)
+        return DataError(f"{symbol}: {places} has no day {asked}; files are called like 20131007_trade.zip")
+    known = (
+        f", which its map file has from {company.tickers[0].day} to {company.tickers[-1].day}"
+        if company.tickers
+        else ""
+    )
+    return DataError(f"{symbol}{known}: {folder} has no bar of it {asked}; ask for other days")
 
 
 def _day(text: str) -> date | None:

@@ -13,11 +13,13 @@ from nbbacktest.core.records import Int64
 from nbbacktest.data.frames import RawBars
 from nbbacktest.data.grid import FEW, fits, off_grid, on_grid
 from nbbacktest.data.marks import Mark, full_stamps
+from nbbacktest.data.periods import period_starts
 
 _CLOCK_CHANGE = 4 * HOUR  # days are 23 to 25 hours long where clocks change, and may be that much short
 _WEEK = 7 * DAY  # below this, days between two bars are weekends and holidays of daily bars
 _ENOUGH = 10  # a few bars may all miss every other minute by chance; this many don't
 _MOST = 0.9
+_SATURDAY = 5
 _BOTH = 2  # spacings of three bars; with more, one at an end stands alone too
 _LESS = 0.8  # what a spacing counts for that may be of bars cut short
 _RARE = 5  # so many times rarer than the commonest, a spacing is that of rows that don't belong there
@@ -40,6 +42,8 @@ def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
             'set data.interval in the config, for example "1m"'
         )
     least = int(spacings.min())
+    if least >= DAY and (period := _calendar_period(raws, spacings)) is not None:
+        return period
     if (
         least < DAY - _CLOCK_CHANGE
         and 2 * int((spacings == least).sum()) > len(spacings)
@@ -62,6 +66,22 @@ def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
         f"{raws[0].label}: how long bars are can't be told from their stamps, most often they are {span_text(length)} apart "
         f"({once}); set data.interval in the config to what they are, or remove what is no bar of that length"
     )
+
+
+def _calendar_period(raws: Sequence[RawBars], spacings: Int64) -> Interval | None:
+    """Weeks, where each has one stamp and all are on weekdays, or months, where each has one; None for other bars.
+
+    A stamp on a weekend may begin a week or end one, so that such bars are taken for seven days from there on.
+    """
+    common = round(_candidates(spacings)[0][0] / DAY)
+    dates = [(raw.clocks // DAY).astype("datetime64[D]") for raw in raws]
+    for name, lengths in (("1w", range(7, 8)), ("1mo", range(28, 32))):
+        interval = Interval.parse(name)
+        keys = [period_starts(days, interval) for days in dates]
+        weekdays = name == "1mo" or all(((days.astype(np.int64) + 3) % 7 < _SATURDAY).all() for days in dates)
+        if common in lengths and weekdays and all((key[1:] > key[:-1]).all() for key in keys):
+            return interval
+    return None
 
 
 def _candidates(spacings: Int64) -> list[tuple[int, int]]:

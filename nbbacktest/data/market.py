@@ -13,14 +13,16 @@ import numpy as np
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.hours import ExtendedHours
+from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.bases import Disagreement
-from nbbacktest.data.calendar import SessionTable, session_table
+from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
 from nbbacktest.data.chunks import Streamed
 from nbbacktest.data.coverage import Grid, quality
+from nbbacktest.data.days import TradingDays, sessions_count
 from nbbacktest.data.periods import utc_date, whole_periods
+from nbbacktest.data.rolling import RollingSessions
 from nbbacktest.data.warmup import Need
 
 if TYPE_CHECKING:
@@ -48,8 +50,8 @@ class MarketData:
     exchange : str
         The calendar's code, or ``"24/7"``.
     actions : tuple of CorporateAction
-        Splits and dividends, where prices are raw.
-    hours : ExtendedHours or None
+        Splits and dividends, where prices are raw; delistings.
+    hours : OwnHours or None
         The sessions' hours where they aren't the calendar's own.
     left_out : dict
         By symbol and reason, the begins (nanoseconds UTC) of the rows that were left out: kinds of
@@ -58,6 +60,8 @@ class MarketData:
         The first and the last day that were asked for; None where the data decided.
     placed : bool
         Whether the exchange's sessions were needed to place the bars, so that counting against them costs little.
+    is_named : bool
+        Whether the exchange was named, or brings the data: then its sessions are the trading days, else dates are.
     streamed : Streamed or None
         Where the bars' values are to be had little by little; those of `bars` count for nothing then.
     others : dict
@@ -78,10 +82,11 @@ class MarketData:
     start: int
     exchange: str
     actions: tuple[CorporateAction, ...] = ()
-    hours: ExtendedHours | None = None
+    hours: OwnHours | None = None
     left_out: Mapping[str, Mapping[str, Int64]] = field(default_factory=dict)
     days_asked: tuple[date | None, date | None] = (None, None)
     placed: bool = False
+    is_named: bool = False
     streamed: Streamed | None = None
     others: dict[str, dict[str, BarColumns]] = field(default_factory=dict)
     earlier: dict[tuple[str, str], BarColumns] = field(default_factory=dict)
@@ -122,6 +127,26 @@ class MarketData:
         _, last = self.reach
         row = int(np.searchsorted(self.sessions().open, last)) - 1
         return max(last, int(self.sessions().close[row]))
+
+    @cached_property
+    def days(self) -> TradingDays:
+        """Which trading day a time belongs to."""
+        zone = self.stamps.day_zone
+        if not sessions_count(self.exchange, is_named=self.is_named):
+            return TradingDays(zone)
+        return TradingDays(zone, RollingSessions(self.exchange, zone, self.hours).covering)
+
+    def trading_days(self, first: int, last: int) -> int | None:
+        """How many trading days there are from one to another (days since 1970-01-01); None where no exchange was named."""
+        if not self.is_named or self.interval.ns > DAY:
+            return None
+        if self.exchange == ALWAYS_OPEN:
+            return last - first + 1
+        low, high = np.array([first, last]).astype("datetime64[D]").tolist()
+        try:
+            return len(self._table(low, high))
+        except DataError:
+            return None  # all bars lie outside of the sessions
 
     def disagreement_frame(self) -> pd.DataFrame:
         """`disagreements` as a table: symbol, session, interval, field, finer and coarser."""
@@ -188,7 +213,7 @@ class MarketData:
             return self.sessions()
 
     def _table(self, first: date, last: date) -> SessionTable:
-        return session_table(self.exchange, first, last, self.stamps.timezone, self.hours)
+        return session_table(self.exchange, first, last, self.stamps.day_zone, self.hours)
 
     @cached_property
     def _sessions(self) -> SessionTable:
@@ -205,4 +230,4 @@ class MarketData:
 
     @cached_property
     def _periods(self) -> SessionTable:
-        return whole_periods(self.exchange, *self.reach, self.stamps.timezone, self.hours)
+        return whole_periods(self.exchange, *self.reach, self.stamps.day_zone, self.hours)

@@ -88,11 +88,11 @@ def load_others(
         own = [full_stamps(raw, interval, said) for raw in own]
         agree(own, interval, said)
         own = [on_grid(raw, interval, said, settings.quality.faults) for raw in own]
-        sessions = session_table(exchange, *reach(own), stamps.timezone, config.extended_hours)
+        sessions = session_table(exchange, *reach(own), stamps.day_zone, config.own_hours)
         sound = [_judged(raw, interval, stamps, config, sessions) for raw in own]
+        zone = config.data.timezone or config.timezone
         placed[interval.name] = {
-            raw.symbol: place(raw, interval, stamps, timezone=config.timezone, mark=mark or "open", sessions=sessions)
-            for raw in sound
+            raw.symbol: place(raw, interval, stamps, timezone=zone, mark=mark, sessions=sessions) for raw in sound
         }
         notes |= {f"{raw.label}, its {interval} bars": raw.told(settings.quality.faults) for raw in sound}
     return Others(placed, notes)
@@ -135,7 +135,8 @@ def _read(
 
 
 def _judged(raw: RawBars, interval: Interval, stamps: Stamps, config: SessionConfig, sessions: SessionTable) -> RawBars:
-    faults = time_faults(raw, interval, stamps, timezone=config.timezone, sessions=sessions)
+    zone = config.data.timezone or config.timezone
+    faults = time_faults(raw, interval, stamps, timezone=zone, sessions=sessions)
     sound = judged(raw, faults, config.data.quality.faults)
     refuse_empty(sound)
     return sound
@@ -146,7 +147,7 @@ def compared(market: MarketData) -> tuple[Disagreement, ...]:
     coarser = [(symbol, columns) for part in market.others.values() for symbol, columns in part.items()]
     every = [columns for columns in (*market.bars.values(), *(columns for _, columns in coarser)) if len(columns)]
     first, last = min(int(c.time[0]) for c in every), max(int(c.end[-1]) for c in every)
-    sessions = whole_periods(market.exchange, first, last, market.stamps.timezone, market.hours)
+    sessions = whole_periods(market.exchange, first, last, market.stamps.day_zone, market.hours)
     found = [one for symbol, columns in coarser for one in disagreements(market.bars[symbol], columns, sessions)]
     if found:
         one = found[0]

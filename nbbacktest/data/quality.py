@@ -15,8 +15,8 @@ from nbbacktest.core.errors import ConfigError, DataError, Problem
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data import sources
-from nbbacktest.data.calendar import ALWAYS_OPEN, exchange_timezone
-from nbbacktest.data.coverage import COUNTS, NO_TIME, Coverage, Grid, cover, local_dates, quality
+from nbbacktest.data.calendar import ALWAYS_OPEN, local_dates
+from nbbacktest.data.coverage import COUNTS, NO_TIME, Coverage, Grid, cover, quality
 from nbbacktest.data.frames import judged
 from nbbacktest.data.lengths import surveyed
 from nbbacktest.data.market import MarketData
@@ -131,15 +131,15 @@ class QualityReport:
             "symbol": [symbol] * len(part.gap_count),
             "interval": [self.interval.name] * len(part.gap_count),
             "session": pd.DatetimeIndex(part.gap_date.astype("datetime64[ns]")),
-            "first": self.stamps.index(part.gap_first),
-            "last": self.stamps.index(part.gap_last),
+            "first": self.stamps.begins(part.gap_first),
+            "last": self.stamps.begins(part.gap_last),
             "count": part.gap_count,
         }
         return pd.DataFrame(columns).astype({"symbol": "str", "interval": "str"})
 
     def _dict_of(self, symbol: str) -> dict[str, Any]:
         part = self._parts[symbol]
-        stamps = (self.stamps.index(ns) for ns in (part.gap_first, part.gap_last))
+        stamps = (self.stamps.begins(ns) for ns in (part.gap_first, part.gap_last))
         gaps = zip(part.gap_date.tolist(), *stamps, part.gap_count.tolist(), strict=True)
         return {
             **self._summary_of(symbol),
@@ -254,19 +254,19 @@ def _report(market: MarketData) -> QualityReport:
 def _survey(config: SessionConfig, data: Any) -> MarketData:
     """The bars as the loader would read them, but that nothing is refused and warm-up isn't told apart."""
     found = sources.find(config, data)
-    raws = sources.read(found, "drop", found.timezone or config.timezone)
+    raws = sources.read(found, "drop", sources.zone_of_naive(found, config))
     given, said = found.interval or sources.set_interval(config), found.stamp or config.data.stamp or "open"
     interval, raws = surveyed(raws, given, said)
     chosen = data is None or "exchange" in config.model_fields_set
     exchange = (
         config.exchange if chosen or not sources.on_weekends([np.sort(raw.ticks) for raw in raws]) else ALWAYS_OPEN
     )
-    own = None if exchange == ALWAYS_OPEN else exchange_timezone(exchange)
-    stamps = shown(raws, interval, config.timezone or own or found.timezone)
-    mark, local = sources.mark_of(found, config, interval), found.timezone or config.timezone
+    is_named = chosen or exchange != ALWAYS_OPEN
+    stamps = shown(raws, interval, config, found.timezone, is_named=is_named)
+    mark, local = sources.mark_of(found, config, interval), sources.zone_of_naive(found, config)
     bars, left_out = {}, {}
     for raw in raws:
-        sound = judged(raw, time_faults(raw, interval, stamps, timezone=local, sessions=None), "drop")
+        sound = judged(raw, time_faults(raw, interval, stamps, timezone=local, sessions=None, mark=mark), "drop")
         time = begins_of(sound, sound.index, interval, stamps, timezone=local, mark=mark)
         # Where they end isn't asked for, and so isn't cut at a close.
         o, h, l, c, v = (sound.columns[name] for name in ("open", "high", "low", "close", "volume"))  # noqa: E741
@@ -275,7 +275,7 @@ def _survey(config: SessionConfig, data: Any) -> MarketData:
         left_out[raw.symbol] = begins_left_out(counted, interval, stamps, timezone=local, mark=mark)
     asked = (config.backtest.start_date, config.backtest.end_date)
     if not any(len(columns) for columns in bars.values()):
-        asked = _days_left_out(left_out, stamps)
+        asked = _days_left_out(left_out, stamps.day_zone)
     market = MarketData(
         bars,
         interval,
@@ -284,19 +284,20 @@ def _survey(config: SessionConfig, data: Any) -> MarketData:
         found.synthetic,
         0,
         exchange,
-        hours=config.extended_hours,
+        hours=config.own_hours,
         left_out=left_out,
         days_asked=asked,
+        is_named=is_named,
     )
     return _between(market, config)
 
 
-def _days_left_out(left_out: Mapping[str, Mapping[str, Any]], stamps: Stamps) -> tuple[Any, Any]:
+def _days_left_out(left_out: Mapping[str, Mapping[str, Any]], day_zone: str) -> tuple[Any, Any]:
     instants = [ns[ns != NO_TIME] for kinds in left_out.values() for ns in kinds.values()]
     known = np.concatenate(instants) if instants else np.zeros(0, dtype=np.int64)
     if not len(known):
         raise DataError("there is no row with a stamp; bring bars that have one")
-    days = local_dates(np.array([known.min(), known.max()]), stamps.timezone)
+    days = local_dates(np.array([known.min(), known.max()]), day_zone).astype("datetime64[D]")
     return days[0].item(), days[1].item()
 
 
@@ -307,7 +308,9 @@ def _between(market: MarketData, config: SessionConfig) -> MarketData:
         return market
 
     def kept(time: Any) -> Any:
-        days = local_dates(time, market.stamps.timezone)
+        order = np.argsort(time, kind="stable")
+        days = np.empty(len(time), dtype="datetime64[D]")
+        days[order] = market.days.of(time[order]).astype("datetime64[D]")
         inside = np.ones(len(time), dtype=np.bool_)
         if first is not None:
             inside &= days >= np.datetime64(first, "D")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
 
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.hours import ExtendedHours
+from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import DAY
 from nbbacktest.data.calendar import SessionTable, exchange_timezone, session_table
-from nbbacktest.data.market import MarketData
 
 _BEFORE, _AFTER = timedelta(days=10), timedelta(days=40)
 _AHEAD = 400 * DAY  # how far orders look: the end of the next session, wherever holidays are
@@ -27,8 +24,8 @@ class RollingSessions:
     ----------
     exchange
         A code that exchange_calendars knows, or ``"24/7"``.
-    timezone
-        IANA name; None for the exchange's own.
+    day_zone
+        IANA name of the zone in which dates begin; None for the exchange's own.
     hours
         Extended ones; None: the calendar's own.
 
@@ -38,9 +35,9 @@ class RollingSessions:
         Where the exchange is unknown.
     """
 
-    def __init__(self, exchange: str, timezone: str | None = None, hours: ExtendedHours | None = None) -> None:
+    def __init__(self, exchange: str, day_zone: str | None = None, hours: OwnHours | None = None) -> None:
         self.exchange = exchange
-        self.timezone = timezone or exchange_timezone(exchange)
+        self.timezone = day_zone or exchange_timezone(exchange)
         self._hours = hours
         self._known: tuple[date, date, SessionTable] | None = None
 
@@ -88,26 +85,6 @@ class RollingSessions:
             return self.covering(first, last + _AHEAD)
         except DataError:
             return self.covering(first, last)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LiveMarket(MarketData):
-    """What is known of a market before its bars come: symbols, interval, sessions, and perhaps history.
-
-    Attributes
-    ----------
-    rolling : RollingSessions
-    now : callable
-        What its feed's clock shows, nanoseconds UTC.
-    """
-
-    rolling: RollingSessions
-    now: Callable[[], int]
-
-    def sessions(self) -> SessionTable:
-        """The exchange's sessions from a little before the start, or the run's instant, to a year ahead of both."""
-        now = self.now()
-        return self.rolling.ahead(min(self.start, now), max(self.start, now))
 
 
 def _utc_date(ns: int) -> date:

@@ -10,24 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import DataConfig
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.core.records import Int64
+from nbbacktest.core.records import Int64, Stamps
 from nbbacktest.data import files, samples, synthetic
 from nbbacktest.data.actions import read_actions
+from nbbacktest.data.adjusting import check_columns, own_actions, prices_of
 from nbbacktest.data.bases import is_nested, taken_apart
-from nbbacktest.data.calendar import ALWAYS_OPEN, session_table
+from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
 from nbbacktest.data.cut import cut_bars
 from nbbacktest.data.dataset import files_of, is_dataset, read_files, refuse_one_for_all
-from nbbacktest.data.datasource import DataSource, ask, is_source, source_of
+from nbbacktest.data.datasource import DataSource, Prices, ask, is_source, name_of, source_of
 from nbbacktest.data.demands import demanded, of_the_days, within
 from nbbacktest.data.frames import Policy, RawBars, as_one, judged, read_frame, refuse_empty
 from nbbacktest.data.grid import on_grid
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.marks import Mark, full_stamps
 from nbbacktest.data.others import compared, load_others
+from nbbacktest.data.periods import whole_periods
 from nbbacktest.data.shapes import by_symbol
 from nbbacktest.data.spans import agree, begins_left_out, place, reach, shown, time_faults, unknown_mark
 from nbbacktest.data.streaming import given_path, streamed_bars
@@ -54,6 +57,8 @@ class Found:
     all_hours: bool = False
     chosen: bool = True  # whether somebody said which symbols these are
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prices: Prices | None = None  # as the source tells
+    actions: tuple[ActionRow, ...] | None = None  # the source's own
 
 
 def load(
@@ -86,8 +91,9 @@ def load(
         From `warmup_days` sessions and `warmup_bars` bars before the start date, as far as the data goes, to the end
         date; what there is before that is in `earlier`.
         Stamps are shown in the config's time zone; else in the exchange's, where `data` is None or an
-        exchange was set; else in the data's own. In the second case daily bars end at their session's
-        close, and otherwise at the next midnight, without building a calendar.
+        exchange was set; else in the data's own. Where an exchange was set, its sessions are the trading days, and daily
+        bars end at their session's close; otherwise dates are, and they end at the next midnight, without
+        building a calendar.
 
     Raises
     ------
@@ -106,26 +112,27 @@ def load(
     lazy = streamed_bars(config, data) if stream else None
     if lazy is None:
         found = find(config, data, needs)
-        raws = read(found, policy, found.timezone or config.timezone)
+        if found.prices is None:
+            check_columns(found.frames, config)
+        raws = read(found, policy, zone_of_naive(found, config))
     else:
         found = Found(lazy.sources, lazy.source, lazy.files)
         raws = [source.raw() for source in lazy.sources.values()]
+        check_columns(lazy.heads(), config)
     for raw in raws:
         refuse_empty(raw)
     given, said = found.interval or set_interval(config), found.stamp or config.data.stamp or "open"
     raws = [full_stamps(raw, given, said) for raw in raws]
     interval = agree(raws, given, said)
     raws = [on_grid(raw, interval, said, policy, streamed=lazy is not None) for raw in raws]
-    sessions = None
-    if data is None or "exchange" in config.model_fields_set or config.extended_hours or found.all_hours:
-        # A market that never closes has no time zone of its own: its days are the data's.
-        zone = config.timezone or (raws[0].zone if config.exchange == ALWAYS_OPEN else None)
-        sessions = session_table(config.exchange, *reach(raws), zone, config.extended_hours)
-    stamps = shown(raws, interval, sessions.timezone if sessions else config.timezone or found.timezone)
-    mark, zone = mark_of(found, config, interval), found.timezone or config.timezone
+    is_named = exchange_is_named(found, config, data)
+    stamps = shown(raws, interval, config, found.timezone, is_named=is_named)
+    sessions = sessions_around(raws, interval, config, stamps) if is_named else None
+    mark, zone = mark_of(found, config, interval), zone_of_naive(found, config)
     if policy != "refuse":
         raws = [
-            judged(raw, time_faults(raw, interval, stamps, timezone=zone, sessions=sessions), policy) for raw in raws
+            judged(raw, time_faults(raw, interval, stamps, timezone=zone, sessions=sessions, mark=mark), policy)
+            for raw in raws
         ]
     for raw in raws:
         refuse_empty(raw)
@@ -135,9 +142,7 @@ def load(
         bars = {symbol: within(columns, sessions, left_out[symbol]) for symbol, columns in bars.items()}
     whole = bars
     exchange = (
-        config.exchange
-        if sessions is not None or not on_weekends([columns.time for columns in bars.values()])
-        else ALWAYS_OPEN
+        config.exchange if is_named or not on_weekends([columns.time for columns in bars.values()]) else ALWAYS_OPEN
     )
     others, notes = load_others(config, found.others, tuple(bars), interval, stamps, exchange)
     known = (interval.name, *others, *config.data.derived_intervals)
@@ -154,11 +159,14 @@ def load(
         found.synthetic,
         cut.start,
         exchange,
-        read_actions(config.data.actions, tuple(bars)),
-        hours=config.extended_hours,
+        read_actions(found.actions, tuple(bars))
+        if config.data.actions is None
+        else read_actions(config.data.actions, tuple(bars), adjusted=config.data.adjusted),
+        hours=config.own_hours,
         left_out=of_the_days(left_out, bars, config.backtest, stamps),
         days_asked=(config.backtest.start_date, config.backtest.end_date),
-        placed=sessions is not None,
+        placed=is_named,
+        is_named=is_named,
         streamed=lazy.cut(whole, bars) if lazy is not None else None,
         others={name: {symbol: cut.bars[symbol, name] for symbol in part} for name, part in others.items()},
         earlier=cut.earlier if lazy is None else {},  # bars without values are no good for more warm-up
@@ -185,8 +193,27 @@ def read(found: Found, policy: Policy, zone: str | None) -> list[RawBars]:
     )
 
 
-def mark_of(found: Found, config: SessionConfig, interval: Interval) -> Mark:
-    """What the stamps mark.
+def exchange_is_named(found: Found, config: SessionConfig, data: Any) -> bool:
+    """Whether the exchange was set or brings the data, so that its sessions count; else it is a guess."""
+    return data is None or "exchange" in config.model_fields_set or config.own_hours is not None or found.all_hours
+
+
+def sessions_around(raws: Sequence[RawBars], interval: Interval, config: SessionConfig, stamps: Stamps) -> SessionTable:
+    """The exchange's sessions from before the bars until after them; those of whole weeks and months for such bars."""
+    first, last = reach(raws)
+    if interval.is_calendar:
+        low, high = (int(np.datetime64(day, "ns").astype(np.int64)) for day in (first, last))
+        return whole_periods(config.exchange, low, high, stamps.day_zone, config.own_hours)
+    return session_table(config.exchange, first, last, stamps.day_zone, config.own_hours)
+
+
+def zone_of_naive(found: Found, config: SessionConfig) -> str | None:
+    """The zone that stamps without one are in; None where nobody said."""
+    return found.timezone or config.data.timezone or config.timezone
+
+
+def mark_of(found: Found, config: SessionConfig, interval: Interval) -> Mark | None:
+    """What the stamps mark; None where nobody said and it makes no difference, or is their open.
 
     Raises
     ------
@@ -196,7 +223,7 @@ def mark_of(found: Found, config: SessionConfig, interval: Interval) -> Mark:
     mark = found.stamp or config.data.stamp
     if mark is None and found.files and not interval.is_daily:
         raise unknown_mark(next(f"{symbol} ({file})" for symbol, file in found.files.items()), interval)
-    return mark or "open"
+    return mark
 
 
 def _from_config(config: SessionConfig, needs: Sequence[Need]) -> Found:
@@ -227,13 +254,13 @@ def _synthetic(config: SessionConfig, needs: Sequence[Need]) -> Found:
     if first is None or last is None:
         raise ConfigError(missing)
     # A range without a session is refused.
-    traded = session_table(config.exchange, first, last, config.timezone, config.extended_hours)
+    traded = session_table(config.exchange, first, last, config.day_zone, config.own_hours)
     interval = Interval.parse(settings.interval)
     usual = int(np.median(np.bincount(traded.part_row, traded.part_close - traded.part_open)))
     days = [reach_in_days(need, interval, usual) for need in needs]
     early = first - timedelta(days=2 * settings.warmup_days + 14) if settings.warmup_days else first
     early = min(early, first - timedelta(days=max(days, default=0)))
-    sessions = session_table(config.exchange, early, last, config.timezone, config.extended_hours)
+    sessions = session_table(config.exchange, early, last, config.day_zone, config.own_hours)
     row = 0 if days else max(0, sessions.date_index(first) - settings.warmup_days)
     kept = sessions.between(int(sessions.open[row]), int(sessions.close[-1]))
     frames = synthetic.frames(settings.symbols, kept, interval, settings.seed)
@@ -241,11 +268,21 @@ def _synthetic(config: SessionConfig, needs: Sequence[Need]) -> Found:
 
 
 def _asked(source: DataSource, config: SessionConfig, needs: Sequence[Need]) -> Found:
-    answer = ask(source, config, needs)
+    called = name_of(source)
+    prices = prices_of(source, config, called)
+    either = getattr(source, "prices", None) == "either"
+    answer = ask(source, config, needs, **({"adjusted": prices == "adjusted"} if either else {}))
     return Found(
-        answer.frames, answer.name, {}, answer.interval, stamp=answer.stamp, timezone=answer.timezone,
+        answer.frames,
+        f"{called}, {prices} prices" if either else called,
+        {},
+        answer.interval,
+        stamp=answer.stamp,
+        timezone=answer.timezone,
         all_hours=answer.all_hours,
-    )  # fmt: skip
+        prices=prices,
+        actions=own_actions(source, config, called, answer.frames) if config.data.actions is None else None,
+    )
 
 
 def _from_files(

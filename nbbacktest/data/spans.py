@@ -12,18 +12,20 @@ import numpy as np
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
-from nbbacktest.data.calendar import Days, SessionTable, local_midnights
+from nbbacktest.data.calendar import ALWAYS_OPEN, Days, SessionTable, local_midnights
+from nbbacktest.data.days import TradingDays, day_zone
 from nbbacktest.data.faults import Fault
 from nbbacktest.data.frames import RawBars, judged
 from nbbacktest.data.lengths import check_length, inferred
 from nbbacktest.data.marks import Mark, opens_of
-from nbbacktest.data.periods import utc_date
+from nbbacktest.data.periods import period_starts, refuse_weekend_stamps, utc_date, whole_spans
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nbbacktest.core.config import SessionConfig
+
 _NO_TIME = np.iinfo(np.int64).min  # as pandas counts NaT
-_LONGEST_MONTH = 31
 
 
 def agree(raws: Sequence[RawBars], given: Interval | None, mark: Mark = "open") -> Interval:
@@ -45,8 +47,20 @@ def agree(raws: Sequence[RawBars], given: Interval | None, mark: Mark = "open") 
     return interval
 
 
-def shown(raws: Sequence[RawBars], interval: Interval, zone: str | None) -> Stamps:
-    """How instants are shown: in `zone`, else the bars' own time zone; naive session dates stay naive.
+def shown(
+    raws: Sequence[RawBars], interval: Interval, config: SessionConfig, local: str | None, *, is_named: bool
+) -> Stamps:
+    """How a run's times are labelled, and in which zone its dates begin.
+
+    Labels are in the config's `timezone`; else in the exchange's, where it was named and has one; else in that of the bars.
+    Naive session dates stay naive.
+
+    Parameters
+    ----------
+    local
+        The zone that the source says its naive stamps are in.
+    is_named
+        Whether the exchange was named, or brings the data.
 
     Raises
     ------
@@ -60,7 +74,16 @@ def shown(raws: Sequence[RawBars], interval: Interval, zone: str | None) -> Stam
             f"the stamps of {naive[0].label} name no time zone and those of {aware.label} are in {aware.zone}; "
             "give all symbols the same kind, for example with frame.tz_localize"
         )
-    return Stamps(zone or raws[0].zone or "UTC", dates=bool(naive) and interval.is_daily)
+    # A date means the same in whatever zone it is shown.
+    own = raws[0].zone or local or config.data.timezone or (None if interval.is_daily else config.timezone)
+    days = day_zone(config, own, is_named=is_named)
+    exchange = days if is_named and config.exchange != ALWAYS_OPEN else None
+    return Stamps(
+        config.timezone or exchange or own or days,
+        dates=bool(naive) and interval.is_daily,
+        day_zone=days,
+        daily=interval.is_daily,
+    )
 
 
 def place(
@@ -69,20 +92,21 @@ def place(
     stamps: Stamps,
     *,
     timezone: str | None,
-    mark: Mark,
+    mark: Mark | None,
     sessions: SessionTable | None,
 ) -> BarColumns:
-    """Give each bar its span.
+    """Give each bar its span: no bar ends before its last trade can be known.
 
     Parameters
     ----------
     timezone
         Where naive intraday stamps are local; None where nobody said.
     mark
-        What intraday stamps mark. Daily bars carry their session's date either way.
+        What intraday stamps mark; None is their open. Daily bars carry their session's date either way, and weeks a
+        date in them, but that one on a weekend is told by this to begin or to end its week.
     sessions
-        Where given, daily bars end at their session's close, and no intraday bar ends after the
-        close of the session that it starts in, nor in its lunch break. Otherwise daily bars end at the next local midnight.
+        Where given, daily bars end at their session's close, weeks and months at that of their last session, and an
+        intraday bar where trading stops in it. Otherwise they end with their length, whole days at the next midnight.
 
     Raises
     ------
@@ -90,22 +114,46 @@ def place(
         Where naive intraday stamps have no time zone, or don't exist or exist twice in it, where two
         daily bars have one date, or a daily bar's date is no session.
     """
-    judged(raw, time_faults(raw, interval, stamps, timezone=timezone, sessions=sessions), "refuse")
+    judged(raw, time_faults(raw, interval, stamps, timezone=timezone, sessions=sessions, mark=mark), "refuse")
     if interval.is_daily:
-        time, end = _days(raw, interval, stamps, sessions)
+        time, end = _days(raw, interval, stamps, sessions, mark)
     else:
         instants = instants_of(raw.index, timezone)
         time = opens_of(instants, interval.ns) if mark == "close" else instants
-        end = instants if mark == "close" else time + interval.ns
-        if sessions is not None:
-            part = sessions.part_of(time)
-            end = np.where(part >= 0, np.minimum(end, sessions.part_close[part]), end)
+        end = intraday_ends(time, interval.ns, sessions)
+        end = np.minimum(end, instants) if mark == "close" else end
     c = raw.columns
     return BarColumns(raw.symbol, interval, time, end, c["open"], c["high"], c["low"], c["close"], c["volume"])
 
 
+def intraday_ends(time: Int64, length: int, sessions: SessionTable | None, *, is_anchored: bool | None = None) -> Int64:
+    """Where bars of `length` nanoseconds end that begin at `time`: after their length, or where trading stops before.
+
+    Trading that goes on within the length, after a break or without one, is part of the bar. Only where all bars begin
+    a whole number of lengths after an open, and some take over after a break before the length is up, does each end with
+    its own part; `is_anchored` says so where other bars aren't known.
+    """
+    end = time + length
+    if sessions is None or not len(sessions) or not len(time):
+        return end
+    own = sessions.part_of(time)
+    inside = own >= 0
+    if is_anchored is None:
+        is_anchored = not ((time[inside] - sessions.part_open[own[inside]]) % length).any()
+        is_anchored = is_anchored and bool((np.diff(time) < length).any())
+    last = np.searchsorted(sessions.part_open, end, side="left") - 1  # the last part that opens before the end
+    part = np.where(inside, own, -1) if is_anchored else np.where(inside | (sessions.part_open[last] > time), last, -1)
+    return np.where(part >= 0, np.minimum(end, sessions.part_stop[part]), end)
+
+
 def time_faults(
-    raw: RawBars, interval: Interval, stamps: Stamps, *, timezone: str | None, sessions: SessionTable | None
+    raw: RawBars,
+    interval: Interval,
+    stamps: Stamps,
+    *,
+    timezone: str | None,
+    sessions: SessionTable | None,
+    mark: Mark | None = None,
 ) -> Iterator[Fault]:
     """What is wrong with bars whose stamps rise, once it is known what they mean; see `place` for the parameters.
 
@@ -118,15 +166,19 @@ def time_faults(
         if raw.is_naive and len(raw.index):
             yield _clock_fault(raw, timezone)
         return
-    dates = _dates(raw, stamps)
-    twice = np.concatenate(([False], dates[1:] == dates[:-1]))[: len(dates)]
+    dates = _dates(raw, stamps, sessions)
+    if interval.is_calendar:
+        refuse_weekend_stamps(raw.label, dates, interval, mark)
+    keys = period_starts(dates, interval, mark)
+    twice = np.concatenate(([False], keys[1:] == keys[:-1]))[: len(dates)]
     row = int(np.argmax(twice)) if len(twice) else 0
+    word = {"1w": "week", "1mo": "month"}.get(interval.name, "date")
     yield Fault(
         "duplicates",
         twice,
-        "the date is another bar's too",
-        refusal=f"{int(twice.sum())} daily bars have the date of another, the first are those at "
-        f"{raw.index[row - 1]} and {raw.index[row]}; keep one bar for each date"
+        f"the {word} is another bar's too",
+        refusal=f"{int(twice.sum())} {'daily ' if word == 'date' else ''}bars have the {word} of another, the first are "
+        f"those at {raw.index[row - 1]} and {raw.index[row]}; keep one bar for each {word}"
         if twice.any()
         else "",
     )
@@ -153,13 +205,19 @@ def instants_of(index: pd.DatetimeIndex, timezone: str | None) -> Int64:
 
 
 def begins_of(
-    raw: RawBars, index: pd.DatetimeIndex, interval: Interval, stamps: Stamps, *, timezone: str | None, mark: Mark
+    raw: RawBars,
+    index: pd.DatetimeIndex,
+    interval: Interval,
+    stamps: Stamps,
+    *,
+    timezone: str | None,
+    mark: Mark | None,
 ) -> Int64:
     """Where the rows of a source that have these stamps begin, nanoseconds UTC; NaT where that isn't known."""
     if interval.is_daily:
-        return local_midnights(_dates(replace(raw, index=index), stamps), stamps.timezone)
+        return local_midnights(_dates(replace(raw, index=index), stamps), stamps.day_zone)
     instants = instants_of(index, timezone)
-    if mark == "open":
+    if mark != "close":
         return instants
     if index is raw.index and not (instants == _NO_TIME).any():
         return opens_of(instants, interval.ns)
@@ -167,7 +225,7 @@ def begins_of(
 
 
 def begins_left_out(
-    raw: RawBars, interval: Interval, stamps: Stamps, *, timezone: str | None, mark: Mark
+    raw: RawBars, interval: Interval, stamps: Stamps, *, timezone: str | None, mark: Mark | None
 ) -> dict[str, Int64]:
     """By kind of fault, where the rows that were left out would begin; NaT where that isn't known."""
     found: dict[str, Int64] = {}
@@ -185,8 +243,8 @@ def _rows_of(dates: Days, sessions: SessionTable) -> Int64:
 def _clock_fault(raw: RawBars, timezone: str | None) -> Fault:
     if timezone is None:
         raise DataError(
-            f"{raw.label}: the stamps name no time zone, the first is {raw.index[0]}; set timezone in the config, for "
-            'example "America/New_York", or give stamps with one (frame.tz_localize)'
+            f"{raw.label}: the stamps name no time zone, the first is {raw.index[0]}; set data.timezone in the "
+            'config, for example to "America/New_York", or give stamps with one (frame.tz_localize)'
         )
     wrong = instants_of(raw.index, timezone) == _NO_TIME
     noun = "stamp doesn't exist or exists" if int(wrong.sum()) == 1 else "stamps don't exist or exist"
@@ -216,25 +274,34 @@ def unknown_mark(label: str, interval: Interval) -> DataError:
     )
 
 
-def _days(raw: RawBars, interval: Interval, stamps: Stamps, sessions: SessionTable | None) -> tuple[Int64, Int64]:
-    dates = _dates(raw, stamps)
-    time = local_midnights(dates, stamps.timezone)
+def _days(
+    raw: RawBars, interval: Interval, stamps: Stamps, sessions: SessionTable | None, mark: Mark | None
+) -> tuple[Int64, Int64]:
+    dates = _dates(raw, stamps, sessions)
+    if interval.is_calendar:
+        return whole_spans(dates, interval, stamps.day_zone, sessions, mark)
+    time = local_midnights(dates, stamps.day_zone)
     if interval.ns > DAY:
-        # Weeks and months differ in length; the next bar's begin is the first moment that is surely late enough.
-        days = _LONGEST_MONTH if interval.name == "1mo" else interval.ns // DAY
-        after = dates[-1:] + np.timedelta64(days, "D")
-        return time, np.append(time[1:], local_midnights(after, stamps.timezone))
+        days = interval.ns // DAY
+        apart = np.diff(dates).astype(np.int64)
+        if (apart % days).any():
+            # They differ in length; the next bar's begin is the first moment that is surely late enough.
+            after = dates[-1:] + np.timedelta64(int(apart.max()), "D")
+            return time, np.append(time[1:], local_midnights(after, stamps.day_zone))
+        return time, local_midnights(dates + np.timedelta64(days, "D"), stamps.day_zone)
     if sessions is None:
-        return time, local_midnights(dates + np.timedelta64(1, "D"), stamps.timezone)
+        return time, local_midnights(dates + np.timedelta64(1, "D"), stamps.day_zone)
     return time, sessions.close[_rows_of(dates, sessions)]
 
 
-def _dates(raw: RawBars, stamps: Stamps) -> Days:
-    """The dates that daily stamps mean: the source's own, where all are its midnights, else those of the exchange."""
+def _dates(raw: RawBars, stamps: Stamps, sessions: SessionTable | None = None) -> Days:
+    """The dates that daily stamps mean: the source's own, where all are its midnights, else their trading days."""
     index = raw.index
-    if not raw.is_naive:
-        index = (index if _at_midnight(index) else index.tz_convert(stamps.timezone)).tz_localize(None)
-    return index.to_numpy().astype("datetime64[D]")
+    if raw.is_naive or _at_midnight(index):
+        return index.tz_localize(None).to_numpy().astype("datetime64[D]")
+    table = None if sessions is None or sessions.exchange == ALWAYS_OPEN else sessions
+    days = TradingDays(stamps.day_zone, None if table is None else lambda _first, _last: table)
+    return days.of(index.asi8).astype("datetime64[D]")
 
 
 def _at_midnight(index: pd.DatetimeIndex) -> bool:

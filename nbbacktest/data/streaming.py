@@ -20,6 +20,7 @@ from nbbacktest.data.parquet import ParquetBars
 STREAM_ABOVE = 200_000_000
 """Bytes of bars, unpacked, above which files are streamed unless the config says otherwise."""
 
+_HEAD = 1_000
 _ROW_BYTES = 48  # time and five values
 
 
@@ -30,6 +31,19 @@ class StreamedBars:
     sources: dict[str, ParquetBars]
     files: dict[str, str]
     source: str
+    paths: dict[str, tuple[str, ...]]
+
+    def heads(self) -> dict[str, Any]:
+        """The first rows of each symbol as frames, with all of their columns: what its columns say can be seen there."""
+        import pyarrow.parquet as pq
+
+        found = {}
+        for symbol, several in self.paths.items():
+            with pq.ParquetFile(several[0]) as file:
+                rows = next(file.iter_batches(batch_size=_HEAD), None)
+            if rows is not None:
+                found[symbol] = rows.to_pandas()
+        return found
 
     def cut(self, every: Mapping[str, BarColumns], kept: Mapping[str, BarColumns]) -> Streamed:
         """Where the values of the bars are that were kept of all."""
@@ -71,7 +85,7 @@ def streamed_bars(config: SessionConfig, data: Any) -> StreamedBars | None:
         return None
     names = {symbol: several[0] if len(several) == 1 else path for symbol, several in found.items()}
     sources = {symbol: ParquetBars(symbol, several, names[symbol], chosen=chosen) for symbol, several in found.items()}
-    return StreamedBars(sources, names, Path(path).name)
+    return StreamedBars(sources, names, Path(path).name, found)
 
 
 def symbols_set(config: SessionConfig) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError, MissingExtraError
 from nbbacktest.core.intervals import Interval
+from nbbacktest.data.datasource import Prices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,11 +39,13 @@ class YahooSource:
     intervals: tuple[str, ...] | None = ("1m", "2m", "5m", "15m", "30m", "1h", "90m", "1d")
     symbols: tuple[str, ...] | None = None
     all_hours: bool = False
+    prices: Prices | None = "adjusted"
     name: str | None = None
 
     def __init__(self, *, adjusted: bool = True, prepost: bool = False, timeout: float = 30) -> None:
         self._adjusted, self._prepost, self._timeout = adjusted, prepost, timeout
         self.all_hours = prepost
+        self.prices = "adjusted" if adjusted else "split-adjusted"
         self.name = f"Yahoo Finance, {'adjusted' if adjusted else 'unadjusted'}"
 
     def bars(self, symbol: str, interval: str, start: date | None, end: date | None) -> pd.DataFrame:

@@ -11,9 +11,10 @@ from typing import Any, TextIO
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.display.interrupts import Interrupts
-from nbbacktest.display.page import duration, speed
+from nbbacktest.display.page import duration
 from nbbacktest.display.reading import Meter, Reading
 from nbbacktest.report.result import Result
+from nbbacktest.report.table import written_speed as speed
 from nbbacktest.system.manager import SystemManager
 
 LINE_SECONDS = 2.0

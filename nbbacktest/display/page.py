@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.enums import Side, SystemState
 from nbbacktest.display.reading import Reading
+from nbbacktest.report.table import written_speed as speed
 from nbbacktest.report.terminal import columns_chart
 
 if TYPE_CHECKING:
@@ -242,13 +243,6 @@ def _fills(r: Reading) -> Panel:
             f"{fill.size:,g}", f"{fill.price:,.2f}",
         )  # fmt: skip
     return _box(f"Fills ({r.n_fills:,})", grid, _ROWS)
-
-
-def speed(x: float) -> str:
-    """A speed with as many digits as can be read at a glance: ``59.8x``, ``12,400x``, ``9.5 million x``."""
-    if x >= 1e6:
-        return f"{x / 1e6:,.3g} million x" if x < 1e9 else f"{x / 1e9:,.3g} billion x"
-    return f"{x:,.0f}x" if x >= 100 else f"{x:,.3g}x"
 
 
 def _sign(x: float) -> str:

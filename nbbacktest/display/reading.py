@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.system.manager import SystemManager
+from nbbacktest.system.watch import Watch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,8 @@ class Reading:
 
     Attributes
     ----------
+    seconds : float
+        Of wall time in which the run moved; `bars_per_second` counts by them.
     seconds_left : float or None
         Of wall time, at the present pace; None where it stands still.
     achieved : float
@@ -83,6 +86,7 @@ class Meter:
     def __init__(self, system: SystemManager, cash: float) -> None:
         self._system = system
         self._cash = cash
+        self._watch = Watch()
         self._pace: deque[tuple[float, float]] = deque()  # wall seconds, progress
         self._curve = [(0.0, cash)]
         self._every = 1  # which reading is kept as a point of the line
@@ -93,7 +97,9 @@ class Meter:
         status = self._system.status()
         shot = self._system.snapshot()
         state = SystemState(status["system_manager"]["_state"])
-        performance, session = status["performance_metrics"], status["session"]
+        bars, session = status["performance_metrics"]["bars_processed"], status["session"]
+        run = self._system.run
+        seconds = self._watch.seconds(run, state) if run is not None else 0.0
         streams = status["subscriptions"].values()
         if math.isfinite(shot.equity):
             self._remember(shot.progress, shot.equity)
@@ -106,9 +112,9 @@ class Meter:
             cursor=shot.cursor,
             total=shot.total,
             seconds_left=self._left(state, shot.progress),
-            seconds=performance["session_duration"],
-            bars=performance["bars_processed"],
-            bars_per_second=performance["bars_per_second"],
+            seconds=seconds,
+            bars=bars,
+            bars_per_second=bars / seconds if seconds > 0 else 0.0,
             asked=session["speed_multiplier"],
             achieved=session["achieved_speed"],
             lag=session["lag_seconds"],
@@ -121,7 +127,7 @@ class Meter:
             positions=shot.positions,
             orders=len(shot.orders),
             n_fills=shot.n_fills,
-            fills=tuple((shot.stamp(fill.time), fill) for fill in shot.last_fills),
+            fills=tuple((fill.time, fill) for fill in shot.last_fills),
             zone=status["system_manager"]["timezone"],
             error=status["error"]["message"] if status["error"] else None,
         )

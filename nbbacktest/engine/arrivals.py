@@ -76,7 +76,7 @@ class Arrivals:
         if there is not None:
             if there != bar:
                 raise DataError(
-                    f"{bar.symbol} at {self._stamps.stamp(bar.time)}: another bar was sent for that time, "
+                    f"{bar.symbol} at {self._stamps.begin(bar.time)}: another bar was sent for that time, "
                     f"{_prices(there)}, and now {_prices(bar)}; bars are final once they are sent"
                 )
             self.duplicate += 1

@@ -26,11 +26,12 @@ class Gate(Threshold):
             Still in a strategy call after `timeout` seconds. The hold stays: the run rests when the call returns.
         """
         with self._changed:
-            if not self._life.allows(Command.PAUSE) or self._closed:
+            if not self._life.allows(Command.PAUSE):
                 return False
-            self._hold_for_user()
+            if not self._closed:
+                self._hold_for_user()
             if self._analyst is threading.current_thread():
-                return not self._finishing
+                return not (self._finishing or self._closed)
             return self.hold_until_rest(timeout)
 
     def hold_until_rest(self, timeout: float | None = None) -> bool:
@@ -54,7 +55,7 @@ class Gate(Threshold):
         """Deliver exactly `instants` more and rest; False where the run ended, or somebody else moved it, first."""
         with self._changed:
             trip = Trip(self._cursor, self._cursor + instants, stepping=True)
-            return self._set_out(Command.STEP, trip) and self.arrived(trip, timeout)
+            return self.arrived(self._set_out(Command.STEP, trip), timeout)
 
     def run_until(self, target: int | None, watcher: Watcher | None, timeout: float | None = None) -> bool:
         """Deliver instants below `target`, or until the watcher says stop; False as for `step`.
@@ -65,14 +66,12 @@ class Gate(Threshold):
             What the watcher raised; the run rests at the instant that it was asked about.
         """
         with self._changed:
-            trip = self.set_out(target, watcher)
-            return trip is not None and self.arrived(trip, timeout)
+            return self.arrived(self.set_out(target, watcher), timeout)
 
-    def set_out(self, target: int | None, watcher: Watcher | None = None) -> Trip | None:
-        """Begin a `run_until` without waiting for it; None where the run has ended."""
+    def set_out(self, target: int | None, watcher: Watcher | None = None) -> Trip:
+        """Begin a `run_until` without waiting for it; a trip of a run that is over arrives nowhere."""
         with self._changed:
-            trip = Trip(self._cursor, target, watcher)
-            return trip if self._set_out(Command.UNTIL, trip) else None
+            return self._set_out(Command.UNTIL, Trip(self._cursor, target, watcher))
 
     def arrived(self, trip: Trip, timeout: float | None = None) -> bool:
         """Wait until a trip is over, and tell whether the run rests at its place; raises what its watcher raised."""
@@ -138,22 +137,26 @@ class Gate(Threshold):
         Returns False where it didn't come to one within `timeout` seconds: a strategy call takes its time.
         """
         with self._changed:
-            if self._closed or not self._started:
+            if self._closed:  # what it publishes at its end is the newest; that is about to come
+                return self._wait_for(lambda: self._ended, timeout)
+            if not self._started:
                 return False
             if not self._busy and not self._resting:
                 return True  # between windows, or turns: what was published last is as of the cursor
             self._asked += 1
             ticket, self.limit = self._asked, 0
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: self._closed or self._served >= ticket, timeout)
+            return self._wait_for(lambda: self._ended or self._served >= ticket, timeout)
 
     def end(self, command: Command | None = None) -> None:
-        """End the run: every wait in here wakes, and the analysis stops at its next boundary.
+        """Have the run end: the analysis stops at its next boundary, and the coordinator waits no longer.
 
-        With a command (STOP, FINISH or FAIL), the state says so too.
+        With a command (STOP, FINISH or FAIL) it has ended: the analysis has published its last frame, the state says
+        so, and every command that waits answers. None answers before.
         """
         with self._changed:
             self._closed = True
+            self._ended = self._ended or command is not None
             self.limit = 0
             self.generation += 1  # what was released and not delivered never will be
             if command is not None and self._life.state is not SystemState.STOPPED:
@@ -164,20 +167,23 @@ class Gate(Threshold):
 
     # -- under the condition --------------------------------------------------------------------------------
 
-    def _set_out(self, command: Command, trip: Trip) -> bool:
+    def _set_out(self, command: Command, trip: Trip) -> Trip:
         # The table is the system's: where this run is over, it may speak of the next one.
         if not self._life.allows(command) or self._closed:
-            return False
+            return trip
         self._life.apply(command)
         self._go(trip)
         if not self._busy and trip.target is not None and self._cursor >= trip.target:
             self._reach(trip)  # it is there already: nobody has to come by, and no deadline to be waited for
             self._come_to_rest()
-        return True
+        return trip
 
     def _await(self, arrived: Callable[[], bool], timeout: float | None) -> None:
         if self._analyst is threading.current_thread():
             raise RuntimeError("a strategy's call can't wait for its own run to rest; it rests after the call")
-        wait_for = self._changed.wait_for if self.mover is None else self.mover.until
-        if not wait_for(lambda: self._closed or arrived(), timeout):
+        # A closed run doesn't arrive any more, and until it has ended neither its state nor its frame is the last one.
+        if not self._wait_for(lambda: self._ended or (not self._closed and arrived()), timeout):
             raise TimeoutError(f"the engine wasn't at rest within {timeout:g} s")
+
+    def _wait_for(self, arrived: Callable[[], bool], timeout: float | None) -> bool:
+        return (self._changed.wait_for if self.mover is None else self.mover.until)(arrived, timeout)

@@ -177,11 +177,11 @@ class TimeView:
     def __getitem__(self, key: int | slice) -> pd.Timestamp | pd.DatetimeIndex:
         series, n = self._series, self._series.n
         if isinstance(key, slice):
-            return series.stamps.index(series.columns.time[:n][key])
+            return series.stamps.begins(series.columns.time[:n][key])
         row = n + key if key < 0 else key
         if not 0 <= row < n:
             raise IndexError(f"bar {key} of {n} completed ones")
-        return series.stamps.stamp(int(series.columns.time[row]))
+        return series.stamps.begin(int(series.columns.time[row]))
 
 
 class BarsView:
@@ -239,7 +239,7 @@ class BarsView:
         names = (*_COLUMNS, "base_count", "expected_count") if c.is_derived else _COLUMNS
         return pd.DataFrame(
             {name: getattr(c, name)[:n] for name in names},
-            index=self._series.stamps.index(c.time[:n]).rename("time"),
+            index=self._series.stamps.begins(c.time[:n]).rename("time"),
         )
 
     def __repr__(self) -> str:

@@ -80,7 +80,8 @@ class Threshold:
         self._resting = False  # the analysis waits in `arrive`, where it can be asked to publish
         self._asked = self._serving = self._served = 0  # tickets for a fresh publication
         self.rests = 0  # how often the analysis has rested in `arrive`; for itself
-        self._closed = False
+        self._closed = False  # told to end
+        self._ended = False  # has ended: the analysis is done, and the state says so
 
     # -- what the analysis calls ----------------------------------------------------------------------------
 

@@ -10,12 +10,13 @@ import numpy as np
 from nbbacktest.core.errors import DataError, nearest
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
-from nbbacktest.report.bins import local_time
+from nbbacktest.data.calendar import local_dates
 from nbbacktest.report.table import AGAINST, Stats
+from nbbacktest.trading.annual import annual_factor
 from nbbacktest.trading.comparison import comparison
 from nbbacktest.trading.equity import day_ends, local_days
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.stats import annual_factor, daily_returns
+from nbbacktest.trading.stats import daily_returns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,7 @@ def compare(record: RunRecord, equity: Float64, benchmark: Benchmark) -> Compari
 def read_benchmark(record: RunRecord, source: BenchmarkSource) -> Benchmark:
     """Line `source` up with the days of the run.
 
-    A Series' or DataFrame's index are dates or times; a naive one is in the run's own time zone, and one whose times are
+    A Series' or DataFrame's index are dates or times; a naive one is in the exchange's time zone, and one whose times are
     all midnight holds dates, whatever its zone.
 
     Raises
@@ -130,8 +131,12 @@ def _of_symbol(record: RunRecord, symbol: str) -> tuple[str, Int64, Float64]:
             "Or give its prices as a Series"
         )
     bars = record.bars[symbol]
-    # As the run's own days are counted: what ends at midnight belongs to the day that it closes.
-    return symbol, local_time(record.stamps, bars.end - 1) // DAY, bars.close
+    # As the run's own days are counted; of the warm-up nothing but dates is known.
+    days, own = local_dates(bars.end - 1, record.stamps.day_zone), local_days(record)
+    at = np.searchsorted(record.instants, bars.end)
+    traded = (at < len(own)) & (bars.end >= (record.instants[0] if len(own) else 0))
+    days[traded] = own[at[traded]]
+    return symbol, days, bars.close
 
 
 def _of_pandas(record: RunRecord, source: Any) -> tuple[str, Int64, Float64]:
@@ -158,7 +163,7 @@ def _of_pandas(record: RunRecord, source: Any) -> tuple[str, Int64, Float64]:
     if index.tz is not None:
         midnights = index == index.normalize()
         index = (
-            index.tz_localize(None) if midnights.all() else index.tz_convert(record.stamps.timezone).tz_localize(None)
+            index.tz_localize(None) if midnights.all() else index.tz_convert(record.stamps.day_zone).tz_localize(None)
         )
     try:
         prices = source.to_numpy(dtype=np.float64, na_value=np.nan)

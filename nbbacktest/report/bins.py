@@ -11,6 +11,7 @@ import numpy as np
 
 from nbbacktest.core.intervals import DAY, HOUR, MINUTE, SECOND, Interval
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
+from nbbacktest.data.calendar import local_clock
 
 MOST = 600
 """How many candles a browser draws without a wait."""
@@ -81,12 +82,11 @@ class Candles:
 
 
 def local_time(stamps: Stamps, ns: Int64) -> Int64:
-    """What the exchange's clock shows at these instants, as nanoseconds since 1970 on it."""
-    import pandas as pd
+    """What the clock shows at these instants that times are labelled by, as nanoseconds since 1970 on it.
 
-    moments = pd.DatetimeIndex(np.asarray(ns, dtype="datetime64[ns]"), tz="UTC")
-    local: Int64 = moments.tz_convert(stamps.timezone).tz_localize(None).asi8
-    return local
+    Of session-long bars that is the clock that their dates begin by.
+    """
+    return local_clock(np.asarray(ns, dtype=np.int64), stamps.day_zone if stamps.daily else stamps.timezone)
 
 
 def choose(local: list[Int64], base: Interval, most: int = MOST) -> Binning:

@@ -13,6 +13,7 @@ from nbbacktest.core.errors import DataError, nearest
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Bar, Float64
 from nbbacktest.report.bins import local_time
+from nbbacktest.report.frames import instant_labels
 from nbbacktest.report.table import written_time
 from nbbacktest.trading.equity import cash_curve, position_curve
 from nbbacktest.trading.orders import Fill
@@ -136,7 +137,7 @@ def explain(record: RunRecord, equity: Float64, time: Any, symbol: str | None = 
         The run, and its equity by instant.
     time
         A bar's stamp or any time inside it, or the instant at which bars closed; of a daily run, its date. A naive one
-        is in the run's time zone.
+        is in the exchange's time zone.
     symbol
         Tell of this one alone; None: of all.
 
@@ -195,7 +196,7 @@ def _moment(record: RunRecord, time: Any) -> int:
     if pd.isna(stamp):
         raise DataError(f"explain({time!r}): no time; give a timestamp or its text")
     if stamp.tz is None:
-        stamp = stamp.tz_localize(record.stamps.timezone, ambiguous=True, nonexistent="shift_forward")
+        stamp = stamp.tz_localize(record.stamps.day_zone, ambiguous=True, nonexistent="shift_forward")
     return int(stamp.as_unit("ns").value)
 
 
@@ -224,8 +225,7 @@ def _bar_at(record: RunRecord, symbol: str, instant: int) -> Bar | None:
 
 
 def _label(record: RunRecord, instant: int) -> Any:
-    # What ends at midnight belongs to the day that it closes, as in the equity's index.
-    return record.stamps.stamp(instant - 1).normalize() if record.daily else record.stamps.stamp(instant)
+    return instant_labels(record, [instant])[0]
 
 
 def _notes(record: RunRecord, index: int, instant: int, bars: Mapping[str, Bar | None]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def fingerprint(record: RunRecord, equity: Float64) -> str:
     for fill in record.fills:
         tag = b"\0" if fill.tag is None else b"\1" + _text(fill.tag)
         digest.update(
-            struct.pack("<qq", fill.index, fill.time)
+            struct.pack("<qq", fill.index, fill.time_ns)
             + _text(fill.symbol)
             + _text(fill.side)
             + struct.pack("<ddd", fill.size + 0.0, fill.price + 0.0, fill.commission + 0.0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
+from nbbacktest.data.calendar import local_clock
 from nbbacktest.trading.equity import local_days
 from nbbacktest.trading.excursions import Excursions
 from nbbacktest.trading.record import RunRecord
@@ -31,8 +32,7 @@ def instant_index(record: RunRecord) -> pd.DatetimeIndex:
 
     if not record.daily:
         return record.stamps.index(record.instants)
-    dates = pd.DatetimeIndex((local_days(record) * DAY).view("datetime64[ns]"))
-    return dates if record.stamps.dates else dates.tz_localize(record.stamps.timezone)
+    return record.stamps.dated(pd.DatetimeIndex((local_days(record) * DAY).view("datetime64[ns]")))
 
 
 def fills_frame(record: RunRecord) -> pd.DataFrame:
@@ -42,7 +42,7 @@ def fills_frame(record: RunRecord) -> pd.DataFrame:
     fills = record.fills
     return pd.DataFrame(
         {
-            "time": _times(record, [f.time for f in fills]),
+            "time": _times(record, [f.time_ns for f in fills]),
             "symbol": _texts([f.symbol for f in fills]),
             "side": _texts([str(f.side) for f in fills]),
             "size": _floats([f.size for f in fills]),
@@ -77,8 +77,8 @@ def orders_frame(record: RunRecord) -> pd.DataFrame:
             "tif": _texts([str(o.tif) for o in orders]),
             "status": _texts([str(o.status) for o in orders]),
             "reason": _texts([o.reason for o in orders]),
-            "submitted": _instants(record, [o.submitted or None for o in orders]),
-            "closed": _instants(record, [o.closed or None for o in orders]),
+            "submitted": instant_labels(record, [o.submitted_ns or None for o in orders]),
+            "closed": instant_labels(record, [o.closed_ns or None for o in orders]),
             "fill_price": _floats([o.fill_price for o in orders]),
             "tag": _texts([o.tag for o in orders]),
             "filled": _floats([o.filled for o in orders]),
@@ -96,7 +96,7 @@ def order_events_frame(record: RunRecord) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "order_id": np.array([number for number, _ in events], dtype=np.int64),
-            "time": _times(record, [e.time for _, e in events]),
+            "time": instant_labels(record, [e.time_ns for _, e in events]),
             "event": _texts([str(e.kind) for _, e in events]),
             "reason": _texts([e.reason for _, e in events]),
             "size": _floats([e.size for _, e in events]),
@@ -116,8 +116,8 @@ def trades_frame(record: RunRecord, trades: Trades, far: Excursions) -> pd.DataF
         {
             "symbol": _texts([t.symbol for t in rows]),
             "size": trades.size,
-            "entry_time": _times(record, [t.entry_time for t in rows]),
-            "exit_time": _times(record, [t.exit_time for t in rows]),
+            "entry_time": _times(record, [t.entry_ns for t in rows]),
+            "exit_time": _times(record, [t.exit_ns for t in rows]),
             "entry_price": trades.entry_price,
             "exit_price": trades.exit_price,
             "pnl": trades.pnl,
@@ -134,13 +134,13 @@ def trades_frame(record: RunRecord, trades: Trades, far: Excursions) -> pd.DataF
 
 
 def flows_frame(record: RunRecord) -> pd.DataFrame:
-    """One row a cash flow that is no fill's, in order; `time` is the instant, `amount` negative where it was paid."""
+    """One row a cash flow that is no fill's, in order; `time` is the instant, as in `equity_series`, `amount` negative where it was paid."""
     import pandas as pd
 
     flows = record.flows
     return pd.DataFrame(
         {
-            "time": _times(record, [flow.time for flow in flows]),
+            "time": instant_labels(record, [flow.time for flow in flows]),
             "kind": _texts([flow.kind for flow in flows]),
             "symbol": _texts([flow.symbol for flow in flows]),
             "strategy": _texts([flow.strategy for flow in flows]),
@@ -155,7 +155,7 @@ def log_frame(record: RunRecord) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "time": _instants(record, [moment for moment, _, _ in record.log]),
+            "time": instant_labels(record, [moment for moment, _, _ in record.log]),
             "strategy": _texts([name for _, name, _ in record.log]),
             "message": _texts([message for _, _, message in record.log]),
         }
@@ -163,11 +163,19 @@ def log_frame(record: RunRecord) -> pd.DataFrame:
 
 
 def _times(record: RunRecord, moments: Sequence[int | None]) -> pd.DatetimeIndex:
-    return record.stamps.index(_ns(moments))
+    """Stamps of bars."""
+    return record.stamps.begins(_ns(moments))
 
 
-def _instants(record: RunRecord, moments: Sequence[int | None]) -> pd.DatetimeIndex:
-    return record.stamps.instants(_ns(moments))
+def instant_labels(record: RunRecord, moments: Sequence[int | None]) -> pd.DatetimeIndex:
+    """What instants, and moments between them, are called: as in `instant_index`."""
+    if not record.daily:
+        return record.stamps.index(_ns(moments))
+    import pandas as pd
+
+    ns = _ns(moments)
+    dates = pd.DatetimeIndex((local_clock(ns - 1, record.stamps.day_zone)).view("datetime64[ns]"))
+    return record.stamps.dated(dates)
 
 
 def _ns(moments: Sequence[int | None]) -> Int64:

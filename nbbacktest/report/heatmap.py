@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.records import Float64
+from nbbacktest.core.shown import spoken
 from nbbacktest.report.table import GROUPS, MISSING, written
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def draw(
     for (i, j), row in best.items():
         values[i, j] = shown[row]
         texts[i][j] = _text(statistic, shown[row])
-        named = "<br>".join(f"{escape(str(key))} = {escape(str(value))}" for key, value in points[row].items())
+        named = "<br>".join(f"{escape(str(key))} = {escape(_label(value))}" for key, value in points[row].items())
         hovers[i][j] = f"{named}<br><b>{escape(statistic)} {texts[i][j] or 'not defined'}</b>"
     low, high = _ends(values)
     figure = go.Figure(
@@ -91,7 +92,7 @@ def draw(
         every = -(-len(labels) // 30)
         ticks = list(range(0, len(labels), every))
         axis(
-            title={"text": escape(name)}, tickvals=ticks, ticktext=[escape(str(labels[i])) for i in ticks],
+            title={"text": escape(name)}, tickvals=ticks, ticktext=[escape(_label(labels[i])) for i in ticks],
             showgrid=False, zeroline=False,
         )  # fmt: skip
     return figure
@@ -107,6 +108,10 @@ def _sorted(values: Sequence[Any]) -> list[Any]:
         return sorted(several)
     except TypeError:
         return several
+
+
+def _label(value: Any) -> str:
+    return str(spoken(value))
 
 
 def _place(values: Sequence[Any], value: Any) -> int:

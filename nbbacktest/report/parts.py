@@ -11,11 +11,12 @@ import numpy as np
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64
+from nbbacktest.trading.annual import annual_factor
 from nbbacktest.trading.breakdown import COLUMNS
 from nbbacktest.trading.equity import day_ends, local_days
 from nbbacktest.trading.periods import monthly_returns, rolling_statistics
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.stats import annual_factor, daily_returns
+from nbbacktest.trading.stats import daily_returns
 
 if TYPE_CHECKING:
     import pandas as pd

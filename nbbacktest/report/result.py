@@ -16,6 +16,7 @@ from nbbacktest.report import fingerprint, frames
 from nbbacktest.report.table import Stats, written
 from nbbacktest.trading.equity import equity_curve
 from nbbacktest.trading.excursions import excursions
+from nbbacktest.trading.reasons import reasons
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.stats import statistics
 from nbbacktest.trading.trades import Trades, round_trips
@@ -89,7 +90,8 @@ class Result:
     @cached_property
     def stats(self) -> Stats:
         """Statistics by name, as fractions; prints as a table. `nbbacktest.trading.stats` defines each."""
-        return Stats(statistics(self.record, self.equity_values, self.round_trips))
+        values = statistics(self.record, self.equity_values, self.round_trips)
+        return Stats(values, reasons=lambda: reasons(values, self.record, self.equity_values, self.round_trips))
 
     @cached_property
     def equity_values(self) -> Float64:
@@ -303,7 +305,7 @@ class Result:
         ----------
         time
             A bar's stamp or any time inside it, or the instant at which bars closed; of a daily run, its date. A naive
-            one is in the run's time zone.
+            one is in the exchange's time zone.
         symbol
             Tell of this one alone; None: of all.
 

@@ -7,14 +7,16 @@ import json
 import struct
 import zipfile
 import zlib
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from itertools import repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
 
-from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.core.files import write_whole
 from nbbacktest.core.intervals import Interval
@@ -44,12 +46,15 @@ _ORDER_1 = (
 )  # fmt: skip
 """What version 1 kept of an order."""
 _ORDER = (
-    *_ORDER_1, "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced", "triggered", "filled",
+    *_ORDER_1, "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced", "triggered", "filled", "best",
 )  # fmt: skip
 _GIVEN = (
     "limit", "stop", "tag", "submitted", "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced",
 )  # fmt: skip
-_OUTCOME = ("reason", "closed", "fill_price", "triggered", "filled")
+_OUTCOME = ("reason", "closed", "fill_price", "triggered", "filled", "best")
+_TIMES = ("submitted", "begins", "expires", "closed")
+_FILL = 10
+"""Values of a fill in its row; what came later stands beside them, so that an older version reads these."""
 
 
 def save_record(record: RunRecord, path: Path) -> None:
@@ -103,17 +108,20 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
     head: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     head |= {name: getattr(record, name) for name in _PLAIN}
     head |= {
-        "stamps": {"timezone": record.stamps.timezone, "dates": record.stamps.dates},
+        "stamps": asdict(record.stamps),
+        "trading_days": record.trading_days,
+        "has_days": record.days is not None,
         "symbols": [[symbol, columns.interval.name] for symbol, columns in record.bars.items()],
-        "fills": [msgspec.structs.astuple(fill) for fill in record.fills],
+        "fills": [msgspec.structs.astuple(fill)[:_FILL] for fill in record.fills],
+        "fill_phases": [fill.phase for fill in record.fills],
         "order_fields": _ORDER,
-        "orders": [[getattr(order, name) for name in _ORDER] for order in record.orders],
+        "orders": [[getattr(order, _field(name)) for name in _ORDER] for order in record.orders],
         "order_links": [
             [order.id, None if order.parent is None else order.parent.id, [other.id for other in order.oco or ()]]
             for order in record.orders
             if order.parent is not None or order.oco is not None
         ],
-        "order_events": [[order.id, *event] for order in record.orders for event in order.events],
+        "order_events": [[order.id, *event[:6]] for order in record.orders for event in order.events],
         "indicators": [[r.name, r.strategy, r.symbol, r.interval] for r in record.indicators],
         "log": record.log,
         "flows": record.flows,
@@ -123,6 +131,8 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
         # A parameter may be anything; its text is better than no file.
         _add(archive, "result.json", json.dumps(head, default=str, separators=(",", ":")).encode())
         _add(archive, "instants.npy", _packed(record.instants))
+        if record.days is not None:
+            _add(archive, "days.npy", _packed(record.days))
         for number, columns in enumerate(record.bars.values()):
             for name in _COLUMNS:
                 _add(archive, f"bars/{number}/{name}.npy", _packed(getattr(columns, name)))
@@ -163,10 +173,12 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
         bars[symbol] = BarColumns(symbol, Interval.parse(interval), *columns)
     values: dict[str, Any] = {name: head[name] for name in _PLAIN} | {
         "strategies": tuple(head["strategies"]),
-        "stamps": Stamps(**head["stamps"]),
+        "stamps": Stamps(**{"daily": head["daily"]} | head["stamps"]),
+        "days": _column(archive, "days", np.int64) if head.get("has_days") else None,
+        "trading_days": head.get("trading_days"),
         "instants": instants,
         "bars": bars,
-        "fills": tuple(_fill(row) for row in head["fills"]),
+        "fills": tuple(_fills(head)),
         "orders": _orders(head),
         "indicators": tuple(_reading(archive, n, row) for n, row in enumerate(head.get("indicators", ()))),
         # Results that were saved before there were any have none.
@@ -200,14 +212,23 @@ def _table(archive: zipfile.ZipFile, name: str) -> Float64:
     return np.asarray(table, dtype=np.float64)
 
 
-def _fill(row: list[Any]) -> Fill:
-    index, time, symbol, side, *rest = row
-    return Fill(index, time, symbol, Side(side), *rest)
+def _field(name: str) -> str:
+    """What a value of an order is called in memory."""
+    return f"{name}_ns" if name in _TIMES else name
+
+
+def _fills(head: dict[str, Any]) -> Iterator[Fill]:
+    stamps, phases = Stamps(**head["stamps"]), head.get("fill_phases") or repeat(None)
+    for row, phase in zip(head["fills"], phases, strict=False):
+        index, time, symbol, side, *rest = row
+        known: tuple[Any, ...] = (index, time, symbol, Side(side), *rest, phase and Phase(phase), stamps)
+        yield Fill(*known)
 
 
 def _orders(head: dict[str, Any]) -> tuple[Order, ...]:
     names = head.get("order_fields", _ORDER_1)
-    orders = {row[0]: _order(dict(zip(names, row, strict=True))) for row in head["orders"]}
+    stamps = Stamps(**head["stamps"])
+    orders = {row[0]: _order(dict(zip(names, row, strict=True)), stamps) for row in head["orders"]}
     # Results of version 1 know no links and no events.
     groups: dict[tuple[int, ...], list[Order]] = {}
     for number, parent, linked in head.get("order_links", ()):
@@ -226,18 +247,18 @@ def _orders(head: dict[str, Any]) -> tuple[Order, ...]:
     return tuple(orders.values())
 
 
-def _order(kept: dict[str, Any]) -> Order:
-    given = {name: kept[name] for name in _GIVEN if name in kept}
+def _order(kept: dict[str, Any], stamps: Stamps) -> Order:
+    given = {_field(name): kept[name] for name in _GIVEN if name in kept}
     order = Order(
         kept["id"], kept["strategy"], kept["symbol"], Side(kept["side"]), kept["size"], OrderType(kept["type"]),
-        tif=TimeInForce(kept["tif"]), **given,
+        tif=TimeInForce(kept["tif"]), _stamps=stamps, **given,
     )  # fmt: skip
     order.status = OrderStatus(kept["status"])
     if order.status is OrderStatus.FILLED:
         order.filled = order.size or 0.0
     for name in _OUTCOME:
         if name in kept:
-            setattr(order, name, kept[name])
+            setattr(order, _field(name), kept[name])
     return order
 
 

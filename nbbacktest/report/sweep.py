@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
+from nbbacktest.core.errors import ConfigError, DataError, nearest
+from nbbacktest.core.shown import shown, spoken
 from nbbacktest.report.result import Result
-from nbbacktest.report.table import GROUPS
+from nbbacktest.report.score import STATISTICS, Score, check_statistic, score_of
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-STATISTICS = tuple(name for group in GROUPS.values() for name in group)
-_TIMES = ("start", "end")
-
-Score = str | Callable[[Mapping[str, Any]], float]
 Point = dict[str, Any]
 
 
@@ -106,6 +103,8 @@ class SweepResult:
         ------
         DataError
             Where that is defined for no point.
+        ConfigError
+            Where it is a function that raised, or gave no number.
         """
         return dict(self._points[self._best_row()])
 
@@ -198,18 +197,14 @@ class SweepResult:
 
         Raises
         ------
-        DataError
-            For an unknown statistic.
+        ConfigError
+            For an unknown statistic, and where `by` is a function that raised, or gave no number.
         """
-        by = self._maximize if by is None else by
+        where, by = ("maximize", self._maximize) if by is None else ("by", by)
         check_statistic(by)
-        values = [np.nan if row["error"] is not None else self._score(by, i) for i, row in enumerate(self._rows)]
+        every = zip(self._rows, self._points, strict=True)
+        values = [np.nan if row["error"] is not None else score_of(by, row, point, where) for row, point in every]
         return np.array(values, dtype=np.float64)
-
-    def _score(self, by: Score, number: int) -> float:
-        row = self._rows[number]
-        value: Any = row[by] if isinstance(by, str) else by({**row, **self._points[number]})
-        return float(value.total_seconds() / 86_400 if hasattr(value, "total_seconds") else value)
 
     def _best_row(self) -> int:
         scores = self.scores()
@@ -231,35 +226,27 @@ class SweepResult:
         parts = [f"SweepResult of {self.strategy}: {done}, {failed:,} failed"]
         try:
             row = self._best_row()
-        except DataError as error:
+        except (DataError, ConfigError) as error:
             return f"{parts[0]}\n  {error}"
         name = self._maximize if isinstance(self._maximize, str) else "score"
-        params = ", ".join(f"{key}={value!r}" for key, value in self._points[row].items())
+        params = ", ".join(f"{key}={shown(value)}" for key, value in self._points[row].items())
         return f"{parts[0]}\n  best {name} {self.scores()[row]:.4g}: {params}"
 
     def _repr_html_(self) -> str:
         from html import escape
 
-        table: str = self.top(10)._repr_html_()  # type: ignore[operator]
+        try:
+            rows = self.top(10)
+        except ConfigError:  # what it says stands above the table
+            rows = self._frame.head(10).copy()
+        for name in map(self._column, self.parameters):
+            if rows[name].dtype == object:
+                rows[name] = [spoken(value) for value in rows[name]]
+        table: str = rows._repr_html_()  # type: ignore[operator]
         return f"<pre>{escape(repr(self))}</pre>{table}"
-
-
-def check_statistic(by: Any) -> None:
-    """Refuse what orders no points.
-
-    Raises
-    ------
-    ConfigError
-        It names the nearest statistic.
-    """
-    if callable(by):
-        return
-    if by not in STATISTICS or by in _TIMES:
-        known = [name for name in STATISTICS if name not in _TIMES]
-        raise ConfigError([Problem("statistic", by, f"no such number; {nearest(str(by), known)}")], "sweep()")
 
 
 def _undefined(name: str) -> Any:
     import pandas as pd
 
-    return pd.NaT if name in _TIMES or name.endswith("_duration") else np.nan
+    return pd.NaT if name in ("start", "end") or name.endswith("_duration") else np.nan

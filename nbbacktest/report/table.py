@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -73,11 +73,22 @@ class Stats(Mapping[str, Any]):
     `nbbacktest.trading.stats` defines each. Fractions, not percent; NaN where one isn't defined.
     """
 
-    __slots__ = ("_groups", "_values")
+    __slots__ = ("_groups", "_reasons", "_values")
 
-    def __init__(self, values: Mapping[str, Any], groups: Mapping[str, Mapping[str, tuple[str, str]]] = GROUPS) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        groups: Mapping[str, Mapping[str, tuple[str, str]]] = GROUPS,
+        reasons: Callable[[], dict[str, str]] = dict,
+    ) -> None:
         self._values = dict(values)
         self._groups = groups
+        self._reasons = reasons
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """For each statistic that is NaN, why it can't be said: a sentence by name."""
+        return self._reasons()
 
     @property
     def groups(self) -> dict[str, list[tuple[str, str]]]:
@@ -108,13 +119,20 @@ class Stats(Mapping[str, Any]):
             f'<thead><tr><th colspan="2" style="text-align:left">{escape(heading)}</th></tr></thead><tbody>'
             + "".join(
                 f'<tr><td style="text-align:left">{escape(label)}</td>'
-                f'<td style="text-align:right;font-variant-numeric:tabular-nums">{escape(text)}</td></tr>'
-                for label, text in rows
+                f'<td style="text-align:right;font-variant-numeric:tabular-nums"{self._title(name)}>'
+                f"{escape(written(name, self[name]))}</td></tr>"
+                for name, (label, _) in rows.items()
             )
             + "</tbody></table>"
-            for heading, rows in self.groups.items()
+            for heading, rows in self._groups.items()
         )
         return f"<div>{cells}</div>"
+
+    def _title(self, name: str) -> str:
+        """Why the value is missing, to be seen where the mouse rests on it."""
+        value = self[name]
+        missing = isinstance(value, float) and math.isnan(value)
+        return f' title="{escape(self.reasons.get(name, ""))}"' if missing else ""
 
 
 def written(name: str, value: Any) -> str:
@@ -143,6 +161,13 @@ def written_time(stamp: Any) -> str:
         return f"{stamp:%Y-%m-%d}"
     clock = "%H:%M:%S" if stamp.second else "%H:%M"
     return f"{stamp:%Y-%m-%d} {stamp.strftime(clock)} {stamp:%Z}".rstrip()
+
+
+def written_speed(x: float) -> str:
+    """A speed with as many digits as can be read at a glance: ``59.8x``, ``12,400x``, ``9.5 million x``."""
+    scale, unit = (1e9, " billion x") if x >= 1e9 else (1e6, " million x") if x >= 1e6 else (1.0, "x")
+    scaled = x / scale
+    return (f"{scaled:,.0f}" if scaled >= 100 else f"{scaled:,.3g}") + unit
 
 
 def written_duration(span: Any) -> str:

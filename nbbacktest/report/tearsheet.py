@@ -17,6 +17,7 @@ from nbbacktest.core.files import write_whole
 from nbbacktest.report.benchmark import BenchmarkSource, Comparison
 from nbbacktest.report.table import MISSING, written, written_time
 from nbbacktest.report.traces import shades
+from nbbacktest.trading.annual import annual_factor, period_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,8 +161,8 @@ def _statistics(result: Result, compared: Comparison | None) -> str:
     cards = "".join(f'<div class="sheet">{sheet}</div>' for sheet in sheets)
     return (
         f'<h2>Statistics</h2><div class="sheets">{cards}</div>'
-        '<p class="note">Net of commission and slippage; ratios from daily returns with a risk-free rate of 0, '
-        f"{'365' if result.record.trades_every_day else '252'} days a year. Drawdown is of all instants.</p>"
+        '<p class="note">Net of commission and slippage; ratios from returns of each '
+        f"{period_name(result.record)} with a risk-free rate of 0, {annual_factor(result.record):g} a year. Drawdown is of all instants.</p>"
     )
 
 
@@ -246,7 +247,7 @@ def _rejected(result: Result) -> str:
     shown = refused[-MOST_REJECTED:]
     rows = [
         [
-            (_when(stamps.stamp(o.closed)), ""), (escape(o.symbol), ""),
+            (_when(stamps.instant(o.closed_ns)), ""), (escape(o.symbol), ""),
             (f"{o.side} {'all' if o.size is None else f'{o.size:,.6g}'} {o.type}", ""), (escape(str(o.status)), ""),
             (escape(o.reason or ""), ' class="wide"'),
         ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.records import Float64
-from nbbacktest.report.table import GROUPS, written, written_time
+from nbbacktest.report.table import GROUPS, written, written_speed, written_time
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -260,12 +260,14 @@ def _facts(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
     facts = []
     if count is not None and seconds:
         facts.append(f"{count:,} bars in {seconds:,.2f} s ({count / seconds:,.0f} bars/s)")
-    modes = sorted({str(stream["mode"]) for stream in streams if "mode" in stream})
-    if modes:
-        facts.append(", ".join(modes))
+    # One of two streams may wait for the clock, the other for data: the mode of the run is the clock's, or live.
+    modes = {str(stream["mode"]) for stream in streams if "mode" in stream}
+    facts += [mode for mode in ("live", "clock-driven", "data-driven") if mode in modes][:1]
     speed, achieved = session.get("speed_multiplier"), session.get("achieved_speed")
     if speed:
-        facts.append(f"speed {speed:g}x" + (f", achieved {achieved:,.4g}x" if achieved else ""))
+        facts.append(f"speed {written_speed(speed)}")
+        if achieved:
+            facts.append(f"achieved {written_speed(achieved)}")
     overruns = sum(int(stream.get("overruns") or 0) for stream in streams)
     if overruns:
         facts.append(f"{overruns:,} overruns")

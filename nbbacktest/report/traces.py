@@ -87,7 +87,7 @@ def _marks(result: Result, symbol: str, side: Side, binning: Binning) -> tuple[F
     if not fills:
         none = np.empty(0, dtype=np.float64)
         return none, none, []
-    local = local_time(result.record.stamps, np.array([fill.time for fill in fills], dtype=np.int64))
+    local = local_time(result.record.stamps, np.array([fill.time_ns for fill in fills], dtype=np.int64))
     keys, group = np.unique(binning.keys(local), return_inverse=True)
     size = np.bincount(group, [fill.size for fill in fills])
     price = np.bincount(group, [fill.size * fill.price for fill in fills]) / size
@@ -148,7 +148,7 @@ def _spans(record: RunRecord, order: Order, name: str) -> Iterator[tuple[int, in
     if not len(record.instants):
         return
     first, last = int(record.instants[0]), int(record.instants[-1])
-    stop = min(order.closed or last, last)
+    stop = min(order.closed_ns or last, last)
     moved = order.trail is not None and name == "stop"
     steps = stop_path(record, order) if moved else level_path(order, name)
     # A trailing stop may move with every bar: its path is thinned like any other curve.

@@ -1,7 +1,8 @@
-"""How the examples split one account between several symbols."""
+"""How the examples split one account between several symbols, and how they get in and out where orders fill in parts."""
 
 from __future__ import annotations
 
+from nbbacktest.core.enums import Side
 from nbbacktest.trading.strategy import Strategy
 
 # A market order fills at the next open, which may be higher than the close that its size was computed with.
@@ -9,16 +10,39 @@ _SPENT = 0.95
 
 
 class EqualShares(Strategy):
-    """Derive from this for `enter`, which buys a fair share; with one symbol it is all the cash."""
+    """Derive from this for `enter`, which buys a fair share (with one symbol it is all the cash), and `leave`."""
 
     def enter(self, symbol: str) -> None:
-        """Buy `symbol`, which isn't held, with an equal share of the cash.
+        """Buy `symbol` with an equal share of the cash, beside what is left of it where it is being sold still.
 
         The cash is split between the symbols that aren't held; 5% of a share is kept back for a gap up, so
-        that the next symbol can be paid too. The last one gets all that is left.
+        that the next symbol can be paid too. The last one gets all that is left. A symbol whose order has filled in
+        part counts as one that isn't held yet, and what was paid for it as cash.
         """
-        flat = sum(not self.position(other) for other in self.symbols)
-        if flat == 1:
+        self.take_back(symbol)
+        cash, sharing = self.cash, {other for other in self.symbols if other == symbol or not self.position(other)}
+        for order in self.orders():
+            if order.side is Side.BUY:
+                sharing.add(order.symbol)
+                cash += order.filled * (order.fill_price or 0.0)
+        if len(sharing) == 1:
             self.buy(symbol)
-        else:
-            self.order_target_value(symbol, _SPENT * self.cash / flat)
+        elif cash > 0:
+            held = self.position(symbol).size * self.bars(symbol).close[-1]
+            self.order_target_value(symbol, held + _SPENT * cash / len(sharing))
+
+    def leave(self, symbol: str) -> None:
+        """Sell what is held of `symbol`, and take back what of it is still to be bought."""
+        self.take_back(symbol)
+        self.close(symbol)
+
+    def is_in(self, symbol: str) -> bool:
+        """Whether `symbol` is held or being bought, and isn't being sold."""
+        sides = {order.side for order in self.orders(symbol)}
+        return Side.SELL not in sides and (Side.BUY in sides or bool(self.position(symbol)))
+
+    def take_back(self, symbol: str) -> None:
+        """Cancel what waits of this strategy's orders for `symbol`; a margin call's are the broker's."""
+        for order in self.orders(symbol):
+            if not order.is_forced:
+                self.cancel(order)

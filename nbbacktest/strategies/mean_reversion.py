@@ -42,8 +42,7 @@ class MeanReversion(EqualShares):
         if bar.interval != self.base_interval:
             return
         _, middle, lower = self.bands[bar.symbol]
-        if self.position(bar.symbol):
-            if bar.close >= middle[-1]:
-                self.close(bar.symbol)
-        elif bar.close < lower[-1]:
+        if bar.close >= middle[-1]:
+            self.leave(bar.symbol)
+        elif bar.close < lower[-1] and not self.is_in(bar.symbol):
             self.enter(bar.symbol)

@@ -51,4 +51,4 @@ class SmaCross(EqualShares):
         if above:
             self.enter(bar.symbol)
         else:
-            self.close(bar.symbol)
+            self.leave(bar.symbol)

@@ -1,17 +1,17 @@
 """`audit_lookahead`: runs a strategy on the whole data, and again on data cut short, and compares what came before the cut.
 
-What a strategy knows at an instant can't depend on bars after it. So indicators, orders and fills up to a cut have to
-be the same, whether or not there is data after the cut; where they differ, something looked ahead.
+What a strategy knows at an instant can't depend on bars after it. So bars, indicators, orders and fills up to a cut have
+to be the same, whether or not there is data after the cut; where they differ, something looked ahead. A bar that is told
+before it is over is the same in both, and is found by its times (`delivery`).
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,11 @@ from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.engine.window import Window
 from nbbacktest.system.builder import StrategySource, build, warmup_needs
+from nbbacktest.system.cuts import places_of
+from nbbacktest.system.delivery import early_bars
 from nbbacktest.system.findings import AuditReport, Difference, Kind
-from nbbacktest.system.manager import ConfigSource
+from nbbacktest.system.instances import copied, twin
+from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import Stages
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill, Order
@@ -40,7 +43,9 @@ _ORDER = (
     "status", "reason", "closed", "filled", "fill_price",
 )  # fmt: skip
 _OUTCOME = ("status", "reason", "closed", "filled", "fill_price")
-_CAUSES = ("indicator", "order", "fill")
+_TIMES = ("submitted", "closed")
+_CAUSES = ("bar", "indicator", "order", "fill")
+_COLUMNS = ("time", "end", "open", "high", "low", "close", "volume")
 
 _Row = dict[str, Any]
 
@@ -56,8 +61,10 @@ def audit_lookahead(
 ) -> AuditReport:
     """Find out whether anything that a strategy uses looks ahead.
 
-    The strategy is run on the whole data, then on data that ends at sampled instants. Indicators (all their values, not
-    just those that were read), orders and fills up to each cut are compared.
+    The strategy is run on the whole data, then on data that ends at some instants. Bars, indicators (all their values, not
+    just those that were read), orders and fills up to each cut are compared. Beside that, the ends of all bars are held
+    against their lengths, the exchange's hours and the bars that they are made of: one that is told before its last trade
+    can be known is a look-ahead too.
 
     Parameters
     ----------
@@ -66,8 +73,11 @@ def audit_lookahead(
     strategy : Strategy class, instance, or list of them
         An instance is copied for each run, and stays as it is.
     cuts : int
-        How many instants to cut at. Half are drawn evenly over the run, half over its logarithm, so that the first
-        bars, where warm-up periods end, are probed too; one in each of as many equal parts.
+        How many instants to draw. Half are drawn evenly over the run, half over its logarithm, so that the first
+        bars, where warm-up periods end, are probed too; one in each of as many equal parts. Half as many are taken
+        where a look-ahead that acts at few bars pays: where orders were placed, at the last and first bars of days
+        (weeks, months), around gaps, at the ends of coarser bars, and behind the first and before the last bar. Of all
+        these, up to 300 are tried with each indicator alone, and where its values differ, the data is cut too.
     seed : int
         Of that draw: the same seed cuts at the same instants.
     **params
@@ -99,12 +109,14 @@ def audit_lookahead(
     players: list[Any] = list(strategy) if isinstance(strategy, (list, tuple)) else [strategy]
 
     def staged(bars: MarketData) -> Stages:
-        fresh = [copy.deepcopy(one) if isinstance(one, Strategy) else one for one in players]
+        fresh = [twin(one) if isinstance(one, Strategy) else one for one in players]
         given = None if strategy is None else fresh
-        return build(settings, Lifecycle(), threading.Condition(), data=bars, strategies=given, params=params)
+        return build(settings, Lifecycle(), threading.Condition(), data=bars, strategies=given, params=copied(params))
 
+    first = staged(market)
+    _played(first, [], len(first.timeline))
+    places = places_of(first, cuts, seed, _first_difference)
     whole = staged(market)
-    places = _places(whole, market, cuts, seed)
     states = _played(whole, places, len(whole.timeline))
     found: list[Difference] = []
     unfinished: list[tuple[Any, str]] = []
@@ -114,6 +126,7 @@ def audit_lookahead(
         part = staged(_cut(market, moment))
         try:
             state = _played(part, [place], place)[place]
+            found += _bars(whole, part, moment, shown)
             found += _indicators(whole, part, shown)
         except (StrategyError, IndicatorError) as error:
             unfinished.append((shown, str(error)))
@@ -129,27 +142,11 @@ def audit_lookahead(
         compared=(len(whole.desk.indicators), len(whole.desk.orders), len(whole.desk.fills)),
         differences=_earliest(found),
         unfinished=tuple(unfinished),
+        early=early_bars(whole.timeline.series, market),
     )
 
 
 # -- the runs -----------------------------------------------------------------------------------------------
-
-
-def _places(whole: Stages, market: MarketData, cuts: int, seed: int) -> list[int]:
-    """After how many instants to cut: every symbol has a bar by then, and there is data behind."""
-    instants = whole.timeline.instants
-    begun = max(int(columns.end[0]) for columns in market.bars.values())
-    low, high = max(int(np.searchsorted(instants, begun)) + 1, 1), len(instants) - 1
-    if high < low:
-        raise ConfigError(
-            [Problem("data", f"{len(instants)} instants", "is too short to be cut; give more bars")], "audit"
-        )
-    rng = np.random.default_rng(seed)
-    few = (cuts + 1) // 2
-    early = np.geomspace(1, high - low + 2, few + 1)
-    even = np.linspace(1, high - low + 2, cuts - few + 1)
-    drawn = [rng.uniform(a, b) for edges in (early, even) for a, b in pairwise(edges)]
-    return sorted({min(low + int(place) - 1, high) for place in drawn})
 
 
 def _cut(market: MarketData, moment: int) -> MarketData:
@@ -188,10 +185,33 @@ def _played(stages: Stages, places: Sequence[int], stop: int) -> dict[int, list[
 
 
 def _row(order: Order) -> _Row:
-    return {name: getattr(order, name) for name in _ORDER}
+    return {name: getattr(order, f"{name}_ns" if name in _TIMES else name) for name in _ORDER}
 
 
 # -- the comparisons ----------------------------------------------------------------------------------------
+
+
+def _bars(whole: Stages, part: Stages, moment: int, shown: Any) -> Iterator[Difference]:
+    """The first bar of each series, up to the cut, that is another one where there are no bars behind it."""
+    others = {(one.symbol, one.interval): one.whole for one in part.timeline.series}
+    for one in whole.timeline.series:
+        if (one.symbol, one.interval) not in others:
+            continue  # it joins after the cut
+        full, short = one.whole, others[one.symbol, one.interval]
+        n, m = (int(np.searchsorted(columns.end, moment, side="right")) for columns in (full, short))
+        both, name = min(n, m), f"{one.interval} of {one.symbol}"
+        for column in _COLUMNS:
+            ours, theirs = getattr(full, column)[:both], getattr(short, column)[:both]
+            if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):  # no volume is NaN in both
+                row = int(np.flatnonzero((ours != theirs) & ~(np.isnan(ours) & np.isnan(theirs)))[0])
+                one_value, other = ours[row].item(), theirs[row].item()
+                yield _difference("bar", name, column, int(full.end[row]), one_value, other, whole, shown)
+                break
+        else:
+            if n != m:
+                at = int((full if n > m else short).end[both])
+                in_full, in_short = ("delivered", None) if n > m else (None, "delivered")
+                yield _difference("bar", name, None, at, in_full, in_short, whole, shown)
 
 
 def _indicators(whole: Stages, part: Stages, shown: Any) -> Iterator[Difference]:
@@ -208,7 +228,7 @@ def _indicators(whole: Stages, part: Stages, shown: Any) -> Iterator[Difference]
         row = _first_difference(full, short)
         if row is not None:
             moment = int(series.columns.end[row])
-            stamp = series.stamps.stamp(int(series.columns.time[row]))
+            stamp = series.stamps.begin(int(series.columns.time[row]))
             yield Difference("indicator", one.key, None, moment, stamp, _plain(full[row]), _plain(short[row]), shown)
 
 
@@ -281,8 +301,9 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _earliest(found: Sequence[Difference]) -> tuple[Difference, ...]:
-    """Of each indicator, of orders and of fills the first difference, by time: causes before what follows from them."""
+    """Of each series, each indicator, of orders and of fills the first difference, by time: causes before what follows from them."""
     first: dict[tuple[str, str], Difference] = {}
+    single = ("bar", "indicator")
     for one in sorted(found, key=lambda one: (one.moment, _CAUSES.index(one.kind))):
-        first.setdefault((one.kind, one.name if one.kind == "indicator" else ""), one)
+        first.setdefault((one.kind, one.name if one.kind in single else ""), one)
     return tuple(first.values())

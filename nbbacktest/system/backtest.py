@@ -9,7 +9,8 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.report.result import Result
 from nbbacktest.system.builder import StrategySource
-from nbbacktest.system.manager import ConfigSource, SystemManager
+from nbbacktest.system.manager import SystemManager
+from nbbacktest.system.origin import ConfigSource
 
 CASH = 100_000.0
 

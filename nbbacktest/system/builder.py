@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nbbacktest.core.clock import Clock, WallClock
@@ -11,6 +12,8 @@ from nbbacktest.core.config import SessionConfig, StrategyConfig
 from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError
 from nbbacktest.core.imports import imported
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.shown import said
+from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import AnalysisEngine
@@ -22,6 +25,8 @@ from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Quantum
+from nbbacktest.system.handed import handed_over
+from nbbacktest.system.instances import begin, copied
 from nbbacktest.system.joining import supply_of
 from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
 from nbbacktest.system.membership import SymbolMembership
@@ -42,10 +47,11 @@ def build(
     *,
     data: Any = None,
     strategies: StrategySource | Sequence[StrategySource] | None = None,
-    params: dict[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     window: int | None = None,
     feed: Feed | None = None,
+    market: MarketData | None = None,
 ) -> Stages:
     """Load the data, make the strategies and wire the stages; no thread is started.
 
@@ -59,6 +65,8 @@ def build(
         For tests: another clock, and a fixed window length.
     feed
         Where a live run's bars come from; None makes the one that the config names.
+    market
+        The bars that were read from `data` before; they are not read again.
 
     Raises
     ------
@@ -66,6 +74,9 @@ def build(
         Where the config or the data can't be run.
     """
     players = players_of(config, strategies, params)
+    for strategy, _ in players:
+        if any(strategy is one for one in _several(strategies)):
+            begin(strategy)
     if config.mode == "live":
         from nbbacktest.system.live import build_live  # a tenth of all modules, for few runs
 
@@ -73,11 +84,12 @@ def build(
     if feed is not None:
         raise ConfigError([Problem("mode", config.mode, 'a feed is for live runs; set mode to "live", or give data')])
     needs = needs_of(players)
-    loaded = Loaded(config, data, load(config, data, needs=needs, stream=True))
+    loaded = Loaded(config, data, market or load(config, data, needs=needs, stream=True))
     loaded.reach(needs)
     stages = wired(config, lifecycle, condition, players, loaded, data=data, clock=clock, window=window)
     warn_of_lack(stages.desk.warmup, loaded.market.asked)
-    return stages
+    given = [] if strategies is None else [strategy for strategy, _ in players]
+    return replace(stages, handed=handed_over(data, loaded.market, given))
 
 
 def wired(
@@ -123,6 +135,7 @@ def wired(
         stamps=market.stamps,
         actions=market.actions,
         sessions=market.sessions,
+        days=market.days,
         periods=loaded.periods,
         warmup=warmup,
     )
@@ -146,7 +159,7 @@ def wired(
 def warmup_needs(
     config: SessionConfig,
     strategies: StrategySource | Sequence[StrategySource] | None = None,
-    params: dict[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> tuple[Need, ...]:
     """What the strategies of a run need as warm-up, for who loads its data beforehand."""
     return needs_of(players_of(config, strategies, params))
@@ -155,7 +168,7 @@ def warmup_needs(
 def players_of(
     config: SessionConfig,
     live: StrategySource | Sequence[StrategySource] | None,
-    params: dict[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> Players:
     """Make the strategies of a run, each with the symbols that it trades (None: all).
 
@@ -172,12 +185,16 @@ def players_of(
             cure = "names no strategy; add one, such as {'class': 'nbbacktest.strategies:SmaCross'}"
             raise ConfigError([Problem("strategies", [], cure)])
         return [(_configured(i, part), part.symbols) for i, part in enumerate(config.strategies)]
-    several = list(live) if isinstance(live, (list, tuple)) else [live]
+    several = _several(live)
     if not several:
         raise ConfigError(
-            [Problem("strategy", live, "is empty; give a Strategy class, an instance, or a list of them")]
+            [Problem("strategy", several, "is empty; give a Strategy class, an instance, or a list of them")]
         )
     return [(_live(one, params), None) for one in several]
+
+
+def _several(live: Any) -> list[Any]:
+    return list(live) if isinstance(live, (list, tuple)) else [live]
 
 
 def _configured(number: int, part: StrategyConfig) -> Strategy:
@@ -185,23 +202,23 @@ def _configured(number: int, part: StrategyConfig) -> Strategy:
     found = imported(path, part.class_path, _is_strategy)
     if not _is_strategy(found):
         raise ConfigError([Problem(path, part.class_path, "is not a subclass of nbbacktest.Strategy; name one")])
-    return _made(found, part.params)
+    return _made(found, copied(part.params))  # what a strategy puts into a list is its run's, not the config's
 
 
-def _made(strategy: type[Strategy], params: dict[str, Any]) -> Strategy:
+def _made(strategy: type[Strategy], params: Mapping[str, Any]) -> Strategy:
     try:
         return strategy(**params)
     except NbBacktestError:
         raise
     except Exception as error:
-        raise StrategyError(strategy.__name__, "__init__", f"{type(error).__name__}: {error}") from error
+        raise StrategyError(strategy.__name__, "__init__", said(error)) from error
 
 
 def _is_strategy(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, Strategy)
 
 
-def _live(one: Any, params: dict[str, Any]) -> Strategy:
+def _live(one: Any, params: Mapping[str, Any]) -> Strategy:
     if isinstance(one, type) and issubclass(one, Strategy):
         return _made(one, params)
     if isinstance(one, Strategy):

@@ -15,8 +15,9 @@ from typing import Any
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition
-from nbbacktest.system.manager import ConfigSource, SystemManager
+from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.moments import EVENTS
+from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.summary import summary
 
 
@@ -70,7 +71,7 @@ def start(
     Parameters
     ----------
     config
-        The session config, a JSON file; without one the last config runs again, or at first a small example.
+        The session config, a JSON file; without one what ran before runs again, or at first a small example.
     speed
         The speed to start with, in place of the config's: 0 as fast as it goes, 60 a simulated minute a second.
     paused
@@ -78,14 +79,15 @@ def start(
     """
     if not system.is_stopped():
         return _answer(system, "start", False, f"System is {system.get_state()} already", "Use 'system stop' to end it")
-    settings = None if config is None else SessionConfig.load(config)
+    settings, ran = None if config is None else SessionConfig.load(config), system.run is not None
     if speed is not None:
         system.set_speed(speed)
     started = system.start(settings, paused=paused)
     if not started:
         return _answer(system, "start", False, "Another command started the system at the same time")
+    again = f"Runs {'again' if ran else 'the example'}: {system.next_start}" if config is None else None
     hint = "Use 'system step' or 'system resume' to set it in motion" if paused else None
-    return _answer(system, "start", True, "System started successfully", hint)
+    return _answer(system, "start", True, "System started successfully", "\n".join(filter(None, (again, hint))) or None)
 
 
 def pause(system: SystemManager) -> Answer:
@@ -104,7 +106,9 @@ def resume(system: SystemManager) -> Answer:
     """Let a paused run go on."""
     if system.resume():
         return _answer(system, "resume", True, "System resumed", _state_line(SystemState.RUNNING))
-    return _answer(system, "resume", False, "System is running already")
+    if system.is_running():
+        return _answer(system, "resume", False, "System is running already")
+    return _answer(system, "resume", False, f"System is {system.get_state()}: another command came between")
 
 
 def step(system: SystemManager, n: int = 1) -> Answer:

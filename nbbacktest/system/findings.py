@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["indicator", "order", "fill"]
+Kind = Literal["bar", "indicator", "order", "fill"]
 
 
 class Difference(NamedTuple):
@@ -15,7 +15,7 @@ class Difference(NamedTuple):
     Attributes
     ----------
     kind, name
-        What it is: an indicator by its name in snapshots, an order or a fill by its terms.
+        What it is: a bar by its series, an indicator by its name in snapshots, an order or a fill by its terms.
     field : str or None
         Which of an order's or a fill's fields; None where the whole is there in one run alone.
     moment : int
@@ -45,6 +45,40 @@ class Difference(NamedTuple):
         )
 
 
+class EarlyBars(NamedTuple):
+    """Bars of one series that are told before their last trade can be known, or whose ends can't be right.
+
+    Attributes
+    ----------
+    symbol, interval : str
+    time : Timestamp
+        The stamp of the first of them.
+    told : Timestamp
+        When it is delivered.
+    due : Timestamp
+        When it is over.
+    bars, total : int
+        How many of them there are, of how many bars.
+    reason : str
+        Why they can't be over before.
+    """
+
+    symbol: str
+    interval: str
+    time: Any
+    told: Any
+    due: Any
+    bars: int
+    total: int
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.interval} bars of {self.symbol} are told at the wrong time, {self.bars:,} of {self.total:,}; the one of "
+            f"{self.time} at {self.told}, due at {self.due}: {self.reason}"
+        )
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class AuditReport:
     """What a look-ahead audit found; prints as text, shows as a table in a notebook.
@@ -62,9 +96,12 @@ class AuditReport:
     compared : tuple of int
         How many indicators, orders and fills there were on the whole data.
     differences : tuple of Difference
-        The first one of each indicator, of the orders and of the fills, by time: causes come before what follows.
+        The first one of each series of bars, of each indicator, of the orders and of the fills, by time: causes come
+        before what follows.
     unfinished : tuple
         Cuts at which the strategy raised on so little data, each with the reason: nothing could be compared there.
+    early : tuple of EarlyBars
+        Series whose bars are told before they are over.
     """
 
     strategies: tuple[str, ...]
@@ -75,11 +112,12 @@ class AuditReport:
     compared: tuple[int, int, int]
     differences: tuple[Difference, ...]
     unfinished: tuple[tuple[Any, str], ...]
+    early: tuple[EarlyBars, ...] = ()
 
     @property
     def clear(self) -> bool:
-        """Whether nothing looked ahead: no difference, and at least one cut that could be compared."""
-        return not self.differences and len(self.unfinished) < len(self.cuts)
+        """Whether nothing looked ahead: no difference, no bar told early, and at least one cut that could be compared."""
+        return not (self.differences or self.early) and len(self.unfinished) < len(self.cuts)
 
     @property
     def first(self) -> Difference | None:
@@ -91,6 +129,8 @@ class AuditReport:
         """The outcome in a few words."""
         if self.differences:
             return "looks ahead"
+        if self.early:
+            return "bars are told before they are over"
         return "no look-ahead found" if self.clear else "nothing could be compared"
 
     def __repr__(self) -> str:
@@ -98,6 +138,7 @@ class AuditReport:
         if self.first is not None:
             lines += [f"  first: {self.first}", *(f"  also: {one}" for one in self.differences[1:])]
             lines.append(f"  {_meaning(self.first)}")
+        lines += [f"  bars: {one}" for one in self.early]
         lines += [f"  not compared at {moment}: {reason}" for moment, reason in self.unfinished]
         return "\n".join(lines)
 
@@ -110,6 +151,7 @@ class AuditReport:
             rows = "".join(f"<tr>{''.join(map(_cell, _cells(one)))}</tr>" for one in self.differences)
             parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
             parts.append(f"<div>{escape(_meaning(self.first))}</div>")
+        parts += [f"<div>{escape(str(one))}</div>" for one in self.early]
         parts += [f"<div>not compared at {escape(str(at))}: {escape(reason)}</div>" for at, reason in self.unfinished]
         return f'<div class="nbbt-audit">{"".join(parts)}</div>'
 
@@ -123,6 +165,8 @@ class AuditReport:
 
 
 def _meaning(first: Difference) -> str:
+    if first.kind == "bar":
+        return "The bar is made of bars that come after it: what makes or loads it is at fault, not the strategy."
     if first.kind == "indicator":
         return (
             "The value of a bar changes with bars that come after it: compute it from the bar and those before alone."

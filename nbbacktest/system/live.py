@@ -17,12 +17,13 @@ from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.actions import read_actions
-from nbbacktest.data.calendar import ALWAYS_OPEN
+from nbbacktest.data.days import day_zone
 from nbbacktest.data.history import history
 from nbbacktest.data.incoming import BarReader
+from nbbacktest.data.live_market import LiveMarket
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.resample import derive
-from nbbacktest.data.rolling import LiveMarket, RollingSessions
+from nbbacktest.data.rolling import RollingSessions
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.arrivals import NEVER
 from nbbacktest.engine.feed import Feed
@@ -72,11 +73,14 @@ def build_live(
     feed = feed if feed is not None else _configured(config)
     clock = clock or WallClock()
     past = history(config, data)
-    rolling = RollingSessions(config.exchange, config.timezone or _zone_of(past, config), config.extended_hours)
+    zone = past.stamps.day_zone if past is not None else day_zone(config, None, is_named=True)
+    rolling = RollingSessions(config.exchange, zone, config.own_hours)
     interval = past.interval if past is not None else Interval.parse(config.data.interval)
     derived = sorted(Interval.parse(text) for text in config.data.derived_intervals)
     _check_intervals(interval, derived)
-    stamps = past.stamps if past is not None else Stamps(rolling.timezone, dates=interval.is_daily)
+    stamps = (
+        past.stamps if past is not None else Stamps(config.timezone or zone, dates=interval.is_daily, day_zone=zone)
+    )
     symbols = tuple(past.bars) if past is not None else config.data.symbols
     bars = dict(past.bars) if past is not None else {symbol: _no_bars(symbol, interval) for symbol in symbols}
     begins, opens = _beginning(config, past, rolling, feed)
@@ -86,7 +90,8 @@ def build_live(
     gate = Gate(lifecycle, condition, clock)
     market = LiveMarket(
         bars, interval, stamps, feed.source, feed.synthetic, opens, config.exchange,
-        read_actions(config.data.actions, symbols), config.extended_hours, rolling=rolling, now=feed.now,
+        read_actions(config.data.actions, symbols, adjusted=config.data.adjusted), config.own_hours, is_named=True,
+        rolling=rolling, now=feed.now,
     )  # fmt: skip
     desk = LiveDesk(
         lambda: timeline.instants,
@@ -98,6 +103,7 @@ def build_live(
         stamps=stamps,
         actions=market.actions,
         sessions=market.sessions,
+        days=market.days,
     )
     membership = desk.membership = FixedSymbols()
     upstream = StreamSubscription("live", "coordinator->processor")
@@ -182,11 +188,6 @@ def _beginning(config: SessionConfig, past: MarketData | None, rolling: RollingS
     return begins, int(sessions.open[row]) if row < len(sessions) else begins
 
 
-def _zone_of(past: MarketData | None, config: SessionConfig) -> str | None:
-    """A market that never closes has no time zone of its own: its days are the history's."""
-    return past.stamps.timezone if past is not None and config.exchange == ALWAYS_OPEN else None
-
-
 def _refuse_keys(config: SessionConfig) -> None:
     """Refuse what only runs over bars that are all there can do."""
     cures = {
@@ -225,12 +226,12 @@ def _series(
     bars: dict[str, BarColumns], derived: Sequence[Interval], stamps: Stamps, rolling: RollingSessions, begins: int
 ) -> list[Series]:
     """In the order of their callbacks; of coarser bars, those that history completes."""
-    made = [Series(c, stamps, is_base=True, first=len(c), is_open=True) for c in bars.values()]
+    made = [Series(c, stamps.of(c.interval), is_base=True, first=len(c), is_open=True) for c in bars.values()]
     for interval in derived:
         for base in bars.values():
             done = _no_bars(base.symbol, interval)
             if len(base):
                 whole = derive(base, interval, rolling.covering(int(base.time[0]), int(base.end[-1])))
                 done = whole.slice(0, int((whole.end <= begins).sum()))
-            made.append(Series(done, stamps, is_base=False, first=len(done), is_open=True))
+            made.append(Series(done, stamps.of(interval), is_base=False, first=len(done), is_open=True))
     return made

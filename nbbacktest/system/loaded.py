@@ -54,7 +54,7 @@ class Loaded:
         """All series in the order of their callbacks: base bars by symbol, then coarser ones by rising interval."""
         start, stamps = self.market.start, self.market.stamps
         return [
-            Series(columns, stamps, is_base=is_base, first=_before(columns, start))
+            Series(columns, stamps.of(columns.interval), is_base=is_base, first=_before(columns, start))
             for columns, is_base in self._columns()
         ]
 
@@ -70,7 +70,7 @@ class Loaded:
             return own.periods()
         every = [market.reach for market in (own, *self._joined)]
         first, last = min(first for first, _ in every), max(last for _, last in every)
-        return whole_periods(own.exchange, first, last, own.stamps.timezone, own.hours)
+        return whole_periods(own.exchange, first, last, own.stamps.day_zone, own.hours)
 
     def reach(self, needs: Sequence[Need]) -> None:
         """Reach as far back as `needs` want that weren't known when the market data was loaded."""
@@ -116,7 +116,7 @@ class Loaded:
             whole,
             market.interval.name,
             market.start,
-            lambda: whole_periods(market.exchange, first, market.start, market.stamps.timezone, market.hours),
+            lambda: whole_periods(market.exchange, first, market.start, market.stamps.day_zone, market.hours),
             complete=self._config.data.require_complete,
         )
         earlier: dict[tuple[str, str], BarColumns] = {}

@@ -6,11 +6,10 @@ import math
 import weakref
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.clock import Clock
-from nbbacktest.core.config import EXAMPLE, SessionConfig
+from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition, LiveRunError, StrategyBlockedError
 from nbbacktest.core.lifecycle import Command
@@ -18,6 +17,7 @@ from nbbacktest.engine.feed import Feed
 from nbbacktest.system.awaited import AwaitedSystem
 from nbbacktest.system.builder import StrategySource, build
 from nbbacktest.system.moments import Until, target_of
+from nbbacktest.system.origin import ConfigSource, origin_of
 from nbbacktest.system.run import Run, Stages
 from nbbacktest.system.status import status
 from nbbacktest.system.threads import has_threads, require_threads
@@ -31,8 +31,6 @@ REST_SECONDS = 10.0
 """How long `pause` waits for one."""
 _PLACING = "run_until"
 """Who holds a run while it is worked out how far it is to go."""
-
-ConfigSource = str | Path | dict[str, Any] | SessionConfig
 
 
 class SystemManager(AwaitedSystem):
@@ -58,10 +56,9 @@ class SystemManager(AwaitedSystem):
     def __init__(self, *, clock: Clock | None = None, reachable: bool = True) -> None:
         super().__init__()
         self._reachable = reachable  # by the user's other terminals, where the config and the environment let them
-        self._config: SessionConfig | None = None
         self._speed: float | None = None  # asked for while stopped; the next start takes it
         self._clock = clock
-        weakref.finalize(self, self._slot.end).atexit = False  # the exit ends all runs together
+        weakref.finalize(self, self._slot.leash.end).atexit = False  # the exit ends all runs together
 
     # -- commands -------------------------------------------------------------------------------------------
 
@@ -81,12 +78,14 @@ class SystemManager(AwaitedSystem):
         Parameters
         ----------
         config : path, mapping or SessionConfig, optional
-            None runs the last config again; at first it is a small example with synthetic bars, or, with `data`, the
-            defaults.
+            A config is a new beginning: of what was given before, nothing is left. None runs again what ran before,
+            with its data, strategies, parameters and feed, but for those that are given now. At first it is a small
+            example with synthetic bars, or, with `data`, the defaults.
         data : DataFrame, mapping of DataFrames, or path, optional
-            Takes the place of the config's data.
+            Takes the place of the config's data. Bars in memory are copied: what becomes of them later changes no run.
         strategies : Strategy class, instance or list of them, optional
-            Take the place of the config's strategies; `params` are their parameters.
+            Take the place of the config's strategies; `params` are their parameters. An instance begins each run with
+            the state that it was given with, and what its owner has set between runs.
         wait : bool
             Block until the end, as `wait` does, and raise what it raises.
         paused : bool
@@ -108,27 +107,27 @@ class SystemManager(AwaitedSystem):
         """
         if not self._allowed(Command.START):
             return False
-        settings = self._settings(config, has_data=data is not None)
-        if paused and settings.mode == "live":
-            raise LiveRunError("hold")
+        origin = origin_of(self._origin, config, data, strategies, params, feed)
+        settings, asked = origin.config, self._speed
+        _refuse_live(settings, paused=paused)
         stages = build(
-            settings, self._life, self._condition, data=data, strategies=strategies, params=params, clock=self._clock,
-            feed=feed,
+            settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
+            params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market,
         )  # fmt: skip
         door = self._door(settings)
         run = self._made(stages, door)
-        speed = self._speed
+        speed = origin.speed if asked is None else asked
         if speed is not None and not run.is_live:
             run.coordinator.set_speed(speed)
         with self._condition:
             if not self._life.allows(Command.START):
                 return False  # another thread was faster
-            if self._speed == speed and not run.is_live:
+            if self._speed == asked and not run.is_live:
                 self._speed = None
             if paused:
                 run.gate.hold_here()
-            self._config = settings
-            self._slot.run = run
+            self._origin = origin.built(stages, speed)
+            self._slot.put(run)
             self._life.apply(Command.START)
         self._announcer.watch(run.published)
         run.start()
@@ -212,7 +211,7 @@ class SystemManager(AwaitedSystem):
             trip = run.gate.set_out(target_of(when, run))
         finally:
             run.gate.release(_PLACING)
-        return trip is not None and run.gate.arrived(trip)
+        return run.gate.arrived(trip)
 
     def stop(self) -> bool:
         """End the run, from every state; False where nothing runs.
@@ -306,7 +305,10 @@ class SystemManager(AwaitedSystem):
         """The speed that the next start takes, as far as it is known now."""
         if self._speed is not None:
             return self._speed
-        return self._config.backtest.speed_multiplier if self._config else 0.0
+        if self._origin is None:
+            return 0.0
+        asked = self._origin.speed
+        return self._origin.config.backtest.speed_multiplier if asked is None else asked
 
     def panel(self) -> Any:
         """The system's `nbbacktest.ControlPanel`, to be shown in a notebook; the same one until it is closed.
@@ -321,18 +323,11 @@ class SystemManager(AwaitedSystem):
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _settings(self, config: ConfigSource | None, *, has_data: bool) -> SessionConfig:
-        if config is None:
-            config = self._config or ({} if has_data else EXAMPLE)
-        settings = SessionConfig.load(config)
-        if settings.mode == "live":
-            require_threads("a live run")
-        return settings
-
     def _made(self, stages: Stages, door: Door | None) -> Run:
-        announcer = self._announcer  # the run holds no reference to its manager
+        announcer, leash = self._announcer, self._slot.leash  # the run holds no reference to its manager
 
         def ended(run: Run) -> None:
+            leash.let_go(run)
             if door is not None:
                 door.close()
             announcer.run_ended(run)
@@ -376,3 +371,10 @@ class SystemManager(AwaitedSystem):
                 f"{run.blocked_call()} has not returned after {REST_SECONDS:g} s; the run will rest when it does. "
                 "stop() ends the run without it"
             ) from None
+
+
+def _refuse_live(settings: SessionConfig, *, paused: bool) -> None:
+    if settings.mode == "live":
+        require_threads("a live run")
+        if paused:
+            raise LiveRunError("hold")

@@ -1,4 +1,4 @@
-"""What users mean by a time: texts and datetimes, read in the run's own time zone."""
+"""What users mean by a time: texts and datetimes. One without a zone is the exchange's, however times are shown."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def target_of(when: Any, run: Run) -> int | None:
 def _read(when: Any, run: Run, cursor: int) -> pd.Timestamp:
     import pandas as pd
 
-    zone = run.stamps.timezone
+    zone = run.stamps.day_zone
     if isinstance(when, str) and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", when):
         now = int(run.timeline.instants[cursor - 1]) if cursor else int(run.timeline.instants[0]) - 1
         start = Stamps(zone).stamp(now)
@@ -68,8 +68,11 @@ def _read(when: Any, run: Run, cursor: int) -> pd.Timestamp:
         raise ValueError(f"{when!r} is no time; write '10:30', '2024-10-03 10:30', or give a datetime") from error
     if pd.isna(moment):
         raise ValueError(f"{when!r} is no time; write '10:30', '2024-10-03 10:30', or give a datetime")
-    if run.stamps.dates and moment.tzinfo is None and moment == moment.normalize():
-        moment += pd.Timedelta(days=1)  # a session date is the whole session
+    if moment.tzinfo is None and moment == moment.normalize():
+        if run.stamps.dates:
+            moment += pd.Timedelta(days=1)  # a session date is the whole session
+        elif not isinstance(when, str) or ":" not in when:
+            return pd.Timestamp(run.days.begin(moment.date()), unit="ns", tz="UTC").tz_convert(zone)
     return moment.tz_localize(zone) if moment.tzinfo is None else moment
 
 

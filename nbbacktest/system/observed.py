@@ -14,6 +14,7 @@ from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.report.result import Result
 from nbbacktest.system.announcer import Announcer
+from nbbacktest.system.origin import Origin
 from nbbacktest.system.run import Run
 from nbbacktest.system.slot import Slot
 from nbbacktest.system.snapshot import Snapshot
@@ -31,6 +32,7 @@ class ObservedSystem:
         self._condition = threading.Condition()
         self._life = Lifecycle(lambda state: announcer.post("state", state))
         self._slot = Slot()
+        self._origin: Origin | None = None  # of the newest run; written under the condition
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -55,6 +57,11 @@ class ObservedSystem:
         """What kind of run it is: ``"backtest"``."""
         run = self._slot.run
         return run.config.mode if run else "backtest"
+
+    @property
+    def next_start(self) -> str | None:
+        """What a `start` without arguments runs: strategies, symbols and source of the newest run; None before the first."""
+        return self._origin.description if self._origin is not None else None
 
     @property
     def error(self) -> BaseException | None:
@@ -87,7 +94,7 @@ class ObservedSystem:
         run = self._slot.run
         if run is not None:
             run.snapshot()
-        return status(self._life.state, run)
+        return status(self._life.state, run, self.next_start)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The status as JSON text, also written to `path` where one is given."""

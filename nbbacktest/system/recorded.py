@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from nbbacktest.core.config import SessionConfig
@@ -21,11 +23,12 @@ def recorded(
     source: str,
     synthetic: bool,
     metrics: dict[str, Any] | None,
+    handed: Mapping[str, Any] = MappingProxyType({}),
 ) -> RunRecord:
     """The record of a run that has ended, up to its last completed instant.
 
     Without `metrics`, where the statistics alone are asked for, it says nothing of the config and of what indicators
-    read.
+    read. `handed` is what the config is to say in place of its own.
     """
     frame = analysis.frame
     instants = frame.axis.instants[: frame.cursor]
@@ -35,6 +38,7 @@ def recorded(
             bars[series.symbol] = series.columns.slice(0, n)
             first[series.symbol] = series.first
     whole = metrics is not None
+    days = market.days.of(instants - 1)
     return RunRecord(
         name=config.session_name,
         source=source,
@@ -50,9 +54,18 @@ def recorded(
         orders=tuple(desk.orders),
         strategies=tuple(desk.descriptions),
         metrics=metrics or {},
-        config=config.to_dict() if whole else {},
+        config=_said(config, handed) if whole else {},
         log=tuple(desk.log),
         flows=tuple(desk.flows),
         splits=tuple(desk.splits),
         indicators=readings(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
+        days=days,
+        trading_days=market.trading_days(int(days[0]), int(days[-1])) if len(days) else None,
     )
+
+
+def _said(config: SessionConfig, handed: Mapping[str, Any]) -> dict[str, Any]:
+    said = config.to_dict()
+    for section, own in handed.items():
+        said[section] = {**said[section], **own} if isinstance(own, dict) else own
+    return said

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -15,6 +15,8 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedError, StrategyError
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.records import Stamps
+from nbbacktest.core.shown import said
+from nbbacktest.data.days import TradingDays
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.engine.coordinator import SessionCoordinator
@@ -29,6 +31,7 @@ from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
 from nbbacktest.system.driver import Driver, Threads
+from nbbacktest.system.instances import end
 from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
 from nbbacktest.system.snapshot import Snapshot
@@ -59,6 +62,8 @@ class Stages:
     feed: Feed | None = None
     inbox: Inbox | None = None
     loader: ChunkLoader | None = None
+    handed: Mapping[str, Any] = field(default_factory=dict)
+    """What the config says of live objects that took the place of its own: see `origin.handed_over`."""
 
 
 class Run:
@@ -85,11 +90,13 @@ class Run:
         self.feed = stages.feed
         self.inbox = stages.inbox
         self._market = stages.market
+        self._handed = stages.handed
         self._describe = describe
         self._on_end = on_end
         self._began = monotonic()
         self._ended: float | None = None  # written by `_finalize`, once
         self._crash: BaseException | None = None  # the first crash of a stage; written once, by that stage's thread
+        self._told: tuple[BaseException | None, str | None] | None = None  # the error and its text as the run ended
         self._done = threading.Event()
         self._finalized = threading.Lock()  # taken once and kept, by whoever finalizes
         self._ending = threading.Lock()  # guards the listeners, and the result's making
@@ -173,7 +180,9 @@ class Run:
     def traceback(self) -> str | None:
         """The error's traceback, as text."""
         error = self.error
-        return "".join(traceback.format_exception(error)) if error else None
+        if self._told is None or self._told[0] is not error:
+            return "".join(traceback.format_exception(error)) if error else None
+        return self._told[1]
 
     @property
     def source(self) -> str:
@@ -196,6 +205,11 @@ class Run:
         return self._market.stamps
 
     @property
+    def days(self) -> TradingDays:
+        """Which trading day a time belongs to."""
+        return self._market.days
+
+    @property
     def quality(self) -> dict[str, dict[str, Any]]:
         """By symbol, how complete and sound its bars are; nothing in a live run, whose feed counts instead."""
         return {} if self.is_live else self._market.quality
@@ -212,6 +226,8 @@ class Run:
         Counted in open hours where a clock paces the run, else in plain time.
         """
         moved, seconds = self.gate.motion
+        if self._ended is not None and not self.gate.is_held:
+            seconds -= monotonic() - self._ended  # the gate's clock goes on
         cursor = self.published().cursor
         if moved < 2 or seconds <= 0 or cursor <= 0:
             return 0.0
@@ -227,7 +243,7 @@ class Run:
         return self._shown(self.analysis.frame)
 
     def _shown(self, frame: Frame) -> Snapshot:
-        return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, is_open=self.is_live)
+        return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, self.days, is_open=self.is_live)
 
     def snapshot(self, timeout: float = 0.25) -> Snapshot:
         """The run as of its cursor; where a strategy call takes longer than `timeout`, as of its last publication.
@@ -248,10 +264,8 @@ class Run:
         return aware.stamp(int(self.timeline.instants[cursor - 1])).isoformat()
 
     def session_date(self, cursor: int) -> str | None:
-        """The local date of that instant; midnight belongs to the day that it ends."""
-        if not cursor:
-            return None
-        return self.stamps.stamp(int(self.timeline.instants[cursor - 1]) - 1).date().isoformat()
+        """The trading day of that instant, which belongs to the day that it ends."""
+        return self.days.day(int(self.timeline.instants[cursor - 1]) - 1).isoformat() if cursor else None
 
     def result(self) -> Result:
         """What the run has done; call it when it has ended."""
@@ -302,6 +316,9 @@ class Run:
         if not self._finalized.acquire(blocking=False):
             return
         self._ended = monotonic()
+        self._told = self.error, self.traceback  # whoever it is raised to adds frames
+        for strategy in self.desk.strategies:
+            end(strategy)
         if self.feed is not None:
             self.feed.end()
         told = self.gate.closed  # by stop, or by its manager's end
@@ -338,6 +355,7 @@ class Run:
             source=self.source,
             synthetic=synthetic,
             metrics=metrics,
+            handed=self._handed,
         )
 
 
@@ -357,5 +375,5 @@ def outcome(run: Run) -> Result:
     if isinstance(error, (StrategyError, DataError)):
         error.result = result
     if isinstance(error, NbBacktestError):
-        raise error
-    raise NbBacktestError(f"the engine failed: {type(error).__name__}: {error}") from error
+        raise error.with_traceback(None)  # else it would collect the frames of all who have waited
+    raise NbBacktestError(f"the engine failed: {said(error)}") from error

@@ -19,13 +19,36 @@ class Slot:
     Attributes
     ----------
     run : Run or None
-        Written under the manager's condition.
+        The present one, or the last one. Written by `put`.
+    leash : Leash
+        What the manager's end pulls.
+    """
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+        self.leash = Leash()
+        _slots.add(self)
+
+    def put(self, run: Run) -> None:
+        """Hold another run; called under the manager's condition, before the run starts."""
+        self.run = self.leash.run = run
+
+
+class Leash:
+    """Holds a run for as long as it goes on, for those that are to end it.
+
+    A finalizer lives as long as its object, and what it holds does too. A run that has ended may lead back to its manager:
+    by a strategy that knows it, or by the frames of an error.
     """
 
     def __init__(self) -> None:
         self.run: Run | None = None
         self._process = os.getpid()
-        _slots.add(self)
+
+    def let_go(self, run: Run) -> None:
+        """Forget a run that has ended, unless there is another one; told by the run's end."""
+        if self.run is run:
+            self.run = None
 
     def end(self) -> Run | None:
         """Tell the run to end and wait for nothing: this may be called by the garbage collector, from any thread.
@@ -47,7 +70,7 @@ _slots: weakref.WeakSet[Slot] = weakref.WeakSet()  # those of all managers that 
 def _end_all() -> None:
     """End all runs, first telling each and then waiting, so that many take no longer than one."""
     deadline = monotonic() + EXIT_SECONDS
-    ending = [slot.end() for slot in list(_slots)]
+    ending = [slot.leash.end() for slot in list(_slots)]
     for run in ending:
         if run is not None:
             run.wait(max(deadline - monotonic(), 0.0))

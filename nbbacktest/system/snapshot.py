@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.records import Bar, Stamps
+from nbbacktest.data.days import TradingDays
 from nbbacktest.engine.analysis import Frame
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Snapshot:
     total: int
     _frame: Frame
     _stamps: Stamps
+    _days: TradingDays
     is_open: bool = False
 
     @property
@@ -39,10 +41,8 @@ class Snapshot:
 
     @property
     def session_date(self) -> date | None:
-        """The local date of that instant, where midnight belongs to the day that it ends; None before the first."""
-        if not self.cursor:
-            return None
-        return self._stamps.stamp(int(self._frame.axis.instants[self.cursor - 1]) - 1).date()
+        """The trading day of that instant, which belongs to the day that it ends; None before the first."""
+        return self._days.day(int(self._frame.axis.instants[self.cursor - 1]) - 1) if self.cursor else None
 
     @property
     def progress(self) -> float:
@@ -102,8 +102,8 @@ class Snapshot:
         return tuple(self._frame.agent.last_fills)
 
     def stamp(self, ns: int) -> pd.Timestamp:
-        """A time in nanoseconds UTC, such as a fill's, as the run shows times."""
-        return self._stamps.stamp(ns)
+        """A time in nanoseconds UTC, such as a bar's `time_ns`, as the run shows times."""
+        return self._stamps.begin(ns)
 
     @property
     def indicators(self) -> dict[str, float]:

@@ -19,14 +19,18 @@ _NO_STREAM = {
 }  # fmt: skip
 
 
-def status(state: SystemState, run: Run | None) -> dict[str, Any]:
-    """Describe a system: the present run, or the last one, or none; all of it as of one instant."""
+def status(state: SystemState, run: Run | None, next_start: str | None = None) -> dict[str, Any]:
+    """Describe a system: the present run, or the last one, or none; all of it as of one instant.
+
+    `next_start` says what a start without arguments would run.
+    """
     shot = run.published() if run else None
     return {
         "system_manager": {
             "_state": state.value,
             "_mode": run.config.mode if run else "backtest",
             "timezone": run.stamps.timezone if run else None,
+            "next_start": next_start,
         },
         "performance_metrics": _performance(run, shot),
         "subscriptions": _subscriptions(run),
@@ -178,6 +182,7 @@ def status_schema() -> dict[str, Any]:
                         "_state": {"enum": ["running", "paused", "stopped"]},
                         "_mode": {"enum": ["backtest", "live"]},
                         "timezone": maybe,
+                        "next_start": maybe,
                     }
                 ),
                 "performance_metrics": _object(

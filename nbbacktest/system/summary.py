@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.report.table import written_speed
 
 
 def summary(status: dict[str, Any]) -> list[str]:
@@ -23,6 +24,11 @@ def summary(status: dict[str, Any]) -> list[str]:
     ]
     if error is not None:
         rows.append(("Error", error["message"]))
+    system = status["system_manager"]
+    if system["_state"] == SystemState.STOPPED and system.get(
+        "next_start"
+    ):  # another process may be of an older version
+        rows.append(("Next start", system["next_start"]))
     return [f"{label}: {value}" for label, value in rows]
 
 
@@ -39,5 +45,5 @@ def shown_money(amount: float | None) -> str:
 def shown_speed(session: dict[str, Any], state: str = SystemState.RUNNING.value) -> str:
     """The speed that was asked for, and the one that is achieved."""
     asked, achieved = session["speed_multiplier"], session["achieved_speed"]
-    wish = f"{asked:,g}x" if asked else "as fast as it goes"
-    return f"{wish}, achieved {achieved:,.4g}x" if achieved and state != SystemState.STOPPED.value else wish
+    wish = written_speed(asked) if asked else "as fast as it goes"
+    return f"{wish}, achieved {written_speed(achieved)}" if achieved and state != SystemState.STOPPED.value else wish

@@ -13,10 +13,10 @@ from nbbacktest.trading.costs import Fee
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.portfolio import Portfolio, Position
 
-# Relative room for rounding: an order for exactly all the cash must not fail by the last bit,
-# and one that closes 0.1 + 0.2 where 0.3 is held must not count as opening something.
-DUST = 1e-9
-_ROOM = 1.0 + DUST
+# Relative room for rounding: an order for exactly all the cash must not fail by the last bits. Four units in the last place,
+# for the few products and sums that lead to it: even of 1e15 in cash that is no unit more.
+_ROUNDING = 4 * 2.0**-52
+_ROOM = 1.0 + _ROUNDING
 
 
 class Account(Protocol):
@@ -111,6 +111,7 @@ class Allowance:
         self._portfolio = portfolio
         self._limits = limits if limits.max_open_positions or limits.max_per_symbol else None
         self._lot = broker.lot_size or 1.0
+        self._is_whole = not broker.fractional
         self.margin: MarginAccount | None = None
         if broker.account == "margin":
             self.margin = MarginAccount(
@@ -152,8 +153,8 @@ class Allowance:
             power = self._account.power(symbol, price)
             if closable:
                 power += self._set_free(closable, price)
-            needed = (opened * price if self.margin is None else opened * abs(price) * self.margin.rate) + fee
-            if needed > power + DUST * abs(power):
+            needed = opened * abs(price) * self._account.rate + fee
+            if needed > power + _ROUNDING * abs(power):
                 return (
                     f"{opened:g} units at {price:g} need {needed:.2f} {self._account.unit}, {max(power, 0.0):.2f} "
                     "available; ask for fewer units"
@@ -168,8 +169,16 @@ class Allowance:
         if price <= 0:
             return f"no size follows from cash at a price of {price:g}; give a size"
         if self._lot != 1:
-            return f"{power:.2f} available doesn't pay for a lot of {self._lot:g} at {price:g} with commission"
-        return f"{power:.2f} available doesn't pay for one unit at {price:g} with commission; give a fractional size"
+            lacks = f"{power:.2f} available doesn't pay for a lot of {self._lot:g} at {price:g} with commission"
+            return f"{lacks}; set a smaller broker.lot_size"
+        lacks = f"{power:.2f} available doesn't pay for one unit at {price:g} with commission"
+        if self._is_whole:
+            return f"{lacks}; set broker.fractional to true, and give a size or a broker.lot_size"
+        return f"{lacks}; give a fractional size, or set broker.lot_size"
+
+    def is_below_a_lot(self, price: float) -> bool:
+        """Whether all of the equity pays for no lot at `price`, so that no order without a size can come to anything."""
+        return self._portfolio.equity < price * self._lot * self._account.rate
 
     def _set_free(self, closable: float, price: float) -> float:
         """The buying power that closing so many units at `price` adds, before any commission.
@@ -177,7 +186,7 @@ class Allowance:
         Selling a long brings its price; buying a short back costs its price and frees twice of it.
         Both come to the same: closing sets free what the position ties up.
         """
-        return closable * price * self._account.rate
+        return closable * abs(price) * self._account.rate
 
     def _beyond_limits(
         self, limits: LimitsConfig, symbol: str, price: float, closable: float, opened: float

@@ -1,4 +1,4 @@
-"""What time costs: fees for borrowed shares and interest on debit cash, charged when the local date changes."""
+"""What time costs: fees for borrowed shares and interest on debit cash, charged when a trading day begins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from nbbacktest.core.costs import AnnualBorrow, AnnualInterest, Borrow, Interest
 from nbbacktest.core.records import Int64
-from nbbacktest.trading.equity import local_dates
+from nbbacktest.data.days import TradingDays
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow
 
@@ -23,28 +23,28 @@ class Accruals:
         Its cash is changed.
     instants
         The run's, nanoseconds UTC.
-    timezone
-        Whose local dates count.
+    days
+        Which trading day an instant belongs to.
 
     Attributes
     ----------
     due : sequence of int
-        The instants at which a local date begins, the first one left out; empty where nothing is charged.
+        The instants at which a trading day begins, the first one left out; empty where nothing is charged.
     """
 
     def __init__(
-        self, borrow: Borrow, interest: Interest, portfolio: Portfolio, instants: Int64, timezone: str
+        self, borrow: Borrow, interest: Interest, portfolio: Portfolio, instants: Int64, days: TradingDays
     ) -> None:
         self._borrow = borrow.rate / borrow.days if isinstance(borrow, AnnualBorrow) else 0.0
         self._interest = interest.rate / interest.days if isinstance(interest, AnnualInterest) else 0.0
         self._portfolio = portfolio
         self._instants = instants
-        # An instant belongs to the date that it ends, so that a session's end at midnight is of that session.
-        self._days = local_dates(instants - 1, timezone) if self._borrow or self._interest else instants[:0]
+        # An instant belongs to the day that it ends, so that a session's end at midnight is of that session.
+        self._days = days.of(instants - 1) if self._borrow or self._interest else instants[:0]
         self.due: Sequence[int] = (np.flatnonzero(np.diff(self._days)) + 1).tolist()
 
     def charge(self, index: int) -> list[CashFlow]:
-        """Charge the nights before the instant `index`, which begins a local date; call it before anything fills.
+        """Charge the nights before the instant `index`, which begins a trading day; call it before anything fills.
 
         Returns
         -------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING, Protocol
 
 from nbbacktest.trading.accruals import Accruals
@@ -81,7 +81,9 @@ class Agenda:
         return len(self._waiting) + (self._agent.index >= self._events.next)
 
 
-def dated_events(accruals: Accruals, corporate: CorporateActions, book: Book) -> DatedEvents | None:
-    """What the dates of the instants to come bring; None where they bring nothing."""
-    due = sorted({index for index in (*accruals.due, *corporate.due) if index > book.index}, reverse=True)
+def dated_events(
+    accruals: Accruals, corporate: CorporateActions, others: Sequence[int], book: Book
+) -> DatedEvents | None:
+    """What the dates of the instants to come bring, `others` being those at which others act; None where they bring nothing."""
+    due = sorted({index for index in (*accruals.due, *corporate.due, *others) if index > book.index}, reverse=True)
     return DatedEvents(accruals, corporate, due, book) if due else None

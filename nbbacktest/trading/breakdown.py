@@ -50,7 +50,7 @@ def breakdown(
     dict
         For each of `keys`: `trades` (closed ones), `open_trades`, `pnl` (net, open trades at the last close, so that all
         parts together are the run's whole change of equity by trading), `win_rate`, `profit_factor`, `expectancy`, `sqn`,
-        `best_trade`, `worst_trade`, `average_trade` (of closed trades), `fees` and `traded` (``sum(size * price)``).
+        `best_trade`, `worst_trade`, `average_trade` (of closed trades), `fees` and `traded` (``sum(size * |price|)``).
     """
     own_trades: dict[str, list[Trade]] = {name: [] for name in keys}
     own_fills: dict[str, list[Fill]] = {name: [] for name in keys}
@@ -69,6 +69,6 @@ def _row(trades: Sequence[Trade], fills: Sequence[Fill]) -> dict[str, Any]:
     values = (
         len(closed), len(trades) - len(closed), math.fsum(trade.pnl for trade in trades), win_rate(pnl),
         profit_factor(pnl), expectancy(pnl), sqn(pnl), best_trade(returns), worst_trade(returns),
-        average_trade(returns), fees(done.commission), math.fsum(np.abs(done.traded).tolist()),
+        average_trade(returns), fees(done.commission), math.fsum(done.traded.tolist()),
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))

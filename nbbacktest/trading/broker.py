@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import copysign
+from typing import Protocol
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.records import Bar
-from nbbacktest.trading.account import DUST, Allowance
+from nbbacktest.trading.account import Allowance
 from nbbacktest.trading.book import Book
 from nbbacktest.trading.costs import fee_of, slip_of
-from nbbacktest.trading.matching import FillRules, at_open, match, part_of_bar, precedence, reaches_stop, trailed
+from nbbacktest.trading.matching import (
+    PHASES,
+    FillRules,
+    best_of,
+    match,
+    part_of_bar,
+    precedence,
+    reaches_stop,
+    trailed,
+)
 from nbbacktest.trading.orders import Fill, Order
-from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.portfolio import Portfolio, Position
 from nbbacktest.trading.register import Register
+from nbbacktest.trading.sizes import add_sizes, is_rounding
 from nbbacktest.trading.venue import Venue
 
 _BUY, _MARKET, _STOP_LIMIT, _TRAILING = Side.BUY, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP
+_AT_OPEN = Phase.OPEN
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
+
+
+class Delistings(Protocol):
+    """Who knows when symbols stop to exist."""
+
+    def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
+        """Bring about what the instant brings, its fills being done."""
+        ...
+
+    def expects(self, symbol: str) -> bool:
+        """Whether the symbol is to be delisted still."""
+        ...
+
+
+Notice = Callable[[str, str, str], None]
+"""(strategy, symbol, text): an order came to nothing."""
 
 _Turn = tuple[int, int]
 _Hit = tuple[_Turn, Order, Bar, float]
@@ -36,6 +65,10 @@ class Broker:
         Its agenda: false where nothing is to be settled.
     orders, fills : list
         All of the run, in order of submission and of execution.
+    delistings : Delistings or None
+        What the dates of symbols' ends bring; None where there is none.
+    delisted : dict
+        By symbol that was, what an order for it is told.
     venue : Venue
         Which sizes and levels are allowed.
     """
@@ -45,26 +78,34 @@ class Broker:
         "_at_once",
         "_base",
         "_fee",
+        "_market_phase",
         "_portfolio",
         "_rules",
+        "_say_nothing",
         "_share",
         "_slip",
         "_used",
         "_used_at",
         "agenda",
+        "delisted",
+        "delistings",
         "fills",
         "orders",
         "register",
         "venue",
     )  # fmt: skip
 
-    def __init__(self, portfolio: Portfolio, base_interval: str, broker: BrokerConfig, limits: LimitsConfig) -> None:
+    def __init__(
+        self, portfolio: Portfolio, base_interval: str, broker: BrokerConfig, limits: LimitsConfig, say_nothing: Notice
+    ) -> None:
         self._portfolio = portfolio
+        self._say_nothing = say_nothing
         self._base = base_interval
         self.fills: list[Fill] = []
         self._fee = fee_of(broker.commission, self.fills)
         self._slip = slip_of(broker.slippage)
         self._rules = FillRules(broker.fill == "next_close", broker.limit_fill == "cross", broker.stop_and_target)
+        self._market_phase = None if self._rules.at_close else _AT_OPEN
         self._at_once = broker.fill == "this_close"
         self._share = broker.volume_share
         self._used: dict[str, float] = {}
@@ -74,6 +115,8 @@ class Broker:
         self.register = Register()
         self.agenda: dict[str, Book] = self.register.agenda
         self.orders = self.register.orders
+        self.delistings: Delistings | None = None
+        self.delisted: dict[str, str] = {}
 
     def accept(self, order: Order, index: int, now: int) -> None:
         """Open `order`; it can fill from its symbol's next base bar on, or by ``this_close`` at once."""
@@ -83,7 +126,7 @@ class Broker:
             bar = series.bar(series.n - 1)
             # Never filled forward: without a bar at this instant it waits for the next one.
             if bar.end_ns == now:
-                self._execute(order, bar, bar.close, index, now)
+                self._execute(order, bar, bar.close, Phase.CLOSE, index, now)
 
     def refuse(self, order: Order, reason: str, now: int) -> None:
         """Enter `order` as rejected."""
@@ -107,9 +150,14 @@ class Broker:
             for order, bar in passed:
                 if order.status is _OPEN:
                     self._pass_by(order, bar, now)
+        if self.delistings is not None:
+            self.delistings.happen(bars, index, now)
         self.register.expire(now)
-        if self._allowance.margin is not None and self._portfolio.held:
-            self._call_margin(now)
+        if self._allowance.margin is not None:
+            if self._portfolio.held:
+                self._call_margin(now)
+            elif self.delistings is not None:
+                self.register.watch(wanted=False)
 
     # -- one instant ----------------------------------------------------------------------------------------
 
@@ -124,7 +172,8 @@ class Broker:
         order = book[0]
         if order.children or (price := match(order, bar, self._rules)) is None:
             return False
-        self._execute(order, bar, price, index, now)
+        phase = self._market_phase if order.type is _MARKET else None
+        self._execute(order, bar, price, phase or PHASES[part_of_bar(order, bar, price, self._rules)], index, now)
         return True
 
     def _meet(self, bars: Sequence[Bar]) -> tuple[list[_Hit], list[tuple[Order, Bar]]]:
@@ -152,8 +201,9 @@ class Broker:
         for place, (_, order, bar, price) in enumerate(hits, start=1):
             if order.status is not _OPEN:
                 continue
-            born = self._execute(order, bar, price, index, now)
-            if born and at_open(order, bar, price, self._rules):
+            phase = PHASES[part_of_bar(order, bar, price, self._rules)]
+            born = self._execute(order, bar, price, phase, index, now)
+            if born and phase is _AT_OPEN:
                 matched = [(exit_, match(exit_, bar, self._rules)) for exit_ in born]
                 reached = [(_FIRST, exit_, bar, at) for exit_, at in matched if at is not None]
                 for hit in self._sequenced(reached):
@@ -192,6 +242,7 @@ class Broker:
         elif order.type is _TRAILING:
             if not order.triggered:
                 order.stop = self.venue.outward(trailed(order, bar), order.side)
+                order.best = best_of(order, bar)
         elif order.type is _STOP_LIMIT and not order.triggered and reaches_stop(order, bar):
             self.register.trigger(order, now, order.stop)
 
@@ -205,14 +256,14 @@ class Broker:
             side = Side.SELL if position.size > 0 else _BUY
             order = Order(
                 0, position.strategy, position.symbol, side, abs(position.size), _MARKET, tag="margin call",
-                submitted=now, reduce_only=True, is_forced=True,
+                submitted_ns=now, reduce_only=True, is_forced=True, _stamps=position.series.stamps,
             )  # fmt: skip
             self.register.enter(order, now, reason)
             self.register.open(order, now)
 
     # -- one order ------------------------------------------------------------------------------------------
 
-    def _execute(self, order: Order, bar: Bar, price: float, index: int, now: int) -> list[Order]:
+    def _execute(self, order: Order, bar: Bar, price: float, phase: Phase, index: int, now: int) -> list[Order]:
         """Fill `order` at `price` before slippage, as far as it goes; returns the exits that come to life with it."""
         portfolio, register = self._portfolio, self.register
         buy = order.side is _BUY
@@ -237,8 +288,8 @@ class Broker:
             price = self._slip(order, size, price, bar)
 
         fee = self._fee(order, size, price, bar)
-        opened = size - closable
-        if opened > DUST * size:
+        opened = size if not closable else 0.0 if size <= closable else _beyond(position, size)
+        if opened:
             reason = self._allowance.objection(
                 order.symbol, price, closable, opened, fee, is_sized=order.size is not None
             )
@@ -246,13 +297,14 @@ class Broker:
                 # What has been filled before stands; only the rest is refused.
                 register.end(order, _CANCELLED if order.filled else _REJECTED, reason, now)
                 return []
-        else:
-            opened = 0.0
 
         portfolio.record(position, size if buy else -size, price, fee)
         self.fills.append(
-            Fill(index, bar.time_ns, order.symbol, order.side, size, price, fee, order.id, order.tag, order.strategy)
-        )
+            Fill(
+                index, bar.time_ns, order.symbol, order.side, size, price, fee, order.id, order.tag, order.strategy,
+                phase, bar._stamps,  # noqa: SLF001 - hidden from strategies only
+            )
+        )  # fmt: skip
         if self._share is not None:
             self._used[order.symbol] = self._used.get(order.symbol, 0.0) + size
         return self._book(order, wanted, size, price, opened, closable, now)
@@ -267,7 +319,7 @@ class Broker:
         asked, before = order.size, order.filled
         filled = before + size
         order.fill_price = price if not before else ((order.fill_price or 0.0) * before + price * size) / filled
-        if asked - filled <= DUST * asked:
+        if size == wanted or is_rounding(asked - filled, asked):
             order.filled = asked
             register.finish(order, now, size, price)
         else:
@@ -303,7 +355,10 @@ class Broker:
             price = self._slip(order, size, price, bar)
             size = closable + allowance.most(order, price, closable, fee, bar)
         if not size:
-            self.register.end(order, _REJECTED, allowance.too_small(order.symbol, price), now)
+            reason = allowance.too_small(order.symbol, price)
+            self.register.end(order, _REJECTED, reason, now)
+            if allowance.is_below_a_lot(price):
+                self._say_nothing(order.strategy, order.symbol, f"order {order.id}: {reason}")
         return size
 
     def _capped(self, order: Order, bar: Bar, wanted: float, now: int) -> float:
@@ -312,7 +367,7 @@ class Broker:
             self._used_at = now
             self._used.clear()
         room = (self._share or 0.0) * bar.volume - self._used.get(order.symbol, 0.0)
-        if wanted <= room:
+        if wanted <= room or is_rounding(wanted - room, wanted):
             return wanted
         size = self.venue.in_lots(max(room, 0.0))
         if order.tif is TimeInForce.FOK or (order.has_one_chance and not size):
@@ -320,3 +375,8 @@ class Broker:
             self.register.end(order, _CANCELLED, reason, now)
             return 0.0
         return size
+
+
+def _beyond(position: Position, size: float) -> float:
+    """How many of `size` units are left to open when they have closed `position`."""
+    return abs(add_sizes(position.size, -copysign(size, position.size), position.noise)[0])

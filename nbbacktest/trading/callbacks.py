@@ -8,6 +8,7 @@ from typing import Any
 
 from nbbacktest.core.errors import StrategyError
 from nbbacktest.core.records import Stamps
+from nbbacktest.core.shown import said
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.strategy import Strategy
@@ -81,13 +82,13 @@ class Callbacks:
 
     def _call(self, item: Fill | Order) -> StrategyError | None:
         if isinstance(item, Fill):
-            strategy, callback, moment = self._listeners[item.strategy], "on_fill", item.time
+            strategy, callback, moment = self._listeners[item.strategy], "on_fill", item.time_ns
         else:
-            strategy, callback, moment = self._followers[item.strategy], "on_order", item.events[-1].time
+            strategy, callback, moment = self._followers[item.strategy], "on_order", item.events[-1].time_ns
         try:
             getattr(strategy, callback)(item)
         except BaseException as error:  # noqa: BLE001 - kept, raised by the caller
-            return blame(strategy, callback, error, item.symbol, self._base, self._stamps.stamp(moment))
+            return blame(strategy, callback, error, item.symbol, self._base, self._stamps.begin(moment))
         return None
 
 
@@ -106,7 +107,6 @@ def blame(
     time: Any = None,
 ) -> StrategyError:
     """`error` as what `strategy` raised in `callback`."""
-    reason = f"{type(error).__name__}: {error}"
-    blamed = StrategyError(type(strategy).__name__, callback, reason, symbol=symbol, interval=interval, time=time)
+    blamed = StrategyError(type(strategy).__name__, callback, said(error), symbol=symbol, interval=interval, time=time)
     blamed.__cause__ = error
     return blamed

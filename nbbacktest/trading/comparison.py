@@ -1,7 +1,7 @@
 """A run's daily returns against a benchmark's: one small pure function each, whose docstring is its definition.
 
 Rules for all of them. Both arrays hold arithmetic returns between the same dates. The risk-free rate is 0. The annual
-factor is the run's (252, or 365 where its market trades every day). What isn't defined is NaN.
+factor is the run's (252 returns; 365 where its market trades every day, 52 of weeks, 12 of months). What isn't defined is NaN.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NO_VARIANCE = 1e-30
 """Below it a variance is rounding alone: returns of 1e-15 a day."""
 
 
-def comparison(own: Float64, benchmark: Float64, factor: int) -> dict[str, float]:
+def comparison(own: Float64, benchmark: Float64, factor: float) -> dict[str, float]:
     """Every statistic of a comparison, in the order in which reports show them."""
     slope = beta(own, benchmark)
     growth = total(benchmark)
@@ -49,7 +49,7 @@ def beta(own: Float64, benchmark: Float64) -> float:
     return float((apart * own).mean()) / variance if variance >= _NO_VARIANCE else NAN
 
 
-def alpha(own: Float64, benchmark: Float64, slope: float, factor: int) -> float:
+def alpha(own: Float64, benchmark: Float64, slope: float, factor: float) -> float:
     """Jensen's alpha a year: ``(1 + mean(own - beta * benchmark)) ** factor - 1``.
 
     The intercept of beta's line, made annual by compounding. NaN where `beta` is. Source: Jensen (1968), as in
@@ -75,7 +75,7 @@ def correlation(own: Float64, benchmark: Float64) -> float:
     return float((left * right).mean()) / math.sqrt(variances[0] * variances[1])
 
 
-def information_ratio(own: Float64, benchmark: Float64, factor: int) -> float:
+def information_ratio(own: Float64, benchmark: Float64, factor: float) -> float:
     """Information ratio: mean over standard deviation (ddof=1) of ``own - benchmark``, times ``sqrt(factor)``.
 
     NaN where the run is the benchmark. Source: Goodwin (1998); empyrical-reloaded 0.7.1, `excess_sharpe`, is the same
@@ -85,7 +85,7 @@ def information_ratio(own: Float64, benchmark: Float64, factor: int) -> float:
     return float((own - benchmark).mean()) * factor / error if error > 0 else NAN
 
 
-def tracking_error(own: Float64, benchmark: Float64, factor: int) -> float:
+def tracking_error(own: Float64, benchmark: Float64, factor: float) -> float:
     """Tracking error: standard deviation (ddof=1) of ``own - benchmark``, times ``sqrt(factor)``.
 
     0 where nothing but rounding lies between the two, NaN under two days.

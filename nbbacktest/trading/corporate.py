@@ -1,6 +1,6 @@
 """Splits and dividends of raw prices: what they do to positions, open orders and cash on their ex-dates.
 
-Each happens with the symbol's first bar on or after its ex-date (the local date of the bar's start), before anything
+Each happens with the symbol's first bar on or after its ex-date (by the trading day that the bar begins in), before anything
 fills there:
 
 * a split multiplies every position and every open order's size, and divides average prices and orders' levels; the
@@ -19,12 +19,10 @@ import numpy as np
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.records import Int64
+from nbbacktest.data.days import TradingDays, number_of
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.equity import local_dates
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
-
-_EPOCH = date(1970, 1, 1)
 
 
 class OrderBook(Protocol):
@@ -47,6 +45,8 @@ class CorporateActions:
         Base bars by symbol.
     instants
         The run's, nanoseconds UTC.
+    days
+        Which trading day a bar begins in.
 
     Attributes
     ----------
@@ -59,6 +59,7 @@ class CorporateActions:
         actions: Iterable[CorporateAction],
         series: Mapping[str, Series],
         instants: Int64,
+        days: TradingDays,
         portfolio: Portfolio,
         orders: OrderBook,
     ) -> None:
@@ -67,8 +68,8 @@ class CorporateActions:
         self._instants = instants
         self._by_instant: dict[int, list[CorporateAction]] = {}
         for action in sorted(actions, key=lambda a: (a.date, a.kind != "split")):
-            own = series.get(action.symbol)
-            row = None if own is None else _first_row(own, action.date)
+            own = None if action.kind == "delist" else series.get(action.symbol)
+            row = None if own is None else _first_row(own, action.date, days)
             if own is not None and row is not None:
                 index = int(np.searchsorted(instants, own.whole.end[row]))
                 self._by_instant.setdefault(index, []).append(action)
@@ -92,8 +93,8 @@ class CorporateActions:
         return flows, splits
 
 
-def _first_row(series: Series, day: date) -> int | None:
-    """The first bar of that local date or later; None where it is no traded one, or there is none before it."""
-    dates = local_dates(series.whole.time, series.stamps.timezone)
-    row = int(np.searchsorted(dates, (day - _EPOCH).days))
+def _first_row(series: Series, day: date, days: TradingDays) -> int | None:
+    """The first bar of that trading day or later; None where it is no traded one, or there is none before it."""
+    dates = days.of(series.whole.time)
+    row = int(np.searchsorted(dates, number_of(day)))
     return row if max(series.first, 1) <= row < len(dates) else None

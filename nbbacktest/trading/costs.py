@@ -30,6 +30,7 @@ from nbbacktest.core.costs import (
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import ConfigError, OrderError, Problem, nearest
 from nbbacktest.core.records import Bar
+from nbbacktest.core.shown import said
 from nbbacktest.trading.orders import Fill, Order
 
 Fee = Callable[[Order, float, float, Bar], float]
@@ -218,7 +219,7 @@ def _called(model: CallableCommission) -> Fee:
         except Exception as error:
             raise OrderError(
                 f"commission function {place} raised for {order.side} {units:g} {order.symbol} at {price:g}: "
-                f"{type(error).__name__}: {error}"
+                f"{said(error)}"
             ) from error
         if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
             raise OrderError(

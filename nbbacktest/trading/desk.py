@@ -11,6 +11,8 @@ from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.errors import DataQualityWarning, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
+from nbbacktest.core.shown import said, shown
+from nbbacktest.data.days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
@@ -21,13 +23,16 @@ from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
 from nbbacktest.trading.corporate import CorporateActions
+from nbbacktest.trading.delisting import Delistings
 from nbbacktest.trading.entries import IndicatorList
 from nbbacktest.trading.forming import FormingBars
 from nbbacktest.trading.horizon import Horizon
 from nbbacktest.trading.indicators import Indicator
+from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
+from nbbacktest.trading.roster import refusal
 from nbbacktest.trading.seat import Seat
 from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
@@ -59,6 +64,8 @@ class TradingDesk:
         The exchange's, called when the first order needs them; None: a session is a local date.
     periods
         The same for whole weeks and months, called when the first forming bar needs them.
+    days
+        Which trading day a time belongs to; None: dates in the zone of `stamps`.
     warmup
         What was loaded as such; None: nothing was asked for, and nothing more can be.
 
@@ -91,6 +98,7 @@ class TradingDesk:
         Who lets symbols in and out; set by whoever runs the desk.
     leaving : set of str
         Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
+    days : TradingDays
     terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
@@ -108,6 +116,7 @@ class TradingDesk:
         actions: Sequence[CorporateAction] = (),
         sessions: Callable[[], SessionTable] | None = None,
         periods: Callable[[], SessionTable] | None = None,
+        days: TradingDays | None = None,
         warmup: Warmup | None = None,
     ) -> None:
         refuse_doubles([strategy for strategy, _ in strategies])
@@ -116,12 +125,13 @@ class TradingDesk:
         self.series: dict[tuple[str, str], Series] = {(s.symbol, s.interval): s for s in series}
         self.base_interval = base[0].interval
         self.portfolio = Portfolio(broker.cash)
-        self.horizon = Horizon(stamps, sessions)
-        self.broker = Broker(self.portfolio, self.base_interval, broker, limits)
+        self.days = days or TradingDays(stamps.day_zone)
+        self.horizon = Horizon(stamps, sessions, self.days)
+        self.log = RunLog(lambda: self.now_ns)
+        self.broker = Broker(self.portfolio, self.base_interval, broker, limits, self.log.nothing_comes)
         self.agenda: Sized = self.broker.agenda
         self.fills: list[Fill] = self.broker.fills
         self.orders: list[Order] = self.broker.orders
-        self.log: list[tuple[int, str, str]] = []
         self.indicators = IndicatorList()
         self.index = -1
         self.lag = 0.0
@@ -135,7 +145,7 @@ class TradingDesk:
         self._stamp: tuple[int, pd.Timestamp] | None = None
         self._before = _instant_before(base)
         self.strategies = tuple(strategy for strategy, _ in strategies)
-        self.descriptions = tuple(map(repr, self.strategies))
+        self.descriptions = tuple(map(shown, self.strategies))
         self._started: list[Strategy] = []
         names = numbered([type(strategy).__name__ for strategy in self.strategies])
         self._seats: dict[str, Seat] = {}
@@ -228,9 +238,15 @@ class TradingDesk:
     def _date_events(self) -> None:
         """Find what the dates of the instants to come bring; again where these have changed."""
         base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
+        every = {s.symbol: s for s in base}
+        gone = Delistings(
+            self._actions, every, instants, self.days, self.index, self.broker, self.portfolio, self.log.note
+        )
+        self.broker.delistings = gone if gone.due else None
         self._dated = dated_events(
-            Accruals(costs.borrow, costs.interest, self.portfolio, instants, self._stamps.timezone),
-            CorporateActions(self._actions, {s.symbol: s for s in base}, instants, self.portfolio, self),
+            Accruals(costs.borrow, costs.interest, self.portfolio, instants, self.days),
+            CorporateActions(self._actions, every, instants, self.days, self.portfolio, self),
+            gone.due,
             self,
         )
         self.agenda = self.broker.agenda if self._dated is None else Agenda(self.broker.agenda, self._dated, self)
@@ -254,7 +270,7 @@ class TradingDesk:
             return error
         strategy = getattr(handler, "__self__", None)
         if not isinstance(strategy, Strategy):
-            return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+            return error if isinstance(error, Exception) else RuntimeError(said(error))
         if bar is None:
             return blame(strategy, getattr(handler, "__name__", "on_bar"), error)
         return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
@@ -307,13 +323,11 @@ class TradingDesk:
     def submit(self, order: Order, series: Series, now: int) -> None:
         """Hand `order` to the broker; where that has filled it at once, its strategy is told before this returns."""
         broker = self.broker
-        if self.leaving and order.symbol in self.leaving and not order.reduce_only:
-            broker.refuse(order, f"{order.symbol} leaves the run", now)
-            return
-        if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
-            when = series.stamps.stamp(ended)
-            broker.refuse(order, f"{order.symbol} has no bar any more: its last one closed at {when}", now)
-            return
+        if self.leaving or broker.delisted or series.n == len(series.close_at):
+            reason = refusal(self, order, series, now)
+            if reason is not None:
+                broker.refuse(order, reason, now)
+                return
         callbacks, before = self._callbacks, len(self.fills)
         if callbacks is None:
             broker.accept(order, self.index, now)
@@ -322,6 +336,11 @@ class TradingDesk:
         broker.accept(order, self.index, now)
         if len(self.fills) > before or not order.is_open:
             callbacks.tell(before)
+
+    def tell(self, first: int) -> None:
+        """Tell strategies of the fills from number `first` on, which came about between two instants."""
+        if self._callbacks is not None:
+            self._callbacks.tell(first)
 
     @property
     def instants(self) -> Int64:
@@ -357,7 +376,7 @@ class TradingDesk:
         lacking = self.warmup.lacking(need)
         if lacking:
             text = f"{need.where}: {'; '.join(lacking)} bars of warm-up"
-            self.log.append((self.now_ns, name, text))
+            self.log.note(name, text)
             warnings.warn(text, DataQualityWarning, stacklevel=4)
 
     def forming(self, base: Series, interval: str | None) -> FormingBar | None:

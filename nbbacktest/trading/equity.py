@@ -14,27 +14,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import BarColumns, Float64, Int64
+from nbbacktest.data.calendar import local_dates
 from nbbacktest.trading.record import RunRecord, Split
+from nbbacktest.trading.sizes import Tally
 
 _NONE = np.empty(0, dtype=np.int64)
 _Level = TypeVar("_Level", np.float64, np.bool_)
-
-FLAT = 1e-9
-"""Sizes that cancel to within this share of the larger one are flat: 0.1 + 0.2 - 0.3 holds nothing."""
-
-
-def add_sizes(held: float, signed: float) -> float:
-    """The position after `signed` units more; rounding residue is no position.
-
-    Examples
-    --------
-    >>> add_sizes(0.1 + 0.2, -0.3)
-    0.0
-    """
-    total = held + signed
-    return 0.0 if abs(total) <= FLAT * max(abs(held), abs(signed)) else total
 
 
 def cash_curve(record: RunRecord) -> Float64:
@@ -75,8 +61,7 @@ def _levels(record: RunRecord, symbol: str) -> tuple[Float64, Int64]:
         levels = np.concatenate(([0.0], signed))
         levels[2::2] = 0.0
     else:
-        held = 0.0
-        levels = np.array([held, *(held := add_sizes(held, size) for size in signed.tolist())])
+        levels = np.array([0.0, *map(Tally().add, signed.tolist())])
     return levels, index
 
 
@@ -84,11 +69,10 @@ def _through_splits(index: Int64, signed: Float64, splits: Sequence[Split]) -> t
     changes = [(split.index, 0.0, split.ratio) for split in splits]
     changes += zip(index.tolist(), signed.tolist(), repeat(1.0))
     changes.sort(key=itemgetter(0))  # stable: splits stay before fills
-    held = 0.0
-    levels = [held]
+    held = Tally()
+    levels = [0.0]
     for _, size, ratio in changes:
-        held = add_sizes(held * ratio, size)
-        levels.append(held)
+        levels.append(held.add(size) if ratio == 1.0 else held.split(ratio))
     return np.array(levels), np.array([at for at, *_ in changes])
 
 
@@ -138,26 +122,16 @@ def invested(record: RunRecord) -> npt.NDArray[np.bool_]:
 
 
 def local_days(record: RunRecord) -> Int64:
-    """The local date of every instant, as days since 1970-01-01.
+    """The trading day of every instant, as days since 1970-01-01.
 
-    A session that ends at local midnight belongs to the day that it closes.
+    An instant belongs to the day that it ends. Records that were saved before they knew their days have the dates of
+    the zone that they were shown in.
     """
-    return local_dates(record.instants - 1, record.stamps.timezone)
-
-
-def local_dates(moments: Int64, timezone: str) -> Int64:
-    """The local date of each of the moments (nanoseconds UTC), as days since 1970-01-01."""
-    if timezone == "UTC" or not len(moments):
-        return moments // DAY
-    import pandas as pd
-
-    local = pd.DatetimeIndex(moments.view("datetime64[ns]"), tz="UTC").tz_convert(timezone)
-    days: Int64 = local.tz_localize(None).asi8 // DAY
-    return days
+    return local_dates(record.instants - 1, record.stamps.day_zone) if record.days is None else record.days
 
 
 def day_ends(days: Int64) -> Int64:
-    """Which instants are their local date's last, as rising positions."""
+    """Which instants are their trading day's last, as rising positions."""
     if not len(days):
         return np.empty(0, dtype=np.int64)
     return np.append(np.flatnonzero(np.diff(days)), len(days) - 1).astype(np.int64)

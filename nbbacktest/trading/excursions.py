@@ -6,12 +6,12 @@ Pure functions of a `RunRecord` and its trades. Only what surely happened while 
 * the entry's bar is such a bar where the entry was at its open. Else the order of prices inside it is not known: its
   close counts alone, since that came after the entry (nothing, where the entry was at the close itself);
 * the exit's bar is such a bar where the exit was at its close. Else its open counts alone, since that came before;
+* where in its bar a fill was it says itself (`Fill.phase`): no price tells it once slippage or a split has changed one;
 * the entry's and the exit's own prices always count, and a trade that began and ended in one bar has these alone.
 """
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +27,10 @@ _OPEN, _INSIDE, _CLOSE = 0, 1, 2
 _OFTEN = (
     4  # times that a value may be looked at, where the other way takes as many as the longest span has binary digits
 )
-_KIND = attrgetter("type")
 _MARKET, _ON_OPEN, _ON_CLOSE = OrderType.MARKET, OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
+
+
+Phases = npt.NDArray[np.int8]
 
 
 class Excursions(NamedTuple):
@@ -55,9 +57,9 @@ def excursions(record: RunRecord, trades: Trades) -> Excursions:
     An open trade's last until the last bar. Source: Sweeney (1996), Maximum Adverse Excursion.
     """
     low, high = np.empty(len(trades)), np.empty(len(trades))
-    symbols, plain = record.executions.symbols, _fills_at_opens_alone(record)
+    symbols, phase = record.executions.symbols, _phases(record)
     for symbol, rows in places_of([symbols[row] for row in trades.entry.tolist()]).items():
-        low[rows], high[rows] = _reached(record, record.bars[symbol], trades.take(rows), plain=plain)
+        low[rows], high[rows] = _reached(record, record.bars[symbol], trades.take(rows), phase)
     entry, size = trades.entry_price, trades.size
     down, up = low - entry, high - entry
     worst, best = np.where(size > 0, down, -up), np.where(size > 0, up, -down)
@@ -66,11 +68,8 @@ def excursions(record: RunRecord, trades: Trades) -> Excursions:
     return Excursions(worst / unit + 0.0, best / unit + 0.0, worst * np.abs(size) + 0.0, best * np.abs(size) + 0.0)
 
 
-def _reached(record: RunRecord, bars: BarColumns, trades: Trades, *, plain: bool) -> tuple[Float64, Float64]:
-    """The lowest and the highest price of each trade, its own prices included, in the units that the trade is told in.
-
-    `plain` says that every fill was at an open.
-    """
+def _reached(record: RunRecord, bars: BarColumns, trades: Trades, phase: Phases) -> tuple[Float64, Float64]:
+    """The lowest and the highest price of each trade, its own prices included, in the units that the trade is told in."""
     done, is_open = record.executions, trades.exit < 0
     entry, exits = trades.entry_price, np.where(is_open, trades.entry_price, trades.exit_price)
     low, high = np.minimum(entry, exits), np.maximum(entry, exits)
@@ -79,12 +78,7 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Trades, *, plain: bool
     last = len(bars) - 1
     ends = np.where(is_open, bars.time[last], done.time[trades.exit])
     first_row, last_row = (np.minimum(np.searchsorted(bars.time, at), last) for at in (done.time[trades.entry], ends))
-    if plain:
-        began, ended = np.full((2, len(trades)), _OPEN, dtype=np.int8)
-    else:
-        began = _places(record, done.order[trades.entry], entry, bars.open[first_row])
-        ended = _places(record, done.order[trades.exit], exits, bars.open[last_row])
-    ended[is_open] = _CLOSE
+    began, ended = phase[trades.entry], np.where(is_open, _CLOSE, phase[trades.exit])
     ahead = _splits_ahead(record, bars)
     # A trade is told in units of its end: bars before a split inside it count in those too.
     unit = np.ones(len(trades)) if ahead is None else ahead[last_row]
@@ -105,15 +99,31 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Trades, *, plain: bool
     return low, np.fmax(high, _extreme(highs, start, stop, lowest=False) * unit)
 
 
-def _fills_at_close(record: RunRecord) -> bool:
-    return bool(record.config.get("broker", {}).get("fill", "next_open") != "next_open")
-
-
-def _fills_at_opens_alone(record: RunRecord) -> bool:
-    """Whether all orders were plain market orders, as most are, so that nothing has to be asked of each fill."""
-    ids, orders = record.executions.order, record.orders
-    known = len(ids) > 0 and ids.min() > 0 and ids.max() <= len(orders)
-    return known and not _fills_at_close(record) and set(map(_KIND, orders)) == {_MARKET}
+def _phases(record: RunRecord) -> Phases:
+    """Where in its bar each fill was."""
+    done = record.executions
+    phase = done.phase
+    if (phase >= 0).all():
+        return phase
+    # A result of before fills knew it: the kind of the order tells, and else whether the price is the open, which
+    # slippage and splits hide.
+    for symbol, rows in done.rows.items():
+        bars = record.bars[symbol]
+        if len(bars):
+            opens = bars.open[np.minimum(np.searchsorted(bars.time, done.time[rows]), len(bars) - 1)]
+            phase[rows] = np.where(done.price[rows] == opens, _OPEN, _INSIDE)
+    at_close = record.config.get("broker", {}).get("fill", "next_open") != "next_open"
+    for place, number in enumerate(done.order.tolist()):
+        if not 0 < number <= len(record.orders):
+            continue
+        order = record.orders[number - 1]
+        if order.type is _MARKET:
+            phase[place] = _CLOSE if at_close and not order.is_forced else _OPEN
+        elif order.type is _ON_CLOSE:
+            phase[place] = _CLOSE
+        elif order.type is _ON_OPEN:
+            phase[place] = _OPEN
+    return phase
 
 
 def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
@@ -125,25 +135,6 @@ def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
     for split in splits:
         ahead[: np.searchsorted(bars.end, record.instants[split.index])] *= split.ratio
     return ahead
-
-
-def _places(record: RunRecord, order_ids: Int64, prices: Float64, opens: Float64) -> npt.NDArray[np.int8]:
-    """Of fills of these orders at these prices, in bars that opened so: at the bar's open, inside it, or at its close."""
-    orders, at_close = record.orders, _fills_at_close(record)
-    places: list[int] = np.where(prices == opens, _OPEN, _INSIDE).tolist()
-    for place, number in enumerate(order_ids.tolist()):
-        if not 0 < number <= len(orders):
-            continue
-        order = orders[number - 1]
-        kind = order.type
-        # Slippage hides where a market order's price came from; the rule that it filled by doesn't.
-        if kind is _MARKET:
-            places[place] = _CLOSE if at_close and not order.is_forced else _OPEN
-        elif kind is _ON_CLOSE:
-            places[place] = _CLOSE
-        elif kind is _ON_OPEN:
-            places[place] = _OPEN
-    return np.array(places, dtype=np.int8)
 
 
 def _extreme(values: Float64, start: Int64, stop: Int64, *, lowest: bool) -> Float64:

@@ -7,12 +7,14 @@ from operator import attrgetter
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from nbbacktest.core.enums import Side
+from nbbacktest.core.enums import Phase, Side
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.trading.orders import Fill
 
 _BUY = Side.BUY
+_PHASES = {None: -1, Phase.OPEN: 0, Phase.INSIDE: 1, Phase.CLOSE: 2}
 _Name = TypeVar("_Name", bound=Hashable)
 
 
@@ -32,11 +34,12 @@ class Executions:
     symbols, strategies : tuple of str
     """
 
-    __slots__ = ("_rows", "commission", "index", "order", "price", "signed", "strategies", "symbols", "time")
+    __slots__ = ("_fills", "_rows", "commission", "index", "order", "price", "signed", "strategies", "symbols", "time")
 
     def __init__(self, fills: Sequence[Fill]) -> None:
         self.index, self.time, self.order = (
-            np.fromiter(map(attrgetter(field), fills), np.int64, len(fills)) for field in ("index", "time", "order_id")
+            np.fromiter(map(attrgetter(field), fills), np.int64, len(fills))
+            for field in ("index", "time_ns", "order_id")
         )
         size, self.price, self.commission = (
             np.fromiter(map(attrgetter(field), fills), np.float64, len(fills))
@@ -44,14 +47,20 @@ class Executions:
         )
         bought = np.fromiter((fill.side is _BUY for fill in fills), bool, len(fills))
         self.signed: Float64 = np.where(bought, size, -size)
+        self._fills = fills
         self.symbols: tuple[str, ...] = tuple(map(attrgetter("symbol"), fills))
         self.strategies: tuple[str, ...] = tuple(map(attrgetter("strategy"), fills))
         self._rows: dict[str, Int64] | None = None
 
     @property
+    def phase(self) -> npt.NDArray[np.int8]:
+        """Where in their bars: 0 at the open, 1 inside, 2 at the close; -1 where a result was saved before fills knew."""
+        return np.fromiter((_PHASES[fill.phase] for fill in self._fills), np.int8, len(self._fills))
+
+    @property
     def traded(self) -> Float64:
-        """``size * price`` of each."""
-        return np.abs(self.signed) * self.price
+        """``size * |price|`` of each: what was traded at a price below zero was traded too."""
+        return np.abs(self.signed * self.price)
 
     @property
     def rows(self) -> dict[str, Int64]:

@@ -43,14 +43,14 @@ class Rules(NamedTuple):
 
 def life_of(order: Order) -> list[OrderEvent]:
     """Its events; those of an order that was kept without any are what its end says."""
-    if order.events or not order.closed:
+    if order.events or not order.closed_ns:
         return order.events
     kind = {
         OrderStatus.FILLED: OrderEventKind.FILLED,
         OrderStatus.REJECTED: OrderEventKind.REJECTED,
         OrderStatus.EXPIRED: OrderEventKind.EXPIRED,
     }.get(order.status, OrderEventKind.CANCELLED)
-    return [OrderEvent(order.closed, kind, order.reason, order.size, order.fill_price)]
+    return [OrderEvent(order.closed_ns, kind, order.reason, order.size, order.fill_price)]
 
 
 def order_before(record: RunRecord, index: int, order: Order, rules: Rules) -> Order:
@@ -59,24 +59,25 @@ def order_before(record: RunRecord, index: int, order: Order, rules: Rules) -> O
     then = Order(
         order.id, order.strategy, order.symbol, order.side, order.size, order.type, limit=order.limit, stop=order.stop,
         trail=order.trail, trail_is_fraction=order.trail_is_fraction, tif=order.tif, tag=order.tag,
-        submitted=order.submitted, begins=order.begins, expires=order.expires, reduce_only=order.reduce_only,
-        is_forced=order.is_forced,
+        submitted_ns=order.submitted_ns, begins_ns=order.begins_ns, expires_ns=order.expires_ns, reduce_only=order.reduce_only,
+        is_forced=order.is_forced, _stamps=order._stamps,  # noqa: SLF001 - hidden from strategies only
     )  # fmt: skip
     then.parent, then.children, then.oco = order.parent, order.children, order.oco
     # Splits change open orders before anything fills at their instant; all else that happens there comes after.
     splits = {int(record.instants[s.index]): s.ratio for s in record.splits if s.symbol == order.symbol}
-    set_at = order.submitted
+    set_at = order.submitted_ns
     for event in order.events:
-        if event.time > instant:
+        if event.time_ns > instant:
             break
         is_first = event.kind is OrderEventKind.SUBMITTED or (
             event.kind is OrderEventKind.ACCEPTED and order.parent is not None
         )
-        ratio = splits.pop(event.time, None) if event.kind is OrderEventKind.REPLACED else None
-        if event.time < instant or is_first or ratio is not None:
+        ratio = splits.pop(event.time_ns, None) if event.kind is OrderEventKind.REPLACED else None
+        if event.time_ns < instant or is_first or ratio is not None:
             then.filled *= ratio or 1.0
             then.size, then.limit, then.stop, then.trail = event.terms
-            set_at = event.time
+            # A split comes before the bar of its instant, which moves the level after it.
+            set_at = event.time_ns - 1 if ratio is not None else event.time_ns
             if event.kind is OrderEventKind.TRIGGERED:
                 then.triggered = True
             if event.kind in _FILLS:
@@ -104,10 +105,10 @@ def _seen(bars: BarColumns, first: int, last: int) -> Bar:
 
 def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:
     """Where a level of `order` (``"limit"`` or ``"stop"``) stood: (instant, level from then on), none while it was held."""
-    told = [(event.time, getattr(event.terms, name)) for event in order.events]
+    told = [(event.time_ns, getattr(event.terms, name)) for event in order.events]
     if not told:
-        return [(order.submitted, getattr(order, name))]
-    opened = next((event.time for event in order.events if event.kind is OrderEventKind.ACCEPTED), None)
+        return [(order.submitted_ns, getattr(order, name))]
+    opened = next((event.time_ns for event in order.events if event.kind is OrderEventKind.ACCEPTED), None)
     if opened is None:
         return []
     path = [(max(time, opened), level) for time, level in told]
@@ -117,14 +118,17 @@ def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:
 def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]:
     """The same for a trailing stop, which moves with its symbol's bars."""
     bars, rules, path = record.bars[order.symbol], Rules.of(record.config), level_path(order, "stop")
-    triggered = next((event.time for event in order.events if event.kind is OrderEventKind.TRIGGERED), None)
-    ends = [moment for moment in (triggered, order.closed or None) if moment is not None]
+    triggered = next((event.time_ns for event in order.events if event.kind is OrderEventKind.TRIGGERED), None)
+    ends = [moment for moment in (triggered, order.closed_ns or None) if moment is not None]
     last = min(ends, default=int(record.instants[-1]))
+    split_at = {int(record.instants[split.index]) for split in record.splits if split.symbol == order.symbol}
     whole: list[tuple[int, float | None]] = []
     for number, (since, level) in enumerate(path):
         whole.append((since, level))
         until = path[number + 1][0] if number + 1 < len(path) else last
-        first, stop = (int(row) for row in np.searchsorted(bars.end, [since, until], side="right"))
+        first, stop = (
+            int(row) for row in np.searchsorted(bars.end, [since - (since in split_at), until], side="right")
+        )
         # Its distance may have been replaced since: the one of these terms counts.
         then = order_before(
             record, min(int(np.searchsorted(record.instants, until)), len(record.instants) - 1), order, rules

@@ -1,4 +1,4 @@
-"""When orders begin and end: sessions from the exchange's calendar, or local dates where there is none."""
+"""When orders begin and end: sessions from the exchange's calendar, or dates where there is none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError, OrderError
 from nbbacktest.core.records import Stamps
-from nbbacktest.data.calendar import SessionTable, local_midnights
+from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights
+from nbbacktest.data.days import TradingDays
 
 
 class Horizon:
@@ -19,13 +20,21 @@ class Horizon:
     Parameters
     ----------
     stamps
-        The zone that a date begins in.
+        How times are labelled, and the zone that times without one are in: the exchange's.
     sessions
-        Called when the first order needs it; None, or one that finds no sessions: a session is a local date.
+        Called when the first order needs it; None, or one that finds no sessions: a session is a date.
+    days
+        The trading days; None: dates in the zone of `stamps`.
     """
 
-    def __init__(self, stamps: Stamps, sessions: Callable[[], SessionTable] | None = None) -> None:
+    def __init__(
+        self,
+        stamps: Stamps,
+        sessions: Callable[[], SessionTable] | None = None,
+        days: TradingDays | None = None,
+    ) -> None:
         self._stamps = stamps
+        self._days = days or TradingDays(stamps.day_zone)
         self._sessions = sessions
         self._table: SessionTable | None = None
 
@@ -50,7 +59,7 @@ class Horizon:
         return self._midnight(now, first), self._midnight(now, first + 1)
 
     def read(self, until: Any, now: int) -> int:
-        """The instant that a user's `until` means; a date means its end, naive times are the exchange's.
+        """The instant that a user's `until` means; a date means that trading day's end, naive times are the exchange's.
 
         Raises
         ------
@@ -67,10 +76,10 @@ class Horizon:
             raise OrderError(f"until={until!r} is no time; give a timestamp, a date or its text")
         is_date = isinstance(until, date) and not isinstance(until, datetime)
         if is_date or (isinstance(until, str) and ":" not in until):
-            ns = self._begin(np.datetime64(moment.date(), "D") + np.timedelta64(1, "D"))
+            ns = self._days.begin(np.datetime64(moment.date(), "D") + np.timedelta64(1, "D"))
         else:
             if moment.tz is None:
-                moment = moment.tz_localize(self._stamps.timezone)
+                moment = moment.tz_localize(self._stamps.day_zone)
             ns = int(moment.as_unit("ns").value)
         if ns <= now:
             raise OrderError(f"until={until!r} is not after now, {self._stamps.stamp(now)}; give a later time")
@@ -88,10 +97,6 @@ class Horizon:
         return self._table
 
     def _midnight(self, now: int, days: int) -> int:
-        import pandas as pd
-
-        today = pd.Timestamp(now, unit="ns", tz="UTC").tz_convert(self._stamps.timezone).date()
-        return self._begin(np.datetime64(today, "D") + np.timedelta64(days, "D"))
-
-    def _begin(self, date: np.datetime64) -> int:
-        return int(local_midnights(np.array([date]), self._stamps.timezone)[0])
+        zone = self._stamps.day_zone
+        today = local_dates(np.array([now], dtype=np.int64), zone)
+        return int(local_midnights((today + days).astype("datetime64[D]"), zone)[0])

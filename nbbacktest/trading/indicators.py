@@ -13,6 +13,7 @@ import numpy as np
 
 from nbbacktest.core.errors import IndicatorError
 from nbbacktest.core.records import BarColumns, Float64
+from nbbacktest.core.shown import said, shown
 from nbbacktest.engine.series import BarsView, ColumnView, Series
 
 if TYPE_CHECKING:
@@ -50,6 +51,16 @@ class Indicator:
         if self._again is not None:
             self._values = self._again(self._series.columns)
             self._fast = self._values.data
+
+    def over(self, columns: BarColumns) -> Float64 | None:
+        """What its values would be if these columns were all there is; None where it wasn't computed from columns.
+
+        Raises
+        ------
+        IndicatorError
+            As when it was made.
+        """
+        return None if self._again is None else self._again(columns)
 
     @property
     def series(self) -> Series:
@@ -118,7 +129,7 @@ class Indicator:
         """The values up to now as a pandas Series, indexed by the bars' stamps."""
         import pandas as pd
 
-        stamps = self._series.stamps.index(self._series.columns.time[: self._series.n])
+        stamps = self._series.stamps.begins(self._series.columns.time[: self._series.n])
         return pd.Series(list(self[:]), index=stamps.rename("time"), name=self.name, dtype=None if len(self) else float)
 
     def __repr__(self) -> str:
@@ -208,7 +219,7 @@ class _Computation:
             result = self._func(*arguments, **keywords)
         except Exception as error:
             raise IndicatorError(
-                f"{title} raised on the {n} bars of {columns.symbol} {columns.interval}: {type(error).__name__}: {error}"
+                f"{title} raised on the {n} bars of {columns.symbol} {columns.interval}: {said(error)}"
             ) from error
         parts, names = _outputs(self._func, result, n)
         if parts is None:
@@ -261,7 +272,7 @@ def series_of_inputs(inputs: Sequence[Any]) -> Series | None:
 
 
 def _word(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else _short(repr(value))
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else _short(shown(value))
 
 
 def _short(text: str) -> str:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date
 from typing import Any, cast
-
-import numpy as np
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.costs import NoBorrow, NoInterest
 from nbbacktest.core.records import Int64
-from nbbacktest.data.calendar import local_midnights
+from nbbacktest.data.days import TradingDays
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.agenda import Agenda, Book, DatedEvents
 from nbbacktest.trading.corporate import CorporateActions, OrderBook
+from nbbacktest.trading.delisting import LiveDelistings
 from nbbacktest.trading.desk import TradingDesk
-from nbbacktest.trading.equity import local_dates
 from nbbacktest.trading.portfolio import Portfolio
 
 Instants = Callable[[], Int64]
@@ -57,10 +54,12 @@ class LiveDesk(TradingDesk):
         terms = self.terms
         base = {s.symbol: s for s in self.series.values() if s.is_base}
         costs = not (isinstance(terms.borrow, NoBorrow) and isinstance(terms.interest, NoInterest))
-        actions = LiveActions(self._actions, base, self._so_far, self.portfolio, self)
+        actions = LiveActions(self._actions, base, self._so_far, self.days, self.portfolio, self)
+        gone = LiveDelistings(self._actions, base, self.days, self.broker, self.portfolio, self.log.note)
+        self.broker.delistings = gone if gone.is_expected else None
         self._dated = None
-        if costs or actions.is_expected:
-            night = Nights(terms, self._so_far, self.portfolio, self._stamps.timezone) if costs else None
+        if costs or actions.is_expected or gone.is_expected:
+            night = Nights(terms, self._so_far, self.portfolio, self.days) if costs else None
             self._dated = cast("DatedEvents", LiveEvents(night, actions, self))
             self.agenda = Agenda(self.broker.agenda, self._dated, self)
 
@@ -93,32 +92,21 @@ class LiveEvents:
 
 
 class Nights:
-    """Charges what `Accruals` charges, at the instants that begin a local date."""
+    """Charges what `Accruals` charges, at the instants that begin a trading day."""
 
-    def __init__(self, terms: BrokerConfig, so_far: Instants, portfolio: Portfolio, timezone: str) -> None:
+    def __init__(self, terms: BrokerConfig, so_far: Instants, portfolio: Portfolio, days: TradingDays) -> None:
         self._terms = terms
         self._so_far = so_far
         self._portfolio = portfolio
-        self._timezone = timezone
-        self._until = 0  # no local date begins up to this instant; found anew when one has
+        self._days = days
 
     def charge(self, index: int) -> list[Any]:
-        """What the nights before the instant `index` cost; nothing where it begins no date."""
-        instants = self._so_far()
-        now = int(instants[index])
-        if now <= self._until:
+        """What the nights before the instant `index` cost; nothing where it begins no trading day."""
+        if not index:
             return []
-        first, self._until = not self._until, self._midnight_after(now)
-        if first or not index:
-            return []
-        terms = self._terms
-        pair = Accruals(terms.borrow, terms.interest, self._portfolio, instants[index - 1 : index + 1], self._timezone)
-        return [flow._replace(index=index) for flow in pair.charge(1)] if pair.due else []
-
-    def _midnight_after(self, now: int) -> int:
-        # An instant belongs to the date that it ends: the one at midnight is still of the day before.
-        today = local_dates(np.array([now - 1]), self._timezone)[0]
-        return int(local_midnights(np.array([today + 1]).astype("datetime64[D]"), self._timezone)[0])
+        terms, pair = self._terms, self._so_far()[index - 1 : index + 1]
+        accruals = Accruals(terms.borrow, terms.interest, self._portfolio, pair, self._days)
+        return [flow._replace(index=index) for flow in accruals.charge(1)] if accruals.due else []
 
 
 class LiveActions(CorporateActions):
@@ -135,17 +123,19 @@ class LiveActions(CorporateActions):
         actions: Iterable[CorporateAction],
         series: Mapping[str, Series],
         so_far: Instants,
+        days: TradingDays,
         portfolio: Portfolio,
         orders: OrderBook,
     ) -> None:
-        super().__init__((), series, so_far(), portfolio, orders)
+        super().__init__((), series, so_far(), days, portfolio, orders)
+        self._days = days
         self._so_far = so_far
         self._series = series
         self._expected: dict[str, deque[tuple[int, CorporateAction]]] = {}
         for place, action in enumerate(sorted(actions, key=lambda a: (a.date, a.kind != "split"))):
-            own = series.get(action.symbol)
+            own = None if action.kind == "delist" else series.get(action.symbol)
             # Where history goes that far, nothing was held yet.
-            if own is not None and not (len(own.columns) and _date_of(own, len(own.columns) - 1) >= action.date):
+            if own is not None and not (len(own.columns) and days.day(int(own.columns.time[-1])) >= action.date):
                 self._expected.setdefault(action.symbol, deque()).append((place, action))
 
     @property
@@ -163,7 +153,7 @@ class LiveActions(CorporateActions):
             row = series.n - 1
             if row < 0 or series.columns.end[row] != now:
                 continue
-            day = _date_of(series, row)
+            day = self._days.day(int(series.columns.time[row]))
             while waiting and waiting[0][1].date <= day:
                 action = waiting.popleft()
                 if row >= max(series.first, 1):
@@ -172,8 +162,3 @@ class LiveActions(CorporateActions):
                 del self._expected[symbol]
         if due:
             self._by_instant[index] = [action for _, action in sorted(due)]
-
-
-def _date_of(series: Series, row: int) -> date:
-    days = int(local_dates(series.columns.time[row : row + 1], series.stamps.timezone)[0])
-    return date.fromordinal(date(1970, 1, 1).toordinal() + days)

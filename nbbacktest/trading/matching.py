@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from nbbacktest.core.enums import OrderType, Side
+from nbbacktest.core.enums import OrderType, Phase, Side
 from nbbacktest.core.records import Bar
 from nbbacktest.trading.orders import Order
 
@@ -22,6 +22,7 @@ from nbbacktest.trading.orders import Order
 _MARKET, _LIMIT, _STOP_LIMIT, _BUY = OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_LIMIT, Side.BUY
 _ON_OPEN, _ON_CLOSE = OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
 AT_OPEN, _INSIDE, AT_CLOSE = range(3)
+PHASES = (Phase.OPEN, Phase.INSIDE, Phase.CLOSE)
 _STOPS = (OrderType.STOP, OrderType.TRAILING_STOP, OrderType.STOP_LIMIT)
 
 
@@ -49,7 +50,7 @@ USUAL = FillRules()
 def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
     """The price at which `bar` fills `order`, before slippage; None where it doesn't."""
     kind = order.type
-    if order.expires and bar.time_ns >= order.expires:
+    if order.expires_ns and bar.time_ns >= order.expires_ns:
         return None
     if kind is _MARKET:
         return bar.close if rules.at_close and not order.is_forced else bar.open
@@ -57,9 +58,9 @@ def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
         price = _limit(order, bar, rules.strict)
         return price if price == bar.open or not order.is_immediate else None
     if kind is _ON_OPEN:
-        return bar.open if bar.end_ns > order.begins else None
+        return bar.open if bar.end_ns > order.begins_ns else None
     if kind is _ON_CLOSE:
-        return bar.close if bar.end_ns >= order.expires else None
+        return bar.close if bar.end_ns >= order.expires_ns else None
     if order.triggered:
         return bar.open
     if not reaches_stop(order, bar):
@@ -68,11 +69,22 @@ def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
 
 
 def part_of_bar(order: Order, bar: Bar, price: float, rules: FillRules) -> int:
-    """When in the bar a match at `price` is: `AT_OPEN`, so that all of the bar comes after it, inside, or `AT_CLOSE`."""
+    """When in the bar a match at `price` is: `AT_OPEN`, so that all of the bar comes after it, inside, or `AT_CLOSE`.
+
+    `order` is as the bar met it, and `price` what `match` gave.
+    """
     kind = order.type
     if kind is _ON_CLOSE or (kind is _MARKET and rules.at_close and not order.is_forced):
         return AT_CLOSE
-    return AT_OPEN if price == bar.open else _INSIDE
+    if price != bar.open:
+        return _INSIDE
+    # Two that come to the open's price later in the bar: a stop-limit that is triggered inside it, and a limit that has to be
+    # crossed and is the open itself.
+    if kind is _STOP_LIMIT and not order.triggered:
+        return AT_OPEN if _beyond(order, bar) == bar.open else _INSIDE
+    if kind is _LIMIT or kind is _STOP_LIMIT:
+        return _INSIDE if rules.strict and price == order.limit and not order.is_immediate else AT_OPEN
+    return AT_OPEN
 
 
 def at_open(order: Order, bar: Bar, price: float, rules: FillRules) -> bool:
@@ -87,15 +99,25 @@ def reaches_stop(order: Order, bar: Bar) -> bool:
     return bar.low <= order.stop  # type: ignore[operator]  # as above
 
 
+def behind(side: Side, best: float, distance: float, *, is_fraction: bool) -> float:
+    """The level of a trailing stop of that side and distance, the best price being `best`."""
+    away = abs(best) * distance if is_fraction else distance
+    return best + away if side is _BUY else best - away
+
+
 def trailed(order: Order, bar: Bar) -> float:
     """Where a trailing stop is after `bar`: it only ever comes closer to the market."""
     distance: float = order.trail  # type: ignore[assignment]  # the type of order has one
     stop: float = order.stop  # type: ignore[assignment]
     if order.side is _BUY:
-        low: float = bar.low
-        return min(stop, low + (abs(low) * distance if order.trail_is_fraction else distance))
-    high: float = bar.high
-    return max(stop, high - (abs(high) * distance if order.trail_is_fraction else distance))
+        return min(stop, behind(order.side, bar.low, distance, is_fraction=order.trail_is_fraction))
+    return max(stop, behind(order.side, bar.high, distance, is_fraction=order.trail_is_fraction))
+
+
+def best_of(order: Order, bar: Bar) -> float:
+    """The best price that a trailing stop has followed after `bar`."""
+    best: float = order.best  # type: ignore[assignment]  # as above
+    return min(best, bar.low) if order.side is _BUY else max(best, bar.high)
 
 
 def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[int, float]:

@@ -121,14 +121,15 @@ class Ordering:
     def order_target_value(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
         """Order the difference to a position worth `x` at the newest close, in whole units, rounded toward 0.
 
-        What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        None where the target is met already; a rejected order, with the reason and the cure, where `x` makes no whole
+        unit (lots where the config has them) and nothing is held. What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
         """
         return self._seat.target_value(symbol, x)
 
     def order_target_percent(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
         """Order the difference to a position worth the share `x` of the equity (0.5 is half), in whole units.
 
-        What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        As `order_target_value` of that worth: None where the target is met, a rejected order where it makes no unit.
         """
         return self._seat.target_percent(symbol, x)
 

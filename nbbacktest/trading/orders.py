@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
+from nbbacktest.core.records import Stamps
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ON_SESSION = (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
 _SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
@@ -31,8 +35,8 @@ class OrderEvent(NamedTuple):
 
     Attributes
     ----------
-    time : int
-        The instant, nanoseconds UTC.
+    time : Timestamp
+        The instant, as the run shows it; `time_ns` is the same in nanoseconds UTC.
     kind : OrderEventKind
     reason : str or None
         Why, where the kind doesn't say it all.
@@ -42,12 +46,18 @@ class OrderEvent(NamedTuple):
         What the order asked for from then on.
     """
 
-    time: int
+    time_ns: int
     kind: OrderEventKind
     reason: str | None = None
     size: float | None = None
     price: float | None = None
     terms: Terms = Terms()
+    stamps: Stamps = Stamps()
+
+    @property
+    def time(self) -> pd.Timestamp:
+        """The instant, as the run shows it."""
+        return self.stamps.instant(self.time_ns)
 
 
 class Order(msgspec.Struct, eq=False):
@@ -69,9 +79,12 @@ class Order(msgspec.Struct, eq=False):
         Levels, where the type has them. A trailing stop's `stop` is where it has trailed to.
     trail : float or None
         How far a trailing stop stays behind: a price, or a fraction where `trail_is_fraction`.
+    best : float or None
+        The best price that a trailing stop has followed since it was placed: for a sell order the highest one, for a buy
+        order the lowest. Its distance is taken from there, a replaced one too.
     tif : TimeInForce
-    begins, expires : int
-        From and until when it can fill, nanoseconds UTC; 0 for no bound.
+    begins, expires : Timestamp or None
+        From and until when it can fill; None for no bound.
     tag : str or None
         The user's own mark.
     reduce_only : bool
@@ -84,15 +97,17 @@ class Order(msgspec.Struct, eq=False):
         All orders, itself included, of which one's fill cancels the others.
     status : OrderStatus
     reason : str or None
-        Why it was rejected, cancelled or expired.
+        Why it was rejected, cancelled or expired, or what a delisting paid.
     triggered : bool
         Whether its stop has been reached.
     filled : float
         Units so far.
     fill_price : float or None
         Their average price.
-    submitted, closed : int
-        Instants (nanoseconds UTC) of its submission and of its end; `closed` is 0 while it is open.
+    submitted, closed : Timestamp or None
+        Instants of its submission and of its end; `closed` is None while it is open.
+    submitted_ns, begins_ns, expires_ns, closed_ns : int
+        The same times in nanoseconds UTC, 0 for none.
     """
 
     id: int
@@ -101,15 +116,16 @@ class Order(msgspec.Struct, eq=False):
     side: Side
     size: float | None
     type: OrderType
+    _stamps: Stamps = Stamps()
     limit: float | None = None
     stop: float | None = None
     trail: float | None = None
     trail_is_fraction: bool = False
     tif: TimeInForce = TimeInForce.GTC
     tag: str | None = None
-    submitted: int = 0
-    begins: int = 0
-    expires: int = 0
+    submitted_ns: int = 0
+    begins_ns: int = 0
+    expires_ns: int = 0
     reduce_only: bool = False
     is_forced: bool = False
     parent: Order | None = None
@@ -120,7 +136,8 @@ class Order(msgspec.Struct, eq=False):
     triggered: bool = False
     filled: float = 0.0
     fill_price: float | None = None
-    closed: int = 0
+    closed_ns: int = 0
+    best: float | None = None
     # Flat, since many orders' events would keep the garbage collector busy; `events` puts them in form. None: the
     # usual life of a market order, accepted at once and filled whole, which its fields tell.
     _life: list[Any] | tuple[()] | None = ()
@@ -129,6 +146,29 @@ class Order(msgspec.Struct, eq=False):
     def __reduce__(self) -> tuple[Any, ...]:
         # Brackets and their exits refer to each other: what is unpickled is there before it has its fields.
         return _blank, (), (None, {name: getattr(self, name) for name in self.__struct_fields__})
+
+    @property
+    def submitted(self) -> pd.Timestamp | None:
+        """When it was submitted; None before."""
+        return self._shown(self.submitted_ns)
+
+    @property
+    def closed(self) -> pd.Timestamp | None:
+        """When it was filled whole, or ended otherwise; None while it is open."""
+        return self._shown(self.closed_ns)
+
+    @property
+    def begins(self) -> pd.Timestamp | None:
+        """From when it can fill; None for no bound."""
+        return self._shown(self.begins_ns)
+
+    @property
+    def expires(self) -> pd.Timestamp | None:
+        """Until when it can fill; None for no bound."""
+        return self._shown(self.expires_ns)
+
+    def _shown(self, ns: int) -> pd.Timestamp | None:
+        return self._stamps.instant(ns) if ns else None
 
     @property
     def is_eager(self) -> bool:
@@ -143,9 +183,12 @@ class Order(msgspec.Struct, eq=False):
         if life is None:
             life = self._beginnings()
             if self.status is _FILLED:
-                life += (self.closed, _HAS_FILLED, None, self.filled, self.fill_price, self.size, None, None, None)
+                life += (self.closed_ns, _HAS_FILLED, None, self.filled, self.fill_price, self.size, None, None, None)
         starts = range(0, len(life), _FIELDS)
-        return [OrderEvent._make((*life[at : at + 5], Terms._make(life[at + 5 : at + _FIELDS]))) for at in starts]
+        return [
+            OrderEvent._make((*life[at : at + 5], Terms._make(life[at + 5 : at + _FIELDS]), self._stamps))
+            for at in starts
+        ]
 
     @events.setter
     def events(self, events: list[OrderEvent]) -> None:
@@ -157,12 +200,12 @@ class Order(msgspec.Struct, eq=False):
         self._life = None if self.limit is self.stop is self.trail is None else self._beginnings()
 
     def _beginnings(self) -> list[Any]:
-        time, terms = self.submitted, (self._asked, self.limit, self.stop, self.trail)
+        time, terms = self.submitted_ns, (self._asked, self.limit, self.stop, self.trail)
         return [time, _SUBMITTED, None, None, None, *terms, time, _ACCEPTED, None, None, None, *terms]
 
     def end_filled(self, time: int, size: float, price: float) -> None:
         """Write that its last `size` units have filled."""
-        self.status, self.closed = _FILLED, time
+        self.status, self.closed_ns = _FILLED, time
         if self._life is not None:
             self.note(time, _HAS_FILLED, None, size, price)
 
@@ -215,16 +258,19 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
     ----------
     index : int
         The run's instant that it happened at, counted from 0.
-    time : int
-        Stamp of the bar that it happened in, nanoseconds UTC.
+    time : Timestamp
+        The stamp of the bar that it happened in, as the bar's own `time`; `time_ns` is the same in nanoseconds UTC.
     size, price : float
         Units (positive) and price per unit, slippage included.
     commission : float
         In the account's currency.
+    phase : Phase or None
+        Which part of that bar it happened in: at its open, inside it, or at its close. None of a result that was saved before
+        fills knew.
     """
 
     index: int
-    time: int
+    time_ns: int
     symbol: str
     side: Side
     size: float
@@ -233,11 +279,23 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
     order_id: int
     tag: str | None
     strategy: str
+    phase: Phase | None = None
+    _stamps: Stamps = Stamps()
+
+    @property
+    def time(self) -> pd.Timestamp:
+        """The stamp of the bar that it happened in."""
+        return self._stamps.begin(self.time_ns)
 
     @property
     def signed_size(self) -> float:
         """Units bought, negative where sold."""
         return self.size if self.side is Side.BUY else -self.size
+
+    def __repr__(self) -> str:
+        tag = "" if self.tag is None else f" {self.tag!r}"
+        fee = f", commission {self.commission:g}" if self.commission else ""
+        return f"<Fill of order {self.order_id}{tag} {self.time}: {self.side} {self.size:g} {self.symbol} at {self.price:g}{fee}>"
 
 
 def _blank() -> Order:

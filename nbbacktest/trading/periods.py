@@ -19,7 +19,7 @@ def monthly_returns(days: Int64, daily: Float64) -> tuple[Int64, Float64]:
     Parameters
     ----------
     days
-        The local date of each daily return, as days since 1970-01-01, rising.
+        The trading day of each daily return, as days since 1970-01-01, rising.
     daily
         Arithmetic daily returns.
 
@@ -41,7 +41,7 @@ def monthly_returns(days: Int64, daily: Float64) -> tuple[Int64, Float64]:
     return years + 1970, table
 
 
-def rolling_statistics(daily: Float64, factor: int, window: int) -> dict[str, Float64]:
+def rolling_statistics(daily: Float64, factor: float, window: int) -> dict[str, Float64]:
     """Statistics of the last `window` daily returns at every day; NaN until there are as many.
 
     Each is defined as over the whole run, by `nbbacktest.trading.stats`, from those daily returns alone:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from nbbacktest.engine.series import Series
-
-# Below this share of the traded size, a leftover position is float dust (0.1 + 0.2 - 0.3), not a holding.
-_DUST = 1e-9
+from nbbacktest.trading.sizes import add_sizes, scaled
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -24,6 +22,8 @@ class Position(msgspec.Struct, frozen=True, gc=False):
         Units, negative where short.
     average_price : float
         What a unit was bought (or sold short) at on average, without commission; 0 where flat.
+    noise : float
+        By how much rounding may have moved `size`; see `nbbacktest.trading.sizes`.
     """
 
     strategy: str
@@ -31,6 +31,7 @@ class Position(msgspec.Struct, frozen=True, gc=False):
     size: float
     average_price: float
     series: Series
+    noise: float = 0.0
 
     def __bool__(self) -> bool:
         return self.size != 0
@@ -65,15 +66,19 @@ class Portfolio:
         By strategy and then symbol, flat ones included.
     held : dict
         By (strategy, symbol) those that aren't flat, in the order in which they were opened.
+    may_fall_below_0 : bool or None
+        Whether a price of these symbols may, so that a long could be worth less than nothing; None: it is to be found out,
+        as where a symbol has joined.
     """
 
-    __slots__ = ("_shorts", "cash", "held", "positions")
+    __slots__ = ("_shorts", "cash", "held", "may_fall_below_0", "positions")
 
     def __init__(self, cash: float) -> None:
         self.cash = cash
         self.positions: dict[str, dict[str, Position]] = {}
         self.held: dict[tuple[str, str], Position] = {}
         self._shorts = 0  # how many of `held` are short
+        self.may_fall_below_0: bool | None = None
 
     def open_account(self, strategy: str, series: list[Series]) -> dict[str, Position]:
         """Give `strategy` a flat position in each of `series`; returns them by symbol, kept current."""
@@ -92,16 +97,21 @@ class Portfolio:
     def buying_power(self, symbol: str, price: float) -> float:
         """What may be spent: cash, less twice the worth of all shorts; `symbol` counts at `price`.
 
-        Cash + sum(size * price) - sum(abs(size) * price): for longs alone it is the cash. A short's
-        proceeds don't count, and its worth is tied up beside them.
+        Cash + sum(size * price) - sum(abs(size * price)): for longs alone it is the cash. A short's
+        proceeds don't count, and its worth is tied up beside them; so it is with a long at a price below zero.
         """
         power = self.cash
         if not self._shorts:
-            return power
+            if self.may_fall_below_0 is None:
+                every = {id(p.series): p.series for own in self.positions.values() for p in own.values()}.values()
+                self.may_fall_below_0 = any(s.is_open or bool((s.columns.low < 0).any()) for s in every)
+            if not self.may_fall_below_0:
+                return power
         for position in self.held.values():
-            if position.size < 0:
-                last = price if position.symbol == symbol else position.series.close_at[position.series.n - 1]
-                power += 2.0 * position.size * last
+            last = price if position.symbol == symbol else position.series.close_at[position.series.n - 1]
+            worth = position.size * last
+            if worth < 0:
+                power += 2.0 * worth
         return power
 
     def symbols_held(self) -> set[str]:
@@ -120,25 +130,27 @@ class Portfolio:
         for strategy, own in self.positions.items():
             position = own.get(symbol)
             if position:
-                size, average = position.size * ratio, position.average_price / ratio
+                (size, noise), average = scaled(position.size, ratio, position.noise), position.average_price / ratio
                 own[symbol] = self.held[strategy, symbol] = msgspec.structs.replace(
-                    position, size=size, average_price=average
+                    position, size=size, average_price=average, noise=noise
                 )
 
     def record(self, position: Position, signed: float, price: float, commission: float) -> None:
         """Book a fill of `signed` units (negative: sold) into `position`."""
         strategy, symbol, size, average = position.strategy, position.symbol, position.size, position.average_price
         self.cash -= signed * price + commission
-        new = size + signed
+        new, noise = size + signed, 0.0
+        if size and new:
+            new, noise = add_sizes(size, signed, position.noise)
         if not size:
             average = price
+        elif not new:
+            average = 0.0
         elif size * signed > 0:
             average = (size * average + signed * price) / new
-        elif abs(new) <= _DUST * abs(signed):
-            new = average = 0.0
         elif new * size < 0:
             average = price
-        changed = Position(strategy, symbol, new, average, position.series)
+        changed = Position(strategy, symbol, new, average, position.series, noise)
         self.positions[strategy][symbol] = changed
         self._shorts += (new < 0) - (size < 0)
         if new:

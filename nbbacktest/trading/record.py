@@ -79,6 +79,10 @@ class RunRecord:
         What changed cash and positions beside the fills, in the order in which it happened.
     indicators : tuple of Reading
         What the strategies' indicators read, in the order in which they were made.
+    days : int64 array or None
+        The trading day of every instant, as days since 1970-01-01. None: of a record from before 0.2.
+    trading_days : int or None
+        How many trading days the exchange has from the first of them to the last; None where no exchange was named.
     """
 
     name: str
@@ -100,6 +104,8 @@ class RunRecord:
     flows: tuple[CashFlow, ...] = ()
     splits: tuple[Split, ...] = ()
     indicators: tuple[Reading, ...] = ()
+    days: Int64 | None = None
+    trading_days: int | None = None
 
     @cached_property
     def executions(self) -> Executions:

@@ -7,9 +7,9 @@ from typing import Any
 
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, TimeInForce
 from nbbacktest.core.errors import OrderError
-from nbbacktest.trading.account import DUST
 from nbbacktest.trading.book import Book
 from nbbacktest.trading.orders import Order
+from nbbacktest.trading.sizes import is_rounding
 
 _OPEN, _HELD = OrderStatus.OPEN, OrderStatus.HELD
 _CANCELLED, _FILLED = OrderStatus.CANCELLED, OrderStatus.FILLED
@@ -104,6 +104,8 @@ class Register:
 
     def replace(self, order: Order, changes: dict[str, Any], now: int) -> None:
         """Change terms of an order that waits."""
+        if not changes:
+            return
         words = [f"{name} {_written(getattr(order, name))} -> {_written(value)}" for name, value in changes.items()]
         for name, value in changes.items():
             setattr(order, name, value)
@@ -125,7 +127,7 @@ class Register:
             for name in ("size", "filled"):
                 if (units := getattr(order, name)) is not None:
                     setattr(order, name, units * ratio)
-            for name in ("limit", "stop", "fill_price"):
+            for name in ("limit", "stop", "fill_price", "best"):
                 if (price := getattr(order, name)) is not None:
                     setattr(order, name, price / ratio)
             if order.trail is not None and not order.trail_is_fraction:
@@ -139,7 +141,7 @@ class Register:
     def end(self, order: Order, status: OrderStatus, reason: str, now: int) -> None:
         """End an open order unfilled, or what is left of it; exits that were never opened end with it."""
         self._close(order)
-        order.status, order.closed = status, now
+        order.status, order.closed_ns = status, now
         order.reason = reason
         self.note(order, _ENDED[status], now, reason)
         self._drop_held(order, now)
@@ -155,11 +157,11 @@ class Register:
         """End the orders whose time is over; costs nothing where there are none."""
         if now < self._next_expiry:
             return
-        waiting = [order for book in self.agenda.values() for order in book if order.expires]
+        waiting = [order for book in self.agenda.values() for order in book if order.expires_ns]
         for order in waiting:
-            if order.expires <= now:
+            if order.expires_ns <= now:
                 self.end(order, OrderStatus.EXPIRED, _lateness(order), now)
-        self._next_expiry = min((order.expires for order in waiting if order.is_open), default=_NEVER)
+        self._next_expiry = min((order.expires_ns for order in waiting if order.is_open), default=_NEVER)
 
     def cancel(self, order: Order, now: int) -> None:
         """Take back an open order.
@@ -205,7 +207,7 @@ class Register:
                 continue
             if order.status is _FILLED:
                 self.end(other, _CANCELLED, f"one cancels the other: order {order.id} was filled", now)
-            elif other.size is None or other.size - size - other.filled <= DUST * other.size:
+            elif other.size is None or is_rounding(other.size - size - other.filled, other.size):
                 self.end(other, _CANCELLED, f"one cancels the other: order {order.id} filled {size:g}", now)
             else:
                 other.size -= size
@@ -252,8 +254,8 @@ class Register:
             book.start(order)
         else:
             book.add(order)
-        if order.expires and order.expires < self._next_expiry:
-            self._next_expiry = order.expires
+        if order.expires_ns and order.expires_ns < self._next_expiry:
+            self._next_expiry = order.expires_ns
 
     def _close(self, order: Order) -> None:
         if order.status is _OPEN:

@@ -6,7 +6,9 @@ from typing import Any
 
 from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import OrderError
+from nbbacktest.core.records import Stamps
 from nbbacktest.trading.horizon import Horizon
+from nbbacktest.trading.matching import behind
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.tickets import Ticket, finite, read_trail
 from nbbacktest.trading.venue import Venue, check_bracket
@@ -15,12 +17,12 @@ _MARKET, _GTC = OrderType.MARKET, TimeInForce.GTC
 
 
 def order_of(
-    ticket: Ticket, strategy: str, symbol: str, last: float, now: int, horizon: Horizon, venue: Venue
+    ticket: Ticket, strategy: str, symbol: str, last: float, now: int, horizon: Horizon, venue: Venue, stamps: Stamps
 ) -> Order:
     """The order that `ticket` asks for, with its session and its trailing level settled; `last` is the newest close."""
     if ticket.type is _MARKET and ticket.tif is _GTC:
         return Order(
-            0, strategy, symbol, ticket.side, ticket.size, _MARKET, tag=ticket.tag, submitted=now,
+            0, strategy, symbol, ticket.side, ticket.size, _MARKET, stamps, tag=ticket.tag, submitted_ns=now,
             reduce_only=ticket.reduce_only,
         )  # fmt: skip
     begins = expires = 0
@@ -30,13 +32,15 @@ def order_of(
         expires = horizon.session_end(now)
     elif ticket.tif is TimeInForce.GTD:
         expires = horizon.read(ticket.until, now)
-    stop = ticket.stop
+    stop, best = ticket.stop, None
     if ticket.trail is not None:
-        stop = _trailing(ticket.side, ticket.trail, last, venue, is_fraction=ticket.trail_is_fraction)
+        best = last
+        stop = venue.outward(behind(ticket.side, best, ticket.trail, is_fraction=ticket.trail_is_fraction), ticket.side)
     return Order(
         0, strategy, symbol, ticket.side, ticket.size, ticket.type, limit=ticket.limit, stop=stop, trail=ticket.trail,
-        trail_is_fraction=ticket.trail_is_fraction, tif=ticket.tif, tag=ticket.tag, submitted=now, begins=begins,
-        expires=expires, reduce_only=ticket.reduce_only,
+        trail_is_fraction=ticket.trail_is_fraction, tif=ticket.tif, tag=ticket.tag, submitted_ns=now, begins_ns=begins,
+        expires_ns=expires, reduce_only=ticket.reduce_only, best=best,
+        _stamps=stamps,
     )  # fmt: skip
 
 
@@ -47,7 +51,7 @@ def exits_of(ticket: Ticket, entry: Order) -> tuple[Order, ...]:
     def exit_of(kind: OrderType, *, stop: float | None = None, limit: float | None = None) -> Order:
         return Order(
             0, entry.strategy, entry.symbol, side, None, kind, limit=limit, stop=stop, tag=entry.tag,
-            submitted=entry.submitted, reduce_only=True,
+            submitted_ns=entry.submitted_ns, reduce_only=True, _stamps=entry._stamps,  # noqa: SLF001 - hidden from strategies only
         )  # fmt: skip
 
     exits = []
@@ -59,7 +63,9 @@ def exits_of(ticket: Ticket, entry: Order) -> tuple[Order, ...]:
 
 
 def changed(order: Order, terms: dict[str, Any], venue: Venue, last: float) -> dict[str, Any]:
-    """The fields of `order` that `terms` change, checked as a new order's would be.
+    """The fields of `order` that `terms` change, checked as a new order's would be; none for terms that it has already.
+
+    What the order has gained so far stays: a trailing stop's new distance counts from the best price that it has followed.
 
     Raises
     ------
@@ -70,33 +76,47 @@ def changed(order: Order, terms: dict[str, Any], venue: Venue, last: float) -> d
     if not given:
         raise OrderError(f"replace({order!r}) changes nothing; give size, limit, stop or trail")
     changes: dict[str, Any] = {}
-    if "size" in given:
-        changes["size"] = _size(order, given["size"], venue)
+    if "size" in given and (size := _size(order, given["size"], venue)) != order.size:
+        changes["size"] = size
     if "trail" in given:
         if order.trail is None or order.triggered:
             raise OrderError(f"{order!r} {_lack(order, 'trail')}; cancel it and place another")
-        distance, is_fraction = read_trail(f"replace(trail={given['trail']!r})", given["trail"])
-        if not is_fraction:
-            venue.check_level(order.side, "trail", distance, last)
-        stop = _trailing(order.side, distance, last, venue, is_fraction=is_fraction)
-        changes |= {"trail": distance, "trail_is_fraction": is_fraction, "stop": stop}
+        changes |= _trail(order, given["trail"], venue, last)
     for name in ("limit", "stop"):
         if name in given:
             if getattr(order, name) is None or order.trail is not None or (name == "stop" and order.triggered):
                 raise OrderError(f"{order!r} {_lack(order, name)}; cancel it and place another")
-            changes[name] = finite(f"replace({name}=...)", given[name])
-            venue.check_level(order.side, name, changes[name], last)
-    _check_family(order, changes, last)
+            level = finite(f"replace({name}=...)", given[name])
+            # A level that a split has moved off the tick may stay as it is.
+            if level != getattr(order, name):
+                venue.check_level(order.side, name, level, last)
+                changes[name] = level
+    if changes.keys() & {"limit", "stop"}:
+        _check_family(order, changes, last)
     return changes
 
 
-def _trailing(side: Side, distance: float, last: float, venue: Venue, *, is_fraction: bool) -> float:
-    away = abs(last) * distance if is_fraction else distance
-    return venue.outward(last + away if side is Side.BUY else last - away, side)
+def _trail(order: Order, trail: Any, venue: Venue, last: float) -> dict[str, Any]:
+    distance, is_fraction = read_trail(f"replace(trail={trail!r})", trail)
+    if (distance, is_fraction) == (order.trail, order.trail_is_fraction):
+        return {}
+    if not is_fraction:
+        venue.check_level(order.side, "trail", distance, last)
+    side, stop = order.side, order.stop
+    best = last if order.best is None else order.best
+    level = venue.outward(behind(side, best, distance, is_fraction=is_fraction), side)
+    before = behind(side, best, order.trail or 0.0, is_fraction=order.trail_is_fraction)
+    after = behind(side, best, distance, is_fraction=is_fraction)
+    if stop is not None and (after <= before if side is Side.BUY else after >= before):
+        # Tightened: rounding to the tick, before and after a split, must not move it away from the market.
+        level = min(level, stop) if side is Side.BUY else max(level, stop)
+    return {"trail": distance, "trail_is_fraction": is_fraction, "stop": level}
 
 
 def _size(order: Order, size: Any, venue: Venue) -> float:
     wanted = finite("replace(size=...)", size)
+    if wanted == order.size:
+        return wanted
     if order.status is OrderStatus.HELD:
         raise OrderError(f"{order!r} takes its size from its entry's fill; replace the size of the entry")
     if wanted <= order.filled or wanted <= 0:

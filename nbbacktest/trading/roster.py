@@ -12,6 +12,8 @@ from nbbacktest.core.records import Int64
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.admission import refuse_what_bars_lack
 from nbbacktest.trading.callbacks import blame
+from nbbacktest.trading.delisting import close_out
+from nbbacktest.trading.orders import Order
 from nbbacktest.trading.portfolio import Position
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[Corpor
     for series in joining:
         desk.series[series.symbol, series.interval] = series
     desk.revise(instants, actions)
+    desk.portfolio.may_fall_below_0 = None
     base = next(series for series in joining if series.is_base)
     takers = [(strategy, seat) for strategy, seat in desk.seated if seat.takes_all]
     for _, seat in takers:
@@ -93,12 +96,18 @@ def check_leave(desk: TradingDesk, symbol: str, positions: str) -> None:
 
 
 def give_notice(desk: TradingDesk, symbol: str) -> bool:
-    """Cancel the open orders of `symbol` and close what is held; True where that leaves nothing to wait for."""
+    """Cancel the open orders of `symbol` and close what is held; True where that leaves nothing to wait for.
+
+    Where its bars have ended no order can close anything: then it is closed at its last close at once, unless a
+    delisting that is still to come says otherwise.
+    """
     register, now = desk.broker.register, desk.now_ns
     desk.leaving.add(symbol)
     for order in list(desk.broker.agenda.get(symbol, ())):
         if order.is_open and not order.is_forced:
             register.end(order, OrderStatus.CANCELLED, f"{symbol} leaves the run", now)
+    if _has_ended(desk, symbol):
+        _write_off(desk, symbol, now)
     holders = {position.strategy for position in _held(desk, symbol)}
     for _, seat in desk.seated:
         if seat.name in holders:
@@ -121,6 +130,41 @@ def dismiss(desk: TradingDesk, symbol: str) -> None:
     for _, seat in traders:
         seat.trade(tuple(other for other in seat.symbols if other != symbol))
     _tell(desk, [strategy for strategy, _ in traders], "on_symbol_removed", symbol)
+
+
+def refusal(desk: TradingDesk, order: Order, series: Series, now: int) -> str | None:
+    """Why `order` isn't taken: its symbol leaves, was delisted, or has no bar any more; None where it is."""
+    symbol = order.symbol
+    if symbol in desk.broker.delisted:
+        return desk.broker.delisted[symbol]
+    if symbol in desk.leaving and not order.reduce_only:
+        return f"{symbol} leaves the run"
+    if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
+        when = series.stamps.stamp(ended)
+        cure = "a delist in data.actions says what its holders got"
+        return f"{symbol} has no bar any more: its last one closed at {when}; {cure}"
+    return None
+
+
+def _has_ended(desk: TradingDesk, symbol: str) -> bool:
+    series = desk.series[symbol, desk.base_interval]
+    return 0 < series.n == len(series.close_at) and not series.is_open and int(series.columns.end[-1]) < desk.now_ns
+
+
+def _write_off(desk: TradingDesk, symbol: str, now: int) -> None:
+    broker = desk.broker
+    if broker.delistings is not None and broker.delistings.expects(symbol):
+        return
+    series, before = desk.series[symbol, desk.base_interval], len(desk.fills)
+    price = series.close_at[series.n - 1]
+    base = [s for s in desk.series.values() if s.is_base and s.n and int(s.columns.end[s.n - 1]) == now]
+    stamped = base[0] if base else series
+    stamp = int(stamped.columns.time[stamped.n - 1])
+    reason = f"{symbol} leaves the run without a bar that could close it: it is closed at its last close"
+    for position in _held(desk, symbol):
+        close_out(broker, desk.portfolio, position, price, reason, desk.index, stamp, now)
+        desk.log.note(position.strategy, f"{reason}, {position.size:g} units at {price:g}")
+    desk.tell(before)
 
 
 def _held(desk: TradingDesk, symbol: str) -> list[Position]:

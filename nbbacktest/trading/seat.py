@@ -16,6 +16,7 @@ from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.requests import changed, exits_of, order_of
 from nbbacktest.trading.schedule import Scheduled
+from nbbacktest.trading.sizes import add_sizes
 from nbbacktest.trading.streams import StreamIndicator, is_streaming, stream
 from nbbacktest.trading.tickets import Ticket, finite, market_ticket, read_ticket
 
@@ -151,7 +152,7 @@ class Seat:
         now, venue, series = desk.now_ns, desk.broker.venue, self.positions[symbol].series
         last = series.close_at[series.n - 1] if series.n else self._last(symbol)
         venue.check(ticket, last)
-        order = order_of(ticket, self.name, symbol, last, now, desk.horizon, venue)
+        order = order_of(ticket, self.name, symbol, last, now, desk.horizon, venue, series.stamps)
         if ticket.stop_loss is not None or ticket.take_profit is not None:
             order.children = exits_of(ticket, order)
         desk.submit(order, series, now)
@@ -173,12 +174,12 @@ class Seat:
     def target_value(self, symbol: Any, value: Any) -> Order | None:
         """Order what is missing to a position worth `value` at the newest close."""
         symbol, value = self._target("order_target_value", symbol, value)
-        return self._move_to(symbol, self._units(symbol, value))
+        return self._move_to_worth(symbol, value)
 
     def target_percent(self, symbol: Any, fraction: Any) -> Order | None:
         """Order what is missing to a position worth `fraction` of the equity."""
         symbol, fraction = self._target("order_target_percent", symbol, fraction)
-        return self._move_to(symbol, self._units(symbol, fraction * self.portfolio.equity))
+        return self._move_to_worth(symbol, fraction * self.portfolio.equity)
 
     def size_for_risk(self, symbol: str | None, risk: Any, stop: Any) -> float:
         """The units that lose the share `risk` of the equity between the newest close and `stop`."""
@@ -189,7 +190,13 @@ class Seat:
         last = self._last(symbol)
         if last == stop:
             raise OrderError(f"size_for_risk(stop={stop:g}): that is {symbol}'s newest close; nothing would be at risk")
-        return self._desk.broker.venue.whole(max(risk * self.portfolio.equity, 0.0) / abs(last - stop))
+        money = max(risk * self.portfolio.equity, 0.0)
+        units, venue = money / abs(last - stop), self._desk.broker.venue
+        whole = venue.whole(units)
+        if units and not whole:
+            risked = f"{money:.2f} at risk with {abs(last - stop):g} a unit"
+            self.log(venue.too_little(symbol, units, risked))
+        return whole
 
     def cancel(self, order: Any) -> None:
         """Take back an open order of this strategy."""
@@ -242,19 +249,30 @@ class Seat:
             symbol, target = None, symbol
         return self.pick(symbol), finite(f"{what}()", target)
 
-    def _units(self, symbol: str, value: float) -> float:
+    def _move_to_worth(self, symbol: str, value: float) -> Order | None:
         if value == 0:
-            return 0.0
+            return self.close(symbol)
         last = self._last(symbol)
         if last <= 0:
             raise OrderError(f"no size follows from a value at {symbol}'s close of {last:g}; order a size instead")
-        return self._desk.broker.venue.whole(value / last)
+        desk, units = self._desk, value / last
+        target = desk.broker.venue.whole(units)
+        if target or self.positions[symbol].size:
+            return self._move_to(symbol, target)
+        self._must_run("place an order")
+        ticket = market_ticket(_BUY if value > 0 else _SELL, abs(units))
+        stamps = self.positions[symbol].series.stamps
+        order = order_of(ticket, self.name, symbol, last, desk.now_ns, desk.horizon, desk.broker.venue, stamps)
+        reason = desk.broker.venue.too_little(symbol, units, f"a target worth {value:.2f} at {last:g}")
+        desk.broker.refuse(order, reason, desk.now_ns)
+        desk.log.nothing_comes(self.name, symbol, f"order {order.id}: {reason}")
+        return order
 
     def _move_to(self, symbol: str, target: float) -> Order | None:
         held = self.positions[symbol].size
         if target == 0:
             return self.close(symbol)
-        missing = target - held
+        missing, _ = add_sizes(target, -held, self.positions[symbol].noise)
         if missing == 0:
             return None
         return self.place(symbol, read_ticket(_BUY if missing > 0 else _SELL, abs(missing)))
@@ -339,4 +357,4 @@ class Seat:
 
     def log(self, message: object) -> None:
         """Keep a line for the run's record."""
-        self._desk.log.append((self._desk.now_ns, self.name, str(message)))
+        self._desk.log.note(self.name, str(message))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nbbacktest.core.enums import OrderType, Side, TimeInForce
+from nbbacktest.core.records import Stamps
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Position
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class PositionRow(NamedTuple):
@@ -45,7 +49,7 @@ class PositionRow(NamedTuple):
 
 
 class OrderRow(NamedTuple):
-    """An open order; the fields are those of `Order`."""
+    """An open order; what it has is what `Order` has."""
 
     id: int
     strategy: str
@@ -56,17 +60,24 @@ class OrderRow(NamedTuple):
     limit: float | None
     stop: float | None
     tag: str | None
-    submitted: int
+    submitted_ns: int
     filled: float
     tif: TimeInForce
     reduce_only: bool
+    stamps: Stamps = Stamps()
+
+    @property
+    def submitted(self) -> pd.Timestamp:
+        """The instant of its submission."""
+        return self.stamps.instant(self.submitted_ns)
 
     @classmethod
     def of(cls, order: Order) -> OrderRow:
         """The order as it is now."""
         return cls(
             order.id, order.strategy, order.symbol, order.side, order.size, order.type, order.limit, order.stop,
-            order.tag, order.submitted, order.filled, order.tif, order.reduce_only,
+            order.tag, order.submitted_ns, order.filled, order.tif, order.reduce_only,
+            order._stamps,  # noqa: SLF001 - hidden from strategies only
         )  # fmt: skip
 
     def __repr__(self) -> str:

@@ -1,10 +1,12 @@
 """The statistics of a run: one small pure function each, whose docstring is its exact definition.
 
 Rules for all of them. Fractions, not percent. Net of commission and slippage. A *daily return* is the change of equity
-from one local date's last instant to the next one's, the first against the starting cash. The annual factor is
-252 days, 365 where the market trades every day. A statistic that isn't defined (too few values, or a denominator of
-zero) is NaN: never infinite by division, never a warning, never an exception. Growth from an equity of zero or
-less isn't defined, so an account that goes on after its ruin has NaN for what is built on daily returns.
+from one trading day's last instant to the next one's, the first against the starting cash; of weekly and monthly bars
+it is that of a week or a month. A trading day is the exchange's session; a date where no exchange was named, or the market
+never closes. The annual factor is 252 returns a year, 365 where the market trades every day, 52 of weeks, 12 of months.
+A statistic that isn't defined (too few values, or a denominator of zero) is NaN, and `Stats.reasons` says why: never
+infinite by division, never a warning, never an exception. Growth from an equity of zero or less isn't defined, so an
+account that goes on after its ruin has NaN for what is built on daily returns.
 """
 
 from __future__ import annotations
@@ -16,13 +18,12 @@ import numpy as np
 
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
+from nbbacktest.trading.annual import annual_factor, periods
 from nbbacktest.trading.equity import day_ends, equity_curve, invested, local_days
 from nbbacktest.trading.excursions import excursions
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.trades import Trades, round_trips
 
-TRADING_DAYS = 252
-CALENDAR_DAYS = 365
 NAN = math.nan
 
 
@@ -48,12 +49,13 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
     trades = round_trips(record) if trades is None else trades
     days = local_days(record)
     factor = annual_factor(record)
-    daily = daily_returns(equity[day_ends(days)], record.cash)
+    ends = day_ends(days)
+    daily = daily_returns(equity[ends], record.cash)
     closed = trades.closed
     pnl, returns = closed.pnl, closed.return_
     far = excursions(record, closed)
     final = final_equity(equity, record.cash)
-    growth = cagr(final, record.cash, len(daily), factor)
+    growth = cagr(final, record.cash, periods(record, days[ends]), factor)
     # Sessions of unlike length and clock changes shouldn't show in a count of days.
     clock = days * DAY if record.daily else record.instants
     peak = _peaks(equity, record.cash)
@@ -88,11 +90,6 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
     }
 
 
-def annual_factor(record: RunRecord) -> int:
-    """Days a year: 365 where the market trades every day, else 252."""
-    return CALENDAR_DAYS if record.trades_every_day else TRADING_DAYS
-
-
 def daily_returns(closing: Float64, cash: float) -> Float64:
     """Arithmetic returns of equity at each day's last instant; the first against the starting cash.
 
@@ -112,7 +109,7 @@ def start(record: RunRecord) -> Any:
     if not len(record.instants):
         return pd.NaT
     first = (int(b.time[n]) for s, b in record.bars.items() if (n := record.first.get(s, 0)) < len(b))
-    return record.stamps.stamp(min(first, default=int(record.instants[0])))
+    return record.stamps.begin(min(first, default=int(record.instants[0])))
 
 
 def end(record: RunRecord, days: Int64) -> Any:
@@ -123,8 +120,7 @@ def end(record: RunRecord, days: Int64) -> Any:
         return pd.NaT
     if not record.daily:
         return record.stamps.stamp(int(record.instants[-1]))
-    date = pd.Timestamp(int(days[-1]) * DAY, unit="ns")
-    return date if record.stamps.dates else date.tz_localize(record.stamps.timezone)
+    return record.stamps.dated(pd.DatetimeIndex([days[-1] * DAY]))[0]
 
 
 def bars(record: RunRecord) -> int:
@@ -142,12 +138,13 @@ def total_return(final: float, cash: float) -> float:
     return final / cash - 1.0
 
 
-def cagr(final: float, cash: float, days: int, factor: int) -> float:
+def cagr(final: float, cash: float, days: int, factor: float) -> float:
     """Compound annual growth rate: ``(final / cash) ** (factor / days) - 1``.
 
-    Geometric; `days` is the number of daily returns, so a year is 252 (365) of them, not of the calendar. -1 where
-    nothing is left, NaN without a day, infinite only where the power is beyond a float. Source:
-    empyrical-reloaded 0.7.1, `annual_return`.
+    Geometric; `days` is how many trading days (weeks, months) the calendar has from the run's first to its last, and a
+    year is 252 (365, 52, 12) of them. -1 where nothing is left, NaN without a day, infinite only where the power is
+    beyond a float. Source: empyrical-reloaded 0.7.1, `annual_return`, which counts returns: the same where bars are
+    missing on no day.
     """
     if not days:
         return NAN
@@ -159,7 +156,7 @@ def cagr(final: float, cash: float, days: int, factor: int) -> float:
         return math.inf
 
 
-def volatility(daily: Float64, factor: int) -> float:
+def volatility(daily: Float64, factor: float) -> float:
     """Annual volatility: standard deviation (ddof=1) of daily returns times ``sqrt(factor)``.
 
     Arithmetic returns; NaN under two days. Source: empyrical-reloaded 0.7.1, `annual_volatility`.
@@ -167,7 +164,7 @@ def volatility(daily: Float64, factor: int) -> float:
     return deviation(daily) * math.sqrt(factor)
 
 
-def sharpe(daily: Float64, factor: int) -> float:
+def sharpe(daily: Float64, factor: float) -> float:
     """Sharpe ratio: mean over standard deviation (ddof=1) of daily returns, times ``sqrt(factor)``.
 
     Arithmetic mean, risk-free rate 0. NaN under two days or where all days are equal. Source: Sharpe (1994), as in
@@ -176,7 +173,7 @@ def sharpe(daily: Float64, factor: int) -> float:
     return _ratio(_mean(daily), deviation(daily)) * math.sqrt(factor)
 
 
-def sortino(daily: Float64, factor: int) -> float:
+def sortino(daily: Float64, factor: float) -> float:
     """Sortino ratio: mean daily return over downside deviation, times ``sqrt(factor)``.
 
     The downside deviation is ``sqrt(mean(min(r, 0)**2))`` over all days (ddof=0), required return 0. NaN under two
@@ -253,7 +250,7 @@ def exposure(record: RunRecord) -> float:
 
 
 def turnover(traded: Float64, equity: Float64) -> float:
-    """What was traded in proportion to the account: ``sum(size * price) / mean(equity)``, from ``size * price`` of each fill.
+    """What was traded in proportion to the account: ``sum(size * |price|) / mean(equity)``, from ``size * |price|`` of each fill.
 
     Both sides count, over the whole run (not annual): buying all and selling it is 2. NaN where mean equity isn't positive.
     """

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from nbbacktest.core.errors import MISSING, ParameterError, Problem
+from nbbacktest.core.shown import shown
 from nbbacktest.engine.series import BarsView
 from nbbacktest.trading.hooks import Hooks
 from nbbacktest.trading.ordering import Ordering
@@ -70,7 +71,7 @@ class Strategy(Hooks, Ordering, Scheduling, Sight):
 
     def __repr__(self) -> str:
         names = parameters_of(type(self), Strategy)
-        values = ", ".join(f"{name}={getattr(self, name, MISSING)!r}" for name in names)
+        values = ", ".join(f"{name}={shown(getattr(self, name, MISSING))}" for name in names)
         return f"{type(self).__name__}({values})"
 
     # -- symbols of the run -----------------------------------------------------------------------------------
@@ -102,7 +103,7 @@ class Strategy(Hooks, Ordering, Scheduling, Sight):
         ----------
         positions
             What becomes of open ones: ``"refuse"`` raises where there is one; ``"close"`` closes them at the market,
-            and the symbol leaves when all are closed.
+            and the symbol leaves when all are closed; where its bars have ended, at its last close and at once.
 
         Raises
         ------

@@ -14,6 +14,7 @@ import numpy as np
 
 from nbbacktest.core.errors import IndicatorError
 from nbbacktest.core.records import BarColumns, Float64
+from nbbacktest.core.shown import said
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.indicators import COLUMNS, Indicator, bounded, check_input, output_names, title_of
 
@@ -49,7 +50,7 @@ class Feed:
             try:
                 self._keep(self._answer(row))
             except Exception as error:
-                raise IndicatorError(f"{self._title} failed on bar {row}: {type(error).__name__}: {error}") from error
+                raise IndicatorError(f"{self._title} failed on bar {row}: {said(error)}") from error
             self.filled = row + 1
 
     def _keep(self, value: Any) -> None:

@@ -255,7 +255,7 @@ class Timetable:
         return self._table
 
     def _found(self) -> SessionTable:
-        """The sessions of the run's bars: the exchange's, or local dates where it has none for them.
+        """The sessions of the run's bars: the exchange's, or dates where it has none for them.
 
         Raises
         ------
@@ -274,10 +274,10 @@ class Timetable:
         table = self._calendar()
         time, end = (np.concatenate([getattr(s.columns, name) for s in base]) for name in ("time", "end"))
         if table is not None and interval.is_daily and not np.isin(end, table.close).all():
-            table = _whole_days(table, time, self._stamps.timezone)
+            table = _whole_days(table, time, self._stamps.day_zone)
         if table is None:
             low, high = (np.datetime64(int(ns), "ns").astype("datetime64[D]").item() for ns in (time.min(), end.max()))
-            return session_table(ALWAYS_OPEN, low, high, self._stamps.timezone)
+            return session_table(ALWAYS_OPEN, low, high, self._stamps.day_zone)
         outside = int((table.session_of(time) < 0).sum())
         if not interval.is_daily and 2 * outside > len(time):
             raise DataError(

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
 import numpy as np
 
-from nbbacktest.core.records import Float64, Int64
-from nbbacktest.trading.equity import FLAT
+from nbbacktest.core.records import Float64, Int64, Stamps
 from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord, Split
+from nbbacktest.trading.sizes import Tally, add_sizes, scaled
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NONE = np.empty(0, dtype=np.int64)
 
@@ -31,8 +34,9 @@ class Trade(NamedTuple):
     ----------
     size : float
         Units, negative where it was short.
-    entry_time, exit_time : int
-        Stamps of the bars that the fills happened in, nanoseconds UTC; `exit_time` is None while it is open.
+    entry_time, exit_time : Timestamp or None
+        Stamps of the bars that the fills happened in; `exit_time` is None while it is open. `entry_ns` and `exit_ns` are the
+        same in nanoseconds UTC.
     entry_price, exit_price : float
         As filled, slippage included; `exit_price` is NaN while it is open.
     pnl : float
@@ -50,8 +54,8 @@ class Trade(NamedTuple):
 
     symbol: str
     size: float
-    entry_time: int
-    exit_time: int | None
+    entry_ns: int
+    exit_ns: int | None
     entry_price: float
     exit_price: float
     pnl: float
@@ -61,11 +65,22 @@ class Trade(NamedTuple):
     strategy: str
     entry_id: int = 0
     exit_id: int | None = None
+    stamps: Stamps = Stamps()
+
+    @property
+    def entry_time(self) -> pd.Timestamp:
+        """The stamp of the bar that it was opened in."""
+        return self.stamps.begin(self.entry_ns)
+
+    @property
+    def exit_time(self) -> pd.Timestamp | None:
+        """The stamp of the bar that it was closed in; None while it is open."""
+        return None if self.exit_ns is None else self.stamps.begin(self.exit_ns)
 
     @property
     def is_open(self) -> bool:
         """Whether it has no exit; such a trade counts in no trade statistic."""
-        return self.exit_time is None
+        return self.exit_ns is None
 
 
 class Trades(Sequence[Trade]):
@@ -116,8 +131,9 @@ class Trades(Sequence[Trade]):
         ):
             first, last = fills[entry], fills[exit_] if exit_ >= 0 else None
             yield Trade(
-                first.symbol, size, first.time, None if last is None else last.time, price, left, pnl, return_,
+                first.symbol, size, first.time_ns, None if last is None else last.time_ns, price, left, pnl, return_,
                 commission, first.tag, first.strategy, first.order_id, None if last is None else last.order_id,
+                first._stamps,  # noqa: SLF001 - hidden from strategies only
             )  # fmt: skip
 
     @overload
@@ -148,7 +164,7 @@ def round_trips(record: RunRecord) -> Trades:
     """Match every exit with the oldest entries of the same strategy and symbol (FIFO).
 
     An exit of part of a position splits off a trade; one fill that turns a position round closes the old
-    one and opens the new one. Sizes that cancel to within 1e-9 of the larger one are flat. A trade that went through
+    one and opens the new one. What rounding alone leaves of a size is nothing (`nbbacktest.trading.sizes`). A trade that went through
     a split is told in units and prices of after it, its entry too. Cash flows (dividends, fees for borrowing, interest)
     belong to no trade.
 
@@ -183,12 +199,13 @@ def _by_turns(done: Executions) -> Matches | None:
 
 
 def _first_in_first_out(record: RunRecord) -> Matches:
-    books: dict[tuple[str, str], deque[_Lot]] = {}
+    books: dict[_Book, deque[_Lot]] = {}
+    held: defaultdict[_Book, Tally] = defaultdict(Tally)
     found: list[_Match] = []
     splits = deque(record.splits)
     for row, fill in enumerate(record.fills):
         while splits and splits[0].index <= fill.index:
-            _split(books, splits.popleft())
+            _split(books, held, splits.popleft())
         lots = books.setdefault((fill.strategy, fill.symbol), deque())
         rest = _Lot(fill, row, fill.signed_size, fill.commission)
         while lots and rest.size and (lots[0].size > 0) != (rest.size > 0):
@@ -197,8 +214,13 @@ def _first_in_first_out(record: RunRecord) -> Matches:
                 lots.popleft()
         if rest.size:
             lots.append(rest)
+        if not held[fill.strategy, fill.symbol].add(float(fill.signed_size)) and lots:
+            # The position is flat: what is left of single lots is the rounding of their parts.
+            last = found[-1]
+            found[-1] = (*last[:4], last[4] + sum(lot.commission for lot in lots))
+            lots.clear()
     for split in splits:
-        _split(books, split)
+        _split(books, held, split)
     still_open = sorted((lot for lots in books.values() for lot in lots), key=lambda lot: lot.row)
     found += [(lot.row, -1, lot.size, lot.fill.price, lot.commission) for lot in still_open]
     entry, exit_, size, price, commission = zip(*found, strict=True) if found else ((),) * 5
@@ -209,6 +231,7 @@ def _first_in_first_out(record: RunRecord) -> Matches:
 
 
 _Match = tuple[int, int, float, float, float]
+_Book = tuple[str, str]  # strategy and symbol
 
 
 @dataclass(slots=True)
@@ -219,33 +242,36 @@ class _Lot:
     row: int
     size: float
     commission: float
+    noise: float = 0.0
 
-    def take(self, units: float) -> float:
-        """Use up `units` of it and return their commission; rounding residue goes along."""
-        left = abs(self.size) - units
-        if left <= FLAT * self.fill.size:
+    def take(self, other: _Lot) -> float:
+        """Use up as much of it as `other` has, and return that part's commission; rounding residue goes along."""
+        before, (left, noise) = self.size, add_sizes(self.size, other.size, self.noise + other.noise)
+        if not left or (left > 0) != (before > 0):
             paid, self.size, self.commission = self.commission, 0.0, 0.0
             return paid
-        paid = self.commission * (units / abs(self.size))
+        paid = self.commission * (other.size / -before)
         self.commission -= paid
-        self.size = math.copysign(left, self.size)
+        self.size, self.noise = left, noise
         return paid
 
 
-def _split(books: dict[tuple[str, str], deque[_Lot]], split: Split) -> None:
+def _split(books: dict[_Book, deque[_Lot]], held: dict[_Book, Tally], split: Split) -> None:
     """Count what is open of the symbol in units of after the split, at prices of after the split."""
-    for (_, symbol), lots in books.items():
+    for (strategy, symbol), lots in books.items():
         if symbol == split.symbol:
+            held[strategy, symbol].split(split.ratio)
             for lot in lots:
                 fill = lot.fill
                 lot.fill = msgspec.structs.replace(fill, size=fill.size * split.ratio, price=fill.price / split.ratio)
-                lot.size *= split.ratio
+                lot.size, lot.noise = scaled(lot.size, split.ratio, lot.noise)
 
 
 def _match(entry: _Lot, exit_: _Lot) -> _Match:
     units = min(abs(entry.size), abs(exit_.size))
     size = math.copysign(units, entry.size)
-    commission = entry.take(units) + exit_.take(units)
+    used = copy.copy(entry)
+    commission = entry.take(exit_) + exit_.take(used)
     return entry.row, exit_.row, size, entry.fill.price, commission
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, floor
+from math import ceil, floor, ulp
 
 from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.enums import OrderType, Side
@@ -29,7 +29,21 @@ class Venue:
     def whole(self, size: float) -> float:
         """`size` in whole lots, or units where there are none, rounded toward 0."""
         lot = self._lot or 1.0
-        return float(int(size / lot * (1 + 1e-12))) * lot
+        lots = abs(size) / lot
+        # What is a whole number but for rounding is meant as one; never so far off that it were a lot more.
+        whole = int(lots + max(min(lots * 1e-12, _SLACK), 2 * ulp(lots))) * lot
+        return whole if size > 0 else -whole
+
+    def too_little(self, symbol: str, units: float, of: str) -> str:
+        """Why `units` of `symbol`, which follow from what `of` says, come to nothing; and the cure."""
+        made = "whole units make" if self._lot is None else f"lots of {self._lot:g} make"
+        if self._lot is not None:
+            cure = "set a smaller broker.lot_size"
+        elif self._unit is None:
+            cure = "set a broker.lot_size (such as 0.001)"
+        else:
+            cure = "set broker.fractional to true and a broker.lot_size (such as 0.001)"
+        return f"{of} is {units:.6g} units of {symbol}, and {made} 0 of them; {cure}, or ask for more"
 
     def in_lots(self, size: float) -> float:
         """`size` as it may be traded in part: in whole lots, or as it is where fractions are allowed."""
@@ -41,9 +55,9 @@ class Venue:
         if unit is None or size is None or _is_multiple(size, unit):
             return
         down = floor(size / unit) * unit
-        near = f"{down:g} or {down + unit:g}" if down else f"{unit:g}"
+        near = f"{down:.15g} or {down + unit:.15g}" if down else f"{unit:.15g}"
         what = f"a multiple of the lot of {unit:g}" if self._lot else "whole, and fractional is false"
-        raise OrderError(f"{side}(size={size:g}): the size isn't {what}; use {near}")
+        raise OrderError(f"{side}(size={size:.15g}): the size isn't {what}; use {near}")
 
     # -- levels ---------------------------------------------------------------------------------------------
 
@@ -117,4 +131,4 @@ def check_bracket(
 
 def _is_multiple(value: float, unit: float) -> bool:
     ratio = value / unit
-    return abs(ratio - round(ratio)) <= _SLACK
+    return abs(ratio - round(ratio)) <= max(_SLACK, 2 * ulp(ratio))

@@ -57,7 +57,9 @@ def verdicts(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> l
     present = [
         order
         for order in record.orders
-        if order.symbol in bars and order.submitted <= instant and (not order.closed or order.closed >= instant)
+        if order.symbol in bars
+        and order.submitted_ns <= instant
+        and (not order.closed_ns or order.closed_ns >= instant)
     ]
     return [_verdict(record, index, order, bars[order.symbol], rules) for order in present]
 
@@ -65,22 +67,27 @@ def verdicts(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> l
 def _verdict(record: RunRecord, index: int, order: Order, bar: Bar | None, rules: Rules) -> Verdict:
     instant = int(record.instants[index])
     then = order_before(record, index, order, rules)
-    events = [event for event in life_of(order) if event.time == instant]
+    events = [event for event in life_of(order) if event.time_ns == instant]
     fills = [fill for fill in _fills_of(record, index) if fill.order_id == order.id]
+    if order.type is OrderType.DELISTING:
+        told = next((event.reason for event in events if event.reason), "delisted")
+        return Verdict(
+            then, "filled", None, f"{_n(order.filled)} at {_n(order.fill_price)}: {told}; no order of a strategy"
+        )
     if fills and bar is not None:
-        return _filled(then, events, fills, bar, rules, is_decided_here=order.submitted == instant)
+        return _filled(then, events, fills, bar, rules, is_decided_here=order.submitted_ns == instant)
     life = life_of(order)
-    accepted = next((event.time for event in life if event.kind is OrderEventKind.ACCEPTED), None)
+    accepted = next((event.time_ns for event in life if event.kind is OrderEventKind.ACCEPTED), None)
     entry = order.parent
     is_held = entry is not None and (accepted is None or accepted > instant)
     is_born = entry is not None and accepted == instant
-    met = None if order.submitted == instant or is_held else bar
+    met = None if order.submitted_ns == instant or is_held else bar
     if met is not None and entry is not None and is_born and not _entered_at_open(record, index, entry, met, rules):
         met = None
     ending = next((event for event in events if event.kind in _ENDS), None)
     if ending is not None:
         return _ended(then, ending, met, rules)
-    if order.submitted == instant:
+    if order.submitted_ns == instant:
         because = next((f" ({event.reason})" for event in events if event.reason), "")
         return Verdict(then, "not yet live", None, f"placed on this bar{because}; it can fill from the next bar on")
     if entry is not None and is_held:
@@ -147,7 +154,7 @@ def _how(order: Order, bar: Bar, price: float | None, rules: Rules) -> str:
     name, level = ("limit", order.limit) if limited else ("stop", order.stop)
     reached, at = ("low", bar.low) if (order.side is Side.BUY) is limited else ("high", bar.high)
     word = f"{name} {_n(level)}"
-    if price == bar.open and price != level:
+    if price is not None and at_open(order, bar, price, rules.fill) and price != level:
         side = "better than" if limited else "beyond"
         return f"the open {_n(bar.open)} was {side} the {word} already"
     then = f", and the limit {_n(order.limit)} allowed it" if kind is OrderType.STOP_LIMIT and not limited else ""
@@ -190,12 +197,12 @@ def _capped(record: RunRecord, index: int, then: Order, price: float, bar: Bar, 
 
 def _missed(then: Order, bar: Bar, rules: Rules) -> Verdict:
     kind = then.type
-    if then.expires and bar.time_ns >= then.expires:
+    if then.expires_ns and bar.time_ns >= then.expires_ns:
         return Verdict(then, "waits", None, "the bar began when its time was over already")
     if kind is OrderType.MARKET_ON_OPEN:
-        return Verdict(then, "waits", None, f"for the session that opens at {_when(then.begins, bar)}")
+        return Verdict(then, "waits", None, f"for the session that opens at {_when(then.begins_ns, bar)}")
     if kind is OrderType.MARKET_ON_CLOSE:
-        return Verdict(then, "waits", None, f"for the close of its session at {_when(then.expires, bar)}")
+        return Verdict(then, "waits", None, f"for the close of its session at {_when(then.expires_ns, bar)}")
     buys = then.side is Side.BUY
     if kind is not OrderType.LIMIT and not then.triggered:
         level, (word, seen) = then.stop or 0.0, ("high", bar.high) if buys else ("low", bar.low)

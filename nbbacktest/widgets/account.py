@@ -107,7 +107,8 @@ class Rhythm:
             [(b.wall, b.asked, b.achieved, b.lag * 1e3, b.overruns) for b in self._beats], dtype=np.float64
         )
         wall, asked, achieved, lag, overruns = (np.ascontiguousarray(values) for values in table.T)
-        column = {"x": wall, "visible": True}
+        # A line of one point can't be seen.
+        column = {"x": wall, "visible": True, "mode": "lines" if len(wall) > 1 else "markers"}
         return Scene(
             (
                 {**column, "y": _positive(asked)},

@@ -87,7 +87,7 @@ class Marks:
             if key not in self._rows:
                 self._rows[key] = (array("q"), array("d"), array("d"))
             times, sizes, prices = self._rows[key]
-            times.append(fill.time)
+            times.append(fill.time_ns)
             sizes.append(fill.size)
             prices.append(fill.price)
 
@@ -135,6 +135,7 @@ class Bars:
         traces += [*overlays, *[EMPTY] * (OVERLAYS - len(overlays)), *studies, *[EMPTY] * (STUDIES - len(studies))]
         layout: dict[str, Any] = {
             "xaxis.visible": True,
+            "xaxis.autorange": False,
             "yaxis.visible": True,
             "xaxis.rangebreaks": breaks(columns.interval, [local], binning),
             **_rows(has_studies=bool(studies), has_volume=bool(volume.any())),
@@ -194,7 +195,7 @@ class Bars:
         orders = [order for order in frame.agent.orders if order.symbol == series.symbol][-50:]
         for name in ("limit", "stop"):
             open_ones = [
-                (order.submitted, getattr(order, name)) for order in orders if getattr(order, name) is not None
+                (order.submitted_ns, getattr(order, name)) for order in orders if getattr(order, name) is not None
             ]
             if not open_ones:
                 yield EMPTY

@@ -11,7 +11,6 @@ import numpy as np
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.records import Int64
 from nbbacktest.system.run import Run
-from nbbacktest.trading.equity import local_dates
 from nbbacktest.widgets.account import Account, Beat, Rhythm
 from nbbacktest.widgets.candles import Bars, Scene, Sight
 from nbbacktest.widgets.controls import Controls
@@ -81,6 +80,11 @@ class Charts:
             figure.draw(made.traces, made.layout)
         return False
 
+    def answer(self) -> None:
+        """Where there is no run to draw: send a page what it lacks."""
+        for figure in (self.bars, self.equity, self.sync):
+            figure.answer()
+
     def _of(self, run: Run) -> _Drawing:
         if self._drawing is None or self._drawing.run is not run:
             self._drawing = _Drawing(run)
@@ -101,8 +105,6 @@ class Charts:
             return
         with self._guard:
             self._span = span
-        # A frame may be on its way that follows still: what the user chose is sent once more.
-        self.bars.forget("xaxis.range")
         self._controls.follow.value = False
         self._poke()
 
@@ -118,7 +120,7 @@ class _Drawing:
     def sessions(self, cursor: int) -> tuple[int, int]:
         if self._starts is None:
             instants = self.run.timeline.instants
-            days = local_dates(instants - 1, self.run.stamps.timezone)
+            days = self.run.days.of(instants - 1)
             self._starts = np.flatnonzero(np.diff(days, prepend=days[:1] - 1))
         return int(np.searchsorted(self._starts, cursor, side="left")), len(self._starts)
 

@@ -15,6 +15,7 @@ from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.widgets import texts
 from nbbacktest.widgets.library import STATIC
+from nbbacktest.widgets.reached import Reached, code
 from nbbacktest.widgets.view import ViewState, differences
 
 DATA, CLOCK = "Data-driven", "Clock-driven"
@@ -31,10 +32,10 @@ Told = Callable[[str, Any], object]
 """Told what the user did: a command's name and its argument."""
 
 
-class Front(anywidget.AnyWidget):
+class Front(Reached, anywidget.AnyWidget):
     """What the page does for a panel: keys, names for screen readers, and which run the user was looking at."""
 
-    _esm = (STATIC / "panel.js").read_text(encoding="utf-8")
+    _esm = code("panel.js")
     _css = (STATIC / "panel.css").read_text(encoding="utf-8")
     run = traitlets.Int(0).tag(sync=True)
     seen = traitlets.Int(-1).tag(sync=True)  # what pages said last; they say it again only where they show another
@@ -61,6 +62,7 @@ class Controls:
     def __init__(self, told: Told) -> None:
         self._told = told
         self._shown: ViewState | None = None
+        self._told_of: tuple[int, SystemState] | None = None  # the run and the state that the notice speaks of
         self._writer: int | None = (
             None  # the thread that shows the system just now: what it sets isn't the user's doing
         )
@@ -143,6 +145,8 @@ class Controls:
         return True
 
     def _write(self, view: ViewState, changed: frozenset[str]) -> None:
+        if self._told_of != (view.run, view.state):
+            self.notice.value = ""
         self.front.run = view.run
         self.front.total, self.front.cursor = view.total, view.cursor
         self.progress_text.value = texts.progress(view)
@@ -174,9 +178,14 @@ class Controls:
             self.speed.value = speed if SLOWEST <= math.log10(speed) <= FASTEST else 10**power
         self.speed.disabled = speed <= 0
 
-    def tell(self, message: str, *, is_error: bool) -> None:
-        """Show what a command answered."""
-        self.notice.value = texts.notice(message, is_error=is_error)
+    def tell(self, message: str, told_of: tuple[int, SystemState], *, is_error: bool) -> None:
+        """Show what a command answered, as long as the system stays in that run and state."""
+        self.notice.value, self._told_of = texts.notice(message, is_error=is_error), told_of
+        self._shown = None  # where a choice was refused, the page shows it still: all is written anew
+
+    def tell_next(self, run: str | None) -> None:
+        """Say beside Start what it runs again; None where that is the example."""
+        self.buttons[Command.START].tooltip = f"Run again: {run}" if run else "Run the example"
 
     # -- how they stand -------------------------------------------------------------------------------------
 

@@ -5,13 +5,15 @@ The last value is that of `nbbacktest.trading.equity`; only what is new since th
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import numpy as np
 
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.report.bins import extremes
 from nbbacktest.system.run import Run
-from nbbacktest.trading.equity import add_sizes
+from nbbacktest.trading.sizes import Tally
 
 _RUN = 64
 """Values of which the lowest and the highest are kept."""
@@ -73,7 +75,7 @@ class AccountCurves:
         self.held: dict[str, Thinned] = {}
         self._base = {series.symbol: series for series in run.timeline.series if series.is_base}
         self._cash = self._peak = float(run.config.broker.cash)
-        self._sizes = dict.fromkeys(self._base, 0.0)
+        self._sizes = {symbol: Tally() for symbol in self._base}
         self._fills = self._flows = self._splits = 0  # how many were counted
 
     def grow(self, frame: Frame) -> None:
@@ -116,16 +118,19 @@ class AccountCurves:
         changes = [(flow.index, flow.amount) for flow in flows]
         changes += [(fill.index, -fill.signed_size * fill.price - fill.commission) for fill in fills]
         changes.sort(key=lambda change: change[0])  # stable: flows stay before fills
-        equity = _steps(self._cash, [(at, 1.0, amount) for at, amount in changes], start, stop)
-        self._cash = float(equity[-1])
+        cash = list(accumulate((amount for _, amount in changes), initial=self._cash))
+        equity = _steps(cash, [at for at, _ in changes], start, stop)
+        self._cash = cash[-1]
         for symbol in self._base:
             moved = [(s.index, s.ratio, 0.0) for s in splits if s.symbol == symbol]
             moved += [(f.index, 1.0, f.signed_size) for f in fills if f.symbol == symbol]
             moved.sort(key=lambda change: change[0])
-            if not moved and not self._sizes[symbol]:
+            held = self._sizes[symbol]
+            if not moved and not held.units:
                 continue
-            sizes = _steps(self._sizes[symbol], moved, start, stop)
-            self._sizes[symbol] = float(sizes[-1])
+            before = held.units
+            levels = [before, *(held.add(size) if ratio == 1.0 else held.split(ratio) for _, ratio, size in moved)]
+            sizes = _steps(levels, [at for at, *_ in moved], start, stop)
             equity += np.where(sizes == 0.0, 0.0, sizes * self._marks(symbol, start, stop))
         return equity
 
@@ -140,11 +145,7 @@ class AccountCurves:
         return np.where(seen > 0, values, np.nan)
 
 
-def _steps(level: float, changes: list[tuple[int, float, float]], start: int, stop: int) -> Float64:
-    """A level at the end of the instants from `start` up to `stop`; a change multiplies it, then adds to it."""
-    levels, edges = [level], [start]
-    for at, ratio, amount in changes:
-        level = add_sizes(level * ratio, amount)
-        levels.append(level)
-        edges.append(max(at, start))
-    return np.repeat(np.array(levels, dtype=np.float64), np.diff([*edges, stop]))
+def _steps(levels: list[float], changes: list[int], start: int, stop: int) -> Float64:
+    """A level at the end of the instants from `start` up to `stop`: the first one, and that from each change on."""
+    edges = [start, *(max(at, start) for at in changes), stop]
+    return np.repeat(np.array(levels, dtype=np.float64), np.diff(edges))

@@ -52,9 +52,7 @@ def bars_figure() -> LiveFigure:
         "yaxis2": {**_AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.13], "nticks": 3},
         "yaxis3": {**_AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.1], "nticks": 4},
     }  # fmt: skip
-    return _classed(
-        LiveFigure("Bars with fills, orders and indicators", traces, layout, acknowledges=True), "nbbt-bars"
-    )
+    return LiveFigure("Bars with fills, orders and indicators", traces, layout, "nbbt-bars", acknowledges=True)
 
 
 def equity_figure() -> LiveFigure:
@@ -74,20 +72,22 @@ def equity_figure() -> LiveFigure:
         "yaxis2": {**_AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.28], "tickformat": ".1~%",
                    "nticks": 3, "rangemode": "tozero"},
     }  # fmt: skip
-    return _classed(LiveFigure("Equity, benchmark and drawdown", traces, layout), "nbbt-equity")
+    return LiveFigure("Equity, benchmark and drawdown", traces, layout, "nbbt-equity")
 
 
 def sync_figure() -> LiveFigure:
     """Asked and achieved speed above, lag and overruns below, over wall time."""
     traces = [
-        go.Scatter(name="Asked speed", mode="lines", visible=False, line={"color": OTHER, "width": 1.5, "shape": "hv"},
-                   hovertemplate="%{y:,.4g}"),
-        go.Scatter(name="Achieved", mode="lines", visible=False, line={"color": EQUITY, "width": 1.6},
-                   hovertemplate="%{y:,.4g}"),
-        go.Scatter(name="Lag, ms", mode="lines", visible=False, yaxis="y2", line={"color": LOSS, "width": 1.5},
-                   hovertemplate="%{y:,.3g}"),
-        go.Scatter(name="Overruns", mode="lines", visible=False, yaxis="y3",
-                   line={"color": LIMIT, "width": 1.5, "shape": "hv"}, hovertemplate="%{y:,}"),
+        go.Scatter(
+            name=name, mode="lines", visible=False, yaxis=axis, hovertemplate=f"%{{y:{digits}}}",
+            line={"color": colour, "width": width, "shape": shape}, marker={"color": colour},
+        )
+        for name, axis, colour, width, shape, digits in (
+            ("Asked speed", "y", OTHER, 1.5, "hv", ",.4g"),
+            ("Achieved", "y", EQUITY, 1.6, "linear", ",.4g"),
+            ("Lag, ms", "y2", LOSS, 1.5, "linear", ",.3g"),
+            ("Overruns", "y3", LIMIT, 1.5, "hv", ","),
+        )
     ]  # fmt: skip
     layout = {
         **_layout(280),
@@ -99,7 +99,7 @@ def sync_figure() -> LiveFigure:
         "yaxis3": {**_AXIS, "fixedrange": True, "side": "left", "overlaying": "y2", "tickformat": ",d", "nticks": 3,
                    "rangemode": "tozero", "showgrid": False},
     }  # fmt: skip
-    return _classed(LiveFigure("Synchronization: speed, lag and overruns", traces, layout), "nbbt-sync")
+    return LiveFigure("Synchronization: speed, lag and overruns", traces, layout, "nbbt-sync")
 
 
 _AXIS: dict[str, Any] = {
@@ -138,8 +138,3 @@ def _layout(height: int) -> dict[str, Any]:
             "bgcolor": "rgba(0,0,0,0)",
         },
     }
-
-
-def _classed(figure: LiveFigure, name: str) -> LiveFigure:
-    figure.add_class(name)
-    return figure

@@ -1,7 +1,12 @@
-"""A FigureWidget fit for a pump: safe between threads, whole after a reload, and honest about what the browser drew."""
+"""A FigureWidget fit for a pump: safe between threads, and right in every page, whatever that page has missed.
+
+Every change of a figure is a message with a number, and names the number before it. A page uses only a message that follows
+what it has. Else it says what it has, and is sent all of the figure: what the kernel holds is never taken for what a page shows.
+"""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -11,17 +16,23 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import traitlets
+from plotly.basedatatypes import Undefined
 from plotly.serializers import custom_serializers
 
-from nbbacktest.widgets.library import KEY, STATIC, bring_library
+from nbbacktest.widgets.library import KEY, bring_library
+from nbbacktest.widgets.reached import Reached, code
 
 LIMIT_SECONDS = 1.5
 """How long to wait for the browser's acknowledgement: in a blocking cell none comes."""
 
 Props = Mapping[str, Any]
+_ITEM = re.compile(r"[.\[]\d")
+"""In the path of a property: a list's item, as in shapes[0].x0. A page keeps lists whole."""
+_EDGE = re.compile(r"^[xy]axis\d*\.range(\[|$)")
+"""The path of an axis's range, or of an edge of it."""
 
 
-class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
+class LiveFigure(Reached, go.FigureWidget):  # type: ignore[misc] # plotly ships no types
     """A figure whose traces are all there from the start and are then changed in place, by one thread at a time.
 
     Parameters
@@ -30,18 +41,25 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
         What a screen reader says.
     traces, layout
         As `plotly.graph_objects.Figure` takes them.
+    name
+        Its CSS class.
     acknowledges
         Whether the browser says when it has drawn: of figures that are drawn together, the last one.
     """
 
-    _esm = (STATIC / "figure.js").read_text(encoding="utf-8")
+    _esm = code("figure.js")
     _library = traitlets.Unicode(KEY).tag(sync=True)
     _label = traitlets.Unicode().tag(sync=True)
     _acknowledges = traitlets.Bool(False).tag(sync=True)
+    _version = traitlets.Int(-1).tag(
+        sync=True
+    )  # of the data and the layout that a page is given when it opens the figure
     # An acknowledgement is for this kernel alone: not echoed to the pages, as other traits are.
     _js2py_traceDeltas = traitlets.Dict(allow_none=True).tag(sync=True, echo_update=False, **custom_serializers)  # noqa: N815
 
-    def __init__(self, label: str, traces: Sequence[Any], layout: Props, *, acknowledges: bool = False) -> None:
+    def __init__(
+        self, label: str, traces: Sequence[Any], layout: Props, name: str, *, acknowledges: bool = False
+    ) -> None:
         # Guards the figure's properties, between the pump, the user's zoom and a page that loads.
         self.__dict__["_drawing"] = threading.RLock()
         bring_library()
@@ -51,9 +69,7 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
         self._config = {"displaylogo": False, "responsive": False, "doubleClick": "autosize"}
         self._shown: list[dict[str, Any]] = [{} for _ in traces]
         self._shown_layout: dict[str, Any] = {}
-        self._types = {
-            f"{name}.type": axis["type"] for name, axis in layout.items() if name.startswith("xaxis") and "type" in axis
-        }
+        self._lacks = False  # whether a page lacks something: the next message is all of the figure; under the lock
         self._acknowledged = 0  # written by the thread that serves messages
         self._sent_at = 0.0
         self._took = 0.0
@@ -61,6 +77,14 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
         self._zoomed: Callable[[Mapping[str, Any]], object] = lambda _changes: None
         self.on_msg(self._message)
         self.observe(self._relayout, "_js2py_relayout")
+        self.add_class(name)
+        self._version = 0
+        self.open()
+
+    def open(self) -> None:
+        """Open the figure in the pages, as soon as it is whole: its first message is all of it."""
+        if self._version >= 0:
+            super().open()
 
     # -- what the pump calls --------------------------------------------------------------------------------
 
@@ -81,32 +105,33 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
         return self._took
 
     def draw(self, traces: Sequence[Props], layout: Props) -> bool:
-        """Show these properties, a mapping for each trace; only what differs is sent. Whether anything was."""
+        """Show these properties, a mapping for each trace; only what differs is sent, or all where a page lacks something.
+
+        Returns whether anything was sent.
+        """
         with self._drawing:
+            before = self._last_trace_edit_id
             changes = [_differences(old, new) for old, new in zip(self._shown, traces, strict=True)]
             relaid = _differences(self._shown_layout, layout)
-            if not relaid and not any(changes):
-                return False
-            with self.batch_update():
-                for trace, change in zip(self.data, changes, strict=True):
-                    for name, value in change.items():
-                        trace[name] = value
-                for name, value in relaid.items():
-                    self.layout[name] = value
-            for old, change in zip(self._shown, changes, strict=True):
-                old.update(change)
-            self._shown_layout.update(relaid)
-            self._sent_at = monotonic()
-            return True
+            if relaid or any(changes):
+                with self.batch_update():
+                    for trace, change in zip(self.data, changes, strict=False):  # a user may have added traces
+                        for name, value in change.items():
+                            trace[name] = value
+                    for name, value in relaid.items():
+                        self.layout[name] = value
+                for old, change in zip(self._shown, changes, strict=True):
+                    old.update(change)
+                self._shown_layout.update(relaid)
+            self.answer()
+            return bool(self._last_trace_edit_id > before)
 
-    def forget(self, *names: str) -> None:
-        """Send these properties of the layout again; without names, everything."""
+    def answer(self) -> None:
+        """Send all of the figure where a page has said that it lacks something."""
         with self._drawing:
-            for name in names:
-                self._shown_layout.pop(name, None)
-            if not names:
-                self._shown = [{} for _ in self._shown]
-                self._shown_layout = {}
+            if self._lacks:
+                style, layout = self._whole()
+                self._send_update_msg(restyle_data=style, relayout_data=layout)
 
     # -- what the browser calls -----------------------------------------------------------------------------
 
@@ -120,9 +145,13 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
             self._heard()
 
     def _message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if isinstance(content, dict) and content.get("kind") == "drawn":
-            self.forget()
-            self._heard()
+        if not isinstance(content, dict) or content.get("kind") != "drawn":
+            return
+        with self._drawing:
+            if content.get("version") == self._last_trace_edit_id:
+                return
+            self._lacks = True
+        self._heard()
 
     def _relayout(self, change: Mapping[str, Any]) -> None:
         if change["new"]:
@@ -130,27 +159,62 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
 
     # -- between threads ------------------------------------------------------------------------------------
 
+    def _whole(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Every property of every trace, and of the layout."""
+        names = dict.fromkeys(name for trace in self._data for name in trace)
+        style = {name: [trace.get(name, Undefined) for trace in self._data] for name in names}
+        return style, dict(self._layout_obj._props)  # noqa: SLF001 - as plotly's own display does
+
     def _send_update_msg(
-        self, restyle_data: Any, relayout_data: dict[str, Any], trace_indexes: Any = None, source_view_id: Any = None
+        self, restyle_data: Any, relayout_data: Any, trace_indexes: Any = None, source_view_id: Any = None
     ) -> None:
-        # One message where plotly sends four: the number in it makes each a change, so nothing has to be taken back.
-        with self.hold_sync():
+        # The one message to the pages, where plotly has eight; the number in it makes each a change.
+        if self._version < 0:
+            return  # the figure is being made
+        with self._drawing, self.hold_sync():
+            base: int | None = self._last_trace_edit_id
+            if self._lacks or any(_ITEM.search(path) for path in (*restyle_data, *relayout_data)):
+                (restyle_data, relayout_data), trace_indexes, base = self._whole(), None, None
+                self._lacks = False
             self._last_trace_edit_id += 1
             self._last_layout_edit_id += 1
             self._py2js_update = {
+                "base": base,
                 "style_data": restyle_data,
-                # With new data plotly.js guesses an axis's type anew, and milliseconds look like numbers to it.
-                "layout_data": {**self._types, **relayout_data},
+                "layout_data": relayout_data,
                 "style_traces": self._normalize_trace_indexes(trace_indexes),
                 "trace_edit_id": self._last_trace_edit_id,
                 "layout_edit_id": self._last_layout_edit_id,
                 "source_view_id": source_view_id,
             }
+            self._sent_at = monotonic()
 
-    def plotly_relayout(self, *args: Any, **kwargs: Any) -> None:
-        """Change the layout, as plotly does, but never while the pump draws."""
+    def _send_restyle_msg(self, restyle_data: Any, trace_indexes: Any = None, source_view_id: Any = None) -> None:
+        self._send_update_msg(restyle_data, {}, trace_indexes, source_view_id)
+
+    def _send_relayout_msg(self, layout_data: Any, source_view_id: Any = None) -> None:
+        self._send_update_msg({}, layout_data, None, source_view_id)
+
+    def _send_all(self, *_message: Any, **_more: Any) -> None:
         with self._drawing:
-            super().plotly_relayout(*args, **kwargs)
+            self._lacks = True
+            self.answer()
+
+    _send_addTraces_msg = _send_deleteTraces_msg = _send_moveTraces_msg = _send_animate_msg = _send_all  # noqa: N815
+
+    def plotly_relayout(self, relayout_data: Any, **kwargs: Any) -> None:
+        """Change the layout, as plotly does, but never while the pump draws."""
+        changes = dict(relayout_data)
+        for axis in {path.partition(".")[0] for path in changes if _EDGE.search(path)}:
+            # plotly.js turns an axis's autorange off with its range, and doesn't say so.
+            changes.setdefault(f"{axis}.autorange", False)
+            edges = [f"{axis}.range[0]", f"{axis}.range[1]"]
+            if set(edges) <= set(changes):
+                changes[f"{axis}.range"] = [changes.pop(edge) for edge in edges]
+        with self._drawing:
+            for path in changes:
+                self._shown_layout.pop(path, None)
+            super().plotly_relayout(changes, **kwargs)
 
     def plotly_restyle(self, *args: Any, **kwargs: Any) -> None:
         """Change traces, as plotly does, but never while the pump draws."""
@@ -164,6 +228,7 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc] # plotly ships no types
             # plotly refreshes these two only where the figure itself is displayed, not in a box or after a reload.
             if key is None:
                 state["_py2js_update"] = None  # it is in the data already
+                state["_version"] = self._last_trace_edit_id if self._version >= 0 else -1
             if "_widget_data" in state and "_data" in self.__dict__:
                 state["_widget_data"] = custom_serializers["to_json"](deepcopy(self._data), self)
             if "_widget_layout" in state and "_layout_obj" in self.__dict__:

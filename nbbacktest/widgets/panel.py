@@ -13,8 +13,10 @@ import ipywidgets as iw
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.system import commands
-from nbbacktest.system.manager import ConfigSource, SystemManager
+from nbbacktest.system.manager import SystemManager
+from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import Run
+from nbbacktest.system.watch import Watch
 from nbbacktest.widgets.charts import Charts
 from nbbacktest.widgets.commander import Commander
 from nbbacktest.widgets.controls import Controls
@@ -58,7 +60,7 @@ class ControlPanel:
     system : SystemManager
         Whose runs to show, the present one and those that follow.
     config : path, mapping or SessionConfig, optional
-        What Start runs; None: the last config again, or at first a small example.
+        What Start runs; None: what ran before, whole, or at first a small example.
     start : callable, optional
         What Start does instead, for runs of live strategies and data.
 
@@ -85,9 +87,10 @@ class ControlPanel:
         if not isinstance(system, SystemManager):
             raise TypeError(f"a panel shows a SystemManager, not {system!r}; give nbbacktest.get_system_manager()")
         self.system = system
+        self._repeats = start is None and config is None
         self._start = start or (lambda: commands.start(system, config).message)
         self._guard = threading.RLock()  # guards what a frame is made from: pages and the pump both come
-        self._rate, self._number = _Rate(), 0
+        self._rate, self._number, self._watch = _Rate(), 0, Watch()
         self._stills: list[Still] = []
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
@@ -136,7 +139,8 @@ class ControlPanel:
             self._wanted("pause" if state is SystemState.RUNNING else "resume", None, run)
 
     def _told(self, message: str, wrong: bool) -> None:  # noqa: FBT001 - as the commander says it
-        self.controls.tell(message, is_error=wrong)
+        with self._guard:  # a frame that was begun before isn't shown after it
+            self.controls.tell(message, (number_of(self.system.run), self.system.get_state()), is_error=wrong)
         self.pump.poke()
 
     # -- frames ---------------------------------------------------------------------------------------------
@@ -162,16 +166,20 @@ class ControlPanel:
     def _draw(self) -> tuple[ViewState, bool]:
         # The state first: where it says at rest, what was published is as of the cursor.
         state, run = self.system.get_state(), self.system.run
+        if self._repeats:
+            self.controls.tell_next(self.system.next_start)
         if run is None:
             view = resolve(0, state, None, None, (0, 0), 0.0, self.system.next_speed)
             self.controls.follow_view(view)
+            self.charts.answer()
             return view, False
         shot, number = run.published(), number_of(run)
         if number != self._number:
             self._number, self._rate = number, _Rate()
         rate = self._rate.at(sum(shot.counts.values()), monotonic())
         sessions = self.charts.sessions(run, shot.cursor)
-        view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed)
+        wall = self._watch.seconds(run, state)
+        view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed, wall)
         self.charts.beat(run, view)
         changed, self._state = view.state is not self._state, view.state
         self.controls.follow_view(view)

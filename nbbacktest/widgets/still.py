@@ -119,7 +119,7 @@ def _prices(result: Result, symbol: str, top: float, height: float) -> list[str]
     keys = {int(key): number for number, key in enumerate(candles.key)}
     fills = [fill for fill in record.fills if fill.symbol == symbol]
     if fills:
-        when = binning.keys(local_time(record.stamps, np.array([fill.time for fill in fills], dtype=np.int64)))
+        when = binning.keys(local_time(record.stamps, np.array([fill.time_ns for fill in fills], dtype=np.int64)))
         marks = dict.fromkeys((int(key), fill.side.value) for key, fill in zip(when, fills, strict=True))
         price = {(int(key), fill.side.value): fill.price for key, fill in zip(when, fills, strict=True)}
         for key, side in marks:

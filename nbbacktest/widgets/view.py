@@ -82,9 +82,9 @@ class ViewState:
     session, sessions : int
         Trading days begun, and how many the run has.
     wall, left : float
-        Wall seconds since the start, and until the end at the present pace; `left` is None where that isn't known.
+        Wall seconds in which the run moved, and until the end at the present pace; `left` is None where that isn't known.
     rate : float
-        Bars a second, lately.
+        Bars a second: lately while it runs, else over `wall`.
     """
 
     run: int = 0
@@ -137,7 +137,7 @@ def differences(old: ViewState | None, new: ViewState) -> frozenset[str]:
 
 def resolve(
     number: int, state: SystemState, run: Run | None, shot: Snapshot | None, sessions: tuple[int, int], rate: float,
-    speed: float = 0.0,
+    speed: float = 0.0, wall: float | None = None,
 ) -> ViewState:  # fmt: skip
     """The view of a system.
 
@@ -153,13 +153,16 @@ def resolve(
         Bars a second, lately.
     speed
         What the next start would take, where nothing runs.
+    wall
+        Wall seconds in which the run moved; None: those since its start.
     """
     if run is None or shot is None:
         return ViewState(state=state, allowed=allowed_in(state), speed=speed)
     facts = status(state, run)
     session, performance = facts["session"], facts["performance_metrics"]
     running = state is SystemState.RUNNING
-    series = run.timeline.series
+    wall = run.duration if wall is None else wall
+    series, bars = run.timeline.series, sum(shot.counts.values())
     return ViewState(
         run=number,
         state=state,
@@ -174,10 +177,10 @@ def resolve(
         sessions=sessions[1],
         time=_written(shot.time),
         day="" if shot.time is None else f"{shot.time:%a}",
-        wall=run.duration,
+        wall=wall,
         left=_left(run, shot, rate) if running else None,
-        bars=sum(shot.counts.values()),
-        rate=rate if running else performance["bars_per_second"],
+        bars=bars,
+        rate=rate if running else bars / wall if wall > 0 else 0.0,
         speed=speed if state is SystemState.STOPPED else session["speed_multiplier"],
         achieved=session["achieved_speed"],
         lag=session["lag_seconds"],
@@ -216,7 +219,7 @@ def _written(time: Any) -> str:
 
 
 def _execution(fill: Any, run: Run) -> Execution:
-    stamp = run.stamps.stamp(fill.time)
+    stamp = run.stamps.begin(fill.time_ns)
     written = f"{stamp:%Y-%m-%d}" if run.stamps.dates else f"{stamp:%m-%d %H:%M}"
     return Execution(written, fill.symbol, str(fill.side), fill.size, fill.price)
 

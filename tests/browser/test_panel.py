@@ -154,34 +154,6 @@ def test_keys_pause_resume_and_step(sheets):
     sheet.wait_state("Stopped")
 
 
-def test_a_reload_in_the_middle_finds_the_charts_full(sheets):
-    """A page that is loaded again, running or paused, shows the panel with its charts at once."""
-    sheet = sheets("reload.ipynb", slow(3600))
-    sheet.run_all()
-    sheet.panel()
-    sheet.click("start")
-    sheet.wait_state("Running")
-    sheet.page.wait_for_timeout(2_000)
-    sheet.save()
-    sheet.reload()
-    sheet.panel()
-    sheet.wait_state("Running")
-    sheet.page.wait_for_function(
-        "() => document.querySelector('.nbbt-bars .js-plotly-plot').data?.[0]?.x?.length > 60", timeout=10_000
-    )
-    assert sheet.points("equity") > 60
-    sheet.click("pause")
-    sheet.wait_state("Paused")
-    sheet.reload()
-    sheet.panel()
-    sheet.wait_state("Paused")
-    sheet.page.wait_for_function(
-        "() => document.querySelector('.nbbt-bars .js-plotly-plot').data?.[0]?.x?.length > 60", timeout=10_000
-    )
-    sheet.click("stop")
-    sheet.wait_state("Stopped")
-
-
 def test_two_tabs_show_one_run(sheets):
     """Two pages on one notebook agree: what is clicked in one is seen in the other."""
     cells = slow(600)

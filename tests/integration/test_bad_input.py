@@ -206,7 +206,7 @@ FRAMES = {
     "high below low": (lambda: frame(high=1.0), ("high is below low", "09:33:00", "high 1, low ", "correct or remove")),
     "close outside": (lambda: frame(close=1.0), ("close is outside of low to high", "09:33:00", "close 1")),
     "negative volume": (lambda: frame(volume=-5.0), ("volume is negative", "09:33:00", "volume -5", "correct")),
-    "naive": (lambda: frame().tz_localize(None), ("name no time zone", "2024-10-03 09:30:00", "set timezone", "tz_localize")),
+    "naive": (lambda: frame().tz_localize(None), ("name no time zone", "2024-10-03 09:30:00", "set data.timezone", "tz_localize")),
 }  # fmt: skip
 
 

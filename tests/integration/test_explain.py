@@ -13,6 +13,7 @@ import talib
 import nbbacktest as nb
 from nbbacktest.core.errors import DataError
 from nbbacktest.report.result import Result
+from nbbacktest.trading.hindsight import stop_path
 from tests.markets import minutes
 
 # open, high, low, close, volume: decisions are taken after the second bar
@@ -428,3 +429,23 @@ def test_a_split_changes_what_was_on_order_before_the_bar():
     first = result.trades.iloc[0]
     assert first["mfe"] == pytest.approx(104 / 102 - 1)
     assert first["mae"] == pytest.approx(47 * 2 / 102 - 1)
+
+
+def test_a_trailing_stop_has_followed_the_bar_of_a_split():
+    """The split comes first, and then that bar's high moves the level, as it did in the run."""
+    rows = [(100, 100, 100, 100, 9), (50, 60, 50, 56, 9), (56, 57, 55, 56, 9), (56, 56, 50, 50, 9)]
+    index = pd.to_datetime(["2024-10-01", "2024-10-02", "2024-10-03", "2024-10-04"])
+    data = pd.DataFrame(rows, index, columns=["open", "high", "low", "close", "volume"], dtype=float)
+    actions = [{"symbol": "ASSET", "date": "2024-10-02", "kind": "split", "value": 2}]
+
+    class Trails(nb.Strategy):
+        def on_bar(self, bar):
+            if len(self.bars()) == 1:
+                self.order = self.sell(size=1, trail="10%")
+            self.record = [*getattr(self, "record", []), self.order.stop]
+
+    strategy = Trails()
+    result = nb.backtest(data, strategy, config={"data": {"symbols": ["ASSET"], "adjusted": False, "actions": actions}})
+    assert strategy.record[:3] == [90, 54, 54]
+    assert [of(result, day)["stop"] for day in ("2024-10-03", "2024-10-04")] == [54, 54]
+    assert stop_path(result.record, result.record.orders[0])[-1][1] == 54

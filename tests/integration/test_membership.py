@@ -416,6 +416,37 @@ def test_costs_of_time_are_charged_on_the_nights_of_the_new_instants():
     ]
 
 
+def test_a_symbol_that_joins_brings_what_its_source_knows_of_it():
+    """Splits that a source of raw prices tells of happen to a symbol that is added, as to those of the start."""
+    frames = {
+        name: minutes(30, seed=i).set_index(pd.bdate_range("2024-10-01", periods=30)) for i, name in enumerate("AB")
+    }
+
+    class Raw:
+        stamp, prices, intervals = "open", "raw", ("1d",)
+
+        def bars(self, symbol, interval, start, end):
+            return frames[symbol]
+
+        def actions(self, symbol):
+            return [{"date": frames[symbol].index[20].date(), "kind": "split", "value": 2}]
+
+    class Hold(nb.Strategy):
+        def on_bar(self, bar):
+            if not self.position(bar.symbol) and not self.orders(bar.symbol):
+                self.buy(bar.symbol, 10)
+
+    system = nb.SystemManager()
+    config = {"data": {"symbols": ["A"], "interval": "1d"}}
+    system.start(config, data=Raw(), strategies=Hold, paused=True)
+    system.step(9)
+    system.add_symbol("B")
+    system.resume()
+    result = system.wait()
+    assert sorted(split.symbol for split in result.record.splits) == ["A", "B"]
+    assert result.trades.set_index("symbol")["size"].to_dict() == {"A": 20, "B": 20}
+
+
 def test_symbols_added_as_the_run_starts_are_there_before_its_first_bar():
     """Asked for in on_start, a symbol's bars are traded from the first on."""
 

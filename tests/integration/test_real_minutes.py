@@ -229,7 +229,7 @@ def test_an_order_waits_for_its_symbols_next_trade(shared_data):
     record = system.wait().record
     traded = minutes_of(shared_data, "CPAY")
     begins, opens = pd.DatetimeIndex(traded["time"]).as_unit("ns").asi8, traded["open"].to_numpy()
-    submitted = np.array([order.submitted for order in record.orders])
+    submitted = np.array([order.submitted_ns for order in record.orders])
     rows = np.searchsorted(begins, submitted, side="left")
     assert len(rows) == 23_645 // 20
     filled = rows < len(begins)
@@ -237,7 +237,7 @@ def test_an_order_waits_for_its_symbols_next_trade(shared_data):
         o.id for o, f in zip(record.orders, filled, strict=True) if not f
     ]
     assert [fill.order_id for fill in record.fills] == [o.id for o, f in zip(record.orders, filled, strict=True) if f]
-    assert [fill.time for fill in record.fills] == begins[rows[filled]].tolist()
+    assert [fill.time_ns for fill in record.fills] == begins[rows[filled]].tolist()
     assert [fill.price for fill in record.fills] == opens[rows[filled]].tolist()
     waited = begins[rows[filled]] - submitted[filled]
     assert (waited > 60_000_000_000).sum() > 100

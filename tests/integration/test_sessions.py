@@ -89,7 +89,7 @@ def test_a_quarter_of_real_bars_is_told_as_the_calendar_has_it(shared_data: Path
     bought = [fill for fill in result.record.fills if fill.side == "buy"]
     assert len(bought) == 62 * len(symbols)
     first = {s: stamps[s].groupby(stamps[s].dt.tz_convert(ZONE).dt.date).min() for s in symbols}
-    assert {(f.symbol, f.time) for f in bought} == {
+    assert {(f.symbol, f.time_ns) for f in bought} == {
         (s, stamp.as_unit("ns").value) for s in symbols for stamp in first[s].iloc[1:]
     }
 
@@ -104,14 +104,14 @@ def test_sessions_do_not_depend_on_how_a_run_is_driven(shared_data: Path):
         told = Told()
         stages = build(SessionConfig.load(config), Lifecycle(), threading.Condition(), strategies=told, window=window)
         run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
-        seen.append(([(f.time, f.symbol, f.price) for f in stages.desk.fills], told.starts, told.ends, told.calls))
+        seen.append(([(f.time_ns, f.symbol, f.price) for f in stages.desk.fills], told.starts, told.ends, told.calls))
     system, told = nb.SystemManager(), Told()
     system.start(config, strategies=told, paused=True)
     for count in (1, 388, 1, 1, 60):
         system.step(count)
     system.resume()
     fills = system.wait(20).record.fills
-    seen.append(([(f.time, f.symbol, f.price) for f in fills], told.starts, told.ends, told.calls))
+    seen.append(([(f.time_ns, f.symbol, f.price) for f in fills], told.starts, told.ends, told.calls))
     assert all(one == seen[0] for one in seen[1:])
     assert len(seen[0][1]) == 3
     assert len(seen[0][0]) == 12

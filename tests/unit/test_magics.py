@@ -9,6 +9,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 import nbbacktest as nb
+from nbbacktest.data import synthetic
 
 BUYER = """
 import nbbacktest as nb
@@ -180,6 +181,35 @@ def test_an_interrupt_while_waiting_pauses(shell, capsys, monkeypatch):
     cell(shell, "--no-panel --wait --speed 60", BUYER)
     assert system.is_paused()
     assert "System paused" in capsys.readouterr().out
+
+
+def test_an_interrupt_that_comes_too_late_gives_the_result(shell, monkeypatch):
+    """A run that ended before it came to rest isn't called paused."""
+    system = nb.get_system_manager()
+    wait, waits = type(system).wait, []
+
+    def interrupted(self, timeout=None):
+        waits.append(timeout)
+        if len(waits) == 1:
+            raise KeyboardInterrupt
+        return wait(self, timeout)
+
+    monkeypatch.setattr(type(system), "wait", interrupted)
+    monkeypatch.setattr(type(system), "pause", lambda self: not self.stop())
+    assert cell(shell, "--no-panel --wait --speed 60", BUYER) is not None
+    assert system.is_stopped()
+
+
+def test_start_runs_the_newest_cell_again(shell):
+    """With the cell's strategies and data, whichever line or panel asks."""
+    shell.user_ns["own"] = synthetic.bars("OWN", "2024-10-03", "2024-10-03", seed=3)
+    first = cell(shell, "--no-panel --wait --data own --cash 5000", BUYER)
+    line(shell, "start")
+    assert nb.get_system_manager().wait().fingerprint == first.fingerprint
+    panel = line(shell, "panel")
+    panel._start()
+    assert nb.get_system_manager().wait().fingerprint == first.fingerprint
+    panel.close()
 
 
 def test_commands_are_completed(shell):

@@ -54,7 +54,7 @@ class Replay:
 
     def _message(self, columns: BarColumns, row: int) -> dict[str, Any]:
         ns = int(columns.time[row])
-        time = self._market.stamps.stamp(ns).date().isoformat() if self._daily else written(ns)
+        time = self._market.stamps.begin(ns).date().isoformat() if self._daily else written(ns)
         return {
             "symbol": columns.symbol,
             "time": time,

@@ -11,6 +11,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import NbBacktestError
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.records import Bar, BarColumns
+from nbbacktest.core.shown import said
 from nbbacktest.data.datasource import is_source
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need
@@ -18,6 +19,7 @@ from nbbacktest.engine.inline import run_inline
 from nbbacktest.engine.processor import bars_of
 from nbbacktest.engine.series import Series
 from nbbacktest.system.builder import players_of, wired
+from nbbacktest.system.instances import copied
 from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
 from nbbacktest.system.recorded import recorded
 from nbbacktest.trading.record import RunRecord
@@ -79,7 +81,7 @@ class Bench:
         NbBacktestError
             Whatever a backtest of it raises.
         """
-        players = players_of(self._config, self.strategy, {**self._fixed, **point})
+        players = players_of(self._config, self.strategy, copied({**self._fixed, **point}))
         loaded = self._loaded[needs_of(players)].fresh()
         stages = wired(
             self._config, Lifecycle(), threading.Condition(), players, loaded, data=self._data, window=_WINDOW
@@ -101,7 +103,7 @@ class Bench:
         except Exception as error:  # noqa: BLE001 - a point that fails is a row, and the others go on
             if isinstance(error.__cause__, KeyboardInterrupt):
                 raise error.__cause__ from None
-            return {ERROR: str(error) if isinstance(error, NbBacktestError) else f"{type(error).__name__}: {error}"}
+            return {ERROR: str(error) if isinstance(error, NbBacktestError) else said(error)}
 
 
 class _Bars:

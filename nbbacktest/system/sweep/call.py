@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
 from nbbacktest.core.errors import ConfigError, Problem, SweepInterrupted
+from nbbacktest.core.shown import shown
 from nbbacktest.report.progress import Progress, line_of_progress
 from nbbacktest.report.result import Result
-from nbbacktest.report.sweep import SweepResult, check_statistic
+from nbbacktest.report.score import check_statistic, rehearse, score_of
+from nbbacktest.report.sweep import SweepResult
 from nbbacktest.system.backtest import CASH, backtest, settings_of
-from nbbacktest.system.manager import ConfigSource
-from nbbacktest.system.sweep.bench import Bench, Row
+from nbbacktest.system.instances import copied
+from nbbacktest.system.origin import ConfigSource, own_copy
+from nbbacktest.system.sweep.bench import ERROR, Bench, Row
 from nbbacktest.system.sweep.grid import Point, axes_of, points_of
 from nbbacktest.system.sweep.pool import play_all
 from nbbacktest.trading.strategy import Strategy
+
+logger = logging.getLogger("nbbacktest")
 
 
 def sweep(
@@ -58,13 +64,15 @@ def sweep(
         Which points to run, by some or all of the grid's parameters: ``lambda fast, slow: fast < slow``.
     maximize : str or callable
         What makes a point the best: a statistic, or a function of a point's row (parameters and statistics by name).
+        A function is tried on an invented row before any point is run, and on the first point's before the others;
+        what it raises is logged, and raised by `best`.
     max_points : int, optional
         Run no more points than these, drawn at random of those that `where` leaves.
     seed : int
         Of that draw: the same seed draws the same points.
     progress : callable or bool
         Called with the numbers of points that are done and of all, in the caller's thread. True shows a line in a
-        notebook or a terminal, and nothing elsewhere; False shows nothing.
+        notebook or a terminal, and nothing elsewhere; False shows nothing. What it raises is logged, and harms nothing.
     cash, commission, slippage, fill, derived, config
         As for `backtest`.
     **strategy_params
@@ -101,6 +109,7 @@ def sweep(
         cure = "is no function of two numbers; give one, or True or False"
         raise ConfigError([Problem("progress", progress, cure)], "sweep()")
     points = points_of(axes, where, max_points, seed)
+    fits = _fits(lambda: rehearse(maximize, points[0]))
     settings = settings_of(config, cash, commission, slippage, fill, derived)
     if data is None and "data" not in settings.model_fields_set:
         cure = "is no data; give a DataFrame, a mapping {symbol: DataFrame}, a path, or a config with data"
@@ -108,8 +117,10 @@ def sweep(
     bench = Bench(settings, data, strategy, strategy_params)
     bench.prepare(data, points)
 
+    swept = own_copy(data)  # what becomes of the frames later must not reach the points that are run again
+
     def run(point: Point) -> Result:
-        return backtest(data, strategy, config=settings, **{**strategy_params, **point})
+        return backtest(swept, strategy, config=settings, **copied({**strategy_params, **point}))
 
     rows: dict[int, Row] = {}
 
@@ -118,9 +129,11 @@ def sweep(
         return SweepResult(done, list(axes), maximize, run, total=len(points), strategy=strategy.__name__)
 
     with line_of_progress(len(points)) if progress is True else Progress() as line:
-        show = progress if callable(progress) else line.show
+        show = _harmless(progress) if callable(progress) else line.show
 
         def told(number: int, row: Row) -> None:
+            if fits and not rows and row[ERROR] is None:
+                _fits(lambda: score_of(maximize, row, points[number]))
             rows[number] = row
             show(len(rows), len(points))
 
@@ -130,3 +143,29 @@ def sweep(
             message = f"interrupted after {len(rows)} of {len(points)} points; they are in this exception's .result"
             raise SweepInterrupted(message, result()) from stop
     return result()
+
+
+def _fits(score: Callable[[], object]) -> bool:
+    """Whether `maximize` works. Log what `maximize` raises while there is little done: the points can be ranked by something else, and are run."""
+    try:
+        score()
+    except ConfigError as error:
+        logger.warning("%s; the points are run all the same: interrupt, or rank them by top(by=...)", error.problems[0])
+        return False
+    return True
+
+
+def _harmless(progress: Callable[[int, int], object]) -> Callable[[int, int], object]:
+    """What it raises is logged once; it isn't called any more, and the sweep goes on."""
+    gone = False
+
+    def show(done: int, total: int) -> None:
+        nonlocal gone
+        try:
+            if not gone:
+                progress(done, total)
+        except Exception:
+            gone = True
+            logger.exception("progress = %s raised; the sweep goes on without it", shown(progress))
+
+    return show

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nbbacktest.core.errors import ConfigError, ParameterError, Problem, nearest
+from nbbacktest.core.shown import said
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.strategy import Strategy
 
@@ -140,7 +141,11 @@ def _predicate(where: Callable[..., Any] | None, axes: Mapping[str, Any]) -> Cal
     if not callable(where):
         cure = "is no function of the grid's parameters, such as lambda fast, slow: fast < slow"
         raise ConfigError([Problem("where", where, cure)], "sweep()")
-    given = inspect.signature(where).parameters.values()
+    try:
+        given = inspect.signature(where).parameters.values()
+    except (TypeError, ValueError):  # of built-in functions
+        cure = "doesn't say which parameters it takes; write a function of the grid's, such as lambda fast, slow: fast < slow"
+        raise ConfigError([Problem("where", where, cure)], "sweep()") from None
     takes_all = any(one.kind is one.VAR_KEYWORD for one in given)
     asked = [one.name for one in given if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
     unknown = [
@@ -155,7 +160,7 @@ def _predicate(where: Callable[..., Any] | None, axes: Mapping[str, Any]) -> Cal
         try:
             return bool(where(**(point if takes_all else {name: point[name] for name in asked})))
         except Exception as error:
-            cure = f"raised {type(error).__name__}: {error}"
+            cure = f"raised {said(error)}"
             raise ConfigError([Problem("where", point, cure)], "sweep()") from error
 
     return fits

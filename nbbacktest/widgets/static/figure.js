@@ -1,29 +1,195 @@
-// A figure that takes the chart library from the page instead of bringing five megabytes of its own.
-const libraries = (globalThis.nbbtCharts ??= new Map());
+// A figure that takes the chart library from the page instead of bringing five megabytes of its own, and whose pictures are
+// right by construction. The page keeps what the kernel said, whether or not anything is drawn yet; each view draws all of it.
+// A message names the version that it changes: one that doesn't fit was preceded by one that got lost, and isn't used.
+const libraries = (globalThis.nbbtPlotly ??= new Map());
+const COLUMNS = { float64: Float64Array, float32: Float32Array, int32: Int32Array, uint32: Uint32Array, int16: Int16Array,
+  uint16: Uint16Array, int8: Int8Array, uint8: Uint8Array };
+const AGAIN = 1000; // milliseconds between two questions
+const QUIET = 1000; // milliseconds without news after which also what nobody sees is drawn
+const HELD = 2000; // milliseconds for which the user's zoom holds until the kernel has heard of it
 
 function slot(key) {
   if (!libraries.has(key)) {
     const made = {};
-    made.ready = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
-    made.ready.catch(() => {});
+    made.offered = new Promise((resolve) => (made.offer = resolve));
     libraries.set(key, made);
   }
   return libraries.get(key);
 }
 
+// From the kernel's form: columns come as bytes.
+function received(value) {
+  if (value === "_undefined_") return undefined;
+  if (Array.isArray(value)) return value.map(received);
+  if (value === null || typeof value !== "object" || ArrayBuffer.isView(value)) return value;
+  if ("dtype" in value && "shape" in value) {
+    const bytes = value.buffer ?? value.value;
+    return new COLUMNS[value.dtype](bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+  }
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, received(one)]));
+}
+
+// plotly.js writes into what it is given; into columns it doesn't.
+function copied(value) {
+  if (Array.isArray(value)) return value.map(copied);
+  if (value === null || typeof value !== "object" || ArrayBuffer.isView(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, copied(one)]));
+}
+
+// Sets a property by its path, such as xaxis.range; null takes it away.
+function put(target, path, value) {
+  const steps = path.split(".");
+  const last = steps.pop();
+  for (const step of steps) target = target[step] ??= {};
+  if (value === null) delete target[last];
+  else target[last] = value;
+}
+
+// What the kernel said of one figure.
+class Said {
+  constructor(model) {
+    this.model = model;
+    this.views = new Set();
+    this.asked = -Infinity;
+    this.begin();
+    this.take();
+    model.on("change:_version", () => this.begin());
+    model.on("change:_py2js_update", () => this.take());
+  }
+
+  begin() {
+    this.data = received(this.model.get("_widget_data") ?? []);
+    this.layout = received(this.model.get("_widget_layout") ?? {});
+    this.version = this.model.get("_version");
+    this.show();
+  }
+
+  take() {
+    const message = received(this.model.get("_py2js_update"));
+    if (!message) return;
+    if (message.base === null) {
+      this.data = message.style_traces.map(() => ({}));
+      this.layout = {};
+    } else if (message.base !== this.version) {
+      clearTimeout(this.later);
+      this.later = setTimeout(() => this.report(), this.asked + AGAIN - performance.now());
+      return;
+    }
+    for (const [path, given] of Object.entries(message.style_data)) {
+      const values = Array.isArray(given) ? given : [given];
+      message.style_traces.forEach((trace, n) => {
+        const value = values[n % values.length];
+        if (value !== undefined) put(this.data[trace], path, value);
+      });
+    }
+    for (const [path, value] of Object.entries(message.layout_data)) put(this.layout, path, value);
+    this.version = message.trace_edit_id;
+    this.show();
+  }
+
+  // Tells the kernel what the page has; it sends all of the figure where that isn't what it said last.
+  report() {
+    this.asked = performance.now();
+    this.model.send({ kind: "drawn", version: this.version });
+  }
+
+  show() {
+    for (const view of this.views) view.show();
+  }
+}
+
+class View {
+  constructor(said, el, { Plotly, FigureView }) {
+    Object.assign(this, { said, el, Plotly, version: null, seen: true, waits: false, listens: false });
+    // Only what tells the kernel of the user's doing; it draws nothing.
+    this.user = new FigureView({ set: (...one) => said.model.set(...one), save_changes: () => said.model.save_changes() }, el);
+    this.user.viewID = "a page";
+  }
+
+  show() {
+    if (!this.seen) {
+      clearTimeout(this.later);
+      this.later = setTimeout(() => this.draw(), QUIET);
+      this.acknowledge(this.said.version);
+    } else if (!this.waits) {
+      this.waits = true;
+      this.inTurn();
+    }
+  }
+
+  // A picture takes longer than the answer to a click that it would keep waiting, and one that comes while the mouse drags a
+  // frame over the chart would end the drag.
+  inTurn() {
+    const patience = Math.max(globalThis.nbbtAnswerBy ?? 0, this.el.nbbtDraggedUntil ?? 0) - performance.now();
+    this.waits = patience > 0;
+    if (this.waits) setTimeout(() => this.inTurn(), 10);
+    else this.draw();
+  }
+
+  async draw() {
+    const { data, layout, version, model } = this.said;
+    if (version === this.version || this.removed) return;
+    this.version = version;
+    const config = { ...model.get("_config"), editSelection: false };
+    try {
+      const done = this.Plotly.react(this.el, copied(data), this.zoomed(copied(layout)), config);
+      if (!this.listens) this.listen();
+      await done;
+    } catch (error) {
+      console.error("nbbacktest: a chart can't be drawn", error);
+    }
+    this.acknowledge(version);
+  }
+
+  acknowledge(version) {
+    const { model } = this.said;
+    if (!model.get("_acknowledges")) return;
+    model.set("_js2py_traceDeltas", { trace_deltas: [], trace_edit_id: version });
+    model.save_changes();
+  }
+
+  // The user's zoom stays: a frame that was made before the kernel heard of it doesn't undo it.
+  zoomed(layout) {
+    const axis = this.el.layout?.xaxis;
+    if (axis?.range && performance.now() - (this.el.nbbtZoomed ?? -Infinity) < HELD) {
+      layout.xaxis = { ...layout.xaxis, range: [...axis.range], autorange: axis.autorange ?? false };
+    }
+    return layout;
+  }
+
+  listen() {
+    this.listens = true;
+    for (const name of ["restyle", "update", "click", "hover", "unhover", "selected", "deselect"]) {
+      this.el.on(`plotly_${name}`, (event) => this.user[`handle_plotly_${name}`](event));
+    }
+    this.el.on("plotly_relayout", (changes) => {
+      if (changes.autosize) return; // the page's doing
+      if (Object.keys(changes).some((name) => name.startsWith("xaxis."))) this.el.nbbtZoomed = performance.now();
+      this.user.handle_plotly_relayout(changes);
+    });
+  }
+
+  resize() {
+    if (!this.said.layout.width) Promise.resolve(this.Plotly.Plots.resize(this.el)).catch(() => {});
+  }
+
+  remove() {
+    this.removed = true;
+    this.said.views.delete(this);
+    this.Plotly.purge(this.el);
+  }
+}
+
 export default () => {
-  let figure;
+  let said;
   return {
     initialize({ model }) {
-      figure = slot(model.get("_library")).ready.then((library) => {
-        const made = library.default();
-        made.initialize({ model });
-        return { made, library };
-      });
-      figure.catch(() => {});
+      said = new Said(model);
+      reach(model).catch(() => {});
     },
-    async render({ model, el }) {
-      const { made, library } = await figure;
+    async render({ model, el, signal }) {
+      const library = await (await slot(model.get("_library")).offered)();
+      if (signal?.aborted) return;
       const drawing = document.createElement("div");
       drawing.className = "nbbt-drawing";
       drawing.setAttribute("role", "img");
@@ -34,32 +200,33 @@ export default () => {
       const release = () => (drawing.nbbtDraggedUntil = 0);
       drawing.addEventListener("pointerdown", press, true);
       for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, release, true);
-      const remove = made.render({ el: drawing });
+      const view = new View(said, drawing, library);
+      said.views.add(view);
+      view.draw();
       for (const name of ["data", "layout", "_fullLayout"]) {
         Object.defineProperty(el, name, { configurable: true, get: () => drawing[name] });
       }
-      // What changed while the library was loading was not heard: ask for all of it.
-      model.send({ kind: "drawn" });
+      said.report();
       let width = drawing.clientWidth;
       const resized = new ResizeObserver(() => {
         if (!drawing.isConnected || !drawing.clientWidth || drawing.clientWidth === width || !drawing._fullLayout) return;
         width = drawing.clientWidth;
-        library.FigureView?.prototype?.autosizeFigure?.call({ model, el: drawing, _sendLayoutDelta() {} });
+        view.resize();
       });
       resized.observe(drawing);
-      const seen = new IntersectionObserver(([entry]) => {
-        drawing.nbbtUnseen = !entry.isIntersecting;
-        if (entry.isIntersecting && drawing.nbbtMissed) {
-          drawing.nbbtMissed = false;
-          model.send({ kind: "drawn" });
-        }
+      const sight = new IntersectionObserver((entries) => {
+        const was = view.seen;
+        view.seen = entries.at(-1).isIntersecting;
+        if (!view.seen || was) return;
+        if (view.version !== said.version) view.show();
+        said.report();
       });
-      seen.observe(drawing);
+      sight.observe(drawing);
       return () => {
-        seen.disconnect();
+        sight.disconnect();
         resized.disconnect();
         for (const name of ["pointerup", "pointercancel"]) window.removeEventListener(name, release, true);
-        remove?.();
+        view.remove();
       };
     },
   };

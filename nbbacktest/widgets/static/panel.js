@@ -86,6 +86,9 @@ function attach(root, model) {
 }
 
 export default {
+  initialize({ model }) {
+    reach(model).catch(() => {});
+  },
   render({ model, el }) {
     let detach;
     let tries = 0;

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbbacktest.core.errors import ConfigError, DataError
-from nbbacktest.core.hours import ExtendedHours
+from nbbacktest.core.hours import OwnHours
 from nbbacktest.data.calendar import SessionTable, exchange_timezone, local_midnights, session_table
 
 HOUR = 3_600_000_000_000
@@ -130,7 +130,7 @@ def test_opens_keep_local_time_over_clock_changes(exchange: str, first: date, la
     zone = table.local_timezone
     local = at.tz_convert(zone).strftime("%H:%M")
     assert len(set(local)) == 1
-    long = session_table(exchange, first, last, hours=ExtendedHours(open="04:00", close="20:00"))
+    long = session_table(exchange, first, last, hours=OwnHours(open="04:00", close="20:00"))
     for column, time in ((long.open, "04:00"), (long.close, "20:00")):
         assert set(pd.DatetimeIndex(column, tz="UTC").tz_convert(zone).strftime("%H:%M")) == {time}
 
@@ -152,7 +152,7 @@ def test_days_are_as_long_as_the_clocks_make_them(zone: str, spring: date, autum
 
 def test_extended_hours_are_the_same_on_half_days():
     """All sessions go from the extended open to the extended close, and the days are the calendar's."""
-    hours = ExtendedHours(open="04:00", close="20:00")
+    hours = OwnHours(open="04:00", close="20:00")
     table = session_table("XNYS", date(2024, 11, 27), date(2024, 12, 2), hours=hours)
     assert table.dates.tolist() == [date(2024, 11, 27), date(2024, 11, 29), date(2024, 12, 2)]
     for row, day in enumerate(("2024-11-27", "2024-11-29", "2024-12-02")):
@@ -163,7 +163,7 @@ def test_extended_hours_are_the_same_on_half_days():
 
 def test_extended_hours_are_the_exchanges_own():
     """Whatever zone times are shown in; and a lunch break stays."""
-    hours = ExtendedHours(open="08:00", close="24:00")
+    hours = OwnHours(open="08:00", close="24:00")
     table = session_table("XTKS", date(2024, 9, 2), date(2024, 9, 2), "UTC", hours)
     assert (table.timezone, table.local_timezone) == ("UTC", "Asia/Tokyo")
     assert table.open[0] == ns("2024-09-02 08:00", "Asia/Tokyo")
@@ -171,14 +171,75 @@ def test_extended_hours_are_the_exchanges_own():
     assert table.session_of(ns("2024-09-02 12:00", "Asia/Tokyo")) == -1
 
 
-@pytest.mark.parametrize("exchange", ["XNYS", "CMES", "24/7"])
-def test_extended_hours_hold_the_regular_ones(exchange: str):
-    """Shorter hours, and hours for an exchange whose sessions don't fit into a day, are refused with what is regular."""
+@pytest.mark.parametrize(
+    ("exchange", "hours", "spans"),
+    [
+        ("XNYS", ("10:00", "15:30"), ["27 10:00 27 15:30", "29 10:00 29 13:00", "02 10:00 02 15:30"]),
+        ("XNYS", ("04:00", "15:00"), ["27 04:00 27 15:00", "29 04:00 29 13:00", "02 04:00 02 15:00"]),
+        ("XNYS", ("20:00", "20:00"), ["26 20:00 27 20:00", "28 20:00 29 20:00", "01 20:00 02 20:00"]),
+        (
+            "CMES",
+            ("18:00", "15:00"),
+            ["26 18:00 27 15:00", "27 18:00 28 12:00", "28 18:00 29 12:00", "01 18:00 02 15:00"],
+        ),
+        (
+            "CMES",
+            ("08:30", "15:00"),
+            ["27 08:30 27 15:00", "28 08:30 28 12:00", "29 08:30 29 12:00", "02 08:30 02 15:00"],
+        ),
+    ],
+)
+def test_own_hours_may_be_shorter_and_begin_on_the_evening_before(
+    exchange: str, hours: tuple[str, str], spans: list[str]
+):
+    """An early close stays where the hours end before the regular one, and only there."""
+    own = OwnHours(open=hours[0], close=hours[1])
+    table = session_table(exchange, date(2024, 11, 27), date(2024, 12, 2), hours=own)
+    local = [pd.DatetimeIndex(ns, tz="UTC").tz_convert(table.local_timezone) for ns in (table.open, table.close)]
+    assert [f"{a:%d %H:%M} {b:%d %H:%M}" for a, b in zip(*local, strict=True)] == spans
+
+
+def test_own_hours_may_end_in_the_lunch_break():
+    """Then the session ends where the break begins, and has none; the same where they begin in it."""
+    morning = session_table("XTKS", date(2024, 9, 2), date(2024, 9, 2), hours=OwnHours(open="09:00", close="12:00"))
+    assert (morning.close[0], len(morning.part_open)) == (ns("2024-09-02 11:30", "Asia/Tokyo"), 1)
+    later = session_table("XTKS", date(2024, 9, 2), date(2024, 9, 2), hours=OwnHours(open="12:00", close="15:00"))
+    assert (later.open[0], len(later.part_open)) == (ns("2024-09-02 12:30", "Asia/Tokyo"), 1)
+
+
+def test_a_half_day_that_is_over_before_own_hours_is_no_session():
+    """The afternoon alone has none of the day after Thanksgiving."""
+    table = session_table("XNYS", date(2024, 11, 27), date(2024, 12, 2), hours=OwnHours(open="14:00", close="16:00"))
+    assert table.dates.tolist() == [date(2024, 11, 27), date(2024, 12, 2)]
+
+
+def test_own_hours_meet_the_regular_ones():
+    """Hours that share no time with a session are a mistake, and refused with what is regular."""
     with pytest.raises(
-        ConfigError, match=f"hours = .*don't hold the regular hours of {exchange}, which are 2024"
+        ConfigError, match="hours = .*share no time with the regular hours of XNYS, which are 20"
     ) as caught:
-        session_table(exchange, date(2024, 9, 3), date(2024, 9, 4), hours=ExtendedHours(open="10:00", close="20:00"))
+        session_table("XNYS", date(2024, 9, 3), date(2024, 9, 4), hours=OwnHours(open="17:00", close="20:00"))
     assert caught.value.problems[0].path == "hours"
+
+
+@pytest.mark.parametrize(
+    ("exchange", "zone", "close"), [("CMES", "America/Chicago", 16), ("us_futures", "America/New_York", 17)]
+)
+def test_futures_pause_for_an_hour_a_day(exchange: str, zone: str, close: int):
+    """They close an hour before they open again, whatever the installed calendars say; early closes are the calendar's."""
+    table = session_table(exchange, date(2024, 11, 18), date(2024, 12, 6))
+    local = pd.DatetimeIndex(table.close, tz="UTC").tz_convert(zone)
+    early = {date(2024, 11, 28), date(2024, 11, 29)}
+    assert {moment.hour for moment in local if moment.date() not in early} == {close}
+    assert (table.part_stop == table.close).all()
+
+
+def test_trading_stops_where_no_session_follows_at_once():
+    """A market that never closes never stops within a table; one with breaks stops at each."""
+    always = session_table("24/7", date(2024, 9, 2), date(2024, 9, 4))
+    assert always.part_stop.tolist() == [always.close[-1]] * 3
+    tokyo = session_table("XTKS", date(2024, 9, 2), date(2024, 9, 3))
+    assert (tokyo.part_stop == tokyo.part_close).all()
 
 
 def test_a_table_knows_the_sessions_around_it(quarter: SessionTable):

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import HOUR, MINUTE
+from nbbacktest.core.intervals import HOUR, MINUTE, Interval
 from nbbacktest.core.records import Bar, Stamps
-from nbbacktest.data.incoming import read_instant, written
+from nbbacktest.data.incoming import BarReader, read_instant, written
+from nbbacktest.data.rolling import RollingSessions
 from tests.live import OPENING, fields, incoming, reader
 
 
@@ -158,3 +159,17 @@ def test_written_instants_read_back(microseconds: int) -> None:
     """Messages carry every instant to the microsecond."""
     ns = microseconds * 1000
     assert read_instant(written(ns), "time") == ns
+
+
+def test_bars_that_trading_goes_on_in_are_whole() -> None:
+    """One over a midnight that nothing stops at, and one that holds the hour after a pause: as a backtest has them."""
+    hour = Interval.parse("4h")
+    days = BarReader(("A",), hour, Stamps("UTC"), RollingSessions("24/7", "Asia/Kolkata"), derived=False)
+    prices = {"symbol": "A", "open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0}
+    bar = days.read(prices | {"time": "2024-10-03T16:00:00+00:00"})
+    assert bar.end - bar.time == hour.ns
+    futures = BarReader(("A",), hour, Stamps("UTC"), RollingSessions("CMES"), derived=False)
+    bar = futures.read(prices | {"time": "2024-10-03T20:00:00+00:00"})  # 15:00 in Chicago, over the pause at 16:00
+    assert bar.end - bar.time == hour.ns
+    bar = futures.read(prices | {"time": "2024-10-03T13:00:00-05:00"})  # from the open on: the session's last
+    assert bar.end - bar.time == 3 * hour.ns // 4

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.hours import ExtendedHours
+from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import HOUR, MINUTE, Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import SessionTable, local_midnights, session_table
@@ -258,7 +258,7 @@ def test_what_is_forming_lasts_over_a_lunch_break():
 
 def test_extended_hours_have_more_room_and_end_later():
     """From four to eight Thanksgiving week has four sessions of sixteen hours, and ends on Friday at eight."""
-    hours = ExtendedHours(open="04:00", close="20:00")
+    hours = OwnHours(open="04:00", close="20:00")
     monday = int(SESSIONS.open[SESSIONS.date_index(date(2024, 11, 25))])
     table = whole_periods("XNYS", monday, monday + 3 * 24 * HOUR, ZONE, hours)
     begin = table.date_index(date(2024, 11, 25))

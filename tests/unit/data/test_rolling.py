@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from nbbacktest.core.errors import ConfigError, DataError
-from nbbacktest.core.hours import ExtendedHours
+from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import DAY, HOUR, MINUTE
 from nbbacktest.data.calendar import session_table
 from nbbacktest.data.rolling import RollingSessions
@@ -30,7 +30,7 @@ def test_lunch_breaks_and_extended_hours_are_kept() -> None:
     parts = [(int(a), int(b)) for a, b in zip(table.part_open, table.part_close, strict=True)]
     assert [rolling.at(opened) for opened, _ in parts] == parts
     assert rolling.at(parts[0][1]) is None
-    early = RollingSessions("XNYS", None, ExtendedHours(open="04:00", close="20:00"))
+    early = RollingSessions("XNYS", None, OwnHours(open="04:00", close="20:00"))
     assert early.at(OPENING - 5 * HOUR) == (OPENING - 5 * HOUR - HOUR // 2, CLOSE + 4 * HOUR)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, DataNotFoundError, DataQualityWarning
-from nbbacktest.core.intervals import DAY
+from nbbacktest.core.intervals import DAY, HOUR
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data import synthetic
 from nbbacktest.data.sources import load, on_weekends
@@ -53,9 +53,9 @@ def test_a_plain_daily_frame():
 def test_an_aware_frame_keeps_its_zone():
     """Unless a time zone or an exchange is named."""
     assert load(SessionConfig(), minutes()).stamps == Stamps(ZONE)
-    assert load(config(timezone="Asia/Tokyo"), minutes()).stamps == Stamps("Asia/Tokyo")
+    assert load(config(timezone="Asia/Tokyo"), minutes()).stamps == Stamps("Asia/Tokyo", day_zone=ZONE)
     assert load(config(exchange="XNYS"), minutes().tz_convert("UTC")).stamps == Stamps(ZONE)
-    assert load(config(exchange="24/7"), minutes()).stamps == Stamps(ZONE)
+    assert load(config(exchange="24/7"), minutes()).stamps == Stamps(ZONE, day_zone="UTC")
 
 
 def test_a_named_exchange_gives_daily_bars_their_close():
@@ -330,8 +330,8 @@ def test_extended_hours_need_the_exchange_of_the_data():
     market = load(config(hours=hours), early)
     assert (market.exchange, market.stamps.timezone) == ("XNYS", ZONE)
     assert (market.sessions().session_of(market.bars["ASSET"].time) >= 0).all()
-    with pytest.raises(ConfigError, match="don't hold the regular hours of 24/7"):
-        load(config(hours=hours, exchange="24/7"), early)
+    daytime = load(config(hours=hours, exchange="24/7"), early).sessions()
+    assert set((daytime.close - daytime.open).tolist()) == {16 * HOUR}
 
 
 @given(st.lists(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 30 * DAY), max_size=12), max_size=3))

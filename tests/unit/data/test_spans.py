@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import SessionTable, session_table
 from nbbacktest.data.frames import RawBars, read_frame
-from nbbacktest.data.spans import Mark, agree, place, shown
+from nbbacktest.data.marks import Mark
+from nbbacktest.data.spans import agree, place, shown
 
 NEW_YORK = "America/New_York"
 
@@ -37,7 +39,11 @@ def placed(
     sessions: SessionTable | None = None,
 ) -> BarColumns:
     length = Interval.parse(interval)
-    return place(bars, length, shown([bars], length, zone), timezone=timezone, mark=mark, sessions=sessions)
+    return place(bars, length, labels([bars], length, zone, zone), timezone=timezone, mark=mark, sessions=sessions)
+
+
+def labels(bars: list[RawBars], length: Interval, zone: str | None = None, days: str | None = None) -> Stamps:
+    return shown(bars, length, SessionConfig(timezone=zone, day_zone=days), None, is_named=False)
 
 
 def local(ns: np.ndarray, zone: str = NEW_YORK) -> list[str]:
@@ -57,8 +63,9 @@ def test_the_interval_is_the_smallest_spacing():
         (["2024-10-03", "2024-10-04"], "1d"),
         (["2024-10-04", "2024-10-07"], "1d"),
         (["2024-10-04 16:00", "2024-10-07 16:00"], "1d"),
-        (["2024-10-07", "2024-10-14", "2024-10-21"], "7d"),
-        (["2024-01-31", "2024-02-29", "2024-03-31"], "29d"),
+        (["2024-10-07", "2024-10-14", "2024-10-21"], "1w"),
+        (["2024-10-06", "2024-10-13", "2024-10-20"], "7d"),
+        (["2024-01-31", "2024-02-29", "2024-03-31"], "1mo"),
         (["2024-10-04"], "1d"),
     ],
 )
@@ -122,20 +129,16 @@ def test_spacings_below_a_second_are_refused():
 def test_naive_and_aware_symbols_do_not_mix():
     """What the naive ones mean would be a guess."""
     with pytest.raises(DataError, match="SW name no time zone and those of EXE are in America/New_York"):
-        shown(
-            [minutes(3), raw(pd.date_range("2024-10-03 09:30", periods=3, freq="min"), "SW")],
-            Interval.parse("1m"),
-            None,
-        )
+        labels([minutes(3), raw(pd.date_range("2024-10-03 09:30", periods=3, freq="min"), "SW")], Interval.parse("1m"))
 
 
 def test_how_stamps_are_shown():
-    """A named zone wins over the bars' own, naive dates stay naive."""
-    day, minute = Interval.parse("1d"), Interval.parse("1m")
-    assert shown([minutes(3)], minute, None) == Stamps(NEW_YORK)
-    assert shown([minutes(3)], minute, "Asia/Tokyo") == Stamps("Asia/Tokyo")
-    assert shown([raw(["2024-10-03", "2024-10-04"])], day, None) == Stamps("UTC", dates=True)
-    assert shown([raw(["2024-10-03", "2024-10-04"])], day, NEW_YORK) == Stamps(NEW_YORK, dates=True)
+    """The zone of labels wins over the bars' own and leaves their days alone; naive dates stay naive."""
+    day, minute, dates = Interval.parse("1d"), Interval.parse("1m"), [raw(["2024-10-03", "2024-10-04"])]
+    assert labels([minutes(3)], minute) == Stamps(NEW_YORK)
+    assert labels([minutes(3)], minute, "Asia/Tokyo") == Stamps("Asia/Tokyo", day_zone=NEW_YORK)
+    assert labels(dates, day) == Stamps("UTC", dates=True)
+    assert labels(dates, day, NEW_YORK) == Stamps(NEW_YORK, dates=True, day_zone="UTC")
 
 
 def test_intraday_bars_span_their_interval():
@@ -164,7 +167,7 @@ def test_intraday_bars_end_at_their_sessions_close():
 def test_naive_intraday_stamps_need_a_time_zone():
     """With one they are local times in it, without they are refused."""
     naive = raw(pd.date_range("2024-10-03 09:30", periods=3, freq="min"))
-    with pytest.raises(DataError, match=r"EXE: the stamps name no time zone.*2024-10-03 09:30:00; set timezone"):
+    with pytest.raises(DataError, match=r"EXE: the stamps name no time zone.*2024-10-03 09:30:00; set data.timezone"):
         placed(naive, "1m")
     assert (placed(naive, "1m", timezone=NEW_YORK).time == minutes(3).ticks).all()
 
@@ -219,7 +222,7 @@ def test_two_daily_bars_of_one_date_are_refused():
 def test_longer_bars_end_where_the_next_begins():
     """Months differ in length: no bar is seen before the next one begins."""
     bars = placed(raw(["2024-01-31", "2024-02-29", "2024-03-31"]), "29d")
-    assert local(bars.end, "UTC") == ["2024-02-29 00:00", "2024-03-31 00:00", "2024-04-29 00:00"]
+    assert local(bars.end, "UTC") == ["2024-02-29 00:00", "2024-03-31 00:00", "2024-05-01 00:00"]
 
 
 def test_bars_are_cut_at_a_lunch_break():
@@ -235,13 +238,15 @@ def test_bars_are_cut_at_a_lunch_break():
     [
         (["2024-11-25", "2024-12-02", "2024-12-09"], "1w", "2024-12-16 00:00"),
         (["2024-12-24", "2024-12-30"], "1w", "2025-01-06 00:00"),
+        (["2024-12-20", "2024-12-27"], "1w", "2024-12-30 00:00"),
         (["2024-02-01", "2024-03-01"], "1mo", "2024-04-01 00:00"),
+        (["2024-02-29", "2024-03-31"], "1mo", "2024-04-01 00:00"),
     ],
 )
 def test_weeks_and_months_as_base_bars(stamps: list[str], interval: str, end: str):
-    """Said to be such, bars are as long as it takes to the next one, and the last as long as one may be."""
+    """Said to be such, bars are the calendar's, whichever of their days they are stamped with."""
     columns = placed(raw(stamps), interval, zone=NEW_YORK)
-    assert local(columns.end[:1])[0].startswith(stamps[1])
+    assert (columns.time[1:] == columns.end[:-1]).all()
     assert local(columns.end)[-1] == end
     with pytest.raises(DataError, match="closer than the interval"):
         agree([raw(["2024-02-01", "2024-02-02"])], Interval.parse(interval))

@@ -144,6 +144,16 @@ def test_options_reach_it(yahoo: Any):
         load(config(data={"options": {"proxy": "x"}}))
 
 
+def test_longer_hours_are_asked_for(yahoo: Any):
+    """A config's hours that are longer than the exchange's bring the bars before and after; an option has the last word."""
+    made = yahoo(frame(minutes()), frame(minutes()), frame(minutes()))
+    longer = {"open": "04:00", "close": "20:00"}
+    load(config(data={"interval": "1m"}))
+    load(config(data={"interval": "1m"}, hours=longer))
+    load(config(data={"interval": "1m", "options": {"prepost": False}}, hours=longer))
+    assert [how["prepost"] for _, how in made.asked] == [False, True, False]
+
+
 def test_what_yahoo_does_not_have(yahoo: Any):
     """No bars, bars of another ticker and an interval that it doesn't know are one error each."""
     empty = frame(days()).iloc[:0]

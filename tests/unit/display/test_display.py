@@ -131,11 +131,32 @@ def test_durations(seconds, text):
 
 
 @pytest.mark.parametrize(
-    ("x", "text"), [(0, "0x"), (0.5, "0.5x"), (59.84, "59.8x"), (12_400.2, "12,400x"), (9.55e6, "9.55 million x")]
+    ("x", "text"),
+    [
+        (0, "0x"),
+        (0.5, "0.5x"),
+        (59.84, "59.8x"),
+        (12_400.2, "12,400x"),
+        (9.55e6, "9.55 million x"),
+        (9.999e8, "1,000 million x"),
+        (3e13, "30,000 billion x"),
+    ],
 )
 def test_speeds(x, text):
     """With the digits that can be read at a glance."""
     assert speed(x) == text
+
+
+def test_bars_a_second_stand_while_the_run_rests(system, monkeypatch):
+    """The page of a run that rests doesn't count on: neither its seconds nor, the other way, its bars a second."""
+    now = [10.0]
+    monkeypatch.setattr(type(system.run), "duration", property(lambda _run: now[0]))
+    meter = Meter(system, 100_000)
+    first = meter.read()
+    now[0] = 500.0
+    second = meter.read()
+    assert (first.seconds, first.bars_per_second) == (second.seconds, second.bars_per_second)
+    assert first.bars_per_second == first.bars / 10
 
 
 def test_lines_tell_of_every_change(system, monkeypatch):

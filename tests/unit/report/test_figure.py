@@ -187,8 +187,8 @@ def test_a_name_is_text_and_no_markup():
 
 def order(number, kind, submitted, closed, **terms):
     """A filled order with a level, between two instants."""
-    made = Order(number, "Hand", "A", Side.BUY, 1.0, kind, submitted=int(submitted), **terms)
-    made.status, made.closed = OrderStatus.FILLED, int(closed)
+    made = Order(number, "Hand", "A", Side.BUY, 1.0, kind, submitted_ns=int(submitted), **terms)
+    made.status, made.closed_ns = OrderStatus.FILLED, int(closed)
     return made
 
 

@@ -40,7 +40,15 @@ def test_it_ignores_how_the_run_was_driven(record):
 
 @pytest.mark.parametrize(
     "change",
-    [{"price": 10.6}, {"size": 3.0}, {"commission": 1.0}, {"tag": ""}, {"strategy": "B"}, {"order_id": 9}, {"time": 1}],
+    [
+        {"price": 10.6},
+        {"size": 3.0},
+        {"commission": 1.0},
+        {"tag": ""},
+        {"strategy": "B"},
+        {"order_id": 9},
+        {"time_ns": 1},
+    ],
 )
 def test_it_sees_every_field_of_a_fill(record, change):
     """No tag and an empty tag differ too."""
@@ -69,7 +77,7 @@ def test_its_bytes_are_the_documented_ones():
         return struct.pack("<q", len(raw)) + raw
 
     fill = record.fills[0]
-    raw = b"nbbacktest result 1\n" + struct.pack("<qqq", 1, 0, fill.time) + text("Ä") + text("buy")
+    raw = b"nbbacktest result 1\n" + struct.pack("<qqq", 1, 0, fill.time_ns) + text("Ä") + text("buy")
     raw += struct.pack("<dddq", 2.0, 10.0, 0.0, 1) + b"\1" + text("t") + text("Hand")
     raw += struct.pack("<qqd", 1, int(record.instants[0]), 10_000.0)
     assert of(record) == hashlib.sha256(raw).hexdigest()

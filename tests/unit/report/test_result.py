@@ -84,9 +84,9 @@ def test_trades_have_the_contracts_columns_and_open_ones_no_exit(result):
 def test_orders_show_status_and_reason():
     """An order that was rejected says why; an open one has no end, one for all the cash no size."""
     record = run([bars("A", minutes(2), [1, 1])])
-    rejected = Order(1, "S", "A", Side.BUY, 5.0, OrderType.LIMIT, limit=3.0, submitted=int(record.instants[0]))
-    rejected.status, rejected.reason, rejected.closed = OrderStatus.REJECTED, "too dear", int(record.instants[1])
-    waiting = Order(2, "S", "A", Side.SELL, None, OrderType.MARKET, submitted=int(record.instants[0]))
+    rejected = Order(1, "S", "A", Side.BUY, 5.0, OrderType.LIMIT, limit=3.0, submitted_ns=int(record.instants[0]))
+    rejected.status, rejected.reason, rejected.closed_ns = OrderStatus.REJECTED, "too dear", int(record.instants[1])
+    waiting = Order(2, "S", "A", Side.SELL, None, OrderType.MARKET, submitted_ns=int(record.instants[0]))
     orders = Result(run(list(record.bars.values()), orders=(rejected, waiting))).orders
     assert orders["status"].tolist() == ["rejected", "open"]
     assert orders["reason"].tolist()[0] == "too dear"

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from msgspec import structs
 
+import nbbacktest as nb
 from nbbacktest.core.enums import OrderEventKind, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.report import storage
 from nbbacktest.report.result import Result
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.readings import Reading
+from tests.markets import minutes as minutes_of
 from tests.records import bars, daily_bars, minutes, run, traded_runs
 
 
@@ -240,10 +242,12 @@ def test_lives_links_and_indicators_come_back(tmp_path):
     """Every field of every order, who cancels whom, and what indicators read, tuples too."""
     record = run([bars("A", minutes(4), [10, 12, 11, 13])], [(1, "A", 10, 10.0)])
     entry, stop, target = orders = [
-        Order(1, "S", "A", Side.BUY, 2.0, OrderType.STOP_LIMIT, limit=9.5, stop=9.0, tif=TimeInForce.GTD, expires=7),
+        Order(1, "S", "A", Side.BUY, 2.0, OrderType.STOP_LIMIT, limit=9.5, stop=9.0, tif=TimeInForce.GTD, expires_ns=7),
         Order(2, "S", "A", Side.SELL, None, OrderType.TRAILING_STOP, stop=8.0, trail=0.1, trail_is_fraction=True),
-        Order(3, "S", "A", Side.SELL, None, OrderType.LIMIT, limit=12.0, reduce_only=True, is_forced=True, begins=3),
+        Order(3, "S", "A", Side.SELL, None, OrderType.LIMIT, limit=12.0, reduce_only=True, is_forced=True, begins_ns=3),
     ]
+    for order in orders:
+        order._stamps = record.stamps
     entry.children, entry.triggered, entry.filled = (stop, target), True, 1.5
     stop.parent = target.parent = entry
     stop.oco = target.oco = [stop, target]
@@ -258,7 +262,7 @@ def test_lives_links_and_indicators_come_back(tmp_path):
     loaded = Result.load(saved.save(tmp_path / "x")).record
     for before, after in zip(orders, loaded.orders, strict=True):
         for name in storage._ORDER:
-            assert getattr(after, name) == getattr(before, name), name
+            assert getattr(after, storage._field(name)) == getattr(before, storage._field(name)), name
         assert after.events == before.events
     first, second, third = loaded.orders
     assert first.children == (second, third)
@@ -267,3 +271,31 @@ def test_lives_links_and_indicators_come_back(tmp_path):
     assert [reading.at(int(ends[2])) for reading in loaded.indicators] == [2.0, (4.0, 5.0)]
     assert np.isnan(loaded.indicators[1].at(int(ends[3])))
     assert loaded.indicators[0].name == "one"
+
+
+def test_a_fill_says_where_in_its_bar_it_was_and_an_older_file_is_read(tmp_path):
+    """Phases come back; a file from before them loads with none, and gives the same fingerprint and trades."""
+
+    class Once(nb.Strategy):
+        def on_bar(self, bar):
+            if len(self.bars()) == 2:
+                self.buy(size=1, limit=float(bar.close) - 0.05)
+                self.buy(size=1)
+
+    result = nb.backtest(minutes_of(30), Once)
+    assert {fill.phase for fill in result.record.fills} == {"open", "inside"}
+    loaded = Result.load(result.save(tmp_path / "new"))
+    assert loaded.record.fills == result.record.fills
+    assert [fill.time for fill in loaded.record.fills] == [fill.time for fill in result.record.fills]
+    with zipfile.ZipFile(tmp_path / "new") as new, zipfile.ZipFile(tmp_path / "old", "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            if name == "result.json":
+                head = json.loads(content)
+                del head["fill_phases"]
+                content = json.dumps(head).encode()
+            old.writestr(name, content)
+    older = Result.load(tmp_path / "old")
+    assert [fill.phase for fill in older.record.fills] == [None, None]
+    assert older.fingerprint == result.fingerprint
+    assert older.trades.equals(result.trades)

@@ -23,8 +23,14 @@ def rejected(count, record):
     """Orders that were refused, each with a reason."""
     orders = []
     for number in range(1, count + 1):
-        order = Order(number, "Hand", "A", Side.BUY, 5.0, OrderType.LIMIT, limit=3.0, submitted=int(record.instants[0]))
-        order.status, order.reason, order.closed = OrderStatus.REJECTED, f"too <dear> {number}", int(record.instants[1])
+        order = Order(
+            number, "Hand", "A", Side.BUY, 5.0, OrderType.LIMIT, limit=3.0, submitted_ns=int(record.instants[0])
+        )
+        order.status, order.reason, order.closed_ns = (
+            OrderStatus.REJECTED,
+            f"too <dear> {number}",
+            int(record.instants[1]),
+        )
         orders.append(order)
     return tuple(orders)
 

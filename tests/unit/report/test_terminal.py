@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -100,6 +101,26 @@ def test_run_facts_come_from_the_metrics(record):
     assert "1,000 bars in 2.00 s (500 bars/s), clock-driven, speed 60x, achieved 59.5x, 3 overruns" in " ".join(
         report(record, 120).split()
     )
+
+
+@pytest.mark.parametrize(
+    ("modes", "asked", "achieved", "said"),
+    [
+        (("clock-driven", "data-driven"), 20_000.0, 19_123.4, "clock-driven, speed 20,000x, achieved 19,123x"),
+        (("data-driven", "data-driven"), 0.0, 19_123.4, "(500 bars/s), data-driven"),
+        (("live", "live"), 0.0, 0.0, "(500 bars/s), live"),
+        (("clock-driven", "data-driven"), 5e6, 4_912_345.0, "clock-driven, speed 5 million x, achieved 4.91 million x"),
+        (("clock-driven", "data-driven"), 0.5, 0.49876, "clock-driven, speed 0.5x, achieved 0.499x"),
+    ],
+)
+def test_the_last_line_says_the_mode_once_and_speeds_as_numbers(record, modes, asked, achieved, said):
+    """A run has one mode, whatever its two streams wait for, and no speed is written with an exponent."""
+    streams = {str(number): {"mode": mode, "overruns": 0} for number, mode in enumerate(modes)}
+    session = {"speed_multiplier": asked, "achieved_speed": achieved}
+    metrics = {**METRICS, "subscriptions": streams, "session": session}
+    last = report(replace(record, metrics=metrics), 120).splitlines()[-1]
+    assert last.endswith(said)
+    assert "e+" not in last
 
 
 def test_missing_metrics_are_left_out():

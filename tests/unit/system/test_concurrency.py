@@ -16,7 +16,7 @@ import pytest
 import nbbacktest as nb
 from nbbacktest.system import manager as manager_module
 from nbbacktest.system.announcer import Announcer
-from tests.held import Gated, Quiet, started
+from tests.held import Gated, Quiet, await_hold, in_thread, started
 from tests.markets import minutes
 
 
@@ -25,26 +25,6 @@ def gated(at=5, **options):
     system = started(Gated, at=at, **options)
     assert system.strategies[0].inside.wait(10)
     return system, system.strategies[0]
-
-
-def in_thread(function, *arguments):
-    """Call it in a thread; returns the thread and the list that its answer, or its exception, goes to."""
-    answers = []
-
-    def call():
-        try:
-            answers.append(function(*arguments))
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            answers.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    return thread, answers
-
-
-def await_hold(system):
-    with system._condition:
-        assert system._condition.wait_for(lambda: system._slot.run.gate._holders, 10)
 
 
 # -- commands -----------------------------------------------------------------------------------------------

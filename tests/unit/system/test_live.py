@@ -191,6 +191,23 @@ def test_what_dates_bring_comes_in_live_too(kind):
     assert live.record.splits == back.record.splits
 
 
+@pytest.mark.parametrize("adjusted", [True, False])
+def test_a_delisting_comes_in_live_too(adjusted):
+    """At the first instant of its date, the symbol's bars being over: the fills and the equity are those of the backtest."""
+    frames, second = {}, list(FRAMES)[1]
+    for number, symbol in enumerate(FRAMES):
+        days = [minutes(40, seed=number * 10 + d, start=f"{day} 09:30") for d, day in
+                enumerate(("2024-10-03", "2024-10-04", "2024-10-07"))]  # fmt: skip
+        frames[symbol] = pd.concat(days if symbol != second else days[:2])
+    actions = [{"symbol": second, "date": "2024-10-07", "kind": "delist", "value": 12.5}]
+    config = {**BACKTEST, "data": {**BACKTEST.get("data", {}), "adjusted": adjusted, "actions": actions}}
+    market = load(SessionConfig.load(config), frames)
+    back = nb.backtest(market, Holder, config=config)
+    live = run_live(live_of(config), lambda feed: push_all(feed, bars_of(market)), Holder)
+    assert live.fingerprint == back.fingerprint
+    assert [fill.price for fill in live.record.fills if fill.tag == "delisting"] == [12.5]
+
+
 class Dated(nb.Strategy):
     """Writes down what it is told of sessions, with the time and what can be seen then."""
 

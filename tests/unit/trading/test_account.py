@@ -1,10 +1,33 @@
 """Cash and margin: what may be opened, what is taken away, and the sizes that follow from risk."""
 
-import pytest
+import math
 
-from nbbacktest.core.config import BrokerConfig
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbbacktest.core.config import BrokerConfig, LimitsConfig
+from nbbacktest.core.costs import (
+    BasisPointsSlippage,
+    FixedSlippage,
+    MakerTakerCommission,
+    NoSlippage,
+    PercentCommission,
+    PercentSlippage,
+    PerContractCommission,
+    PerShareCommission,
+    SpreadSlippage,
+    Tier,
+    TieredCommission,
+    VolumeShareSlippage,
+)
 from nbbacktest.core.errors import StrategyError
-from tests.drivers import Script, desk_for, flat, run_inline, scripted, series_of
+from nbbacktest.trading.desk import TradingDesk
+from nbbacktest.trading.executions import Executions
+from nbbacktest.trading.stats import turnover
+from nbbacktest.trading.strategy import Strategy
+from tests.drivers import STAMPS, Script, desk_for, flat, instants_of, run_inline, scripted, series_of
 
 MARGIN = {"account": "margin"}
 
@@ -120,7 +143,7 @@ def test_nothing_is_watched_without_a_position():
         ({"account": "margin", "maintenance_margin": 0.6}, "maintenance_margin 0.6 is above what opening needs, 0.5"),
         ({"account": "margin", "initial_margin": 0.0}, "greater than 0"),
         ({"fractional": False, "lot_size": 0.5}, "lot_size 0.5 isn't whole and fractional is false"),
-        ({"volume_share": 1.5}, "less than or equal to 1"),
+        ({"volume_share": 1.5}, "must be at most 1"),
         ({"fill": "yesterday"}, "next_open"),
     ],
 )
@@ -155,3 +178,92 @@ def test_size_for_risk_refusals(terms, says):
     """A share that is none, and a stop at the market, are refused."""
     with pytest.raises(StrategyError, match=says):
         scripted({1: lambda s: s.size_for_risk(**terms)}, series_of(flat([100])))
+
+
+# -- prices below zero ----------------------------------------------------------------------------------------
+
+
+def mirrored(rows):
+    """The same bars with every price's sign turned."""
+    return [(-opened, -low, -high, -closed, volume) for opened, high, low, closed, volume in rows]
+
+
+class Deeds(Strategy):
+    """Places what was drawn, one deed a bar; `sign` -1 turns sides and levels around."""
+
+    deeds: list
+    sign: int = 1
+
+    def on_start(self):
+        self.powers = []
+
+    def on_bar(self, bar):
+        self.powers.append((self.cash, self.equity, self._seat.portfolio.buying_power(bar.symbol, bar.close)))
+        row = len(self.bars()) - 1
+        if row < len(self.deeds):
+            side, size, kind, level = self.deeds[row]
+            place = self.buy if (side == "buy") is (self.sign == 1) else self.sell
+            # A level has the sign of the newest close: one below zero is refused where the market is above it.
+            level = level if kind == "trail" else math.copysign(level, bar.close)
+            terms = {} if kind == "market" or not bar.close else {kind: level}
+            place(size=size, **terms)
+
+
+@st.composite
+def zero_crossing(draw):
+    rows = []
+    for _ in range(draw(st.integers(3, 10))):
+        low, a, b, high = sorted(draw(st.lists(st.integers(-40, 40), min_size=4, max_size=4)))
+        opened, closed = draw(st.sampled_from([(a, b), (b, a)]))
+        rows.append((opened, high, low, closed, draw(st.sampled_from([5, 50]))))
+    return rows
+
+
+COMMISSIONS = st.sampled_from([
+    PercentCommission(rate=0.01), PerShareCommission(rate=0.5, minimum=2.0, maximum=0.02), PerContractCommission(rate=0.1),
+    MakerTakerCommission(maker=-0.001, taker=0.01), TieredCommission(tiers=(Tier(above=0, rate=0.02), Tier(above=300, rate=0.01))),
+])  # fmt: skip
+SLIPPAGES = st.sampled_from([
+    NoSlippage(), PercentSlippage(rate=0.01), FixedSlippage(amount=0.5), BasisPointsSlippage(points=30),
+    VolumeShareSlippage(impact=0.2), SpreadSlippage(spread=1.0),
+])  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(
+    zero_crossing(),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["buy", "sell"]), st.integers(1, 30), st.sampled_from(["market", "limit", "stop", "trail"]),
+            st.integers(1, 40),
+        ),
+        max_size=10,
+    ),
+    COMMISSIONS,
+    SLIPPAGES,
+    st.fixed_dictionaries({}, optional={"account": st.just("margin"), "volume_share": st.just(0.5)}),
+)  # fmt: skip
+def test_a_price_below_zero_costs_and_ties_up_what_its_mirror_does(rows, deeds, commission, slippage, rules):
+    """A short at a price is a long at its negative: cash, equity, buying power, fees, turnover and refusals are the same."""
+    ran = []
+    for sign, bars in ((1, rows), (-1, mirrored(rows))):
+        strategy, series = Deeds(deeds=deeds, sign=sign), series_of(bars)
+        broker = BrokerConfig(cash=1000.0, commission=commission, slippage=slippage, **rules)
+        desk = TradingDesk([(strategy, ("EXE",))], [series], instants_of([series]), broker, LimitsConfig(), STAMPS)
+        run_inline(desk, series)
+        done = Executions(desk.fills)
+        assert (done.traded >= 0).all()
+        assert turnover(done.traded, np.array([1.0])) >= 0
+        ran.append(
+            (strategy.powers, done.traded.tolist(), done.commission.tolist(), (done.signed * sign).tolist(),
+             (done.price * sign).tolist(), [str(order.status) for order in desk.orders])
+        )  # fmt: skip
+    assert ran[0] == ran[1]
+
+
+def test_a_cash_account_pays_for_a_price_below_zero_too():
+    """A long that one is paid to take is a debt: no more of it is taken than could be paid back."""
+    desk = scripted({1: lambda s: s.buy(size=21), 2: lambda s: s.buy(size=20)}, series_of(flat([-5] * 3)), cash=100)
+    assert [o.status for o in desk.orders] == ["rejected", "filled"]
+    assert desk.orders[0].reason == "21 units at -5 need 105.00 with commission, 100.00 available; ask for fewer units"
+    assert desk.portfolio.buying_power("EXE", -5) == 0

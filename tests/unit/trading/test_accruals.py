@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import nbbacktest as nb
 from nbbacktest.core.costs import AnnualBorrow, AnnualInterest, NoBorrow, NoInterest
 from nbbacktest.core.records import BarColumns, Stamps
+from nbbacktest.data.days import TradingDays
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.equity import cash_curve, equity_curve
@@ -39,7 +40,7 @@ def account(cash, *, size=0.0, closes=(50, 50, 50, 50, 50), index=1, first="2024
 
 
 def charges(borrow, interest, portfolio, instants, index):
-    accruals = Accruals(borrow, interest, portfolio, instants, "America/New_York")
+    accruals = Accruals(borrow, interest, portfolio, instants, TradingDays("America/New_York"))
     assert index in accruals.due
     return [(flow.kind, flow.symbol, flow.strategy, pytest.approx(flow.amount)) for flow in accruals.charge(index)]
 
@@ -100,15 +101,15 @@ def test_nothing_configured_is_never_due():
     """Models without a rate make no instant due, so that a run pays nothing for them."""
     portfolio, instants = account(-10_000, size=-100)
     for borrow in (NoBorrow(), AnnualBorrow(rate=0)):
-        assert Accruals(borrow, NoInterest(), portfolio, instants, "UTC").due == []
+        assert Accruals(borrow, NoInterest(), portfolio, instants, TradingDays("UTC")).due == []
 
 
 def test_due_at_changes_of_the_local_date():
     """Within a date nothing is due; the first instant of the next one is, in the market's own time."""
     instants = np.concatenate([minutes(3, "2024-01-02", "20:00"), minutes(3, "2024-01-03", "04:00")])
-    made = Accruals(BORROW, NoInterest(), Portfolio(1.0), instants + 60_000_000_000, "America/New_York")
+    made = Accruals(BORROW, NoInterest(), Portfolio(1.0), instants + 60_000_000_000, TradingDays("America/New_York"))
     assert made.due == [3]
-    assert Accruals(BORROW, NoInterest(), Portfolio(1.0), instants, "UTC").due == []
+    assert Accruals(BORROW, NoInterest(), Portfolio(1.0), instants, TradingDays("UTC")).due == []
 
 
 class Short(nb.Strategy):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbbacktest.core.enums import OrderStatus, Side
+from nbbacktest.core.errors import OrderWarning
 from nbbacktest.data.calendar import SessionTable
 from nbbacktest.trading.strategy import Strategy
 from tests.drivers import OPENING, desk_for, flat, run, run_inline, series_of
@@ -33,7 +34,7 @@ def test_market_fills_at_the_next_open():
     desk = scripted({1: lambda s: s.buy(size=1)}, series_of([(1, 1, 1, 1), (2, 3, 2, 3)]))
     (fill,) = desk.fills
     assert (fill.index, fill.price, fill.order_id) == (1, 2.0, 1)
-    assert fill.time == int(desk.series["EXE", "1m"].columns.time[1])
+    assert fill.time_ns == int(desk.series["EXE", "1m"].columns.time[1])
     assert desk.orders[0].status is OrderStatus.FILLED
     assert desk.orders[0].fill_price == 2.0
     assert not desk.agenda
@@ -62,10 +63,11 @@ def test_turn_around():
 
 def test_too_little_for_one_unit():
     """Cash that doesn't buy a unit is a rejection that says so."""
-    desk = scripted({1: lambda s: s.buy()}, series_of(flat([10, 30])), cash=20)
+    with pytest.warns(OrderWarning, match="order 1: 20.00 available"):
+        desk = scripted({1: lambda s: s.buy()}, series_of(flat([10, 30])), cash=20)
     assert desk.orders[0].status is OrderStatus.REJECTED
     assert desk.orders[0].reason == (
-        "20.00 available doesn't pay for one unit at 30 with commission; give a fractional size"
+        "20.00 available doesn't pay for one unit at 30 with commission; give a fractional size, or set broker.lot_size"
     )
 
 
@@ -75,7 +77,7 @@ def test_rejected_never_shrunk():
     order = desk.orders[0]
     assert order.status is OrderStatus.REJECTED
     assert order.reason == "11 units at 10 need 110.00 with commission, 100.00 available; ask for fewer units"
-    assert order.closed > order.submitted
+    assert order.closed_ns > order.submitted_ns
     assert (desk.portfolio.cash, desk.fills, desk.agenda) == (100, [], {})
 
 
@@ -181,7 +183,7 @@ def test_orders_from_on_start():
     series = series_of(flat([10, 11, 12]), first=1)
     desk = run(Early(), series)
     assert [(f.index, f.price) for f in desk.fills] == [(0, 11)]
-    assert desk.orders[0].submitted == int(series.columns.time[1])
+    assert desk.orders[0].submitted_ns == int(series.columns.time[1])
 
 
 def test_max_open_positions():
@@ -300,8 +302,8 @@ def test_laws(series, plan_a, plan_b, rate):
     by_id = {order.id: order for order in desk.orders}
     for fill in desk.fills:
         order = by_id[fill.order_id]
-        assert instants[fill.index] > order.submitted
-        assert (order.status, order.closed, order.size) == ("filled", instants[fill.index], fill.size)
+        assert instants[fill.index] > order.submitted_ns
+        assert (order.status, order.closed_ns, order.size) == ("filled", instants[fill.index], fill.size)
         columns = desk.series[fill.symbol, "1m"].columns
         row = int(np.searchsorted(columns.end, instants[fill.index]))
         assert columns.end[row] == instants[fill.index], "never filled where the symbol didn't trade"

@@ -312,10 +312,14 @@ def test_a_file_that_is_not_there(tmp_path):
         read_actions(str(tmp_path / "nothing.csv"), ("A",))
 
 
-def test_adjusted_prices_with_events_are_refused():
-    """Counting splits and dividends twice is a mistake that the config can see."""
+def test_adjusted_prices_with_events_are_refused(tmp_path):
+    """Counting splits and dividends twice is a mistake that the config can see, and of a file whoever reads it."""
     with pytest.raises(ConfigError, match="set adjusted to false"):
-        SessionConfig.load({"data": {"actions": "actions.csv"}})
+        SessionConfig.load({"data": {"actions": actions((3, "split", 2))}})
+    file = tmp_path / "actions.csv"
+    file.write_text("date,kind,value\n2024-01-05,dividend,2\n")
+    with pytest.raises(ConfigError, match="set adjusted to false"):
+        nb.backtest(frame_of([100, 100]), Hold(), config={"data": {"actions": str(file)}})
 
 
 def test_no_actions_are_none():

@@ -3,12 +3,16 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import nbbacktest as nb
 from nbbacktest.core.errors import ConfigError, StrategyError
 from nbbacktest.trading.desk import TradingDesk
+from nbbacktest.trading.snapshot import OrderRow
 from nbbacktest.trading.strategy import Strategy
 from tests.drivers import desk_for, flat, run, run_inline, series_of
+from tests.markets import days, minutes
 
 
 class Quiet(Strategy):
@@ -244,3 +248,40 @@ def test_it_is_what_the_engine_asks_for():
     desk = desk_for(Quiet(), bars())
     assert isinstance(desk, TradingDesk)
     assert [name for name in members if not hasattr(desk, name)] == []
+
+
+@pytest.mark.parametrize("naive", [True, False])
+def test_every_time_that_a_strategy_sees_is_a_timestamp_of_one_kind(naive):
+    """Bars, fills, orders, their events, snapshots and trades: fills as their bars, instants as `now`."""
+    frame = days(6) if naive else minutes(6)
+    seen = []
+
+    class Sees(nb.Strategy):
+        def on_bar(self, bar):
+            if len(self.bars()) == 2:
+                self.asked = self.now
+                self.order = self.buy(size=1, until="2030-01-01", limit=float(bar.close) * 2, stop_loss=1.0)
+                assert (self.order.submitted, self.order.closed, self.order.begins) == (self.now, None, None)
+                assert isinstance(self.order.expires, pd.Timestamp)
+
+        def on_fill(self, fill):
+            self.told = fill
+
+        def on_order(self, order):
+            seen.append((order.closed, [event.time for event in order.events], self.now))
+
+    strategy = Sees()
+    result = nb.backtest(frame, strategy)
+    assert strategy.told.time == frame.index[2]
+    assert strategy.told.time == result.fills["time"].iloc[0]
+    assert str(frame.index[2]) in repr(strategy.told)
+    closed, events, now = seen[0]
+    assert closed == now == events[-1]
+    assert events[0] == strategy.asked
+    (trade,) = result.round_trips
+    assert (trade.entry_time, trade.exit_time) == (frame.index[2], None)
+    (row,) = [OrderRow.of(order) for order in result.record.orders if order.is_open]
+    assert row.submitted == strategy.asked
+    stamp = type(frame.index[0])
+    assert {type(one) for one in (row.submitted, trade.entry_time, closed, *events)} == {stamp}
+    assert {one.tzinfo is None for one in (row.submitted, trade.entry_time, closed, *events)} == {naive}

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Stamps
-from nbbacktest.trading.equity import (
-    add_sizes,
-    cash_curve,
-    day_ends,
-    equity_curve,
-    invested,
-    local_days,
-    marks,
-    position_curve,
-)
+from nbbacktest.trading.equity import cash_curve, day_ends, equity_curve, invested, local_days, marks, position_curve
+from nbbacktest.trading.sizes import Tally, add_sizes
 from tests.records import bars, daily_bars, minute_sessions, minutes, run, traded_runs
 
 
@@ -86,7 +78,7 @@ def test_rounding_residue_is_flat():
     record = run([bars("A", minutes(4), [10] * 4)], [(0, "A", 0.1, 10.0), (1, "A", 0.2, 10.0), (2, "A", -0.3, 10.0)])
     assert position_curve(record, "A").tolist()[2:] == [0.0, 0.0]
     assert invested(record).tolist() == [True, True, False, False]
-    assert add_sizes(0.0, 1e-12) == 1e-12
+    assert add_sizes(0.0, 1e-12) == (1e-12, 0.0)
 
 
 def test_a_fill_of_an_instant_that_broke_off_changes_no_completed_one():
@@ -156,12 +148,12 @@ def test_positions_are_what_fills_add_up_to(record, sign, trips):
     out_and_in = run([bars("A", time, [5.0] * len(time))], [(at + 1, "A", size, 5.0) for at, size in enumerate(sizes)])
     for each in (record, out_and_in):
         for symbol in each.bars:
-            held, expected = 0.0, []
+            held, expected = Tally(), []
             for instant in range(len(each.instants)):
                 for fill in each.fills:
                     if (fill.index, fill.symbol) == (instant, symbol):
-                        held = add_sizes(held, fill.signed_size)
-                expected.append(held)
+                        held.add(fill.signed_size)
+                expected.append(held.units)
             assert position_curve(each, symbol).tolist() == expected
 
 

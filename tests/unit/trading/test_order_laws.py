@@ -153,10 +153,10 @@ def test_laws_of_all_orders(series, plan, rule):
 def _check_prices(desk, *, at_once):
     for fill in desk.fills:
         order, instant = desk.orders[fill.order_id - 1], desk._instants[fill.index]
-        assert instant > order.submitted or (at_once and order.type == "market" and instant == order.submitted)
+        assert instant > order.submitted_ns or (at_once and order.type == "market" and instant == order.submitted_ns)
         bar = next(bar for bar in map(desk.series[fill.symbol, "1m"].bar, range(99)) if bar.end_ns == instant)
         assert bar.low <= fill.price <= bar.high
-        limit = next(e.terms.limit for e in order.events if e.time == instant and e.size is not None)
+        limit = next(e.terms.limit for e in order.events if e.time_ns == instant and e.size is not None)
         if limit is not None:
             assert (limit - fill.price) * (1 if fill.side == "buy" else -1) >= 0
 
@@ -186,13 +186,13 @@ def _check_life(order):
     told = order.events
     kinds = [str(event.kind) for event in told]
     assert kinds[0] == "submitted"
-    assert [event.time for event in told] == sorted(event.time for event in told)
+    assert [event.time_ns for event in told] == sorted(event.time_ns for event in told)
     final = [kind for kind in kinds if kind in ("filled", "cancelled", "rejected", "expired")]
     assert final == ([] if order.is_open else [str(order.status)])
-    assert order.is_open is (order.closed == 0)
+    assert order.is_open is (order.closed_ns == 0)
     if final:
         assert kinds[-1] == final[0]
-        assert told[-1].time == order.closed
+        assert told[-1].time_ns == order.closed_ns
     parts = [event.size for event in told if event.kind in ("filled", "partially_filled")]
     assert math.isclose(sum(parts), order.filled, abs_tol=1e-6)
     assert (order.reason is None) is (order.status in ("held", "open", "filled"))

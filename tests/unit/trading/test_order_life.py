@@ -11,14 +11,14 @@ MINUTE = 60 * 10**9
 
 
 def life(order):
-    return [(str(e.kind), (e.time - OPENING) // MINUTE) for e in order.events]
+    return [(str(e.kind), (e.time_ns - OPENING) // MINUTE) for e in order.events]
 
 
 def test_a_filled_order():
     """A fill is the end of submitted, accepted, filled, with size and price."""
     order = scripted({1: lambda s: s.buy(size=2)}, series_of(flat([10, 11]))).orders[0]
     assert life(order) == [("submitted", 1), ("accepted", 1), ("filled", 2)]
-    assert order.events[-1] == OrderEvent(order.closed, "filled", None, 2, 11, Terms(2))
+    assert order.events[-1] == OrderEvent(order.closed_ns, "filled", None, 2, 11, Terms(2))
     assert (order.filled, order.fill_price, order.remaining) == (2, 11, 0)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import nbbacktest as nb
+from nbbacktest.core.costs import FixedSlippage
 from nbbacktest.core.enums import OrderType
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns
@@ -115,3 +118,118 @@ def test_extremes_of_spans_are_those_of_their_slices(values, follow, data):
     for (a, b), low, high in zip(spans, lowest, highest, strict=True):
         part = values[a:b]
         assert (np.isnan(low) and np.isnan(high)) if not part else (low, high) == (min(part), max(part))
+
+
+# -- a fill knows where in its bar it was -----------------------------------------------------------------------
+
+ORDERS = {
+    "market": lambda up, gap: {},
+    "limit": lambda up, gap: {"limit": 100 - up * gap},
+    "limit that the open meets": lambda up, gap: {"limit": 100 + up * 30},
+    "stop": lambda up, gap: {"stop": 100 + up * gap},
+    "stop that the open is beyond": lambda up, gap: {"stop": 100 - up * 30},
+    "stop limit": lambda up, gap: {"stop": 100 + up * gap, "limit": 100 + up * (gap - 6)},
+    "trail": lambda up, gap: {"trail": gap},
+    "open": lambda up, gap: {"at": "open"},
+    "close": lambda up, gap: {"at": "close"},
+}
+
+
+class InAndOut(nb.Strategy):
+    """One order in after the first bar, one out some bars later; levels and sizes in units of `ratio` after `split`."""
+
+    entry: str
+    exit: str
+    gap: int = 3
+    up: int = 1
+    after: int = 3
+    split: int = 99
+    ratio: float = 1.0
+
+    def on_bar(self, bar):
+        count = len(self.bars())
+        unit = self.ratio if count > self.split else 1.0
+        if count == 1:
+            self.place(self.up, self.entry, 6, 1.0)
+        if count == self.after:
+            self.place(-self.up, self.exit, abs(self.position().size) or 1, unit)
+
+    def place(self, up, kind, size, unit):
+        terms = {name: v / unit if isinstance(v, int) else v for name, v in ORDERS[kind](up, self.gap).items()}
+        (self.buy if up > 0 else self.sell)(size=size, **terms)
+
+
+@st.composite
+def daily(draw):
+    rows = [(100.0, 101.0, 99.0, 100.0)]
+    for _ in range(draw(st.integers(4, 9))):
+        low, a, b, high = sorted(draw(st.lists(st.integers(88, 112), min_size=4, max_size=4)))
+        opened, closed = draw(st.sampled_from([(a, b), (b, a)]))
+        rows.append((float(opened), float(high), float(low), float(closed)))
+    return pd.DataFrame(rows, pd.bdate_range("2024-01-02", periods=len(rows)), columns=["open", "high", "low", "close"])
+
+
+def reached(result):
+    """The lowest and highest price of each trade, in money."""
+    trades = result.trades
+    sign, entry = np.sign(trades["size"]), trades["entry_price"]
+    ends = np.array([entry + sign * trades["mae"] * entry, entry + sign * trades["mfe"] * entry])
+    return np.sort(ends, axis=0)
+
+
+LEGS = (
+    st.sampled_from(sorted(ORDERS)),
+    st.sampled_from(sorted(ORDERS)),
+    st.integers(1, 8),
+    st.sampled_from([1, -1]),
+    st.integers(2, 5),
+)
+RULES = st.sampled_from([{}, {"fill": "next_close"}, {"fill": "this_close"}, {"limit_fill": "cross"}])
+
+
+@settings(max_examples=200)
+@given(daily(), *LEGS, RULES)
+def test_slippage_hides_no_bar(frame, entry, exit_, gap, up, after, rules):
+    """With a cent of slippage each trade has reached the same prices, its own two apart."""
+    known = {"entry": entry, "exit": exit_, "gap": gap, "up": up, "after": after}
+    plain = nb.backtest(frame, InAndOut, config={"broker": rules}, **known)
+    slipped = nb.backtest(frame, InAndOut, slippage=FixedSlippage(amount=0.01), config={"broker": rules}, **known)
+    assert [f.phase for f in slipped.record.fills] == [f.phase for f in plain.record.fills]
+    assert len(slipped.trades) == len(plain.trades)
+    assert np.abs(reached(slipped) - reached(plain)).max(initial=0.0) <= 0.0101
+
+
+@settings(max_examples=200)
+@given(daily(), *LEGS, RULES, st.integers(1, 4), st.sampled_from([2.0, 4.0, 0.5]))
+def test_a_split_hides_no_bar(frame, entry, exit_, gap, up, after, rules, split, ratio):
+    """Raw prices with a split give the fractions that adjusted prices do, wherever in their bars the fills were."""
+    known = {"entry": entry, "exit": exit_, "gap": gap, "up": up, "after": after, "split": split, "ratio": ratio}
+    raw = frame.copy()
+    raw.iloc[split:] /= ratio
+    action = [{"date": raw.index[split].date(), "kind": "split", "value": ratio}]
+    told = nb.backtest(raw, InAndOut, config={"broker": rules, "data": {"adjusted": False, "actions": action}}, **known)
+    whole = nb.backtest(frame, InAndOut, config={"broker": rules}, **known | {"split": 98, "ratio": 1.0})
+    assert [f.phase for f in told.record.fills] == [f.phase for f in whole.record.fills]
+    np.testing.assert_allclose(told.trades[["mae", "mfe"]], whole.trades[["mae", "mfe"]], atol=1e-9)
+
+
+def test_a_price_that_is_the_open_by_chance_is_no_fill_at_the_open():
+    """Triggered at 102 inside the bar and filled at its limit of 100, which the open was too; or touched at the open, and crossed later."""
+    rows = [(100, 101, 99, 100), (100, 103, 97, 99), (99, 99, 99, 99)]
+    frame = pd.DataFrame(
+        rows, pd.bdate_range("2024-01-02", periods=3), columns=["open", "high", "low", "close"], dtype=float
+    )
+
+    class Once(nb.Strategy):
+        cross: bool = False
+
+        def on_bar(self, bar):
+            if len(self.bars()) == 1:
+                self.buy(size=1, **({"limit": 100} if self.cross else {"stop": 102, "limit": 100}), stop_loss=98)
+
+    for rules, cross in (({}, False), ({"limit_fill": "cross"}, True)):
+        result = nb.backtest(frame, Once, config={"broker": rules}, cross=cross)
+        (fill,) = result.record.fills
+        assert (fill.price, fill.phase) == (100, "inside")
+        assert result.trades["mae"].tolist() == [-0.01]
+    assert "the open" not in nb.backtest(frame, Once).explain("2024-01-03").orders["why"].iloc[0]

@@ -5,7 +5,7 @@ import pydoc
 import pandas as pd
 import pytest
 
-from nbbacktest.core.errors import DataError, OrderError, OutsideRunError
+from nbbacktest.core.errors import DataError, OrderError, OrderWarning, OutsideRunError
 from nbbacktest.trading.strategy import Strategy
 from tests.drivers import desk_for, flat, run, run_inline, series_of
 
@@ -251,3 +251,90 @@ def test_after_the_end():
     assert strategy.bars().close[-1] == 14
     with pytest.raises(OrderError, match="the run is over"):
         strategy.close() or strategy.sell(size=1)
+
+
+# -- orders that come to nothing ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "order", "units", "cure"),
+    [
+        ({}, lambda s: s.order_target_percent(0.95), "a target worth 9500.00 at 60000 is 0.158333 units", "a broker.lot_size"),
+        ({}, lambda s: s.order_target_value(-9500), "a target worth -9500.00 at 60000 is -0.158333 units", "a broker.lot_size"),
+        ({"lot_size": 0.5}, lambda s: s.order_target_percent("EXE", 0.5), "lots of 0.5 make 0 of them", "a smaller broker.lot_size"),
+        ({"account": "margin", "initial_margin": 1.0}, lambda s: s.buy(), "10000.00 available doesn't pay for one unit at 60000", "set broker.lot_size"),
+        ({"lot_size": 0.5}, lambda s: s.sell(), "doesn't pay for a lot of 0.5 at 60000", "a smaller broker.lot_size"),
+        ({"fractional": False}, lambda s: s.order_target_percent(0.5), "whole units make 0", "set broker.fractional to true and a"),
+        ({"fractional": False}, lambda s: s.buy(), "doesn't pay for one unit", "set broker.fractional to true"),
+    ],
+)  # fmt: skip
+def test_an_order_that_comes_to_nothing_says_why(rules, order, units, cure):
+    """Each is in the orders as rejected and in the log, with the cure; one warning is given for the symbol."""
+
+    class Small(Strategy):
+        def on_bar(self, bar):
+            assert order(self) is not None
+
+    with pytest.warns(OrderWarning) as told:
+        desk = run(Small(), series_of(flat([60_000] * 4)), cash=10_000, **rules)
+    ended = [one for one in desk.orders if str(one.status) == "rejected"]
+    assert len(ended) >= 3
+    for one, (_, name, text) in zip(ended, desk.log, strict=True):
+        assert units in one.reason
+        assert cure in one.reason
+        assert (name, text) == ("Small", f"order {one.id}: {one.reason}")
+    assert len(told) == 1
+    assert f"Small: order 1: {ended[0].reason} (said once for EXE" in str(told[0].message)
+
+
+def test_a_target_that_is_met_is_no_failure():
+    """Nothing is said where nothing is missing: flat for 0, held as far as whole units go."""
+
+    class Met(Strategy):
+        def on_bar(self, bar):
+            if len(self.bars()) == 1:
+                assert self.order_target_percent(0.0) is self.close() is None
+                self.order_target_value(19)
+            elif len(self.bars()) == 3:
+                assert self.order_target_value(14) is None
+
+    desk = run(Met(), series_of(flat([10] * 4)), cash=100)
+    assert (len(desk.orders), desk.log) == (1, [])
+
+
+def test_cash_that_is_invested_is_no_warning():
+    """An order for all the cash that finds none is rejected with its reason; a lot of another size would be no cure."""
+
+    class Again(Strategy):
+        def on_bar(self, bar):
+            self.buy()
+
+    desk = run(Again(), series_of(flat([10] * 4)), cash=100)
+    assert [str(order.status) for order in desk.orders] == ["filled", "rejected", "rejected", "open"]
+    assert desk.log == []
+
+
+def test_a_risk_that_buys_no_unit_is_logged():
+    """The size is 0, and the log says of what, and the cure."""
+
+    class Risk(Strategy):
+        def on_bar(self, bar):
+            assert self.size_for_risk(risk=0.01, stop=50) == 0
+
+    desk = run(Risk(), series_of(flat([100])), cash=1000)
+    ((_, name, text),) = desk.log
+    assert name == "Risk"
+    assert text.startswith("10.00 at risk with 50 a unit is 0.2 units of EXE, and whole units make 0 of them; set a")
+
+
+@pytest.mark.parametrize("cure", [{"lot_size": 0.001}, {"fractional": True, "lot_size": 0.001}])
+def test_the_cure_for_a_target_of_nothing_cures(cure):
+    """With the lot that the message names the target is ordered and filled."""
+
+    class Half(Strategy):
+        def on_bar(self, bar):
+            if len(self.bars()) == 1:
+                self.order_target_percent(0.5)
+
+    desk = run(Half(), series_of(flat([60_000] * 3)), cash=10_000, **cure)
+    assert [fill.size for fill in desk.fills] == [0.083]

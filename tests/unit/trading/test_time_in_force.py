@@ -32,7 +32,7 @@ def two_days(rows, length=3, skip=()):
 
 
 def ends(desk):
-    return [(o.status, o.reason, (o.closed - OPENING) / MINUTE) for o in desk.orders]
+    return [(o.status, o.reason, (o.closed_ns - OPENING) / MINUTE) for o in desk.orders]
 
 
 def test_a_day_order_ends_with_its_session():

@@ -97,7 +97,7 @@ def test_orders_of_a_sessions_start_fill_in_its_first_bar(week: pd.DataFrame, wh
     buys = [f.price for f in fills if f.side == "buy"]
     assert buys == [opens["2024-11-29 09:30:00-05:00"], opens["2024-12-02 09:30:00-05:00"]]
     assert [f.price for f in fills if f.side == "sell"] == [opens["2024-12-02 09:30:00-05:00"]]
-    submitted = [result.record.stamps.stamp(order.submitted) for order in result.record.orders]
+    submitted = [result.record.stamps.stamp(order.submitted_ns) for order in result.record.orders]
     assert [f"{stamp:%d %H:%M}" for stamp in submitted] == ["29 09:30", "29 13:00", "02 09:30", "02 16:00"]
 
 
@@ -248,7 +248,7 @@ def test_where_no_calendar_fits_a_session_is_a_local_date():
 def test_bars_that_have_no_sessions_are_refused(week: pd.DataFrame):
     """Those longer than a day, and those that mostly lie where the exchange is closed; others run without telling."""
     weekly = days(60).resample("W-FRI").agg({"open": "first", "high": "max", "low": "min", "close": "last"})
-    with pytest.raises(ScheduleError, match="bars of 7d are longer than a session"):
+    with pytest.raises(ScheduleError, match="bars of 1w are longer than a session"):
         nb.backtest(weekly, Diary)
     london = week.copy()
     london.index = london.index.tz_localize(None).tz_localize("Asia/Tokyo")

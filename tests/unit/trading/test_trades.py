@@ -37,7 +37,7 @@ def test_times_are_the_stamps_of_the_bars():
     """Entry and exit carry the stamps of the bars that filled them."""
     (trade,) = trips((1, 1, 10.0), (4, -1, 10.0))
     time = minutes(6)
-    assert (trade.entry_time, trade.exit_time) == (time[1], time[4])
+    assert (trade.entry_ns, trade.exit_ns) == (time[1], time[4])
 
 
 def test_a_short_has_a_negative_size_and_earns_on_a_fall():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nbbacktest.core.errors import StrategyError
+from nbbacktest.core.errors import OrderWarning, StrategyError
 from nbbacktest.trading.strategy import Strategy
 from tests.drivers import flat, run, scripted, series_of
 
@@ -57,8 +57,11 @@ def test_sizes_that_are_computed_are_in_lots():
     desk = scripted(plan, series_of(flat([10] * 4)), cash=5990, lot_size=100.0)
     assert [f.size for f in desk.fills] == [500, 300]
     assert seen == [300, 100]
-    desk = scripted({1: lambda s: s.buy()}, series_of(flat([10] * 2)), cash=990, lot_size=100.0)
-    assert desk.orders[0].reason == "990.00 available doesn't pay for a lot of 100 at 10 with commission"
+    with pytest.warns(OrderWarning, match="set a smaller broker.lot_size"):
+        desk = scripted({1: lambda s: s.buy()}, series_of(flat([10] * 2)), cash=990, lot_size=100.0)
+    assert desk.orders[0].reason == (
+        "990.00 available doesn't pay for a lot of 100 at 10 with commission; set a smaller broker.lot_size"
+    )
 
 
 def test_odd_lots_can_be_closed():
@@ -142,7 +145,10 @@ def test_a_symbol_that_has_no_bar_any_more():
     desk = scripted({3: lambda s: s.buy("B", 1)}, a, b)
     (order,) = desk.orders
     assert (order.status, order.closed) == ("rejected", order.submitted)
-    assert order.reason == "B has no bar any more: its last one closed at 2024-01-02 14:31:00+00:00"
+    assert order.reason == (
+        "B has no bar any more: its last one closed at 2024-01-02 14:31:00+00:00; a delist in data.actions says what its "
+        "holders got"
+    )
 
 
 def test_buying_in_on_stop():

@@ -108,6 +108,17 @@ def test_fills_and_indicators_stand_on_their_candles(ended):
     assert under == ["RSI(close, 14)"]
 
 
+def test_one_moment_of_a_run_can_be_seen():
+    """A panel that meets a run at rest knows one moment of it: points, as a line of one point isn't drawn."""
+    rhythm = Rhythm()
+    rhythm.add(Beat(1.0, 60.0, 59.0, 0.001, 3))
+    assert {trace["mode"] for trace in rhythm.scene().traces} == {"markers"}
+    rhythm.add(Beat(1.0, 60.0, 59.0, 0.001, 3))
+    assert {trace["mode"] for trace in rhythm.scene().traces} == {"markers"}
+    rhythm.add(Beat(2.0, 60.0, 59.0, 0.001, 3))
+    assert {trace["mode"] for trace in rhythm.scene().traces} == {"lines"}
+
+
 def test_before_the_first_bar_nothing_is_drawn():
     """A run that is held before its first bar has an empty chart, not a wrong one."""
     system = nb.SystemManager()

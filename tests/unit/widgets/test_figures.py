@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
+from copy import deepcopy
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plotly.basedatatypes import Undefined
 
 import nbbacktest as nb
 from nbbacktest.widgets import drawings
 from nbbacktest.widgets.account import Account
 from nbbacktest.widgets.candles import CANDLES, Bars, Sight
 from nbbacktest.widgets.figures import LiveFigure
+from nbbacktest.widgets.library import bring_library
 
 
 def listened(figure: LiveFigure) -> list[tuple[dict, list]]:
@@ -24,6 +31,73 @@ def listened(figure: LiveFigure) -> list[tuple[dict, list]]:
 
 def size(message: tuple[dict, list]) -> int:
     return len(json.dumps(message[0], default=str)) + sum(memoryview(part).nbytes for part in message[1])
+
+
+class Page:
+    """What a page keeps of a figure, by the rules of figure.js; it may miss messages."""
+
+    def __init__(self, figure: LiveFigure) -> None:
+        self.figure = figure
+        self.open()
+        self.missing = False
+        figure.observe(lambda change: self.hear(deepcopy(change["new"], {id(Undefined): Undefined})), "_py2js_update")
+
+    def open(self) -> None:
+        """Load the page: the kernel gives it the figure's state."""
+        state = self.figure.get_state()
+        self.version, self.refused = state["_version"], False
+        self.data, self.layout = deepcopy(list(self.figure._data)), deepcopy(self.figure._layout_obj._props)
+
+    def hear(self, message) -> None:
+        if self.missing or not message:
+            return
+        if message["base"] is None:
+            self.data, self.layout = [{} for _ in message["style_traces"]], {}
+        elif message["base"] != self.version:
+            self.refused = True
+            return
+        for name, values in message["style_data"].items():
+            for number, trace in enumerate(message["style_traces"]):
+                value = values[number % len(values)] if isinstance(values, list) else values
+                if value is not Undefined:
+                    put(self.data[trace], name, value)
+        for name, value in message["layout_data"].items():
+            put(self.layout, name, value)
+        self.version = message["trace_edit_id"]
+
+    def report(self) -> None:
+        """Say what it has, as every view does that comes up or comes into sight."""
+        self.figure._message(None, {"kind": "drawn", "version": self.version}, None)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it has what the kernel has, to the last property."""
+        return _plain(self.data) == _plain(self.figure._data) and _plain(self.layout) == _plain(
+            self.figure._layout_obj._props
+        )
+
+
+def put(target, path: str, value) -> None:
+    *steps, last = path.split(".")
+    for step in steps:
+        target = target.setdefault(step, {})
+    if value is None:
+        target.pop(last, None)
+    else:
+        target[last] = value
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple | np.ndarray) else value
+
+
+def drawn(figure: LiveFigure, count: int) -> bool:
+    """Draw so many points on a figure of the account."""
+    column = np.arange(float(count))
+    traces = [{"x": column, "y": column, "visible": True, "name": f"of {count}"}, {"visible": count > 2}, {}]
+    return figure.draw(traces, {"xaxis.visible": True, "yaxis.range": [0.0, float(count)]})
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +160,85 @@ def test_only_differences_are_sent():
     assert figure.draw([{"x": x, "y": y + 1, "visible": True}, {}, {}], {"xaxis.visible": True})
     update = sent[0][0]["state"]["_py2js_update"]
     assert set(update["style_data"]) == {"y"}
-    assert update["layout_data"] == {"xaxis.type": "date"}
+    assert update["layout_data"] == {}
+
+
+def test_all_of_a_figure_is_sent_to_a_page_that_lacks_something():
+    """What the kernel holds isn't what a page shows: a page that says it has nothing is sent everything, news or none."""
+    figure, page = drawings.equity_figure(), []
+    assert drawn(figure, 5)
+    figure.observe(lambda change: page.append(change["new"]), "_py2js_update")
+    assert not drawn(figure, 5)
+    figure._message(None, {"kind": "drawn"}, None)
+    assert drawn(figure, 5)
+    (whole,) = page
+    assert whole["base"] is None
+    assert len(whole["style_data"]["x"][0]) == 5
+    assert whole["style_data"]["name"] == ["of 5", "Benchmark", "Drawdown"]
+    assert whole["layout_data"]["yaxis"]["range"] == [0.0, 5.0]
+    assert {"template", "legend", "uirevision", "xaxis", "yaxis2"} <= set(whole["layout_data"])
+    assert not drawn(figure, 5)
+
+
+def test_a_page_that_has_everything_is_sent_nothing():
+    """A page that says it has the newest version causes no message."""
+    figure = drawings.equity_figure()
+    page = Page(figure)
+    drawn(figure, 5)
+    sent = listened(figure)
+    page.report()
+    assert not drawn(figure, 5)
+    assert not sent
+
+
+def restyled(figure: LiveFigure, changes: dict) -> None:
+    figure._js2py_restyle = {"style_data": changes, "style_traces": [0], "source_view_id": "a"}
+
+
+def relaid(figure: LiveFigure, changes: dict) -> None:
+    figure._js2py_relayout = {"relayout_data": changes, "source_view_id": "a"}
+
+
+STEPS = {
+    "draw": lambda page, number: drawn(page.figure, number),
+    "miss": lambda page, _: setattr(page, "missing", True),
+    "hear": lambda page, _: setattr(page, "missing", False),
+    "load": lambda page, _: page.open(),
+    "report": lambda page, _: page.report(),
+    "hide": lambda page, _: restyled(page.figure, {"visible": ["legendonly"]}),
+    "zoom": lambda page, number: relaid(page.figure, {"xaxis.range[0]": float(number), "xaxis.range[1]": 99.0}),
+    "edge": lambda page, number: relaid(page.figure, {"xaxis.range[1]": 99.0 + number}),
+    "reset": lambda page, _: relaid(page.figure, {"xaxis.autorange": True}),
+    "template": lambda page, number: page.figure.update_layout(template="plotly_dark" if number % 2 else "plotly"),
+    "shape": lambda page, number: page.figure.add_hline(number),
+    "trace": lambda page, number: page.figure.add_scatter(x=[1.0], y=[float(number)]),
+}
+"""What befalls a figure and a page: the run goes on, messages get lost, the user zooms or changes the figure in code."""
+
+
+@given(st.lists(st.sampled_from(["draw", "draw", *STEPS]), max_size=10))
+def test_a_page_is_right_whatever_it_has_missed(steps):
+    """A page shows a version of the figure, whole, or knows that it doesn't; having said what it has, it is right."""
+    figure = drawings.equity_figure()
+    page = Page(figure)
+    figure.listen(figure.answer, lambda _changes: None)
+    for number, step in enumerate(steps):
+        followed = page.is_right
+        STEPS[step](page, number)
+        if page.version == figure._last_trace_edit_id or (followed and not page.missing):
+            assert page.is_right, step
+    page.missing = False
+    page.report()
+    assert page.is_right
+
+
+def test_a_span_that_is_chosen_ends_the_axis_own_range():
+    """plotly.js doesn't say that a zoom after a double click ends the automatic range: a page that loads later would."""
+    figure = drawings.equity_figure()
+    figure._js2py_relayout = {"relayout_data": {"xaxis.autorange": True}, "source_view_id": "a"}
+    figure._js2py_relayout = {"relayout_data": {"xaxis.range[0]": 1.0, "xaxis.range[1]": 2.0}, "source_view_id": "a"}
+    layout = figure.get_state()["_widget_layout"]["xaxis"]
+    assert (layout["autorange"], list(layout["range"])) == (False, [1.0, 2.0])
 
 
 def test_a_page_that_loads_later_finds_the_figure_full():
@@ -115,6 +267,16 @@ def test_acknowledgements_pace_the_pump():
     figure._js2py_traceDeltas = {"trace_deltas": [], "trace_edit_id": 2}
     assert not figure.is_behind
     assert len(heard) == 2
+
+
+def test_the_library_is_what_the_page_takes_from_it():
+    """The installed chart library brings what the page's code uses: plotly.js as a global, and its own widget's view."""
+    source = gzip.decompress(bring_library().bundle).decode()
+    assert "window.Plotly=" in source
+    assert re.search(r"export\{[^}]* as FigureView\b", source)
+    assert all(
+        f"handle_plotly_{name}(" in source for name in ("restyle", "relayout", "update", "click", "hover", "selected")
+    )
 
 
 def test_figures_take_the_library_from_the_page():

@@ -103,6 +103,18 @@ def test_the_last_frame_is_the_end(panel):
     assert panel.charts.bars.data[0].close[-1] == result.record.bars["EXE"].close[-1]
 
 
+def test_the_achieved_speed_of_a_run_that_has_ended_stands(panel, monkeypatch):
+    """A panel that is looked at an hour after the end shows the speed that the run had."""
+    panel.system.start()
+    panel.system.wait()
+    run = panel.system.run
+    achieved = run.achieved_speed
+    later = time.monotonic
+    monkeypatch.setattr("nbbacktest.system.run.monotonic", lambda: later() + 3_600)
+    monkeypatch.setattr(run.gate._clock, "now", lambda: later() + 3_600)
+    assert run.achieved_speed == pytest.approx(achieved, rel=0.2)
+
+
 def test_a_panel_changes_no_result(panel):
     """The fingerprint with a panel attached is that without one."""
     panel.system.start()
@@ -132,6 +144,82 @@ def test_mistakes_are_shown_in_the_panel(panel):
     assert eventually(lambda: "is no time" in named(panel, "nbbt-notices").value)
     assert "<b>noon" not in named(panel, "nbbt-notices").value
     assert panel.system.is_paused()
+
+
+def test_a_notice_goes_with_the_state_that_it_speaks_of(panel):
+    """What was refused in one state isn't shown under the next one, nor under another run."""
+    system, notice = panel.system, named(panel, "nbbt-notices")
+    system.start(paused=True)
+    assert eventually(lambda: not named(panel, "nbbt-go").disabled)
+    named(panel, "nbbt-until").value = "noon"
+    named(panel, "nbbt-go").click()
+    assert eventually(lambda: "is no time" in notice.value)
+    system.step()
+    panel.draw_frame()
+    assert "is no time" in notice.value
+    system.set_speed(60)
+    system.resume()
+    assert eventually(lambda: not notice.value)
+    named(panel, "nbbt-pause").click()
+    assert eventually(lambda: "paused" in notice.value.lower() and "Paused" in named(panel, "nbbt-state").value)
+    panel.draw_frame()
+    assert "paused" in notice.value.lower()
+    system.stop()
+    system.start(paused=True)
+    assert eventually(lambda: not notice.value)
+
+
+def test_the_panels_clock_stands_while_the_run_rests(panel, monkeypatch):
+    """Wall time and bars a second count while the run moves: not while it is paused, and not when it has ended."""
+    system, now = panel.system, [0.0]
+    panel.pump.close()
+    panel.system.set_speed(60)
+    system.start(paused=True)
+    monkeypatch.setattr(type(system.run), "duration", property(lambda _run: now[0]))
+
+    def shown_after(seconds: float) -> tuple[float, str]:
+        now[0] += seconds
+        panel.draw_frame()
+        return panel.controls._shown.wall, named(panel, "nbbt-figures").value
+
+    assert shown_after(100)[0] == 100  # as it was when the panel met the run
+    rest = shown_after(50)
+    assert rest == shown_after(50)
+    assert rest[0] == 100
+    system.resume()
+    assert shown_after(7)[0] == 100  # the rest ends when it is seen to
+    assert shown_after(7)[0] == 107
+    system.pause()
+    assert shown_after(1)[0] == 108
+    rest = shown_after(50)
+    assert rest == shown_after(50)
+    system.stop()
+    assert shown_after(0)[0] == 108
+
+
+def test_a_speed_that_is_refused_is_not_shown(panel):
+    """Where the speed that was chosen isn't taken, mode and slider go back to what the run does."""
+    panel.system.set_speed(60)
+    panel.system.start(paused=True)
+    mode = named(panel, "nbbt-mode")
+    assert eventually(lambda: mode.value == "Clock-driven")
+
+    def refuse(_speed):
+        raise ValueError("no speed today")
+
+    panel.system.set_speed = refuse
+    mode.value = "Data-driven"
+    assert eventually(lambda: "no speed today" in named(panel, "nbbt-notices").value)
+    assert eventually(lambda: mode.value == "Clock-driven")
+
+
+def test_a_page_without_a_run_is_answered(panel):
+    """A page that lacks a chart before any run was started is sent it."""
+    sent = []
+    for figure in (panel.charts.bars, panel.charts.equity, panel.charts.sync):
+        figure.observe(lambda change: sent.append(change["new"]["base"]), "_py2js_update")
+        figure._message(None, {"kind": "drawn", "version": -1}, None)
+    assert eventually(lambda: sent == [None, None, None])
 
 
 def test_run_until_an_event_by_name(panel):

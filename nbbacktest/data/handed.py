@@ -1,0 +1,23 @@
+"""What stands for a source in the config of a result whose bars were handed over to its run."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from nbbacktest.core.errors import DataError
+
+
+class HandedOver:
+    """Has no bars: a config can't hold a frame, and other bars in its place would be another run without a word."""
+
+    stamp = "open"
+
+    def bars(self, symbol: str, interval: str, start: Any, end: Any) -> NoReturn:  # noqa: ARG002 - as sources have it
+        """Refused: raises `DataError`."""
+        raise DataError(
+            f"the bars of {symbol} were handed over to the run that this config is of; hand them over again: "
+            "backtest(data, ...), or start(config, data=...)"
+        )
+
+
+HANDED_OVER = f"{__name__}:{HandedOver.__name__}"
