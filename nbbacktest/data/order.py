@@ -177,7 +177,7 @@ def _repeated_hour(order: Order, stamps: pd.DatetimeIndex, zone: str | None) -> 
             return None
         return (
             f"{len(rows)} stamps go back or come twice in the small hours, the first in row {rows[0]}: {index[0]}, and name no "
-            "time zone; where clocks repeat an hour its bars all are real, so set timezone in the config, or give "
+            "time zone; where clocks repeat an hour its bars all are real, so set data.timezone in the config, or give "
             "stamps with their offset from UTC"
         )
     twice = index[index.tz_localize(zone, ambiguous="NaT", nonexistent="shift_forward").isna()]

@@ -106,7 +106,7 @@ def _read(
     raws: dict[str, list[RawBars]] = {}
     for name, frames in given.items():
         raws[name] = [
-            read_frame(frame, symbol, faults=policy, chosen=True, zone=config.timezone)
+            read_frame(frame, symbol, faults=policy, chosen=True, zone=config.data.timezone or config.timezone)
             for symbol, frame in frames.items()
         ]
     for name, other in config.data.other_bases.items():
@@ -124,7 +124,7 @@ def _read(
                 path,
                 faults=policy,
                 chosen=True,
-                zone=config.timezone,
+                zone=config.data.timezone or config.timezone,
             )
             for symbol, path in paths.items()
         ]

@@ -251,8 +251,9 @@ def test_an_hour_that_clocks_repeat_is_told_by_order_or_by_its_offset():
     naive = frame.tz_localize(None)
     assert bars(naive, config) == wanted
     unsaid = refusal(naive)
-    assert "set timezone in the config" in unsaid
+    assert "set data.timezone in the config" in unsaid
     assert "duplicated" not in unsaid
+    assert bars(naive, {"exchange": "24/7", "data": {"timezone": "Europe/Berlin"}}) == wanted
     one_copy = naive[~naive.index.duplicated()]
     message = refusal(one_copy, config)
     assert "duplicated" not in message
