@@ -147,6 +147,61 @@ def test_a_reader_who_has_gone_is_no_crash(arguments):
     assert (done.returncode, done.stderr) == (1, "")
 
 
+EXPECTED = {"session_name": "東京 Ünder", **{k: v for k, v in EXAMPLE.items() if k != "session_name"}}
+
+READERS = {
+    "gone": ("", "| true", ""),
+    "gone, of errors too": ("", "2>&1 | true", ""),
+    "a full disk": ("", "> /dev/full", ""),
+    "a full disk, of JSON": ("--json", "> /dev/full 2> /dev/full", ""),
+    "all closed": ("", "<&- >&- 2>&-", ""),
+    "ASCII": ("", "> out.txt", "ascii"),
+    "ASCII, of JSON": ("--json", "> out.txt", "ascii"),
+}
+
+
+@posix
+@pytest.mark.parametrize("reader", READERS)
+def test_a_result_is_kept_whatever_reads_the_report(tmp_path, reader):
+    """The file is complete, nothing is left beside it, and no traceback is told."""
+    option, redirected, encoding = READERS[reader]
+    if "/dev/full" in redirected and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "c.json").write_text(json.dumps(EXPECTED), encoding="utf-8")
+    ran = subprocess.run(
+        f"'{sys.executable}' -m nbbacktest run c.json {option} --save kept.nbbt {redirected}",
+        shell=True, cwd=tmp_path, stderr=subprocess.PIPE, timeout=50, check=False,
+        env=environment(PYTHONUTF8="0", PYTHONUNBUFFERED="", **({"PYTHONIOENCODING": encoding} if encoding else {})),
+    )  # fmt: skip
+    assert b"Traceback" not in ran.stderr
+    assert b"Exception ignored" not in ran.stderr
+    assert nb.Result.load(tmp_path / "kept.nbbt").stats["bars"] > 0
+    assert {path.name for path in tmp_path.iterdir()} <= {"c.json", "kept.nbbt", "out.txt"}
+    if encoding:
+        text = (tmp_path / "out.txt").read_text(encoding)
+        assert r"\u6771\u4eac" in text
+        assert text.count("\n") > (0 if option else 20)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["run", "--help"], 0), (["nonsense"], 2), (["data", "quality", "c.json"], 0), (["system", "start", "c.json"], 0), ([], 0),
+    ],
+)  # fmt: skip
+def test_every_command_writes_in_a_poor_encoding(tmp_path, arguments, status):
+    """What the encoding lacks is escaped; the status is the same as ever."""
+    (tmp_path / "c.json").write_text(json.dumps(EXPECTED), encoding="utf-8")
+    ran = subprocess.run(
+        [*COMMAND, *arguments], cwd=tmp_path, capture_output=True, timeout=50, check=False,
+        env=environment(PYTHONUTF8="0", PYTHONIOENCODING="ascii"), input=b"start c.json\nwait\nreport\nstatus\n",
+    )  # fmt: skip
+    assert ran.returncode == status
+    assert b"Traceback" not in ran.stderr
+    assert ran.stdout or ran.stderr
+
+
 def in_terminal(width: int, *arguments: str, cwd: Path = ROOT, **changes: str) -> tuple[int, str]:
     """Run a command in a pseudo terminal of that width; its status, and all that the terminal was sent."""
     import fcntl
