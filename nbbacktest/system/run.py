@@ -309,13 +309,13 @@ class Run:
             return
         self._ended = monotonic()
         for strategy in self.desk.strategies:
-            end(strategy)
+            self._tell(end, strategy)
         if self.feed is not None:
-            self.feed.end()
+            self._tell(self.feed.end)
         told = self.gate.closed  # by stop, or by its manager's end
         try:
             self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
-            self._tell(self._on_end)
+            self._tell(self._on_end, self)
         finally:
             if self.loader is not None:
                 self.loader.close()
@@ -323,12 +323,13 @@ class Run:
                 self._done.set()
                 listeners, self._listeners = self._listeners, []
         for listener in listeners:
-            self._tell(listener)
+            self._tell(listener, self)
 
-    def _tell(self, listener: Callable[[Run], None]) -> None:
+    def _tell(self, listener: Callable[..., object], *facts: object) -> None:
+        """Call what may be a user's: whatever it raises, the run ends for all that wait for it."""
         try:
-            listener(self)
-        except Exception:
+            listener(*facts)
+        except BaseException:
             logger.exception("%r raised at the end of a run", listener)
 
     def blocked_call(self) -> str:

@@ -435,6 +435,40 @@ def test_a_feed_that_raises_when_it_begins_fails_the_run(system):
 # -- what is seen -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("raised", [ValueError, SystemExit])
+@pytest.mark.parametrize("ending", ["closed", "stopped", "failed"])
+def test_a_feed_that_raises_when_it_ends_keeps_nobody_waiting(system, caplog, ending, raised):
+    """However the run ends: who waits gets the result, and the log says what the feed did."""
+
+    class Broken(nb.PushFeed):
+        def end(self):
+            super().end()
+            raise raised("by order")
+
+    class Boom(Quiet):
+        def on_bar(self, bar):
+            raise KeyError("boom")
+
+    told = threading.Event()
+    system.on_end(lambda result: told.set())
+    feed = Broken()
+    system.start(ONE, feed=feed, strategies=Boom if ending == "failed" else Quiet)
+    feed.push(fields("A", 0))
+    if ending == "stopped":
+        system.stop()
+    else:
+        feed.close()
+    if ending == "failed":
+        with pytest.raises(StrategyError, match="boom"):
+            system.wait(30)
+    else:
+        system.wait(30)
+    assert system.is_stopped()
+    assert told.wait(30)
+    assert "raised at the end of a run" in caplog.text
+    assert "by order" in caplog.text
+
+
 def test_the_status_tells_of_feed_and_lag(system):
     """Mode, the feed's state and counters, and lag by symbol; it is JSON, and its schema has every key."""
     feed, strategy = nb.PushFeed(source="my vendor"), Quiet()
