@@ -9,6 +9,8 @@ from pathlib import Path
 
 from cyclopts import App
 
+from nbbacktest.display.interrupts import leaving_in_order
+
 TOKEN = "NBBACKTEST_FEED_TOKEN"  # noqa: S105 - the variable's name, not a token
 """The environment variable with the server's token."""
 
@@ -38,7 +40,7 @@ def serve(
     from nbbacktest.system.live import read_token
 
     token = read_token(token_file, "--token-file") if token_file is not None else os.environ.get(TOKEN) or None
-    with start(config, port=port, speed=speed, token=token, host=host) as server:
+    with leaving_in_order(), start(config, port=port, speed=speed, token=token, host=host) as server:
         guarded = "with a token" if token is not None else "without a token"
         sys.stdout.write(f"serving {config} at {server.url}, {guarded}; Ctrl-C ends it\n")
         sys.stdout.flush()

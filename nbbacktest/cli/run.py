@@ -14,6 +14,7 @@ import nbbacktest as nb
 from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain, console
 from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 from nbbacktest.core.files import try_target
+from nbbacktest.display.interrupts import Leaving, Suspension, leaving_in_order, uninterrupted
 
 
 def run(
@@ -39,10 +40,11 @@ def run(
     find_local_modules()
     # Nobody can look at a run that is held at its error here, nor set it going again.
     settings = nb.SessionConfig.load(config).overlaid({"on_error": "stop"}, str(config))
-    with contextlib.redirect_stdout(sys.stderr) if json_ else contextlib.nullcontext():
+    with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if json_ else contextlib.nullcontext():
         outcome = _outcome(settings)
-    # Kept before anything is printed: the report's reader may have gone, and the terminal with it.
-    failure = _saved(outcome.result, save) if save is not None else None
+        with uninterrupted():
+            # Kept before anything is printed: the report's reader may have gone, and the terminal with it.
+            failure = _saved(outcome.result, save) if save is not None else None
     if outcome.complaint is not None:
         complain(outcome.complaint, outcome.status)
     if json_:
@@ -103,6 +105,11 @@ def _outcome(settings: nb.SessionConfig) -> _Outcome:
             raise  # bars are still being read: there is nothing to report
         system.stop()
         return _Outcome(system.wait(), INTERRUPTED, "interrupted: this is what was run until then")
+    except Leaving as leaving:
+        if system.get_coordinator() is None:
+            raise
+        system.stop()
+        return _Outcome(system.wait(), int(leaving.code or 0), leaving.reason)
     except StrategyError as error:
         return _Outcome(error.result, FAILED, str(error))
 
@@ -139,9 +146,11 @@ def _follow(system: nb.SystemManager) -> None:
         TextColumn("{task.fields[at]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=terminal, transient=True) as progress:
+    progress = Progress(*columns, console=terminal, transient=True)
+    with progress, Suspension(progress.stop, progress.start) as suspension:
         task = progress.add_task("running", total=1.0, at="")
         while not system.is_stopped():
+            suspension.heed()
             shot = system.snapshot()
             progress.update(task, completed=shot.progress, at=str(shot.time or ""))
             with contextlib.suppress(TimeoutError):

@@ -216,9 +216,8 @@ def test_a_client_that_reads_nothing_is_hung_up_on(
     """After a while without taking anything; its thread is free again."""
     monkeypatch.setattr(feeds, "STALLED_SECONDS", 1)
     caplog.set_level("INFO", "nbbacktest")
-    with FeedServer(LONG, speed=0) as server, deaf_client(server):
-        with server._changed:
-            assert server._changed.wait_for(lambda: not server._served, 20)
+    with FeedServer(LONG, speed=0) as server, deaf_client(server), server._changed:
+        assert server._changed.wait_for(lambda: not server._served, 20)
     assert "took nothing for 1 s" in caplog.text
 
 
