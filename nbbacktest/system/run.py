@@ -41,6 +41,9 @@ from nbbacktest.trading.record import RunRecord
 
 logger = logging.getLogger("nbbacktest")
 
+FEED_SECONDS = 2.0
+"""How long a run's end waits for its feed's."""
+
 
 @dataclass(frozen=True)
 class Stages:
@@ -311,7 +314,7 @@ class Run:
         for strategy in self.desk.strategies:
             self._tell(end, strategy)
         if self.feed is not None:
-            self._tell(self.feed.end)
+            self._end_feed(self.feed)
         told = self.gate.closed  # by stop, or by its manager's end
         try:
             self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
@@ -324,6 +327,17 @@ class Run:
                 listeners, self._listeners = self._listeners, []
         for listener in listeners:
             self._tell(listener, self)
+
+    def _end_feed(self, feed: Feed) -> None:
+        """Have the feed end; a user's may take its time, and the run waits for it no longer than `FEED_SECONDS`."""
+        if type(feed).__module__.startswith("nbbacktest."):
+            self._tell(feed.end)
+            return
+        call = threading.Thread(target=self._tell, args=(feed.end,), name="nbbacktest-feed-end", daemon=True)
+        call.start()
+        call.join(FEED_SECONDS)
+        if call.is_alive():
+            logger.error("%r.end() has not returned after %g s; the run has ended without it", feed, FEED_SECONDS)
 
     def _tell(self, listener: Callable[..., object], *facts: object) -> None:
         """Call what may be a user's: whatever it raises, the run ends for all that wait for it."""

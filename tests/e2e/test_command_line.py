@@ -16,6 +16,7 @@ import pytest
 
 import nbbacktest as nb
 from nbbacktest.core.config import EXAMPLE
+from tests.live import deaf_client
 
 ROOT = Path(__file__).parents[2]
 DAILY = str(ROOT / "session_configs" / "aapl_daily.json")
@@ -145,6 +146,29 @@ def test_a_reader_who_has_gone_is_no_crash(arguments):
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@posix
+def test_the_first_ctrl_c_ends_a_feed_server_with_a_deaf_client(tmp_path):
+    """A client that reads nothing keeps nobody."""
+    config = {
+        "exchange": "24/7",
+        "backtest": {"start_date": "2024-10-01", "end_date": "2024-11-09"},
+        "data": {"symbols": ["A"]},
+    }
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    with subprocess.Popen(
+        [*COMMAND, "feed", "serve", "c.json", "--port", "0", "--speed", "0"], cwd=tmp_path, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        try:
+            port = int(re.search(r"ws://127\.0\.0\.1:(\d+)", server.stdout.readline())[1])
+            with deaf_client(port):
+                server.send_signal(signal.SIGINT)
+                _, err = server.communicate(timeout=20)
+        finally:
+            server.kill()
+    assert (server.returncode, err) == (0, "")
 
 
 EXPECTED = {"session_name": "東京 Ünder", **{k: v for k, v in EXAMPLE.items() if k != "session_name"}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from nbbacktest.system.feeds import server as feeds
 from nbbacktest.system.feeds.client import growing_waits
 from nbbacktest.system.feeds.replay import Replay, ReplayClock
 from nbbacktest.system.feeds.server import ALIVE_SECONDS, FeedServer, serve
+from tests.live import deaf_client
 from tests.markets import minutes
 
 CONFIG: dict[str, Any] = {
@@ -178,26 +178,10 @@ LONG = load(SessionConfig.load({"exchange": "24/7", "data": {"interval": "1m"}})
 """More bytes of messages than systems keep for a client."""
 
 
-def deaf_client(server: FeedServer) -> socket.socket:
-    """One that says hello, and reads nothing of what it is sent then."""
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.connect(("127.0.0.1", server.port))
-    client.sendall(
-        b"GET / HTTP/1.1\r\nHost: feed\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n\r\n"
-    )
-    assert b"101" in client.recv(4096)
-    hello = json.dumps(HELLO | {"symbols": ["A"], "interval": "1m"}).encode()
-    client.sendall(bytes([0x81, 0x80 | len(hello)]) + bytes(4) + hello)  # masked with zeros
-    assert client.recv(1, socket.MSG_PEEK)
-    return client
-
-
 def test_a_client_that_reads_nothing_doesnt_keep_the_server() -> None:
     """`stop` returns, and others are served meanwhile."""
     server = FeedServer(LONG, speed=0)
-    client = deaf_client(server)
+    client = deaf_client(server.port)
     try:
         assert next(iter(conversation(server, {"type": "none"})))["type"] == "error"
         stopping = threading.Thread(target=server.stop, daemon=True)
@@ -216,7 +200,7 @@ def test_a_client_that_reads_nothing_is_hung_up_on(
     """After a while without taking anything; its thread is free again."""
     monkeypatch.setattr(feeds, "STALLED_SECONDS", 1)
     caplog.set_level("INFO", "nbbacktest")
-    with FeedServer(LONG, speed=0) as server, deaf_client(server), server._changed:
+    with FeedServer(LONG, speed=0) as server, deaf_client(server.port), server._changed:
         assert server._changed.wait_for(lambda: not server._served, 20)
     assert "took nothing for 1 s" in caplog.text
 

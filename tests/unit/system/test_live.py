@@ -21,6 +21,7 @@ from nbbacktest.core.errors import ConfigError, FeedError, LiveRunError, Strateg
 from nbbacktest.core.intervals import MINUTE
 from nbbacktest.data.incoming import written
 from nbbacktest.data.sources import load
+from nbbacktest.system import run
 from tests.live import OPENING, Trader, bars_of, fields, live_of, push_all, run_live
 from tests.markets import minutes
 
@@ -467,6 +468,25 @@ def test_a_feed_that_raises_when_it_ends_keeps_nobody_waiting(system, caplog, en
     assert told.wait(30)
     assert "raised at the end of a run" in caplog.text
     assert "by order" in caplog.text
+
+
+def test_a_feed_that_never_ends_keeps_nobody_waiting(system, caplog, monkeypatch):
+    """`stop` and `wait` come back, and the log names the feed."""
+    monkeypatch.setattr(run, "FEED_SECONDS", 0.05)
+    over = threading.Event()
+
+    class Endless(nb.PushFeed):
+        def end(self):
+            over.wait(60)
+
+    try:
+        system.start(ONE, feed=Endless(), strategies=Quiet)
+        assert system.stop()
+        assert system.wait(30).stats["bars"] == 0
+        assert system.is_stopped()
+        assert "end() has not returned after 0.05 s" in caplog.text
+    finally:
+        over.set()
 
 
 def test_the_status_tells_of_feed_and_lag(system):
