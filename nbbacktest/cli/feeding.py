@@ -10,6 +10,7 @@ from pathlib import Path
 from cyclopts import App
 
 from nbbacktest.display.interrupts import leaving_in_order
+from nbbacktest.grammar import Whole
 
 TOKEN = "NBBACKTEST_FEED_TOKEN"  # noqa: S105 - the variable's name, not a token
 """The environment variable with the server's token."""
@@ -19,7 +20,7 @@ feed = App(name="feed", help="Bars for live runs.", help_format="plaintext", res
 
 @feed.command
 def serve(
-    config: str, /, *, port: int = 8765, speed: float = 1.0, token_file: Path | None = None, host: str = "127.0.0.1"
+    config: str, /, *, port: Whole = 8765, speed: float = 1.0, token_file: Path | None = None, host: str = "127.0.0.1"
 ) -> int:
     """Replay a session's bars to live runs over a WebSocket, until Ctrl-C.
 
