@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from cyclopts import App, Parameter, Token
+from cyclopts import App, CoercionError, Parameter, Token
 
 from nbbacktest.system.commands import COMMANDS, parameters
 
@@ -32,6 +32,21 @@ class Option(NamedTuple):
     type: Any
     help: str
 
+
+def _whole(_type: Any, tokens: Sequence[Token]) -> int:
+    """A number as it is typed; cyclopts by itself would round 1.5."""
+    text = tokens[0].value
+    try:
+        number = float(text)
+        if number.is_integer():
+            return int(number) if "." in text or "e" in text.lower() else int(text)
+    except (ValueError, OverflowError):
+        pass
+    raise CoercionError(token=tokens[0], target_type=int)
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+"""A whole number, which isn't made of another one."""
 
 JSON = Option("json_", bool, "Answer as JSON.")
 SESSION = Option("session", str | None, "Which running session, by the start of its id; the only one where left out.")
@@ -84,6 +99,8 @@ def _as_typed(parameter: inspect.Parameter) -> inspect.Parameter:
         annotation = Path | None  # so that a terminal completes the names of files
     elif annotation is str:
         annotation = Annotated[str, Parameter(n_tokens=-1, accepts_keys=False, converter=_joined)]
+    elif annotation is int:
+        annotation = Whole
     return parameter.replace(kind=inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -107,3 +109,21 @@ class Trader(nb.Strategy):
                 self.buy(symbol, 10, stop_loss=bar.close - 0.3, take_profit=bar.close + 0.2)
         elif self.position(symbol).size > 0:
             self.close(symbol)
+
+
+def deaf_client(port: int, symbol: str = "A", interval: str = "1m") -> socket.socket:
+    """A client of a feed server that says hello, and reads nothing of what it is sent then."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", port))
+    client.sendall(
+        b"GET / HTTP/1.1\r\nHost: feed\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n\r\n"
+    )
+    assert b"101" in client.recv(4096)
+    hello = {"type": "hello", "version": 1, "symbols": [symbol], "interval": interval, "since": None}
+    said = json.dumps(hello).encode()
+    assert len(said) < 126  # a longer frame has another head
+    client.sendall(bytes([0x81, 0x80 | len(said)]) + bytes(4) + said)  # masked with zeros
+    assert client.recv(1, socket.MSG_PEEK)
+    return client

@@ -5,7 +5,6 @@ Exit status 0 done, 1 the run failed, 2 wrong usage or config, 3 no running sess
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Literal
@@ -15,6 +14,7 @@ from cyclopts import App
 import nbbacktest as nb
 from nbbacktest.cli import data, feeding, run, sessions, system
 from nbbacktest.cli.exits import DONE, FAILED, complain, console, ending
+from nbbacktest.cli.streams import drop_unwritable, take_any_text
 
 app = App(
     name="nbbacktest",
@@ -65,17 +65,18 @@ def _shell() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    take_any_text()
     try:
         # No default command: a misspelt one would be taken for its argument.
         status = _call(tokens) if tokens else _shell()
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read us has gone: there is nobody left to tell, and nothing to write at the end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return FAILED  # the reader has gone: nobody is left to be told
     except (Exception, KeyboardInterrupt) as error:
         told = ending(error)
         if told is None:
             raise
         return complain(*told)
+    finally:
+        drop_unwritable()
     return status if isinstance(status, int) else DONE

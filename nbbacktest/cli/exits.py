@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from cyclopts import CycloptsError
@@ -36,7 +37,8 @@ def console(*, stderr: bool = False) -> Console:
 
 def complain(message: str, status: int) -> int:
     """Say it where complaints go; returns the exit status, for the caller to pass on."""
-    console(stderr=True).print(f"nbbacktest: {message}", style="red", markup=False, soft_wrap=True)
+    with contextlib.suppress(OSError):  # the terminal is gone, and nobody to be told
+        console(stderr=True).print(f"nbbacktest: {message}", style="red", markup=False, soft_wrap=True)
     return status
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from cyclopts import App
 
+from nbbacktest.display.interrupts import leaving_in_order
+from nbbacktest.grammar import Whole
+
 TOKEN = "NBBACKTEST_FEED_TOKEN"  # noqa: S105 - the variable's name, not a token
 """The environment variable with the server's token."""
 
@@ -17,7 +20,7 @@ feed = App(name="feed", help="Bars for live runs.", help_format="plaintext", res
 
 @feed.command
 def serve(
-    config: str, /, *, port: int = 8765, speed: float = 1.0, token_file: Path | None = None, host: str = "127.0.0.1"
+    config: str, /, *, port: Whole = 8765, speed: float = 1.0, token_file: Path | None = None, host: str = "127.0.0.1"
 ) -> int:
     """Replay a session's bars to live runs over a WebSocket, until Ctrl-C.
 
@@ -38,7 +41,7 @@ def serve(
     from nbbacktest.system.live import read_token
 
     token = read_token(token_file, "--token-file") if token_file is not None else os.environ.get(TOKEN) or None
-    with start(config, port=port, speed=speed, token=token, host=host) as server:
+    with leaving_in_order(), start(config, port=port, speed=speed, token=token, host=host) as server:
         guarded = "with a token" if token is not None else "without a token"
         sys.stdout.write(f"serving {config} at {server.url}, {guarded}; Ctrl-C ends it\n")
         sys.stdout.flush()

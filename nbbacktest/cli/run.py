@@ -6,13 +6,15 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from cyclopts import Parameter
 
 import nbbacktest as nb
 from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain, console
 from nbbacktest.core.errors import ConfigError, Problem, StrategyError
+from nbbacktest.core.files import try_target
+from nbbacktest.display.interrupts import Leaving, Suspension, leaving_in_order, uninterrupted
 
 
 def run(
@@ -34,22 +36,28 @@ def run(
         Keep the whole result in this file; nbbacktest.Result.load reads it.
     """
     if save is not None:
-        _check_writable(save)
+        _check_target(save)
     find_local_modules()
     # Nobody can look at a run that is held at its error here, nor set it going again.
     settings = nb.SessionConfig.load(config).overlaid({"on_error": "stop"}, str(config))
-    with contextlib.redirect_stdout(sys.stderr) if json_ else contextlib.nullcontext():
-        result, status = _outcome(settings)
+    with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if json_ else contextlib.nullcontext():
+        outcome = _outcome(settings)
+        with uninterrupted():
+            # Kept before anything is printed: the report's reader may have gone, and the terminal with it.
+            failure = _saved(outcome.result, save) if save is not None else None
+    if outcome.complaint is not None:
+        complain(outcome.complaint, outcome.status)
     if json_:
-        sys.stdout.write(result.to_json() + "\n")
+        sys.stdout.write(outcome.result.to_json() + "\n")
     else:
         from nbbacktest.report.terminal import print_report
 
-        print_report(result)
+        print_report(outcome.result)
+    if failure is not None:
+        raise failure
     if save is not None:
-        result.save(save)
         console(stderr=True).print(f"saved to {save}", markup=False, soft_wrap=True)
-    return status
+    return outcome.status
 
 
 def validate(config: Path, /) -> int:
@@ -77,31 +85,51 @@ def schema(name: Literal["config", "status"] = "config", /) -> int:
     return DONE
 
 
-def _outcome(settings: nb.SessionConfig) -> tuple[nb.Result, int]:
-    """Run to the end, or to what ends it before; the result until then, and the exit status."""
+class _Outcome(NamedTuple):
+    """What was run, the exit status, and what is to be said of how it ended."""
+
+    result: nb.Result
+    status: int
+    complaint: str | None = None
+
+
+def _outcome(settings: nb.SessionConfig) -> _Outcome:
+    """Run to the end, or to what ends it before."""
     system = nb.SystemManager()
     try:
         system.start(settings)
         _follow(system)
-        return system.wait(), DONE
+        return _Outcome(system.wait(), DONE)
     except KeyboardInterrupt:
         if system.get_coordinator() is None:
             raise  # bars are still being read: there is nothing to report
         system.stop()
-        complain("interrupted: this is what was run until then", INTERRUPTED)
-        return system.wait(), INTERRUPTED
+        return _Outcome(system.wait(), INTERRUPTED, "interrupted: this is what was run until then")
+    except Leaving as leaving:
+        if system.get_coordinator() is None:
+            raise
+        system.stop()
+        return _Outcome(system.wait(), int(leaving.code or 0), leaving.reason)
     except StrategyError as error:
-        complain(str(error), FAILED)
-        return error.result, FAILED
+        return _Outcome(error.result, FAILED, str(error))
 
 
-def _check_writable(save: Path) -> None:
+def _check_target(save: Path) -> None:
     """Refuse, before a long run, a place that its result can't be saved to."""
-    folder = save.absolute().parent
-    if not folder.is_dir():
-        raise ConfigError([Problem("--save", str(save), f"there is no folder {folder}; make it first")], "the command")
-    if save.is_dir():
-        raise ConfigError([Problem("--save", str(save), "is a folder; name a file in it")], "the command")
+    try:
+        try_target(save)
+    except OSError as error:
+        why = error.strerror or str(error).removeprefix(f"{save} ")
+        raise ConfigError([Problem("--save", str(save), why)], "the command") from None
+
+
+def _saved(result: nb.Result, save: Path) -> OSError | None:
+    """Save; what the disk says is told after the report, which is then all that is left of the run."""
+    try:
+        result.save(save)
+    except OSError as error:
+        return error
+    return None
 
 
 def _follow(system: nb.SystemManager) -> None:
@@ -118,9 +146,11 @@ def _follow(system: nb.SystemManager) -> None:
         TextColumn("{task.fields[at]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=terminal, transient=True) as progress:
+    progress = Progress(*columns, console=terminal, transient=True)
+    with progress, Suspension(progress.stop, progress.start) as suspension:
         task = progress.add_task("running", total=1.0, at="")
         while not system.is_stopped():
+            suspension.heed()
             shot = system.snapshot()
             progress.update(task, completed=shot.progress, at=str(shot.time or ""))
             with contextlib.suppress(TimeoutError):

@@ -1,26 +1,111 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all, and never what is no file."""
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
+import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+_KINDS = {
+    stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Have `write` fill the file `path`, in one step: whoever reads it sees the old file or the new one.
+    """Have `write` fill the file `path`, in one step: readers see the old file or the new one.
+
+    A link stays, and the file that it leads to is written. A file that is there keeps its mode and its owner. Where it can't
+    be replaced without losing these or a second name of it (a hard link), or its folder takes no new file, it is written over,
+    once the content is complete.
 
     Raises
     ------
     OSError
-        Where it can't be written; nothing is left behind, whatever `write` raises.
+        Where it can't be written; nothing is left behind, whatever `write` raises. `try_target` says it in advance.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    target, before = _target(path)
+    beside = _new_file(target, before)
+    if beside is None:
+        _write_over(target, write)
+        return
     try:
-        with beside.open("xb") as file:
+        with beside.open("r+b") as file:
             write(file)
-        beside.replace(path)
+        beside.replace(target)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def try_target(path: Path) -> None:
+    """Raise what `write_whole` would raise for a place that can't be written to; nothing changes there.
+
+    Raises
+    ------
+    IsADirectoryError, FileNotFoundError, PermissionError, OSError
+        It is a folder, a device, a pipe or a socket, is read-only, or its folder is missing or takes no file.
+    """
+    target, before = _target(path)
+    beside = _new_file(target, before)
+    if beside is not None:
+        beside.unlink()
+
+
+def _target(path: Path) -> tuple[Path, os.stat_result | None]:
+    """The file that `path` leads to, and what it is where it exists."""
+    target = Path(os.path.realpath(path))
+    try:
+        before = path.stat()
+    except FileNotFoundError:
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {target.parent}; make it first") from None
+        return target, None
+    if stat.S_ISDIR(before.st_mode):
+        raise IsADirectoryError(f"{path} is a folder; name a file in it")
+    if not stat.S_ISREG(before.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(before.st_mode), "no regular file")
+        raise OSError(f"{path} is {kind} and stays as it is; name a file")
+    # Root may write everything, and a file that was made read-only isn't meant to be.
+    if not before.st_mode & 0o222 or not os.access(target, os.W_OK):
+        raise PermissionError(f"{path} is read-only; make it writable, or name another file")
+    return target, before
+
+
+def _new_file(target: Path, before: os.stat_result | None) -> Path | None:
+    """An empty file beside `target` with its mode and owner; None where it has to be written over instead."""
+    if before is not None and before.st_nlink > 1:
+        return None
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        beside.open("xb").close()
+    except PermissionError:
+        if before is None:
+            raise PermissionError(f"the folder {target.parent} takes no new file; choose another") from None
+        return None
+    try:
+        if before is not None:
+            if hasattr(os, "chown"):
+                made = beside.stat()
+                if (made.st_uid, made.st_gid) != (before.st_uid, before.st_gid):
+                    os.chown(beside, before.st_uid, before.st_gid)
+            beside.chmod(stat.S_IMODE(before.st_mode))
+    except PermissionError:
+        beside.unlink()
+        return None
+    except BaseException:
+        beside.unlink()
+        raise
+    return beside
+
+
+def _write_over(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    with tempfile.TemporaryFile() as whole, target.open("r+b") as file:
+        write(whole)
+        whole.seek(0)
+        shutil.copyfileobj(whole, file)
+        file.truncate()

@@ -230,10 +230,28 @@ def local_times(dates: Days, since_midnight: int, timezone: str) -> Int64:
     import pandas as pd
 
     index = pd.DatetimeIndex(np.asarray(dates, dtype="datetime64[ns]") + np.timedelta64(since_midnight, "ns"))
-    if timezone != "UTC":
-        first_of_two = np.ones(len(index), dtype=np.bool_)
-        index = index.tz_localize(timezone, ambiguous=first_of_two, nonexistent="shift_forward")
-    return index.as_unit("ns").asi8.copy()
+    if timezone == "UTC":
+        return index.as_unit("ns").asi8.copy()
+    first_of_two = np.ones(len(index), dtype=np.bool_)
+    told = index.tz_localize(timezone, ambiguous=first_of_two, nonexistent="NaT")
+    moments: Int64 = told.as_unit("ns").asi8.copy()
+    skipped = np.asarray(told.isna())
+    if skipped.any():
+        moments[skipped] = _after_skip(index.as_unit("ns").asi8[skipped], timezone)
+    return moments
+
+
+def _after_skip(local: Int64, timezone: str) -> Int64:
+    """The first instants at which clocks show more than the times given, which they skip.
+
+    pandas' own way (``nonexistent="shift_forward"``) errs where a whole date is skipped, as at the date line.
+    """
+    before, after = local - 15 * HOUR, local + 13 * HOUR  # no zone is further from UTC
+    while (after - before > 1).any():
+        middle = (before + after) // 2
+        is_later = local_clock(middle, timezone) > local
+        before, after = np.where(is_later, before, middle), np.where(is_later, middle, after)
+    return after
 
 
 def local_clock(ns: Int64, timezone: str) -> Int64:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import StrategyError
 from nbbacktest.display.follow import end_event, event, follow_in_events, follow_in_lines
+from nbbacktest.display.interrupts import Leaving, leaving_in_order
 from nbbacktest.display.live import LivePage
 from nbbacktest.report.result import Result
 from nbbacktest.report.terminal import print_report
@@ -38,15 +39,25 @@ class Ended(NamedTuple):
 def run_in_foreground(
     system: SystemManager, config: Path | None, *, speed: float | None, paused: bool, as_json: bool, console: Console
 ) -> Ended:
-    """Start a run, show it until it ends, and report what was run; whatever happens, nothing goes on after it."""
+    """Start a run, show it until it ends, and report what was run; whatever happens, nothing goes on after it.
+
+    Raises
+    ------
+    Leaving
+        SIGTERM, or a closed terminal, once what was run until then is reported.
+    """
     settings = SessionConfig.load(config if config is not None else EXAMPLE)
-    out = sys.stdout
+    out, left, interrupted = sys.stdout, None, False
     # What strategies print must not come between the events.
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         try:
             answer = commands.start(system, settings, speed=speed, paused=paused)
-            _announce(answer, as_json=as_json, console=console, out=out)
-            interrupted = _show(system, settings, as_json=as_json, console=console, out=out)
+            try:
+                _announce(answer, as_json=as_json, console=console, out=out)
+                interrupted = _show(system, settings, as_json=as_json, console=console, out=out)
+            except Leaving as leaving:
+                left = leaving
+                system.stop()
             result, error = _outcome(system)
         finally:
             system.stop()
@@ -54,6 +65,8 @@ def run_in_foreground(
         out.write(end_event(result, system.status()) + "\n")
     else:
         print_report(result, console)
+    if left is not None:
+        raise left
     return Ended(error, interrupted)
 
 

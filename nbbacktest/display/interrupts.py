@@ -1,9 +1,11 @@
-"""Ctrl-C as something to be asked for, not as an exception out of the blue; the end of a session as an exit."""
+"""Ctrl-C as something to be asked for, the end of a session as an exit, Ctrl-Z with the terminal in order."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Self
 
@@ -50,16 +52,26 @@ class Interrupts:
         self._count += 1
 
 
+class Leaving(SystemExit):
+    """SIGTERM or a closed terminal (SIGHUP) asks the process to end; `code` is 128 and the signal's number."""
+
+    @property
+    def reason(self) -> str:
+        """What it was, to be told."""
+        return f"ended by {signal.Signals(int(self.code or 0) - 128).name}: this is what was run until then"
+
+
 def leave_in_order() -> list[tuple[int, Any]]:
-    """Let the end of the session (SIGTERM, a closed terminal) be an exit; returns what `restore` takes.
+    """Let the end of the session (SIGTERM, a closed terminal) raise `Leaving`; returns what `restore` takes.
+
+    A signal that the process was told to ignore, as `nohup` does, is still ignored.
 
     Raises
     ------
     ValueError
         Not the main thread.
     """
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    return [(number, signal.signal(number, _leave)) for number in numbers]
+    return [(number, signal.signal(number, _leave)) for number in _ends() if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def restore(handlers: list[tuple[int, Any]]) -> None:
@@ -68,6 +80,85 @@ def restore(handlers: list[tuple[int, Any]]) -> None:
         signal.signal(number, handler)
 
 
+@contextmanager
+def leaving_in_order() -> Iterator[None]:
+    """`leave_in_order` for a while; outside of the main thread, whose owner sees to signals, it does nothing."""
+    handlers: list[tuple[int, Any]] = []
+    try:
+        with suppress(ValueError):
+            handlers = leave_in_order()
+        yield
+    finally:
+        restore(handlers)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Have Ctrl-C, SIGTERM and SIGHUP wait until what must not be lost is done."""
+    came: list[int] = []
+    handlers: list[tuple[int, Any]] = []
+    try:
+        with suppress(ValueError):
+            heeded = [one for one in (signal.SIGINT, *_ends()) if signal.getsignal(one) != signal.SIG_IGN]
+            handlers += [(one, signal.signal(one, lambda number, _frame: came.append(number))) for one in heeded]
+        yield
+    finally:
+        restore(handlers)
+    if came:
+        signal.raise_signal(came[0])
+
+
+class Suspension:
+    """Ctrl-Z while a terminal is drawn on: the terminal is put in order before the process stops, and drawn on again after.
+
+    Parameters
+    ----------
+    leave, back
+        Puts the terminal in order; takes it again. Called by `heed` in the thread that draws.
+    """
+
+    def __init__(self, leave: Callable[[], object], back: Callable[[], object]) -> None:
+        self._leave, self._back = leave, back
+        self._asked = self._continued = False  # written by the handlers, in the main thread
+        self._before: list[tuple[int, Any]] = []
+
+    def __enter__(self) -> Self:
+        if sys.platform != "win32":
+            with suppress(ValueError):
+                if signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL:
+                    self._before.append((signal.SIGTSTP, signal.signal(signal.SIGTSTP, self._ask)))
+                    self._before.append((signal.SIGCONT, signal.signal(signal.SIGCONT, self._continue)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        restore(self._before)
+        self._before.clear()
+
+    def heed(self) -> None:
+        """Stop where that was asked for; returns when the process goes on."""
+        if sys.platform == "win32" or not (self._asked or self._continued):
+            return
+        # Whatever stopped the process before it went on, the shell may have changed the terminal's modes meanwhile.
+        self._leave()
+        if self._asked:
+            self._asked = False
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTSTP)
+            signal.signal(signal.SIGTSTP, self._ask)
+        self._continued = False
+        self._back()
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
+
+    def _continue(self, _number: int, _frame: FrameType | None) -> None:
+        self._continued = True
+
+
+def _ends() -> list[signal.Signals]:
+    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 def _leave(number: int, _frame: FrameType | None) -> None:
-    """End as an exit does, so that the terminal is put in order and the run stopped."""
-    raise SystemExit(128 + number)
+    """End as an exit does, so that the terminal is put in order, the run stopped and what was run reported."""
+    raise Leaving(128 + number)

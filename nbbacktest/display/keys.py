@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -30,20 +31,30 @@ class Keyboard:
         return self._present
 
     def __enter__(self) -> Self:
+        self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def take(self) -> None:
+        """Have keys come one by one."""
         if self._present and sys.platform != "win32":
             import termios
             import tty
 
             self._before = termios.tcgetattr(self._file)
             tty.setcbreak(self._file)  # Ctrl-C stays a signal
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def release(self) -> None:
+        """Leave the terminal as it was."""
         if self._before is not None and sys.platform != "win32":
             import termios
 
             # What was typed and not read isn't left to the next program.
-            termios.tcsetattr(self._file, termios.TCSAFLUSH, self._before)
+            with contextlib.suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(self._file, termios.TCSAFLUSH, self._before)
+            self._before = None
 
     def read(self, seconds: float) -> str | None:
         """The next key; None where none is pressed within that time.

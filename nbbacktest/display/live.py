@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import NbBacktestError
-from nbbacktest.display.interrupts import Interrupts
+from nbbacktest.display.interrupts import Interrupts, Suspension
 from nbbacktest.display.keys import Keyboard
 from nbbacktest.display.page import Keys, Page
 from nbbacktest.display.reading import Meter
@@ -53,10 +53,20 @@ class LivePage:
         """Draw and obey until the run has ended; returns whether Ctrl-C ended it."""
         from rich.live import Live
 
-        with Interrupts() as interrupts, Keyboard() as keyboard, Live(
-            console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop"
-        ) as live:  # fmt: skip
+        live = Live(console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop")
+        keyboard = Keyboard()
+
+        def leave() -> None:
+            live.stop()
+            keyboard.release()
+
+        def back() -> None:
+            keyboard.take()
+            live.start()
+
+        with Interrupts() as interrupts, keyboard, live, Suspension(leave, back) as suspension:
             while not self._system.is_stopped():
+                suspension.heed()
                 live.update(self._page(keyboard), refresh=True)
                 key = keyboard.read(FRAME_SECONDS)
                 interrupted = interrupts.taken()

@@ -104,8 +104,7 @@ class LiveCoordinator(SessionCoordinator):
                 self._feed.begin()
                 self._serve()
         finally:
-            self._link.subscription.close()
-            self._feed.end()
+            self._link.subscription.close()  # the run ends the feed
 
     def _serve(self) -> None:
         gate, inbox, link = self._gate, self._inbox, self._link

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.enums import OrderStatus
 from nbbacktest.core.errors import DataNotFoundError
-from nbbacktest.core.files import write_whole
+from nbbacktest.core.files import try_target, write_whole
 from nbbacktest.report.benchmark import BenchmarkSource, Comparison
 from nbbacktest.report.table import MISSING, written, written_time
 from nbbacktest.report.traces import shades
@@ -37,7 +37,7 @@ _SIGNED = ("return", "cagr", "max_drawdown", "alpha", "excess_return")
 
 
 def write(result: Result, path: Path, benchmark: BenchmarkSource | None = None) -> Path:
-    """Write the page of `result` to the file `path`, in one step: whoever reads it sees the old file or the new one.
+    """Write the page of `result` to the file `path`, in one step: readers see the old file or the new one.
 
     Equal results make equal files: the page holds no clock of its own.
 
@@ -52,6 +52,7 @@ def write(result: Result, path: Path, benchmark: BenchmarkSource | None = None) 
     """
     if not path.parent.is_dir():
         raise DataNotFoundError(f"can't write a report to {path}: there is no folder {path.parent}; make it first")
+    try_target(path)
     content = page(result, benchmark).encode("utf-8", "replace")
     size = f"{len(content) / 1e6:.1f} MB".rjust(len(_SIZE))
     content = content.replace(_SIZE.encode(), size.encode())

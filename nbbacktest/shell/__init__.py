@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any
 
-from nbbacktest.display.interrupts import leave_in_order, restore
+from nbbacktest.display.interrupts import Leaving, leaving_in_order
 from nbbacktest.shell.interpreter import Interpreter
 
 
@@ -19,22 +18,27 @@ def interact() -> int:
     import nbbacktest as nb
 
     interpreter = Interpreter(nb.get_system_manager())
-    handlers: list[tuple[int, Any]] = []
-    try:
-        with contextlib.suppress(ValueError):  # not the main thread: whoever has it sees to signals
-            handlers = leave_in_order()
-        if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
-            from nbbacktest.shell.terminal import converse
+    with leaving_in_order():
+        try:
+            return _read(interpreter)
+        except Leaving:
+            with contextlib.suppress(OSError):
+                interpreter.close(reporting=True)
+            raise
+        finally:
+            with contextlib.suppress(OSError):  # the terminal is gone, and nobody to be told
+                interpreter.close()
 
-            converse(interpreter)
-            return 0
-        for line in sys.stdin or ():
-            interpreter.execute(line)
-            sys.stdout.flush()
-            if interpreter.over:
-                break
-        return interpreter.worst
-    finally:
-        with contextlib.suppress(OSError):  # the terminal is gone, and nobody to be told
-            interpreter.close()
-        restore(handlers)
+
+def _read(interpreter: Interpreter) -> int:
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+        from nbbacktest.shell.terminal import converse
+
+        converse(interpreter)
+        return 0
+    for line in sys.stdin or ():
+        interpreter.execute(line)
+        sys.stdout.flush()
+        if interpreter.over:
+            break
+    return interpreter.worst

@@ -61,10 +61,12 @@ class Interpreter:
         self.worst = max(self.worst, status)
         return status
 
-    def close(self) -> None:
-        """Stop a run that goes on."""
+    def close(self, *, reporting: bool = False) -> None:
+        """Stop a run that goes on; its report is shown where nobody is left to ask for it."""
         if not self.system.is_stopped():
             show_answer(COMMANDS["stop"](self.system).to_dict())
+            if reporting:
+                self.report()
 
     # -- commands of the shell alone ------------------------------------------------------------------------
 

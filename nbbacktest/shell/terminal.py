@@ -49,6 +49,7 @@ def converse(interpreter: Interpreter) -> None:
         complete_while_typing=False,
         auto_suggest=AutoSuggestFromHistory(),
         refresh_interval=REFRESH_SECONDS,
+        enable_suspend=True,
         style=Style(_STYLE),
     )
     sys.stdout.write(_WELCOME.format(version=nb.__version__) + "\n")

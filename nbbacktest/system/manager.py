@@ -16,6 +16,7 @@ from nbbacktest.core.lifecycle import Command
 from nbbacktest.engine.feed import Feed
 from nbbacktest.system.awaited import AwaitedSystem
 from nbbacktest.system.builder import StrategySource, build
+from nbbacktest.system.forked import reset_when_forked
 from nbbacktest.system.moments import Until, target_of
 from nbbacktest.system.origin import ConfigSource, origin_of
 from nbbacktest.system.run import Run, Stages
@@ -59,6 +60,15 @@ class SystemManager(AwaitedSystem):
         self._speed: float | None = None  # asked for while stopped; the next start takes it
         self._clock = clock
         weakref.finalize(self, self._slot.leash.end).atexit = False  # the exit ends all runs together
+        reset_when_forked(self, SystemManager._forked)
+
+    def _forked(self) -> None:
+        """Begin anew in a forked child: the run's threads are the parent's, and any lock may be held there for ever."""
+        origin, run = self._origin, self._slot.run
+        SystemManager.__init__(self, clock=self._clock, reachable=self._reachable)
+        self._origin = origin
+        if run is not None and run.done:
+            self._slot.run = run
 
     # -- commands -------------------------------------------------------------------------------------------
 

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbbacktest.core.hours import time_of_day
+from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Stamps
+from nbbacktest.data.calendar import ALWAYS_OPEN
+from nbbacktest.data.clocks import moment_of, next_showing
 from nbbacktest.system.run import Run
 from nbbacktest.system.snapshot import Snapshot
 
@@ -56,30 +60,30 @@ def target_of(when: Any, run: Run) -> int | None:
 def _read(when: Any, run: Run, cursor: int) -> pd.Timestamp:
     import pandas as pd
 
-    zone = run.stamps.day_zone
+    zone = _zone(run)
+    instants = run.timeline.instants
+    before = int(instants[cursor - 1]) if cursor else int(instants[0]) - 1 if len(instants) else 0
     if isinstance(when, str) and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", when):
-        now = int(run.timeline.instants[cursor - 1]) if cursor else int(run.timeline.instants[0]) - 1
-        start = Stamps(zone).stamp(now)
-        moment = _at(start, when, zone)
-        return moment if moment > start else _at(start + pd.Timedelta(days=1), when, zone)
+        return Stamps(zone).stamp(next_showing(time_of_day(when) % DAY, zone, before))
     try:
         moment = pd.Timestamp(when)
+        moment = moment if pd.isna(moment) else moment.as_unit("ns")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{when!r} is no time; write '10:30', '2024-10-03 10:30', or give a datetime") from error
     if pd.isna(moment):
         raise ValueError(f"{when!r} is no time; write '10:30', '2024-10-03 10:30', or give a datetime")
-    if moment.tzinfo is None and moment == moment.normalize():
+    if moment.tzinfo is not None:
+        return moment
+    if moment == moment.normalize():
         if run.stamps.dates:
             moment += pd.Timedelta(days=1)  # a session date is the whole session
         elif not isinstance(when, str) or ":" not in when:
-            return pd.Timestamp(run.days.begin(moment.date()), unit="ns", tz="UTC").tz_convert(zone)
-    return moment.tz_localize(zone) if moment.tzinfo is None else moment
+            return Stamps(zone).stamp(run.days.begin(moment.date()))
+    return Stamps(zone).stamp(moment_of(moment.value, zone, before))
 
 
-def _at(day: pd.Timestamp, clock: str, zone: str) -> pd.Timestamp:
-    import pandas as pd
-
-    try:
-        return pd.Timestamp(f"{day.date()} {clock}", tz=zone)
-    except ValueError as error:
-        raise ValueError(f"{clock!r} is no time of day; write it as 10:30 or 10:30:00") from error
+def _zone(run: Run) -> str:
+    """The zone of a time without one: the exchange's, or the one that is shown where a market has no clock of its own."""
+    config = run.config
+    has_no_clock = config.exchange == ALWAYS_OPEN and config.day_zone is None
+    return run.stamps.timezone if has_no_clock and not run.stamps.dates else run.stamps.day_zone

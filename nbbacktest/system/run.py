@@ -41,6 +41,9 @@ from nbbacktest.trading.record import RunRecord
 
 logger = logging.getLogger("nbbacktest")
 
+FEED_SECONDS = 2.0
+"""How long a run's end waits for its feed's."""
+
 
 @dataclass(frozen=True)
 class Stages:
@@ -318,13 +321,13 @@ class Run:
         self._ended = monotonic()
         self._told = self.error, self.traceback  # whoever it is raised to adds frames
         for strategy in self.desk.strategies:
-            end(strategy)
+            self._tell(end, strategy)
         if self.feed is not None:
-            self.feed.end()
+            self._end_feed(self.feed)
         told = self.gate.closed  # by stop, or by its manager's end
         try:
             self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
-            self._tell(self._on_end)
+            self._tell(self._on_end, self)
         finally:
             if self.loader is not None:
                 self.loader.close()
@@ -332,12 +335,24 @@ class Run:
                 self._done.set()
                 listeners, self._listeners = self._listeners, []
         for listener in listeners:
-            self._tell(listener)
+            self._tell(listener, self)
 
-    def _tell(self, listener: Callable[[Run], None]) -> None:
+    def _end_feed(self, feed: Feed) -> None:
+        """Have the feed end; a user's may take its time, and the run waits for it no longer than `FEED_SECONDS`."""
+        if type(feed).__module__.startswith("nbbacktest."):
+            self._tell(feed.end)
+            return
+        call = threading.Thread(target=self._tell, args=(feed.end,), name="nbbacktest-feed-end", daemon=True)
+        call.start()
+        call.join(FEED_SECONDS)
+        if call.is_alive():
+            logger.error("%r.end() has not returned after %g s; the run has ended without it", feed, FEED_SECONDS)
+
+    def _tell(self, listener: Callable[..., object], *facts: object) -> None:
+        """Call what may be a user's: whatever it raises, the run ends for all that wait for it."""
         try:
-            listener(self)
-        except Exception:
+            listener(*facts)
+        except BaseException:
             logger.exception("%r raised at the end of a run", listener)
 
     def blocked_call(self) -> str:

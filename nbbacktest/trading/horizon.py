@@ -11,6 +11,7 @@ import numpy as np
 from nbbacktest.core.errors import DataError, OrderError
 from nbbacktest.core.records import Stamps
 from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights
+from nbbacktest.data.clocks import moment_of
 from nbbacktest.data.days import TradingDays
 
 
@@ -70,6 +71,7 @@ class Horizon:
 
         try:
             moment = pd.Timestamp(until)
+            moment = moment if pd.isna(moment) else moment.as_unit("ns")
         except (ValueError, TypeError) as error:
             raise OrderError(f"until={until!r} is no time ({error}); give a timestamp, a date or its text") from None
         if pd.isna(moment):
@@ -78,9 +80,9 @@ class Horizon:
         if is_date or (isinstance(until, str) and ":" not in until):
             ns = self._days.begin(np.datetime64(moment.date(), "D") + np.timedelta64(1, "D"))
         else:
+            ns = int(moment.value)
             if moment.tz is None:
-                moment = moment.tz_localize(self._stamps.day_zone)
-            ns = int(moment.as_unit("ns").value)
+                ns = moment_of(ns, self._stamps.day_zone, now + 1)
         if ns <= now:
             raise OrderError(f"until={until!r} is not after now, {self._stamps.stamp(now)}; give a later time")
         return ns

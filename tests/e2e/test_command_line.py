@@ -16,6 +16,7 @@ import pytest
 
 import nbbacktest as nb
 from nbbacktest.core.config import EXAMPLE
+from tests.live import deaf_client
 
 ROOT = Path(__file__).parents[2]
 DAILY = str(ROOT / "session_configs" / "aapl_daily.json")
@@ -145,6 +146,84 @@ def test_a_reader_who_has_gone_is_no_crash(arguments):
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@posix
+def test_the_first_ctrl_c_ends_a_feed_server_with_a_deaf_client(tmp_path):
+    """A client that reads nothing keeps nobody."""
+    config = {
+        "exchange": "24/7",
+        "backtest": {"start_date": "2024-10-01", "end_date": "2024-11-09"},
+        "data": {"symbols": ["A"]},
+    }
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    with subprocess.Popen(
+        [*COMMAND, "feed", "serve", "c.json", "--port", "0", "--speed", "0"], cwd=tmp_path, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        try:
+            port = int(re.search(r"ws://127\.0\.0\.1:(\d+)", server.stdout.readline())[1])
+            with deaf_client(port):
+                server.send_signal(signal.SIGINT)
+                _, err = server.communicate(timeout=20)
+        finally:
+            server.kill()
+    assert (server.returncode, err) == (0, "")
+
+
+EXPECTED = {"session_name": "東京 Ünder", **{k: v for k, v in EXAMPLE.items() if k != "session_name"}}
+
+READERS = {
+    "gone": ("", "| true", ""),
+    "gone, of errors too": ("", "2>&1 | true", ""),
+    "a full disk": ("", "> /dev/full", ""),
+    "a full disk, of JSON": ("--json", "> /dev/full 2> /dev/full", ""),
+    "all closed": ("", "<&- >&- 2>&-", ""),
+    "ASCII": ("", "> out.txt", "ascii"),
+    "ASCII, of JSON": ("--json", "> out.txt", "ascii"),
+}
+
+
+@posix
+@pytest.mark.parametrize("reader", READERS)
+def test_a_result_is_kept_whatever_reads_the_report(tmp_path, reader):
+    """The file is complete, nothing is left beside it, and no traceback is told."""
+    option, redirected, encoding = READERS[reader]
+    if "/dev/full" in redirected and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "c.json").write_text(json.dumps(EXPECTED), encoding="utf-8")
+    ran = subprocess.run(
+        f"'{sys.executable}' -m nbbacktest run c.json {option} --save kept.nbbt {redirected}",
+        shell=True, cwd=tmp_path, stderr=subprocess.PIPE, timeout=50, check=False,
+        env=environment(PYTHONUTF8="0", PYTHONUNBUFFERED="", **({"PYTHONIOENCODING": encoding} if encoding else {})),
+    )  # fmt: skip
+    assert b"Traceback" not in ran.stderr
+    assert b"Exception ignored" not in ran.stderr
+    assert nb.Result.load(tmp_path / "kept.nbbt").stats["bars"] > 0
+    assert {path.name for path in tmp_path.iterdir()} <= {"c.json", "kept.nbbt", "out.txt"}
+    if encoding:
+        text = (tmp_path / "out.txt").read_text(encoding)
+        assert r"\u6771\u4eac" in text
+        assert text.count("\n") > (0 if option else 20)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["run", "--help"], 0), (["nonsense"], 2), (["data", "quality", "c.json"], 0), (["system", "start", "c.json"], 0), ([], 0),
+    ],
+)  # fmt: skip
+def test_every_command_writes_in_a_poor_encoding(tmp_path, arguments, status):
+    """What the encoding lacks is escaped; the status is the same as ever."""
+    (tmp_path / "c.json").write_text(json.dumps(EXPECTED), encoding="utf-8")
+    ran = subprocess.run(
+        [*COMMAND, *arguments], cwd=tmp_path, capture_output=True, timeout=50, check=False,
+        env=environment(PYTHONUTF8="0", PYTHONIOENCODING="ascii"), input=b"start c.json\nwait\nreport\nstatus\n",
+    )  # fmt: skip
+    assert ran.returncode == status
+    assert b"Traceback" not in ran.stderr
+    assert ran.stdout or ran.stderr
 
 
 def in_terminal(width: int, *arguments: str, cwd: Path = ROOT, **changes: str) -> tuple[int, str]:

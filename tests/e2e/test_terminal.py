@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from time import monotonic
 from typing import Any
 
 import pytest
+
+import nbbacktest as nb
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "session_configs/example_session.json"
@@ -419,3 +422,72 @@ def test_completion_is_installed_where_the_shell_looks(command, tmp_path):
     assert done.returncode == 0
     assert str(tmp_path) in done.stdout
     assert list(tmp_path.rglob("*completions*/nbbacktest"))
+
+
+# -- how it is left -----------------------------------------------------------------------------------------
+
+
+def cursor_is_shown(log: str) -> bool:
+    return log.rfind("\x1b[?25l") <= log.rfind("\x1b[?25h")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("face", ["run", "system start", "shell", "feed serve"])
+def test_a_signal_that_ends_a_session_leaves_all_in_order(spawn, tmp_path, face, number):
+    """Status 128 and its number; what was run is reported and kept, the cursor shown, and no session's entry is left."""
+    if number == signal.SIGHUP and face in ("shell", "feed serve"):
+        pytest.skip("the same code as for SIGTERM; a closed terminal has its own test")
+    config, kept = tmp_path / "slow.json", tmp_path / "kept.nbbt"
+    slow = json.loads((ROOT / CONFIG).read_text(encoding="utf-8")) | {"session_name": "Slow one"}
+    slow["backtest"]["speed_multiplier"] = 60
+    config.write_text(json.dumps(slow), encoding="utf-8")
+    log = io.StringIO()
+    if face == "shell":
+        child = spawn()
+        child.logfile_read = log
+        child.expect(r"\[STOPPED\]")
+        child.sendline(f"start {config}")
+        child.expect(r"\[RUNNING\]")
+    else:
+        options = {"run": ["--save", str(kept)], "feed serve": ["--port", "0"]}.get(face, [])
+        child = spawn(*face.split(), str(config), *options)
+        child.logfile_read = log
+        child.expect({"run": "running.*09:3", "system start": "pause", "feed serve": "Ctrl-C ends it"}[face])
+    child.kill(number)
+    assert ended(child) == 128 + number
+    assert cursor_is_shown(log.getvalue())
+    assert "Traceback" not in log.getvalue()
+    assert [path for path in (tmp_path / "runtime").rglob("*") if not path.is_dir()] == []
+    if face != "feed serve":
+        assert "Final equity" in log.getvalue()
+    if face == "run":
+        assert f"ended by {number.name}: this is what was run until then" in log.getvalue()
+        assert nb.Result.load(kept).name == "Slow one"
+
+
+@pytest.mark.parametrize("face", ["run", "system start"])
+def test_ctrl_z_gives_the_shell_its_terminal_and_fg_takes_it_back(environment, tmp_path, face):
+    """At the prompt the cursor is shown and lines are read; after `fg` single keys are, and the run goes on to its end."""
+    config = tmp_path / "slow.json"
+    slow = json.loads((ROOT / CONFIG).read_text(encoding="utf-8"))
+    slow["backtest"]["speed_multiplier"] = 60
+    config.write_text(json.dumps(slow), encoding="utf-8")
+    child = pexpect.spawn("/bin/sh", env=environment, cwd=str(ROOT), encoding="utf-8", dimensions=(24, 80), timeout=30)
+    try:
+        child.sendline("PS1='P''ROMPT> '")
+        child.expect("PROMPT> ")
+        child.sendline(f"{sys.executable} -m nbbacktest {face} {config}")
+        child.expect("running.*09:3" if face == "run" else "pause")
+        child.send("\x1a")
+        child.expect("PROMPT> ")
+        assert cursor_is_shown(child.before)
+        child.sendline("echo at the prom''pt")
+        child.expect("at the prompt\r?\n")
+        child.sendline("fg")
+        child.expect("running.*09:3" if face == "run" else "pause")
+        child.send("\x03" if face == "run" else "q")
+        child.expect("Final equity")
+        child.expect("PROMPT> ")
+        assert cursor_is_shown(child.before)
+    finally:
+        child.close(force=True)

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 
 import pandas as pd
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -349,3 +351,42 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "5\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such end of a process")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM] if sys.platform != "win32" else [])
+def test_workers_end_with_their_caller(tmp_path: Path, number: signal.Signals) -> None:
+    """Killed while its workers are in the middle of their points: they are gone with it, and the sweep's folder is too."""
+    script, pids, folder = tmp_path / "long.py", tmp_path / "pids", tmp_path / "tmp"
+    pids.mkdir()
+    folder.mkdir()
+    script.write_text(
+        "import os, time\nfrom pathlib import Path\nimport nbbacktest as nb\nfrom tests.markets import minutes\n"
+        f"CALLER, PIDS = os.getpid(), Path({str(pids)!r})\n"
+        "class Long(nb.Strategy):\n    size: int = 1\n"
+        "    def on_start(self):\n"
+        "        if self.size == 1: time.sleep(1.0)\n"  # much work: the caller hands all of it out
+        "        elif os.getpid() != CALLER:\n"
+        "            (PIDS / str(os.getpid())).touch()\n            time.sleep(600)\n"
+        "    def on_bar(self, bar): pass\n"
+        "nb.sweep(minutes(50), Long, {'size': range(1, 60)})\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(folder)}
+    with subprocess.Popen([sys.executable, str(script)], env=env, stderr=subprocess.PIPE) as caller:
+        try:
+            until(lambda: any(pids.iterdir()))
+            workers = [psutil.Process(int(path.name)) for path in pids.iterdir()]
+            assert list(folder.glob("nbbacktest-sweep-*"))
+        finally:
+            caller.send_signal(number)
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
+    until(lambda: not list(folder.glob("nbbacktest-sweep-*")))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Look again and again, as nothing tells of another process's deeds."""
+    deadline = monotonic() + 60
+    while not condition():
+        assert monotonic() < deadline
+        sleep(0.02)

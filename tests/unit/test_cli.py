@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -81,6 +82,22 @@ def test_a_bad_place_to_save_is_refused_before_the_run(config, capsys, place, wo
     out, err = capsys.readouterr()
     assert out == ""
     assert f"--save = '{place}': {words}" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and modes are of POSIX")
+@pytest.mark.parametrize(("kind", "words"), [("pipe", "is a pipe and stays as it is"), ("read-only", "is read-only")])
+def test_a_place_that_is_no_file_is_refused_before_the_run(config, capsys, monkeypatch, kind, words):
+    """A pipe or a read-only file stays as it is, and no run starts."""
+    monkeypatch.setattr(nb.SystemManager, "start", lambda *args, **options: pytest.fail("a run has started"))
+    if kind == "pipe":
+        os.mkfifo("x")
+    else:
+        Path("x").write_bytes(b"keep")
+        Path("x").chmod(0o444)
+    before = os.lstat("x")
+    assert cli.main(["run", config(), "--save", "x"]) == 2
+    assert f"--save = 'x': {words}" in capsys.readouterr().err
+    assert os.lstat("x") == before
 
 
 def test_a_disk_that_fails_is_one_line(config, capsys, monkeypatch):

@@ -59,6 +59,9 @@ def test_a_face_s_options_stand_beside_the_command_s(parse):
     ("words", "told"),
     [
         (["step", "many"], 'Invalid value for N: unable to convert "many" into int'),
+        (["step", "1.5"], 'Invalid value for N: unable to convert "1.5" into int'),
+        (["step", "0.6"], 'unable to convert "0.6" into int'),
+        (["step", "inf"], 'unable to convert "inf" into int'),
         (["until"], "WHEN requires an argument"),
         (["speed"], "X requires an argument"),
         (["pause", "now"], "Unused Tokens"),

@@ -32,6 +32,25 @@ def test_every_row_is_whole() -> None:
     assert all(len(row) == 4 and all(row) for row in cells)
 
 
+FAULTS = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("## What holds under faults")[2]
+PROMISED = [line for line in FAULTS.splitlines() if line.startswith("| ") and "| fault" not in line]
+HOLDERS = re.findall(r"\[`(test_\w+)`\]\((tests/\S+?\.py)\)", FAULTS)
+
+
+@pytest.mark.parametrize(("name", "file"), sorted(set(HOLDERS)), ids=lambda value: value)
+def test_every_test_of_the_faults_exists(name: str, file: str) -> None:
+    """A row of the table names a test, and leads to its file."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_fault_has_a_promise_and_a_test() -> None:
+    """A row is a fault, what is promised, and the tests that hold it."""
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in PROMISED]
+    assert len(cells) >= 12
+    assert all(len(row) == 3 and all(row) and row[2].startswith("[`test_") for row in cells)
+
+
 def test_coverage_has_its_bound() -> None:
     """Under nine tenths of the branches and lines, `make test` fails."""
     assert PYPROJECT["tool"]["coverage"]["report"]["fail_under"] >= 90

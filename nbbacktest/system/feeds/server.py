@@ -6,8 +6,12 @@ import hmac
 import ipaddress
 import json
 import logging
+import socket
+import struct
+import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +32,9 @@ logger = logging.getLogger("nbbacktest")
 LOOPBACK = "127.0.0.1"
 ALIVE_SECONDS = 5.0
 """How long the server is silent at most."""
+STALLED_SECONDS = 30
+"""How long a client may take nothing of what it is sent."""
+_LEAVE_SECONDS = 0.5
 _HELLO_BYTES = 64 * 1024
 _HELLO_SECONDS = 10.0
 _NOT_SERVED = 1008  # the close code for it
@@ -85,9 +92,10 @@ class FeedServer:
         self._market = market
         self._speed = float(speed)
         self._token = token
-        self._changed = threading.Condition()  # guards the two below, and wakes those who wait for a bar's time
+        self._changed = threading.Condition()  # guards the three below, and wakes those who wait for a bar's time
         self._time = ReplayClock(self._replay, self._speed, clock or WallClock())
         self._stopping = False
+        self._served: set[socket.socket] = set()  # those of clients that bars are sent to
         self._host = host
         self._server = self._listen(port)
         self.port: int = self._server.socket.getsockname()[1]
@@ -101,10 +109,17 @@ class FeedServer:
         return f"ws://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
 
     def stop(self) -> None:
-        """Hang up on everybody and end; stopping again changes nothing."""
+        """Hang up on everybody and end; stopping again changes nothing.
+
+        A client that reads nothing is cut off after half a second: what was sent to it may never be taken.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._served, _LEAVE_SECONDS)
+            for client in self._served:
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
         self._server.shutdown()
         self._thread.join()
 
@@ -161,10 +176,25 @@ class FeedServer:
         except ConnectionClosed:
             return
         try:
-            for message in self._messages(symbols, since):
-                connection.send(message)
+            with self._serving(connection.socket):
+                for message in self._messages(symbols, since):
+                    connection.send(message)
         except ConnectionClosed:
-            logger.info("feed server: a client has gone")
+            logger.info("feed server: a client has gone, or took nothing for %g s", STALLED_SECONDS)
+
+    @contextmanager
+    def _serving(self, client: socket.socket) -> Iterator[None]:
+        """Have `stop` cut this client off, and its own silence too."""
+        if sys.platform != "win32":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALLED_SECONDS, 0))
+        with self._changed:
+            self._served.add(client)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._served.discard(client)
+                self._changed.notify_all()
 
     def _read_hello(self, text: str | bytes) -> tuple[tuple[str, ...], int | None]:
         try:

@@ -18,6 +18,7 @@ from typing import Any
 from nbbacktest.core.errors import NbBacktestError
 from nbbacktest.system.sweep.bench import ERROR, Bench, Row
 from nbbacktest.system.sweep.grid import Point
+from nbbacktest.system.sweep.parent import end_with
 from nbbacktest.system.sweep.share import Ticket, hold, packed, release, work
 
 CHUNK_SECONDS = 0.2
@@ -61,7 +62,7 @@ def play_all(bench: Bench, points: Sequence[Point], executor: Executor | None, t
         return
     hold(token, bench)
     try:
-        with tempfile.TemporaryDirectory(prefix="nbbacktest-sweep-", ignore_cleanup_errors=True) as folder:
+        with _folder(threads=threads) as folder:
             file = Path(folder) / "bench"
             if not threads:
                 file.write_bytes(packed(bench))
@@ -201,7 +202,7 @@ def _processes(count: int) -> Iterator[_Pool]:
     from loky import ProcessPoolExecutor
 
     env = {name: "1" for name in _THREADS if name not in os.environ}
-    executor = ProcessPoolExecutor(count, initializer=_begin, env=env)
+    executor = ProcessPoolExecutor(count, initializer=_begin, initargs=(os.getpid(),), env=env)
     try:
         yield _Pool(executor)
     finally:
@@ -210,12 +211,29 @@ def _processes(count: int) -> Iterator[_Pool]:
         )  # what they have done is here: nobody has to wait for their ends
 
 
-def _begin() -> None:
+def _begin(caller: int) -> None:
     """What each of these processes does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches it too; it is the caller that answers
+    end_with(caller)
     import pandas as pd  # noqa: F401 - every point needs it
 
     gc.freeze()  # modules stay: to look through them takes 50 ms, each hundred short points
+
+
+@contextmanager
+def _folder(*, threads: bool) -> Iterator[str]:
+    """A folder for what processes read; where this one is killed, loky's tracker, which outlives it, removes the folder."""
+    with tempfile.TemporaryDirectory(prefix="nbbacktest-sweep-", ignore_cleanup_errors=True) as folder:
+        if threads:
+            yield folder
+            return
+        from loky.backend import resource_tracker
+
+        resource_tracker.register(folder, "folder")
+        try:
+            yield folder
+        finally:
+            resource_tracker.unregister(folder, "folder")
 
 
 def _cores() -> int:

@@ -372,3 +372,44 @@ def test_a_forked_child_exits_and_runs_its_own():
         system.stop()
     """)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("parent", ["paused", "running", "held by a thread", "ended"])
+def test_a_forked_child_sees_a_stopped_manager(parent):
+    """Whatever the parent's run does, and whichever lock a thread holds: the child's manager is stopped, and runs anew."""
+    done, _ = python(f"""
+        parent = {parent!r}
+        system = nb.get_system_manager()
+        system.set_speed(0 if parent == "ended" else 1)
+        system.start({{}}, data=minutes(60), strategies=Slow, paused=parent == "paused")
+        if parent == "ended":
+            system.stop()
+        held, over = threading.Event(), threading.Event()
+        def hold():
+            with system._condition, system._announcer._changed:
+                held.set()
+                over.wait(60)
+        if parent == "held by a thread":
+            threading.Thread(target=hold, daemon=True).start()
+            held.wait(30)
+        with warnings.catch_warnings(action="ignore"):  # from Python 3.12 on: what it warns of is what is tested
+            child = os.fork()
+        if not child:
+            assert nb.get_system_manager() is system
+            assert system.is_stopped()
+            assert system.stop() is False
+            if parent != "ended":
+                try:
+                    system.wait(1)
+                except RuntimeError as error:
+                    assert "nothing was started yet" in str(error)
+            assert system.start({{}}, data=minutes(50), strategies=Slow)
+            os._exit(7 if system.wait(30).stats["bars"] == 50 else 1)
+        over.set()
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 7
+        assert system.is_stopped() is (parent == "ended")
+        system.stop()
+    """)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -18,9 +20,12 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, FeedError
 from nbbacktest.data.incoming import read_instant
 from nbbacktest.data.sources import load
+from nbbacktest.system.feeds import server as feeds
 from nbbacktest.system.feeds.client import growing_waits
 from nbbacktest.system.feeds.replay import Replay, ReplayClock
 from nbbacktest.system.feeds.server import ALIVE_SECONDS, FeedServer, serve
+from tests.live import deaf_client
+from tests.markets import minutes
 
 CONFIG: dict[str, Any] = {
     "exchange": "XNYS",
@@ -167,6 +172,37 @@ def test_a_server_that_waits_says_that_it_lives() -> None:
         clock.advance(ALIVE_SECONDS)
         alive = json.loads(next(messages))
         assert (alive["type"], alive["time"]) == ("heartbeat", "2024-10-03T14:05:00+00:00")
+
+
+LONG = load(SessionConfig.load({"exchange": "24/7", "data": {"interval": "1m"}}), {"A": minutes(60_000)})
+"""More bytes of messages than systems keep for a client."""
+
+
+def test_a_client_that_reads_nothing_doesnt_keep_the_server() -> None:
+    """`stop` returns, and others are served meanwhile."""
+    server = FeedServer(LONG, speed=0)
+    client = deaf_client(server.port)
+    try:
+        assert next(iter(conversation(server, {"type": "none"})))["type"] == "error"
+        stopping = threading.Thread(target=server.stop, daemon=True)
+        stopping.start()
+        stopping.join(20)
+        assert not stopping.is_alive()
+    finally:
+        client.close()
+        server.stop()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the bound is an option of POSIX sockets")
+def test_a_client_that_reads_nothing_is_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a while without taking anything; its thread is free again."""
+    monkeypatch.setattr(feeds, "STALLED_SECONDS", 1)
+    caplog.set_level("INFO", "nbbacktest")
+    with FeedServer(LONG, speed=0) as server, deaf_client(server.port), server._changed:
+        assert server._changed.wait_for(lambda: not server._served, 20)
+    assert "took nothing for 1 s" in caplog.text
 
 
 def test_waits_grow_up_to_the_longest() -> None:

@@ -21,6 +21,7 @@ from nbbacktest.core.errors import ConfigError, FeedError, LiveRunError, Strateg
 from nbbacktest.core.intervals import MINUTE
 from nbbacktest.data.incoming import written
 from nbbacktest.data.sources import load
+from nbbacktest.system import run
 from tests.live import OPENING, Trader, bars_of, fields, live_of, push_all, run_live
 from tests.markets import minutes
 
@@ -450,6 +451,59 @@ def test_a_feed_that_raises_when_it_begins_fails_the_run(system):
 
 
 # -- what is seen -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("raised", [ValueError, SystemExit])
+@pytest.mark.parametrize("ending", ["closed", "stopped", "failed"])
+def test_a_feed_that_raises_when_it_ends_keeps_nobody_waiting(system, caplog, ending, raised):
+    """However the run ends: who waits gets the result, and the log says what the feed did."""
+
+    class Broken(nb.PushFeed):
+        def end(self):
+            super().end()
+            raise raised("by order")
+
+    class Boom(Quiet):
+        def on_bar(self, bar):
+            raise KeyError("boom")
+
+    told = threading.Event()
+    system.on_end(lambda result: told.set())
+    feed = Broken()
+    system.start(ONE, feed=feed, strategies=Boom if ending == "failed" else Quiet)
+    feed.push(fields("A", 0))
+    if ending == "stopped":
+        system.stop()
+    else:
+        feed.close()
+    if ending == "failed":
+        with pytest.raises(StrategyError, match="boom"):
+            system.wait(30)
+    else:
+        system.wait(30)
+    assert system.is_stopped()
+    assert told.wait(30)
+    assert "raised at the end of a run" in caplog.text
+    assert "by order" in caplog.text
+
+
+def test_a_feed_that_never_ends_keeps_nobody_waiting(system, caplog, monkeypatch):
+    """`stop` and `wait` come back, and the log names the feed."""
+    monkeypatch.setattr(run, "FEED_SECONDS", 0.05)
+    over = threading.Event()
+
+    class Endless(nb.PushFeed):
+        def end(self):
+            over.wait(60)
+
+    try:
+        system.start(ONE, feed=Endless(), strategies=Quiet)
+        assert system.stop()
+        assert system.wait(30).stats["bars"] == 0
+        assert system.is_stopped()
+        assert "end() has not returned after 0.05 s" in caplog.text
+    finally:
+        over.set()
 
 
 def test_the_status_tells_of_feed_and_lag(system):

@@ -7,9 +7,12 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nbbacktest.core.errors import ScheduleError
-from nbbacktest.data.calendar import SessionTable, session_table
+from nbbacktest.core.intervals import MINUTE
+from nbbacktest.data.calendar import SessionTable, local_clock, session_table
 from nbbacktest.trading.schedule import NEVER, Scheduled, moments, read_terms
 
 # A half day on the 29th, the last session of November and of its week.
@@ -36,6 +39,30 @@ def test_times_are_on_the_exchanges_clocks():
     assert times(change, at=dt.time(9, 30)) == {"2024-11-01": "01 09:30", "2024-11-04": "04 09:30"}
     assert "2024-11-29" not in times(NEW_YORK, at="15:55")
     assert len(times(NEW_YORK, at="15:55")) == len(NEW_YORK) - 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            ("America/New_York", "2024-03-10"), ("America/New_York", "2024-11-03"), ("Europe/London", "2024-10-27"),
+            ("Australia/Lord_Howe", "2024-10-06"), ("Australia/Sydney", "2024-04-07"), ("America/Santiago", "2024-09-08"),
+            ("America/Sao_Paulo", "2018-02-18"), ("Africa/Cairo", "2024-04-26"),
+        ]
+    ),
+    st.integers(0, 24 * 60 - 1),
+)  # fmt: skip
+def test_a_scheduled_time_is_the_first_at_which_the_clock_has_come_so_far(change: tuple[str, str], minute: int):
+    """The law over both changes, in both hemispheres: a skipped time is the first after it, of a repeated one the first."""
+    zone, day = change[0], dt.date.fromisoformat(change[1])
+    table = session_table("24/7", day - dt.timedelta(days=2), day + dt.timedelta(days=2), zone)
+    at = dt.time(minute // 60, minute % 60)
+    found = moments(read_terms(nothing, at, None, None, "day"), table)
+    for date, opened, closed, moment in zip(table.dates, table.open, table.close, found, strict=True):
+        scan = np.arange(opened, closed, MINUTE)
+        since = local_clock(scan, zone) - date.astype("datetime64[ns]").astype(np.int64)
+        reached = scan[since >= minute * MINUTE]
+        assert moment == (reached[0] if len(reached) else closed)
 
 
 def test_minutes_count_from_each_sessions_own_open_and_close():

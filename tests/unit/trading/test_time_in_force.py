@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from nbbacktest.core.errors import DataError, StrategyError
-from nbbacktest.core.records import BarColumns
+from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import SessionTable
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.horizon import Horizon
@@ -151,7 +151,23 @@ def test_until(until, last):
             assert desk.orders[0].reason == "its time is over"
 
 
-@pytest.mark.parametrize("until", ["2024-01-02 14:31", "2024-01-01", "soon", None.__class__, "NaT"])
+@pytest.mark.parametrize(
+    ("now", "until", "means"),
+    [
+        ("2024-03-10 00:00-05:00", "2024-03-10 02:30", "2024-03-10 03:00-04:00"),
+        ("2024-11-03 00:00-04:00", "2024-11-03 01:30", "2024-11-03 01:30-04:00"),
+        ("2024-11-03 01:30-04:00", "2024-11-03 01:30", "2024-11-03 01:30-05:00"),
+        ("2024-11-02 00:00-04:00", "2024-11-03 22:00", "2024-11-03 22:00-05:00"),
+        ("2024-11-02 00:00-04:00", "2024-11-03", "2024-11-04 00:00-05:00"),
+    ],
+)
+def test_until_over_changes_of_the_clocks(now: str, until: str, means: str):
+    """A skipped time is the first that exists after it, a repeated one its first showing that is still to come."""
+    horizon = Horizon(Stamps("Asia/Tokyo", day_zone="America/New_York"))
+    assert horizon.read(until, pd.Timestamp(now).as_unit("ns").value) == pd.Timestamp(means).as_unit("ns").value
+
+
+@pytest.mark.parametrize("until", ["9999-01-01 10:00", "2024-01-02 14:31", "2024-01-01", "soon", None.__class__, "NaT"])
 def test_until_must_be_a_later_time(until):
     """A time that has passed, or is none, is refused."""
     with pytest.raises(StrategyError, match="until=.*(later time|a date or its text)"):
