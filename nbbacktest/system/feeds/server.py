@@ -17,6 +17,7 @@ from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, FeedError, Problem, nearest
 from nbbacktest.core.intervals import SECOND
+from nbbacktest.core.monitor import Monitor, started
 from nbbacktest.data.incoming import read_instant, written
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
@@ -85,7 +86,7 @@ class FeedServer:
         self._market = market
         self._speed = float(speed)
         self._token = token
-        self._changed = threading.Condition()  # guards the two below, and wakes those who wait for a bar's time
+        self._changed = Monitor()  # guards the two below, and wakes those who wait for a bar's time
         self._time = ReplayClock(self._replay, self._speed, clock or WallClock())
         self._stopping = False
         self._host = host
@@ -93,7 +94,7 @@ class FeedServer:
         self.port: int = self._server.socket.getsockname()[1]
         # Threads for connections are made by this one, and are daemons as it is.
         self._thread = threading.Thread(target=self._server.serve_forever, name="nbbacktest-feed-server", daemon=True)
-        self._thread.start()
+        started(self._thread)
 
     @property
     def url(self) -> str:
@@ -102,7 +103,7 @@ class FeedServer:
 
     def stop(self) -> None:
         """Hang up on everybody and end; stopping again changes nothing."""
-        with self._changed:
+        with self._changed.lock:
             self._stopping = True
             self._changed.notify_all()
         self._server.shutdown()
@@ -189,7 +190,7 @@ class FeedServer:
         """What one client is sent, each when its time has come."""
         replay, clock = self._replay, self._time
         row = 0 if since is None else int(np.searchsorted(replay.instants, since, side="right"))
-        with self._changed:
+        with self._changed.lock:
             clock.begin(row)
         spoke = clock.clock.now()
         yield json.dumps(
@@ -218,7 +219,7 @@ class FeedServer:
     def _until_due(self, instant: int, alive: float) -> int | None:
         """Wait until an instant is due, then None; 0 where the server stops; what its clock shows where that is to be said."""
         clock = self._time
-        with self._changed:
+        with self._changed.lock:
             deadline = clock.deadline(instant)
             while not self._stopping:
                 now = clock.clock.now()
