@@ -21,9 +21,9 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import nbbacktest as nb
+from nbbacktest import magics
 from nbbacktest.core.lifecycle import TABLE
 from nbbacktest.shell.interpreter import Interpreter
-from nbbacktest.system.commands import COMMANDS
 from tests.held import Quiet
 from tests.markets import minutes
 
@@ -94,12 +94,9 @@ def _typed(line: str) -> Command:
     return command
 
 
-def _magic(line: str) -> Command:
-    def command(system: nb.SystemManager) -> object:
-        words = line.split()
-        return COMMANDS[words[0]](system, *(int(word) for word in words[1:]))
-
-    return command
+def _awaited(system: nb.SystemManager) -> object:
+    with redirect_stdout(io.StringIO()):
+        return magics._awaited(system)
 
 
 def _backtest(_system: nb.SystemManager) -> object:
@@ -133,6 +130,7 @@ CASES = (
     ),
     Case("on_state", lambda system: system.on_state(lambda state: None)()),
     Case("backtest", _backtest),
+    Case("magic: wait", _awaited, lambda system: system.set_speed(0), state="running"),
     Case("shell: step", _typed("system step 3")),
     Case("shell: pause", _typed("system pause"), state="running"),
     Case("shell: until", _typed("system until 09:40")),
