@@ -180,12 +180,14 @@ def tried(case: Case, at: int) -> list[str]:
     before = set(threading.enumerate())
     system, listener = ready(case), Interrupter(at)
     outcome: BaseException | None = None
+    streams = sys.stdout, sys.stderr  # an interrupt may come while they are redirected
     with listener.listening():
         try:
             case.command(system)
             listener.at = None  # it was over before
         except BaseException as error:  # noqa: BLE001 - judged below
             outcome = error
+    sys.stdout, sys.stderr = streams
     problems = list(judged(system))
     if outcome is not None and not isinstance(outcome, KeyboardInterrupt):
         problems.append(f"it raised {outcome!r}")
