@@ -39,6 +39,15 @@ NEAR = ("nbbacktest", "threading", "contextvars")
 Command = Callable[[nb.SystemManager], object]
 
 
+class Numbered(nb.Strategy):
+    """Has a parameter."""
+
+    number: int = 1
+
+    def on_bar(self, bar: nb.Bar) -> None:
+        pass
+
+
 class Interrupter:
     """Raises KeyboardInterrupt at the point numbered `at`; without one it only counts."""
 
@@ -99,6 +108,10 @@ def _awaited(system: nb.SystemManager) -> object:
         return magics._awaited(system)
 
 
+def _sweep(_system: nb.SystemManager) -> object:
+    return nb.sweep(BARS, Numbered, {"number": [1, 2]}, progress=False)
+
+
 def _backtest(_system: nb.SystemManager) -> object:
     return nb.backtest(BARS, Quiet)
 
@@ -130,6 +143,8 @@ CASES = (
     ),
     Case("on_state", lambda system: system.on_state(lambda state: None)()),
     Case("backtest", _backtest),
+    Case("audit_lookahead", lambda system: nb.audit_lookahead(BARS.iloc[:30], Quiet, cuts=2), state="stopped"),
+    Case("sweep", _sweep, state="stopped"),
     Case("magic: wait", _awaited, lambda system: system.set_speed(0), state="running"),
     Case("shell: step", _typed("system step 3")),
     Case("shell: pause", _typed("system pause"), state="running"),
