@@ -20,6 +20,7 @@ from benchmarks.table import Table, hand_over
 from benchmarks.task import Task
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.engine.inline import run_inline
 from nbbacktest.system.builder import build
 from nbbacktest.system.run import Run, outcome
@@ -71,7 +72,7 @@ def busy(number: int = 1) -> Iterator[None]:
 def threaded(frame: object, strategy: type[nb.Strategy], window: int | None = None) -> tuple[float, str]:
     """Seconds and fingerprint, with three threads."""
     life = Lifecycle()
-    run = _made(build(CONFIG, life, threading.Condition(), data=frame, strategies=strategy, window=window))
+    run = _made(build(CONFIG, life, Monitor(), data=frame, strategies=strategy, window=window))
     life.apply(Command.START)
     began = perf_counter()
     run.start()
@@ -81,7 +82,7 @@ def threaded(frame: object, strategy: type[nb.Strategy], window: int | None = No
 
 def inline(frame: object, strategy: type[nb.Strategy], window: int | None = None) -> tuple[float, str]:
     """The same in this thread alone."""
-    stages = build(CONFIG, Lifecycle(), threading.Condition(), data=frame, strategies=strategy, window=window)
+    stages = build(CONFIG, Lifecycle(), Monitor(), data=frame, strategies=strategy, window=window)
     run = _made(stages)
     began = perf_counter()
     run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)

@@ -12,6 +12,7 @@ import numpy as np
 from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.intervals import MINUTE, Interval
 from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import Bar, BarColumns, Stamps
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
@@ -97,7 +98,7 @@ class Rig:
         self.agent = agent or Recorder()
         self.clock = clock or WallClock()
         self.life = Lifecycle()
-        self.gate = Gate(self.life, threading.Condition(), self.clock)
+        self.gate = Gate(self.life, Monitor(), self.clock)
         self.timeline = Timeline(parts)
         self.upstream = StreamSubscription("data-driven", "coordinator->processor")
         self.downstream = StreamSubscription("data-driven", "processor->analysis")

@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Protocol
 
+from nbbacktest.core.monitor import Monitor
+
 
 class Clock(Protocol):
     """Seconds that only rise, and a wait on a condition that ends when they have passed."""
@@ -14,7 +16,7 @@ class Clock(Protocol):
         """Seconds since an arbitrary start."""
         ...
 
-    def wait(self, condition: threading.Condition, until: float | None) -> None:
+    def wait(self, condition: Monitor, until: float | None) -> None:
         """Wait for a notification, at most until the clock shows `until`; the caller holds `condition`.
 
         It may return early: callers test what they wait for, again.
@@ -29,7 +31,7 @@ class WallClock:
         """Seconds since an arbitrary start."""
         return time.monotonic()
 
-    def wait(self, condition: threading.Condition, until: float | None) -> None:
+    def wait(self, condition: Monitor, until: float | None) -> None:
         """Wait for a notification, at most until the clock shows `until`."""
         if until is None:
             condition.wait()
@@ -41,19 +43,18 @@ class ManualClock:
     """A clock that stands still until told otherwise, for tests that are exact and never sleep."""
 
     def __init__(self, start: float = 0.0) -> None:
-        self._lock = threading.Lock()
         self._now = start
-        self._waiting: dict[threading.Condition, float | None] = {}
-        self._changed = threading.Condition(self._lock)
+        self._waiting: dict[Monitor, float | None] = {}
+        self._changed = Monitor()  # guards the two above
 
     def now(self) -> float:
         """The time that was set last."""
-        with self._lock:
+        with self._changed.lock:
             return self._now
 
-    def wait(self, condition: threading.Condition, until: float | None) -> None:
+    def wait(self, condition: Monitor, until: float | None) -> None:
         """Wait for a notification or for `advance` to reach `until`."""
-        with self._changed:
+        with self._changed.lock:
             if until is not None and self._now >= until:
                 return
             self._waiting[condition] = until
@@ -61,25 +62,23 @@ class ManualClock:
         try:
             condition.wait()
         finally:
-            with self._changed:
+            with self._changed.lock:
                 self._waiting.pop(condition, None)
                 self._changed.notify_all()
 
     def advance(self, seconds: float) -> None:
         """Move the clock on and wake whoever's time has come. Hold none of their conditions here."""
-        with self._changed:
+        with self._changed.lock:
             self._now += seconds
             due = [c for c, until in self._waiting.items() if until is not None and until <= self._now]
         for condition in due:
-            with condition:
+            with condition.lock:
                 condition.notify_all()
 
     def wait_for_sleepers(self, count: int = 1, timeout: float = 10.0) -> None:
         """Block until `count` threads sleep towards a deadline to come (not just for a notification)."""
-        with self._changed:
-            asleep = self._changed.wait_for(
-                lambda: sum(until is not None and until > self._now for until in self._waiting.values()) >= count,
-                timeout,
-            )
+        asleep = self._changed.until(
+            lambda: sum(until is not None and until > self._now for until in self._waiting.values()) >= count, timeout
+        )
         if not asleep:
             raise TimeoutError(f"fewer than {count} threads slept on the clock within {timeout} s")

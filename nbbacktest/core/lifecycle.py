@@ -77,7 +77,7 @@ class Lifecycle:
 
     def __init__(self, on_change: Callable[[SystemState], None] | None = None) -> None:
         self._on_change = on_change
-        self._state = STOPPED
+        self._state = self._told = STOPPED
         self._history: deque[str] = deque(maxlen=8)
 
     @property
@@ -116,8 +116,17 @@ class Lifecycle:
         """
         if not self.allows(command):
             return self._state
-        before, self._state = self._state, TABLE[self._state, command]
-        self._history.append(f"{command.value}: {before.value} -> {self._state.value}")
-        if self._on_change is not None and before is not self._state:
-            self._on_change(self._state)
+        after = TABLE[self._state, command]
+        line = f"{command.value}: {self._state.value} -> {after.value}"
+        self._state = after  # an interrupt comes before this or after the next, but not between
+        self._history.append(line)
+        self.tell()
         return self._state
+
+    def tell(self) -> None:
+        """Tell the state where it was changed and not told: an interrupt may have come between."""
+        state = self._state
+        if self._told is not state:
+            if self._on_change is not None:
+                self._on_change(state)
+            self._told = state

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from nbbacktest.core.enums import StreamMode
+from nbbacktest.core.monitor import surely
 from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.metrics import TimingSeries
@@ -71,6 +72,9 @@ class SessionCoordinator:
         """Change the speed, now and from the cursor on; 0 is data-driven."""
         if multiplier > 0:
             _ = self._timeline.seconds  # takes a while the first time, and may fail: not while a deadline waits for it
+        surely(lambda: self._repace(multiplier))
+
+    def _repace(self, multiplier: float) -> None:
         with self._repacing:
             self._speed = multiplier
             self._apply_mode()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import BarColumns, Int64
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Axis
@@ -75,7 +75,7 @@ class ChunkLoader:
         self._edges: tuple[Axis, list[int]] | None = None  # the processor's: where each chunk ends, in instants
         self._revealed = -1  # written by the analysis thread, once there is one
         # Guards all fields below.
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = Monitor()
         self._loaded = 0
         self._wanted = 0
         self._busy = False
@@ -118,8 +118,10 @@ class ChunkLoader:
     def work(self) -> None:
         """Load ahead until all is loaded or the run is over. The body of a thread; its errors wait in `reach`."""
         while True:
-            with self._changed:
-                self._changed.wait_for(self._may_load_ahead)
+            self._changed.until(self._may_load_ahead)
+            with self._changed.lock:
+                if not self._may_load_ahead():
+                    continue  # another was faster
                 if self._closed or self._error is not None or self._loaded == len(self._chunks.edges):
                     return
                 self._busy = True
@@ -129,7 +131,7 @@ class ChunkLoader:
 
     def close(self) -> None:
         """Wake whoever waits; nothing is loaded any more."""
-        with self._changed:
+        with self._changed.lock:
             self._closed = True
             self._changed.notify_all()
             if self._busy:
@@ -149,13 +151,16 @@ class ChunkLoader:
 
     def _obtain(self, chunk: int) -> None:
         while True:
-            with self._changed:
+            with self._changed.lock:
                 if chunk > self._wanted:
                     self._wanted = chunk
                     self._changed.notify_all()
-                self._changed.wait_for(lambda: self._closed or self._loaded > chunk or not self._busy)
+            self._changed.until(lambda: self._closed or self._loaded > chunk or not self._busy)
+            with self._changed.lock:
                 if self._closed or self._loaded > chunk:
                     return
+                if self._busy:
+                    continue  # another was faster
                 if self._error is not None:
                     raise self._error
                 self._busy = True
@@ -168,7 +173,7 @@ class ChunkLoader:
             done = self._chunks.load(chunk, lambda: self._closed)
         except BaseException as problem:  # noqa: BLE001 - raised where the chunk is needed
             error = problem
-        with self._changed:
+        with self._changed.lock:
             self._busy = False
             self._error = error
             self._loaded += done

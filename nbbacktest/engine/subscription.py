@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from time import perf_counter
 
 from nbbacktest.core.enums import StreamMode
+from nbbacktest.core.monitor import Monitor
 
 
 class StreamSubscription:
@@ -42,8 +42,8 @@ class StreamSubscription:
     def __init__(self, mode: str, stream_id: str) -> None:
         self._mode = _mode(mode)
         self._id = stream_id
-        # All fields below are guarded by this condition.
-        self._changed = threading.Condition(threading.Lock())
+        # All fields below are guarded by its lock.
+        self._changed = Monitor()
         self._ready = False
         self._closed = False
         self._signals = 0
@@ -54,7 +54,7 @@ class StreamSubscription:
 
     def signal_ready(self) -> None:
         """Raise the flag and wake the consumer; after `close` it does nothing."""
-        with self._changed:
+        with self._changed.lock:
             if self._closed:
                 return
             self._signals += 1
@@ -78,18 +78,20 @@ class StreamSubscription:
         bool
             True once the flag is up; False when closed or, outside data-driven mode, after `timeout`.
         """
-        with self._changed:
+        with self._changed.lock:
             self._waits += 1
-            if not (self._ready or self._closed):
-                began = perf_counter()
-                limit = None if self._mode is StreamMode.DATA_DRIVEN else timeout
-                self._changed.wait_for(lambda: self._ready or self._closed, limit)
-                self._wait_seconds += perf_counter() - began
-            return self._ready and not self._closed
+            if self._ready or self._closed:
+                return not self._closed
+            limit = None if self._mode is StreamMode.DATA_DRIVEN else timeout
+        began = perf_counter()
+        answer = self._changed.until(self._news, limit)
+        with self._changed.lock:
+            self._wait_seconds += perf_counter() - began
+        return answer == "ready"
 
     def reset(self) -> None:
         """Take the flag down: the consumer is done with what was signalled, and the producer may go on."""
-        with self._changed:
+        with self._changed.lock:
             if self._ready:
                 self._ready = False
                 self._cycles += 1
@@ -97,10 +99,8 @@ class StreamSubscription:
 
     def wait_until_reset(self) -> bool:
         """Wait, as the producer, until the flag is down; False when closed."""
-        with self._changed:
-            while self._ready and not self._closed:
-                self._changed.wait()
-            return not self._closed
+        self._changed.until(lambda: self._closed or not self._ready)
+        return not self._closed
 
     def is_ready(self) -> bool:
         """Whether the flag is up."""
@@ -117,7 +117,7 @@ class StreamSubscription:
     def set_mode(self, mode: str) -> None:
         """Change the mode; waits that have begun keep the rule that they began with."""
         checked = _mode(mode)
-        with self._changed:
+        with self._changed.lock:
             self._mode = checked
 
     def get_stream_id(self) -> str:
@@ -126,13 +126,13 @@ class StreamSubscription:
 
     def close(self) -> None:
         """Wake every waiter, now and for good; each then gets False."""
-        with self._changed:
+        with self._changed.lock:
             self._closed = True
             self._changed.notify_all()
 
     def statistics(self) -> dict[str, str | int | float | bool]:
         """The counts, taken at one moment."""
-        with self._changed:
+        with self._changed.lock:
             return {
                 "mode": self._mode.value,
                 "signals": self._signals,
@@ -142,6 +142,10 @@ class StreamSubscription:
                 "overruns": self._overruns,
                 "ready": self._ready,
             }
+
+    def _news(self) -> str:
+        """What a consumer waits for; empty where it waits on."""
+        return "closed" if self._closed else "ready" if self._ready else ""
 
 
 def _mode(text: str) -> StreamMode:

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.core.monitor import Monitor, surely
 from nbbacktest.engine.driven import Mover
 from nbbacktest.engine.trip import Trip
 
@@ -40,8 +41,8 @@ class Threshold:
     ----------
     lifecycle
         The state table; changed under `condition` only.
-    condition
-        Guards the lifecycle and every field here, but for what is said below.
+    condition : Monitor
+        Its lock guards the lifecycle and every field here, but for what is said below.
     clock
         Wall time for paced waits.
 
@@ -59,14 +60,14 @@ class Threshold:
         Moves a run that has no threads; set before it starts. Who waits for the run to rest then moves it meanwhile.
     """
 
-    def __init__(self, lifecycle: Lifecycle, condition: threading.Condition, clock: Clock) -> None:
+    def __init__(self, lifecycle: Lifecycle, condition: Monitor, clock: Clock) -> None:
         self.limit = 0
         self.generation = 0
         self.mover: Mover | None = None
         self._life = lifecycle
         self._changed = condition
         self._clock = clock
-        self._holders: dict[str, int] = {}
+        self._holders: dict[object, int] = {}
         self.trouble: BaseException | None = None
         self._trip: Trip | None = None  # the step or run_until that is under way
         self._moving_since = (clock.now(), 0)  # when, and at which cursor, the run last began to move
@@ -103,7 +104,7 @@ class Threshold:
 
     def doze(self, seconds: float) -> None:
         """Sleep at rest, after `arrive` has said to leave, so that others can have the interpreter; what they command wakes."""
-        with self._changed:
+        with self._changed.lock:
             if not (self._closed or self._holders):
                 self._changed.wait(seconds)
 
@@ -118,7 +119,7 @@ class Threshold:
 
     def started(self) -> None:
         """Say that the analysis is ready for its first window and has published."""
-        with self._changed:
+        with self._changed.lock:
             self._started = True
             self._moving_since = (self._clock.now(), 0)
             if not self._closed:
@@ -158,7 +159,7 @@ class Threshold:
             LEAVE: at rest, the window or the turn being done, or given up, as one is that would block its mover.
             CLOSED: the run is over.
         """
-        with self._changed:
+        with self._changed.lock:
             self._cursor = cursor
             if self._served != self._serving:
                 self._served = self._serving
@@ -195,34 +196,30 @@ class Threshold:
 
     def watched(self, trip: Trip, found: object, error: BaseException | None = None) -> None:
         """Say what its watcher answered: the run rests here where it found its place, or raised."""
-        with self._changed:
+        with self._changed.lock:
             if (found or error is not None) and trip is self._trip:
                 trip.error = error
                 self._reach(trip)
 
     def hold_here(self, trouble: BaseException | None = None) -> None:
         """Hold the run for its user at the next boundary; nobody waits. `trouble` is why, where an error is."""
-        with self._changed:
-            self.trouble = self.trouble or trouble
-            self._hold_for_user()
+        surely(lambda: self._hold_with(trouble))
 
     # -- what the coordinator calls -------------------------------------------------------------------------
 
     def await_start(self) -> bool:
         """Wait until the analysis has started; False when closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._started or self._closed)
-            return not self._closed
+        self._changed.until(lambda: self._started or self._closed)
+        return not self._closed
 
     def await_open(self) -> bool:
         """Wait while the run is held, so that time doesn't advance; False when closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or not self._holders)
-            return not self._closed
+        self._changed.until(lambda: self._closed or not self._holders)
+        return not self._closed
 
     def sleep_until(self, deadline: float, generation: int) -> bool:
         """Sleep until the clock shows `deadline`; False as soon as the plan of `generation` no longer holds."""
-        with self._changed:
+        with self._changed.lock:
             while not (self._closed or self._holders or generation != self.generation):
                 if self._clock.now() >= deadline:
                     return True
@@ -234,7 +231,7 @@ class Threshold:
 
         `is_there` is called under the condition: it may only read.
         """
-        with self._changed:
+        with self._changed.lock:
             while not (self._closed or is_there()):
                 if deadline is not None and self._clock.now() >= deadline:
                     return True
@@ -243,8 +240,7 @@ class Threshold:
 
     def nudge(self) -> None:
         """Make `await_news` look again; from any thread that holds no lock of a feed."""
-        with self._changed:
-            self._changed.notify_all()
+        surely(self._nudge)
 
     @property
     def cursor(self) -> int:
@@ -264,7 +260,7 @@ class Threshold:
     @property
     def motion(self) -> tuple[int, float]:
         """How many instants the run has moved since it was last started, resumed or re-paced, and in how many seconds."""
-        with self._changed:
+        with self._changed.lock:
             since, start = self._moving_since
             until = self._interrupted_at if self._holders else self._clock.now()
             return self._cursor - start, max(until - since, 0.0)
@@ -300,7 +296,11 @@ class Threshold:
         """Whether no strategy call is under way."""
         return not self._busy
 
-    # -- under the condition --------------------------------------------------------------------------------
+    # -- under the lock -------------------------------------------------------------------------------------
+
+    def _nudge(self) -> None:
+        with self._changed.lock:
+            self._changed.notify_all()
 
     def _serve(self) -> Verdict:
         self._serving = self._asked
@@ -310,7 +310,12 @@ class Threshold:
         limit = self._trip.limit(cursor) if self._trip is not None else None
         return UNLIMITED if limit is None else limit
 
-    def _hold(self, holder: str) -> None:
+    def _hold_with(self, trouble: BaseException | None) -> None:
+        with self._changed.lock:
+            self.trouble = self.trouble or trouble
+            self._hold_for_user()
+
+    def _hold(self, holder: object) -> None:
         if not self._holders:
             self._interrupted_at = self._clock.now()
         self._holders[holder] = 1 if holder == USER else self._holders.get(holder, 0) + 1
@@ -337,6 +342,17 @@ class Threshold:
         self._changed.notify_all()
         if self.mover is not None:
             self.mover.kick()
+
+    def _mend(self) -> None:
+        """Have everybody look again, and the state be what the holders say: a command was cut in two by an interrupt."""
+        with self._changed.lock:
+            if not self._holders:
+                self._move_on()
+            elif not self._busy:
+                self._come_to_rest()
+            self.limit = 0
+            self._life.tell()
+            self._changed.notify_all()
 
     def _leave_trip(self) -> None:
         if self._trip is not None:

@@ -19,6 +19,8 @@ class Trip:
         Asked by the analysis, with no lock held, after every instant beyond `after`.
     stepping : bool
         Whether it doesn't wait for the clock.
+    begun : bool
+        Whether the run was sent on its way.
     over : bool
         Whether the run rests, or goes on for somebody else.
     reached : bool
@@ -27,7 +29,7 @@ class Trip:
         What the watcher raised.
     """
 
-    __slots__ = ("after", "error", "over", "reached", "stepping", "target", "watcher")
+    __slots__ = ("after", "begun", "error", "over", "reached", "stepping", "target", "watcher")
 
     def __init__(
         self, after: int, target: int | None = None, watcher: Watcher | None = None, *, stepping: bool = False
@@ -36,6 +38,7 @@ class Trip:
         self.target = target
         self.watcher = watcher
         self.stepping = stepping
+        self.begun = False
         self.over = False
         self.reached = False
         self.error: BaseException | None = None

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from nbbacktest.core.monitor import Monitor, started
 from nbbacktest.system.threads import has_threads
 from nbbacktest.system.turns import TURNS
 
@@ -27,7 +28,7 @@ class Announcer:
 
     def __init__(self) -> None:
         # Guards all fields below. Taken under the gate's condition, so nothing is called while it is held.
-        self._changed = threading.Condition()
+        self._changed = Monitor()
         self._callbacks: dict[str, list[Callback]] = {"state": [], "progress": [], "end": []}
         self._queue: deque[tuple[str, Any]] = deque()
         self._progress: Callable[[], Any] | None = None
@@ -37,12 +38,12 @@ class Announcer:
 
     def subscribe(self, kind: str, callback: Callback) -> Callable[[], None]:
         """Call `callback` at every event of that kind; returns the function that ends it."""
-        with self._changed:
+        with self._changed.lock:
             self._callbacks[kind].append(callback)
             self._wake()
 
         def unsubscribe() -> None:
-            with self._changed:
+            with self._changed.lock:
                 if callback in self._callbacks[kind]:
                     self._callbacks[kind].remove(callback)
                 self._changed.notify_all()
@@ -51,20 +52,20 @@ class Announcer:
 
     def post(self, kind: str, payload: Any) -> None:
         """Note an event. Returns at once; any thread, under any lock but the announcer's own."""
-        with self._changed:
+        with self._changed.lock:
             if self._callbacks[kind]:
                 self._queue.append((kind, payload))
                 self._wake()
 
     def watch(self, progress: Callable[[], Any] | None) -> None:
         """Ask `progress` for news ten times a second, as long as somebody listens; None ends it."""
-        with self._changed:
+        with self._changed.lock:
             self._progress = progress
             self._wake()
 
     def run_ended(self, run: Any) -> None:
         """Tell of the end of a run: no more progress, and its result."""
-        with self._changed:
+        with self._changed.lock:
             if self._progress == run.published:  # else the next run has begun already
                 self.watch(None)
         self.post("end", run.result)
@@ -74,10 +75,9 @@ class Announcer:
         if not has_threads():
             self._take_turn()
             return True
-        with self._changed:
-            if threading.current_thread() is self._thread:
-                return True
-            return self._changed.wait_for(lambda: self._thread is None or not (self._queue or self._calling), timeout)
+        if threading.current_thread() is self._thread:
+            return True
+        return self._changed.until(lambda: self._thread is None or not (self._queue or self._calling), timeout)
 
     def _wake(self) -> None:
         if not has_threads():
@@ -85,9 +85,12 @@ class Announcer:
         elif self._thread is None and (self._queue or self._polling()):
             self._thread = threading.Thread(target=self._work, name="nbbacktest-announcer", daemon=True)
             try:
-                self._thread.start()
-            except RuntimeError:  # no thread to be had, or the interpreter is ending: the run matters more
-                self._thread = None
+                started(self._thread)
+            except BaseException as error:
+                self._thread = None  # where it has started all the same, it finds that it isn't the one, and ends
+                if not isinstance(error, RuntimeError):
+                    raise
+                # No thread to be had, or the interpreter is ending: the run matters more.
                 logger.exception("callbacks can't be called now; the next event tries again")
         self._changed.notify_all()
 
@@ -120,7 +123,9 @@ class Announcer:
 
     def _work(self) -> None:
         while True:
-            with self._changed:
+            with self._changed.lock:
+                if self._thread is not threading.current_thread():
+                    return
                 if not self._queue and self._polling():
                     self._changed.wait(self.PROGRESS_SECONDS)
                 if self._queue:
@@ -136,7 +141,7 @@ class Announcer:
             try:
                 self._tell(kind, payload, callbacks)
             finally:
-                with self._changed:
+                with self._changed.lock:
                     self._calling = False
                     self._changed.notify_all()
 

@@ -8,7 +8,6 @@ before it is over is the same in both, and is found by its times (`delivery`).
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -19,6 +18,7 @@ import numpy as np
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, IndicatorError, Problem, StrategyError
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
@@ -28,6 +28,7 @@ from nbbacktest.system.cuts import places_of
 from nbbacktest.system.delivery import early_bars
 from nbbacktest.system.findings import AuditReport, Difference, Kind
 from nbbacktest.system.instances import copied, twin
+from nbbacktest.system.interrupted import raise_interrupt
 from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import Stages
 from nbbacktest.trading.indicators import Indicator
@@ -94,6 +95,8 @@ def audit_lookahead(
         Where the run can't be made, or has fewer than two instants to cut between.
     StrategyError, IndicatorError
         The strategy failed on the whole data.
+    KeyboardInterrupt
+        Ctrl-C ends the audit, wherever it is; nothing of it is left.
 
     Notes
     -----
@@ -111,7 +114,7 @@ def audit_lookahead(
     def staged(bars: MarketData) -> Stages:
         fresh = [twin(one) if isinstance(one, Strategy) else one for one in players]
         given = None if strategy is None else fresh
-        return build(settings, Lifecycle(), threading.Condition(), data=bars, strategies=given, params=copied(params))
+        return build(settings, Lifecycle(), Monitor(), data=bars, strategies=given, params=copied(params))
 
     first = staged(market)
     _played(first, [], len(first.timeline))
@@ -180,6 +183,7 @@ def _played(stages: Stages, places: Sequence[int], stop: int) -> dict[int, list[
         # What a strategy does at the end of its data isn't compared: there the runs differ by intent.
         analysis.finish()
     if analysis.error is not None:
+        raise_interrupt(analysis.error)
         raise analysis.error
     return seen
 

@@ -65,8 +65,8 @@ def backtest(
     system = SystemManager(reachable=False)
     settings = settings_of(config, cash, commission, slippage, fill, derived)
     _refuse_nothing(data, strategy, settings)
-    system.start(settings, data=data, strategies=strategy, **strategy_params)
     try:
+        system.start(settings, data=data, strategies=strategy, **strategy_params)
         return system.wait()
     except BaseException:
         system.stop()

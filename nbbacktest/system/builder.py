@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from nbbacktest.core.config import SessionConfig, StrategyConfig
 from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError
 from nbbacktest.core.imports import imported
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.shown import said
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
@@ -43,7 +43,7 @@ Players = list[tuple[Strategy, tuple[str, ...] | None]]
 def build(
     config: SessionConfig,
     lifecycle: Lifecycle,
-    condition: threading.Condition,
+    condition: Monitor,
     *,
     data: Any = None,
     strategies: StrategySource | Sequence[StrategySource] | None = None,
@@ -95,7 +95,7 @@ def build(
 def wired(
     config: SessionConfig,
     lifecycle: Lifecycle,
-    condition: threading.Condition,
+    condition: Monitor,
     players: Players,
     loaded: Loaded,
     *,

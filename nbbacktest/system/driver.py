@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
+from nbbacktest.core.monitor import Flag, apart
 from nbbacktest.system.whereabouts import users_line
 
 
@@ -16,7 +17,10 @@ class Driver(Protocol):
     def start(self) -> None:
         """Set the stages going."""
 
-    def wait(self, done: threading.Event, timeout: float | None) -> bool:
+    def call_off(self) -> None:
+        """See to it that a run that has been told to end does so, where its stages were never set going."""
+
+    def wait(self, done: Flag, timeout: float | None) -> bool:
         """Wait for the run's end; False after `timeout` seconds."""
 
     def is_here(self) -> bool:
@@ -51,7 +55,8 @@ class Threads:
     ) -> None:
         self._crashed = crashed
         self._finalize = finalize
-        self._analysis_over = threading.Event()
+        self._analysis_over = Flag()
+        self._begun = threading.Lock()  # taken once and kept, by who starts the threads or calls them off
         last = {"analysis": self._analysis_over.set, "coordinator": self._see_out}
         self.threads = {
             name: threading.Thread(
@@ -62,16 +67,26 @@ class Threads:
 
     def start(self) -> None:
         """Start the threads; where the system refuses one, none is left."""
+        apart(self._start)
+
+    def _start(self) -> None:
+        if not self._begun.acquire(blocking=False):
+            return  # called off
         try:
             for thread in self.threads.values():
                 thread.start()
-        except BaseException as error:  # no thread to be had, or Ctrl-C while one starts
+        except BaseException as error:  # no thread to be had
             self._crashed(error)
             if self.threads["coordinator"].ident is None:
                 self._finalize()
             raise
 
-    def wait(self, done: threading.Event, timeout: float | None) -> bool:
+    def call_off(self) -> None:
+        """Finalize where no thread was started, nor will be."""
+        if self._begun.acquire(blocking=False):
+            self._finalize()
+
+    def wait(self, done: Flag, timeout: float | None) -> bool:
         """Wait for the end; False after `timeout` seconds. Never a join: an interrupted one lies on Python 3.11."""
         deadline = None if timeout is None else monotonic() + timeout
         while not done.is_set():

@@ -1,4 +1,4 @@
-"""Ctrl-C held back while the engine works in the caller's thread: it ends a wait, never a strategy's call."""
+"""Ctrl-C while the engine works in the caller's thread: held back until a call is over, or found again in its error."""
 
 from __future__ import annotations
 
@@ -34,3 +34,14 @@ def held_back(told: Callable[[], object]) -> Iterator[Callable[[], bool]]:
         yield lambda: pressed > 0
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def raise_interrupt(error: BaseException | None) -> None:
+    """Raise the Ctrl-C that is behind an error of a run in the caller's thread; nothing where none is.
+
+    Such a run keeps what its strategy raises, and that is where a signal handler raised.
+    """
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            raise error from None
+        error = error.__cause__

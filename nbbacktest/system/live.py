@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.actions import read_actions
 from nbbacktest.data.days import day_zone
@@ -46,7 +46,7 @@ from nbbacktest.trading.strategy import Strategy
 def build_live(
     config: SessionConfig,
     lifecycle: Lifecycle,
-    condition: threading.Condition,
+    condition: Monitor,
     players: Sequence[tuple[Strategy, tuple[str, ...] | None]],
     *,
     feed: Feed | None = None,

@@ -18,10 +18,10 @@ from nbbacktest.system.awaited import AwaitedSystem
 from nbbacktest.system.builder import StrategySource, build
 from nbbacktest.system.forked import reset_when_forked
 from nbbacktest.system.moments import Until, target_of
-from nbbacktest.system.origin import ConfigSource, origin_of
+from nbbacktest.system.origin import ConfigSource, Origin, origin_of
 from nbbacktest.system.run import Run, Stages
 from nbbacktest.system.status import status
-from nbbacktest.system.threads import has_threads, require_threads
+from nbbacktest.system.threads import has_threads, require_threads, whole
 
 if TYPE_CHECKING:
     from nbbacktest.system.remote.door import Door
@@ -30,8 +30,6 @@ STOP_SECONDS = 5.0
 """How long `stop` waits for a strategy's call that is under way."""
 REST_SECONDS = 10.0
 """How long `pause` waits for one."""
-_PLACING = "run_until"
-"""Who holds a run while it is worked out how far it is to go."""
 
 
 class SystemManager(AwaitedSystem):
@@ -129,20 +127,8 @@ class SystemManager(AwaitedSystem):
         speed = origin.speed if asked is None else asked
         if speed is not None and not run.is_live:
             run.coordinator.set_speed(speed)
-        with self._condition:
-            if not self._life.allows(Command.START):
-                return False  # another thread was faster
-            if self._speed == asked and not run.is_live:
-                self._speed = None
-            if paused:
-                run.gate.hold_here()
-            self._origin = origin.built(stages, speed)
-            self._slot.put(run)
-            self._life.apply(Command.START)
-        self._announcer.watch(run.published)
-        run.start()
-        if door is not None:
-            door.open()
+        if not self._begun(run, door, origin.built(stages, speed), asked, paused=paused):
+            return False  # another thread was faster
         if paused:
             self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
         if wait:
@@ -216,12 +202,7 @@ class SystemManager(AwaitedSystem):
         if callable(when):
             return run.gate.run_until(None, lambda _frame: when(run.published()))
         # Where a running system is can be told when it stands; what a time means depends on it.
-        self._at_rest(run, lambda: run.gate.hold(_PLACING, REST_SECONDS))
-        try:
-            trip = run.gate.set_out(target_of(when, run))
-        finally:
-            run.gate.release(_PLACING)
-        return run.gate.arrived(trip)
+        return self._at_rest(run, lambda: run.gate.run_to(lambda: target_of(when, run), REST_SECONDS))
 
     def stop(self) -> bool:
         """End the run, from every state; False where nothing runs.
@@ -231,7 +212,7 @@ class SystemManager(AwaitedSystem):
         StrategyBlockedError
             A strategy's call did not return within 5 s. The system is stopped all the same.
         """
-        with self._condition:
+        with self._condition.lock:
             if not self._life.allows(Command.STOP):
                 return False
             run = self._slot.run
@@ -303,7 +284,7 @@ class SystemManager(AwaitedSystem):
             raise TypeError(f"speed is a number, not {multiplier!r}")
         if not math.isfinite(multiplier) or multiplier < 0:
             raise ValueError(f"speed {multiplier!r} can't be; 0 is as fast as it goes, 60 a simulated minute a second")
-        with self._condition:
+        with self._condition.lock:
             run = self._slot.run if self._life.state is not SystemState.STOPPED else None
             if run is None:
                 self._speed = float(multiplier)
@@ -333,6 +314,28 @@ class SystemManager(AwaitedSystem):
 
     # -- inside ---------------------------------------------------------------------------------------------
 
+    def _begun(self, run: Run, door: Door | None, origin: Origin, asked: float | None, *, paused: bool) -> bool:
+        try:
+            with self._condition.lock:
+                if not self._life.allows(Command.START):
+                    return False
+                if self._speed == asked and not run.is_live:
+                    self._speed = None
+                if paused:
+                    run.gate.hold_here()
+                self._origin = origin
+                self._slot.put(run)
+                self._life.apply(Command.START)
+            self._announcer.watch(run.published)
+            run.start()
+            if door is not None:
+                whole(door.open)  # its files are written whole, or not at all
+        except BaseException as error:
+            if self._slot.run is run:
+                run.call_off(error, STOP_SECONDS)
+            raise
+        return True
+
     def _made(self, stages: Stages, door: Door | None) -> Run:
         announcer, leash = self._announcer, self._slot.leash  # the run holds no reference to its manager
 
@@ -352,7 +355,7 @@ class SystemManager(AwaitedSystem):
         return door_of(self, settings)
 
     def _allowed(self, command: Command) -> bool:
-        with self._condition:
+        with self._condition.lock:
             return self._life.allows(command)
 
     def _present(self, command: Command) -> Run:

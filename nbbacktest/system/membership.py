@@ -19,13 +19,13 @@ from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import Gate
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline, in_callback_order
+from nbbacktest.system.threads import whole
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.roster import admit, check_admission, check_leave, dismiss, give_notice
 
 Supply = Callable[[str, Any], tuple[list[Series], tuple[CorporateAction, ...]]]
 """Loads one more symbol: its series, base and derived, and its splits and dividends."""
 
-_HOLDER = "membership"
 _REST_SECONDS = 10.0
 
 
@@ -119,20 +119,25 @@ class SymbolMembership:
             self._analysis.errands.append(action)
             self._gate.call_in()
             return
+        # A symbol that has joined by half is none that a run could go on with.
+        whole(lambda: self._hold_and(action))
+
+    def _hold_and(self, action: Callable[[int], object]) -> None:
         with self._one_at_a_time:
-            if not self._gate.hold(_HOLDER, _REST_SECONDS):
-                raise DataError("the run has ended; symbols join and leave while it goes on")
-            try:
-                if self._gate.cursor >= len(self._timeline):
-                    raise DataError("the run has completed its last instant; symbols join and leave before that")
-                with self._gate.standing_in():
-                    action(self._gate.cursor)
-                    self._analysis.run_errands(self._gate.cursor)
-            except StrategyError as error:
-                self._analysis.fail(error)
-                raise
-            finally:
-                self._gate.release(_HOLDER)
+            self._gate.while_held(lambda goes_on: self._act(action, goes_on=goes_on), _REST_SECONDS)
+
+    def _act(self, action: Callable[[int], object], *, goes_on: bool) -> None:
+        if not goes_on:
+            raise DataError("the run has ended; symbols join and leave while it goes on")
+        if self._gate.cursor >= len(self._timeline):
+            raise DataError("the run has completed its last instant; symbols join and leave before that")
+        try:
+            with self._gate.standing_in():
+                action(self._gate.cursor)
+                self._analysis.run_errands(self._gate.cursor)
+        except StrategyError as error:
+            self._analysis.fail(error)
+            raise
 
     def _join(self, joining: Sequence[Series], actions: Sequence[CorporateAction], cursor: int) -> None:
         self._check_new(joining[0].symbol)  # others may have been faster

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.files import write_whole
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.report.result import Result
 from nbbacktest.system.announcer import Announcer
@@ -29,7 +29,7 @@ class ObservedSystem:
         self._announcer = Announcer()
         announcer = self._announcer
         # Guards the lifecycle, the slot and every gate of this system; nothing is called while it is held.
-        self._condition = threading.Condition()
+        self._condition = Monitor()
         self._life = Lifecycle(lambda state: announcer.post("state", state))
         self._slot = Slot()
         self._origin: Origin | None = None  # of the newest run; written under the condition

@@ -14,6 +14,7 @@ from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedError, StrategyError
 from nbbacktest.core.lifecycle import Command
+from nbbacktest.core.monitor import Flag, surely
 from nbbacktest.core.records import Stamps
 from nbbacktest.core.shown import said
 from nbbacktest.data.days import TradingDays
@@ -35,7 +36,7 @@ from nbbacktest.system.instances import end
 from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
 from nbbacktest.system.snapshot import Snapshot
-from nbbacktest.system.threads import has_threads
+from nbbacktest.system.threads import has_threads, whole
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord
 
@@ -100,7 +101,7 @@ class Run:
         self._ended: float | None = None  # written by `_finalize`, once
         self._crash: BaseException | None = None  # the first crash of a stage; written once, by that stage's thread
         self._told: tuple[BaseException | None, str | None] | None = None  # the error and its text as the run ended
-        self._done = threading.Event()
+        self._done = Flag()
         self._finalized = threading.Lock()  # taken once and kept, by whoever finalizes
         self._ending = threading.Lock()  # guards the listeners, and the result's making
         self._result: Result | None = None
@@ -123,7 +124,7 @@ class Run:
             A strategy's call didn't return within `timeout` seconds. The run has ended all the same: its thread is
             left behind, and ends when the call returns.
         """
-        self._end()
+        surely(self._end)
         if self.is_engine_thread() or self._driver.wait(self._done, timeout):
             return
         blocked = StrategyBlockedError(
@@ -139,7 +140,13 @@ class Run:
         self._crash_with(error)
         self._driver.give_up()
         if not self._done.wait(1.0):
-            self._finalize()
+            whole(self._finalize)
+
+    def call_off(self, error: BaseException, timeout: float) -> None:
+        """End a run whose start was cut short by `error`, be it before its first thread or after; waits for that."""
+        surely(lambda: self._crash_with(error))
+        self._driver.call_off()
+        self._driver.wait(self._done, timeout)
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the end; False after `timeout` seconds."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from nbbacktest.core.errors import NoThreadsError
+from nbbacktest.core.monitor import Flag
 from nbbacktest.engine.window import Pace, Window
 from nbbacktest.system.interrupted import held_back
 from nbbacktest.system.turns import TURNS
@@ -54,7 +54,13 @@ class Slices:
         """Have the first slice come."""
         self.kick()
 
-    def wait(self, done: threading.Event, timeout: float | None) -> bool:
+    def call_off(self) -> None:
+        """Finalize where the first slice hasn't come."""
+        if not (self._begun or self._over):
+            self._over = True
+            self._finalize()
+
+    def wait(self, done: Flag, timeout: float | None) -> bool:
         """Move the run to its end; False after `timeout` seconds. Ctrl-C pauses it.
 
         Raises

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from nbbacktest.core.errors import NoThreadsError
+from nbbacktest.core.monitor import T, apart
 
 VARIABLE = "NBBACKTEST_THREADS"
 """The environment variable that says "off" where no thread is to be started."""
@@ -29,6 +31,11 @@ def require_threads(what: str) -> None:
     reason = _why_none()
     if reason is not None:
         raise NoThreadsError(what, f"run it where Python has them: {reason}")
+
+
+def whole(call: Callable[[], T]) -> T:
+    """Do what no interrupt may cut in two; on a host without threads at once, where it can."""
+    return apart(call) if has_threads() else call()
 
 
 def _why_none() -> str | None:

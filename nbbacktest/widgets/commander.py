@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from nbbacktest.core.monitor import started
 from nbbacktest.system.threads import has_threads
 from nbbacktest.system.turns import TURNS
 
@@ -52,7 +53,11 @@ class Lane:
                 TURNS.later(0.0, self._take_turn)
             elif self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
+                try:
+                    started(self._thread)
+                except BaseException:
+                    self._thread = None  # the next wish tries again
+                    raise
 
     def clear(self) -> None:
         """Forget what hasn't begun."""
@@ -67,6 +72,8 @@ class Lane:
     def _work(self) -> None:
         while True:
             with self._guard:
+                if self._thread is not threading.current_thread():
+                    return
                 if not self._wishes:
                     self._thread = None
                     return

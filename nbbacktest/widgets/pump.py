@@ -10,6 +10,7 @@ import threading
 import weakref
 from typing import Protocol
 
+from nbbacktest.core.monitor import Flag, started
 from nbbacktest.system.threads import has_threads
 from nbbacktest.system.turns import TURNS
 
@@ -28,7 +29,7 @@ class Pump:
 
     def __init__(self, drawn: Drawn) -> None:
         self._drawn = weakref.ref(drawn)
-        self._wanted = threading.Event()
+        self._wanted = Flag()
         self._guard = threading.Lock()  # guards the two below
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -44,15 +45,17 @@ class Pump:
                 self._wanted.set()
             elif not self._closed:
                 self._wanted.clear()  # the thread begins with a frame
-                thread = threading.Thread(
+                self._thread = threading.Thread(
                     target=_work, args=(weakref.ref(self), self._drawn), name="nbbacktest-panel", daemon=True
                 )
                 try:
-                    thread.start()
-                except RuntimeError:  # no thread to be had, or the interpreter is ending: the run matters more
+                    started(self._thread)
+                except BaseException as error:
+                    self._thread = None  # where it has started all the same, it finds that it isn't the one, and ends
+                    if not isinstance(error, RuntimeError):
+                        raise
+                    # No thread to be had, or the interpreter is ending: the run matters more.
                     logger.exception("the panel can't be drawn now; the next event tries again")
-                    return
-                self._thread = thread
 
     def close(self) -> None:
         """Draw no more; the thread ends at its next frame."""
@@ -82,6 +85,8 @@ class Pump:
         if seconds is not None:
             self._wanted.wait(seconds)
         with self._guard:
+            if self._thread is not threading.current_thread():
+                return False
             if self._closed or (seconds is None and not self._wanted.is_set()):
                 self._thread = None
                 return False

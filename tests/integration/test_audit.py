@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 import numpy as np
@@ -33,6 +34,31 @@ HONEST = {
     "forward fill": lambda close: pd.Series(np.where(np.arange(len(close)) % 25 == 24, close, np.nan)).ffill(),
     "cumulated": lambda close: np.cumsum(close) / np.arange(1, len(close) + 1),
 }
+
+
+class Interrupted(nb.Strategy):
+    """Is under way when its user presses Ctrl-C, in the run numbered `at`: in its callback, or in an indicator's function."""
+
+    at: int = 0
+    where: str = "bar"
+    runs = 0
+
+    def on_start(self):
+        type(self).runs += 1
+        self.indicator(self.computed, "close", name="computed")
+
+    def computed(self, close):
+        if self.where == "indicator":
+            self.press()
+        return close
+
+    def on_bar(self, bar):
+        if self.where == "bar":
+            self.press()
+
+    def press(self):
+        if self.runs > self.at:
+            signal.raise_signal(signal.SIGINT)
 
 
 class Uses(nb.Strategy):
@@ -252,3 +278,13 @@ def test_too_little_data():
     with pytest.raises(nb.ConfigError, match="too short to be cut"):
         nb.audit_lookahead(days(1), BuyAndHold)
     assert nb.audit_lookahead(minutes(2), BuyAndHold).clear
+
+
+@pytest.mark.parametrize("where", ["bar", "indicator"])
+@pytest.mark.parametrize("at", [0, 1, 2, 5])
+def test_an_interrupt_ends_an_audit(at, where, monkeypatch):
+    """Ctrl-C is never taken for the strategy's mistake, nor for a cut that couldn't be compared."""
+    monkeypatch.setattr(Interrupted, "runs", 0)
+    with pytest.raises(KeyboardInterrupt):
+        nb.audit_lookahead(days(60), Interrupted, at=at, where=where)
+    assert Interrupted.runs == at + 1

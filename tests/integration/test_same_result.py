@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.engine.inline import run_inline
 from nbbacktest.system.builder import build
 from nbbacktest.system.run import Run, outcome
@@ -74,7 +74,7 @@ def make(symbols, *, window=None, speed=0.0):
     config = CONFIG.overlaid(
         {"data": {"derived_intervals": ["5m", "15m"]}, "backtest": {"speed_multiplier": speed}}, "test"
     )
-    life, condition = Lifecycle(), threading.Condition()
+    life, condition = Lifecycle(), Monitor()
     stages = build(config, life, condition, data=MARKETS[symbols], strategies=Busy, window=window)
     return stages, Run(stages, lambda run: status(nb.SystemState.STOPPED, run), lambda run: None), life
 

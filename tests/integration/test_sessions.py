@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.data import synthetic
 from nbbacktest.engine.inline import run_inline
 from nbbacktest.system.builder import build
@@ -102,7 +102,7 @@ def test_sessions_do_not_depend_on_how_a_run_is_driven(shared_data: Path):
     seen = []
     for window in (None, 1, 7, 4096):
         told = Told()
-        stages = build(SessionConfig.load(config), Lifecycle(), threading.Condition(), strategies=told, window=window)
+        stages = build(SessionConfig.load(config), Lifecycle(), Monitor(), strategies=told, window=window)
         run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
         seen.append(([(f.time_ns, f.symbol, f.price) for f in stages.desk.fills], told.starts, told.ends, told.calls))
     system, told = nb.SystemManager(), Told()
@@ -174,7 +174,7 @@ def test_the_clock_skips_a_lunch_break_at_once():
         "data": {"symbols": ["EXE"], "derived_intervals": ["1h"]},
         "strategies": [{"class": "nbbacktest.strategies:BuyAndHold"}],
     }
-    stages = build(SessionConfig.load(config), Lifecycle(), threading.Condition())
+    stages = build(SessionConfig.load(config), Lifecycle(), Monitor())
     seconds = np.diff(stages.timeline.seconds)
     assert len(stages.timeline) == 600
     assert set(seconds.tolist()) == {60.0}

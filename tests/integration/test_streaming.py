@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.data import chunks, parquet, store, streaming
 from nbbacktest.data.parquet import ParquetBars
 from nbbacktest.data.sources import load
@@ -154,7 +155,7 @@ def test_pauses_steps_and_windows_change_nothing(data, script, window):
     path = data / "files" / "{symbol}.parquet"
     whole = nb.backtest(None, Reader, config=config(path, stream=False, **rules))
     with sized(60_000, 0):
-        life, condition = Lifecycle(), threading.Condition()
+        life, condition = Lifecycle(), Monitor()
         settings_ = SessionConfig.load(config(path, stream=True, **rules))
         stages = build(settings_, life, condition, strategies=Reader, window=window)
         run = Run(stages, lambda run: status(nb.SystemState.STOPPED, run), lambda run: None)
@@ -188,7 +189,7 @@ def test_same_in_the_callers_thread(data):
     whole = nb.backtest(None, Reader, config=config(path, stream=False))
     with sized(60_000):
         settings_ = SessionConfig.load(config(path, stream=True))
-        stages = build(settings_, Lifecycle(), threading.Condition(), strategies=Reader)
+        stages = build(settings_, Lifecycle(), Monitor(), strategies=Reader)
         run = Run(stages, lambda run: status(nb.SystemState.STOPPED, run), lambda run: None)
         run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
         assert said(outcome(run)) == said(whole)
@@ -202,7 +203,7 @@ def test_derived_bars_are_those_of_the_whole_to_the_bit(data):
     for stream in (False, True):
         with sized(1, 0):
             settings_ = SessionConfig.load(config(path, stream=stream, **rules))
-            stages = build(settings_, Lifecycle(), threading.Condition(), strategies=Reader)
+            stages = build(settings_, Lifecycle(), Monitor(), strategies=Reader)
             if stages.loader is not None:
                 stages.loader.reach(stages.timeline.axis, len(stages.timeline) - 1)
                 stages.loader.close()

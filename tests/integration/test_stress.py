@@ -375,8 +375,7 @@ def test_stop_ends_a_run_that_sleeps_on_the_clock():
         calls = (lambda: system.run_until(lambda shot: shot.cursor > 300), system.wait) if waiting else ()
         threads = [in_thread(call) for call in calls]
         if waiting:
-            with system._condition:
-                assert system._condition.wait_for(lambda: "run_until" in system._life.history[-1], 10)
+            assert system._condition.until(lambda: "run_until" in system._life.history[-1], 10)
         assert_stops(system, threads)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import tracemalloc
 from collections import Counter
 
@@ -14,6 +13,7 @@ import nbbacktest as nb
 from benchmarks.peers.loop_with_bars import Bar
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.engine.inline import run_inline
 from nbbacktest.engine.window import Window
 from nbbacktest.system.builder import build
@@ -43,7 +43,7 @@ def calls_a_bar(count, derived=(), handler=None):
     stages = build(
         SessionConfig.load(config),
         Lifecycle(),
-        threading.Condition(),
+        Monitor(),
         data=minutes(count),
         strategies=Cross,
         window=500,
@@ -73,7 +73,7 @@ def test_the_cost_of_a_bar_does_not_grow_with_their_number(derived):
 def calls_a_window(symbols):
     """Calls for laying out a window that follows another."""
     data = {f"S{number}": minutes(200) for number in range(symbols)}
-    stages = build(SessionConfig.load({}), Lifecycle(), threading.Condition(), data=data, strategies=Cross, window=5)
+    stages = build(SessionConfig.load({}), Lifecycle(), Monitor(), data=data, strategies=Cross, window=5)
     stages.processor.prepare(Window(0, 5, 0, None))
     return calls_of(lambda: stages.processor.prepare(Window(5, 10, 0, None)))
 
@@ -149,7 +149,7 @@ def test_the_engine_adds_few_instructions_to_a_bare_loop():
             self.seen = bar.close
 
     config = SessionConfig.load({"exchange": "24/7"})
-    stages = build(config, Lifecycle(), threading.Condition(), data=frame, strategies=Light, window=500)
+    stages = build(config, Lifecycle(), Monitor(), data=frame, strategies=Light, window=500)
     rows = list(zip(range(count), *(frame[name].tolist() for name in frame.columns[:5]), strict=True))
 
     class Plain:
@@ -204,9 +204,7 @@ def test_collecting_garbage_is_not_set_off_by_bars():
         if phase == "start":
             collections.append(info["generation"])
 
-    stages = build(
-        SessionConfig.load({}), Lifecycle(), threading.Condition(), data=minutes(50_000), strategies=nb.Strategy
-    )
+    stages = build(SessionConfig.load({}), Lifecycle(), Monitor(), data=minutes(50_000), strategies=nb.Strategy)
     gc.collect()
     gc.callbacks.append(note)
     try:

@@ -57,6 +57,17 @@ def test_module_is_one_read(path: Path) -> None:
     assert lines <= LONGEST, f"{name_of(path)} has {lines} lines, more than {LONGEST}: is there a second duty in it?"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_what_waits_does_so_by_a_monitor(path: Path) -> None:
+    """Ctrl-C can leave the standard library's condition, event and the like locked: they are met in one module alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [
+        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    if name_of(path) != "nbbacktest/core/monitor.py":
+        assert not {"Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Timer"}.intersection(calls)
+
+
 def lines_of_code(text: str) -> int:
     """How many lines of a module are neither blank, nor comment, nor part of a docstring."""
     told: set[int] = set()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from nbbacktest.core.errors import ConfigError, DataError, FeedError, MissingExtraError, OutsideRunError, Problem
 from nbbacktest.core.live import check_url, check_waits
+from nbbacktest.core.monitor import Flag
 from nbbacktest.data.incoming import read_instant, written
 from nbbacktest.engine.feed import PushFeed
 from nbbacktest.engine.inbox import Inbox
@@ -62,7 +63,7 @@ class WebSocketFeed(PushFeed):
         self.url = url
         self._token = token
         self._waits = reconnect_seconds
-        self._over = threading.Event()
+        self._over = Flag()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # guards the socket: whoever ends the feed closes it under the thread's hands
         self._socket: socket.socket | None = None

@@ -21,6 +21,7 @@ from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, FeedError, Problem, nearest
 from nbbacktest.core.intervals import SECOND
+from nbbacktest.core.monitor import Monitor, started
 from nbbacktest.data.incoming import read_instant, written
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
@@ -92,7 +93,7 @@ class FeedServer:
         self._market = market
         self._speed = float(speed)
         self._token = token
-        self._changed = threading.Condition()  # guards the three below, and wakes those who wait for a bar's time
+        self._changed = Monitor()  # guards the three below, and wakes those who wait for a bar's time
         self._time = ReplayClock(self._replay, self._speed, clock or WallClock())
         self._stopping = False
         self._served: set[socket.socket] = set()  # those of clients that bars are sent to
@@ -101,7 +102,7 @@ class FeedServer:
         self.port: int = self._server.socket.getsockname()[1]
         # Threads for connections are made by this one, and are daemons as it is.
         self._thread = threading.Thread(target=self._server.serve_forever, name="nbbacktest-feed-server", daemon=True)
-        self._thread.start()
+        started(self._thread)
 
     @property
     def url(self) -> str:
@@ -113,10 +114,11 @@ class FeedServer:
 
         A client that reads nothing is cut off after half a second: what was sent to it may never be taken.
         """
-        with self._changed:
+        with self._changed.lock:
             self._stopping = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._served, _LEAVE_SECONDS)
+        self._changed.until(lambda: not self._served, _LEAVE_SECONDS)
+        with self._changed.lock:
             for client in self._served:
                 with suppress(OSError):
                     client.shutdown(socket.SHUT_RDWR)
@@ -187,12 +189,12 @@ class FeedServer:
         """Have `stop` cut this client off, and its own silence too."""
         if sys.platform != "win32":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALLED_SECONDS, 0))
-        with self._changed:
+        with self._changed.lock:
             self._served.add(client)
         try:
             yield
         finally:
-            with self._changed:
+            with self._changed.lock:
                 self._served.discard(client)
                 self._changed.notify_all()
 
@@ -219,7 +221,7 @@ class FeedServer:
         """What one client is sent, each when its time has come."""
         replay, clock = self._replay, self._time
         row = 0 if since is None else int(np.searchsorted(replay.instants, since, side="right"))
-        with self._changed:
+        with self._changed.lock:
             clock.begin(row)
         spoke = clock.clock.now()
         yield json.dumps(
@@ -248,7 +250,7 @@ class FeedServer:
     def _until_due(self, instant: int, alive: float) -> int | None:
         """Wait until an instant is due, then None; 0 where the server stops; what its clock shows where that is to be said."""
         clock = self._time
-        with self._changed:
+        with self._changed.lock:
             deadline = clock.deadline(instant)
             while not self._stopping:
                 now = clock.clock.now()

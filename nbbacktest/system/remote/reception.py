@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from time import monotonic
 
+from nbbacktest.core.monitor import Flag
 from nbbacktest.system.remote.channel import Channel, TooLongError
 from nbbacktest.system.remote.messages import LIMIT, MessageError, refusal
 
@@ -61,7 +62,7 @@ class Reception:
         self._woken, self._wake = socket.socketpair()
         self._lock = threading.Lock()  # guards the guests and the counts; nothing is called while it is held
         self._guests: set[Guest] = set()
-        self._closing = threading.Event()
+        self._closing = Flag()
         self._thread = threading.Thread(target=self._receive, name="nbbacktest-door", daemon=True)
 
     def open(self) -> None:

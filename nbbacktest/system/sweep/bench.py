@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import NbBacktestError
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import Bar, BarColumns
 from nbbacktest.core.shown import said
 from nbbacktest.data.datasource import is_source
@@ -20,6 +20,7 @@ from nbbacktest.engine.processor import bars_of
 from nbbacktest.engine.series import Series
 from nbbacktest.system.builder import players_of, wired
 from nbbacktest.system.instances import copied
+from nbbacktest.system.interrupted import raise_interrupt
 from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
 from nbbacktest.system.recorded import recorded
 from nbbacktest.trading.record import RunRecord
@@ -69,7 +70,7 @@ class Bench:
             market = load(self._config, data, needs=needs)
             loaded = Loaded(self._config, self._data, market)
             loaded.reach(needs)
-            stages = wired(self._config, Lifecycle(), threading.Condition(), players, loaded, data=self._data)
+            stages = wired(self._config, Lifecycle(), Monitor(), players, loaded, data=self._data)
             warn_of_lack(stages.desk.warmup, loaded.market.asked)
             self._loaded[needs] = loaded
 
@@ -83,9 +84,7 @@ class Bench:
         """
         players = players_of(self._config, self.strategy, copied({**self._fixed, **point}))
         loaded = self._loaded[needs_of(players)].fresh()
-        stages = wired(
-            self._config, Lifecycle(), threading.Condition(), players, loaded, data=self._data, window=_WINDOW
-        )
+        stages = wired(self._config, Lifecycle(), Monitor(), players, loaded, data=self._data, window=_WINDOW)
         self._bars.lend(stages.timeline.series)
         run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
         if stages.analysis.error is not None:
@@ -101,8 +100,7 @@ class Bench:
         try:
             return {**statistics(self.record(point)), ERROR: None}
         except Exception as error:  # noqa: BLE001 - a point that fails is a row, and the others go on
-            if isinstance(error.__cause__, KeyboardInterrupt):
-                raise error.__cause__ from None
+            raise_interrupt(error)
             return {ERROR: str(error) if isinstance(error, NbBacktestError) else said(error)}
 
 

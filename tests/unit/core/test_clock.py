@@ -7,25 +7,26 @@ import threading
 import pytest
 
 from nbbacktest.core.clock import ManualClock, WallClock
+from nbbacktest.core.monitor import Monitor
 
 
 class Sleeper:
     """A thread that waits on a clock until it shows `until`, and notes when it woke."""
 
     def __init__(self, clock: ManualClock, until: float | None) -> None:
-        self.condition, self.woke_at, self.open = threading.Condition(), None, False
+        self.condition, self.woke_at, self.open = Monitor(), None, False
         self._clock, self._until = clock, until
         self.thread = threading.Thread(target=self._sleep, daemon=True)
         self.thread.start()
 
     def _sleep(self) -> None:
-        with self.condition:
+        with self.condition.lock:
             while not self.open and (self._until is None or self._clock.now() < self._until):
                 self._clock.wait(self.condition, self._until)
             self.woke_at = self._clock.now()
 
     def notify(self) -> None:
-        with self.condition:
+        with self.condition.lock:
             self.open = True
             self.condition.notify_all()
 
@@ -44,8 +45,8 @@ def test_wall_time_rises():
 
 def test_wall_waits_end_at_their_time():
     """A wait towards a time ends there, one towards the past at once; both without a notification."""
-    clock, condition = WallClock(), threading.Condition()
-    with condition:
+    clock, condition = WallClock(), Monitor()
+    with condition.lock:
         clock.wait(condition, clock.now() - 1)
         until = clock.now() + 0.01
         while clock.now() < until:
@@ -84,8 +85,8 @@ def test_advancing_wakes_whoever_is_due():
 
 def test_a_time_that_has_come_needs_no_wait():
     """Waiting for now or the past returns at once."""
-    clock, condition = ManualClock(10.0), threading.Condition()
-    with condition:
+    clock, condition = ManualClock(10.0), Monitor()
+    with condition.lock:
         clock.wait(condition, 10.0)
         clock.wait(condition, 3.0)
 

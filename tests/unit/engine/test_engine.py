@@ -124,8 +124,7 @@ def test_pausing_in_a_callback_rests_at_that_instant():
         agent.on_bar = lambda bar: rig.gate.hold_here() if agent.index == 7 else None
         rig.gate.hold_until_rest(10)
         rig.gate.resume()
-        with rig.gate._changed:
-            assert rig.gate._changed.wait_for(lambda: rig.life.state is SystemState.PAUSED, 10)
+        assert rig.gate._changed.until(lambda: rig.life.state is SystemState.PAUSED, 10)
         assert rig.analysis.frame.cursor == 8
         assert agent.seen == [e for e in everything() if e[0] <= 7]
 
@@ -254,8 +253,7 @@ def test_an_error_may_hold_the_run_instead():
     with Rig(series("A", range(10)), series("B", range(10)), agent=agent, on_error="pause", paused=True) as rig:
         rig.gate.hold_until_rest(10)
         rig.gate.resume()
-        with rig.gate._changed:
-            assert rig.gate._changed.wait_for(lambda: rig.life.state is SystemState.PAUSED, 10)
+        assert rig.gate._changed.until(lambda: rig.life.state is SystemState.PAUSED, 10)
         assert "boom" in str(rig.analysis.error)
         assert rig.analysis.frame.cursor == 4
         assert agent.seen[-1][:2] == (3, "B")
@@ -294,8 +292,7 @@ def advance_and_settle(clock, rig, seconds, cursor):
     """Move the clock and wait until the engine has come to `cursor` and the coordinator sleeps again."""
     clock.advance(seconds)
     is_last = cursor == len(rig.timeline)  # after it the analysis rests for a moment only, and ends
-    with rig.gate._changed:
-        assert rig.gate._changed.wait_for(lambda: rig.gate._cursor == cursor and (is_last or not rig.gate._busy), 10)
+    assert rig.gate._changed.until(lambda: rig.gate._cursor == cursor and (is_last or not rig.gate._busy), 10)
     rig.upstream.wait_until_reset()
     if not is_last:
         clock.wait_for_sleepers(1)

@@ -10,6 +10,7 @@ import pytest
 from nbbacktest.core.clock import ManualClock
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.engine.gate import Gate
 from tests.rig import Recorder, Rig, series
 
@@ -41,13 +42,11 @@ def paused(*parts, **options):
 
 
 def await_state(rig, state=SystemState.PAUSED):
-    with rig.gate._changed:
-        assert rig.gate._changed.wait_for(lambda: rig.life.state is state, 10)
+    assert rig.gate._changed.until(lambda: rig.life.state is state, 10)
 
 
 def await_hold(rig):
-    with rig.gate._changed:
-        assert rig.gate._changed.wait_for(lambda: rig.gate._holders, 10)
+    assert rig.gate._changed.until(lambda: rig.gate._holders, 10)
 
 
 def indices(agent):
@@ -175,37 +174,31 @@ def test_a_market_without_hours_refuses_the_speed_and_goes_on():
 # -- commands of several threads ----------------------------------------------------------------------------
 
 
-class Late(threading.Condition):
-    """A condition whose waiting threads, where named so, wake up and are overtaken until `passed`."""
+class Late(Monitor):
+    """One of which threads that are named so hear late: they look only when `passed` says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, present: Monitor) -> None:
         super().__init__()
+        self.__dict__.update(vars(present))
         self.passed = threading.Event()
 
-    def wait(self, timeout=None):
-        woken = super().wait(timeout)
+    def until(self, answer, timeout=None):
         if threading.current_thread().name == "late":
-            held = self._release_save()
-            self.passed.wait(10)
-            self._acquire_restore(held)
-        return woken
+            assert self.passed.wait(10)
+        return super().until(answer, timeout)
 
 
 @pytest.mark.parametrize("command", ["step", "run_until"])
 def test_who_waits_for_a_place_is_told_though_others_go_on_at_once(command):
     """A step is True when it was reached, even where somebody resumed before its caller woke up."""
-    agent, answers, changed = Blocking(50), [], Late()
+    agent, answers = Blocking(50), []
     with paused(agent=agent) as rig:
         rig.gate.hold_until_rest(10)
 
         def go():
             answers.append(rig.gate.step(3) if command == "step" else rig.gate.run_until(3, None))
 
-        # Everybody else waits on the old name's lock and waiters; only who comes late is held up.
-        changed._lock, changed._waiters = rig.gate._changed._lock, rig.gate._changed._waiters
-        for name in ("acquire", "release", "_release_save", "_acquire_restore", "_is_owned"):
-            setattr(changed, name, getattr(rig.gate._changed, name))
-        rig.gate._changed = changed
+        rig.gate._changed = changed = Late(rig.gate._changed)
         late = threading.Thread(target=go, name="late")
         late.start()
         await_hold_at(rig, 3)
@@ -222,10 +215,7 @@ def test_who_waits_for_a_place_is_told_though_others_go_on_at_once(command):
 
 
 def await_hold_at(rig, cursor):
-    with rig.gate._changed:
-        assert rig.gate._changed.wait_for(
-            lambda: rig.gate.cursor == cursor and rig.life.state is SystemState.PAUSED, 10
-        )
+    assert rig.gate._changed.until(lambda: rig.gate.cursor == cursor and rig.life.state is SystemState.PAUSED, 10)
 
 
 def test_a_later_run_until_takes_over_and_the_earlier_is_told(aside):
@@ -284,7 +274,7 @@ def test_commands_to_a_run_that_has_ended_leave_the_next_one_alone():
 def test_an_abandoned_start_does_not_pause_the_next_run():
     """A strategy that returns from on_start after its run has ended finds a closed gate, and touches no state."""
     life = Lifecycle()
-    gate = Gate(life, threading.Condition(), ManualClock())
+    gate = Gate(life, Monitor(), ManualClock())
     life.apply(Command.START)
     gate.hold_here()
     gate.end(Command.STOP)
@@ -479,7 +469,7 @@ def dozing(turn=5):
     doze = rig.gate.doze
 
     def lie_down(seconds):
-        with rig.gate._changed:  # no command comes before it has lain down
+        with rig.gate._changed.lock:  # no command comes before it has lain down
             lain.release()
             doze(seconds)
 

@@ -109,7 +109,7 @@ def test_a_strategy_may_use_every_command_in_every_callback(callback):
     )
     system = nb.SystemManager()
     held = threading.Event()
-    with system._condition:  # the strategy's first command waits until start has returned
+    with system._condition.lock:  # the strategy's first command waits until start has returned
         system.start({}, data=minutes(), strategies=Commanding)
         held.set()
     system.wait(20)

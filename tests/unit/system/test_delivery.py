@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +14,7 @@ import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.intervals import HOUR, MINUTE, SECOND, Interval
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Monitor
 from nbbacktest.data.sources import load
 from nbbacktest.system.builder import build
 from nbbacktest.system.delivery import early_bars
@@ -217,5 +217,5 @@ def test_sound_bars_are_cleared(exchange, base, derived, start, gaps):
         return replace(c, **{name: getattr(c, name)[keep] for name in names})
 
     sound = changed(loaded, thinned)
-    stages = build(SessionConfig.load(config), Lifecycle(), threading.Condition(), data=sound, strategies=Quiet)
+    stages = build(SessionConfig.load(config), Lifecycle(), Monitor(), data=sound, strategies=Quiet)
     assert not early_bars(stages.timeline.series, sound)

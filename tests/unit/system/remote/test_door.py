@@ -254,7 +254,8 @@ def test_a_folder_that_cant_be_written_costs_a_warning_and_no_run(monkeypatch, t
     with caplog.at_level(logging.WARNING, logger="nbbacktest"):
         for _ in range(2):
             system = nb.SystemManager()
-            system.start({}, data=minutes(20), strategies=nb.Strategy)
+            system.start({}, data=minutes(20), strategies=nb.Strategy, paused=True)
+            system.resume()
             assert system.wait(20).stats["bars"] == 20
     [record] = caplog.records
     assert "this run can't be reached from other terminals: NotADirectoryError" in record.message

@@ -1,0 +1,184 @@
+"""A lock, and waiting for what it guards to change, such that Ctrl-C at any point leaves it free; and threads begun likewise.
+
+Python raises what a signal handler raises in the main thread, and only there: where a Python function begins, where a
+function written in C has returned, and where a loop goes round. `threading.Condition`, `Event` and `Thread.start` are
+Python. Where one of them is interrupted between taking its lock and its `try`, the lock is held for ever.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextvars
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Monitor:
+    """A lock and its news.
+
+    It can't be entered by itself: `with monitor.lock` enters the lock, whose entry and exit are C code and so one thing.
+    Who changes what the lock guards calls `notify_all` before leaving it.
+
+    Attributes
+    ----------
+    lock : threading.RLock
+        Its holder may take it again, as the garbage collector does that ends a dropped run from wherever it is called.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._news = threading.Condition(self.lock)
+        self._tickets: list[threading.Lock] = []  # of those who wait in `until`; guarded by the lock
+
+    def until(self, answer: Callable[[], T], timeout: float | None = None) -> T:
+        """Wait until `answer()` is true and return it; after `timeout` seconds return what it is then.
+
+        For every thread. The caller doesn't hold the lock: `answer` is asked under it, and nothing is held meanwhile.
+        """
+        with self.lock:
+            found = answer()
+            if found:
+                return found
+        deadline = None if timeout is None else monotonic() + timeout
+        ticket = threading.Lock()
+        ticket.acquire()
+        came = True
+        try:
+            while True:
+                with self.lock:
+                    found = answer()
+                    if found or not came:
+                        return found
+                    self._tickets.append(ticket)
+                left = -1.0 if deadline is None else min(max(deadline - monotonic(), 0.0), threading.TIMEOUT_MAX)
+                came = ticket.acquire(timeout=left)
+        finally:
+            with self.lock:
+                if ticket in self._tickets:
+                    self._tickets.remove(ticket)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for news with the lock held, as a condition does; False after `timeout` seconds.
+
+        For the package's own threads, which no signal interrupts.
+        """
+        return self._news.wait(timeout)
+
+    def notify_all(self) -> None:
+        """Wake everybody who waits; the caller holds the lock. Where it is interrupted, calling it again wakes the rest."""
+        self._news.notify_all()
+        for ticket in self._tickets:
+            if ticket.locked():
+                ticket.release()
+        self._tickets.clear()
+
+
+class Flag:
+    """What a `threading.Event` is, but for interrupts: raised once or again and again, and waited for by any thread."""
+
+    def __init__(self) -> None:
+        self._monitor = Monitor()
+        self._up = False  # written under the lock, read anywhere
+
+    def is_set(self) -> bool:
+        """Whether it is up."""
+        return self._up
+
+    def set(self) -> None:
+        """Raise it and wake who waits."""
+        surely(self._set)
+
+    def clear(self) -> None:
+        """Take it down."""
+        self._up = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is up; False after `timeout` seconds."""
+        return self._monitor.until(self.is_set, timeout)
+
+    def _set(self) -> None:
+        with self._monitor.lock:
+            self._up = True
+            self._monitor.notify_all()
+
+
+def surely(change: Callable[[], T]) -> T:
+    """Make a change whole: where an interrupt cuts it in two it is made once more, and the interrupt goes on.
+
+    `change` may be made twice, and raises nothing by itself.
+    """
+    try:
+        return change()
+    except BaseException:
+        change()
+        raise
+
+
+def apart(call: Callable[[], T]) -> T:
+    """Do what no interrupt may cut in two: in a thread of its own, where the caller's is the main one.
+
+    Returns and raises what `call` does. Where an interrupt ends the wait for it, it is done to its end all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    outcome: _Outcome[T] = _Outcome()
+    context = contextvars.copy_context()  # what the caller's thread has set counts there too
+    work = threading.Thread(target=context.run, args=(outcome.take, call), name="nbbacktest-command", daemon=True)
+    # C code, as the wait is: `Thread.start` is Python, and can be interrupted half-way.
+    _thread.start_new_thread(outcome.prepare, (work.start,))
+    return outcome.get()
+
+
+def started(thread: threading.Thread) -> None:
+    """Start a thread. An interrupt leaves it started or not, and never half-way.
+
+    Raises
+    ------
+    RuntimeError
+        There is no thread to be had.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        thread.start()
+        return
+    outcome: _Outcome[None] = _Outcome()
+    _thread.start_new_thread(outcome.take, (thread.start,))
+    outcome.get()
+
+
+class _Outcome(Generic[T]):
+    """What another thread's call returned or raised, waited for by a lock alone."""
+
+    def __init__(self) -> None:
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def take(self, call: Callable[[], T]) -> None:
+        try:
+            self._value = call()
+        except BaseException as error:  # noqa: BLE001 - raised by `get`
+            self._error = error
+        self._done.release()
+
+    def prepare(self, begin: Callable[[], object]) -> None:
+        """Begin what will `take`."""
+        try:
+            begin()
+        except BaseException as error:  # noqa: BLE001 - raised by `get`
+            self._error = error
+            self._done.release()
+
+    def get(self) -> T:
+        self._done.acquire()
+        error, self._error = self._error, None
+        if error is None:
+            return self._value  # type: ignore[no-any-return]
+        try:
+            raise error
+        finally:
+            del error  # no cycle of the error, its traceback and this frame
