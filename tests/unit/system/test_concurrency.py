@@ -387,7 +387,7 @@ def test_a_forked_child_sees_a_stopped_manager(parent):
             system.stop()
         held, over = threading.Event(), threading.Event()
         def hold():
-            with system._condition, system._announcer._changed:
+            with system._condition.lock, system._announcer._changed.lock:
                 held.set()
                 over.wait(60)
         if parent == "held by a thread":
