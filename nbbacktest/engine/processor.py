@@ -31,6 +31,8 @@ class DataProcessor:
     ----------
     batch : Batch or None
         What it hands over. Written here before the signal, read by the analysis before its reset.
+    error : BaseException or None
+        Why it failed. Written by its thread, once, before it closes its streams: whoever finds them closed finds it.
     timing : TimingSeries
         One duration a window; waiting is left out.
     """
@@ -50,14 +52,24 @@ class DataProcessor:
         self._loader = loader
         self._ahead: _Ahead | None = None
         self.batch: Batch | None = None
+        self.error: BaseException | None = None
         self.timing = TimingSeries()
 
     def work(self) -> None:
-        """Serve windows until the coordinator or the analysis is gone. The body of a thread."""
+        """Serve windows until the coordinator or the analysis is gone. The body of a thread.
+
+        Raises
+        ------
+        DataError
+            As `batches` does.
+        """
         inbox = self._upstream.subscription
         try:
             while inbox.wait_until_ready() and self._serve_released():
                 pass
+        except BaseException as error:
+            self.error = error
+            raise
         finally:
             inbox.close()
             self._downstream.close()

@@ -184,7 +184,7 @@ class Run:
     @property
     def error(self) -> BaseException | None:
         """Why the run failed, or is held; None where nothing did."""
-        return self._crash or self.analysis.error
+        return self._crash or self.processor.error or self.analysis.error
 
     @property
     def traceback(self) -> str | None:

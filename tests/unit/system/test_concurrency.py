@@ -14,6 +14,9 @@ import time
 import pytest
 
 import nbbacktest as nb
+from nbbacktest.core.errors import DataError
+from nbbacktest.engine.processor import DataProcessor
+from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.system import manager as manager_module
 from nbbacktest.system.announcer import Announcer
 from tests.held import Gated, Quiet, await_hold, in_thread, started
@@ -167,6 +170,33 @@ def test_what_a_blocked_run_did_is_kept_whole(monkeypatch):
     result = system._slot.run.result()
     assert (result.stats["bars"], len(result.fills), len(result.equity)) == (50, 49, 50)
     strategy.go_on.set()
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_bars_that_can_not_be_made_fail_the_run_however_late_their_thread_ends(paused, monkeypatch):
+    """The other stages may see the processor's streams closed, and end, before its thread has said why it failed."""
+    over, close = threading.Event(), StreamSubscription.close
+
+    def closed(stream):
+        close(stream)
+        if (threading.current_thread().name, stream.get_stream_id()) == ("nbbacktest-processor", "processor->analysis"):
+            over.wait(10)  # it has closed both
+
+    def broken(processor, window):
+        raise DataError("a chunk can't be read")
+
+    monkeypatch.setattr(StreamSubscription, "close", closed)
+    monkeypatch.setattr(DataProcessor, "batches", broken)
+    system = nb.SystemManager()
+    try:
+        system.start(data=minutes(10), strategies=Quiet, paused=paused)
+        with pytest.raises(DataError, match="can't be read"):
+            system.wait(5)
+        assert system.is_stopped()
+        assert system.status()["error"]["message"] == "a chunk can't be read"
+    finally:
+        over.set()
+    system.stop()
 
 
 def test_waiting_from_many_threads_gives_all_the_same_result():

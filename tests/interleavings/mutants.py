@@ -1,0 +1,103 @@
+"""Faults that are planted into the engine's protocol, one at a time: what finds no fault must be able to find these."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from nbbacktest.engine.analysis import AnalysisEngine
+from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.loader import ChunkLoader
+from nbbacktest.engine.processor import DataProcessor
+from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.threshold import Threshold
+from nbbacktest.engine.window import Link
+from nbbacktest.system.run import Run
+
+NOTIFY = "self._changed.notify_all()"
+
+
+class Mutant(NamedTuple):
+    """A change of one method's text.
+
+    Attributes
+    ----------
+    method : function
+        As it is in its class.
+    before, after : str
+        The first place in its text that reads `before` reads `after`.
+    harmless : str
+        Why no schedule can show it; empty where one does.
+    """
+
+    name: str
+    method: Callable[..., object]
+    before: str
+    after: str
+    harmless: str = ""
+
+
+MUTANTS = (
+    Mutant("a rest tells nobody", Threshold._come_to_rest, f"    {NOTIFY}\n", "    pass\n"),
+    Mutant("going on tells nobody", Threshold._move_on, f"    {NOTIFY}\n", "    pass\n"),
+    Mutant("going on leaves deadlines as they were", Threshold._move_on, "self.generation += 1", "pass"),
+    Mutant("a hold leaves the limit", Threshold._hold, "self.limit = 0", "pass"),
+    Mutant("a publication tells nobody", Threshold.arrive, NOTIFY, "pass"),
+    Mutant("windows that were given up are gone on with", Threshold.arrive, "generation != self.generation", "False"),
+    Mutant("a trip ends an instant late", Threshold.arrive, "cursor >= trip.target", "cursor > trip.target"),
+    Mutant("windows that were given up are handed out", Link.take, "or plan.generation != generation", ""),
+    Mutant("a window isn't acknowledged", Link.take, "self.subscription.reset()", "pass"),
+    Mutant("an acknowledgement tells nobody", StreamSubscription.reset, NOTIFY, "pass"),
+    Mutant("windows are planned while one is under way", SessionCoordinator.work,
+           "if not inbox.wait_until_reset():", "if False:"),
+    Mutant("the plan's generation is read after its start", SessionCoordinator.work,
+           "generation, start = self._gate.generation, self._gate.cursor",
+           "start = self._gate.cursor; generation = self._gate.generation",
+           harmless="the cursor stands still while nothing is released, so both orders plan from one place"),
+    Mutant("a pace's generation is read anew", SessionCoordinator._release_on_time,
+           "link.open(start, start, generation, pace)", "link.open(start, start, gate.generation, pace)",
+           harmless="nothing is released before the next sleep, which compares with the generation that was read first"),
+    Mutant("the end leaves windows valid", Gate.end, "self.generation += 1", "pass",
+           harmless="slower only: all who look at the generation look whether the gate is closed first"),
+    Mutant("a new plan tells nobody", Gate.replan, NOTIFY, "pass"),
+    Mutant("a new plan leaves windows valid", Gate.replan, "self.generation += 1", "pass"),
+    Mutant("the last release doesn't go on", Gate.release, "self._move_on()", "pass"),
+    Mutant("a place that is reached already isn't noticed", Gate._set_out, "self._reach(trip)", "pass"),
+    Mutant("a hold at rest doesn't say so", Threshold._hold_for_user, "self._come_to_rest()", "pass"),
+    Mutant("the processor leaves the analysis waiting", DataProcessor.work, "self._downstream.close()", "pass"),
+    Mutant("the analysis doesn't acknowledge", AnalysisEngine.work, "self._inbox.reset()", "pass"),
+    Mutant("the end leaves the streams open", Run._end, "stream.close()", "pass"),
+    Mutant("a chunk that is loaded tells nobody", ChunkLoader._load, NOTIFY, "pass"),
+    Mutant("the end leaves the loader asleep", ChunkLoader.close, NOTIFY, "pass"),
+    Mutant("a question leaves the limit", Gate.ask, "self._asked, 0", "self._asked, self.limit"),
+    Mutant("who lets others in is deaf meanwhile", Threshold.doze, "if not (self._closed or self._holders):", "if True:"),
+    Mutant("who lets others in isn't at rest", AnalysisEngine._let_others_in, "leaving=True", "leaving=False"),
+)  # fmt: skip
+
+
+@contextmanager
+def planted(mutant: Mutant) -> Iterator[None]:
+    """The fault is there as long as this lasts."""
+    kind, name = _place(mutant.method)
+    text = textwrap.dedent(inspect.getsource(mutant.method))
+    if mutant.before not in text:
+        raise LookupError(f"{kind.__name__}.{name} has no {mutant.before!r} any more: plant {mutant.name!r} elsewhere")
+    namespace: dict[str, object] = {}
+    code = compile(text.replace(mutant.before, mutant.after, 1), f"<{mutant.name}>", "exec", dont_inherit=True)
+    exec(code, vars(sys.modules[mutant.method.__module__]) | {}, namespace)
+    setattr(kind, name, namespace[name])
+    try:
+        yield
+    finally:
+        setattr(kind, name, mutant.method)
+
+
+def _place(method: Callable[..., object]) -> tuple[type, str]:
+    """The class that a method is of, and its name there."""
+    owner, _, name = method.__qualname__.rpartition(".")
+    return getattr(sys.modules[method.__module__], owner), name

@@ -1,0 +1,147 @@
+"""Puts the stand-ins in the place of threads, locks and time in the engine and the system, and takes them out again."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import nbbacktest.core.clock
+import nbbacktest.engine.live
+import nbbacktest.system.live
+import nbbacktest.system.manager
+import nbbacktest.system.slices
+import nbbacktest.system.streamed  # noqa: F401 - what a schedule would import on its way is imported before
+from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.engine.analysis import AnalysisEngine
+from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.courtesy import Courtesy
+from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.inbox import Inbox
+from nbbacktest.engine.lag import LagWatch
+from nbbacktest.engine.processor import DataProcessor
+from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.timeline import Timeline
+from nbbacktest.system.run import Run
+from nbbacktest.system.slot import Slot
+from tests.interleavings.threads import Threading, now, point, sleep
+
+ELSEWHERE = ("nbbacktest.system.remote", "nbbacktest.system.feeds", "nbbacktest.system.sweep")
+"""What works with sockets and processes, and so with threads that are real."""
+
+SHARED: dict[type, tuple[str | None, frozenset[str]]] = {
+    Gate: (
+        "_changed",
+        frozenset(
+            {
+                "limit",
+                "generation",
+                "trouble",
+                "mover",
+                "_cursor",
+                "_closed",
+                "_holders",
+                "_trip",
+                "_busy",
+                "_started",
+                "_finishing",
+                "_resting",
+                "_paced",
+                "_analyst",
+                "_interrupted_at",
+                "_moving_since",
+                "_asked",
+                "_served",
+                "_serving",
+            }
+        ),
+    ),
+    StreamSubscription: ("_changed", frozenset({"_ready", "_overruns", "_mode"})),
+    Inbox: ("_lock", frozenset({"serial", "error"})),
+    AnalysisEngine: (None, frozenset({"frame", "_error"})),
+    DataProcessor: (None, frozenset({"batch"})),
+    SessionCoordinator: (None, frozenset({"_speed", "_position"})),
+    Timeline: (None, frozenset({"axis", "_timed"})),
+    LagWatch: (None, frozenset({"due", "seconds"})),
+    Lifecycle: (None, frozenset({"_state"})),
+    Run: (None, frozenset({"_crash"})),
+    Slot: (None, frozenset({"run"})),
+}
+"""The fields that several threads use, and the attribute with the lock that guards them: without it, each use is a point."""
+
+
+def engine_modules() -> dict[str, ModuleType]:
+    """The modules of the engine and the system that are loaded, the clock's, and the rig that tests put an engine on."""
+    floors = ("nbbacktest.engine.", "nbbacktest.system.", "nbbacktest.core.clock", "tests.rig")
+    found = {name: module for name, module in sys.modules.items() if name.startswith(floors) and module is not None}
+    return {name: module for name, module in found.items() if not name.startswith(ELSEWHERE)}
+
+
+STAND_INS: dict[str, tuple[object, object]] = {
+    "threading": (sys.modules["threading"], Threading),
+    "monotonic": (time.monotonic, now),
+    "perf_counter": (time.perf_counter, now),
+    "sleep": (time.sleep, sleep),
+}
+"""By the name that a module knows it under: what it is, and what stands in for it."""
+
+
+@contextmanager
+def replaced() -> Iterator[None]:
+    """Threads, locks and time are the scheduler's, and fields that are shared are points, as long as this lasts."""
+    with ExitStack() as stack:
+        for module in engine_modules().values():
+            for name, (real, stand_in) in STAND_INS.items():
+                if vars(module).get(name) is real:
+                    stack.enter_context(mock.patch.object(module, name, stand_in))
+        for kind, (guard, names) in SHARED.items():
+            stack.enter_context(_watched(kind, guard, names))
+        stack.enter_context(mock.patch.object(Courtesy, "offer", _offer))
+        yield
+
+
+def _offer(courtesy: Courtesy) -> None:
+    """Let others in at every other turn: who waits for the interpreter isn't known here."""
+    courtesy._seen += 1
+    if courtesy._seen % 2 == 0:
+        courtesy._nap(courtesy.NAP)
+
+
+@contextmanager
+def _watched(kind: type, guard: str | None, names: frozenset[str]) -> Iterator[None]:
+    """Make each use of these fields a point, unless the lock that guards them is held."""
+    get, put = object.__getattribute__, object.__setattr__
+
+    def is_open(self: Any) -> bool:
+        lock = None if guard is None else get(self, "__dict__").get(guard)
+        return lock is None or not lock.is_mine()
+
+    def __getattribute__(self: Any, name: str) -> Any:
+        if name in names and is_open(self):
+            point(name)
+        return get(self, name)
+
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        if name in names and is_open(self):
+            point(f"{name} =")
+        put(self, name, value)
+
+    before = {name: vars(kind).get(name) for name in ("__getattribute__", "__setattr__")}
+    kind.__getattribute__, kind.__setattr__ = __getattribute__, __setattr__  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            if method is None:
+                delattr(kind, name)
+            else:
+                setattr(kind, name, method)
+
+
+def peek(owner: object, name: str) -> Any:
+    """A shared field's value, without a point: what judges a schedule doesn't change it."""
+    return object.__getattribute__(owner, name)
