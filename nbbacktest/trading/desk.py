@@ -270,7 +270,11 @@ class TradingDesk:
             return error
         strategy = getattr(handler, "__self__", None)
         if not isinstance(strategy, Strategy):
-            return error if isinstance(error, Exception) else RuntimeError(said(error))
+            if isinstance(error, Exception):
+                return error
+            wrapped = RuntimeError(said(error))
+            wrapped.__cause__ = error
+            return wrapped
         if bar is None:
             return blame(strategy, getattr(handler, "__name__", "on_bar"), error)
         return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
