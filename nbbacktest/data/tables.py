@@ -100,7 +100,7 @@ def _as_written(frame: pd.DataFrame, file: Path, part: str) -> pd.DataFrame:
     ):
         return frame
     place = list(frame.columns).index(name)
-    text = _text_of(file, part, str(name), place)
+    text = _text_of(file, part, place, len(frame))
     ends = text.str.slice(-_OFFSET_SIGNS).astype("category")
     offsets = np.array([_offset(end) for end in ends.cat.categories], dtype=np.int64)
     if not offsets.any():
@@ -111,18 +111,22 @@ def _as_written(frame: pd.DataFrame, file: Path, part: str) -> pd.DataFrame:
     return frame.assign(**{name: told(utc, local)})
 
 
-def _text_of(file: Path, part: str, name: str, place: int) -> pd.Series[str]:
-    """One column as it is written."""
+def _text_of(file: Path, part: str, place: int, length: int) -> pd.Series[str]:
+    """One column of a table of that length as it is written, by its place: an index without a name has an empty header."""
     import pandas as pd
     import pyarrow as pa
     from pyarrow import csv
 
-    if file.suffix.lower() in _UNKNOWN_TO_ARROW:
-        return pd.read_csv(file, sep=part, usecols=[place], dtype=str).iloc[:, 0]
-    options = csv.ConvertOptions(include_columns=[name], column_types={name: pa.string()}, strings_can_be_null=True)
-    with pa.input_stream(str(file), compression="detect") as stream:
-        table = csv.read_csv(stream, parse_options=csv.ParseOptions(delimiter=part), convert_options=options)
-    return table.column(0).to_pandas().astype("str")  # type: ignore[no-any-return]
+    if file.suffix.lower() not in _UNKNOWN_TO_ARROW:
+        name = f"f{place}"
+        rows = csv.ReadOptions(skip_rows=1, autogenerate_column_names=True)
+        options = csv.ConvertOptions(include_columns=[name], column_types={name: pa.string()}, strings_can_be_null=True)
+        with pa.input_stream(str(file), compression="detect") as stream:
+            table = csv.read_csv(stream, rows, csv.ParseOptions(delimiter=part), options)
+        if len(table) == length:
+            return table.column(0).to_pandas().astype("str")  # type: ignore[no-any-return]
+    # Lines before the header are no matter to pandas.
+    return pd.read_csv(file, sep=part, usecols=[place], dtype=str).iloc[:, 0]
 
 
 def _offset(text: str) -> int:
