@@ -161,6 +161,7 @@ class _Bench:
         self._judge = judge
         self._point = judge.scheduler.point
         self._agent = Recorder()
+        self._agent.strategies = ()  # type: ignore[attr-defined] - a run looks through them at its end
         self._agent.on_bar = self._on_bar
         if scenario.start_raises:
             self._agent.on_start = self._raise

@@ -62,7 +62,7 @@ MUTANTS = (
     Mutant("a pace's generation is read anew", SessionCoordinator._release_on_time,
            "link.open(start, start, generation, pace)", "link.open(start, start, gate.generation, pace)",
            harmless="nothing is released before the next sleep, which compares with the generation that was read first"),
-    Mutant("the end leaves windows valid", Gate.end, "self.generation += 1", "pass",
+    Mutant("the end leaves windows valid", Gate._end, "self.generation += 1", "pass",
            harmless="slower only: all who look at the generation look whether the gate is closed first"),
     Mutant("a new plan tells nobody", Gate.replan, NOTIFY, "pass"),
     Mutant("a new plan leaves windows valid", Gate.replan, "self.generation += 1", "pass"),
