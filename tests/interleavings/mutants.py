@@ -1,4 +1,4 @@
-"""Faults that are planted into the engine's protocol, one at a time: what finds no fault must be able to find these."""
+"""Faults that are planted into the engine's protocol and its monitor, one at a time: what finds no fault must be able to find these."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from nbbacktest.core.monitor import Flag, Monitor
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import Gate
@@ -77,6 +78,20 @@ MUTANTS = (
     Mutant("a question leaves the limit", Gate.ask, "self._asked, 0", "self._asked, self.limit"),
     Mutant("who lets others in is deaf meanwhile", Threshold.doze, "if not (self._closed or self._holders):", "if True:"),
     Mutant("who lets others in isn't at rest", AnalysisEngine._let_others_in, "leaving=True", "leaving=False"),
+    Mutant("news reach no ticket", Monitor.notify_all, "ticket.release()", "pass"),
+    Mutant("news reach no condition", Monitor.notify_all, "self._news.notify_all()", "pass"),
+    Mutant("news reach the first ticket alone", Monitor.notify_all, "for ticket in self._tickets:",
+           "for ticket in self._tickets[:1]:"),
+    Mutant("a ticket is put down when the lock is left", Monitor.until, "    self._tickets.append(ticket)",
+           "self._tickets.append(ticket)"),
+    Mutant("a wait whose time is up goes on", Monitor.until, "if found or not came:", "if found:"),
+    Mutant("any news end a wait", Monitor.until, "came = ticket.acquire(timeout=left)",
+           "came = ticket.acquire(timeout=left) and False"),
+    Mutant("a ticket that was used isn't thrown away", Monitor.notify_all, "self._tickets.clear()", "pass",
+           harmless="it wakes somebody who looks again and waits on: a look more"),
+    Mutant("a ticket that isn't needed any more is left", Monitor.until, "self._tickets.remove(ticket)", "pass",
+           harmless="nobody waits for it, and the next news throw it away"),
+    Mutant("a flag that is raised tells nobody", Flag._set, "self._monitor.notify_all()", "pass"),
 )  # fmt: skip
 
 

@@ -73,6 +73,7 @@ SHARED: dict[type, tuple[str | None, frozenset[str]]] = {
     Lifecycle: (None, frozenset({"_state"})),
     Run: (None, frozenset({"_crash"})),
     Slot: (None, frozenset({"run"})),
+    Monitor: ("lock", frozenset({"_tickets"})),
     Flag: (None, frozenset({"_up"})),
 }
 """The fields that several threads use, and the attribute with the lock that guards them: without it, each use is a point."""

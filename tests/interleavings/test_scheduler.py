@@ -287,7 +287,8 @@ def test_every_shared_field_exists():
             bench.system.start(live_world.config(False, 1.0), feed=bench._feed, strategies=bench._strategy)
     run = bench.system.run
     stages = [run.gate, run.analysis, run.processor, run.coordinator, run.timeline, run.inbox, run.lag, run]
-    owners = {type(one): one for one in [*stages, *run.streams, bench.system._life, bench.system._slot, run._done]}
+    others = [bench.system._life, bench.system._slot, run._done, run.gate._changed]
+    owners = {type(one): one for one in [*stages, *run.streams, *others]}
     for kind, (guard, names) in SHARED.items():
         [owner] = [one for one in owners.values() if isinstance(one, kind)]
         missing = [name for name in {*names, *([guard] if guard else [])} if not hasattr(owner, name)]
