@@ -161,6 +161,7 @@ class _Bench:
         self._judge = judge
         self._point = judge.scheduler.point
         self._agent = Recorder()
+        self._agent.strategies = ()  # type: ignore[attr-defined] - a run looks through them at its end
         self._agent.on_bar = self._on_bar
         if scenario.start_raises:
             self._agent.on_start = self._raise
@@ -287,6 +288,7 @@ class _Bench:
 
     def _do(self, name: str, argument: Any) -> None:
         began = self._judge.scheduler.now
+        is_ending = peek(self._gate, "_closed") and self._judge.state is SystemState.RUNNING
         try:
             answer = getattr(self, f"_{name}")(*([] if argument is None else [argument]))
         except InvalidTransition:
@@ -299,6 +301,9 @@ class _Bench:
             answer = "late"
             if self._scenario.blocks_at is None:
                 self._judge.complain(f"{name}({argument}): {error}")
+        is_early = is_ending and self._judge.state is not SystemState.STOPPED and self._scenario.blocks_at is None
+        if is_early and name in _WAIT and isinstance(answer, bool):
+            self._judge.complain(f"{name}({argument}) answers {answer} before the run has ended")
         self._judge.outcome.answers.append((name, argument, answer))
         self._judge.scheduler.mark()
         took = self._judge.scheduler.now - began
@@ -478,5 +483,7 @@ class _Bench:
 
 _AT_ONCE = dict.fromkeys(["pause", "resume", "speed", "hold", "join", "ask", "stop", "crash"], 0.0) | {"step": 5e-4}
 """Commands that wait for no clock, and for how long they may: between its turns a step lets others in for a moment."""
+_WAIT = frozenset({"pause", "step", "until", "watch", "hold", "join", "place", "ask"})
+"""Commands that wait for the end of a run that was told to end."""
 _ON_TIME = frozenset({"until", "watch", "place"})
 """Commands that may wait for one."""

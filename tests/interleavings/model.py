@@ -46,7 +46,7 @@ class Model:
         self._trips = {place: number for number, place in enumerate(places)}
         start: dict[str, Any] = dict.fromkeys(FIELDS, 0) | {
             "life": RUNNING, "user": paused, "trip": None, "trips": (Trip(),) * len(places), "closed": False,
-            "started": False, "busy": True, "paced": speed > 0, "speed": speed, "repacing": None, "up_ready": False,
+            "ended": False, "started": False, "busy": True, "paced": speed > 0, "speed": speed, "repacing": None, "up_ready": False,
             "up_closed": False, "down_ready": False, "down_closed": False, "plan": Plan(), "batch": None,
             "analysis_over": False, "done": False, "coordinator": ("start",), "processor": ("ready",),
             "analysis": ("start",), "controllers": (("next", 0),) * len(scripts), "asleep": frozenset(),
@@ -120,7 +120,7 @@ class Model:
 
     def _coordinator_start(self, s: State) -> None:
         if s.closed or s.started:
-            s.coordinator = ("close",) if s.closed else ("loop",)
+            s.coordinator = ("loop",)  # whether it is closed is read anew, as it is there
         else:
             s.sleep("coordinator", "gate")
 
@@ -132,17 +132,21 @@ class Model:
 
     def _coordinator_open(self, s: State) -> None:
         if s.closed or not s.is_held:
-            s.coordinator = ("close",) if s.closed else ("reset",)
+            s.coordinator = ("opened",)
         else:
             s.sleep("coordinator", "gate")
 
+    def _coordinator_opened(self, s: State) -> None:
+        s.coordinator = ("close",) if s.closed else ("reset",)
+
     def _coordinator_reset(self, s: State) -> None:
-        if s.up_closed:
-            s.coordinator = ("close",)
-        elif s.up_ready and "plans at once" not in self._faults:
+        if s.up_ready and not s.up_closed and "plans at once" not in self._faults:
             s.sleep("coordinator", "up")
         else:
-            s.coordinator = ("generation",)
+            s.coordinator = ("was_reset",)
+
+    def _coordinator_was_reset(self, s: State) -> None:
+        s.coordinator = ("close",) if s.up_closed else ("generation",)
 
     def _coordinator_generation(self, s: State) -> None:
         s.coordinator = ("cursor", s.generation)
@@ -240,9 +244,12 @@ class Model:
 
     def _processor_wait(self, s: State) -> None:
         if s.down_closed or not s.down_ready:
-            s.processor = ("close",) if s.down_closed else ("generation",)
+            s.processor = ("was_reset",)
         else:
             s.sleep("processor", "down")
+
+    def _processor_was_reset(self, s: State) -> None:
+        s.processor = ("close",) if s.down_closed else ("generation",)
 
     def _processor_close(self, s: State) -> None:
         s.up_closed = True
@@ -392,13 +399,21 @@ class Model:
             s.controllers = tuple(places)
 
     def _command_pause(self, s: State, number: int, word: int, _: int) -> Any:
-        if not s.allows(Command.PAUSE) or s.closed:
+        if not s.allows(Command.PAUSE):
             return "next", word + 1
-        s.hold_for_user()
+        if not s.closed:
+            s.hold_for_user()
         return "pausing", word
 
+    def _may_answer(self, s: State, arrived: bool) -> bool:
+        """As `Gate._await`: a run that was told to end doesn't arrive any more, and answers when it has ended."""
+        over = s.closed if "answers early" in self._faults else s.ended
+        if over and s.life is not STOPPED:
+            raise BrokenError("a command answers before the run has ended")
+        return over or (arrived and not s.closed)
+
     def _command_pausing(self, s: State, number: int, word: int, _: int) -> Any:
-        if not (s.closed or s.life is PAUSED or not s.user):
+        if not self._may_answer(s, s.life is PAUSED or not s.user):
             return s.sleep(number, "gate")  # type: ignore[arg-type, func-returns-value]
         rests = not s.busy and s.published == s.delivered and s.analysis[0] not in {"deliver", "call"}
         if s.life is PAUSED and not s.closed and len(self._scripts) == 1 and not rests:
@@ -419,16 +434,17 @@ class Model:
         return self._set_out(s, number, word, Command.UNTIL, Trip(target))
 
     def _set_out(self, s: State, number: int, word: int, command: Command, trip: Trip) -> Any:
-        if not s.allows(command) or s.closed:
+        if not s.allows(command):
             return "next", word + 1
         mine = self._trips[number, word]
-        s.change_trip(mine, **trip._asdict())
-        s.set_out(command, mine)
+        if not s.closed:
+            s.change_trip(mine, **trip._asdict())
+            s.set_out(command, mine)
         return "travelling", word, mine
 
     def _command_travelling(self, s: State, number: int, word: int, _: int, mine: int) -> Any:
         trip = s.trips[mine]
-        if not (s.closed or trip.over):
+        if not self._may_answer(s, trip.over):
             return s.sleep(number, "gate")  # type: ignore[arg-type, func-returns-value]
         if len(self._scripts) == 1 and trip.reached and not s.closed and s.delivered > trip.target:
             raise BrokenError(f"went to {s.delivered} instead of {trip.target}")
@@ -463,9 +479,9 @@ class Model:
         return "holding", word
 
     def _command_holding(self, s: State, number: int, word: int, _: int) -> Any:
-        if s.closed or not s.busy:
-            return ("release", word) if s.closed else ("held", word, s.delivered)
-        return s.sleep(number, "gate")  # type: ignore[arg-type, func-returns-value]
+        if not self._may_answer(s, not s.busy):
+            return s.sleep(number, "gate")  # type: ignore[arg-type, func-returns-value]
+        return ("release", word) if s.closed else ("held", word, s.delivered)
 
     def _command_held(self, s: State, number: int, word: int, _: int, held_at: int) -> Any:
         if s.delivered != held_at or (s.published != held_at and not s.closed):

@@ -37,8 +37,8 @@ class Plan(NamedTuple):
 
 
 FIELDS = (
-    "life", "user", "holds", "trip", "trips", "limit", "generation", "cursor", "closed", "started", "busy", "paced",
-    "speed", "repacing", "up_ready", "up_closed", "down_ready", "down_closed", "plan", "serial", "taken", "batch",
+    "life", "user", "holds", "trip", "trips", "limit", "generation", "cursor", "closed", "ended", "started", "busy",
+    "paced", "speed", "repacing", "up_ready", "up_closed", "down_ready", "down_closed", "plan", "serial", "taken", "batch",
     "published", "delivered", "analysis_over", "done", "coordinator", "processor", "analysis", "controllers", "asleep",
 )  # fmt: skip
 """All that a state is. `asleep` are those that wait for a notification, each as its name and the condition's."""
@@ -175,6 +175,7 @@ class State:
 
     def end(self, command: Command | None = None) -> None:
         self.closed = True
+        self.ended = self.ended or command is not None
         self.limit = 0
         self.generation += 1
         if command is not None and self.life is not SystemState.STOPPED:

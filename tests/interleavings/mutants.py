@@ -1,4 +1,4 @@
-"""Faults that are planted into the engine's protocol, one at a time: what finds no fault must be able to find these."""
+"""Faults that are planted into the engine's protocol and its monitor, one at a time: what finds no fault must be able to find these."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from nbbacktest.core.monitor import Flag, Monitor
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import Gate
@@ -62,7 +63,7 @@ MUTANTS = (
     Mutant("a pace's generation is read anew", SessionCoordinator._release_on_time,
            "link.open(start, start, generation, pace)", "link.open(start, start, gate.generation, pace)",
            harmless="nothing is released before the next sleep, which compares with the generation that was read first"),
-    Mutant("the end leaves windows valid", Gate.end, "self.generation += 1", "pass",
+    Mutant("the end leaves windows valid", Gate._end, "self.generation += 1", "pass",
            harmless="slower only: all who look at the generation look whether the gate is closed first"),
     Mutant("a new plan tells nobody", Gate.replan, NOTIFY, "pass"),
     Mutant("a new plan leaves windows valid", Gate.replan, "self.generation += 1", "pass"),
@@ -77,6 +78,22 @@ MUTANTS = (
     Mutant("a question leaves the limit", Gate.ask, "self._asked, 0", "self._asked, self.limit"),
     Mutant("who lets others in is deaf meanwhile", Threshold.doze, "if not (self._closed or self._holders):", "if True:"),
     Mutant("who lets others in isn't at rest", AnalysisEngine._let_others_in, "leaving=True", "leaving=False"),
+    Mutant("a command answers before the run has ended", Gate._await, "self._ended or", "self._closed or"),
+    Mutant("what is asked for isn't the last publication", Gate.ask,
+           "lambda: self._ended, timeout", "lambda: True, timeout"),
+    Mutant("a run that has ended tells nobody", Gate._end, NOTIFY, "pass"),
+    Mutant("news reach no ticket", Monitor.notify_all, "ticket.release()", "pass"),
+    Mutant("news reach no condition", Monitor.notify_all, "self._news.notify_all()", "pass"),
+    Mutant("news reach the first ticket alone", Monitor.notify_all, "for ticket in self._tickets:",
+           "for ticket in self._tickets[:1]:"),
+    Mutant("a ticket is put down when the lock is left", Monitor.until, "    self._tickets.append(ticket)",
+           "self._tickets.append(ticket)"),
+    Mutant("a wait whose time is up goes on", Monitor.until, "if found or not came:", "if found:"),
+    Mutant("any news end a wait", Monitor.until, "came = ticket.acquire(timeout=left)",
+           "came = ticket.acquire(timeout=left) and False"),
+    Mutant("a ticket that isn't needed any more is left", Monitor.until, "self._tickets.remove(ticket)", "pass",
+           harmless="nobody waits for it, and the next news throw it away"),
+    Mutant("a flag that is raised tells nobody", Flag._set, "self._monitor.notify_all()", "pass"),
 )  # fmt: skip
 
 
@@ -98,6 +115,7 @@ def planted(mutant: Mutant) -> Iterator[None]:
 
 
 def _place(method: Callable[..., object]) -> tuple[type, str]:
-    """The class that a method is of, and its name there."""
+    """The class that a method is of, and its name there. A stand-in that has the class's name is made of it."""
     owner, _, name = method.__qualname__.rpartition(".")
-    return getattr(sys.modules[method.__module__], owner), name
+    known = getattr(sys.modules[method.__module__], owner).__mro__
+    return next(kind for kind in known if vars(kind).get(name) is method), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
 import time
 from collections.abc import Iterator
@@ -11,12 +12,14 @@ from typing import Any
 from unittest import mock
 
 import nbbacktest.core.clock
+import nbbacktest.core.monitor
 import nbbacktest.engine.live
 import nbbacktest.system.live
 import nbbacktest.system.manager
 import nbbacktest.system.slices
 import nbbacktest.system.streamed  # noqa: F401 - what a schedule would import on its way is imported before
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Flag, Monitor
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.courtesy import Courtesy
@@ -28,7 +31,7 @@ from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.system.run import Run
 from nbbacktest.system.slot import Slot
-from tests.interleavings.threads import Threading, now, point, sleep
+from tests.interleavings.threads import Beneath, Threading, Watched, now, point, sleep
 
 ELSEWHERE = ("nbbacktest.system.remote", "nbbacktest.system.feeds", "nbbacktest.system.sweep")
 """What works with sockets and processes, and so with threads that are real."""
@@ -70,19 +73,29 @@ SHARED: dict[type, tuple[str | None, frozenset[str]]] = {
     Lifecycle: (None, frozenset({"_state"})),
     Run: (None, frozenset({"_crash"})),
     Slot: (None, frozenset({"run"})),
+    Monitor: ("lock", frozenset({"_tickets"})),
+    Flag: (None, frozenset({"_up"})),
 }
 """The fields that several threads use, and the attribute with the lock that guards them: without it, each use is a point."""
 
 
 def engine_modules() -> dict[str, ModuleType]:
-    """The modules of the engine and the system that are loaded, the clock's, and the rig that tests put an engine on."""
-    floors = ("nbbacktest.engine.", "nbbacktest.system.", "nbbacktest.core.clock", "tests.rig")
+    """The modules of the engine and the system that are loaded, what they wait with, and the rig that tests put an engine on."""
+    floors = (
+        "nbbacktest.engine.",
+        "nbbacktest.system.",
+        "nbbacktest.core.clock",
+        "nbbacktest.core.monitor",
+        "tests.rig",
+    )
     found = {name: module for name, module in sys.modules.items() if name.startswith(floors) and module is not None}
     return {name: module for name, module in found.items() if not name.startswith(ELSEWHERE)}
 
 
 STAND_INS: dict[str, tuple[object, object]] = {
     "threading": (sys.modules["threading"], Threading),
+    "_thread": (_thread, Beneath),
+    "Monitor": (Monitor, Watched),
     "monotonic": (time.monotonic, now),
     "perf_counter": (time.perf_counter, now),
     "sleep": (time.sleep, sleep),
@@ -118,7 +131,7 @@ def _watched(kind: type, guard: str | None, names: frozenset[str]) -> Iterator[N
 
     def is_open(self: Any) -> bool:
         lock = None if guard is None else get(self, "__dict__").get(guard)
-        return lock is None or not lock.is_mine()
+        return lock is None or not getattr(lock, "lock", lock).is_mine()
 
     def __getattribute__(self: Any, name: str) -> Any:
         if name in names and is_open(self):

@@ -71,9 +71,12 @@ def test_the_model_sees_a_hold_at_rest_that_is_not_said(monkeypatch):
     assert CASES["paced: pause, step, resume"].search().fault
 
 
-@pytest.mark.parametrize(("fault", "case"), [("plans at once", [PAUSE, RESUME]), ("takes any", [("speed", 1)])])
+@pytest.mark.parametrize(
+    ("fault", "case"),
+    [("plans at once", [PAUSE, RESUME]), ("takes any", [("speed", 1)]), ("answers early", [STOP])],
+)
 def test_the_model_sees_a_missing_check(fault, case):
-    """Who plans while a window is under way, or hands out one that was given up, is found."""
+    """Who plans while a window is under way, hands out one that was given up, or answers before the end, is found."""
     model = Model(3, 1, case, [PAUSE, RESUME], faults=frozenset({fault}))
     assert model.search().fault
 

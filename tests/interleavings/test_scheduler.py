@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from nbbacktest.core import monitor
 from tests.interleavings import engine_world, live_world, system_world, threadless_world
 from tests.interleavings.choices import Departures, drawn
 from tests.interleavings.choices import Path as Schedule
@@ -20,7 +21,7 @@ from tests.interleavings.explore import FoundError, by_seed, laboratory, try_see
 from tests.interleavings.mutants import MUTANTS, planted
 from tests.interleavings.replaced import ELSEWHERE, SHARED, engine_modules, replaced
 from tests.interleavings.scheduler import Scheduler, StuckError
-from tests.interleavings.threads import Condition, Event, Lock, RLock, Thread, now, point, sleep
+from tests.interleavings.threads import Lock, RLock, Thread, now, point, sleep
 
 ROOT = Path(__file__).parents[2]
 WORLDS = (engine_world, system_world, live_world, threadless_world)
@@ -96,35 +97,94 @@ def test_a_notification_that_is_missing_is_seen(tells):
     """A flag that is raised without a word leaves its waiter asleep, which is said where the lock is left."""
 
     def program(scheduler):
-        changed, flag = Condition(), []
-
-        def wait():
-            with changed:
-                changed.wait_for(lambda: flag, 5.0)
+        changed, flag = monitor.Monitor(), []
 
         def put():
-            with changed:
+            with changed.lock:
                 flag.append(1)
                 if tells:
                     changed.notify_all()
 
-        scheduler.spawn("waiter", wait)
+        scheduler.spawn("waiter", lambda: changed.until(lambda: flag, 5.0))
         scheduler.spawn("teller", put)
-        return lambda: "done"
+        return lambda: scheduler.now
 
-    found = set(all_schedules(program, 2))
-    assert "done" in found
-    assert any("isn't notified" in one for one in found) is not tells
+    with laboratory():
+        found = set(all_schedules(program))
+    assert 1000.0 in found
+    assert any("isn't notified" in str(one) for one in found) is not tells
+    assert (found == {1000.0}) is tells
+
+
+@pytest.mark.parametrize("timeout", [None, 0.02])
+def test_who_waits_in_a_monitor_gets_what_came(timeout):
+    """Two that wait in `until`, one on the condition and two that change: each wakes at once, or when its time is up."""
+
+    def program(scheduler):
+        changed, state = monitor.Monitor(), {"count": 0}
+        answers = []
+
+        def wait(count):
+            answers.append((count, changed.until(lambda: state["count"] >= count, timeout)))
+
+        def sleep_on():
+            with changed.lock:
+                while state["count"] < 2:
+                    changed.wait()
+
+        def put():
+            with changed.lock:
+                state["count"] += 1
+                changed.notify_all()
+
+        for name, body in {"one": lambda: wait(1), "two": lambda: wait(2), "condition": sleep_on}.items():
+            scheduler.spawn(name, body)
+        for name in "ab":
+            scheduler.spawn(name, put)
+        return lambda: (tuple(sorted(answers)), len(changed._tickets), changed.lock.locked())
+
+    with laboratory():
+        found = all_schedules(program, 2)
+    assert len(found) > 500
+    told = {found for found, _, _ in found}
+    assert {(tickets, locked) for _, tickets, locked in found} == {(0, False)}
+    assert told == {((1, True), (2, True))} if timeout is None else ((1, True), (2, True)) in told
+
+
+@pytest.mark.parametrize("name", ["apart", "started"])
+def test_what_the_main_thread_does_apart_is_done_when_it_goes_on(name):
+    """In every schedule: the call's value or error comes back, or the thread has begun."""
+
+    def program(scheduler):
+        seen = []
+
+        def main():
+            if name == "apart":
+                seen.append(monitor.apart(lambda: monitor.threading.current_thread().name))
+                with pytest.raises(ZeroDivisionError):
+                    monitor.apart(lambda: 1 // 0)
+            else:
+                thread = Thread(target=lambda: point("under way"), name="begun")
+                monitor.started(thread)
+                seen.append(thread.name if thread.ident else "not begun")
+                thread.join()
+
+        scheduler.spawn("main", main, is_users=True)
+        scheduler.spawn("another", lambda: [point("another") for _ in range(3)])
+        return lambda: tuple(seen)
+
+    with laboratory():
+        assert set(all_schedules(program, 2)) == {("nbbacktest-command" if name == "apart" else "begun",)}
 
 
 def test_time_passes_when_it_is_waited_for():
     """Sleepers wake in the order of their deadlines, at these, and a wait's timeout is exact."""
     seen = []
-    with Scheduler(Departures()) as scheduler:
+    with laboratory(), Scheduler(Departures()) as scheduler:
         for seconds in (0.3, 0.1, 0.2):
             scheduler.spawn(str(seconds), lambda seconds=seconds: (sleep(seconds), seen.append((seconds, now()))))
-        event = Event()
-        scheduler.spawn("patient", lambda: seen.append((event.wait(0.25), now())))
+        flag = monitor.Flag()
+        scheduler.spawn("patient", lambda: seen.append((flag.wait(0.25), now())))
         scheduler.run()
     assert seen == [(0.1, 1000.1), (0.2, 1000.2), (False, 1000.25), (0.3, 1000.3)]
 
@@ -227,7 +287,8 @@ def test_every_shared_field_exists():
             bench.system.start(live_world.config(False, 1.0), feed=bench._feed, strategies=bench._strategy)
     run = bench.system.run
     stages = [run.gate, run.analysis, run.processor, run.coordinator, run.timeline, run.inbox, run.lag, run]
-    owners = {type(one): one for one in [*stages, *run.streams, bench.system._life, bench.system._slot]}
+    others = [bench.system._life, bench.system._slot, run._done, run.gate._changed]
+    owners = {type(one): one for one in [*stages, *run.streams, *others]}
     for kind, (guard, names) in SHARED.items():
         [owner] = [one for one in owners.values() if isinstance(one, kind)]
         missing = [name for name in {*names, *([guard] if guard else [])} if not hasattr(owner, name)]

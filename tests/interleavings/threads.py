@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
+import nbbacktest.core.monitor as real
 from tests.interleavings.scheduler import StuckError, Task, present
 
 OUTSIDE = Task("outside")
@@ -42,7 +43,7 @@ def _wake(task: Task) -> None:
 
 
 class Lock:
-    """Held by one task; whoever releases it must be that one."""
+    """Held by one task; any may release it."""
 
     _reentrant = False
 
@@ -58,18 +59,20 @@ class Lock:
             self.count += 1
             return True
         point("acquire")
+        end = now() + timeout
         while self.owner is not None:
             if not blocking:
                 return False
             self.waiting.append(task)
-            if not _block("acquire", None if timeout < 0 else timeout):
-                self.waiting.remove(task)
+            if not _block("acquire", None if timeout < 0 else end - now()):
+                if task in self.waiting:
+                    self.waiting.remove(task)  # else it was released too late: it is free, and not this task's
                 return False
         self.owner, self.count = task, 1
         return True
 
     def release(self) -> None:
-        if self.owner is not here():
+        if self.owner is None or (self._reentrant and self.owner is not here()):
             raise RuntimeError(f"{here().name} releases a lock of {self.owner and self.owner.name}")
         self.count -= 1
         if not self.count:
@@ -97,111 +100,78 @@ class Lock:
 
 
 class RLock(Lock):
-    """A lock that its holder may take again."""
+    """A lock that its holder may take again; only its holder may release it."""
 
     _reentrant = True
 
 
 class Condition:
-    """Wakes exactly those that wait when it is notified: a notification that is missing is never made up for.
-
-    Where a task leaves the lock, and what another one waits for has come about without its being notified, that is a
-    complaint: if it is woken after all, then by chance, and late.
-    """
+    """Wakes exactly those that wait when it is notified: a notification that is missing is never made up for."""
 
     def __init__(self, lock: Lock | None = None) -> None:
         self._lock = RLock() if lock is None else lock
-        self.acquire, self.release = self._lock.acquire, self._lock.release
-        self.is_mine = self._is_owned = self._lock.is_mine
-        self._asleep: dict[Task, Callable[[], Any] | None] = {}  # each with what it waits for, where it says so
-        self._lock.before_release.append(self._look_for_forgotten)
-
-    def __enter__(self) -> bool:
-        return self._lock.acquire()
-
-    def __exit__(self, *exc: object) -> None:
-        self._lock.release()
+        self._asleep: set[Task] = set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        return self._wait(timeout, None)
-
-    def _wait(self, timeout: float | None, predicate: Callable[[], Any] | None) -> bool:
         task, lock = here(), self._lock
         if lock.owner is not task:
             raise RuntimeError(f"{task.name} waits on a condition that it doesn't hold")
         count, lock.count = lock.count, 1
         lock.release()
-        self._asleep[task] = predicate
+        self._asleep.add(task)
         _block("wait", timeout)
         while lock.owner is not None:
             lock.waiting.append(task)
             _block("wait, to have the lock again")
         lock.owner, lock.count = task, count
-        return self._asleep.pop(task, self) is self  # who is no sleeper any more was notified
-
-    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        end = None if timeout is None else now() + timeout
-        while not (found := predicate()):
-            left = None if end is None else end - now()
-            if left is not None and left <= 0:
-                break
-            self._wait(left, predicate)
-        return found
-
-    def notify(self, n: int = 1) -> None:
-        if not self._lock.is_mine():
-            raise RuntimeError(f"{here().name} notifies by a condition that it doesn't hold")
-        for task in list(self._asleep)[:n]:
-            del self._asleep[task]
-            _wake(task)
+        was_notified = task not in self._asleep
+        self._asleep.discard(task)
+        return was_notified
 
     def notify_all(self) -> None:
-        self.notify(len(self._asleep))
+        if not self._lock.is_mine():
+            raise RuntimeError(f"{here().name} notifies by a condition that it doesn't hold")
+        for task in self._asleep:
+            _wake(task)
+        self._asleep.clear()
+
+
+class Watched(real.Monitor):
+    """A `Monitor` that knows what is waited for in its `until`.
+
+    Where a task leaves the lock, and what another one waits for has come about without its being notified, that is a
+    complaint: if it is woken after all, then by chance, and late.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: dict[object, Callable[[], Any]] = {}  # by the task that waits and hasn't found it yet
+        self.lock.before_release.append(self._look_for_forgotten)  # type: ignore[attr-defined]
+
+    def until(self, answer: Callable[[], Any], timeout: float | None = None) -> Any:
+        task = here()
+
+        def noted() -> Any:
+            self._answers[task] = answer
+            found = answer()
+            if found:
+                del self._answers[task]
+            return found
+
+        return super().until(noted, timeout)
 
     def _look_for_forgotten(self) -> None:
         scheduler = present()
-        if scheduler is not None and self._asleep:
-            task, scheduler.current = scheduler.current, None  # looking is no point
-            try:
-                for sleeper, predicate in self._asleep.items():
-                    if predicate is not None and predicate():
-                        scheduler.complain(
-                            f"{sleeper.name} sleeps on, though what it waits for is so: it isn't notified"
-                        )
-            finally:
-                scheduler.current = task
-
-
-class Event:
-    """A flag that is raised once."""
-
-    def __init__(self) -> None:
-        self._flag = False
-        self._waiting: list[Task] = []
-
-    def is_set(self) -> bool:
-        point("is_set")
-        return self._flag
-
-    def set(self) -> None:
-        point("set")
-        self._flag = True
-        for task in self._waiting:
-            _wake(task)
-        self._waiting.clear()
-
-    def clear(self) -> None:
-        point("clear")
-        self._flag = False
-
-    def wait(self, timeout: float | None = None) -> bool:
-        point("wait for an event")
-        if not self._flag:
-            self._waiting.append(here())
-            _block("wait for an event", timeout)
-            if here() in self._waiting:
-                self._waiting.remove(here())
-        return self._flag
+        if scheduler is None or not self._tickets:
+            return
+        task, scheduler.current = scheduler.current, None  # looking is no point
+        try:
+            for ticket in self._tickets:
+                sleeper: Task = ticket.owner  # type: ignore[attr-defined]
+                if sleeper is not task and sleeper in self._answers and self._answers[sleeper]():
+                    scheduler.complain(f"{sleeper.name} sleeps on, though what it waits for is so: it isn't notified")
+        finally:
+            scheduler.current = task
 
 
 class Thread:
@@ -257,14 +227,37 @@ def current_thread() -> Any:
     return task.thread
 
 
+def main_thread() -> Any:
+    """That of the first task that gives commands: it alone has `apart` and `started` use a thread. No task's, outside."""
+    scheduler = present()
+    for task in scheduler.tasks if scheduler is not None else ():
+        if task.is_users:
+            return task.thread
+    return None
+
+
+def start_new_thread(function: Callable[..., object], args: tuple[Any, ...]) -> None:
+    """Begin a task as C code does: in one step."""
+    scheduler = present()
+    if scheduler is None:
+        raise StuckError("a thread is started outside of a schedule")
+    scheduler.spawn("apart", lambda: function(*args))
+
+
+class Beneath:
+    """In the place of the module `_thread`."""
+
+    start_new_thread = staticmethod(start_new_thread)
+
+
 class Threading:
     """In the place of the module `threading`."""
 
-    Lock, RLock, Condition, Event, Thread = Lock, RLock, Condition, Event, Thread
+    Lock, RLock, Condition, Thread = Lock, RLock, Condition, Thread
     TIMEOUT_MAX = threading.TIMEOUT_MAX
     current_thread = staticmethod(current_thread)
     get_ident = staticmethod(lambda: id(here()))
-    main_thread = staticmethod(lambda: current_thread() if here() is OUTSIDE else OUTSIDE.thread)
+    main_thread = staticmethod(main_thread)
     active_count = staticmethod(lambda: 2)
 
 
@@ -290,7 +283,7 @@ class Clock:
     now = staticmethod(now)
 
     @staticmethod
-    def wait(condition: Condition, until: float | None) -> None:
+    def wait(condition: real.Monitor, until: float | None) -> None:
         if until is None:
             condition.wait()
         elif (left := until - now()) > 0:
