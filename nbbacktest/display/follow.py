@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, TextIO
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.shown import printed
 from nbbacktest.display.interrupts import Interrupts
 from nbbacktest.display.page import duration
 from nbbacktest.display.reading import Meter, Reading
@@ -24,7 +25,7 @@ _LOOK_SECONDS = 0.1
 
 def follow_in_lines(system: SystemManager, cash: float, out: TextIO) -> bool:
     """Write a line at every change of state and every two seconds; returns whether Ctrl-C ended the run."""
-    return _follow(system, cash, LINE_SECONDS, lambda _kind, reading: _write(out, _line(reading)))
+    return _follow(system, cash, LINE_SECONDS, lambda _kind, reading: _write(out, printed(_line(reading))))
 
 
 def follow_in_events(system: SystemManager, cash: float, out: TextIO) -> bool:

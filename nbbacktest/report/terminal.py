@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.records import Float64
+from nbbacktest.report.console import console as plain_console
 from nbbacktest.report.table import GROUPS, written, written_speed, written_time
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ def print_report(result: Result, console: Console | None = None) -> None:
     console
         Where to; None: standard output. Plain text where that isn't a terminal.
     """
-    from rich.console import Console
-
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     width = min(console.width, _WIDEST)
     for part in _parts(result, width, blocks=_shows_blocks(console)):
         # Not one group: each part then keeps the width that it needs, and a closed pipe ends between two.

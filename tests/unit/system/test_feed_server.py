@@ -128,7 +128,10 @@ def test_web_pages_are_kept_out(server: FeedServer) -> None:
         ({"speed": float("nan")}, "speed = nan"),
         ({"port": 70_000}, "is no port"),
         ({"port": True}, "is no port"),
-        ({"token": " "}, "token = ' ': is empty"),
+        ({"token": " "}, r"token = \(not shown\): is empty"),
+        ({"token": "first\nsecond"}, r"token = \(not shown\): has more than one line"),
+        ({"speed": 1e12}, "speed = 1000000000000.0"),
+        ({"speed": 10**400}, "speed = 1000"),
     ],
 )
 def test_what_cant_be_served_is_refused(options: dict[str, Any], message: str) -> None:
