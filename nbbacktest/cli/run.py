@@ -14,7 +14,7 @@ import nbbacktest as nb
 from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain
 from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 from nbbacktest.core.files import try_target
-from nbbacktest.core.shown import printed
+from nbbacktest.core.shown import printed, printed_json
 from nbbacktest.display.interrupts import Leaving, Suspension, leaving_in_order, uninterrupted
 from nbbacktest.report.console import console
 
@@ -50,7 +50,7 @@ def run(
     if outcome.complaint is not None:
         complain(outcome.complaint, outcome.status)
     if json_:
-        sys.stdout.write(outcome.result.to_json() + "\n")
+        sys.stdout.write(printed_json(outcome.result.to_json()) + "\n")
     else:
         from nbbacktest.report.terminal import print_report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -48,3 +49,8 @@ def printed(text: str) -> str:
     red: \x1b[31m
     """
     return _UNPRINTED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def printed_json(text: str) -> str:
+    """The same for JSON, which stays the JSON that it was."""
+    return _UNPRINTED.sub(lambda found: json.dumps(found[0])[1:-1], text)

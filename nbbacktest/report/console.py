@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
     """A rich console that writes what it is given, without colours of its own making.
 
-    Control characters in texts, such as an escape sequence in a session's name, are written escaped, and brackets are no
-    markup.
+    Control characters in texts, such as an escape sequence in a session's name, are written escaped, and brackets and
+    colons are themselves.
     """
-    made: Console = _harmless()(stderr=stderr, file=file, highlight=False, markup=False)
+    made: Console = _harmless()(stderr=stderr, file=file, highlight=False, markup=False, emoji=False)
     return made
 
 
