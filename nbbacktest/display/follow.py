@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import queue
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -100,8 +101,8 @@ def _facts(r: Reading) -> dict[str, Any]:
         "sim_time": r.time.isoformat() if r.time is not None else None,
         "progress": r.progress,
         "bars_processed": r.bars,
-        "equity": r.equity,
-        "cash": r.cash,
+        "equity": r.equity if math.isfinite(r.equity) else None,  # JSON has no infinity
+        "cash": r.cash if math.isfinite(r.cash) else None,
         "positions": {position.symbol: position.size for position in r.positions},
         "fills": r.n_fills,
         "speed_multiplier": r.asked,

@@ -25,6 +25,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _GAIN = ("return", "cagr", "expectancy", "best_trade", "worst_trade", "average_trade")
 _WIDEST = 120
 _TRADES = 5
+_MOST_DIGITS = 1e15  # from here on, an amount at the chart's edge is written with an exponent
 _REASONS = 5
 
 
@@ -116,15 +117,20 @@ def columns_chart(values: Float64 | Sequence[float], width: int, height: int = 4
     """Equity as columns of block characters: each shows the last value of its share of the run."""
     from rich.text import Text
 
-    equity = np.asarray(values)
-    low, high = float(equity.min()), float(equity.max())
-    scale = [f"{high:,.0f}", f"{low:,.0f}"]
+    equity = np.asarray(values, dtype=np.float64)
+    finite = equity[np.isfinite(equity)]
+    if not len(finite):
+        return
+    low, high = float(finite.min()), float(finite.max())
+    equity = np.clip(np.nan_to_num(equity, nan=low), low, high)  # prices may be beyond what an account can hold
+    scale = [f"{end:,.0f}" if abs(end) < _MOST_DIGITS else f"{end:.3g}" for end in (high, low)]
     labels = {height - 1: scale[0], height - 2: "Equity", 0: scale[1]}
     left = max(map(len, labels.values()))
-    columns = min(len(equity), width - left - 3)
+    columns = max(min(len(equity), width - left - 3), 1)
     ends = (np.arange(1, columns + 1) * len(equity)) // columns - 1
     # Whoever ends lowest still stands on something.
-    share = np.full(columns, 0.5) if high == low else (equity[ends] - low) / (high - low)
+    span = high / 2 - low / 2  # of halves: the whole may be no float
+    share = (equity[ends] / 2 - low / 2) / span if span > 0 else np.full(columns, 0.5)
     eighths = 1 + np.rint(share * (8 * height - 1))
     for row in range(height - 1, -1, -1):
         label = labels.get(row, "")
@@ -189,7 +195,7 @@ def _trades(result: Result) -> Iterator[RenderableType]:
         grid.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in shown.to_dict("records"):
         grid.add_row(
-            row["symbol"], f"{row['size']:,.6g}", _moment(row["entry_time"], row["entry_price"]),
+            Text(row["symbol"]), f"{row['size']:,.6g}", _moment(row["entry_time"], row["entry_price"]),
             _moment(row["exit_time"], row["exit_price"]),
             Text(written("expectancy", row["pnl"]), style=_colour("expectancy", row["pnl"])),
             written("return", row["return"]),
