@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.records import Float64
+from nbbacktest.core.shown import printed
 from nbbacktest.report.console import console as plain_console
 from nbbacktest.report.table import GROUPS, written, written_speed, written_time
 
@@ -80,7 +81,7 @@ def _heading(result: Result, width: int) -> Iterator[RenderableType]:
     from nbbacktest.report.result import origin
 
     stats = result.stats
-    yield Rule(Text(result.name, style="bold"), align="left", style="dim")
+    yield Rule(Text(printed(result.name), style="bold"), align="left", style="dim")
     origin_style = "bold yellow" if result.synthetic else ""
     period = f"{written_time(stats['start'])} to {written_time(stats['end'])}" if stats["bars"] else "no bars"
     rows = {
@@ -89,7 +90,7 @@ def _heading(result: Result, width: int) -> Iterator[RenderableType]:
         "Period": (f"{period} ({result.record.stamps.timezone})", ""),
         "Strategies": ("\n".join(result.strategies) or "none", ""),
     }
-    yield _pairs([(label, Text(text, style=style)) for label, (text, style) in rows.items()])
+    yield _pairs([(label, Text(printed(text), style=style)) for label, (text, style) in rows.items()])
 
 
 def _pairs(rows: list[tuple[str, Any]]) -> RenderableType:
@@ -195,7 +196,7 @@ def _trades(result: Result) -> Iterator[RenderableType]:
         grid.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in shown.to_dict("records"):
         grid.add_row(
-            Text(row["symbol"]), f"{row['size']:,.6g}", _moment(row["entry_time"], row["entry_price"]),
+            Text(printed(row["symbol"])), f"{row['size']:,.6g}", _moment(row["entry_time"], row["entry_price"]),
             _moment(row["exit_time"], row["exit_price"]),
             Text(written("expectancy", row["pnl"]), style=_colour("expectancy", row["pnl"])),
             written("return", row["return"]),
@@ -236,7 +237,7 @@ def _warnings(result: Result) -> Iterator[RenderableType]:
     if refused:
         yield Text()
     for (status, reason), count in refused.most_common(_REASONS):
-        yield Text(f"! {count:,} {'order' if count == 1 else 'orders'} {status}: {reason}", style="yellow")
+        yield Text(f"! {count:,} {'order' if count == 1 else 'orders'} {status}: {printed(reason)}", style="yellow")
     if len(refused) > _REASONS:
         rest = sum(count for _, count in refused.most_common()[_REASONS:])
         yield Text(f"! {rest:,} more for other reasons; see result.orders", style="yellow")
@@ -246,7 +247,7 @@ def _warnings(result: Result) -> Iterator[RenderableType]:
         )
     error = result.record.metrics.get("error")
     if error:
-        yield Text(f"! The run ended by an error: {_first_line(error)}", style="red")
+        yield Text(f"! The run ended by an error: {printed(_first_line(error))}", style="red")
 
 
 def _first_line(error: Any) -> str:

@@ -91,6 +91,18 @@ def test_a_run_beyond_any_number_is_reported(closes, side):
         assert len(result.fingerprint) == 64
 
 
+def test_names_are_shown_and_not_obeyed(record):
+    """Also by a console that a user made, which would obey brackets and escape sequences."""
+    hostile = "A\x1b[31m\u202e[/]"
+    fills = [(0, hostile, 10, 100.0), (3, hostile, -10, 103.0)]
+    data = [bars(hostile, minutes(20), range(100, 120))]
+    made = run(data, fills, cash=100_000.0, metrics=METRICS | {"error": {"message": hostile}})
+    text = report(made, 120)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert text.count("A\\x1b[31m\\u202e[/]") == 3  # the heading's symbols, the trade, the error
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 110, 160, 250])
 def test_no_line_is_wider_than_the_terminal(record, width):
     """At any usual width, lines fit, and wide terminals aren't filled to the edge."""

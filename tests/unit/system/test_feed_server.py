@@ -306,6 +306,21 @@ def test_what_is_no_client_leaves_no_traceback(sent: bytes, caplog: pytest.LogCa
     assert not [record for record in caplog.records if record.exc_info or record.levelname in ("WARNING", "ERROR")]
 
 
+def test_a_token_of_any_bytes_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """Bytes that are no ASCII are a wrong token like any other: 401, and no traceback."""
+    request = (
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer \xff\xe9\r\n\r\n"
+    )
+    with (
+        FeedServer(MARKET, token=SECRET) as server,
+        socket.create_connection(("127.0.0.1", server.port), 5) as stranger,
+    ):
+        stranger.sendall(request)
+        assert stranger.recv(4096).startswith(b"HTTP/1.1 401")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing websockets is one line with what to install, for feed and server."""
     monkeypatch.setitem(__import__("sys").modules, "websockets", None)
