@@ -1,6 +1,10 @@
 """`python -m nbbacktest` is the command line."""
 
+import os
 import sys
+
+if not sys.flags.safe_path and sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109 - as Python puts it there
+    sys.path.append(sys.path.pop(0))  # Python puts the current folder first; installed modules are meant
 
 from nbbacktest.cli import main
 

@@ -20,7 +20,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from nbbacktest.cli.exits import ending
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import InvalidTransition, NbBacktestError
-from nbbacktest.core.shown import said
+from nbbacktest.core.shown import printed, said
 from nbbacktest.grammar import JSON, system_app
 from nbbacktest.system.commands import COMMANDS, Answer
 from nbbacktest.system.manager import SystemManager
@@ -85,12 +85,12 @@ class BacktestMagics(Magics):
 
     @staticmethod
     def _parsed(app: App, tokens: list[str]) -> Any:
-        from rich.console import Console
+        from nbbacktest.report.console import console
 
         try:
             return app(
                 tokens, exit_on_error=False, print_error=False, result_action="return_value",
-                console=Console(file=sys.stdout, highlight=False),
+                console=console(file=sys.stdout),
             )  # fmt: skip
         except UsageError:
             raise
@@ -103,9 +103,9 @@ class BacktestMagics(Magics):
             arguments["config"] = str(arguments["config"])
         answer: Answer = COMMANDS[name](self.system, **arguments)
         if name == "status":
-            sys.stdout.write((json.dumps(answer.data, indent=2) if as_json else str(answer)) + "\n")
+            sys.stdout.write((json.dumps(answer.data, indent=2) if as_json else printed(str(answer))) + "\n")
             return Status(answer.data or {})
-        sys.stdout.write(str(answer).replace("'system ", "'%backtest ") + "\n")
+        sys.stdout.write(printed(str(answer)).replace("'system ", "'%backtest ") + "\n")
         return answer.value
 
     def _panel(self) -> Any:

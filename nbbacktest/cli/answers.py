@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from nbbacktest.cli.exits import console
+from nbbacktest.report.console import console
 
 
 def show_answer(answer: dict[str, Any], *, as_json: bool = False) -> None:

@@ -13,8 +13,9 @@ from cyclopts import App
 
 import nbbacktest as nb
 from nbbacktest.cli import data, feeding, run, sessions, system
-from nbbacktest.cli.exits import DONE, FAILED, complain, console, ending
+from nbbacktest.cli.exits import DONE, FAILED, complain, ending
 from nbbacktest.cli.streams import drop_unwritable, take_any_text
+from nbbacktest.report.console import console
 
 app = App(
     name="nbbacktest",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
 from cyclopts import CycloptsError
 
@@ -16,9 +15,7 @@ from nbbacktest.core.errors import (
     NbBacktestError,
     NoSessionError,
 )
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from nbbacktest.report.console import console
 
 DONE, FAILED, MISUSED, UNREACHED, INTERRUPTED = 0, 1, 2, 3, 130
 """Done; the run failed; wrong usage or config; no running session; ended by Ctrl-C."""
@@ -26,13 +23,6 @@ DONE, FAILED, MISUSED, UNREACHED, INTERRUPTED = 0, 1, 2, 3, 130
 _MISUSES = (ConfigError, DataError, MissingExtraError, AmbiguousSessionError)
 _REFUSALS = (ValueError, TypeError, RuntimeError)
 """How commands refuse an argument; of these classes themselves, as other libraries' errors are mostly of others."""
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console that writes what it is given, without colours of its own making."""
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False)
 
 
 def complain(message: str, status: int) -> int:

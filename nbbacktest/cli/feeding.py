@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cyclopts import App
 
+from nbbacktest.core.shown import printed
 from nbbacktest.display.interrupts import leaving_in_order
 from nbbacktest.grammar import Whole
 
@@ -43,7 +44,7 @@ def serve(
     token = read_token(token_file, "--token-file") if token_file is not None else os.environ.get(TOKEN) or None
     with leaving_in_order(), start(config, port=port, speed=speed, token=token, host=host) as server:
         guarded = "with a token" if token is not None else "without a token"
-        sys.stdout.write(f"serving {config} at {server.url}, {guarded}; Ctrl-C ends it\n")
+        sys.stdout.write(printed(f"serving {config} at {server.url}, {guarded}; Ctrl-C ends it") + "\n")
         sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):
             server.wait()

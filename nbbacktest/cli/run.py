@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 from cyclopts import Parameter
 
 import nbbacktest as nb
-from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain, console
+from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain
 from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 from nbbacktest.core.files import try_target
+from nbbacktest.core.shown import printed, printed_json
 from nbbacktest.display.interrupts import Leaving, Suspension, leaving_in_order, uninterrupted
+from nbbacktest.report.console import console
 
 
 def run(
@@ -48,7 +50,7 @@ def run(
     if outcome.complaint is not None:
         complain(outcome.complaint, outcome.status)
     if json_:
-        sys.stdout.write(outcome.result.to_json() + "\n")
+        sys.stdout.write(printed_json(outcome.result.to_json()) + "\n")
     else:
         from nbbacktest.report.terminal import print_report
 
@@ -69,7 +71,7 @@ def validate(config: Path, /) -> int:
         The session config, a JSON file.
     """
     settings = nb.SessionConfig.load(config)
-    sys.stdout.write(f"{config} is valid: {settings.session_name}\n")
+    sys.stdout.write(printed(f"{config} is valid: {settings.session_name}") + "\n")
     return DONE
 
 
@@ -158,6 +160,10 @@ def _follow(system: nb.SystemManager) -> None:
 
 
 def find_local_modules() -> None:
-    """Let a config name strategies in modules of the folder that the command is given in, as `python -m` does."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    """Let a config name strategies in modules of the current folder.
+
+    The folder comes last: a file of it that is called as an installed module is, such as json.py, takes nothing's place.
+    """
+    if "" in sys.path:
+        sys.path.remove("")
+    sys.path.append("")

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nbbacktest.cli.exits import DONE, console
+from nbbacktest.cli.exits import DONE
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.shown import printed
+from nbbacktest.report.console import console
 from nbbacktest.system.summary import shown_time
 
 if TYPE_CHECKING:
@@ -54,4 +56,5 @@ def show_sessions(entries: Sequence[SessionEntry], *, as_json: bool = False) -> 
 def show_gone(entries: Sequence[SessionEntry]) -> None:
     """Say of sessions whose process died that they are gone, and that their entries are, too."""
     for entry in entries:
-        sys.stdout.write(f"session {entry.id} ({entry.name}) is gone: process {entry.pid} died; its entry is removed\n")
+        gone = f"session {entry.id} ({entry.name}) is gone: process {entry.pid} died; its entry is removed"
+        sys.stdout.write(printed(gone) + "\n")

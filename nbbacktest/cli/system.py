@@ -7,10 +7,11 @@ from typing import Any
 
 import nbbacktest as nb
 from nbbacktest.cli.answers import show_answer
-from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain, console
+from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain
 from nbbacktest.cli.run import find_local_modules
 from nbbacktest.cli.sessions import show_gone, show_sessions
 from nbbacktest.grammar import JSON, SESSION, Option, system_app
+from nbbacktest.report.console import console
 from nbbacktest.system.commands import COMMANDS
 
 _EVENTS = Option("json_", bool, "Write events as JSON lines: start, state, progress, end.")

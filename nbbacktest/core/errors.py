@@ -17,6 +17,19 @@ class NbBacktestError(Exception):
     """The root of this package's errors."""
 
 
+class _Hidden:
+    """Stands for a secret that is wrong."""
+
+    def __repr__(self) -> str:
+        return "(not shown)"
+
+    def __reduce__(self) -> str:
+        return "HIDDEN"
+
+
+HIDDEN = _Hidden()
+
+
 class _Missing:
     """Stands for a value that isn't there, where None would be one."""
 

@@ -10,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from nbbacktest.core.model import Model
 from nbbacktest.core.refusals import RefusedError
 
+_DAY_SECONDS = 86_400
+
 
 class LiveConfig(Model):
     """Where a live run's bars come from, and how long it waits for them; `mode` must be "live"."""
@@ -82,6 +84,28 @@ def check_url(url: str) -> None:
         )
 
 
+def clean_token(text: str) -> str:
+    """A token as it was written, without the line end, spaces and byte order mark around it.
+
+    Raises
+    ------
+    ValueError
+        Where that can't be a token. The message doesn't show it.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"is a {type(text).__name__}, not a text; give the token as a text")  # noqa: TRY004 - one class
+    token = text.strip().removeprefix("\ufeff").strip()
+    if not token:
+        raise ValueError("is empty; put the token into it")
+    if len(token.splitlines()) > 1:
+        raise ValueError("has more than one line; put the token alone into it")
+    if not (token.isascii() and token.isprintable()):
+        raise ValueError(
+            "has characters that an HTTP header can't carry; a token is letters, digits and signs of ASCII"
+        )
+    return token
+
+
 def check_waits(seconds: tuple[float, ...]) -> None:
     """Refuse waits that couldn't grow from the first to the longest.
 
@@ -89,5 +113,7 @@ def check_waits(seconds: tuple[float, ...]) -> None:
     ------
     ValueError
     """
-    if len(seconds) != 2 or not 0 < seconds[0] <= seconds[1]:
-        raise ValueError("is [first, longest] in seconds, above 0 and the first not the longer one; such as [0.5, 30]")
+    if len(seconds) != 2 or not 0 < seconds[0] <= seconds[1] <= _DAY_SECONDS:
+        raise ValueError(
+            "is [first, longest] in seconds, above 0, a day at most, and the first not the longer one; such as [0.5, 30]"
+        )

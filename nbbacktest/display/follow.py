@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import queue
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from time import monotonic
 from typing import Any, TextIO
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.shown import printed
 from nbbacktest.display.interrupts import Interrupts
 from nbbacktest.display.page import duration
 from nbbacktest.display.reading import Meter, Reading
@@ -24,7 +26,7 @@ _LOOK_SECONDS = 0.1
 
 def follow_in_lines(system: SystemManager, cash: float, out: TextIO) -> bool:
     """Write a line at every change of state and every two seconds; returns whether Ctrl-C ended the run."""
-    return _follow(system, cash, LINE_SECONDS, lambda _kind, reading: _write(out, _line(reading)))
+    return _follow(system, cash, LINE_SECONDS, lambda _kind, reading: _write(out, printed(_line(reading))))
 
 
 def follow_in_events(system: SystemManager, cash: float, out: TextIO) -> bool:
@@ -99,8 +101,8 @@ def _facts(r: Reading) -> dict[str, Any]:
         "sim_time": r.time.isoformat() if r.time is not None else None,
         "progress": r.progress,
         "bars_processed": r.bars,
-        "equity": r.equity,
-        "cash": r.cash,
+        "equity": r.equity if math.isfinite(r.equity) else None,  # JSON has no infinity
+        "cash": r.cash if math.isfinite(r.cash) else None,
         "positions": {position.symbol: position.size for position in r.positions},
         "fills": r.n_fills,
         "speed_multiplier": r.asked,

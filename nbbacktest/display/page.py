@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from nbbacktest.core.enums import Side, SystemState
+from nbbacktest.core.shown import printed
 from nbbacktest.display.reading import Reading
 from nbbacktest.report.table import written_speed as speed
 from nbbacktest.report.terminal import columns_chart
@@ -217,7 +218,7 @@ def _positions(r: Reading) -> Panel:
     rows = r.positions if len(r.positions) <= _ROWS else r.positions[: _ROWS - 1]
     for p in rows:
         gain = Text(f"{p.unrealized_pnl:+,.2f}", style=_sign(p.unrealized_pnl))
-        grid.add_row(Text(p.symbol, style="bold"), f"{p.size:+,g}", Text(f"{p.last:,.2f}", style="dim"), gain)
+        grid.add_row(Text(printed(p.symbol), style="bold"), f"{p.size:+,g}", Text(f"{p.last:,.2f}", style="dim"), gain)
     if len(r.positions) > len(rows):
         grid.add_row(Text(f"and {len(r.positions) - len(rows)} more", style="dim"))
     return _box(f"Positions ({len(r.positions):,})", grid, _ROWS)
@@ -239,7 +240,7 @@ def _fills(r: Reading) -> Panel:
         buys = fill.side is Side.BUY
         grid.add_row(
             f"{stamp:%m-%d}" if stamp.tzinfo is None else f"{stamp:%H:%M}",
-            Text(fill.side.value, style="green" if buys else "red"), Text(fill.symbol, style="bold"),
+            Text(fill.side.value, style="green" if buys else "red"), Text(printed(fill.symbol), style="bold"),
             f"{fill.size:,g}", f"{fill.price:,.2f}",
         )  # fmt: skip
     return _box(f"Fills ({r.n_fills:,})", grid, _ROWS)

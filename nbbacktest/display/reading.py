@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.shown import printed
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.watch import Watch
 
@@ -105,8 +106,8 @@ class Meter:
             self._remember(shot.progress, shot.equity)
         return Reading(
             state=state,
-            name=session["name"],
-            source=session["source"],
+            name=printed(session["name"]),
+            source=printed(session["source"]),
             time=shot.time,
             progress=shot.progress,
             cursor=shot.cursor,
@@ -129,7 +130,7 @@ class Meter:
             n_fills=shot.n_fills,
             fills=tuple((fill.time, fill) for fill in shot.last_fills),
             zone=status["system_manager"]["timezone"],
-            error=status["error"]["message"] if status["error"] else None,
+            error=printed(status["error"]["message"]) if status["error"] else None,
         )
 
     def _remember(self, progress: float, equity: float) -> None:

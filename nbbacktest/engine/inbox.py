@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.errors import DataError, OutsideRunError
 from nbbacktest.core.records import Bar
+from nbbacktest.core.shown import printed
 from nbbacktest.data.incoming import BarReader, IncomingBar, Now, read_instant, written
 from nbbacktest.engine.arrivals import EVER, NEVER, Arrivals
 
@@ -260,6 +261,7 @@ class Inbox:
 
     def _count_refusal(self, reason: str) -> None:
         self._refused += 1
+        reason = printed(reason[: _LONGEST + 1])
         self._refusal = reason if len(reason) <= _LONGEST else reason[: _LONGEST - 3] + "..."
         if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, ...: junk can't flood the log
             logger.warning("live feed: %d refused so far, now: %s", self._refused, self._refusal)

@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nbbacktest.report.console import console as plain_console
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
     from nbbacktest.data.quality import QualityReport
@@ -36,9 +38,7 @@ def show_quality(
     sessions, gaps
         How many of each at most; 0: none; None: all.
     """
-    from rich.console import Console
-
-    console = console or Console()
+    console = console or plain_console()
     console.print(coverage_table(report))
     drawn = (faults_table(report), sessions_table(report, sessions), gaps_table(report, gaps))
     for table in drawn:
@@ -115,12 +115,14 @@ def _table(
     return table
 
 
-def _written(name: str, value: Any) -> str:
+def _written(name: str, value: Any) -> RenderableType:
+    from rich.text import Text
+
     if name == "quality":
         if value is None or math.isnan(value):
             return "n/a"
         color = "green" if value >= _GOOD else "yellow" if value >= _FAIR else "red"
-        return f"[{color}]{value:.2f}%[/]"
+        return Text(f"{value:.2f}%", style=color)
     return value if isinstance(value, str) else f"{value:,}"
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.records import Float64
+from nbbacktest.core.shown import printed
+from nbbacktest.report.console import console as plain_console
 from nbbacktest.report.table import GROUPS, written, written_speed, written_time
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _GAIN = ("return", "cagr", "expectancy", "best_trade", "worst_trade", "average_trade")
 _WIDEST = 120
 _TRADES = 5
+_MOST_DIGITS = 1e15  # from here on, an amount at the chart's edge is written with an exponent
 _REASONS = 5
 
 
@@ -37,9 +40,7 @@ def print_report(result: Result, console: Console | None = None) -> None:
     console
         Where to; None: standard output. Plain text where that isn't a terminal.
     """
-    from rich.console import Console
-
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     width = min(console.width, _WIDEST)
     for part in _parts(result, width, blocks=_shows_blocks(console)):
         # Not one group: each part then keeps the width that it needs, and a closed pipe ends between two.
@@ -80,7 +81,7 @@ def _heading(result: Result, width: int) -> Iterator[RenderableType]:
     from nbbacktest.report.result import origin
 
     stats = result.stats
-    yield Rule(Text(result.name, style="bold"), align="left", style="dim")
+    yield Rule(Text(printed(result.name), style="bold"), align="left", style="dim")
     origin_style = "bold yellow" if result.synthetic else ""
     period = f"{written_time(stats['start'])} to {written_time(stats['end'])}" if stats["bars"] else "no bars"
     rows = {
@@ -89,7 +90,7 @@ def _heading(result: Result, width: int) -> Iterator[RenderableType]:
         "Period": (f"{period} ({result.record.stamps.timezone})", ""),
         "Strategies": ("\n".join(result.strategies) or "none", ""),
     }
-    yield _pairs([(label, Text(text, style=style)) for label, (text, style) in rows.items()])
+    yield _pairs([(label, Text(printed(text), style=style)) for label, (text, style) in rows.items()])
 
 
 def _pairs(rows: list[tuple[str, Any]]) -> RenderableType:
@@ -117,15 +118,20 @@ def columns_chart(values: Float64 | Sequence[float], width: int, height: int = 4
     """Equity as columns of block characters: each shows the last value of its share of the run."""
     from rich.text import Text
 
-    equity = np.asarray(values)
-    low, high = float(equity.min()), float(equity.max())
-    scale = [f"{high:,.0f}", f"{low:,.0f}"]
+    equity = np.asarray(values, dtype=np.float64)
+    finite = equity[np.isfinite(equity)]
+    if not len(finite):
+        return
+    low, high = float(finite.min()), float(finite.max())
+    equity = np.clip(np.nan_to_num(equity, nan=low), low, high)  # prices may be beyond what an account can hold
+    scale = [f"{end:,.0f}" if abs(end) < _MOST_DIGITS else f"{end:.3g}" for end in (high, low)]
     labels = {height - 1: scale[0], height - 2: "Equity", 0: scale[1]}
     left = max(map(len, labels.values()))
-    columns = min(len(equity), width - left - 3)
+    columns = max(min(len(equity), width - left - 3), 1)
     ends = (np.arange(1, columns + 1) * len(equity)) // columns - 1
     # Whoever ends lowest still stands on something.
-    share = np.full(columns, 0.5) if high == low else (equity[ends] - low) / (high - low)
+    span = high / 2 - low / 2  # of halves: the whole may be no float
+    share = (equity[ends] / 2 - low / 2) / span if span > 0 else np.full(columns, 0.5)
     eighths = 1 + np.rint(share * (8 * height - 1))
     for row in range(height - 1, -1, -1):
         label = labels.get(row, "")
@@ -190,7 +196,7 @@ def _trades(result: Result) -> Iterator[RenderableType]:
         grid.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in shown.to_dict("records"):
         grid.add_row(
-            row["symbol"], f"{row['size']:,.6g}", _moment(row["entry_time"], row["entry_price"]),
+            Text(printed(row["symbol"])), f"{row['size']:,.6g}", _moment(row["entry_time"], row["entry_price"]),
             _moment(row["exit_time"], row["exit_price"]),
             Text(written("expectancy", row["pnl"]), style=_colour("expectancy", row["pnl"])),
             written("return", row["return"]),
@@ -231,7 +237,7 @@ def _warnings(result: Result) -> Iterator[RenderableType]:
     if refused:
         yield Text()
     for (status, reason), count in refused.most_common(_REASONS):
-        yield Text(f"! {count:,} {'order' if count == 1 else 'orders'} {status}: {reason}", style="yellow")
+        yield Text(f"! {count:,} {'order' if count == 1 else 'orders'} {status}: {printed(reason)}", style="yellow")
     if len(refused) > _REASONS:
         rest = sum(count for _, count in refused.most_common()[_REASONS:])
         yield Text(f"! {rest:,} more for other reasons; see result.orders", style="yellow")
@@ -241,7 +247,7 @@ def _warnings(result: Result) -> Iterator[RenderableType]:
         )
     error = result.record.metrics.get("error")
     if error:
-        yield Text(f"! The run ended by an error: {_first_line(error)}", style="red")
+        yield Text(f"! The run ended by an error: {printed(_first_line(error))}", style="red")
 
 
 def _first_line(error: Any) -> str:

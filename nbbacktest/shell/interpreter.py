@@ -11,12 +11,14 @@ from typing import Any
 from cyclopts import App
 
 from nbbacktest.cli.answers import show_answer
-from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain, console, ending
+from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain, ending
 from nbbacktest.cli.run import find_local_modules, run, schema, validate
 from nbbacktest.cli.sessions import sessions
 from nbbacktest.cli.system import elsewhere
 from nbbacktest.core.errors import InvalidTransition, NbBacktestError, StrategyError
+from nbbacktest.core.shown import printed
 from nbbacktest.grammar import JSON, SESSION, system_app
+from nbbacktest.report.console import console
 from nbbacktest.system.commands import COMMANDS, parameters
 from nbbacktest.system.manager import SystemManager
 
@@ -73,7 +75,7 @@ class Interpreter:
     def wait(self) -> int:
         """Wait for the end of the run; Ctrl-C ends the waiting, not the run."""
         result = self.system.wait()
-        sys.stdout.write(f"{outcome(result)}\n")
+        sys.stdout.write(f"{printed(outcome(result))}\n")
         return DONE
 
     def report(self) -> int:

@@ -15,6 +15,7 @@ from prompt_toolkit.styles import Style
 
 import nbbacktest as nb
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.shown import printed
 from nbbacktest.report.result import Result
 from nbbacktest.shell.completion import candidates
 from nbbacktest.shell.history import history_file
@@ -97,7 +98,7 @@ class _News:
         self.shot = None
         metrics = result.record.metrics
         if metrics["session"]["progress"] == 1.0 or metrics["error"]:  # else somebody stopped it, and was told
-            sys.stdout.write(outcome(result) + "\n")
+            sys.stdout.write(printed(outcome(result)) + "\n")
             sys.stdout.flush()
 
 

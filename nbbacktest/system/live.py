@@ -14,6 +14,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.live import clean_token
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.actions import read_actions
@@ -137,11 +138,10 @@ def token_of(config: SessionConfig) -> str | None:
     """
     name, path = config.live.token_env, config.live.token_file
     if name is not None:
-        token = os.environ.get(name, "").strip()
-        if not token:
+        if not (text := os.environ.get(name, "")).strip():
             cure = "this environment variable isn't set, or is empty; set it to the feed's token"
             raise ConfigError([Problem("live.token_env", name, cure)])
-        return token
+        return _token(text, "live.token_env", name)
     return None if path is None else read_token(path, "live.token_file")
 
 
@@ -154,13 +154,19 @@ def read_token(path: str | Path, key: str) -> str:
         Where there is none.
     """
     try:
-        token = Path(path).read_text(encoding="utf-8").strip()
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ConfigError([Problem(key, str(path), f"can't be read: {reason}; name a file with the token")]) from None
-    if not token:
-        raise ConfigError([Problem(key, str(path), "is empty; put the feed's token into it")])
-    return token
+    return _token(text, key, str(path))
+
+
+def _token(text: str, key: str, place: str) -> str:
+    """The token in a text; an error names the place that the text is from and nothing of the text."""
+    try:
+        return clean_token(text)
+    except ValueError as error:
+        raise ConfigError([Problem(key, place, str(error))]) from None
 
 
 def _configured(config: SessionConfig) -> Feed:

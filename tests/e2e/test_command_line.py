@@ -89,6 +89,29 @@ def test_a_strategy_beside_the_config_runs(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("call", [("run",), ("system", "start")], ids=" ".join)
+@pytest.mark.parametrize("module", [True, False], ids=["python -m", "nbbacktest"])
+def test_files_of_the_folder_shadow_no_installed_module(tmp_path, call, module):
+    """A folder with a json.py and a numpy.py of its own: a strategy of it is found, and they aren't read."""
+    (tmp_path / "mine.py").write_text(WAITER, encoding="utf-8")
+    for name in ("json", "numpy", "pandas", "rich", "pyarrow", "statistics", "decimal", "zoneinfo", "queue"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('shadowed')\n", encoding="utf-8")
+    (tmp_path / "run.json").write_text(
+        json.dumps(EXAMPLE | {"strategies": [{"class": "mine:Waiter"}]}), encoding="utf-8"
+    )
+    program = [sys.executable, "-m", "nbbacktest"] if module else [str(Path(sys.executable).parent / "nbbacktest")]
+    done = subprocess.run(
+        [*program, *call, "run.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(),
+        check=False,
+    )
+    assert (done.returncode, "shadowed" in done.stdout + done.stderr) == (0, False), done.stderr
+
+
 def test_without_the_samples_extra_the_error_names_it():
     """Where the package of samples is missing: status 2, and the line that installs it."""
     code = (

@@ -286,6 +286,7 @@ JUNK = [
     json.dumps(BAR | {"open": "100"}), json.dumps(BAR | {"close": float("nan")}), json.dumps(BAR | {"symbol": "Z"}),
     json.dumps(BAR | {"time": "2999-01-01T00:00:00+00:00"}), json.dumps(BAR | {"time": "2124-10-03T13:30:00+00:00"}),
     json.dumps(BAR | {"time": "2024-10-03T13:30:00.5+00:00"}), json.dumps(BAR | {"now": "yesterday"}),
+    json.dumps(BAR | {"now": json.loads("[" * 400 + "]" * 400)}), json.dumps(BAR | {"close": 10**4000}),
     '{"type": "heartbeat", "time": 7}', '{"type": "heartbeat", "time": "2124-10-03T13:30:00+00:00"}', b"\x00\xff\xfe",
 ]  # fmt: skip
 
@@ -307,6 +308,44 @@ def test_junk_is_counted_and_harms_nothing(system: nb.SystemManager) -> None:
     assert result.stats["bars"] == 1
     shown = counts(system)
     assert (shown["refused"], shown["received"], shown["reconnects"]) == (len(JUNK), 1, 0)
+
+
+@pytest.mark.parametrize(
+    "speed", ["1e12", "1e300", "-1", "NaN", "Infinity", "1" + "0" * 400, "true", '"60"', "[60]", '"\\u001b[31m"']
+)
+def test_a_speed_that_cant_be_is_refused_and_harms_nothing(system: nb.SystemManager, speed: str) -> None:
+    """It is counted and told in harmless words; status, stop and the run's end are as without it."""
+    reached = threading.Event()
+
+    def script(connection: ServerConnection, number: int) -> None:
+        connection.send(f'{{"type": "welcome", "version": 1, "speed": {speed}, "now": "2024-10-03T20:00:00+00:00"}}')
+        for minute in range(3):
+            connection.send(json.dumps({"type": "bar", **fields("A", minute)}))
+        reached.wait(10)
+        connection.send('{"type": "end"}')
+        connection.recv(5)
+
+    with scripted(script) as url:
+        system.start(ONE, feed=feed_of(url), strategies=nb.Strategy)
+        deadline = time.monotonic() + 10
+        while counts(system)["received"] < 3 and time.monotonic() < deadline:
+            threading.Event().wait(0.01)
+        reached.set()
+        assert system.wait(20).stats["bars"] == 3
+    shown = counts(system)
+    assert shown["refused"] == 1
+    assert "of the server can't be: it is a number from 0 to 1,000,000,000" in shown["last_refusal"]
+    assert "\x1b" not in shown["last_refusal"]
+
+
+def test_a_replays_clock_runs_on_for_a_year_at_most() -> None:
+    """However fast a server says that it is, and however long it is silent: the time can be shown."""
+    feed = feed_of("ws://127.0.0.1:1")
+    feed._shown_time("2024-10-03T20:00:00+00:00", 1e9)
+    assert feed._clock is not None
+    said, at, speed = feed._clock
+    feed._clock = said, at - 1e9, speed
+    assert feed.now() - said == 365 * 86_400 * 10**9
 
 
 def test_a_message_of_10_megabytes_costs_a_reconnect(system: nb.SystemManager) -> None:

@@ -249,6 +249,46 @@ def test_strategies_of_the_current_folder_can_be_named(config, capsys, monkeypat
     assert sys.path.count("") == 1
 
 
+HOSTILE = "\x1b[31m\x07\x9b2J\u202e[/]"
+
+
+class Hostile(nb.Strategy):
+    """Raises what a terminal would obey."""
+
+    def on_bar(self, bar):
+        if len(self.bars(bar.symbol)) == 3:
+            self.buy(bar.symbol, 1)
+        if len(self.bars(bar.symbol)) == 10:
+            raise ValueError(HOSTILE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["run", "run.json"], ["system", "start", "run.json"], ["validate", "run.json"], ["run", "run.json", "--json"],
+     ["system", "start", "run.json", "--json"], ["data", "quality", "run.json"], ["run", HOSTILE], ["system", HOSTILE],
+     ["system", "status", "--session", HOSTILE]],
+)  # fmt: skip
+def test_no_name_or_error_commands_the_terminal(config, capsys, command):
+    """Escape sequences in a session's name, a symbol, an exception's text or an argument are written escaped."""
+    data = EXAMPLE["data"] | {"symbols": [f"A{HOSTILE}", "B"]}
+    config(session_name=f"Mine {HOSTILE}", data=data, strategies=[{"class": "boom_strategies:Hostile"}])
+    cli.main(command)
+    out, err = capsys.readouterr()
+    assert not [sign for sign in "\x1b\x07\x9b\u202e" if sign in out + err]
+    if command[0] != "data" and "--session" not in command:  # a narrow column folds it; without a run it isn't repeated
+        assert "\\u202e" in out + err
+
+
+def test_a_file_of_the_folder_takes_no_installed_modules_place(config, capsys, monkeypatch):
+    """The current folder is searched last, however often the command is given."""
+    monkeypatch.setattr(sys, "path", ["", *(entry for entry in sys.path if entry)])
+    for _ in range(2):
+        assert cli.main(["run", config()]) == 0
+        assert sys.path[-1] == ""
+        assert sys.path.count("") == 1
+    capsys.readouterr()
+
+
 # -- feed serve -------------------------------------------------------------------------------------------------
 
 

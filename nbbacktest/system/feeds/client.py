@@ -12,9 +12,19 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from nbbacktest.core.errors import ConfigError, DataError, FeedError, MissingExtraError, OutsideRunError, Problem
-from nbbacktest.core.live import check_url, check_waits
+from nbbacktest.core.errors import (
+    HIDDEN,
+    ConfigError,
+    DataError,
+    FeedError,
+    MissingExtraError,
+    OutsideRunError,
+    Problem,
+)
+from nbbacktest.core.intervals import DAY
+from nbbacktest.core.live import check_url, check_waits, clean_token
 from nbbacktest.core.monitor import Flag
+from nbbacktest.core.shown import printed, said
 from nbbacktest.data.incoming import read_instant, written
 from nbbacktest.engine.feed import PushFeed
 from nbbacktest.engine.inbox import Inbox
@@ -26,7 +36,12 @@ VERSION = 1
 LARGEST = 1 << 20
 """Bytes of one message; a larger one ends the connection."""
 CONNECT_SECONDS = 5.0
+FASTEST = 1e9
+"""Seconds a second: the highest speed of a replay that has a clock. As fast as it goes is 0."""
+_LONGEST_STRIDE = 365 * DAY
+"""How far a replay's clock runs on, at most, from what its server said last."""
 T = TypeVar("T")
+R = TypeVar("R")
 _TOO_BIG = 1009  # the close code for it
 
 
@@ -61,7 +76,7 @@ class WebSocketFeed(PushFeed):
         require_websockets("a WebSocket feed")
         super().__init__(source=f"live feed {url}")
         self.url = url
-        self._token = token
+        self._token = None if token is None else _checked("token", token, clean_token, shown=HIDDEN)
         self._waits = reconnect_seconds
         self._over = Flag()
         self._thread: threading.Thread | None = None
@@ -99,7 +114,7 @@ class WebSocketFeed(PushFeed):
         if clock is None:
             return super().now()
         said, at, speed = clock
-        return said + int((time.monotonic() - at) * speed * 1e9)
+        return said + int(min((time.monotonic() - at) * speed * 1e9, _LONGEST_STRIDE))
 
     # -- the thread -----------------------------------------------------------------------------------------
 
@@ -121,7 +136,7 @@ class WebSocketFeed(PushFeed):
                     return
                 reason = _told(error)
             except Exception as error:  # noqa: BLE001 - nobody waits for a dead thread: the run ends, and says why
-                self.close(FeedError(f"the feed {self.url} failed: {type(error).__name__}: {error}"))
+                self.close(FeedError(f"the feed {self.url} failed: {_told(said(error))}"))
                 return
             self._attached.disconnected()
             if self._attached.since != before:
@@ -165,6 +180,7 @@ class WebSocketFeed(PushFeed):
                 close_timeout=0.2,
                 max_size=LARGEST,
                 compression=None,  # it would cost more time than it saves bytes here
+                logger=quiet("client"),
             ) as connection,
         ):
             inbox = self._attached
@@ -207,34 +223,41 @@ class WebSocketFeed(PushFeed):
             inbox.refuse(f"a message is a {type(message).__name__}, not an object with a type")
             return False
         try:
-            if (said := message.pop("now", None)) is not None:
-                self._shown_time(said, message.get("speed"))
-        except DataError as error:
-            inbox.refuse(str(error))
-            return False
-        kind = message.pop("type", None)
-        with suppress(DataError):  # the inbox has counted it
-            match kind:
-                case "bar":
-                    inbox.push(message)
-                case "heartbeat":
-                    inbox.heartbeat(message.get("time"))
-                case "welcome":
-                    self._welcomed(message)
-                case "end":
-                    self.close()
-                    return True
-                case "error":
-                    raise FeedError(f"{self.url} can't serve this run: {_told(message.get('message'))}")
-                case _:
-                    inbox.refuse(f"a message of type {_told(kind)} is none that a feed sends")
+            if (now := message.pop("now", None)) is not None:
+                try:
+                    self._shown_time(now, message.get("speed"))
+                except DataError as error:
+                    inbox.refuse(str(error))
+                    return False
+            return self._obey(message.pop("type", None), message)
+        except DataError:
+            pass  # the inbox has counted it
+        except (ArithmeticError, ValueError, TypeError, RecursionError) as error:  # values that nobody can mean
+            inbox.refuse(f"a message can't be read: {_told(said(error))}")
+        return False
+
+    def _obey(self, kind: Any, message: dict[str, Any]) -> bool:
+        match kind:
+            case "bar":
+                self._attached.push(message)
+            case "heartbeat":
+                self._attached.heartbeat(message.get("time"))
+            case "welcome":
+                self._welcomed(message)
+            case "end":
+                self.close()
+                return True
+            case "error":
+                raise FeedError(f"{self.url} can't serve this run: {_told(message.get('message'))}")
+            case _:
+                self._attached.refuse(f"a message of type {_told(kind)} is none that a feed sends")
         return False
 
     def _welcomed(self, message: dict[str, Any]) -> None:
         if message.get("version") != VERSION:
-            raise FeedError(f"{self.url} speaks version {message.get('version')!r} of the messages, not {VERSION}")
+            raise FeedError(f"{self.url} speaks version {_told(message.get('version'))} of the messages, not {VERSION}")
         if isinstance(source := message.get("source"), str):
-            self.source = f"live feed {self.url}: {source[:200]}"
+            self.source = f"live feed {self.url}: {printed(source[:200])}"
         self.synthetic = self.synthetic or message.get("synthetic") is True
         self._attached.connected(again=self._has_met)
         self._has_met = True
@@ -242,7 +265,14 @@ class WebSocketFeed(PushFeed):
     def _shown_time(self, said: Any, speed: Any) -> None:
         """Follow the clock of a server that replays: its welcome says how fast, every message what it shows."""
         moment = read_instant(said, "now")
-        if isinstance(speed, (int, float)) and not isinstance(speed, bool) and speed >= 0:
+        if speed is not None and not (
+            isinstance(speed, (int, float)) and not isinstance(speed, bool) and 0 <= speed <= FASTEST
+        ):
+            self._attached.refuse(
+                f"speed {_told(speed)} of the server can't be: it is a number from 0 to {FASTEST:,.0f}; the machine's "
+                "clock is taken"
+            )
+        elif speed is not None:
             self.is_timed = speed > 0
             self._clock = moment, time.monotonic(), float(speed)
         elif self._clock is not None:
@@ -254,6 +284,17 @@ class WebSocketFeed(PushFeed):
             f"{self.url} answered HTTP {status}: {what}; give the server's token by live.token_env, live.token_file or "
             "WebSocketFeed(url, token=...)"
         )
+
+
+def quiet(side: str) -> logging.Logger:
+    """What websockets logs to: its debug lines would show the header with the token, so they are left out."""
+    made = logging.getLogger(f"nbbacktest.websockets.{side}")
+    made.addFilter(_is_no_detail)
+    return made
+
+
+def _is_no_detail(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
 
 
 def growing_waits(first: float, longest: float) -> Iterator[float]:
@@ -284,13 +325,17 @@ def require_websockets(purpose: str) -> None:
         raise MissingExtraError("websockets", "live", purpose) from None
 
 
-def _checked(key: str, value: T, check: Callable[[T], None]) -> None:
+def _checked(key: str, value: T, check: Callable[[T], R], *, shown: Any = None) -> R:
     try:
-        check(value)
+        return check(value)
     except ValueError as error:
-        raise ConfigError([Problem(key, value, str(error))], "WebSocketFeed") from None
+        raise ConfigError([Problem(key, value if shown is None else shown, str(error))], "WebSocketFeed") from None
 
 
 def _told(reason: Any) -> str:
-    text = str(reason) or type(reason).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
+    """What a peer sent, or an error of the connection, short and harmless in a terminal."""
+    try:
+        text = str(reason) or type(reason).__name__
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists within lists
+        text = f"a {type(reason).__name__} that can't be written: {type(error).__name__}"
+    return printed(text if len(text) <= 200 else text[:197] + "...")

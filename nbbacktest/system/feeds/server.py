@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 import json
 import logging
+import numbers
 import socket
 import struct
 import sys
@@ -19,13 +20,14 @@ import numpy as np
 
 from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.errors import ConfigError, DataError, FeedError, Problem, nearest
+from nbbacktest.core.errors import HIDDEN, ConfigError, DataError, FeedError, Problem, nearest
 from nbbacktest.core.intervals import SECOND
+from nbbacktest.core.live import clean_token
 from nbbacktest.core.monitor import Monitor, started
 from nbbacktest.data.incoming import read_instant, written
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
-from nbbacktest.system.feeds.client import VERSION, require_websockets
+from nbbacktest.system.feeds.client import FASTEST, VERSION, quiet, require_websockets
 from nbbacktest.system.feeds.replay import Replay, ReplayClock
 
 logger = logging.getLogger("nbbacktest")
@@ -88,7 +90,7 @@ class FeedServer:
         clock: Clock | None = None,
     ) -> None:
         require_websockets("the feed server")
-        _check(port, speed, token, host)
+        token = _check(port, speed, token, host)
         self._replay = Replay(market)
         self._market = market
         self._speed = float(speed)
@@ -151,6 +153,7 @@ class FeedServer:
                 origins=[None],
                 max_size=_HELLO_BYTES,
                 compression=None,
+                logger=_server_logger(),
                 open_timeout=_HELLO_SECONDS / 2,
                 close_timeout=0.2,
             )
@@ -161,7 +164,7 @@ class FeedServer:
         if self._token is None:
             return None
         shown = request.headers.get("Authorization") or ""
-        if hmac.compare_digest(shown.encode(), f"Bearer {self._token}".encode()):
+        if hmac.compare_digest(shown.encode(errors="surrogateescape"), f"Bearer {self._token}".encode()):
             return None
         logger.warning("feed server: a client from %s showed no token, or a wrong one", connection.remote_address[0])
         return connection.respond(401, "this feed needs its token\n")
@@ -170,14 +173,12 @@ class FeedServer:
         from websockets.exceptions import ConnectionClosed
 
         try:
-            symbols, since = self._read_hello(connection.recv(_HELLO_SECONDS))
-        except (DataError, TimeoutError) as error:
-            connection.send(json.dumps({"type": "error", "message": str(error) or "no hello came"}))
-            connection.close(_NOT_SERVED)
-            return
-        except ConnectionClosed:
-            return
-        try:
+            try:
+                symbols, since = self._read_hello(connection.recv(_HELLO_SECONDS))
+            except (DataError, TimeoutError, RecursionError) as error:  # the last: lists within lists, to be repeated
+                connection.send(json.dumps({"type": "error", "message": str(error) or "no hello came"}))
+                connection.close(_NOT_SERVED)
+                return
             with self._serving(connection.socket):
                 for message in self._messages(symbols, since):
                     connection.send(message)
@@ -287,19 +288,43 @@ def serve(
     return FeedServer(load(SessionConfig.load(config)), port=port, speed=speed, token=token, host=host)
 
 
-def _check(port: int, speed: float, token: str | None, host: str) -> None:
+def _server_logger() -> logging.Logger:
+    """The server's own lines; of what is no client, such as a request for a web page, a line and no traceback."""
+    made = quiet("server")
+    made.addFilter(_told_in_a_line)
+    return made
+
+
+def _told_in_a_line(record: logging.LogRecord) -> bool:
+    if record.msg == "opening handshake failed":
+        record.msg, record.exc_info, record.levelno = (
+            "feed server: a client that speaks no WebSocket",
+            None,
+            logging.INFO,
+        )
+        record.levelname = "INFO"
+        return logging.getLogger("nbbacktest").isEnabledFor(logging.INFO)
+    return True
+
+
+def _check(port: int, speed: float, token: str | None, host: str) -> str | None:
+    """Refuse what can't be; returns the token, cleaned."""
     problems = []
-    if isinstance(speed, bool) or not np.isfinite(speed) or speed < 0:
+    if isinstance(speed, bool) or not isinstance(speed, numbers.Real) or not 0 <= speed <= FASTEST:
         problems.append(Problem("speed", speed, "can't be; 1 is real time, 60 a minute a second, 0 as fast as it goes"))
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 65_536:
         problems.append(Problem("port", port, "is no port; take one from 1024 to 65535, or 0 for any that is free"))
-    if token is not None and not token.strip():
-        problems.append(Problem("token", token, "is empty; give a token, or none at all"))
+    if token is not None:
+        try:
+            token = clean_token(token)
+        except ValueError as error:
+            problems.append(Problem("token", HIDDEN, str(error)))
     if token is None and not _is_loopback(host):
         cure = "others could reach that, and there is no token; give one, or listen on 127.0.0.1"
         problems.append(Problem("host", host, cure))
     if problems:
         raise ConfigError(problems, "the feed server")
+    return token
 
 
 def _is_loopback(host: str) -> bool:

@@ -158,7 +158,11 @@ def _present(place: Path, entry: SessionEntry) -> SessionEntry | None:
             return replace(entry, state=SILENT)
         registry.remove(place, entry.id, entry.address)
         return replace(entry, state=GONE)
-    return replace(entry, state=str(now["state"]), sim_time=now["sim_time"], progress=float(now["progress"]))
+    state, sim_time, progress = (now.get(name) for name in ("state", "sim_time", "progress"))
+    told = isinstance(state, str) and (sim_time is None or isinstance(sim_time, str))
+    if not told or isinstance(progress, bool) or not isinstance(progress, (int, float)) or not 0 <= progress <= 1:
+        return replace(entry, state=SILENT)  # it speaks, and says nothing of use
+    return replace(entry, state=str(state), sim_time=sim_time, progress=float(progress))
 
 
 def _connected(place: Path, entry: SessionEntry) -> Channel:

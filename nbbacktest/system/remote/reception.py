@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import AuthenticationError
 from time import monotonic
 
 from nbbacktest.core.monitor import Flag
@@ -172,21 +171,30 @@ class Reception:
 
     def _attend(self, guest: Guest) -> None:
         try:
-            guest.channel.prove_first(self._key)
-            with self._lock:
-                guest.known = True
-            while self._hear(guest):
-                pass
-        except AuthenticationError:
+            if self._proves(guest.channel):
+                with self._lock:
+                    guest.known = True
+                while self._hear(guest):
+                    pass
+        except (EOFError, OSError):
+            pass  # it has gone, or was cut
+        finally:
+            self._leave(guest)
+
+    def _proves(self, channel: Channel) -> bool:
+        """Whether the other side has the key; that it hasn't, or speaks something else, is counted."""
+        try:
+            channel.prove_first(self._key)
+        except (EOFError, OSError):
+            raise
+        except Exception:  # noqa: BLE001 - what multiprocessing raises for bytes of others: assertions, ValueErrors
             with self._lock:
                 self.refused += 1
                 count = self.refused
             level = logging.WARNING if count == 1 else logging.DEBUG
             logger.log(level, "a connection to this session was refused: it hasn't the session's key")
-        except (EOFError, OSError, AssertionError):
-            pass  # it has gone, was cut, or speaks something else (which Python 3.11 asserts)
-        finally:
-            self._leave(guest)
+            return False
+        return True
 
     def _hear(self, guest: Guest) -> bool:
         """Hear one message and answer it; False where it was the last."""

@@ -164,5 +164,7 @@ def _read(path: Path) -> SessionEntry | None:
     fields: dict[str, Any] = {key: found.get(key) for key in _WRITTEN}
     if any(type(value) is not _WRITTEN[key] for key, value in fields.items()) or fields["id"] != path.stem:
         return None
+    if not 0 < fields["pid"] < 2**31:
+        return None
     born = found.get("born")
     return SessionEntry(**fields, born=born) if born is None or isinstance(born, str) else None

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from nbbacktest.core.errors import Problem
-from nbbacktest.core.shown import said, shown, spoken
+from nbbacktest.core.shown import printed, said, shown, spoken
 
 
 class Mute:
@@ -33,3 +38,23 @@ def test_what_can_not_be_written_is_named():
     assert spoken([Mute()]) == "<list, whose repr raised RuntimeError>"
     assert said(MuteError()) == "MuteError: its str raised RuntimeError"
     assert str(Problem("p", Mute(), "give another")) == "p = <Mute, whose repr raised RuntimeError>: give another"
+
+
+@given(st.text(st.characters()))
+def test_what_is_printed_commands_no_terminal(text):
+    """No control character but line ends and tabs, none that turns the direction; all else stays as it is."""
+    told = printed(text)
+    assert not [c for c in told if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") and c not in "\n\t"]
+    assert not [
+        c
+        for c in told
+        if unicodedata.bidirectional(c) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    ]
+    assert printed(told) == told
+    kept = "".join(c for c in text if unicodedata.category(c)[0] not in "CZ" or c in " \n\t")
+    assert printed(kept) == kept
+
+
+def test_an_escape_sequence_is_seen():
+    """As Python writes it."""
+    assert printed("a\x1b[31mb\x9b\u202ec\r\n\td") == "a\\x1b[31mb\\x9b\\u202ec\\r\n\td"

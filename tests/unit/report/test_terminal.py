@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
+import math
+import warnings
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
+import nbbacktest as nb
 from nbbacktest.core.enums import OrderStatus, OrderType, Side
 from nbbacktest.report.result import Result
-from nbbacktest.report.terminal import print_report
+from nbbacktest.report.terminal import columns_chart, print_report
 from nbbacktest.trading.orders import Order
 from tests.records import bars, daily_bars, minutes, run
 
@@ -45,6 +53,54 @@ def record():
     """A run with seven trades, the last one open."""
     fills = [(i, "A", 10 if i % 2 == 0 else -10, 100.0 + i) for i in range(13)]
     return run([bars("A", minutes(20), range(100, 120))], fills, cash=100_000.0, commission=0.001, metrics=METRICS)
+
+
+AMOUNTS = st.floats() | st.sampled_from([float("inf"), float("-inf"), float("nan"), 1.7e308, -1.7e308, 1e301, 0.0])
+
+
+@given(st.lists(AMOUNTS, min_size=1, max_size=30), st.sampled_from([40, 80, 120]), st.sampled_from([3, 6]))
+def test_the_chart_of_any_equity_is_drawn(values, width, height):
+    """Prices may take an account beyond any number: every line fits, and nothing raises or warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lines = [line.plain for line in columns_chart(values, width, height)]
+    assert len(lines) == (height if any(map(math.isfinite, values)) else 0)
+    assert max(map(len, lines), default=0) <= width
+
+
+@pytest.mark.parametrize(("closes", "side"), [([1, 1, 1, 1e308, 1e308], "buy"), ([1, 1, 1, 1e308, 1e308], "sell")])
+def test_a_run_beyond_any_number_is_reported(closes, side):
+    """Equity that no float can hold is told in all forms: report, JSON, HTML, fingerprint."""
+    close = np.asarray(closes, float)
+    index = pd.date_range("2024-10-03 09:30", periods=len(close), freq="1min", tz="America/New_York")
+    data = pd.DataFrame({"open": close, "high": close, "low": close, "close": close, "volume": 1.0}, index=index)
+
+    class Once(nb.Strategy):
+        def on_bar(self, bar):
+            if len(self.bars()) == 1:
+                getattr(self, side)(size=10)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = nb.backtest(data, Once)
+        out = io.StringIO()
+        print_report(result, Console(file=out, width=80))
+        assert "beyond any number" in out.getvalue()
+        json.loads(result.to_json(), parse_constant=pytest.fail)
+        assert result._repr_html_()
+        assert len(result.fingerprint) == 64
+
+
+def test_names_are_shown_and_not_obeyed(record):
+    """Also by a console that a user made, which would obey brackets and escape sequences."""
+    hostile = "A\x1b[31m\u202e[/]"
+    fills = [(0, hostile, 10, 100.0), (3, hostile, -10, 103.0)]
+    data = [bars(hostile, minutes(20), range(100, 120))]
+    made = run(data, fills, cash=100_000.0, metrics=METRICS | {"error": {"message": hostile}})
+    text = report(made, 120)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert text.count("A\\x1b[31m\\u202e[/]") == 3  # the heading's symbols, the trade, the error
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 110, 160, 250])

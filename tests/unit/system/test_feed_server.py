@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,8 @@ from nbbacktest.system.feeds import server as feeds
 from nbbacktest.system.feeds.client import growing_waits
 from nbbacktest.system.feeds.replay import Replay, ReplayClock
 from nbbacktest.system.feeds.server import ALIVE_SECONDS, FeedServer, serve
+from nbbacktest.system.live import read_token, token_of
+from tests.doors import until
 from tests.live import deaf_client
 from tests.markets import minutes
 
@@ -128,7 +132,10 @@ def test_web_pages_are_kept_out(server: FeedServer) -> None:
         ({"speed": float("nan")}, "speed = nan"),
         ({"port": 70_000}, "is no port"),
         ({"port": True}, "is no port"),
-        ({"token": " "}, "token = ' ': is empty"),
+        ({"token": " "}, r"token = \(not shown\): is empty"),
+        ({"token": "first\nsecond"}, r"token = \(not shown\): has more than one line"),
+        ({"speed": 1e12}, "speed = 1000000000000.0"),
+        ({"speed": 10**400}, "speed = 1000"),
     ],
 )
 def test_what_cant_be_served_is_refused(options: dict[str, Any], message: str) -> None:
@@ -200,9 +207,8 @@ def test_a_client_that_reads_nothing_is_hung_up_on(
     """After a while without taking anything; its thread is free again."""
     monkeypatch.setattr(feeds, "STALLED_SECONDS", 1)
     caplog.set_level("INFO", "nbbacktest")
-    with FeedServer(LONG, speed=0) as server, deaf_client(server.port), server._changed:
-        assert server._changed.wait_for(lambda: not server._served, 20)
-    assert "took nothing for 1 s" in caplog.text
+    with FeedServer(LONG, speed=0) as server, deaf_client(server.port):
+        until(lambda: "took nothing for 1 s" in caplog.text)
 
 
 def test_waits_grow_up_to_the_longest() -> None:
@@ -222,6 +228,97 @@ def test_a_feed_shows_no_token() -> None:
     """Neither its text nor its source has it."""
     feed = nb.WebSocketFeed("ws://127.0.0.1:1", token="s3cret")
     assert "s3cret" not in repr(feed) + feed.source
+
+
+SECRET = "s3cret"
+SHAPES = {
+    "a line end": (f"{SECRET}\r\n", None),
+    "a byte order mark": (f"\ufeff{SECRET}\n", None),
+    "blanks": (f"  {SECRET}\t", None),
+    "a second line": (f"{SECRET}\nX-Other: {SECRET}", "more than one line"),
+    "a line separator": (f"{SECRET}\u2028{SECRET}", "more than one line"),
+    "a control character": (f"{SECRET}\x1b[31m", "header can't carry"),
+    "another alphabet": (f"{SECRET}ä", "header can't carry"),
+    "nothing": (" \n", "empty"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_token_of_any_shape_works_or_is_refused_unseen(
+    shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a file, a variable, and in Python: the same token, or an error that doesn't show it."""
+    text, refusal = SHAPES[shape]
+    file = tmp_path / "token.txt"
+    file.write_bytes(text.encode())
+    monkeypatch.setenv("A_TOKEN", text)
+    live = {"mode": "live", "live": {"feed": "websocket", "url": "ws://127.0.0.1:1"}}
+
+    def named(**key: str) -> str | None:
+        return token_of(SessionConfig.load(live | {"live": live["live"] | key}))
+
+    def served() -> str | None:
+        with FeedServer(MARKET, token=text) as server:
+            return server._token
+
+    readers = [
+        lambda: read_token(file, "--token-file"),
+        lambda: named(token_file=str(file)),
+        lambda: named(token_env="A_TOKEN"),
+        lambda: nb.WebSocketFeed("ws://127.0.0.1:1", token=text)._token,
+        served,
+    ]
+    for read in readers:
+        if refusal is None:
+            assert read() == SECRET
+        else:
+            with pytest.raises(ConfigError, match=refusal) as caught:
+                read()
+            assert SECRET not in str(caught.value)
+
+
+def test_no_log_shows_a_token(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where everything is logged, what websockets says of its headers included."""
+    caplog.set_level("DEBUG")
+    with FeedServer(MARKET, token=SECRET) as server:
+        feed = nb.WebSocketFeed(server.url, token=SECRET)
+        system = nb.SystemManager()
+        live = {"mode": "live", "exchange": "24/7", "data": {"symbols": ["A", "B"], "interval": "1m"}}
+        system.start(live, feed=feed, strategies=nb.Strategy)
+        until(lambda: "connection open" in caplog.text)
+        system.stop()
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02", b"\xff" * 300 + b"\r\n\r\n"]
+)
+def test_what_is_no_client_leaves_no_traceback(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """A request for a web page, or noise: no warning, no traceback, and the next client is served."""
+    with FeedServer(MARKET) as server:
+        with socket.create_connection(("127.0.0.1", server.port), 5) as stranger:
+            stranger.sendall(sent)
+            stranger.shutdown(socket.SHUT_WR)
+            with suppress(OSError):
+                while stranger.recv(4096):
+                    pass
+        assert next(iter(conversation(server, {"type": "none"})))["type"] == "error"
+    assert not [record for record in caplog.records if record.exc_info or record.levelname in ("WARNING", "ERROR")]
+
+
+def test_a_token_of_any_bytes_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """Bytes that are no ASCII are a wrong token like any other: 401, and no traceback."""
+    request = (
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer \xff\xe9\r\n\r\n"
+    )
+    with (
+        FeedServer(MARKET, token=SECRET) as server,
+        socket.create_connection(("127.0.0.1", server.port), 5) as stranger,
+    ):
+        stranger.sendall(request)
+        assert stranger.recv(4096).startswith(b"HTTP/1.1 401")
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from nbbacktest.core.errors import AmbiguousSessionError, NoSessionError, Remote
 from nbbacktest.system.remote import client as client_module
 from nbbacktest.system.remote import door as door_module
 from nbbacktest.system.remote import reach, reception, registry, sessions
+from nbbacktest.system.remote.channel import _place
 from nbbacktest.system.remote.folder import folder
 from nbbacktest.system.remote.messages import MessageError
 from tests.doors import SLOW, held, raw, runtime_folder, said, the_entry, threads_gone, until
@@ -319,6 +320,31 @@ def test_a_wrong_key_is_refused_and_counted(caplog):
         until(lambda: client.command("session")["refused"] == 3)
         assert system.is_paused()
     assert [r.message for r in caplog.records if "refused" in r.message] == [
+        "a connection to this session was refused: it hasn't the session's key"
+    ]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"x" * 20, b"\0\0\0\5hello", b"\0\0\0\0",
+        b"\x80\0\0\0", b"\xff" * 12, b"\0\0\0\x0b#WELCOME#\0\0",
+    ],
+)  # fmt: skip
+def test_what_speaks_something_else_is_counted_in_a_line(sent, caplog, monkeypatch):
+    """A request for a web page, or noise: counted as refused, one warning, and no thread dies of it."""
+    died = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+    with held(), reach() as client:
+        for count in (1, 2):
+            with socket.socket(socket.AF_UNIX if sys.platform != "win32" else socket.AF_INET) as stranger:
+                stranger.connect(_place(the_entry().address))
+                stranger.recv(100)
+                stranger.sendall(sent)
+                stranger.shutdown(socket.SHUT_WR)
+                until(lambda count=count: client.command("session")["refused"] == count)
+    assert not died
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
         "a connection to this session was refused: it hasn't the session's key"
     ]
 

@@ -62,7 +62,18 @@ def test_a_file_that_is_no_entry_is_passed_over(place, text):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("pid", "1"), ("pid", True), ("name", None), ("id", "other1"), ("born", 5), ("address", 80)]
+    ("key", "value"),
+    [
+        ("pid", -1),
+        ("pid", 0),
+        ("pid", 10**30),
+        ("pid", "1"),
+        ("pid", True),
+        ("name", None),
+        ("id", "other1"),
+        ("born", 5),
+        ("address", 80),
+    ],
 )
 def test_an_entry_with_a_wrong_value_is_passed_over(place, key, value):
     """Each value has its type, and the id is the file's own."""
@@ -143,6 +154,35 @@ def test_a_process_that_says_nothing_is_silent_while_it_lives(place, monkeypatch
         [found] = sessions()
     assert found.state == state
     assert bool(list(registry.entries(place))) is (state == "silent")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"progress": 2.0}, {"progress": -1}, {"progress": float("inf")}, {"progress": 10**400}, {"progress": "1"},
+     {"progress": True}, {"sim_time": 5}, {"state": None}],
+)  # fmt: skip
+def test_a_process_that_says_nothing_of_use_is_silent(place, monkeypatch, told):
+    """Whatever numbers another side answers, the list of sessions is made."""
+    whole = {"state": "running", "sim_time": None, "progress": 0.5}
+    answers = whole | told if told else {}
+
+    class Odd:
+        def __init__(self, entry):
+            pass
+
+        def command(self, name):
+            return answers
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(client, "Client", Odd)
+    registry.write_entry(place, entry())
+    [found] = sessions()
+    assert (found.state, found.progress) == ("silent", 0.0)
 
 
 def test_an_entry_of_another_machine_is_left_alone(place):
