@@ -268,8 +268,10 @@ class Hostile(nb.Strategy):
      ["system", "start", "run.json", "--json"], ["data", "quality", "run.json"], ["run", HOSTILE], ["system", HOSTILE],
      ["system", "status", "--session", HOSTILE]],
 )  # fmt: skip
-def test_no_name_or_error_commands_the_terminal(config, capsys, command):
+def test_no_name_or_error_commands_the_terminal(config, capsys, monkeypatch, command):
     """Escape sequences in a session's name, a symbol, an exception's text or an argument are written escaped."""
+    system = nb.SystemManager()
+    monkeypatch.setattr(nb, "get_system_manager", lambda: system)  # the process's own would start this again
     data = EXAMPLE["data"] | {"symbols": [f"A{HOSTILE}", "B"]}
     config(session_name=f"Mine {HOSTILE}", data=data, strategies=[{"class": "boom_strategies:Hostile"}])
     cli.main(command)
