@@ -8,7 +8,7 @@ from tests.interleavings import engine_world
 from tests.interleavings.explore import laboratory, try_paths, try_seeds
 
 SEEDS, BLOCKS = 8_000, 8
-DEEPER = ("turns, ask", "ask in a window", "raise | pause")
+DEEPER = ("turns, ask", "ask in a window")
 """The cases that are small enough for all schedules with two departures."""
 
 
