@@ -82,7 +82,7 @@ class CutOff(FeedServer):
         for message in super()._messages(symbols, since):
             if self.left == 0:
                 self.reached.set()
-                with self._changed:
+                with self._changed.lock:
                     self._changed.wait_for(lambda: self._stopping)
                 return
             self.left -= 1
