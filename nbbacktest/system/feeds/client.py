@@ -26,6 +26,8 @@ VERSION = 1
 LARGEST = 1 << 20
 """Bytes of one message; a larger one ends the connection."""
 CONNECT_SECONDS = 5.0
+KEEPALIVE_SECONDS = 20.0
+"""Between two pings, and for the answer of each: a network that falls silent is noticed within twice that."""
 T = TypeVar("T")
 _TOO_BIG = 1009  # the close code for it
 
@@ -163,6 +165,8 @@ class WebSocketFeed(PushFeed):
                 additional_headers=headers,
                 open_timeout=CONNECT_SECONDS,
                 close_timeout=0.2,
+                ping_interval=KEEPALIVE_SECONDS,
+                ping_timeout=KEEPALIVE_SECONDS,
                 max_size=LARGEST,
                 compression=None,  # it would cost more time than it saves bytes here
             ) as connection,
