@@ -209,6 +209,8 @@ class SessionConfig(Model):
             raise ConfigError(
                 [Problem("(whole)", source, "a config is a JSON object, a mapping, a path or a SessionConfig")], where
             )
+        # Editors complete by the schema that a file names in this key.
+        source = {key: value for key, value in source.items() if key != "$schema" or not isinstance(value, str)}
         source, function = without_function(source)
         try:
             # Through JSON, so that a mapping and a file are held to the same strict types.
@@ -221,6 +223,7 @@ class SessionConfig(Model):
             config = cls.model_validate_json(text)
         except ValidationError as error:
             raise ConfigError(problems_of(cls, error), where) from None
+        _check_keys(source, where)
         if function is None:
             return config
         own = config.broker.model_copy(update={"commission": CallableCommission(function=function)})
@@ -287,10 +290,28 @@ def _jsonable(value: Any) -> Any:
     raise TypeError(f"{value!r} of type {type(value).__name__}")
 
 
+def _check_keys(source: Any, where: str) -> None:
+    """Refuse keys that JSON would turn into text: what reads them would find other keys than were given."""
+    pending = [("", source)]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, dict):
+            wrong = [
+                Problem(f"{path}(key)", key, f"keys are text; write {str(key)!r}")
+                for key in value
+                if not isinstance(key, str)
+            ]
+            if wrong:
+                raise ConfigError(wrong, where)
+            pending += [(f"{path}{key}.", inner) for key, inner in value.items()]
+        elif isinstance(value, (list, tuple)):
+            pending += [(f"{path}{number}.", inner) for number, inner in enumerate(value)]
+
+
 def _read_json(path: Path) -> Any:
     where = str(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
     except FileNotFoundError:
         here = sorted(str(p) for p in path.parent.glob("*.json")) if path.parent.is_dir() else []
         cure = nearest(where, here) if here else f"there is no JSON file in {path.parent.absolute()}"
@@ -301,6 +322,8 @@ def _read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         cure = f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}; correct it there"
         raise ConfigError([Problem("(file)", where, cure)], where) from None
+    except RecursionError:
+        raise ConfigError([Problem("(file)", where, "is nested too deep to be read; flatten it")], where) from None
     except _TwiceError as error:
         raise ConfigError([Problem(str(error), error.value, "the key is there twice; keep one")], where) from None
 

@@ -200,7 +200,8 @@ class StrategyError(NbBacktestError, RuntimeError):
     strategy, callback
         The class and the method that raised.
     symbol, interval, time
-        The bar that it was handling, or None outside of bars.
+        The bar that it was handling: its symbol, interval and stamp. Where the callback was told of no bar, `interval`
+        is None and `time` the instant of the call; None too before the first bar and after the last one.
     result
         What was done until then (`nbbacktest.Result`), or None where nothing was.
     """
@@ -218,7 +219,12 @@ class StrategyError(NbBacktestError, RuntimeError):
         self.strategy, self.callback, self.reason = strategy, callback, reason
         self.symbol, self.interval, self.time = symbol, interval, time
         self.result: Any = None
-        at = f" at the {interval} bar of {symbol} stamped {time}" if symbol is not None else ""
+        if symbol is None:
+            at = ""
+        elif interval is None:
+            at = f" for {symbol} at {time}"
+        else:
+            at = f" at the {interval} bar of {symbol} stamped {time}"
         super().__init__(f"{strategy}.{callback} raised{at}: {reason}")
 
     def __reduce__(self) -> tuple[Any, ...]:

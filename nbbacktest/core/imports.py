@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nbbacktest.core.errors import ConfigError, Problem, nearest
+from nbbacktest.core.shown import said
 
 
 def is_reference(text: str) -> bool:
@@ -35,7 +36,7 @@ def imported(path: str, text: str, fits: Callable[[Any], bool]) -> Any:
     try:
         module = sys.modules.get(module_name) or importlib.import_module(module_name)
     except Exception as error:
-        cure = f"module {module_name!r} can't be imported: {type(error).__name__}: {error}"
+        cure = f"module {module_name!r} can't be imported: {said(error)}"
         raise ConfigError([Problem(path, text, cure)]) from error
     found = getattr(module, name, None)
     if found is None:

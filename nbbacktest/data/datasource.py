@@ -12,6 +12,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, NbBacktestError, Problem, nearest
 from nbbacktest.core.imports import imported
 from nbbacktest.core.intervals import HOUR, Interval
+from nbbacktest.core.shown import said
 from nbbacktest.data.warmup import Need, reach_in_days
 
 if TYPE_CHECKING:
@@ -207,9 +208,7 @@ def _bars(
     except NbBacktestError:
         raise
     except Exception as error:
-        raise DataError(
-            f"{called}.bars({symbol!r}, {interval!r}, {first}, {last}) raised {type(error).__name__}: {error}"
-        ) from error
+        raise DataError(f"{called}.bars({symbol!r}, {interval!r}, {first}, {last}) raised {said(error)}") from error
     if hasattr(frame, "columns") and not len(frame):
         asked = f"from {first or 'the first'} to {last or 'the last'}"
         raise DataError(f"{called} has no {interval} bars of {symbol} {asked}; ask for other days, or symbols")
@@ -226,5 +225,5 @@ def _made(found: type[Any], options: Mapping[str, Any]) -> DataSource:
     except NbBacktestError:
         raise
     except Exception as error:
-        cure = f"{found.__name__} can't be made with them: {type(error).__name__}: {error}; correct them"
+        cure = f"{found.__name__} can't be made with them: {said(error)}; correct them"
         raise ConfigError([Problem("data.options", dict(options), cure)]) from error

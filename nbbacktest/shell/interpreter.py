@@ -16,7 +16,7 @@ from nbbacktest.cli.run import find_local_modules, run, schema, validate
 from nbbacktest.cli.sessions import sessions
 from nbbacktest.cli.system import elsewhere
 from nbbacktest.core.errors import InvalidTransition, NbBacktestError, StrategyError
-from nbbacktest.core.shown import printed
+from nbbacktest.core.shown import printed, said
 from nbbacktest.grammar import JSON, SESSION, system_app
 from nbbacktest.report.console import console
 from nbbacktest.system.commands import COMMANDS, parameters
@@ -124,7 +124,7 @@ class Interpreter:
         except KeyboardInterrupt:
             return self._interrupted(words)
         except Exception as error:  # noqa: BLE001 - whatever a line did, the next one is read
-            told = ending(error) or (f"{type(error).__name__}: {error}", FAILED)
+            told = ending(error) or (said(error), FAILED)
             return complain(*told)
         return status if isinstance(status, int) else DONE
 

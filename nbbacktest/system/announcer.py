@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from nbbacktest.core.calls import unrun
 from nbbacktest.core.monitor import Monitor, started
 from nbbacktest.system.threads import has_threads
 from nbbacktest.system.turns import TURNS
@@ -37,7 +38,15 @@ class Announcer:
         self._has_turn = False  # without threads: one was asked for and hasn't come
 
     def subscribe(self, kind: str, callback: Callback) -> Callable[[], None]:
-        """Call `callback` at every event of that kind; returns the function that ends it."""
+        """Call `callback` at every event of that kind; returns the function that ends it.
+
+        Raises
+        ------
+        TypeError
+            For a coroutine or generator function.
+        """
+        if (reason := unrun(callback)) is not None:
+            raise TypeError(f"on_{kind}({getattr(callback, '__name__', callback)}): it {reason}")
         with self._changed.lock:
             self._callbacks[kind].append(callback)
             self._wake()

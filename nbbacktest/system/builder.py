@@ -32,6 +32,7 @@ from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
 from nbbacktest.system.membership import SymbolMembership
 from nbbacktest.system.run import Stages
 from nbbacktest.system.streamed import loader_of
+from nbbacktest.trading.callbacks import check_callbacks
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.warmup import Warmup
@@ -175,11 +176,17 @@ def players_of(
     Raises
     ------
     ConfigError
-        Where there is none, one is no strategy, or parameters don't fit.
+        Where there is none, one is no strategy, parameters don't fit, or a callback is a coroutine or a generator.
     StrategyError
         Where one raised when it was made.
     """
-    params = params or {}
+    players = _players(config, live, params or {})
+    for strategy, _ in players:
+        check_callbacks(strategy)
+    return players
+
+
+def _players(config: SessionConfig, live: Any, params: Mapping[str, Any]) -> Players:
     if live is None:
         if not config.strategies:
             cure = "names no strategy; add one, such as {'class': 'nbbacktest.strategies:SmaCross'}"

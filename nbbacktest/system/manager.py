@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nbbacktest.core.calls import unrun
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.enums import SystemState
@@ -194,12 +195,14 @@ class SystemManager(AwaitedSystem):
         Raises
         ------
         ValueError
-            A time that has passed, or can't be read.
+            A time that has passed, or can't be read, and a coroutine or generator function.
         StrategyBlockedError
             A time was given to a running system, and a strategy's call is under way for more than 10 s.
         """
         run = self._from_outside(Command.UNTIL)
         if callable(when):
+            if (reason := unrun(when)) is not None:
+                raise ValueError(f"run_until({getattr(when, '__name__', when)}): it {reason}")
             return run.gate.run_until(None, lambda _frame: when(run.published()))
         # Where a running system is can be told when it stands; what a time means depends on it.
         return self._at_rest(run, lambda: run.gate.run_to(lambda: target_of(when, run), REST_SECONDS))

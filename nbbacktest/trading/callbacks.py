@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nbbacktest.core.errors import StrategyError
+from nbbacktest.core.calls import unrun
+from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 from nbbacktest.core.records import Stamps
 from nbbacktest.core.shown import said
 from nbbacktest.trading.broker import Broker
+from nbbacktest.trading.hooks import Hooks
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.strategy import Strategy
+
+if TYPE_CHECKING:
+    from nbbacktest.engine.series import Series
 
 
 class Callbacks:
@@ -23,13 +28,21 @@ class Callbacks:
         By name.
     broker
         Whose fills and news they are told.
-    base_interval, stamps
+    series, base_interval, stamps
         For the errors' words.
     """
 
-    __slots__ = ("_base", "_fills", "_followers", "_is_telling", "_listeners", "_news", "_stamps", "_untold")
+    __slots__ = ("_base", "_fills", "_followers", "_is_telling", "_listeners", "_news", "_series", "_stamps", "_untold")
 
-    def __init__(self, strategies: Mapping[str, Strategy], broker: Broker, base_interval: str, stamps: Stamps) -> None:
+    def __init__(
+        self,
+        strategies: Mapping[str, Strategy],
+        broker: Broker,
+        series: Mapping[tuple[str, str], Series],
+        base_interval: str,
+        stamps: Stamps,
+    ) -> None:
+        self._series = series
         self._base = base_interval
         self._stamps = stamps
         self._fills = broker.fills
@@ -82,14 +95,39 @@ class Callbacks:
 
     def _call(self, item: Fill | Order) -> StrategyError | None:
         if isinstance(item, Fill):
-            strategy, callback, moment = self._listeners[item.strategy], "on_fill", item.time_ns
+            strategy, callback = self._listeners[item.strategy], "on_fill"
         else:
-            strategy, callback, moment = self._followers[item.strategy], "on_order", item.events[-1].time_ns
+            strategy, callback = self._followers[item.strategy], "on_order"
         try:
             getattr(strategy, callback)(item)
         except BaseException as error:  # noqa: BLE001 - kept, raised by the caller
-            return blame(strategy, callback, error, item.symbol, self._base, self._stamps.begin(moment))
+            return self._blame(strategy, callback, error, item)
         return None
+
+    def _blame(self, strategy: Strategy, callback: str, error: BaseException, item: Fill | Order) -> StrategyError:
+        if isinstance(item, Fill):
+            return blame(strategy, callback, error, item.symbol, self._base, self._stamps.begin(item.time_ns))
+        # A fill has the stamp of its bar, an order's event the instant, at which a bar of the symbol may be complete.
+        instant, series = item.events[-1].time_ns, self._series[item.symbol, self._base]
+        if series.n and int(series.columns.end[series.n - 1]) == instant:
+            stamp = self._stamps.begin(int(series.columns.time[series.n - 1]))
+            return blame(strategy, callback, error, item.symbol, self._base, stamp)
+        return blame(strategy, callback, error, item.symbol, time=self._stamps.instant(instant))
+
+
+def check_callbacks(strategy: Strategy | type[Strategy]) -> None:
+    """Refuse callbacks that a call doesn't run: a run would succeed and have done nothing.
+
+    Raises
+    ------
+    ConfigError
+        With each of them.
+    """
+    own = {name: getattr(strategy, name) for name in vars(Hooks) if name.startswith("on_")}
+    problems = [Problem(name, one, reason) for name, one in own.items() if (reason := unrun(one)) is not None]
+    if problems:
+        kind = strategy if isinstance(strategy, type) else type(strategy)
+        raise ConfigError(problems, kind.__name__)
 
 
 def overrides(strategy: Strategy, callback: str) -> bool:

@@ -239,7 +239,7 @@ def _found(function: CommissionFunction | str) -> CommissionFunction:
     try:
         module = sys.modules.get(module_name) or import_module(module_name)
     except Exception as error:
-        cure = f"module {module_name!r} can't be imported: {type(error).__name__}: {error}"
+        cure = f"module {module_name!r} can't be imported: {said(error)}"
         raise ConfigError([Problem(path, function, cure)]) from error
     found: Any = getattr(module, name, None)
     if not callable(found):

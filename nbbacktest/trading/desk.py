@@ -154,7 +154,7 @@ class TradingDesk:
             positions = self.portfolio.open_account(name, own)
             self._seats[name] = Seat(self, name, tuple(s.symbol for s in own), positions, takes_all=symbols is None)
         named = dict(zip(names, self.strategies, strict=True))
-        callbacks = Callbacks(named, self.broker, self.base_interval, stamps)
+        callbacks = Callbacks(named, self.broker, self.series, self.base_interval, stamps)
         self._callbacks = callbacks if callbacks.is_needed else None
         self.timetable = Timetable(self, named, stamps, self.horizon.sessions)
         self._keeps_sessions = False

@@ -177,6 +177,6 @@ def _tell(desk: TradingDesk, strategies: Sequence[Any], callback: str, symbol: s
         try:
             getattr(strategy, callback)(symbol)
         except BaseException as error:  # noqa: BLE001 - kept, raised below
-            failure = failure or blame(strategy, callback, error, symbol, desk.base_interval, desk.now)
+            failure = failure or blame(strategy, callback, error, symbol, time=desk.now)
     if failure is not None:
         raise failure

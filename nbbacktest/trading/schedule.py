@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from nbbacktest.core.calls import unrun
 from nbbacktest.core.errors import ScheduleError, nearest
 from nbbacktest.core.hours import time_of_day
 from nbbacktest.core.intervals import DAY, MINUTE
@@ -150,10 +151,12 @@ def _check_callback(callback: Any) -> None:
         raise ScheduleError(
             f"schedule({callback!r}): that can't be called; give a function or method, without brackets"
         )
+    name = getattr(callback, "__name__", repr(callback))
+    if (reason := unrun(callback)) is not None:
+        raise ScheduleError(f"schedule({name}): it {reason}")
     try:
         inspect.signature(callback).bind()
     except TypeError as error:
-        name = getattr(callback, "__name__", repr(callback))
         raise ScheduleError(f"schedule({name}): it is called without arguments, and {error}; change it") from None
     except ValueError:
         return  # some of C's functions don't tell what they take

@@ -74,6 +74,7 @@ class ControlPanel:
     Notes
     -----
     Once shown, a panel lives until `close` or the kernel's end. One that was never shown ends with its last reference.
+    A closed panel that is shown says that it is closed; `SystemManager.panel` gives an open one.
     It holds its system; its thread lives only while a run is under way.
     """
 
@@ -91,7 +92,7 @@ class ControlPanel:
         self._start = start or (lambda: commands.start(system, config).message)
         self._guard = threading.RLock()  # guards what a frame is made from: pages and the pump both come
         self._rate, self._number, self._watch = _Rate(), 0, Watch()
-        self._stills: list[Still] = []
+        self._still = Still()
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
         self.pump = Pump(self)
@@ -204,25 +205,27 @@ class ControlPanel:
         from IPython.display import display
 
         display(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
-        with self._guard:
-            self._stills = [*self._stills, Still()]
-        self.pump.poke()
+        if not self.is_closed:
+            self._still.place()
+            self.pump.poke()
 
     def publish_still(self) -> None:
         """Draw the picture of the ended run now, where there is one and it isn't drawn yet."""
         run = self.system.run
-        if run is None or not run.done:
-            return
-        for still in self._stills:
-            still.show(run)
+        if run is not None and run.done:
+            self._still.show(run)
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
+        if self.is_closed:
+            return {"text/plain": repr(self)}
         _kept.add(self)
         bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_())
         self.pump.poke()
         return {**bundle, **fallback(self.system)}
 
     def __repr__(self) -> str:
+        if self.is_closed:
+            return "<ControlPanel that was closed; its system's panel() gives another>"
         return f"<ControlPanel of a system that is {self.system.get_state()}>"
 
 
@@ -265,8 +268,12 @@ def _passed(me: weakref.ref[ControlPanel], method: str, *arguments: Any) -> None
 def _close(widget: iw.Widget, forget: Callable[[], None], pump: Pump) -> None:
     forget()
     pump.close()
-    pending = [widget]
+    pending: list[Any] = [widget]
     while pending:
         one = pending.pop()
-        pending += getattr(one, "children", ())
-        one.close()
+        if isinstance(one, (tuple, list)):
+            pending += one
+        elif isinstance(one, iw.Widget):
+            # Children, layouts and styles are models of their own, each open in every page until it is closed.
+            pending += one._trait_values.values()  # noqa: SLF001 - reading a trait by its name would make its default
+            one.close()

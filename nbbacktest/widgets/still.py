@@ -6,6 +6,7 @@ import threading
 import weakref
 from html import escape
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from nbbacktest.report.traces import BUY, DOWN, EQUITY, INK, LOSS, SELL, UP
 from nbbacktest.trading.stats import drawdowns
 
 if TYPE_CHECKING:
+    from IPython.display import DisplayHandle
+
     from nbbacktest.report.result import Result
     from nbbacktest.system.manager import SystemManager
     from nbbacktest.system.run import Run
@@ -38,22 +41,30 @@ def fallback(system: SystemManager) -> dict[str, str]:
 
 
 class Still:
-    """A place in a cell's output, empty at first, for the picture of the newest ended run."""
+    """The picture of a panel's newest ended run, in every cell that shows the panel: one picture, sent once for all of them."""
 
     def __init__(self) -> None:
+        self._guard = threading.Lock()  # one thread at a time draws; guards the fields below
+        self._run: weakref.ref[Run] | None = None  # whose picture is there
+        self._drawn: dict[str, Any] = {"text/plain": ""}
+        self._handle: DisplayHandle | None = None
+
+    def place(self) -> None:
+        """Give it a place in the output of the cell that runs now: empty until a run has ended."""
         from IPython.display import display
 
-        self._guard = threading.Lock()  # one thread at a time draws; guards the field below
-        self._run: weakref.ref[Run] | None = None  # whose picture is there
-        self._handle = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        with self._guard:
+            # One name for all places: an update reaches each of them, and places of cells that ran again cost nothing.
+            name = uuid4().hex if self._handle is None else self._handle.display_id
+            self._handle = display(self._drawn, raw=True, display_id=name)  # type: ignore[no-untyped-call]
 
     def show(self, run: Run) -> None:
         """Put the picture of an ended run there; where it is there already, nothing changes."""
         with self._guard:
             if self._handle is None or (self._run is not None and self._run() is run):
                 return
-            self._run = weakref.ref(run)
-            self._handle.update(bundle(run.result()), raw=True)
+            self._run, self._drawn = weakref.ref(run), bundle(run.result())
+            self._handle.update(self._drawn, raw=True)  # type: ignore[no-untyped-call]
 
 
 def bundle(result: Result) -> dict[str, Any]:

@@ -138,6 +138,8 @@ def test_ctrl_c_reports_what_was_run(tmp_path, as_json):
     process = subprocess.Popen(
         [*COMMAND, "run", "run.json", *(["--json"] if as_json else [])], cwd=tmp_path, env=environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        # Where the tests themselves were started with the signal ignored (nohup, a job of a shell), it is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None

@@ -40,6 +40,8 @@ FASTEST = 1e9
 """Seconds a second: the highest speed of a replay that has a clock. As fast as it goes is 0."""
 _LONGEST_STRIDE = 365 * DAY
 """How far a replay's clock runs on, at most, from what its server said last."""
+KEEPALIVE_SECONDS = 20.0
+"""Between two pings, and for the answer of each: a network that falls silent is noticed within twice that."""
 T = TypeVar("T")
 R = TypeVar("R")
 _TOO_BIG = 1009  # the close code for it
@@ -178,6 +180,8 @@ class WebSocketFeed(PushFeed):
                 additional_headers=headers,
                 open_timeout=CONNECT_SECONDS,
                 close_timeout=0.2,
+                ping_interval=KEEPALIVE_SECONDS,
+                ping_timeout=KEEPALIVE_SECONDS,
                 max_size=LARGEST,
                 compression=None,  # it would cost more time than it saves bytes here
                 logger=quiet("client"),

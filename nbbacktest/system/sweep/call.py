@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+from nbbacktest.core.calls import unrun
 from nbbacktest.core.errors import ConfigError, Problem, SweepInterrupted
 from nbbacktest.core.shown import shown
 from nbbacktest.report.progress import Progress, line_of_progress
@@ -108,6 +109,8 @@ def sweep(
     if not (isinstance(progress, bool) or callable(progress)):
         cure = "is no function of two numbers; give one, or True or False"
         raise ConfigError([Problem("progress", progress, cure)], "sweep()")
+    if (reason := unrun(progress)) is not None:
+        raise ConfigError([Problem("progress", progress, reason)], "sweep()")
     points = points_of(axes, where, max_points, seed)
     fits = _fits(lambda: rehearse(maximize, points[0]))
     settings = settings_of(config, cash, commission, slippage, fill, derived)

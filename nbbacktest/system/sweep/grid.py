@@ -8,8 +8,10 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from nbbacktest.core.calls import unrun
 from nbbacktest.core.errors import ConfigError, ParameterError, Problem, nearest
 from nbbacktest.core.shown import said
+from nbbacktest.trading.callbacks import check_callbacks
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.strategy import Strategy
 
@@ -25,7 +27,7 @@ def axes_of(strategy: Any, grid: Any, fixed: Mapping[str, Any]) -> dict[str, lis
     Raises
     ------
     ConfigError
-        Where `strategy` is no class, or `grid` no mapping with values in it.
+        Where `strategy` is no class or can't be run, or `grid` is no mapping with values in it.
     ParameterError
         With every unknown name and every value that doesn't fit.
     """
@@ -35,6 +37,7 @@ def axes_of(strategy: Any, grid: Any, fixed: Mapping[str, Any]) -> dict[str, lis
         raise ConfigError([Problem("strategy", strategy, cure)], "sweep()")
     if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
         raise ConfigError([Problem("strategy", strategy, "is no class derived from nbbacktest.Strategy")], "sweep()")
+    check_callbacks(strategy)
     if not isinstance(grid, Mapping) or not grid:
         cure = 'is no grid; map parameters to their values, such as {"fast": range(5, 30, 5)}'
         raise ConfigError([Problem("grid", grid, cure)], "sweep()")
@@ -141,6 +144,8 @@ def _predicate(where: Callable[..., Any] | None, axes: Mapping[str, Any]) -> Cal
     if not callable(where):
         cure = "is no function of the grid's parameters, such as lambda fast, slow: fast < slow"
         raise ConfigError([Problem("where", where, cure)], "sweep()")
+    if (reason := unrun(where)) is not None:
+        raise ConfigError([Problem("where", where, reason)], "sweep()")
     try:
         given = inspect.signature(where).parameters.values()
     except (TypeError, ValueError):  # of built-in functions

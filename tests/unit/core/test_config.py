@@ -219,3 +219,28 @@ def test_a_strategy_may_trade_some_of_the_symbols():
     """Symbols of the session, each once, are accepted for a strategy."""
     part = CONTRACT["strategies"][0] | {"symbols": ["SW", "EXE"]}
     assert SessionConfig.load(CONTRACT | {"strategies": [part]}).strategies[0].symbols == ("SW", "EXE")
+
+
+def test_what_editors_write_is_read(tmp_path):
+    """A byte order mark, and the schema that the editor completes by."""
+    path = tmp_path / "c.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"$schema": "./schema.json", **EXAMPLE}).encode())
+    assert SessionConfig.load(path) == SessionConfig.load(EXAMPLE)
+    with pytest.raises(ConfigError, match=r"\$schema"):
+        SessionConfig.load({"$schema": 1})
+
+
+def test_a_file_that_is_nested_too_deep_is_refused(tmp_path):
+    """In a line, as a mapping is."""
+    path = tmp_path / "c.json"
+    path.write_text('{"metadata": ' + '{"a":' * 100_000 + "1" + "}" * 100_001, encoding="utf-8")
+    with pytest.raises(ConfigError, match="nested too deep"):
+        SessionConfig.load(path)
+
+
+@pytest.mark.parametrize("key", [1, 1.5, True, None])
+def test_a_key_that_is_no_text_is_refused(key):
+    """JSON would make text of it, and the strategy would look for a key that isn't there."""
+    params = {"levels": [{key: 0.5}]}
+    with pytest.raises(ConfigError, match=r"strategies.0.params.levels.0.\(key\).*keys are text"):
+        SessionConfig.load({"strategies": [{"class": "nbbacktest.strategies:SmaCross", "params": params}]})

@@ -1,5 +1,6 @@
 """What an order's record tells of its life, who is told, and how it can be changed."""
 
+import pandas as pd
 import pytest
 
 from nbbacktest.core.errors import OrderError, StrategyError
@@ -120,6 +121,51 @@ def test_on_order_may_fail():
     with pytest.raises(StrategyError) as caught:
         run(Fails(), series_of([(10, 10, 10, 10), (11, 13, 11, 13)]))
     assert (caught.value.callback, caught.value.symbol) == ("on_order", "EXE")
+
+
+@pytest.mark.parametrize("interval", ["1m", "1d"])
+def test_an_error_names_the_bar_at_which_the_order_changed(interval):
+    """`on_fill` and `on_order` of one fill name the same bar: that at whose instant the order changed."""
+    stamps = []
+    for callback in ("on_fill", "on_order"):
+
+        class Fails(Strategy):
+            def on_bar(self, bar):
+                if len(self.bars()) == 2:
+                    self.buy(size=1)
+
+        def fail(self, _item):
+            stamps.append(self.bars()[-1].time)
+            raise KeyError("no")
+
+        setattr(Fails, callback, fail)
+        with pytest.raises(StrategyError) as caught:
+            run(Fails(), series_of(flat([10, 11, 12, 13]), interval=interval))
+        stamps.append(caught.value.time)
+        assert f"at the {interval} bar of EXE stamped {stamps[-1]}" in str(caught.value)
+    assert len(set(stamps)) == 1
+
+
+def test_an_error_where_no_bar_was_names_the_instant():
+    """An order whose symbol had no bar when it expired: the instant is told, and no bar that the run never saw."""
+
+    class Fails(Strategy):
+        def on_bar(self, bar):
+            if bar.symbol == "SW" and len(self.bars("SW")) == 1:
+                self.buy("SW", size=1, limit=1.0, tif="gtd", until=self.now + pd.Timedelta(minutes=2))
+
+        def on_order(self, order):
+            raise KeyError(order.status)
+
+    with pytest.raises(StrategyError) as caught:
+        run(
+            Fails(),
+            series_of(flat([10] * 8), "EXE", minutes=range(8)),
+            series_of(flat([10, 10]), "SW", minutes=[0, 7]),
+        )
+    error = caught.value
+    assert (error.symbol, error.interval) == ("SW", None)
+    assert f"on_order raised for SW at {error.time}: KeyError" in str(error)
 
 
 def test_this_close_tells_at_once():

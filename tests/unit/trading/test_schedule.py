@@ -124,10 +124,21 @@ def test_terms_that_make_no_sense_are_refused(terms, message: str):
         times(NEW_YORK, **terms)
 
 
+async def later():
+    """Runs where it is awaited."""
+
+
+def yielding():
+    """Runs where it is iterated over."""
+    yield
+
+
 def test_what_cannot_be_called_is_refused():
-    """A call's result, and a function that wants arguments; one that has defaults for all is fine."""
+    """A call's result, what a call doesn't run, and a function that wants arguments; with defaults for all it is fine."""
     for callback, message in (
         (None, "can't be called; give a function or method, without brackets"),
+        (later, r"schedule\(later\): it is a coroutine function"),
+        (yielding, r"schedule\(yielding\): it is a generator function"),
         (lambda bar: bar, "called without arguments, and missing a required argument: 'bar'"),
     ):
         with pytest.raises(ScheduleError, match=message):

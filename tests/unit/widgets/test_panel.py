@@ -12,9 +12,12 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 
 import nbbacktest as nb
 from nbbacktest.widgets.commander import STALE, Commander
+from nbbacktest.widgets.library import bring_library
 from nbbacktest.widgets.panel import number_of
 from nbbacktest.widgets.pump import Pump
 
@@ -260,6 +263,82 @@ def test_the_systems_panel_is_the_same_until_it_is_closed():
     other = system.panel()
     assert other is not shown
     other.close()
+
+
+def open_models() -> set[str]:
+    return {key for key, one in ipywidgets.widgets.widget._instances.items() if one.comm is not None}
+
+
+@pytest.mark.parametrize("way", ["closed", "dropped"])
+def test_a_panel_that_is_gone_leaves_no_model_in_the_pages(way):
+    """Layouts and styles are models too; what stays open is the chart library alone, once for all panels."""
+    bring_library()
+    before = open_models()
+    system = nb.SystemManager(reachable=False)
+    for _ in range(2):
+        panel = nb.ControlPanel(system)
+        assert len(open_models() - before) > 90
+        if way == "closed":
+            panel.close()
+            panel.close()  # a second time changes nothing
+        del panel
+        gc.collect()
+        assert eventually(lambda: open_models() == before)
+
+
+@pytest.fixture
+def cells():
+    """What cells display: an IPython whose displays are kept."""
+    shell = InteractiveShell.instance()
+    with capture_output(stdout=False, stderr=False) as captured:
+        yield captured
+    shell.history_manager.end_session()
+    InteractiveShell.clear_instance()
+
+
+def test_a_panel_that_is_shown_again_adds_no_picture(cells):
+    """However often a cell shows a panel, an end of a run sends one picture, and to every place that shows the panel."""
+    system = nb.SystemManager(reachable=False)
+    panel = nb.ControlPanel(system)
+
+    def sent() -> list[dict]:
+        return [output for output in cells._outputs if "image/svg+xml" in output["data"]]
+
+    for times in (1, 4):
+        for _ in range(times):
+            panel._ipython_display_()
+        cells._outputs.clear()
+        system.start()
+        system.wait()
+        panel.publish_still()
+        (picture,) = sent()
+        assert picture["update"]
+    cells._outputs.clear()
+    panel._ipython_display_()  # a new place has the picture at once, under the same name: the next end reaches all
+    (placed,) = sent()
+    assert not placed["update"]
+    assert placed["transient"] == picture["transient"]
+    assert placed["data"] == picture["data"]
+    panel.close()
+
+
+def test_a_closed_panel_that_is_shown_says_so(cells):
+    """It names the cure, and places no picture for runs to come."""
+    system = nb.SystemManager(reachable=False)
+    panel = system.panel()
+    panel.close()
+    panel._ipython_display_()
+    (shown,) = cells._outputs
+    assert shown["data"] == {"text/plain": repr(panel)}
+    assert "closed" in repr(panel)
+    assert "panel()" in repr(panel)
+    system.start()
+    system.wait()
+    panel.publish_still()
+    assert len(cells._outputs) == 1
+    with_another = system.panel()
+    assert not with_another.is_closed
+    with_another.close()
 
 
 def test_words_stand_in_where_widgets_can_not_be_shown(panel):

@@ -1,0 +1,17 @@
+"""Functions of users that a plain call doesn't run: coroutine functions and generator functions."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+def unrun(function: Any) -> str | None:
+    """Why a call of `function` runs nothing of it, and the cure; None where a call runs it."""
+    # An object that is called like a function runs the method of its class.
+    for one in (function, inspect.getattr_static(type(function), "__call__", None)):
+        if inspect.isasyncgenfunction(one) or inspect.isgeneratorfunction(one):
+            return "is a generator function, and a call of it runs nothing; write it without yield"
+        if inspect.iscoroutinefunction(one):
+            return "is a coroutine function, and a call of it runs nothing; write def in place of async def"
+    return None
