@@ -51,7 +51,7 @@ class BacktestMagics(Magics):
         super().__init__(shell)
         self._ipython = shell
         self._named: dict[str, SystemManager] = {}
-        self._cells: dict[int, str | None] = {}  # by system, which cell started its run
+        self._cells: dict[int, str] = {}  # by system, which cell started its run
         self._panels: dict[int, ControlPanel] = {}  # by system, the panel that its cell shows
         self._newest: SystemManager | None = None
         self._commands = system_app(self._call, {"status": (JSON,)})
@@ -176,8 +176,7 @@ class BacktestMagics(Magics):
 
     def _system_of_cell(self, name: str | None) -> SystemManager:
         system = get_system_manager() if name is None else self._named.get(name) or SystemManager()
-        here, other = self._cell_id(), self._cells.get(id(system))
-        if name is None and not system.is_stopped() and other is not None and here is not None and other != here:
+        if name is None and not system.is_stopped() and self._cells.get(id(system), self._cell_id()) != self._cell_id():
             raise UsageError(
                 "the run of another cell is under way; let that cell wait for its end with --wait, stop it with %backtest "
                 "stop, or give this one a system of its own with --name VAR"
@@ -249,11 +248,12 @@ class BacktestMagics(Magics):
             )
         return made
 
-    def _cell_id(self) -> str | None:
+    def _cell_id(self) -> str:
+        """What tells the cell that is run from others: its id, or its text where messages bring none, as in consoles."""
         kernel = getattr(self._ipython, "kernel", None)
         parent: Mapping[str, Any] = kernel.get_parent() if kernel is not None else {}
         found = (parent.get("metadata") or {}).get("cellId")
-        return found if isinstance(found, str) else None
+        return found if isinstance(found, str) else self._body
 
 
 def _awaited(system: SystemManager) -> Any:

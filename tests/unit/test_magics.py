@@ -230,3 +230,14 @@ def test_loading_twice_changes_nothing(shell):
     before = shell.magics_manager.registry["BacktestMagics"]
     nb.load_ipython_extension(shell)
     assert shell.magics_manager.registry["BacktestMagics"] is before
+
+
+def test_another_cell_takes_no_run_away(shell):
+    """Without ids of cells, as in consoles, their texts tell them apart: the same one again replaces its run."""
+    first, second = BUYER, BUYER.replace("class ", "class Other")
+    cell(shell, "--speed 60 --no-panel", first)
+    with pytest.raises(UsageError, match="the run of another cell is under way"):
+        cell(shell, "--no-panel", second)
+    cell(shell, "--speed 60 --no-panel", first)
+    nb.get_system_manager().stop()
+    cell(shell, "--no-panel --wait", second)
