@@ -52,7 +52,8 @@ def off_grid(raw: RawBars, length: int, mark: Mark) -> Bools:
     if length >= DAY:
         return _off_days(raw.clocks) if length == DAY else _off_weeks(raw.clocks, length)
     unit = gcd(length, MINUTE)
-    if len(ticks) and ticks[0] % unit == 0 and not (np.diff(ticks) % length).any():
+    steps = np.diff(ticks)
+    if len(ticks) and ticks[0] % unit == 0 and not (steps[steps != length] % length).any():
         return np.zeros(len(ticks), dtype=np.bool_)
     clocks = raw.clocks
     off: Bools = (clocks % unit != 0) & (ticks % unit != 0)

@@ -48,7 +48,7 @@ def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
         least < DAY - _CLOCK_CHANGE
         and 2 * int((spacings == least).sum()) > len(spacings)
         and _is_usual(least, len(spacings))
-        and not (spacings % least).any()
+        and not (spacings[spacings != least] % least).any()
     ):
         return Interval.from_ns(least)  # the usual case, without sorting
     candidates = _candidates(spacings)
