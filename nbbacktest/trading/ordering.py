@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.enums import Side
 from nbbacktest.trading.orders import Order
-from nbbacktest.trading.tickets import read_ticket
+from nbbacktest.trading.orders.request import read_request
 
 if TYPE_CHECKING:
     from nbbacktest.trading.seat import Seat
@@ -75,11 +75,11 @@ class Ordering:
         OrderError
             For an order that makes no sense, with the value and the cure.
         """
-        ticket = read_ticket(
+        request = read_request(
             _BUY, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
             reduce_only=reduce_only, tag=tag,
         )  # fmt: skip
-        return self._seat.place(symbol, ticket)
+        return self._seat.place(symbol, request)
 
     def sell(
         self,
@@ -98,11 +98,11 @@ class Ordering:
         tag: str | None = None,
     ) -> Order:
         """Order to sell, or to sell short; the mirror of `buy`, with the same parameters and errors."""
-        ticket = read_ticket(
+        request = read_request(
             _SELL, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
             reduce_only=reduce_only, tag=tag,
         )  # fmt: skip
-        return self._seat.place(symbol, ticket)
+        return self._seat.place(symbol, request)
 
     def close(self, symbol: str | None = None) -> Order | None:
         """Close the position at the market; None where there is none.
