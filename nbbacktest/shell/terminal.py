@@ -72,7 +72,8 @@ def converse(interpreter: Interpreter) -> None:
 
 def _asked(session: PromptSession[str]) -> str:
     """Ask for one line. The end of the session (SIGTERM) ends the prompt as Ctrl-D does, by its event loop."""
-    app, came = session.app, []
+    app = session.app
+    came: list[Leaving] = []
 
     def leave() -> None:
         if app.is_running and app.future is not None and not app.future.done():
