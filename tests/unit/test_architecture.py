@@ -45,7 +45,7 @@ def name_of(path: Path) -> str:
 
 TWICE = {
     *("Account", "Answer", "Book", "Delistings", "Events", "Feed"),
-    *("Order", "Reading", "Terms", "Ticket", "Verdict", "_Outcome"),
+    *("Order", "Terms", "Ticket", "Verdict", "_Outcome"),
 }
 """Names that two classes still share."""
 
