@@ -11,8 +11,8 @@ from datetime import date
 import numpy as np
 
 from nbbacktest.core.config import BacktestConfig
+from nbbacktest.core.data_config import QualityConfig
 from nbbacktest.core.errors import DataError, DataQualityWarning
-from nbbacktest.core.origin import QualityConfig
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights
 from nbbacktest.data.coverage import NO_TIME, Coverage, Grid, cover

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nbbacktest.core.data_config import bar_counts
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.intervals import Interval
-from nbbacktest.core.other_base import bar_counts
 from nbbacktest.core.records import BarColumns, Int64
 from nbbacktest.data.calendar import SessionTable
 from nbbacktest.data.resample import derive

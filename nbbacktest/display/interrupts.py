@@ -93,6 +93,30 @@ def leaving_in_order() -> Iterator[None]:
 
 
 @contextmanager
+def leaving_asked(ask: Callable[[Leaving], object]) -> Iterator[None]:
+    """Have the end of the session asked of an event loop: raised in a callback of its own, it would be swallowed there.
+
+    Where `leave_in_order` is in force, `ask` is called by the signal's handler with what it would raise, once; it must
+    only schedule. What came is raised when the context is left.
+    """
+    came: list[Leaving] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(Leaving(128 + number))
+        if len(came) == 1:
+            ask(came[0])
+
+    handlers: list[tuple[int, Any]] = []
+    try:
+        handlers += [(number, signal.signal(number, note)) for number in _ends() if signal.getsignal(number) is _leave]
+        yield
+    finally:
+        restore(handlers)
+        if came:
+            raise came[0]
+
+
+@contextmanager
 def uninterrupted() -> Iterator[None]:
     """Have Ctrl-C, SIGTERM and SIGHUP wait until what must not be lost is done."""
     came: list[int] = []

@@ -16,6 +16,7 @@ from prompt_toolkit.styles import Style
 import nbbacktest as nb
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.shown import printed
+from nbbacktest.display.interrupts import Leaving, leaving_asked
 from nbbacktest.report.result import Result
 from nbbacktest.shell.completion import candidates
 from nbbacktest.shell.history import history_file
@@ -59,7 +60,7 @@ def converse(interpreter: Interpreter) -> None:
             try:
                 # What the run prints meanwhile goes above the prompt.
                 with patch_stdout(raw=True):
-                    line = session.prompt()
+                    line = _asked(session)
             except KeyboardInterrupt:
                 continue  # the line is dropped, as shells do
             except EOFError:
@@ -67,6 +68,28 @@ def converse(interpreter: Interpreter) -> None:
             interpreter.execute(line)
     finally:
         news.close()
+
+
+def _asked(session: PromptSession[str]) -> str:
+    """Ask for one line. The end of the session (SIGTERM) ends the prompt as Ctrl-D does, by its event loop."""
+    app = session.app
+    came: list[Leaving] = []
+
+    def leave() -> None:
+        if app.is_running and app.future is not None and not app.future.done():
+            app.exit(exception=came[0])
+
+    def ask(leaving: Leaving) -> None:
+        came.append(leaving)
+        if app.loop is not None:
+            app.loop.call_soon_threadsafe(leave)
+
+    def begun() -> None:
+        if came:  # before there was a loop to ask
+            leave()
+
+    with leaving_asked(ask):
+        return session.prompt(pre_run=begun)
 
 
 class _News:

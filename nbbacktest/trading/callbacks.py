@@ -11,7 +11,6 @@ from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 from nbbacktest.core.records import Stamps
 from nbbacktest.core.shown import said
 from nbbacktest.trading.broker import Broker
-from nbbacktest.trading.hooks import Hooks
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.strategy import Strategy
 
@@ -123,7 +122,7 @@ def check_callbacks(strategy: Strategy | type[Strategy]) -> None:
     ConfigError
         With each of them.
     """
-    own = {name: getattr(strategy, name) for name in vars(Hooks) if name.startswith("on_")}
+    own = {name: getattr(strategy, name) for name in vars(Strategy) if name.startswith("on_")}
     problems = [Problem(name, one, reason) for name, one in own.items() if (reason := unrun(one)) is not None]
     if problems:
         kind = strategy if isinstance(strategy, type) else type(strategy)

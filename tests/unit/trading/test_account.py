@@ -129,7 +129,9 @@ def test_nothing_is_watched_without_a_position():
     """The agenda is empty on a cash account, and on margin while nothing is held: no bar costs anything."""
     series = series_of(flat([10] * 4))
     seen = []
-    plan = {n: lambda s: seen.append(bool(s._seat._desk.agenda)) for n in (1, 3)} | {2: lambda s: s.buy(size=1)}
+    plan = {n: lambda s: seen.append(bool(s._strategy_context._desk.agenda)) for n in (1, 3)} | {
+        2: lambda s: s.buy(size=1)
+    }
     run_inline(desk_for(Script(plan=plan), series, **MARGIN), series)
     series.n = series.first
     run_inline(desk_for(Script(plan=plan), series), series)
@@ -198,7 +200,9 @@ class Deeds(Strategy):
         self.powers = []
 
     def on_bar(self, bar):
-        self.powers.append((self.cash, self.equity, self._seat.portfolio.buying_power(bar.symbol, bar.close)))
+        self.powers.append(
+            (self.cash, self.equity, self._strategy_context.portfolio.buying_power(bar.symbol, bar.close))
+        )
         row = len(self.bars()) - 1
         if row < len(self.deeds):
             side, size, kind, level = self.deeds[row]

@@ -250,10 +250,10 @@ class Random(Strategy):
         if bar.symbol != self.name:
             return
         held = sum(self.position(s).size * self.bars(s).close[-1] for s in self.symbols if len(self.bars(s)))
-        others = self._seat._desk.portfolio.held.values()
+        others = self._strategy_context._desk.portfolio.held.values()
         worth = sum(p.size * p.last for p in others)
         assert math.isclose(self.cash + worth, self.equity, rel_tol=1e-12)
-        self.seen.append((self._seat._desk.index, self.equity, held))
+        self.seen.append((self._strategy_context._desk.index, self.equity, held))
         for action, symbol, size, kind, level in self.plan[len(self.bars(bar.symbol)) - 1 :: 17]:
             if not len(self.bars(symbol)):
                 continue

@@ -180,7 +180,7 @@ def test_freeze():
 
         def on_bar(self, bar):
             self.buy(size=1)
-            self.frozen = self._seat._desk.freeze()
+            self.frozen = self._strategy_context._desk.freeze()
             if len(self.bars()) == 8:
                 self.buy(size=1, limit=1.0, tag="low")
 

@@ -59,7 +59,7 @@ class Acts(Strategy):
         self.told.append(order)
 
     def check(self):
-        desk = self._seat._desk
+        desk = self._strategy_context._desk
         worth = sum(p.size * p.last for p in desk.portfolio.held.values())
         assert math.isclose(self.cash + worth, self.equity, rel_tol=1e-9, abs_tol=1e-6)
         booked = defaultdict(float)

@@ -57,7 +57,7 @@ class Replaces(Strategy):
                 self.change(self, order, count)
                 self.levels.append((order, before, order.stop))
         if count == self.split[0]:
-            desk = self._seat._desk
+            desk = self._strategy_context._desk
             desk.portfolio.split(bar.symbol, self.split[1])
             desk.split(bar.symbol, self.split[1])
 

@@ -1,9 +1,9 @@
-"""What one strategy can reach of a run: its symbols, its positions, its orders, the bars. Turns its words into orders."""
+"""`StrategyContext`: what one strategy reaches of its run: symbols, positions, orders, bars and indicators."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import DataError, IndicatorError, OrderError, OutsideRunError, nearest
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _BUY, _SELL = Side.BUY, Side.SELL
 
 
-class Seat:
-    """One strategy's place at the trading desk.
+class StrategyContext:
+    """Does the work of one strategy's methods, at the desk of its run.
 
     Attributes
     ----------
@@ -358,3 +358,23 @@ class Seat:
     def log(self, message: object) -> None:
         """Keep a line for the run's record."""
         self._desk.log.note(self.name, str(message))
+
+
+class NoContext:
+    """Stands where a strategy's context will be: everything but a run's inside is refused."""
+
+    __slots__ = ("_strategy",)
+
+    def __init__(self, strategy: str) -> None:
+        self._strategy = strategy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._strategy,)  # a notebook's class goes to other processes with it
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # help(), copies and documentation tools only look at what this is
+            raise AttributeError(name)
+        raise OutsideRunError(
+            f"{self._strategy} isn't in a run yet: orders, positions, bars and indicators exist from on_start on; "
+            f"run it with nbbacktest.backtest(data, {self._strategy})"
+        )
