@@ -15,7 +15,7 @@ USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.UNT
 
 
 @dataclass(frozen=True, slots=True)
-class PositionRow:
+class ShownPosition:
     """A position that isn't flat."""
 
     symbol: str
@@ -26,7 +26,7 @@ class PositionRow:
 
 
 @dataclass(frozen=True, slots=True)
-class FillRow:
+class ShownFill:
     """A fill; `time` as the run shows times."""
 
     time: str
@@ -111,8 +111,8 @@ class ViewState:
     cash: float = 0.0
     equity: float = 0.0
     start_cash: float = 0.0
-    holdings: tuple[PositionRow, ...] = ()
-    fills: tuple[FillRow, ...] = ()
+    holdings: tuple[ShownPosition, ...] = ()
+    fills: tuple[ShownFill, ...] = ()
     n_fills: int = 0
     streams: tuple[WaitCounts, ...] = ()
     stages: tuple[StageTiming, ...] = ()
@@ -189,7 +189,7 @@ def resolve(
         equity=shot.equity,
         start_cash=float(run.config.broker.cash),
         holdings=tuple(
-            PositionRow(p.symbol, p.size, p.average_price, p.last, p.unrealized_pnl) for p in shot.positions
+            ShownPosition(p.symbol, p.size, p.average_price, p.last, p.unrealized_pnl) for p in shot.positions
         ),
         fills=tuple(_execution(fill, run) for fill in reversed(shot.last_fills)),
         n_fills=shot.n_fills,
@@ -220,10 +220,10 @@ def _written(time: Any) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S}" if time.second else f"{time:%Y-%m-%d %H:%M}"
 
 
-def _execution(fill: Any, run: Run) -> FillRow:
+def _execution(fill: Any, run: Run) -> ShownFill:
     stamp = run.stamps.begin(fill.time_ns)
     written = f"{stamp:%Y-%m-%d}" if run.stamps.dates else f"{stamp:%m-%d %H:%M}"
-    return FillRow(written, fill.symbol, str(fill.side), fill.size, fill.price)
+    return ShownFill(written, fill.symbol, str(fill.side), fill.size, fill.price)
 
 
 def _stream(name: str, counts: dict[str, Any]) -> WaitCounts:
