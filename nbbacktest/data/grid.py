@@ -12,11 +12,11 @@ from math import gcd
 
 import numpy as np
 
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.intervals import DAY, HOUR, MINUTE, Interval
 from nbbacktest.core.records import Int64
 from nbbacktest.data.faults import Bools, Fault
 from nbbacktest.data.frames import Policy, RawBars, judged
-from nbbacktest.data.marks import Mark
 
 FEW = 0.2
 """A larger share of rows off the grid, and it is another grid."""
@@ -28,7 +28,7 @@ _ROUNDS = 4
 _LONGEST_WEEK = 7 * DAY
 
 
-def fits(raw: RawBars, length: int, mark: Mark) -> bool:
+def fits(raw: RawBars, length: int, mark: StampMeaning) -> bool:
     """Whether nearly all rows are bars of that length, gaps aside."""
     off = off_grid(raw, length, mark)
     if off.sum() > max(1, FEW * len(off)):
@@ -46,7 +46,7 @@ def fits(raw: RawBars, length: int, mark: Mark) -> bool:
     return bool((close[1:] & close[:-1]).sum() <= FEW * len(off)) and bool(close.sum() <= _OVERLAPS * len(off))
 
 
-def off_grid(raw: RawBars, length: int, mark: Mark) -> Bools:
+def off_grid(raw: RawBars, length: int, mark: StampMeaning) -> Bools:
     """The rows that are no bars of that length among their neighbours."""
     ticks = raw.ticks
     if length >= DAY:
@@ -67,7 +67,7 @@ def off_grid(raw: RawBars, length: int, mark: Mark) -> Bools:
     return off
 
 
-def _alone(ticks: Int64, clocks: Int64, length: int, mark: Mark, *, lenient: bool) -> Bools:
+def _alone(ticks: Int64, clocks: Int64, length: int, mark: StampMeaning, *, lenient: bool) -> Bools:
     """Rows that lie a whole number of lengths from none of their two neighbours on either side, and belong to no pattern.
 
     Until the first of them are out, `lenient`: what seems odd of the others may be since these stood there.
@@ -132,7 +132,7 @@ def _off_weeks(clocks: Int64, length: int) -> Bools:
     return off
 
 
-def grid_faults(raw: RawBars, interval: Interval, mark: Mark) -> Iterator[Fault]:
+def grid_faults(raw: RawBars, interval: Interval, mark: StampMeaning) -> Iterator[Fault]:
     """Rows that are no bars of the interval: inside the bar before them, or where none begins or ends."""
     off = off_grid(raw, interval.ns, mark)
     if not off.any():
@@ -153,7 +153,7 @@ def grid_faults(raw: RawBars, interval: Interval, mark: Mark) -> Iterator[Fault]
     yield Fault("off_grid", off & ~inside, f"no {interval} bar begins or ends at a stamp", refusal=refusal)
 
 
-def on_grid(raw: RawBars, interval: Interval, mark: Mark, policy: Policy, *, streamed: bool = False) -> RawBars:
+def on_grid(raw: RawBars, interval: Interval, mark: StampMeaning, policy: Policy, *, streamed: bool = False) -> RawBars:
     """The rows that are bars of the interval; what others are, `policy` says.
 
     Downloads of daily bars end with the day that is under way, stamped with a time of day, those of weeks and months with a

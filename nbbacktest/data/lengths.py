@@ -7,12 +7,13 @@ from contextlib import suppress
 
 import numpy as np
 
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, HOUR, MINUTE, SECOND, Interval
 from nbbacktest.core.records import Int64
 from nbbacktest.data.frames import RawBars
 from nbbacktest.data.grid import FEW, fits, off_grid, on_grid
-from nbbacktest.data.marks import Mark, full_stamps
+from nbbacktest.data.marks import full_stamps
 from nbbacktest.data.periods import period_starts
 
 _CLOCK_CHANGE = 4 * HOUR  # days are 23 to 25 hours long where clocks change, and may be that much short
@@ -25,7 +26,7 @@ _LESS = 0.8  # what a spacing counts for that may be of bars cut short
 _RARE = 5  # so many times rarer than the commonest, a spacing is that of rows that don't belong there
 
 
-def inferred(raws: Sequence[RawBars], mark: Mark) -> Interval:
+def inferred(raws: Sequence[RawBars], mark: StampMeaning) -> Interval:
     """The commonest spacing of all bars that nearly all rows of each symbol fit.
 
     Raises
@@ -119,7 +120,7 @@ def _is_usual(length: int, times: int) -> bool:
     return length % SECOND == 0 and whole and (times > 1 or DAY % length == 0 or length > DAY)
 
 
-def check_length(raw: RawBars, interval: Interval, raws: Sequence[RawBars], mark: Mark, *, known: bool) -> None:
+def check_length(raw: RawBars, interval: Interval, raws: Sequence[RawBars], mark: StampMeaning, *, known: bool) -> None:
     """Refuse bars that have another length than `interval`; `known` where it was set and not inferred.
 
     Raises
@@ -194,7 +195,7 @@ def usual(raws: Sequence[RawBars]) -> Interval:
     return Interval.from_ns(_candidates(spacings)[0][0]) if len(spacings) else inferred(raws, "open")
 
 
-def surveyed(raws: Sequence[RawBars], given: Interval | None, mark: Mark) -> tuple[Interval, list[RawBars]]:
+def surveyed(raws: Sequence[RawBars], given: Interval | None, mark: StampMeaning) -> tuple[Interval, list[RawBars]]:
     """The length of bars, and the rows that fit it, where nothing is refused.
 
     Raises

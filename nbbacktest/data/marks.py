@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import gcd
-from typing import Literal
 
 import numpy as np
 
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, MINUTE, SECOND, Interval
 from nbbacktest.core.records import Int64
 from nbbacktest.data.frames import RawBars
-
-Mark = Literal["open", "close"]
 
 _NEARLY_ALL = 0.8  # of stamps, which lie off the minute alike
 _BEFORE_THE_END = (1, 1_000, 1_000_000, SECOND)
 """How far before the end of a bar sources stamp it, so that stamps of two bars differ: 09:30:59.999, in nanoseconds."""
 
 
-def full_stamps(raw: RawBars, given: Interval | None, mark: Mark) -> RawBars:
+def full_stamps(raw: RawBars, given: Interval | None, mark: StampMeaning) -> RawBars:
     """Bars stamped a moment before their ends, as 09:30:59.999, with the ends that are meant.
 
     Raises

@@ -6,12 +6,12 @@ from datetime import date, timedelta
 
 import numpy as np
 
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import Int64
 from nbbacktest.data.calendar import Days, SessionTable, local_midnights, session_table
-from nbbacktest.data.marks import Mark
 
 _DAY, _MONTH = timedelta(days=1), timedelta(days=31)
 _WEEK = np.timedelta64(7, "D")
@@ -34,7 +34,7 @@ def utc_date(ns: int) -> date:
     return day
 
 
-def period_starts(dates: Days, interval: Interval, mark: Mark | None = None) -> Days:
+def period_starts(dates: Days, interval: Interval, mark: StampMeaning | None = None) -> Days:
     """The first date of the period that each date stands for: of its ISO week or month, else the date itself.
 
     A weekend's date that marks an open stands for the week that it is followed by.
@@ -49,7 +49,7 @@ def period_starts(dates: Days, interval: Interval, mark: Mark | None = None) -> 
     return np.where((weekday >= _SATURDAY) & (mark == "open"), mondays + _WEEK, mondays)
 
 
-def refuse_weekend_stamps(label: str, dates: Days, interval: Interval, mark: Mark | None) -> None:
+def refuse_weekend_stamps(label: str, dates: Days, interval: Interval, mark: StampMeaning | None) -> None:
     """Refuse weeks that may begin or end with their stamps, where nobody said which.
 
     Raises
@@ -66,7 +66,7 @@ def refuse_weekend_stamps(label: str, dates: Days, interval: Interval, mark: Mar
 
 
 def whole_spans(
-    dates: Days, interval: Interval, day_zone: str, sessions: SessionTable | None, mark: Mark | None
+    dates: Days, interval: Interval, day_zone: str, sessions: SessionTable | None, mark: StampMeaning | None
 ) -> tuple[Int64, Int64]:
     """Where weeks or months begin and end that have these dates in them, nanoseconds UTC.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.data_config import DataConfig
+from nbbacktest.core.data_config import DataConfig, StampMeaning
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Int64, Stamps
@@ -28,7 +28,7 @@ from nbbacktest.data.demands import demanded, of_the_days, within
 from nbbacktest.data.frames import Policy, RawBars, as_one, judged, read_frame, refuse_empty
 from nbbacktest.data.grid import on_grid
 from nbbacktest.data.market import MarketData
-from nbbacktest.data.marks import Mark, full_stamps
+from nbbacktest.data.marks import full_stamps
 from nbbacktest.data.others import compared, load_others
 from nbbacktest.data.periods import whole_periods
 from nbbacktest.data.shapes import by_symbol
@@ -52,7 +52,7 @@ class Found:
     files: Mapping[str, str]
     interval: Interval | None = None
     synthetic: bool = False
-    stamp: Mark | None = None
+    stamp: StampMeaning | None = None
     timezone: str | None = None
     all_hours: bool = False
     chosen: bool = True  # whether somebody said which symbols these are
@@ -212,7 +212,7 @@ def zone_of_naive(found: Found, config: SessionConfig) -> str | None:
     return found.timezone or config.data.timezone or config.timezone
 
 
-def mark_of(found: Found, config: SessionConfig, interval: Interval) -> Mark | None:
+def mark_of(found: Found, config: SessionConfig, interval: Interval) -> StampMeaning | None:
     """What the stamps mark; None where nobody said and it makes no difference, or is their open.
 
     Raises

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
@@ -17,7 +18,7 @@ from nbbacktest.data.days import TradingDays, day_zone
 from nbbacktest.data.faults import Fault
 from nbbacktest.data.frames import RawBars, judged
 from nbbacktest.data.lengths import check_length, inferred
-from nbbacktest.data.marks import Mark, opens_of
+from nbbacktest.data.marks import opens_of
 from nbbacktest.data.periods import period_starts, refuse_weekend_stamps, utc_date, whole_spans
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _NO_TIME = np.iinfo(np.int64).min  # as pandas counts NaT
 
 
-def agree(raws: Sequence[RawBars], given: Interval | None, mark: Mark = "open") -> Interval:
+def agree(raws: Sequence[RawBars], given: Interval | None, mark: StampMeaning = "open") -> Interval:
     """The interval that all bars have: as given, else the commonest spacing that nearly all rows fit.
 
     Bars a day or more apart are daily; bars a week or more apart are as long as they commonly are apart.
@@ -92,7 +93,7 @@ def place(
     stamps: Stamps,
     *,
     timezone: str | None,
-    mark: Mark | None,
+    mark: StampMeaning | None,
     sessions: SessionTable | None,
 ) -> BarColumns:
     """Give each bar its span: no bar ends before its last trade can be known.
@@ -153,7 +154,7 @@ def time_faults(
     *,
     timezone: str | None,
     sessions: SessionTable | None,
-    mark: Mark | None = None,
+    mark: StampMeaning | None = None,
 ) -> Iterator[Fault]:
     """What is wrong with bars whose stamps rise, once it is known what they mean; see `place` for the parameters.
 
@@ -211,7 +212,7 @@ def begins_of(
     stamps: Stamps,
     *,
     timezone: str | None,
-    mark: Mark | None,
+    mark: StampMeaning | None,
 ) -> Int64:
     """Where the rows of a source that have these stamps begin, nanoseconds UTC; NaT where that isn't known."""
     if interval.is_daily:
@@ -225,7 +226,7 @@ def begins_of(
 
 
 def begins_left_out(
-    raw: RawBars, interval: Interval, stamps: Stamps, *, timezone: str | None, mark: Mark | None
+    raw: RawBars, interval: Interval, stamps: Stamps, *, timezone: str | None, mark: StampMeaning | None
 ) -> dict[str, Int64]:
     """By kind of fault, where the rows that were left out would begin; NaT where that isn't known."""
     found: dict[str, Int64] = {}
@@ -275,7 +276,7 @@ def unknown_mark(label: str, interval: Interval) -> DataError:
 
 
 def _days(
-    raw: RawBars, interval: Interval, stamps: Stamps, sessions: SessionTable | None, mark: Mark | None
+    raw: RawBars, interval: Interval, stamps: Stamps, sessions: SessionTable | None, mark: StampMeaning | None
 ) -> tuple[Int64, Int64]:
     dates = _dates(raw, stamps, sessions)
     if interval.is_calendar:

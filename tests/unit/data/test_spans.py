@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import SessionTable, session_table
 from nbbacktest.data.frames import RawBars, read_frame
-from nbbacktest.data.marks import Mark
 from nbbacktest.data.spans import agree, place, shown
 
 NEW_YORK = "America/New_York"
@@ -35,7 +35,7 @@ def placed(
     *,
     zone: str | None = None,
     timezone: str | None = None,
-    mark: Mark = "open",
+    mark: StampMeaning = "open",
     sessions: SessionTable | None = None,
 ) -> BarColumns:
     length = Interval.parse(interval)
