@@ -82,7 +82,7 @@ class DataSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SourceAnswer:
     """What a source gave, and what it says about it."""
 
     frames: Mapping[str, Any]
@@ -130,7 +130,7 @@ def name_of(source: DataSource) -> str:
     return getattr(source, "name", None) or type(source).__name__
 
 
-def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), **terms: bool) -> Answer:
+def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), **terms: bool) -> SourceAnswer:
     """The bars of a run, by symbol, with the warm-up that the config and `needs` ask for.
 
     Parameters
@@ -159,7 +159,7 @@ def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), *
         )
     first, last = first_needed(config, interval, needs), config.backtest.end_date
     frames = {symbol: _bars(source, called, symbol, interval.name, first, last, terms) for symbol in symbols}
-    return Answer(frames, called, interval, stamp, timezone, bool(getattr(source, "all_hours", False)))
+    return SourceAnswer(frames, called, interval, stamp, timezone, bool(getattr(source, "all_hours", False)))
 
 
 def first_needed(config: SessionConfig, interval: Interval, needs: Sequence[Need] = ()) -> date | None:

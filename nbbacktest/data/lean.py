@@ -21,7 +21,7 @@ from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
 from nbbacktest.data.datasource import Prices
-from nbbacktest.data.lean_events import Company, Events, Stretch
+from nbbacktest.data.lean_events import Company, LeanEvents, Stretch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ class LeanSource:
     def __init__(self, path: str | Path) -> None:
         self._folder = Path(path).expanduser()
         self._equity = self._folder / "equity" / "usa"
-        self._events = Events(self._equity)
+        self._events = LeanEvents(self._equity)
 
     def bars(
         self, symbol: str, interval: str, start: date | None, end: date | None, *, adjusted: bool = False

@@ -17,24 +17,29 @@ from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Int64, Stamps
 from nbbacktest.data import files, samples, synthetic
-from nbbacktest.data.actions import read_actions
-from nbbacktest.data.adjusting import check_columns, own_actions, prices_of
-from nbbacktest.data.bases import is_nested, taken_apart
+from nbbacktest.data.bar_spans import (
+    agree,
+    begins_left_out,
+    full_stamps,
+    place,
+    reach,
+    shown,
+    time_faults,
+    unknown_mark,
+)
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
-from nbbacktest.data.cut import cut_bars
-from nbbacktest.data.dataset import files_of, is_dataset, read_files, refuse_one_for_all
+from nbbacktest.data.calendar_periods import whole_periods
+from nbbacktest.data.columns import by_symbol
+from nbbacktest.data.corporate_actions import check_columns, own_actions, prices_of, read_actions
 from nbbacktest.data.datasource import DataSource, Prices, ask, is_source, name_of, source_of
 from nbbacktest.data.demands import demanded, of_the_days, within
+from nbbacktest.data.files import files_of, is_dataset, read_files, refuse_one_for_all
 from nbbacktest.data.frames import Policy, RawBars, as_one, judged, read_frame, refuse_empty
-from nbbacktest.data.grid import on_grid
+from nbbacktest.data.interval_inference import on_grid
 from nbbacktest.data.market import MarketData
-from nbbacktest.data.marks import full_stamps
-from nbbacktest.data.others import compared, load_others
-from nbbacktest.data.periods import whole_periods
-from nbbacktest.data.shapes import by_symbol
-from nbbacktest.data.spans import agree, begins_left_out, place, reach, shown, time_faults, unknown_mark
+from nbbacktest.data.other_bases import compared, is_nested, load_others, taken_apart
 from nbbacktest.data.streaming import given_path, streamed_bars
-from nbbacktest.data.warmup import Need, check_intervals, reach_in_days, read_needs
+from nbbacktest.data.warmup import Need, check_intervals, cut_bars, reach_in_days, read_needs
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ import numpy as np
 
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Int64
-from nbbacktest.data.periods import period_starts
+from nbbacktest.data.calendar_periods import period_starts
 from nbbacktest.trading.record import RunRecord
 
 TRADING_DAYS = 252

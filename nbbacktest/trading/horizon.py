@@ -10,9 +10,8 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError, OrderError
 from nbbacktest.core.records import Stamps
-from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights
-from nbbacktest.data.clocks import moment_of
-from nbbacktest.data.days import TradingDays
+from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights, moment_of
+from nbbacktest.data.trading_days import TradingDays
 
 
 class Horizon:

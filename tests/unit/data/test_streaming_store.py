@@ -9,14 +9,14 @@ import psutil
 import pytest
 
 from nbbacktest.core.errors import DataError
-from nbbacktest.data import store
-from nbbacktest.data.store import ColumnStore
+from nbbacktest.data import streaming
+from nbbacktest.data.streaming import ColumnStore
 
 
 @pytest.fixture(params=["memory", "file"])
 def small(request, monkeypatch):
     """Both kinds of store."""
-    monkeypatch.setattr(store, "IN_MEMORY", 10**9 if request.param == "memory" else 0)
+    monkeypatch.setattr(streaming, "IN_MEMORY", 10**9 if request.param == "memory" else 0)
 
 
 @pytest.mark.usefixtures("small")
@@ -36,7 +36,7 @@ def test_what_is_written_is_read_in_place():
 
 def test_file_is_gone_with_its_arrays(monkeypatch):
     """Nothing stays open when store and arrays are dropped."""
-    monkeypatch.setattr(store, "IN_MEMORY", 0)
+    monkeypatch.setattr(streaming, "IN_MEMORY", 0)
     before = psutil.Process().num_fds()
     made = ColumnStore([1000])
     column = made.columns[0]
@@ -49,7 +49,7 @@ def test_file_is_gone_with_its_arrays(monkeypatch):
 
 def test_disk_without_room_is_refused_with_the_cure(monkeypatch):
     """The folder, what it has, what is needed and what to do are said before anything is written."""
-    monkeypatch.setattr(store, "IN_MEMORY", 0)
+    monkeypatch.setattr(streaming, "IN_MEMORY", 0)
     usage = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(DataError, match=r"0\.0 GB free and needs 0\.8 GB.*TMPDIR"):
@@ -58,7 +58,7 @@ def test_disk_without_room_is_refused_with_the_cure(monkeypatch):
 
 def test_disk_that_fills_up_is_an_error(monkeypatch):
     """A write that finds no room raises instead of killing the process."""
-    monkeypatch.setattr(store, "IN_MEMORY", 0)
+    monkeypatch.setattr(streaming, "IN_MEMORY", 0)
     made = ColumnStore([1000])
 
     class Full:

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError
 from nbbacktest.core.intervals import DAY, HOUR, MINUTE
-from nbbacktest.data.calendar import exchange_timezone, session_table
-from nbbacktest.data.days import TradingDays, day_zone, number_of
-from nbbacktest.data.rolling import RollingSessions
+from nbbacktest.data.calendar import RollingSessions, exchange_timezone, session_table
+from nbbacktest.data.trading_days import TradingDays, day_zone, number_of
 from tests.sessions import EXCHANGES, ZONES
 
 CHICAGO = "America/Chicago"

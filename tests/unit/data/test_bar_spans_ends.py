@@ -14,7 +14,7 @@ import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.data.periods import whole_periods
+from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.resample import derive
 from nbbacktest.data.sources import load
 from tests.sessions import EXCHANGES, ZONES, bars_of, grouped, open_minutes

@@ -12,11 +12,9 @@ import numpy as np
 from nbbacktest.core.errors import DataError, nearest
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Bar, Stamps
-from nbbacktest.data.calendar import local_midnights
+from nbbacktest.data.bar_spans import intraday_ends, meant_end
+from nbbacktest.data.calendar import RollingSessions, local_midnights
 from nbbacktest.data.faults import PRICES
-from nbbacktest.data.marks import meant_end
-from nbbacktest.data.rolling import RollingSessions
-from nbbacktest.data.spans import intraday_ends
 
 FIELDS = ("symbol", "time", "end", *PRICES, "volume")
 _MICROSECOND = 1_000

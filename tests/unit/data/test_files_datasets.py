@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nbbacktest.core.errors import DataError, DataNotFoundError
-from nbbacktest.data.dataset import files_of, is_dataset, read_files, symbols_in
+from nbbacktest.data.files import files_of, is_dataset, read_files, symbols_in
 from tests.markets import minutes
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbbacktest.data.zones import in_a_zone, told, unfolded
+from nbbacktest.data.times import in_a_zone, told, unfolded
 
 ZONES = sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/"))
 

@@ -14,7 +14,7 @@ import nbbacktest as nb
 from nbbacktest.core.errors import DataError, DataQualityWarning
 from nbbacktest.core.intervals import Interval
 from nbbacktest.data.frames import read_frame
-from nbbacktest.data.lengths import inferred
+from nbbacktest.data.interval_inference import inferred
 
 ZONE = "America/New_York"
 HOW = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}

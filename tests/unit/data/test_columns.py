@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from nbbacktest.core.errors import DataError
-from nbbacktest.data.shapes import by_symbol, of_symbol
+from nbbacktest.data.columns import by_symbol, of_symbol
 
 BASE = pd.DataFrame(
     {"Open": 10.0, "High": 11.0, "Low": 9.0, "Close": 10.5}, index=pd.bdate_range("2024-10-01", periods=3, name="date")

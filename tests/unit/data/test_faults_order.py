@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbbacktest.core.intervals import DAY
-from nbbacktest.data.order import Order, order_of
+from nbbacktest.data.faults import RowOrder, order_of
 
 DATES = np.array([day for day in range(19_700, 20_050) if (day + 3) % 7 < 5]) * DAY  # 250 days of trading
 
@@ -17,7 +17,7 @@ def rows(mask: np.ndarray) -> list[int]:
     return np.flatnonzero(mask).tolist()
 
 
-def told(order: Order) -> dict[str, list[int]]:
+def told(order: RowOrder) -> dict[str, list[int]]:
     return {name: rows(getattr(order, name)) for name in ("moved", "stray", "back", "twice")}
 
 

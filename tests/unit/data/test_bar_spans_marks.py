@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import nbbacktest as nb
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import HOUR, MINUTE, SECOND, Interval
+from nbbacktest.data.bar_spans import full_stamps, meant_end, opens_of
 from nbbacktest.data.frames import RawBars, read_frame
-from nbbacktest.data.marks import full_stamps, meant_end, opens_of
 
 ZONE = "America/New_York"
 MINUTES = pd.date_range("2024-10-03 09:31", periods=30, freq="min", tz=ZONE)

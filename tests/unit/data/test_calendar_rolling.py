@@ -9,8 +9,7 @@ import pytest
 from nbbacktest.core.errors import ConfigError, DataError
 from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import DAY, HOUR, MINUTE
-from nbbacktest.data.calendar import session_table
-from nbbacktest.data.rolling import RollingSessions
+from nbbacktest.data.calendar import RollingSessions, session_table
 from tests.live import OPENING
 
 CLOSE = OPENING + 390 * MINUTE

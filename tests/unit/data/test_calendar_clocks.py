@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbbacktest.core.intervals import DAY, MINUTE
-from nbbacktest.data.calendar import local_clock
-from nbbacktest.data.clocks import moment_of, next_showing
+from nbbacktest.data.calendar import local_clock, moment_of, next_showing
 
 CHANGES = (
     ("America/New_York", "2024-03-10"), ("America/New_York", "2024-11-03"), ("Europe/London", "2024-03-31"),

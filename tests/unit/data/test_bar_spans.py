@@ -13,9 +13,9 @@ from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Stamps
+from nbbacktest.data.bar_spans import agree, place, shown
 from nbbacktest.data.calendar import SessionTable, session_table
 from nbbacktest.data.frames import RawBars, read_frame
-from nbbacktest.data.spans import agree, place, shown
 
 NEW_YORK = "America/New_York"
 

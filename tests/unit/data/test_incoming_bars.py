@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import HOUR, MINUTE, Interval
 from nbbacktest.core.records import Bar, Stamps
-from nbbacktest.data.incoming import BarReader, read_instant, written
-from nbbacktest.data.rolling import RollingSessions
+from nbbacktest.data.calendar import RollingSessions
+from nbbacktest.data.incoming_bars import BarReader, read_instant, written
 from tests.live import OPENING, fields, incoming, reader
 
 
