@@ -11,12 +11,10 @@ import numpy as np
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64
-from nbbacktest.trading.annual import annual_factor
-from nbbacktest.trading.breakdown import COLUMNS
 from nbbacktest.trading.equity import day_ends, local_days
-from nbbacktest.trading.periods import monthly_returns, rolling_statistics
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.stats import daily_returns
+from nbbacktest.trading.returns import monthly_returns, rolling_statistics
+from nbbacktest.trading.stats import COLUMNS, annual_factor, daily_returns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +24,7 @@ _COUNTS = ("trades", "open_trades")
 
 
 def breakdown_frame(parts: Mapping[str, Mapping[str, Any]], name: str) -> pd.DataFrame:
-    """One row a part, the columns of `nbbacktest.trading.breakdown`."""
+    """One row a part, the columns of `nbbacktest.trading.stats`."""
     import pandas as pd
 
     columns = {

@@ -16,9 +16,8 @@ from nbbacktest.report import fingerprint, frames
 from nbbacktest.report.table import Stats, written
 from nbbacktest.trading.equity import equity_curve
 from nbbacktest.trading.excursions import excursions
-from nbbacktest.trading.reasons import reasons
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.stats import statistics
+from nbbacktest.trading.stats import reasons, statistics
 from nbbacktest.trading.trades import Trades, round_trips
 
 if TYPE_CHECKING:
@@ -147,9 +146,9 @@ class Result:
 
     @property
     def by_symbol(self) -> pd.DataFrame:
-        """Trade statistics by symbol, in the session's order; `nbbacktest.trading.breakdown` defines the columns."""
+        """Trade statistics by symbol, in the session's order; `nbbacktest.trading.stats` defines the columns."""
         from nbbacktest.report.parts import breakdown_frame
-        from nbbacktest.trading.breakdown import by_symbol
+        from nbbacktest.trading.stats import by_symbol
 
         return breakdown_frame(by_symbol(self.record, self.round_trips), "symbol")
 
@@ -157,7 +156,7 @@ class Result:
     def by_strategy(self) -> pd.DataFrame:
         """Trade statistics by strategy, those that placed an order; columns as of `by_symbol`."""
         from nbbacktest.report.parts import breakdown_frame
-        from nbbacktest.trading.breakdown import by_strategy
+        from nbbacktest.trading.stats import by_strategy
 
         return breakdown_frame(by_strategy(self.record, self.round_trips), "strategy")
 
@@ -171,7 +170,7 @@ class Result:
     def rolling(self, days: int = 63) -> pd.DataFrame:
         """Statistics of the last `days` daily returns, a row a date: `return`, `volatility`, `sharpe`, `drawdown`.
 
-        NaN until there are as many days; `nbbacktest.trading.periods` defines each.
+        NaN until there are as many days; `nbbacktest.trading.returns` defines each.
 
         Raises
         ------
@@ -185,7 +184,7 @@ class Result:
     def against(self, benchmark: BenchmarkSource) -> Comparison:
         """Alpha, beta, information ratio, tracking error and correlation: a mapping that prints as a table.
 
-        `nbbacktest.trading.comparison` defines each. Daily returns are taken between the dates that both have; where
+        `nbbacktest.trading.returns` defines each. Daily returns are taken between the dates that both have; where
         the benchmark has no price in the ten days before the run's first one, that day is the level to start from.
 
         Parameters

@@ -17,7 +17,7 @@ from nbbacktest.core.files import try_target, write_whole
 from nbbacktest.report.benchmark import BenchmarkSource, Comparison
 from nbbacktest.report.table import MISSING, written, written_time
 from nbbacktest.report.traces import shades
-from nbbacktest.trading.annual import annual_factor, period_name
+from nbbacktest.trading.stats import annual_factor, period_name
 
 if TYPE_CHECKING:
     import pandas as pd

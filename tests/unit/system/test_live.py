@@ -389,7 +389,7 @@ def test_dropping_the_manager_ends_the_run():
     feed = nb.PushFeed()
     system = nb.SystemManager()
     system.start(ONE, feed=feed, strategies=Quiet())
-    run = system._slot.run
+    run = system._holder.run
     del system
     gc.collect()
     assert run.wait(5)
