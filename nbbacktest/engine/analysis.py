@@ -226,7 +226,7 @@ class AnalysisEngine:
     # -- the inner loops ------------------------------------------------------------------------------------
 
     def _deliver_single(self, batch: Batch, cursor: int) -> int:
-        agent, gate, agenda, settle = self._agent, self._gate, self._agent.agenda, self._settle
+        agent, gate, pending, settle = self._agent, self._gate, self._agent.pending, self._settle
         series, call = batch.axis.series[0], self._calls[0]
         warmup = series.first
         bar = None
@@ -235,7 +235,7 @@ class AnalysisEngine:
                 agent.index = cursor
                 cursor += 1
                 series.n = cursor + warmup
-                if agenda:
+                if pending:
                     settle((bar,))
                 call(bar)
                 if cursor >= gate.limit:
@@ -245,7 +245,7 @@ class AnalysisEngine:
         return cursor
 
     def _deliver_many(self, batch: Batch, cursor: int) -> int:
-        agent, gate, agenda, settle = self._agent, self._gate, self._agent.agenda, self._settle
+        agent, gate, pending, settle = self._agent, self._gate, self._agent.pending, self._settle
         series, calls, streams, events = batch.axis.series, self._calls, batch.streams, batch.events
         call, bar = None, None
         try:
@@ -257,7 +257,7 @@ class AnalysisEngine:
                     number = next(events)
                     series[number].n += 1
                     bar = streams[number]()
-                    if agenda:
+                    if pending:
                         settle((bar,))
                     call = calls[number]
                     call(bar)
@@ -267,7 +267,7 @@ class AnalysisEngine:
                     for number in numbers:
                         series[number].n += 1
                         bars.append(streams[number]())
-                    if agenda:
+                    if pending:
                         settle(bars)
                     for number, bar in zip(numbers, bars, strict=True):
                         call = calls[number]

@@ -20,7 +20,7 @@ from nbbacktest.report.benchmark import Benchmark
 from nbbacktest.report.bins import MOST, Binning, extremes, join, local_time
 from nbbacktest.trading.equity import day_ends, local_days
 from nbbacktest.trading.excursions import excursions
-from nbbacktest.trading.hindsight import level_path, stop_path
+from nbbacktest.trading.order_replay import level_path, stop_path
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.stats import drawdowns

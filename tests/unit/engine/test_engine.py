@@ -55,9 +55,9 @@ def test_the_inline_driver_delivers_the_same():
 
 
 def test_an_instant_settles_once_before_its_callbacks():
-    """With something on the agenda, each instant settles once, with all its bars, before any callback."""
+    """With something pending, each instant settles once, with all its bars, before any callback."""
     agent = Recorder()
-    agent.agenda.append("an order")
+    agent.pending.append("an order")
     order = []
     agent.settle = lambda bars: order.append(("settle", agent.index, len(bars)))
     agent.on_bar = lambda bar: order.append(("bar", agent.index, bar.symbol))
@@ -230,7 +230,7 @@ def test_a_raising_agent_ends_the_run(where, kind):
 
     agent = Recorder()
     if where == "settle":
-        agent.agenda.append(1)
+        agent.pending.append(1)
         agent.settle = boom
     else:
         setattr(agent, f"on_{where}", boom)
