@@ -44,7 +44,7 @@ def name_of(path: Path) -> str:
 
 
 TWICE = {
-    *("Account", "Answer", "Book", "Delistings", "Events", "Feed"),
+    *("Answer", "Book", "Delistings", "Events", "Feed"),
     *("Order", "Reading", "Terms", "Ticket", "Verdict", "_Outcome"),
 }
 """Names that two classes still share."""
