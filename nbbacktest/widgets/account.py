@@ -11,9 +11,7 @@ import numpy as np
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.engine.analysis import Frame
-from nbbacktest.report.bins import choose, local_time
-from nbbacktest.report.figure import breaks
-from nbbacktest.report.traces import axis
+from nbbacktest.report.plotting import axis, breaks, choose, local_time
 from nbbacktest.system.run import Run
 from nbbacktest.widgets.candles import EMPTY, Scene
 from nbbacktest.widgets.curves import AccountCurves, Thinned

@@ -11,7 +11,7 @@ import numpy as np
 
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.engine.analysis import Frame
-from nbbacktest.report.bins import extremes
+from nbbacktest.report.plotting import extremes
 from nbbacktest.system.run import Run
 from nbbacktest.trading.sizes import Tally
 

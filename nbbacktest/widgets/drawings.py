@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nbbacktest.report.traces import BUY, DOWN, EQUITY, GRID, INK, LIMIT, LOSS, OTHER, SELL, STOP, UP
+from nbbacktest.report.plotting import BUY, DOWN, EQUITY, GRID, INK, LIMIT, LOSS, OTHER, SELL, STOP, UP
 from nbbacktest.widgets.candles import OVERLAYS, STUDIES
 from nbbacktest.widgets.figures import LiveFigure
 
