@@ -16,9 +16,9 @@ from nbbacktest.report.frames import instant_labels
 from nbbacktest.report.plotting import local_time
 from nbbacktest.report.table import written_time
 from nbbacktest.trading.equity import cash_curve, position_curve
+from nbbacktest.trading.order_explain import OrderOutcome, explain_orders
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ class Explanation:
         The instant: when the bars closed; of a daily run, their session's date.
     bars : dict
         By symbol, the base bar that closed then; None where the symbol had none.
-    verdicts : tuple of Verdict
+    verdicts : tuple of OrderOutcome
         What became of each order that was on order or was placed then; `orders` is the same as a frame.
     executions : tuple of Fill
         The fills of the instant.
@@ -56,7 +56,7 @@ class Explanation:
 
     time: Any
     bars: Mapping[str, Bar | None]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[OrderOutcome, ...]
     executions: tuple[Fill, ...]
     cash: tuple[float, float]
     equity: tuple[float, float]
@@ -161,7 +161,7 @@ def explain(run: RunAnalysis, time: Any, symbol: str | None = None) -> Explanati
     return Explanation(
         time=_label(record, instant),
         bars=bars,
-        verdicts=tuple(verdicts(record, index, bars)),
+        verdicts=tuple(explain_orders(record, index, bars)),
         executions=tuple(fill for fill in record.fills if fill.index == index and fill.symbol in bars),
         cash=(float(cash[before]) if index else record.cash, float(cash[index])),
         equity=(float(equity[before]) if index else record.cash, float(equity[index])),
@@ -253,7 +253,7 @@ def _bar_words(symbol: str, bar: Bar | None) -> str:
     return f"{symbol} {bar.interval} from {written_time(bar.time)}: {prices}"
 
 
-def _order_words(verdict: Verdict) -> str:
+def _order_words(verdict: OrderOutcome) -> str:
     order = verdict.then
     size = "all" if order.size is None else f"{order.size:,.10g}"
     levels = "".join(

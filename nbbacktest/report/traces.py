@@ -38,7 +38,7 @@ from nbbacktest.report.plotting import (
 )
 from nbbacktest.trading.equity import day_ends, local_days
 from nbbacktest.trading.excursions import excursions
-from nbbacktest.trading.hindsight import level_path, stop_path
+from nbbacktest.trading.order_replay import level_path, stop_path
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.stats import drawdowns

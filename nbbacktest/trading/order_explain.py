@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from nbbacktest.core.enums import OrderEventKind, OrderType, Side
 from nbbacktest.core.records import Bar
-from nbbacktest.trading.hindsight import Rules, life_of, order_before
 from nbbacktest.trading.matching import at_open, match, reaches_stop
+from nbbacktest.trading.order_replay import BrokerRules, life_of, order_before
 from nbbacktest.trading.orders import Fill, Order, OrderEvent
 from nbbacktest.trading.record import RunRecord
 
@@ -21,7 +21,7 @@ _ENDS = (OrderEventKind.REJECTED, OrderEventKind.CANCELLED, OrderEventKind.EXPIR
 _LINKED = "one cancels the other"
 
 
-class Verdict(NamedTuple):
+class OrderOutcome(NamedTuple):
     """One order on one bar.
 
     Attributes
@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
     why: str
 
 
-def verdicts(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> list[Verdict]:
+def explain_orders(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> list[OrderOutcome]:
     """The verdict of every order that was on order, or was placed, at the instant of that number, in order of submission.
 
     Parameters
@@ -53,7 +53,7 @@ def verdicts(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> l
     bars
         The symbols to tell of, each with its base bar that closed at the instant; None where it had none.
     """
-    rules, instant = Rules.of(record.config), int(record.instants[index])
+    rules, instant = BrokerRules.of(record.config), int(record.instants[index])
     present = [
         order
         for order in record.orders
@@ -61,17 +61,17 @@ def verdicts(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> l
         and order.submitted_ns <= instant
         and (not order.closed_ns or order.closed_ns >= instant)
     ]
-    return [_verdict(record, index, order, bars[order.symbol], rules) for order in present]
+    return [_explain(record, index, order, bars[order.symbol], rules) for order in present]
 
 
-def _verdict(record: RunRecord, index: int, order: Order, bar: Bar | None, rules: Rules) -> Verdict:
+def _explain(record: RunRecord, index: int, order: Order, bar: Bar | None, rules: BrokerRules) -> OrderOutcome:
     instant = int(record.instants[index])
     then = order_before(record, index, order, rules)
     events = [event for event in life_of(order) if event.time_ns == instant]
     fills = [fill for fill in _fills_of(record, index) if fill.order_id == order.id]
     if order.type is OrderType.DELISTING:
         told = next((event.reason for event in events if event.reason), "delisted")
-        return Verdict(
+        return OrderOutcome(
             then, "filled", None, f"{_n(order.filled)} at {_n(order.fill_price)}: {told}; no order of a strategy"
         )
     if fills and bar is not None:
@@ -89,14 +89,16 @@ def _verdict(record: RunRecord, index: int, order: Order, bar: Bar | None, rules
         return _ended(then, ending, met, rules)
     if order.submitted_ns == instant:
         because = next((f" ({event.reason})" for event in events if event.reason), "")
-        return Verdict(then, "not yet live", None, f"placed on this bar{because}; it can fill from the next bar on")
+        return OrderOutcome(
+            then, "not yet live", None, f"placed on this bar{because}; it can fill from the next bar on"
+        )
     if entry is not None and is_held:
-        return Verdict(then, "held", None, f"until its entry, order {entry.id}, fills")
+        return OrderOutcome(then, "held", None, f"until its entry, order {entry.id}, fills")
     if bar is None:
-        return Verdict(then, "waits", None, f"{order.symbol} had no bar that closed then; for the next one")
+        return OrderOutcome(then, "waits", None, f"{order.symbol} had no bar that closed then; for the next one")
     if met is None:
         born = f"came to life inside this bar, with the fill of its entry, order {entry.id}" if entry else "not live"
-        return Verdict(then, "not yet live", None, f"{born}; it can fill from the next bar on")
+        return OrderOutcome(then, "not yet live", None, f"{born}; it can fill from the next bar on")
     price = match(then, met, rules.fill)
     return _missed(then, met, rules) if price is None else _capped(record, index, then, price, met, rules)
 
@@ -105,7 +107,7 @@ def _fills_of(record: RunRecord, index: int) -> list[Fill]:
     return [fill for fill in record.fills if fill.index == index]
 
 
-def _entered_at_open(record: RunRecord, index: int, entry: Order, bar: Bar, rules: Rules) -> bool:
+def _entered_at_open(record: RunRecord, index: int, entry: Order, bar: Bar, rules: BrokerRules) -> bool:
     before = order_before(record, index, entry, rules)
     price = match(before, bar, rules.fill)
     return price is not None and at_open(before, bar, price, rules.fill)
@@ -115,8 +117,8 @@ def _entered_at_open(record: RunRecord, index: int, entry: Order, bar: Bar, rule
 
 
 def _filled(
-    then: Order, events: list[OrderEvent], fills: list[Fill], bar: Bar, rules: Rules, *, is_decided_here: bool
-) -> Verdict:
+    then: Order, events: list[OrderEvent], fills: list[Fill], bar: Bar, rules: BrokerRules, *, is_decided_here: bool
+) -> OrderOutcome:
     size, fee = sum(fill.size for fill in fills), sum(fill.commission for fill in fills)
     price = fills[0].price
     by_rule = bar.close if is_decided_here and rules.this_close else match(then, bar, rules.fill)
@@ -138,10 +140,10 @@ def _filled(
         share = "" if rules.share is None else f" ({_n(rules.share)} of the bar's volume of {_n(bar.volume)})"
         words.append(f"the volume cap{share} left {_n(left)} of {_n(asked or 0.0)}")
         words += [event.reason for event in events if event.kind in _ENDS and event.reason]
-    return Verdict(then, "filled" if whole else "partially filled", None, "; ".join(words))
+    return OrderOutcome(then, "filled" if whole else "partially filled", None, "; ".join(words))
 
 
-def _how(order: Order, bar: Bar, price: float | None, rules: Rules) -> str:
+def _how(order: Order, bar: Bar, price: float | None, rules: BrokerRules) -> str:
     """By which rule a bar fills an order."""
     kind = order.type
     if kind is OrderType.MARKET_ON_CLOSE or (kind is OrderType.MARKET and price == bar.close and rules.fill.at_close):
@@ -161,19 +163,19 @@ def _how(order: Order, bar: Bar, price: float | None, rules: Rules) -> str:
     return f"the {reached} {_n(at)} reached the {word}{then}"
 
 
-def _ended(then: Order, ending: OrderEvent, bar: Bar | None, rules: Rules) -> Verdict:
+def _ended(then: Order, ending: OrderEvent, bar: Bar | None, rules: BrokerRules) -> OrderOutcome:
     reason = ending.reason or str(ending.kind)
     if bar is None:
-        return Verdict(then, str(ending.kind), None, reason)
+        return OrderOutcome(then, str(ending.kind), None, reason)
     price = match(then, bar, rules.fill)
     if price is None:
         missed = _missed(then, bar, rules)
-        return Verdict(
+        return OrderOutcome(
             then, str(ending.kind), missed.missed_by, f"{reason}; on this bar, before: {missed.outcome} {missed.why}"
         )
     if reason.startswith(_LINKED):
         rule = rules.fill.sequence
-        return Verdict(
+        return OrderOutcome(
             then,
             str(ending.kind),
             None,
@@ -181,39 +183,39 @@ def _ended(then: Order, ending: OrderEvent, bar: Bar | None, rules: Rules) -> Ve
         )
     if ending.kind is OrderEventKind.REJECTED:
         reason = f"to be filled at {_n(price)} ({_how(then, bar, price, rules)}), but refused: {reason}"
-    return Verdict(then, str(ending.kind), None, reason)
+    return OrderOutcome(then, str(ending.kind), None, reason)
 
 
-def _capped(record: RunRecord, index: int, then: Order, price: float, bar: Bar, rules: Rules) -> Verdict:
+def _capped(record: RunRecord, index: int, then: Order, price: float, bar: Bar, rules: BrokerRules) -> OrderOutcome:
     how = _how(then, bar, price, rules)
     if rules.share is None:
-        return Verdict(then, "waits", None, f"{how}, and it did not fill")
+        return OrderOutcome(then, "waits", None, f"{how}, and it did not fill")
     used = sum(fill.size for fill in _fills_of(record, index) if fill.symbol == then.symbol)
     room = max(rules.share * bar.volume - used, 0.0)
     cap = f"{_n(rules.share)} of the bar's volume of {_n(bar.volume)}"
     why = f"{how}, but the volume cap, {cap}, left {_n(room)} beside {_n(used)} filled for others; it waits on"
-    return Verdict(then, "capped", None, why)
+    return OrderOutcome(then, "capped", None, why)
 
 
-def _missed(then: Order, bar: Bar, rules: Rules) -> Verdict:
+def _missed(then: Order, bar: Bar, rules: BrokerRules) -> OrderOutcome:
     kind = then.type
     if then.expires_ns and bar.time_ns >= then.expires_ns:
-        return Verdict(then, "waits", None, "the bar began when its time was over already")
+        return OrderOutcome(then, "waits", None, "the bar began when its time was over already")
     if kind is OrderType.MARKET_ON_OPEN:
-        return Verdict(then, "waits", None, f"for the session that opens at {_when(then.begins_ns, bar)}")
+        return OrderOutcome(then, "waits", None, f"for the session that opens at {_when(then.begins_ns, bar)}")
     if kind is OrderType.MARKET_ON_CLOSE:
-        return Verdict(then, "waits", None, f"for the close of its session at {_when(then.expires_ns, bar)}")
+        return OrderOutcome(then, "waits", None, f"for the close of its session at {_when(then.expires_ns, bar)}")
     buys = then.side is Side.BUY
     if kind is not OrderType.LIMIT and not then.triggered:
         level, (word, seen) = then.stop or 0.0, ("high", bar.high) if buys else ("low", bar.low)
         if reaches_stop(then, bar):
             trigger = f"the {word} {_n(seen)} reached the stop {_n(level)}"
             far = _limit_words(then, bar)
-            return Verdict(then, "triggered", None, f"{trigger}; {far}, so the limit waits for the next bar")
+            return OrderOutcome(then, "triggered", None, f"{trigger}; {far}, so the limit waits for the next bar")
         away = abs(level - seen)
         trail = "" if then.trail is None else " where it had trailed to"
         why = f"for the trigger: the {word} {_n(seen)} missed the stop {_n(level)}{trail} by {_n(away)}"
-        return Verdict(then, "waits", away, why)
+        return OrderOutcome(then, "waits", away, why)
     level, (word, seen) = then.limit or 0.0, ("low", bar.low) if buys else ("high", bar.high)
     away = (seen - level) * (1.0 if buys else -1.0)
     if away > 0:
@@ -223,7 +225,7 @@ def _missed(then: Order, bar: Bar, rules: Rules) -> Verdict:
     else:
         why = f"its one chance was the open {_n(bar.open)}, beyond the limit {_n(level)}"
         away = abs(bar.open - level)
-    return Verdict(then, "missed", max(away, 0.0), why)
+    return OrderOutcome(then, "missed", max(away, 0.0), why)
 
 
 def _limit_words(order: Order, bar: Bar) -> str:

@@ -1,16 +1,17 @@
-"""The life of orders: opened, linked, replaced, ended. Knows no price and no cash; what a fill costs is the broker's."""
+"""The orders of a run and their lives: opened, linked, replaced, ended. Knows no cash; what a fill costs is the broker's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any
 
-from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, TimeInForce
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import OrderError
-from nbbacktest.trading.book import Book
-from nbbacktest.trading.orders import Order
+from nbbacktest.trading.orders.order import Order
 from nbbacktest.trading.sizes import is_rounding
 
+_LIMIT, _STOP_LIMIT, _BUY = OrderType.LIMIT, OrderType.STOP_LIMIT, Side.BUY
 _OPEN, _HELD = OrderStatus.OPEN, OrderStatus.HELD
 _CANCELLED, _FILLED = OrderStatus.CANCELLED, OrderStatus.FILLED
 _SUBMITTED, _ACCEPTED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED
@@ -28,12 +29,67 @@ _LATE = {
 }
 
 
-class Register:
+class OpenOrders(list[Order]):
+    """Open orders of one symbol, in order of submission.
+
+    A bar concerns them where its low is at or under `falls_to`, or its high at or over `rises_to`; all others
+    can be passed over, however many orders wait.
+
+    Attributes
+    ----------
+    falls_to, rises_to : float
+        As of the last `measure`.
+    stale : bool
+        Whether an order was taken out or changed since then.
+    """
+
+    __slots__ = ("falls_to", "rises_to", "stale")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.falls_to, self.rises_to, self.stale = -inf, inf, False
+
+    def start(self, order: Order) -> None:
+        """Put the first `order` into an empty book."""
+        self.append(order)
+        self.falls_to, self.rises_to, self.stale = inf if order.is_eager else -inf, inf, not order.is_eager
+
+    def add(self, order: Order) -> None:
+        """Put `order` behind the others."""
+        self.append(order)
+        self._widen(order)
+
+    def discard(self, order: Order) -> None:
+        """Take `order` out."""
+        self.remove(order)
+        self.stale = True
+
+    def measure(self) -> None:
+        """Find the bounds anew."""
+        self.falls_to, self.rises_to, self.stale = -inf, inf, False
+        for order in self:
+            self._widen(order)
+
+    def _widen(self, order: Order) -> None:
+        if order.is_eager:
+            self.falls_to = inf
+            return
+        limited = order.type is _LIMIT or (order.type is _STOP_LIMIT and order.triggered)
+        level = order.limit if limited else order.stop
+        if level is None:
+            return
+        if (order.side is _BUY) is limited:
+            self.falls_to = max(self.falls_to, level)
+        else:
+            self.rises_to = min(self.rises_to, level)
+
+
+class Blotter:
     """All orders of one run.
 
     Attributes
     ----------
-    agenda : dict
+    pending : dict
         Open orders by symbol, in order of submission; no empty books but the one of `watch`, so that it is false
         where nothing waits. One and the same object for the whole run.
     orders : list
@@ -42,21 +98,21 @@ class Register:
         Orders that something happened to, once for each event; None where nobody listens. Emptied by the desk.
     """
 
-    __slots__ = ("_books", "_next_expiry", "agenda", "news", "orders")
+    __slots__ = ("_books", "_next_expiry", "news", "orders", "pending")
 
     def __init__(self) -> None:
-        self.agenda: dict[str, Book] = {}
+        self.pending: dict[str, OpenOrders] = {}
         self.orders: list[Order] = []
         self.news: list[Order] | None = None
-        self._books: dict[str, Book] = {}
+        self._books: dict[str, OpenOrders] = {}
         self._next_expiry = _NEVER
 
     def watch(self, *, wanted: bool) -> None:
-        """Whether the agenda is to be true though no order waits, so that every instant is settled."""
+        """Whether `pending` is to be true though no order waits, so that every instant is matched."""
         if wanted:
-            self.agenda.setdefault("", Book())
+            self.pending.setdefault("", OpenOrders())
         else:
-            self.agenda.pop("", None)
+            self.pending.pop("", None)
 
     # -- beginnings -----------------------------------------------------------------------------------------
 
@@ -111,17 +167,17 @@ class Register:
             setattr(order, name, value)
         self.note(order, OrderEventKind.REPLACED, now, ", ".join(words))
         if order.status is _OPEN:
-            self.agenda[order.symbol].stale = True
+            self.pending[order.symbol].stale = True
 
     def trigger(self, order: Order, now: int, price: float | None) -> None:
         """Its stop has been reached: it is a market or a limit order from here on."""
         order.triggered = True
-        self.agenda[order.symbol].stale = True
+        self.pending[order.symbol].stale = True
         self.note(order, OrderEventKind.TRIGGERED, now, None, None, price)
 
     def split(self, symbol: str, ratio: float, now: int) -> None:
         """Count the open orders of `symbol`, and the exits that they hold, in units of after a split."""
-        book = self.agenda.get(symbol)
+        book = self.pending.get(symbol)
         waiting = list(book or ())
         for order in waiting + [child for entry in waiting for child in entry.children if child.status is _HELD]:
             for name in ("size", "filled"):
@@ -157,7 +213,7 @@ class Register:
         """End the orders whose time is over; costs nothing where there are none."""
         if now < self._next_expiry:
             return
-        waiting = [order for book in self.agenda.values() for order in book if order.expires_ns]
+        waiting = [order for book in self.pending.values() for order in book if order.expires_ns]
         for order in waiting:
             if order.expires_ns <= now:
                 self.end(order, OrderStatus.EXPIRED, _lateness(order), now)
@@ -200,7 +256,7 @@ class Register:
             self._drop_held(order, now)
         return born
 
-    def settle_links(self, order: Order, size: float, now: int) -> None:
+    def shrink_linked(self, order: Order, size: float, now: int) -> None:
         """Cancel, or make smaller, what is linked to an order that has filled `size` units."""
         for other in order.oco or ():
             if other is order or not other.is_open:
@@ -219,7 +275,7 @@ class Register:
 
     def drop_exits(self, order: Order, now: int) -> None:
         """Cancel the brackets of a position that `order` has closed, and what is left of their entries."""
-        for other in list(self.agenda.get(order.symbol, ())):
+        for other in list(self.pending.get(order.symbol, ())):
             entry = other.parent
             if entry is None or other is order or other.strategy != order.strategy or other.side is not order.side:
                 continue
@@ -245,12 +301,12 @@ class Register:
             self.news.append(order)
 
     def _work(self, order: Order) -> None:
-        book = self.agenda.get(order.symbol)
+        book = self.pending.get(order.symbol)
         if book is None:
             book = self._books.get(order.symbol)
             if book is None:
-                book = self._books[order.symbol] = Book()
-            self.agenda[order.symbol] = book
+                book = self._books[order.symbol] = OpenOrders()
+            self.pending[order.symbol] = book
             book.start(order)
         else:
             book.add(order)
@@ -259,10 +315,10 @@ class Register:
 
     def _close(self, order: Order) -> None:
         if order.status is _OPEN:
-            book = self.agenda[order.symbol]
+            book = self.pending[order.symbol]
             if len(book) == 1:
                 book.clear()
-                del self.agenda[order.symbol]
+                del self.pending[order.symbol]
             else:
                 book.discard(order)
 
@@ -282,3 +338,10 @@ def _lateness(order: Order) -> str:
 
 def _written(value: float | None) -> str:
     return "all" if value is None else f"{value:g}"
+
+
+def open_orders(pending: Mapping[str, list[Order]], strategy: str | None, symbol: str | None) -> list[Order]:
+    """The waiting orders of one strategy or of all, of one symbol or of all, in order of submission."""
+    books = pending.values() if symbol is None else (pending.get(symbol, ()),)
+    found = [order for book in books for order in book if strategy is None or order.strategy == strategy]
+    return sorted(found, key=lambda order: order.id)

@@ -1,25 +1,72 @@
-"""What the account was worth at every instant so far, computed as the run goes on and kept at a drawable size.
+"""The account chart: equity, its drawdown, and the starting cash held in one symbol.
 
-The last value is that of `nbbacktest.trading.equity`; only what is new since the last call is computed.
+`AccountCurves` computes the values of new instants only, and `ThinnedCurve` keeps them at a size that can be drawn.
 """
 
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 
+from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.engine.analysis import Frame
-from nbbacktest.report.plotting import extremes
+from nbbacktest.report.plotting import EQUITY, LOSS, OTHER, axis, breaks, choose, extremes, local_time
 from nbbacktest.system.run import Run
 from nbbacktest.trading.sizes import Tally
+from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, axes_visible, base_layout
 
+POINTS = 400
+"""About how many highs and lows a curve is drawn with."""
 _RUN = 64
 """Values of which the lowest and the highest are kept."""
 
 
-class Thinned:
+class AccountChart:
+    """Draws a run's equity, its drawdown, and the same cash held in a symbol. For one thread."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._curves = AccountCurves(run)
+        self._base = next(series for series in run.timeline.series if series.is_base)
+
+    def props(self, frame: Frame, symbol: str) -> FigureProps:
+        """The chart as of `frame`; `symbol` is the benchmark."""
+        self._curves.grow(frame)
+        if not frame.cursor:
+            return FigureProps((EMPTY,) * 3, axes_visible(False, 2))
+        held = self._curves.holding(symbol)
+        traces = (
+            {**self._curve(self._curves.equity), "name": "Equity"},
+            {**self._curve(held), "name": f"Cash held in {symbol}"},
+            {**self._curve(self._curves.drawdown), "name": "Drawdown"},
+        )
+        return FigureProps(traces, {**axes_visible(True, 2), "xaxis.rangebreaks": self._breaks(frame.cursor)})
+
+    def _curve(self, curve: ThinnedCurve) -> dict[str, Any]:
+        rows = curve.rows(POINTS)
+        return {"x": axis(self._moments(rows)), "y": curve.values[rows], "visible": True}
+
+    def _moments(self, rows: Int64) -> Int64:
+        instants, stamps = self._run.timeline.instants[rows], self._base.stamps
+        if not self._base.columns.interval.is_daily:
+            return local_time(stamps, instants)
+        return local_time(stamps, instants - 1) // DAY * DAY + DAY // 2
+
+    def _breaks(self, cursor: int) -> list[dict[str, Any]]:
+        """The closed hours of what has been run; on long runs each is too short to be seen, and dear to draw."""
+        columns = self._base.columns
+        stop = min(self._base.first + cursor, len(columns))
+        if cursor > 20_000 or columns.interval.is_daily or stop <= self._base.first:
+            return []
+        local = local_time(self._base.stamps, columns.time[self._base.first : stop])
+        return breaks(columns.interval, [local], choose([local], columns.interval))
+
+
+class ThinnedCurve:
     """A growing column of which only highs and lows are looked at again: `rows` says which.
 
     Parameters
@@ -63,16 +110,16 @@ class AccountCurves:
 
     Attributes
     ----------
-    equity, drawdown : Thinned
+    equity, drawdown : ThinnedCurve
         One value an instant; drawdown as a fraction, negative.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         count = len(run.timeline)
-        self.equity = Thinned(np.zeros(count))
-        self.drawdown = Thinned(np.zeros(count))
-        self.held: dict[str, Thinned] = {}
+        self.equity = ThinnedCurve(np.zeros(count))
+        self.drawdown = ThinnedCurve(np.zeros(count))
+        self.held: dict[str, ThinnedCurve] = {}
         self._base = {series.symbol: series for series in run.timeline.series if series.is_base}
         self._cash = self._peak = float(run.config.broker.cash)
         self._sizes = {symbol: Tally() for symbol in self._base}
@@ -92,11 +139,11 @@ class AccountCurves:
         self.equity.grow(stop)
         self.drawdown.grow(stop)
 
-    def holding(self, symbol: str) -> Thinned:
+    def holding(self, symbol: str) -> ThinnedCurve:
         """What the starting cash would be worth in `symbol`; NaN before its first close."""
         curve = self.held.get(symbol)
         if curve is None:
-            curve = self.held[symbol] = Thinned(np.zeros(len(self._run.timeline)))
+            curve = self.held[symbol] = ThinnedCurve(np.zeros(len(self._run.timeline)))
         start, stop = curve.count, self.equity.count
         if stop > start:
             closes = self._marks(symbol, start, stop)
@@ -149,3 +196,23 @@ def _steps(levels: list[float], changes: list[int], start: int, stop: int) -> Fl
     """A level at the end of the instants from `start` up to `stop`: the first one, and that from each change on."""
     edges = [start, *(max(at, start) for at in changes), stop]
     return np.repeat(np.array(levels, dtype=np.float64), np.diff(edges))
+
+
+def equity_figure() -> LiveFigure:
+    """Equity and a benchmark, with the drawdown below."""
+    traces = [
+        go.Scatter(name="Equity", mode="lines", visible=False, line={"color": EQUITY, "width": 1.6},
+                   hovertemplate="%{y:,.2f}"),
+        go.Scatter(name="Benchmark", mode="lines", visible=False, line={"color": OTHER, "width": 1.3, "dash": "dot"},
+                   hovertemplate="%{y:,.2f}"),
+        go.Scatter(name="Drawdown", mode="lines", visible=False, yaxis="y2", showlegend=False, fill="tozeroy",
+                   line={"color": LOSS, "width": 1}, fillcolor="rgba(226,103,74,0.25)", hovertemplate="%{y:.2%}"),
+    ]  # fmt: skip
+    layout = {
+        **base_layout(280),
+        "xaxis": {**AXIS, "type": "date", "rangebreaks": [], "anchor": "y2", "hoverformat": "%a %Y-%m-%d %H:%M"},
+        "yaxis": {**AXIS, "fixedrange": True, "side": "right", "domain": [0.34, 1.0], "tickformat": ",~f", "nticks": 5},
+        "yaxis2": {**AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.28], "tickformat": ".1~%",
+                   "nticks": 3, "rangemode": "tozero"},
+    }  # fmt: skip
+    return LiveFigure("Equity, benchmark and drawdown", traces, layout, "nbbt-equity")

@@ -1,4 +1,4 @@
-"""The bar chart's scenes: bounded, floats only, and of the right bars."""
+"""What the charts show: bounded, floats only, and of the right bars."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 import talib
 
 import nbbacktest as nb
-from nbbacktest.widgets.account import Account, Beat, Rhythm
-from nbbacktest.widgets.candles import BOUGHT, CANDLES, COUNT, FOLLOWED, SOLD, Bars, Sight
-from nbbacktest.widgets.curves import AccountCurves, Thinned
+from nbbacktest.widgets.account_chart import AccountChart, AccountCurves, ThinnedCurve
+from nbbacktest.widgets.bar_chart import BOUGHT, CANDLES, COUNT, FOLLOWED, SOLD, BarChart, ChartSelection
+from nbbacktest.widgets.sync_chart import SyncChart, SyncSample
 
 
 class Trader(nb.Strategy):
@@ -54,8 +54,8 @@ def ended() -> nb.SystemManager:
     return system
 
 
-def arrays(scene) -> Iterator[np.ndarray]:
-    for trace in scene.traces:
+def arrays(props) -> Iterator[np.ndarray]:
+    for trace in props.traces:
         yield from (value for value in trace.values() if isinstance(value, np.ndarray))
 
 
@@ -65,33 +65,35 @@ def only(system) -> str:
 
 def test_following_shows_the_newest_bars(ended):
     """A chart that follows draws the last bars, each a candle, and nothing after the cursor."""
-    scene = Bars(ended.run).scene(ended.run.analysis.frame, Sight(only(ended), "1m"))
-    candles = scene.traces[CANDLES]
-    assert len(scene.traces) == COUNT
+    props = BarChart(ended.run).props(ended.run.analysis.frame, ChartSelection(only(ended), "1m"))
+    candles = props.traces[CANDLES]
+    assert len(props.traces) == COUNT
     assert len(candles["x"]) == FOLLOWED
     assert candles["close"][-1] == ended.run.timeline.series[0].columns.close[-1]
-    assert scene.layout["xaxis.range"][0] < candles["x"][0] < candles["x"][-1] < scene.layout["xaxis.range"][1]
+    assert props.layout["xaxis.range"][0] < candles["x"][0] < candles["x"][-1] < props.layout["xaxis.range"][1]
 
 
 @pytest.mark.parametrize("span", [None, (1704067200000.0, 1704900000000.0), (1704067200000.0, 1704070800000.0)])
 def test_at_most_six_hundred_candles_whatever_is_in_sight(ended, span):
     """All, a part, or an hour: candles are joined until they can be drawn without a wait."""
-    scene = Bars(ended.run).scene(ended.run.analysis.frame, Sight(only(ended), "1m", follows=False, span=span))
-    assert 0 < len(scene.traces[CANDLES]["x"]) <= 600
+    props = BarChart(ended.run).props(
+        ended.run.analysis.frame, ChartSelection(only(ended), "1m", follows=False, span=span)
+    )
+    assert 0 < len(props.traces[CANDLES]["x"]) <= 600
 
 
 def test_everything_that_is_drawn_is_a_contiguous_float(ended):
     """An int64 or an object column would go to the browser as text, twenty times as slow."""
     frame, symbol = ended.run.analysis.frame, only(ended)
-    rhythm = Rhythm()
-    rhythm.add(Beat(1.0, 60.0, 59.0, 0.001, 3))
-    scenes = [
-        Bars(ended.run).scene(frame, Sight(symbol, "5m", follows=False)),
-        Bars(ended.run).scene(frame, Sight(symbol, "1m")),
-        Account(ended.run).scene(frame, symbol),
-        rhythm.scene(),
+    sync = SyncChart()
+    sync.add(SyncSample(1.0, 60.0, 59.0, 0.001, 3))
+    all_props = [
+        BarChart(ended.run).props(frame, ChartSelection(symbol, "5m", follows=False)),
+        BarChart(ended.run).props(frame, ChartSelection(symbol, "1m")),
+        AccountChart(ended.run).props(frame, symbol),
+        sync.props(),
     ]
-    found = [column for scene in scenes for column in arrays(scene)]
+    found = [column for props in all_props for column in arrays(props)]
     assert len(found) > 20
     assert {str(column.dtype) for column in found} == {"float64"}
     assert all(column.flags.c_contiguous for column in found)
@@ -99,24 +101,24 @@ def test_everything_that_is_drawn_is_a_contiguous_float(ended):
 
 def test_fills_and_indicators_stand_on_their_candles(ended):
     """Marks lie on drawn candles; a price-like indicator lies over the prices, an oscillator under them."""
-    scene = Bars(ended.run).scene(ended.run.analysis.frame, Sight(only(ended), "1m"))
+    props = BarChart(ended.run).props(ended.run.analysis.frame, ChartSelection(only(ended), "1m"))
     for mark in (BOUGHT, SOLD):
-        assert set(scene.traces[mark]["x"]) <= set(scene.traces[CANDLES]["x"])
-    over = [trace["name"] for trace in scene.traces[6:12] if trace.get("visible")]
-    under = [trace["name"] for trace in scene.traces[12:] if trace.get("visible")]
+        assert set(props.traces[mark]["x"]) <= set(props.traces[CANDLES]["x"])
+    over = [trace["name"] for trace in props.traces[6:12] if trace.get("visible")]
+    under = [trace["name"] for trace in props.traces[12:] if trace.get("visible")]
     assert over == ["SMA(close, 5)"]
     assert under == ["RSI(close, 14)"]
 
 
 def test_one_moment_of_a_run_can_be_seen():
     """A panel that meets a run at rest knows one moment of it: points, as a line of one point isn't drawn."""
-    rhythm = Rhythm()
-    rhythm.add(Beat(1.0, 60.0, 59.0, 0.001, 3))
-    assert {trace["mode"] for trace in rhythm.scene().traces} == {"markers"}
-    rhythm.add(Beat(1.0, 60.0, 59.0, 0.001, 3))
-    assert {trace["mode"] for trace in rhythm.scene().traces} == {"markers"}
-    rhythm.add(Beat(2.0, 60.0, 59.0, 0.001, 3))
-    assert {trace["mode"] for trace in rhythm.scene().traces} == {"lines"}
+    sync = SyncChart()
+    sync.add(SyncSample(1.0, 60.0, 59.0, 0.001, 3))
+    assert {trace["mode"] for trace in sync.props().traces} == {"markers"}
+    sync.add(SyncSample(1.0, 60.0, 59.0, 0.001, 3))
+    assert {trace["mode"] for trace in sync.props().traces} == {"markers"}
+    sync.add(SyncSample(2.0, 60.0, 59.0, 0.001, 3))
+    assert {trace["mode"] for trace in sync.props().traces} == {"lines"}
 
 
 def test_before_the_first_bar_nothing_is_drawn():
@@ -124,7 +126,10 @@ def test_before_the_first_bar_nothing_is_drawn():
     system = nb.SystemManager()
     system.start(paused=True)
     frame = system.run.analysis.frame
-    bars, account = Bars(system.run).scene(frame, Sight("EXE", "1m")), Account(system.run).scene(frame, "EXE")
+    bars, account = (
+        BarChart(system.run).props(frame, ChartSelection("EXE", "1m")),
+        AccountChart(system.run).props(frame, "EXE"),
+    )
     system.stop()
     assert not any(trace["visible"] for trace in (*bars.traces, *account.traces))
 
@@ -149,7 +154,7 @@ def _fields(agent) -> dict[str, object]:
 def test_thinning_keeps_every_high_and_low():
     """However long a curve is, its highest and lowest values and its ends are drawn."""
     values = np.random.default_rng(5).normal(size=200_000)
-    thinned = Thinned(values)
+    thinned = ThinnedCurve(values)
     for stop in (100, 63_999, 64_001, 200_000):
         thinned.grow(stop)
         rows = thinned.rows(400)

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from plotly.basedatatypes import Undefined
 
 import nbbacktest as nb
-from nbbacktest.widgets import drawings
-from nbbacktest.widgets.account import Account
-from nbbacktest.widgets.candles import CANDLES, Bars, Sight
-from nbbacktest.widgets.figures import LiveFigure
-from nbbacktest.widgets.library import bring_library
+from nbbacktest.widgets.account_chart import AccountChart, equity_figure
+from nbbacktest.widgets.bar_chart import CANDLES, BarChart, ChartSelection, bars_figure
+from nbbacktest.widgets.live_figure import LiveFigure, bring_library
+from nbbacktest.widgets.sync_chart import sync_figure
 
 
 def listened(figure: LiveFigure) -> list[tuple[dict, list]]:
@@ -121,26 +120,29 @@ def million() -> nb.SystemManager:
 
 
 @pytest.mark.parametrize(
-    "sight", [{"follows": True}, {"follows": False}, {"follows": False, "span": (1.45e12, 1.46e12)}]
+    "selection", [{"follows": True}, {"follows": False}, {"follows": False, "span": (1.45e12, 1.46e12)}]
 )
-def test_no_message_is_large_on_a_million_bars(million, sight):
+def test_no_message_is_large_on_a_million_bars(million, selection):
     """Followed, whole or zoomed: each frame of a million bars is one message under 300 KB."""
     run, frame = million.run, million.run.analysis.frame
     symbol = run.timeline.series[0].symbol
-    figures = (drawings.bars_figure(), drawings.equity_figure())
-    scenes = (Bars(run).scene(frame, Sight(symbol, "1m", **sight)), Account(run).scene(frame, symbol))
-    for figure, scene in zip(figures, scenes, strict=True):
+    figures = (bars_figure(), equity_figure())
+    all_props = (
+        BarChart(run).props(frame, ChartSelection(symbol, "1m", **selection)),
+        AccountChart(run).props(frame, symbol),
+    )
+    for figure, props in zip(figures, all_props, strict=True):
         sent = listened(figure)
-        figure.draw(scene.traces, scene.layout)
+        figure.draw(props.traces, props.layout)
         assert len(sent) == 1
         assert size(sent[0]) < 300_000
-        assert all(len(trace.get("x", ())) <= 1_300 for trace in scene.traces)
-    assert len(scenes[0].traces[CANDLES]["x"]) <= 600
+        assert all(len(trace.get("x", ())) <= 1_300 for trace in props.traces)
+    assert len(all_props[0].traces[CANDLES]["x"]) <= 600
 
 
 def test_columns_go_as_bytes():
     """Numbers are sent as buffers; an int64 column would be sent as text, which this test is here to notice."""
-    figure = drawings.equity_figure()
+    figure = equity_figure()
     sent = listened(figure)
     column = np.arange(500, dtype=np.float64)
     figure.draw([{"x": column, "y": column, "visible": True}, {}, {}], {})
@@ -152,7 +154,7 @@ def test_columns_go_as_bytes():
 
 def test_only_differences_are_sent():
     """What was drawn already isn't sent again, and a frame without news sends nothing."""
-    figure = drawings.equity_figure()
+    figure = equity_figure()
     x, y = np.arange(5.0), np.arange(5.0)
     assert figure.draw([{"x": x, "y": y, "visible": True}, {}, {}], {"xaxis.visible": True})
     sent = listened(figure)
@@ -165,7 +167,7 @@ def test_only_differences_are_sent():
 
 def test_all_of_a_figure_is_sent_to_a_page_that_lacks_something():
     """What the kernel holds isn't what a page shows: a page that says it has nothing is sent everything, news or none."""
-    figure, page = drawings.equity_figure(), []
+    figure, page = equity_figure(), []
     assert drawn(figure, 5)
     figure.observe(lambda change: page.append(change["new"]), "_py2js_update")
     assert not drawn(figure, 5)
@@ -182,7 +184,7 @@ def test_all_of_a_figure_is_sent_to_a_page_that_lacks_something():
 
 def test_a_page_that_has_everything_is_sent_nothing():
     """A page that says it has the newest version causes no message."""
-    figure = drawings.equity_figure()
+    figure = equity_figure()
     page = Page(figure)
     drawn(figure, 5)
     sent = listened(figure)
@@ -219,7 +221,7 @@ STEPS = {
 @given(st.lists(st.sampled_from(["draw", "draw", *STEPS]), max_size=10))
 def test_a_page_is_right_whatever_it_has_missed(steps):
     """A page shows a version of the figure, whole, or knows that it doesn't; having said what it has, it is right."""
-    figure = drawings.equity_figure()
+    figure = equity_figure()
     page = Page(figure)
     figure.listen(figure.answer, lambda _changes: None)
     for number, step in enumerate(steps):
@@ -234,7 +236,7 @@ def test_a_page_is_right_whatever_it_has_missed(steps):
 
 def test_a_span_that_is_chosen_ends_the_axis_own_range():
     """plotly.js doesn't say that a zoom after a double click ends the automatic range: a page that loads later would."""
-    figure = drawings.equity_figure()
+    figure = equity_figure()
     figure._js2py_relayout = {"relayout_data": {"xaxis.autorange": True}, "source_view_id": "a"}
     figure._js2py_relayout = {"relayout_data": {"xaxis.range[0]": 1.0, "xaxis.range[1]": 2.0}, "source_view_id": "a"}
     layout = figure.get_state()["_widget_layout"]["xaxis"]
@@ -243,7 +245,7 @@ def test_a_span_that_is_chosen_ends_the_axis_own_range():
 
 def test_a_page_that_loads_later_finds_the_figure_full():
     """What a reconnecting page is given is the figure as it was drawn last, not as it was made."""
-    figure = drawings.bars_figure()
+    figure = bars_figure()
     column = np.arange(20.0)
     prices = {"open": column, "high": column, "low": column, "close": column, "x": column, "visible": True}
     figure.draw([prices, *[{}] * (len(figure.data) - 1)], {"yaxis.range": [1.0, 2.0]})
@@ -255,7 +257,7 @@ def test_a_page_that_loads_later_finds_the_figure_full():
 
 def test_acknowledgements_pace_the_pump():
     """A figure is behind from an update on until the page says that it drew it; one that was never drawn never is."""
-    figure = drawings.bars_figure()
+    figure = bars_figure()
     heard = []
     figure.listen(lambda: heard.append(1), lambda _changes: None)
     nothing = [{}] * len(figure.data)
@@ -281,5 +283,5 @@ def test_the_library_is_what_the_page_takes_from_it():
 
 def test_figures_take_the_library_from_the_page():
     """A figure doesn't bring the chart library with it: that goes once a kernel, packed."""
-    figure = drawings.sync_figure()
+    figure = sync_figure()
     assert len(figure.get_state()["_esm"]) < 10_000

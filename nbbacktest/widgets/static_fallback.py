@@ -31,7 +31,7 @@ _NAMES = {"return": "Return", "final_equity": "Final equity", "max_drawdown": "M
           "trades": "Closed trades", "win_rate": "Win rate", "fees": "Fees"}  # fmt: skip
 
 
-def fallback(system: SystemManager) -> dict[str, str]:
+def in_words(system: SystemManager) -> dict[str, str]:
     """Words for a viewer that can't show widgets, as plain text and as HTML."""
     run = system.run
     what = "no run yet" if run is None else f"{run.config.session_name}, {system.snapshot()}"
@@ -39,7 +39,7 @@ def fallback(system: SystemManager) -> dict[str, str]:
     return {"text/plain": text, "text/html": f"<p><em>{escape(text)}. It is live in a notebook with a kernel.</em></p>"}
 
 
-class Still:
+class StaticFallback:
     """The picture of a panel's newest ended run, in every cell that shows the panel: one picture, sent once for all of them."""
 
     def __init__(self) -> None:

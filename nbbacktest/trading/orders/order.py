@@ -21,7 +21,7 @@ _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 _EAGER_TYPES = (OrderType.MARKET, OrderType.TRAILING_STOP, *_ON_SESSION)
 
 
-class Terms(NamedTuple):
+class OrderTerms(NamedTuple):
     """What an order asked for at one time; the fields are those of `Order`."""
 
     size: float | None = None
@@ -42,7 +42,7 @@ class OrderEvent(NamedTuple):
         Why, where the kind doesn't say it all.
     size, price : float or None
         Of a fill, whole or in part.
-    terms : Terms
+    terms : OrderTerms
         What the order asked for from then on.
     """
 
@@ -51,7 +51,7 @@ class OrderEvent(NamedTuple):
     reason: str | None = None
     size: float | None = None
     price: float | None = None
-    terms: Terms = Terms()
+    terms: OrderTerms = OrderTerms()
     stamps: Stamps = Stamps()
 
     @property
@@ -186,7 +186,7 @@ class Order(msgspec.Struct, eq=False):
                 life += (self.closed_ns, _HAS_FILLED, None, self.filled, self.fill_price, self.size, None, None, None)
         starts = range(0, len(life), _FIELDS)
         return [
-            OrderEvent._make((*life[at : at + 5], Terms._make(life[at + 5 : at + _FIELDS]), self._stamps))
+            OrderEvent._make((*life[at : at + 5], OrderTerms._make(life[at + 5 : at + _FIELDS]), self._stamps))
             for at in starts
         ]
 

@@ -1,20 +1,27 @@
-"""What the market accepts: sizes in lots, levels on the tick, and levels that make sense beside the newest close."""
+"""What the market accepts: sizes in lots, levels on the tick, exits in order, and the sessions that an order can live in."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date, datetime
 from math import ceil, floor, ulp
+from typing import Any
+
+import numpy as np
 
 from nbbacktest.core.config import BrokerConfig
-from nbbacktest.core.enums import OrderType, Side
-from nbbacktest.core.errors import OrderError
-from nbbacktest.trading.tickets import Ticket
+from nbbacktest.core.enums import Side
+from nbbacktest.core.errors import DataError, OrderError
+from nbbacktest.core.records import Stamps
+from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights
+from nbbacktest.data.clocks import moment_of
+from nbbacktest.data.days import TradingDays
 
 # How far off a multiple a float may be and still mean it: 0.1 * 3 is on a tick of 0.1.
 _SLACK = 1e-6
-_MARKET = OrderType.MARKET  # looking a member up in its enum costs 77 ns, a name of the module 9
 
 
-class Venue:
+class TradingRules:
     """The config's lot, tick and whole units."""
 
     __slots__ = ("_lot", "_tick", "_unit")
@@ -82,26 +89,94 @@ class Venue:
         steps = level / tick
         return (ceil(steps - _SLACK) if side is Side.BUY else floor(steps + _SLACK)) * tick
 
-    def check(self, ticket: Ticket, last: float) -> None:
-        """Refuse what the market doesn't accept.
+
+class OrderExpiry:
+    """Finds the session that an order belongs to.
+
+    Parameters
+    ----------
+    stamps
+        How times are labelled, and the zone that times without one are in: the exchange's.
+    sessions
+        Called when the first order needs it; None, or one that finds no sessions: a session is a date.
+    days
+        The trading days; None: dates in the zone of `stamps`.
+    """
+
+    def __init__(
+        self,
+        stamps: Stamps,
+        sessions: Callable[[], SessionTable] | None = None,
+        days: TradingDays | None = None,
+    ) -> None:
+        self._stamps = stamps
+        self._days = days or TradingDays(stamps.day_zone)
+        self._sessions = sessions
+        self._table: SessionTable | None = None
+
+    def session_end(self, now: int) -> int:
+        """When the first session that ends after `now` ends, nanoseconds UTC."""
+        table = self.sessions()
+        if table is not None:
+            row = int(np.searchsorted(table.close, now, side="right"))
+            if row < len(table):
+                return int(table.close[row])
+        return self._midnight(now, 1)
+
+    def next_session(self, now: int) -> tuple[int, int]:
+        """When the first session that opens at `now` or later opens and ends, nanoseconds UTC."""
+        table = self.sessions()
+        if table is not None:
+            row = int(np.searchsorted(table.open, now, side="left"))
+            if row < len(table):
+                return int(table.open[row]), int(table.close[row])
+        today = self._midnight(now, 0)
+        first = 0 if today == now else 1
+        return self._midnight(now, first), self._midnight(now, first + 1)
+
+    def read(self, until: Any, now: int) -> int:
+        """The instant that a user's `until` means; a date means that trading day's end, naive times are the exchange's.
 
         Raises
         ------
         OrderError
-            With the value and what would do.
+            Where it is no time, or not after `now`.
         """
-        side = ticket.side
-        if self._unit is not None and not ticket.reduce_only:
-            self.check_size(side, ticket.size)
-        if ticket.type is not _MARKET:
-            self.check_level(side, "limit", ticket.limit, last)
-            self.check_level(side, "stop", ticket.stop, last)
-            if not ticket.trail_is_fraction:
-                self.check_level(side, "trail", ticket.trail, last)
-        if ticket.stop_loss is not None or ticket.take_profit is not None:
-            self.check_level(side, "stop_loss", ticket.stop_loss, last)
-            self.check_level(side, "take_profit", ticket.take_profit, last)
-            check_bracket(side, ticket.entry_level, last, ticket.stop_loss, ticket.take_profit)
+        import pandas as pd
+
+        try:
+            moment = pd.Timestamp(until)
+            moment = moment if pd.isna(moment) else moment.as_unit("ns")
+        except (ValueError, TypeError) as error:
+            raise OrderError(f"until={until!r} is no time ({error}); give a timestamp, a date or its text") from None
+        if pd.isna(moment):
+            raise OrderError(f"until={until!r} is no time; give a timestamp, a date or its text")
+        is_date = isinstance(until, date) and not isinstance(until, datetime)
+        if is_date or (isinstance(until, str) and ":" not in until):
+            ns = self._days.begin(np.datetime64(moment.date(), "D") + np.timedelta64(1, "D"))
+        else:
+            ns = int(moment.value)
+            if moment.tz is None:
+                ns = moment_of(ns, self._stamps.day_zone, now + 1)
+        if ns <= now:
+            raise OrderError(f"until={until!r} is not after now, {self._stamps.stamp(now)}; give a later time")
+        return ns
+
+    def sessions(self) -> SessionTable | None:
+        """The exchange's sessions; None where there are none for the bars."""
+        if self._sessions is not None:
+            try:
+                self._table = self._sessions()
+            except DataError:
+                # The bars lie outside of the exchange's sessions; dates serve as well as they can.
+                self._table = None
+            self._sessions = None
+        return self._table
+
+    def _midnight(self, now: int, days: int) -> int:
+        zone = self._stamps.day_zone
+        today = local_dates(np.array([now], dtype=np.int64), zone)
+        return int(local_midnights((today + days).astype("datetime64[D]"), zone)[0])
 
 
 def check_bracket(

@@ -1,6 +1,7 @@
-"""What the bar chart shows: candles of any series and span, at most 600, with indicators, fills and orders' levels.
+"""The bar chart: candles of any series and span, at most 600, with volume, indicators, fills and open orders' levels.
 
-Pure numpy from a frozen frame; knows no widget. Columns are contiguous float64: the one form that goes to the browser fast.
+`BarChart` computes what the figure shows from a frozen frame, with numpy alone. Columns are contiguous float64: this form
+goes to the browser fastest.
 """
 
 from __future__ import annotations
@@ -12,16 +13,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 
 from nbbacktest.core.enums import Side
 from nbbacktest.core.records import BarColumns, Float64, Int64
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.series import Series
-from nbbacktest.report.plotting import MOST, Binning, axis, breaks, choose, join, local_time, period
+from nbbacktest.report.plotting import (
+    BUY,
+    DOWN,
+    LIMIT,
+    MOST,
+    SELL,
+    STOP,
+    UP,
+    Binning,
+    axis,
+    breaks,
+    choose,
+    join,
+    local_time,
+    period,
+)
 from nbbacktest.system.run import Run
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.streams import StreamIndicator
+from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, base_layout
 
 FOLLOWED = 180
 """How many of the newest bars are shown while the chart follows."""
@@ -32,14 +50,16 @@ _ENOUGH = 20
 CANDLES, VOLUME, BOUGHT, SOLD, LIMITS, STOPS = range(6)
 COUNT = 6 + OVERLAYS + STUDIES
 
+_COLOURS = ("#f2a541", "#9b7bea", "#2bb3c0", "#d96c9f", "#7fa650", "#b0875b")
+"""Of indicators; each reads on white and on black."""
+
 _MILLISECOND = 1_000_000
 _NONE = np.empty(0, dtype=np.float64)
-EMPTY = {"x": _NONE, "y": _NONE, "visible": False}
 _NO_CANDLES = {**dict.fromkeys(("x", "open", "high", "low", "close"), _NONE), "visible": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ChartSelection:
     """What the user wants to see.
 
     Attributes
@@ -56,19 +76,11 @@ class Sight:
     span: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """Properties for each trace of a figure, and for its layout."""
-
-    traces: tuple[Mapping[str, Any], ...]
-    layout: Mapping[str, Any]
-
-
 _HIDDEN = {f"{name}.visible": False for name in ("xaxis", "yaxis", "yaxis2", "yaxis3")}
-NOTHING = Scene((_NO_CANDLES, *[EMPTY] * (COUNT - 1)), _HIDDEN)
+NOTHING = FigureProps((_NO_CANDLES, *[EMPTY] * (COUNT - 1)), _HIDDEN)
 
 
-class Marks:
+class FillMarkers:
     """The fills of a run by symbol and side, taken in as they come. For one thread."""
 
     def __init__(self, run: Run) -> None:
@@ -96,21 +108,21 @@ class Marks:
         return np.array(times[cut], np.int64), np.array(sizes[cut], np.float64), np.array(prices[cut], np.float64)
 
 
-class Bars:
+class BarChart:
     """Draws a run's bars. For one thread."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._number = {(s.symbol, s.interval): n for n, s in enumerate(run.timeline.series)}
         self._local: dict[int, Int64] = {}
-        self._marks = Marks(run)
+        self._marks = FillMarkers(run)
         self._study: dict[str, bool] = {}  # by indicator, whether it is drawn under the prices; decided once
 
-    def scene(self, frame: Frame, sight: Sight) -> Scene:
+    def props(self, frame: Frame, selection: ChartSelection) -> FigureProps:
         """The chart as of `frame`."""
-        number = self._number[sight.symbol, sight.interval]
+        number = self._number[selection.symbol, selection.interval]
         series, count = self._run.timeline.series[number], frame.rows[number]
-        start, stop = self._cut(number, count, sight)
+        start, stop = self._cut(number, count, selection)
         if stop <= start:
             return NOTHING
         columns = series.columns.slice(start, stop)
@@ -124,7 +136,7 @@ class Bars:
         volume = np.add.reduceat(columns.volume, edges)
         traces: list[Mapping[str, Any]] = [
             {"x": x, "open": candles.open, "high": candles.high, "low": candles.low, "close": candles.close,
-             "name": sight.symbol, "visible": True, **place},
+             "name": selection.symbol, "visible": True, **place},
             {"x": x, "y": volume, "visible": bool(volume.any()), **place},
             *self._fills(frame, series, columns, binning, place),
             *self._levels(frame, series, columns, local),
@@ -137,22 +149,22 @@ class Bars:
             "yaxis.visible": True,
             "xaxis.rangebreaks": breaks(columns.interval, [local], binning),
             **_rows(has_studies=bool(studies), has_volume=bool(volume.any())),
-            **_heights(x, candles.low, candles.high, sight),
+            **_heights(x, candles.low, candles.high, selection),
         }
-        if sight.follows or sight.span is None:
+        if selection.follows or selection.span is None:
             step = _length(binning, x)
             layout["xaxis.range"] = [float(x[0]) - step / 2, float(x[-1]) + step * (1 + 0.04 * len(x))]
         else:
-            layout["xaxis.range"] = list(sight.span)
-        return Scene(tuple(traces), layout)
+            layout["xaxis.range"] = list(selection.span)
+        return FigureProps(tuple(traces), layout)
 
-    def _cut(self, number: int, count: int, sight: Sight) -> tuple[int, int]:
-        if sight.follows:
+    def _cut(self, number: int, count: int, selection: ChartSelection) -> tuple[int, int]:
+        if selection.follows:
             return max(count - FOLLOWED, 0), count
-        if sight.span is None:
+        if selection.span is None:
             return 0, count
         local = self._local_times(number)
-        low, high = (int(edge * _MILLISECOND) for edge in sight.span)
+        low, high = (int(edge * _MILLISECOND) for edge in selection.span)
         start, stop = np.searchsorted(local[:count], [low, high])
         # A third more on both sides: what comes into sight by a drag is there already.
         margin = max(int(stop - start) // 3, 10)
@@ -258,10 +270,10 @@ def _length(binning: Binning, x: Float64) -> float:
     return float(np.median(np.diff(x))) if len(x) > 1 else 86_400_000.0
 
 
-def _heights(x: Float64, low: Float64, high: Float64, sight: Sight) -> dict[str, Any]:
+def _heights(x: Float64, low: Float64, high: Float64, selection: ChartSelection) -> dict[str, Any]:
     """The prices in sight with a little air; the user zooms in time, and prices follow."""
-    if sight.span is not None and not sight.follows:
-        inside = (x >= sight.span[0]) & (x <= sight.span[1])
+    if selection.span is not None and not selection.follows:
+        inside = (x >= selection.span[0]) & (x <= selection.span[1])
         if inside.any():
             low, high = low[inside], high[inside]
     bottom, top = float(low.min()), float(high.max())
@@ -281,3 +293,50 @@ def _rows(*, has_studies: bool, has_volume: bool) -> dict[str, Any]:
         floor += 0.16
     layout["yaxis.domain"] = [floor, 1.0]
     return layout
+
+
+def bars_figure() -> LiveFigure:
+    """Candles, volume, fills, orders' levels, indicators."""
+    traces: list[Any] = [
+        go.Candlestick(
+            showlegend=False, visible=False,
+            increasing={"line": {"color": UP, "width": 1}, "fillcolor": UP},
+            decreasing={"line": {"color": DOWN, "width": 1}, "fillcolor": DOWN},
+        ),
+        go.Bar(
+            yaxis="y2", name="Volume", showlegend=False, visible=False,
+            marker={"color": "rgba(128,128,128,0.45)", "line": {"width": 0}}, hovertemplate="%{y:,.0f}",
+        ),
+        *(
+            go.Scatter(
+                mode="markers", name=name, visible=False, hovertemplate="%{text}<extra></extra>",
+                marker={"symbol": shape, "size": 10, "color": colour, "line": {"width": 1, "color": "white"}},
+            )
+            for name, shape, colour in (("Buy", "triangle-up", BUY), ("Sell", "triangle-down", SELL))
+        ),
+        *(
+            go.Scatter(
+                mode="lines", name=name, visible=False, connectgaps=False, hoverinfo="skip",
+                line={"color": colour, "width": 1.5, "dash": dash},
+            )
+            for name, colour, dash in (("Limit", LIMIT, "dot"), ("Stop", STOP, "dash"))
+        ),
+        *(_line(_COLOURS[n], "y") for n in range(OVERLAYS)),
+        *(_line(_COLOURS[-1 - n], "y3") for n in range(STUDIES)),
+    ]  # fmt: skip
+    layout = {
+        **base_layout(400),
+        "bargap": 0.25,
+        "xaxis": {**AXIS, "type": "date", "rangeslider": {"visible": False}, "rangebreaks": [], "anchor": "free",
+                  "position": 0, "hoverformat": "%a %Y-%m-%d %H:%M"},
+        "yaxis": {**AXIS, "fixedrange": True, "side": "right", "domain": [0.16, 1.0]},
+        "yaxis2": {**AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.13], "nticks": 3},
+        "yaxis3": {**AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.1], "nticks": 4},
+    }  # fmt: skip
+    return LiveFigure("Bars with fills, orders and indicators", traces, layout, "nbbt-bars", acknowledges=True)
+
+
+def _line(colour: str, axis: str) -> Any:
+    return go.Scatter(
+        mode="lines", yaxis=axis, visible=False, line={"color": colour, "width": 1.3}, hovertemplate="%{y:,.6g}"
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from nbbacktest.core.enums import OrderType, Side
 from nbbacktest.core.errors import OrderError
-from nbbacktest.trading.tickets import Ticket, read_ticket
+from nbbacktest.trading.orders.request import OrderRequest, read_request
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from nbbacktest.trading.tickets import Ticket, read_ticket
 def test_bad_sizes(size, says):
     """A size is a finite number above 0."""
     with pytest.raises(OrderError, match=says):
-        read_ticket(Side.BUY, size)
+        read_request(Side.BUY, size)
 
 
 @pytest.mark.parametrize("level", [math.nan, -math.inf, "5", True])
@@ -29,7 +29,7 @@ def test_bad_sizes(size, says):
 def test_bad_levels(kind, level):
     """A level is a finite number; the error says which one it was."""
     with pytest.raises(OrderError, match=f"{kind}="):
-        read_ticket(Side.SELL, 1, **{kind: level})
+        read_request(Side.SELL, 1, **{kind: level})
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_bad_levels(kind, level):
 def test_terms_that_make_no_sense(terms, says):
     """An unknown word, a distance of nothing, and terms that exclude each other are refused with the cure."""
     with pytest.raises(OrderError, match=says):
-        read_ticket(Side.BUY, 1, **terms)
+        read_request(Side.BUY, 1, **terms)
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_terms_that_make_no_sense(terms, says):
 )
 def test_types(terms, kind, tif):
     """The terms say which type an order has, and how long it stays."""
-    ticket = read_ticket(Side.SELL, 1, **terms)
-    assert (ticket.type, ticket.tif) == (kind, tif)
+    request = read_request(Side.SELL, 1, **terms)
+    assert (request.type, request.tif) == (kind, tif)
 
 
 def trail_of(trail):
-    """A ticket's trail, and whether it is a fraction."""
-    ticket = read_ticket(Side.SELL, 1, trail=trail)
-    return ticket.trail, ticket.trail_is_fraction
+    """A request's trail, and whether it is a fraction."""
+    request = read_request(Side.SELL, 1, trail=trail)
+    return request.trail, request.trail_is_fraction
 
 
 def test_trail():
@@ -96,7 +96,7 @@ def test_trail():
 
 def test_plain_numbers():
     """Numpy's numbers become plain floats, a negative level is allowed, and a tag becomes text."""
-    ticket = read_ticket(Side.BUY, np.int64(3), limit=np.float64(-2.0), tag=7)
-    assert ticket == Ticket(Side.BUY, 3.0, OrderType.LIMIT, -2.0, tag="7")
-    assert type(ticket.size) is type(ticket.limit) is float
-    assert read_ticket(Side.SELL, None, stop=5).type is OrderType.STOP
+    request = read_request(Side.BUY, np.int64(3), limit=np.float64(-2.0), tag=7)
+    assert request == OrderRequest(Side.BUY, 3.0, OrderType.LIMIT, -2.0, tag="7")
+    assert type(request.size) is type(request.limit) is float
+    assert read_request(Side.SELL, None, stop=5).type is OrderType.STOP

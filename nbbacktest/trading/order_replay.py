@@ -15,22 +15,22 @@ from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType
 from nbbacktest.core.records import Bar, BarColumns, Stamps
 from nbbacktest.trading.matching import FillRules, trailed
 from nbbacktest.trading.orders import Order, OrderEvent
+from nbbacktest.trading.orders.rules import TradingRules
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.venue import Venue
 
 _FILLS = (OrderEventKind.FILLED, OrderEventKind.PARTIALLY_FILLED)
 
 
-class Rules(NamedTuple):
+class BrokerRules(NamedTuple):
     """What the broker of a run went by."""
 
     fill: FillRules
     this_close: bool
     share: float | None
-    venue: Venue
+    trading: TradingRules
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Rules:
+    def of(cls, config: Mapping[str, Any]) -> BrokerRules:
         """Those of a session config; what it doesn't say is as usual."""
         broker = config.get("broker", {})
         known = {name: broker[name] for name in ("fractional", "lot_size", "tick_size") if name in broker}
@@ -38,7 +38,7 @@ class Rules(NamedTuple):
         matching = FillRules(
             fill == "next_close", broker.get("limit_fill") == "cross", broker.get("stop_and_target", "pessimistic")
         )
-        return cls(matching, fill == "this_close", broker.get("volume_share"), Venue(BrokerConfig(**known)))
+        return cls(matching, fill == "this_close", broker.get("volume_share"), TradingRules(BrokerConfig(**known)))
 
 
 def life_of(order: Order) -> list[OrderEvent]:
@@ -53,7 +53,7 @@ def life_of(order: Order) -> list[OrderEvent]:
     return [OrderEvent(order.closed_ns, kind, order.reason, order.size, order.fill_price)]
 
 
-def order_before(record: RunRecord, index: int, order: Order, rules: Rules) -> Order:
+def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules) -> Order:
     """A copy of `order` as the bar met it."""
     instant = int(record.instants[index])
     then = Order(
@@ -87,14 +87,14 @@ def order_before(record: RunRecord, index: int, order: Order, rules: Rules) -> O
     return then
 
 
-def _trailed(bars: BarColumns, order: Order, since: int, until: int, rules: Rules) -> float:
+def _trailed(bars: BarColumns, order: Order, since: int, until: int, rules: BrokerRules) -> float:
     """Where a trailing stop stood before the bar that closed at `until`: behind the best of the bars it has seen."""
     first = int(np.searchsorted(bars.end, since, side="right"))
     last = int(np.searchsorted(bars.end, until, side="left"))
     if first >= last:
         return float(order.stop or 0.0)
     # Levels only come closer, and rounding to the tick keeps their order: the furthest price alone decides.
-    return rules.venue.outward(trailed(order, _seen(bars, first, last)), order.side)
+    return rules.trading.outward(trailed(order, _seen(bars, first, last)), order.side)
 
 
 def _seen(bars: BarColumns, first: int, last: int) -> Bar:
@@ -117,7 +117,7 @@ def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:
 
 def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]:
     """The same for a trailing stop, which moves with its symbol's bars."""
-    bars, rules, path = record.bars[order.symbol], Rules.of(record.config), level_path(order, "stop")
+    bars, rules, path = record.bars[order.symbol], BrokerRules.of(record.config), level_path(order, "stop")
     triggered = next((event.time_ns for event in order.events if event.kind is OrderEventKind.TRIGGERED), None)
     ends = [moment for moment in (triggered, order.closed_ns or None) if moment is not None]
     last = min(ends, default=int(record.instants[-1]))
@@ -135,7 +135,7 @@ def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]
         )
         then.stop = level
         for row in range(first, stop):
-            moved = rules.venue.outward(trailed(then, _seen(bars, row, row + 1)), then.side)
+            moved = rules.trading.outward(trailed(then, _seen(bars, row, row + 1)), then.side)
             if moved != then.stop:
                 then.stop = moved
                 whole.append((int(bars.end[row]), moved))
