@@ -10,7 +10,7 @@ from rich.console import Console
 
 import nbbacktest as nb
 from nbbacktest.data import synthetic
-from nbbacktest.report.quality_table import show_quality
+from nbbacktest.report.terminal import show_quality
 
 
 def shown(report: nb.QualityReport, **how: int | None) -> str:

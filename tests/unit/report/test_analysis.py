@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from nbbacktest.report.fingerprint import fingerprint
+from nbbacktest.report.analysis import fingerprint
 from nbbacktest.report.result import Result
 from nbbacktest.trading.equity import equity_curve
 from tests.records import bars, minutes, run

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import nbbacktest as nb
-from nbbacktest.report.score import rehearse, score_of
+from nbbacktest.report.sweep import rehearse, score_of
 from tests.markets import days
 from tests.unit.core.test_shown import Mute
 

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from nbbacktest.core.intervals import DAY, HOUR, MINUTE, Interval
 from nbbacktest.core.records import Stamps
-from nbbacktest.report.bins import MOST, choose, closed_spans, extremes, join, local_time
+from nbbacktest.report.plotting import MOST, choose, closed_spans, extremes, join, local_time
 from tests.records import ZONE, bars, daily_bars, minute_sessions, minutes
 
 

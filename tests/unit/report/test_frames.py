@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from msgspec import structs
 
-from nbbacktest.report.parts import MONTHS
+from nbbacktest.report.frames import MONTHS
 from nbbacktest.report.result import Result
 from tests.records import bars, daily_bars, minutes, run, traded_runs
 

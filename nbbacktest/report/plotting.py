@@ -1,17 +1,25 @@
-"""Fewer points for the same picture: bars joined into candles, curves kept at their highs and lows.
+"""Colours, candles, thinned curves and the time axis: the parts that all charts share.
 
-Pure numpy on local wall time (nanoseconds since 1970 on the exchange's clock), which is what an axis shows.
+Pure numpy on local wall time (nanoseconds since 1970 on the exchange's clock), which an axis shows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from nbbacktest.core.intervals import DAY, HOUR, MINUTE, SECOND, Interval
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
 from nbbacktest.data.calendar import local_clock
+from nbbacktest.trading.record import RunRecord
+
+# Each reads on white and on black, and differs to a colour-blind eye.
+UP, DOWN, BUY, SELL, EQUITY, LOSS = "#2a9d8f", "#e2674a", "#3b82f6", "#d946ef", "#3b82f6", "#e2674a"
+LIMIT, STOP, OTHER = "#d99a1c", "#9b7bea", "#8f9499"
+INK, GRID = "#808080", "rgba(128,128,128,0.22)"
+MILLISECOND = 1_000_000
 
 MOST = 600
 """How many candles a browser draws without a wait."""
@@ -21,6 +29,7 @@ _STEPS = (
     *(n * MINUTE for n in (1, 2, 3, 5, 10, 15, 30)),
     *(n * HOUR for n in (1, 2, 4)),
 )
+_WEEKEND = (5, 6)
 _CALENDAR = (("1 day", "D"), ("1 week", "W"), ("1 month", "M"), ("1 quarter", "Q"), ("1 year", "Y"))
 
 
@@ -170,3 +179,51 @@ def closed_spans(local: Int64, base: Interval, most: int = 200) -> list[tuple[in
     rows = np.flatnonzero(gaps >= HOUR)
     rows = np.sort(rows[np.argsort(-gaps[rows], kind="stable")[:most]])
     return [(int(ends[row]), int(local[row + 1])) for row in rows]
+
+
+# -- the time axis ------------------------------------------------------------------------------------------
+
+
+def axis(local: Int64) -> Float64:
+    """Milliseconds as floats: the one form of dates that plotly sends fast."""
+    return local / MILLISECOND
+
+
+def period(binning: Binning) -> dict[str, Any]:
+    """Draws a candle in the middle of its time, which it then covers, and calls it by its start."""
+    months = {"M": "M1", "Q": "M3", "Y": "M12"}.get(binning.unit)
+    if months:
+        return {"xperiod": months, "xperiodalignment": "middle"}
+    step = binning.step or {"D": 1, "W": 7}[binning.unit] * DAY
+    start = int(binning.starts(np.zeros(1, dtype=np.int64))[0])
+    return {"xperiod": step / MILLISECOND, "xperiod0": start / MILLISECOND, "xperiodalignment": "middle"}
+
+
+def moments(record: RunRecord, instants: Int64) -> Int64:
+    """Where instants stand on the axis: of a daily run in the middle of their date, under its candle."""
+    if not record.daily:
+        return local_time(record.stamps, instants)
+    return local_time(record.stamps, instants - 1) // DAY * DAY + DAY // 2
+
+
+def breaks(base: Interval, local: list[Int64], binning: Binning) -> list[dict[str, Any]]:
+    """The closed hours or days, which the axis leaves out; found in the bars, so holidays and half days are right."""
+    times = [t for t in local if len(t)]
+    if not times or binning.unit not in ("", "D"):
+        return []
+    if binning.step:
+        spans = np.array(closed_spans(np.unique(np.concatenate(times)), base), dtype=np.int64).reshape(-1, 2)
+        # Whole candles only, and a moment after the last one: the session's last equity lies on the edge.
+        after = binning.starts(binning.keys(spans[:, 0] - 1) + 1)
+        before = binning.starts(binning.keys(spans[:, 1]))
+        return [{"bounds": [a + 1.0, b]} for a, b in zip(axis(after), axis(before), strict=True) if b > a + 1.0]
+    days = np.unique(np.concatenate(times) // DAY)
+    absent = np.setdiff1d(np.arange(days[0], days[-1] + 1), days)
+    if len(absent) > len(days):
+        return []
+    weekends = not np.isin((days + 3) % 7, _WEEKEND).any()
+    single = absent[~np.isin((absent + 3) % 7, _WEEKEND)] if weekends else absent
+    breaks: list[dict[str, Any]] = [{"bounds": ["sat", "mon"]}] if weekends else []
+    if len(single):
+        breaks.append({"values": [str(day) for day in single.view("datetime64[D]")]})
+    return breaks
