@@ -20,8 +20,8 @@ from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.monitor import Flag, surely
 from nbbacktest.core.records import Stamps
 from nbbacktest.core.shown import said
-from nbbacktest.data.days import TradingDays
 from nbbacktest.data.market import MarketData
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
