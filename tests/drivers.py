@@ -88,7 +88,7 @@ def run_inline(desk: TradingDesk, *series: Series) -> TradingDesk:
                     s.n += 1
                     done.append((s, s.bar(s.n - 1)))
             if desk.pending:
-                desk.settle([bar for _, bar in done])
+                desk.match_orders([bar for _, bar in done])
             for s, bar in done:
                 for handler in handlers[id(s)]:
                     try:

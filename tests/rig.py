@@ -57,8 +57,8 @@ class Recorder:
         self.events.append("start")
         self.on_start()
 
-    def settle(self, bars: Sequence[Bar]) -> None:
-        self.events.append(f"settle {self.index} {len(bars)}")
+    def match_orders(self, bars: Sequence[Bar]) -> None:
+        self.events.append(f"match {self.index} {len(bars)}")
 
     def handlers(self, series: Series) -> tuple[Callable[[Bar], None], ...]:
         return (self.handle,)

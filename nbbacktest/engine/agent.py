@@ -35,7 +35,7 @@ class Agent(Protocol):
         """Called once, before the first instant."""
         ...
 
-    def settle(self, bars: Sequence[Bar]) -> None:
+    def match_orders(self, bars: Sequence[Bar]) -> None:
         """Called before an instant's callbacks, where `pending` isn't empty, with all its completed bars."""
         ...
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError, nearest
 from nbbacktest.core.intervals import DAY
-from nbbacktest.core.records import Bar, Float64
-from nbbacktest.report.bins import local_time
+from nbbacktest.core.records import Bar
 from nbbacktest.report.frames import instant_labels
+from nbbacktest.report.plotting import local_time
 from nbbacktest.report.table import written_time
 from nbbacktest.trading.equity import cash_curve, position_curve
 from nbbacktest.trading.order_explain import OrderOutcome, explain_orders
@@ -22,6 +22,8 @@ from nbbacktest.trading.record import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from nbbacktest.report.analysis import RunAnalysis
 
 _ORDER_COLUMNS = (
     "id", "symbol", "side", "size", "type", "limit", "stop", "outcome", "missed_by", "why", "tag", "strategy",
@@ -128,13 +130,13 @@ class Explanation:
         return f'<div class="nbbt-explain">{title}{"".join(parts)}</div>'
 
 
-def explain(record: RunRecord, equity: Float64, time: Any, symbol: str | None = None) -> Explanation:
-    """What happened at one instant of the run, and why.
+def explain(run: RunAnalysis, time: Any, symbol: str | None = None) -> Explanation:
+    """Explain one instant of the run.
 
     Parameters
     ----------
-    record, equity
-        The run, and its equity by instant.
+    run
+        A finished run.
     time
         A bar's stamp or any time inside it, or the instant at which bars closed; of a daily run, its date. A naive one
         is in the exchange's time zone.
@@ -146,6 +148,7 @@ def explain(record: RunRecord, equity: Float64, time: Any, symbol: str | None = 
     DataError
         For an unknown symbol, what is no time, and a time at which no bar was.
     """
+    record, equity = run.record, run.equity_values
     if symbol is not None and symbol not in record.bars:
         raise DataError(f"symbol {symbol!r} was not run; {nearest(symbol, record.bars)}")
     index = _index_of(record, time, symbol)

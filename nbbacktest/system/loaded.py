@@ -14,10 +14,10 @@ from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, P
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns
 from nbbacktest.data.calendar import SessionTable
+from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.datasource import is_source
 from nbbacktest.data.demands import demanded
 from nbbacktest.data.market import MarketData
-from nbbacktest.data.periods import whole_periods
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need, built, read_needs, seen_from
 from nbbacktest.engine.series import Series

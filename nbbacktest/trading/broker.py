@@ -165,7 +165,7 @@ class Broker:
         self.blotter.enter(order, now)
         self.blotter.end(order, _REJECTED, reason, now)
 
-    def settle(self, bars: Sequence[Bar], index: int, now: int) -> None:
+    def match_orders(self, bars: Sequence[Bar], index: int, now: int) -> None:
         """Execute what waits on the base bars among `bars`, all of one instant, in the order of the bar and of submission.
 
         Parameters
@@ -362,7 +362,7 @@ class Broker:
                 blotter.end(order, _CANCELLED, f"the volume cap left {left:g} of {order.size:g}", now)
         born = blotter.release(order, opened, now) if order.children else []
         if order.oco is not None or order.parent is not None:
-            blotter.settle_links(order, size, now)
+            blotter.shrink_linked(order, size, now)
         if closable and order.symbol in self.pending:
             after = portfolio.positions[order.strategy][order.symbol].size
             if opened or not after:

@@ -1,4 +1,4 @@
-"""The trading desk: what the engine calls. Starts the strategies, settles their orders, tells them, names who failed."""
+"""The trading desk: what the engine calls. Starts the strategies, matches their orders, tells them, names who failed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.core.shown import said, shown
-from nbbacktest.data.days import TradingDays
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
@@ -197,7 +197,7 @@ class TradingDesk:
             raise
         self._add_sessions()
 
-    def settle(self, bars: Sequence[Bar]) -> None:
+    def match_orders(self, bars: Sequence[Bar]) -> None:
         """Tell of sessions; execute what waits on these bars; then, all fills done, tell of these, in their order.
 
         Raises
@@ -211,7 +211,7 @@ class TradingDesk:
             callbacks.forget()
         if self._dated is not None:
             self._dated.happen(self.index)
-        self.broker.settle(bars, self.index, self.now_ns)
+        self.broker.match_orders(bars, self.index, self.now_ns)
         if self.leaving:
             self._see_off()
         if failure is None:

@@ -268,7 +268,7 @@ class Blotter:
             self._drop_held(order, now)
         return born
 
-    def settle_links(self, order: Order, size: float, now: int) -> None:
+    def shrink_linked(self, order: Order, size: float, now: int) -> None:
         """Cancel, or make smaller, what is linked to an order that has filled `size` units."""
         for other in order.oco or ():
             if other is order or not other.is_open:

@@ -443,10 +443,10 @@ def test_the_agenda_calls_for_few_instants():
     """Settling happens where a session starts or ends or something is due, and nowhere else."""
     strategy, series = Planned(plan={"x": {"at": "14:40"}}), series_of(flat(range(1, 31)))
     desk = desk_for(strategy, series)
-    settled, settle = [], desk.settle
-    desk.settle = lambda bars: (settled.append(desk.index), settle(bars))
+    matched, match_orders = [], desk.match_orders
+    desk.match_orders = lambda bars: (matched.append(desk.index), match_orders(bars))
     run_inline(desk, series)
-    assert settled == [0, 9]
+    assert matched == [0, 9]
     assert told(strategy, "x") == [(None, "02 14:40", 10)]
     assert np.array_equal(desk.instants, series.columns.end)
 
