@@ -11,12 +11,11 @@ from time import monotonic
 from typing import Any, TextIO
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.formats import money, speed, wall_time
 from nbbacktest.core.shown import printed
 from nbbacktest.display.interrupts import Interrupts
-from nbbacktest.display.page import duration
 from nbbacktest.display.reading import Meter, Reading
 from nbbacktest.report.result import Result
-from nbbacktest.report.table import written_speed as speed
 from nbbacktest.system.manager import SystemManager
 
 LINE_SECONDS = 2.0
@@ -79,11 +78,11 @@ def _write(out: TextIO, line: str) -> None:
 
 def _line(r: Reading) -> str:
     moment = str(r.time) if r.time is not None else "before the first bar"
-    parts = [f"{r.state:<7}", moment, f"{r.progress:6.1%}", f"equity {r.equity:,.2f} ({r.gain:+.2%})", _pace(r)]
+    parts = [f"{r.state:<7}", moment, f"{r.progress:6.1%}", f"equity {money(r.equity)} ({r.gain:+.2%})", _pace(r)]
     if r.overruns:
         parts.append(f"{r.overruns:,} overruns")
     if r.seconds_left is not None:
-        parts.append(f"{duration(r.seconds_left)} left")
+        parts.append(f"{wall_time(r.seconds_left, whole=True)} left")
     if r.error:
         parts.append(r.error.splitlines()[0])
     return "  ".join(parts)

@@ -7,6 +7,7 @@ from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from nbbacktest.core.formats import money
 from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import Frame
@@ -111,4 +112,4 @@ class Snapshot:
         return dict(self._frame.agent.indicators)
 
     def __repr__(self) -> str:
-        return f"<Snapshot {self.cursor} of {self.total} instants, {self.time}, equity {self.equity:,.2f}>"
+        return f"<Snapshot {self.cursor} of {self.total} instants, {self.time}, equity {money(self.equity)}>"
