@@ -9,8 +9,8 @@ from nbbacktest.core.enums import SystemState
 from nbbacktest.core.formats import timestamp
 from nbbacktest.core.lifecycle import TABLE, Command
 from nbbacktest.system.run import Run
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.status import status
+from nbbacktest.trading.snapshot import Snapshot
 
 USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.UNTIL, Command.STOP)
 
