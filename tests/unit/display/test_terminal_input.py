@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from nbbacktest.display.interrupts import Leaving, leaving_in_order, uninterrupted
+from nbbacktest.display.terminal_input import Leaving, leaving_in_order, uninterrupted
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="these signals are of POSIX")
 

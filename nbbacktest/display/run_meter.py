@@ -23,7 +23,7 @@ _POINTS = 2_000
 
 
 @dataclass(frozen=True)
-class Reading:
+class RunReading:
     """A run at one instant.
 
     Attributes
@@ -73,7 +73,7 @@ class Reading:
         return self.equity / self.start_equity - 1 if self.start_equity else 0.0
 
 
-class Meter:
+class RunMeter:
     """Reads a system again and again, and remembers what a pace and a line need.
 
     Parameters
@@ -93,7 +93,7 @@ class Meter:
         self._every = 1  # which reading is kept as a point of the line
         self._readings = 0
 
-    def read(self) -> Reading:
+    def read(self) -> RunReading:
         """Look at the run; takes as long as the bar that is under way."""
         status = self._system.status()
         shot = self._system.snapshot()
@@ -104,7 +104,7 @@ class Meter:
         streams = status["subscriptions"].values()
         if math.isfinite(shot.equity):
             self._remember(shot.progress, shot.equity)
-        return Reading(
+        return RunReading(
             state=state,
             name=printed(session["name"]),
             source=printed(session["source"]),

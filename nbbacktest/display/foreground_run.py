@@ -1,27 +1,114 @@
-"""A run followed without a terminal: plain lines for people, JSON lines for programs."""
+"""A run in the foreground, from its start to its report: what `nbbacktest system start` does.
+
+It is shown as a live page, as plain lines where there is no terminal, or as JSON lines for programs.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import queue
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
+from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.errors import StrategyError
 from nbbacktest.core.shown import printed
-from nbbacktest.display.interrupts import Interrupts
-from nbbacktest.display.page import duration
-from nbbacktest.display.reading import Meter, Reading
+from nbbacktest.display.live_terminal import LiveTerminal
+from nbbacktest.display.run_meter import RunMeter, RunReading
+from nbbacktest.display.run_page import duration
+from nbbacktest.display.terminal_input import Interrupts, Leaving, leaving_in_order
 from nbbacktest.report.result import Result
 from nbbacktest.report.table import written_speed as speed
+from nbbacktest.report.terminal import print_report
+from nbbacktest.system import commands
 from nbbacktest.system.manager import SystemManager
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LINE_SECONDS = 2.0
 EVENT_SECONDS = 0.25
 _LOOK_SECONDS = 0.1
+
+
+class Ended(NamedTuple):
+    """How a run in the foreground ended.
+
+    Attributes
+    ----------
+    error
+        Of the strategy; None where none raised.
+    interrupted
+        By Ctrl-C.
+    """
+
+    error: StrategyError | None
+    interrupted: bool
+
+
+def run_in_foreground(
+    system: SystemManager, config: Path | None, *, speed: float | None, paused: bool, as_json: bool, console: Console
+) -> Ended:
+    """Start a run, show it until it ends, and report what was run; whatever happens, nothing goes on after it.
+
+    Raises
+    ------
+    Leaving
+        SIGTERM, or a closed terminal, once what was run until then is reported.
+    """
+    settings = SessionConfig.load(config if config is not None else EXAMPLE)
+    out, left, interrupted = sys.stdout, None, False
+    # What strategies print must not come between the events.
+    with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        try:
+            answer = commands.start(system, settings, speed=speed, paused=paused)
+            try:
+                _announce(answer, as_json=as_json, console=console, out=out)
+                interrupted = _show(system, settings, as_json=as_json, console=console, out=out)
+            except Leaving as leaving:
+                left = leaving
+                system.stop()
+            result, error = _outcome(system)
+        finally:
+            system.stop()
+    if as_json:
+        out.write(end_event(result, system.status()) + "\n")
+    else:
+        print_report(result.analysis, console)
+    if left is not None:
+        raise left
+    return Ended(error, interrupted)
+
+
+def _announce(answer: commands.Answer, *, as_json: bool, console: Console, out: TextIO) -> None:
+    if as_json:
+        out.write(event("start", state=answer.state, message=answer.message) + "\n")
+        out.flush()
+        return
+    console.print(str(answer), markup=False)
+
+
+def _show(system: SystemManager, settings: SessionConfig, *, as_json: bool, console: Console, out: TextIO) -> bool:
+    cash = settings.broker.cash
+    if as_json:
+        return follow_in_events(system, cash, out)
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LiveTerminal(system, cash, console).show()
+    return follow_in_lines(system, cash, out)
+
+
+def _outcome(system: SystemManager) -> tuple[Result, StrategyError | None]:
+    try:
+        return system.wait(), None
+    except StrategyError as error:
+        return error.result, error
 
 
 def follow_in_lines(system: SystemManager, cash: float, out: TextIO) -> bool:
@@ -46,10 +133,10 @@ def end_event(result: Result, status: dict[str, Any]) -> str:
     return event("end", **facts, status=status)
 
 
-def _follow(system: SystemManager, cash: float, every: float, tell: Callable[[str, Reading], None]) -> bool:
+def _follow(system: SystemManager, cash: float, every: float, tell: Callable[[str, RunReading], None]) -> bool:
     states: queue.SimpleQueue[SystemState] = queue.SimpleQueue()
     forget = system.on_state(states.put)
-    meter, told = Meter(system, cash), monotonic()
+    meter, told = RunMeter(system, cash), monotonic()
     try:
         with Interrupts() as interrupts:
             while not system.is_stopped():
@@ -77,7 +164,7 @@ def _write(out: TextIO, line: str) -> None:
     out.flush()
 
 
-def _line(r: Reading) -> str:
+def _line(r: RunReading) -> str:
     moment = str(r.time) if r.time is not None else "before the first bar"
     parts = [f"{r.state:<7}", moment, f"{r.progress:6.1%}", f"equity {r.equity:,.2f} ({r.gain:+.2%})", _pace(r)]
     if r.overruns:
@@ -89,13 +176,13 @@ def _line(r: Reading) -> str:
     return "  ".join(parts)
 
 
-def _pace(r: Reading) -> str:
+def _pace(r: RunReading) -> str:
     if r.asked:
         return f"{speed(r.asked)} asked, {speed(r.achieved)} achieved"
     return f"{r.bars_per_second:,.0f} bars/s"
 
 
-def _facts(r: Reading) -> dict[str, Any]:
+def _facts(r: RunReading) -> dict[str, Any]:
     return {
         "state": r.state.value,
         "sim_time": r.time.isoformat() if r.time is not None else None,

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import NbBacktestError
-from nbbacktest.display.interrupts import Interrupts, Suspension
-from nbbacktest.display.keys import Keyboard
-from nbbacktest.display.page import Keys, Page
-from nbbacktest.display.reading import Meter
+from nbbacktest.display.run_meter import RunMeter
+from nbbacktest.display.run_page import Keys, RunPage
+from nbbacktest.display.terminal_input import Interrupts, Keyboard, Suspension
 from nbbacktest.system.commands import COMMANDS
 from nbbacktest.system.manager import SystemManager
 
@@ -29,7 +28,7 @@ _WITHOUT_KEYS_ASKED: Keys = (("Ctrl-C", "stop and report"),)
 _QUESTION = "Paused. Go on, or stop here?"
 
 
-class LivePage:
+class LiveTerminal:
     """Shows a started run until it ends.
 
     Parameters
@@ -44,7 +43,7 @@ class LivePage:
 
     def __init__(self, system: SystemManager, cash: float, console: Console) -> None:
         self._system = system
-        self._meter = Meter(system, cash)
+        self._meter = RunMeter(system, cash)
         self._console = console
         self._notice, self._until = "", 0.0
         self._asked = False  # a Ctrl-C has paused; the next one stops
@@ -82,15 +81,15 @@ class LivePage:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _page(self, keyboard: Keyboard) -> Page:
+    def _page(self, keyboard: Keyboard) -> RunPage:
         reading = self._meter.read()
         if reading.state is not SystemState.PAUSED:
             self._asked = False
         if self._asked:
-            return Page(reading, _ASKED if keyboard.present else _WITHOUT_KEYS_ASKED, _QUESTION)
+            return RunPage(reading, _ASKED if keyboard.present else _WITHOUT_KEYS_ASKED, _QUESTION)
         keys = _PAUSED if reading.state is SystemState.PAUSED else _RUNNING
         notice = self._notice if monotonic() < self._until else ""
-        return Page(reading, keys if keyboard.present else _WITHOUT_KEYS, notice)
+        return RunPage(reading, keys if keyboard.present else _WITHOUT_KEYS, notice)
 
     def _interrupt(self) -> bool:
         """The first Ctrl-C pauses and asks, the second stops; returns whether it was the second."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.enums import Side, SystemState
 from nbbacktest.core.shown import printed
-from nbbacktest.display.reading import Reading
+from nbbacktest.display.run_meter import RunReading
 from nbbacktest.report.table import written_speed as speed
 from nbbacktest.report.terminal import columns_chart
 
@@ -33,7 +33,7 @@ Keys = Sequence[tuple[str, str]]
 """What can be pressed now, and what for."""
 
 
-class Page:
+class RunPage:
     """A rich renderable of one reading; as wide as the terminal, and of a height that doesn't jump.
 
     Parameters
@@ -46,7 +46,7 @@ class Page:
         What the last command answered, or a question.
     """
 
-    def __init__(self, reading: Reading, keys: Keys = (), notice: str = "") -> None:
+    def __init__(self, reading: RunReading, keys: Keys = (), notice: str = "") -> None:
         self._reading, self._keys, self._notice = reading, keys, notice
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -80,7 +80,7 @@ class Page:
         return lines.append_text(Text(" ")).append_text(notice).append("\n ").append_text(keys)
 
 
-def _head(r: Reading, width: int) -> Iterable[RenderableType]:
+def _head(r: RunReading, width: int) -> Iterable[RenderableType]:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -104,14 +104,14 @@ def _head(r: Reading, width: int) -> Iterable[RenderableType]:
     yield bar
 
 
-def _columns(r: Reading, width: int) -> list[float]:
+def _columns(r: RunReading, width: int) -> list[float]:
     """Equity by progress, so that the line grows to the right edge with the run."""
     marks = [progress for progress, _ in r.curve]
     count = max(round(r.progress * width), 1)
     return [r.curve[max(bisect_right(marks, (j + 1) / width) - 1, 0)][1] for j in range(count)]
 
 
-def _moment(r: Reading) -> Text:
+def _moment(r: RunReading) -> Text:
     from rich.text import Text
 
     if r.time is None:
@@ -120,7 +120,7 @@ def _moment(r: Reading) -> Text:
     return Text(f"{r.time:%a %Y-%m-%d}" if daily else f"{r.time:%a %Y-%m-%d %H:%M:%S %Z}", style="bold cyan")
 
 
-def _left(r: Reading) -> str:
+def _left(r: RunReading) -> str:
     if r.state is SystemState.PAUSED:
         return "at rest"
     if r.seconds_left is None:
@@ -155,7 +155,7 @@ def _box(title: str, content: RenderableType, height: int) -> Panel:
     return Panel(content, title=title, title_align="left", box=ROUNDED, border_style="dim", height=height + 2)
 
 
-def _account(r: Reading) -> Panel:
+def _account(r: RunReading) -> Panel:
     from rich.text import Text
 
     gain = Text(f"{r.gain:+.2%}", style=_sign(r.gain))
@@ -172,7 +172,7 @@ def _account(r: Reading) -> Panel:
     )
 
 
-def _synchronization(r: Reading) -> Panel:
+def _synchronization(r: RunReading) -> Panel:
     from rich.text import Text
 
     late = "bold red" if r.overruns else ""
@@ -204,7 +204,7 @@ def _figures(title: str, rows: Sequence[tuple[str, Text]]) -> Panel:
     return _box(title, grid, _ROWS)
 
 
-def _positions(r: Reading) -> Panel:
+def _positions(r: RunReading) -> Panel:
     from rich.table import Table
     from rich.text import Text
 
@@ -224,7 +224,7 @@ def _positions(r: Reading) -> Panel:
     return _box(f"Positions ({len(r.positions):,})", grid, _ROWS)
 
 
-def _fills(r: Reading) -> Panel:
+def _fills(r: RunReading) -> Panel:
     from rich.table import Table
     from rich.text import Text
 

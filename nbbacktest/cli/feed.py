@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclopts import App
 
 from nbbacktest.core.shown import printed
-from nbbacktest.display.interrupts import leaving_in_order
+from nbbacktest.display.terminal_input import leaving_in_order
 from nbbacktest.grammar import Whole
 
 TOKEN = "NBBACKTEST_FEED_TOKEN"  # noqa: S105 - the variable's name, not a token
