@@ -38,10 +38,10 @@ from nbbacktest.system.driver import Driver, Threads
 from nbbacktest.system.instances import end
 from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.threads import has_threads, whole
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.snapshot import Snapshot
 
 logger = logging.getLogger("nbbacktest")
 
