@@ -12,7 +12,7 @@ from nbbacktest.system.run import Run
 from nbbacktest.system.status import status
 from nbbacktest.trading.snapshot import Snapshot
 
-USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.UNTIL, Command.STOP)
+USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.RUN_UNTIL, Command.STOP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ def test_only_what_differs_is_named():
 def test_buttons_are_allowed_where_the_state_table_says_so():
     """What can be pressed follows from the lifecycle's one table."""
     assert allowed_in(SystemState.STOPPED) == {Command.START}
-    assert allowed_in(SystemState.RUNNING) == {Command.PAUSE, Command.UNTIL, Command.STOP}
-    assert allowed_in(SystemState.PAUSED) == {Command.RESUME, Command.STEP, Command.UNTIL, Command.STOP}
+    assert allowed_in(SystemState.RUNNING) == {Command.PAUSE, Command.RUN_UNTIL, Command.STOP}
+    assert allowed_in(SystemState.PAUSED) == {Command.RESUME, Command.STEP, Command.RUN_UNTIL, Command.STOP}
 
 
 def test_a_view_is_as_of_the_cursor():
