@@ -170,7 +170,7 @@ class IndicatorAt(NamedTuple):
     number: int
 
 
-class FeedState(NamedTuple):
+class StreamState(NamedTuple):
     """How many bars a streaming object was fed, and what it answered: the stores, which only grow."""
 
     filled: int
@@ -192,7 +192,7 @@ class IndicatorState(NamedTuple):
 
     calls: tuple[IndicatorCall, ...]
     keys: tuple[str, ...]
-    feeds: dict[int, FeedState]
+    feeds: dict[int, StreamState]
 
 
 class BarFeed(Protocol):
@@ -209,11 +209,11 @@ class BarFeed(Protocol):
         """The user's object."""
         ...
 
-    def save(self) -> FeedState:
+    def save(self) -> StreamState:
         """How far it was fed."""
         ...
 
-    def resume(self, saved: FeedState, func: Any) -> None:
+    def resume(self, saved: StreamState, func: Any) -> None:
         """Go on with the copy `func` of the object that was fed so far; None: feed the fresh one anew."""
         ...
 

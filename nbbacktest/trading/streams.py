@@ -18,8 +18,8 @@ from nbbacktest.core.shown import said
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.indicators import (
     COLUMNS,
-    FeedState,
     Indicator,
+    StreamState,
     bounded,
     check_input,
     compute,
@@ -52,11 +52,11 @@ class Feed:
         """The user's object whose `update` is called; None for TA-Lib's."""
         return self._answer.func if isinstance(self._answer, _UpdateStream) else None
 
-    def save(self) -> FeedState:
+    def save(self) -> StreamState:
         """How far it was fed, and what it answered."""
-        return FeedState(self.filled, tuple(self.stores))
+        return StreamState(self.filled, tuple(self.stores))
 
-    def resume(self, saved: FeedState, func: Any) -> None:
+    def resume(self, saved: StreamState, func: Any) -> None:
         """Go on with `func`, a copy of the object that was fed so far; None: feed the fresh one anew."""
         if func is None:
             self.catch_up(saved.filled)
