@@ -22,7 +22,7 @@ from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.inbox import Inbox
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.loader import ChunkLoader
@@ -54,7 +54,7 @@ class Stages:
     market: MarketData
     timeline: Timeline
     desk: TradingDesk
-    gate: Gate
+    gate: RunGate
     quantum: Quantum
     analysis: AnalysisEngine
     processor: DataProcessor

@@ -11,7 +11,7 @@ from nbbacktest.core.clock import ManualClock
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from tests.rig import Recorder, Rig, series
 
 
@@ -46,7 +46,7 @@ def await_state(rig, state=SystemState.PAUSED):
 
 
 def await_hold(rig):
-    assert rig.gate._changed.until(lambda: rig.gate._holders, 10)
+    assert rig.gate._changed.until(lambda: rig.gate.state.holders, 10)
 
 
 def indices(agent):
@@ -274,7 +274,7 @@ def test_commands_to_a_run_that_has_ended_leave_the_next_one_alone():
 def test_an_abandoned_start_does_not_pause_the_next_run():
     """A strategy that returns from on_start after its run has ended finds a closed gate, and touches no state."""
     life = Lifecycle()
-    gate = Gate(life, Monitor(), ManualClock())
+    gate = RunGate(life, Monitor(), ManualClock())
     life.apply(Command.START)
     gate.hold_here()
     gate.end(Command.STOP)
