@@ -135,7 +135,7 @@ class AnalysisEngine:
 
     def begin(self) -> bool:
         """Start the agent and publish; False where it raised."""
-        self._gate.attend()
+        self._gate.attend(lambda: self._agent.index + 1)
         self._began = True
         try:
             self._agent.start()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Protocol, TypeVar
 
 from nbbacktest.core.clock import Clock
@@ -12,7 +14,9 @@ from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor, surely
 from nbbacktest.engine.gate_state import UNLIMITED, Decision, GateState, MoveRequest, Watcher
+from nbbacktest.engine.metrics import TimingSeries
 
+logger = logging.getLogger("nbbacktest")
 T = TypeVar("T")
 
 
@@ -32,6 +36,48 @@ class GateRunner(Protocol):
 
     def kick(self) -> None:
         """Make the run move on while no command waits for it; returns at once."""
+
+
+class PauseRequest:
+    """One call of `RunGate.pause`, from the call until the run is at rest.
+
+    Attributes
+    ----------
+    instant : int
+        How many instants had begun at the call.
+    where : str
+        In which call it was made, or which it met.
+    is_awaited : bool
+        True while its caller waits for the rest, and so logs it.
+    took : float or None
+        Seconds from the call to rest; None before.
+    rested_at : int
+        Completed instants at rest.
+    """
+
+    __slots__ = ("_began", "instant", "is_awaited", "rested_at", "took", "where")
+
+    def __init__(self, instant: int, where: str, *, is_awaited: bool) -> None:
+        self.instant = instant
+        self.where = where
+        self.is_awaited = is_awaited
+        self.took: float | None = None
+        self.rested_at = 0
+        self._began = perf_counter()
+
+    def rest(self, cursor: int) -> float:
+        """Take it that the run is at rest at `cursor`; returns `took`."""
+        self.rested_at = cursor
+        self.took = perf_counter() - self._began
+        return self.took
+
+    def log(self) -> None:
+        """Write the one line that a pause has in the log."""
+        if self.took is not None:
+            logger.debug(
+                "pause: asked in instant %d, %s; at rest after instant %d, %.3f ms later",
+                self.instant, self.where, self.rested_at, self.took * 1e3,
+            )  # fmt: skip
 
 
 class RunGate:
@@ -61,15 +107,22 @@ class RunGate:
         Moves a run that has no threads; set before it starts.
     rests : int
         How often the analysis has rested in `at_boundary`. Used by the analysis alone.
+    pause_timing : TimingSeries
+        Seconds from each call of `pause` to rest; those that were taken back, or met the end, aren't counted. Written
+        under the condition.
     """
 
     def __init__(self, lifecycle: Lifecycle, condition: Monitor, clock: Clock) -> None:
         self.state = GateState(lifecycle, clock.now())
         self.runner: GateRunner | None = None
         self.rests = 0
+        self.pause_timing = TimingSeries()
+        self._pauses: list[PauseRequest] = []  # that aren't at rest yet; guarded by the lock
+        self._unlogged: list[PauseRequest] = []  # at rest, and not awaited; used by the analysis, but for an append
         self._changed = condition
         self._clock = clock
         self._analyst: threading.Thread | None = None  # calls strategies, and so can't wait for the run to rest
+        self._begun: Callable[[], int] = lambda: 0  # written by the analysis, once
 
     # -- commands -------------------------------------------------------------------------------------------
 
@@ -89,13 +142,21 @@ class RunGate:
             with self._changed.lock:
                 if not state.pause(self._clock.now()):
                     return False
+                pause = self._noted()
                 self._tell()
                 if self.is_analyst:
                     return not (state.finishing or state.closed)
         except BaseException:
             self._mend()
             raise
-        return self.hold_until_rest(timeout)
+        try:
+            return self.hold_until_rest(timeout)
+        finally:
+            with self._changed.lock:
+                pause.is_awaited = False
+                is_told = pause.took is not None
+            if is_told:
+                pause.log()
 
     def hold_until_rest(self, timeout: float | None = None) -> bool:
         """Wait, after `hold_here`, until the run is at rest; False where it ended or was resumed first."""
@@ -232,9 +293,13 @@ class RunGate:
 
     # -- for the analysis -----------------------------------------------------------------------------------
 
-    def attend(self) -> None:
-        """Make the calling thread the analysis, which may command but can't wait for itself."""
+    def attend(self, begun: Callable[[], int]) -> None:
+        """Make the calling thread the analysis, which may command but can't wait for itself.
+
+        `begun` tells any thread how many instants have begun; it takes no lock.
+        """
         self._analyst = threading.current_thread()
+        self._begun = begun
 
     @contextmanager
     def standing_in(self) -> Iterator[None]:
@@ -284,17 +349,20 @@ class RunGate:
         """
         state, runner = self.state, self.runner
         leaving = leaving or (runner is not None and runner.wants_rest)
-        with self._changed.lock:
-            while True:
+        while True:
+            with self._changed.lock:
                 decision = state.boundary(
                     cursor, generation, published, turn, self._clock.now(),
                     fresh=fresh, leaving=leaving, waits=runner is None,
                 )  # fmt: skip
                 self._tell()
-                if decision is not Decision.REST:
-                    return decision
-                self._changed.wait()
-                self.rests += 1
+                if decision is Decision.REST and not self._unlogged:
+                    self._changed.wait()
+                    self.rests += 1
+            while self._unlogged:
+                self._unlogged.pop().log()
+            if decision is not Decision.REST:
+                return decision
 
     def doze(self, seconds: float) -> None:
         """Sleep at rest between two turns, so that others can have the interpreter; their commands wake."""
@@ -445,6 +513,26 @@ class RunGate:
             state.is_set_going = False
             if self.runner is not None:
                 self.runner.kick()
+        if self._pauses and state.pause_answer() is not None:
+            self._settle_pauses()
+
+    def _noted(self) -> PauseRequest:
+        """Note a pause that was asked for just now."""
+        state, is_inside = self.state, self.is_analyst
+        during = "while strategies were called" if state.busy else "between two windows"
+        where = "in a strategy's callback" if is_inside else during
+        pause = PauseRequest(self._begun(), where, is_awaited=not is_inside)
+        self._pauses.append(pause)
+        return pause
+
+    def _settle_pauses(self) -> None:
+        """Count the pauses that are at rest; where the run ended or goes on instead, they are forgotten."""
+        if self.state.pause_answer():
+            for pause in self._pauses:
+                self.pause_timing.add(pause.rest(self.state.cursor))
+                if not pause.is_awaited:
+                    self._unlogged.append(pause)
+        self._pauses.clear()
 
     def _end(self, command: Command | None) -> None:
         with self._changed.lock:
