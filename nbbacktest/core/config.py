@@ -28,13 +28,17 @@ from nbbacktest.core.costs import (
 )
 from nbbacktest.core.data_config import DataConfig, each_once
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, Problem, nearest
-from nbbacktest.core.hours import Hours, OwnHours
+from nbbacktest.core.hours import Hours, OwnHours, ZoneName
 from nbbacktest.core.imports import is_reference
 from nbbacktest.core.live import LagConfig, LiveConfig
 from nbbacktest.core.model import Model
 from nbbacktest.core.refusals import RefusedError, problems_of
-from nbbacktest.core.remote import RemoteConfig
-from nbbacktest.core.zones import ZoneName
+
+
+class RemoteConfig(Model):
+    """Whether other terminals and programs of the same user can reach the run."""
+
+    enabled: bool = Field(True, description="whether the run can be found and commanded by them")
 
 
 class BacktestConfig(Model):

@@ -1,19 +1,152 @@
-"""The section of the session config that says where bars come from, and which of them a run has."""
+"""The section of the session config that says where bars come from, which of them a run has, and what becomes of faulty ones."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from nbbacktest.core.actions import COUNTED_TWICE, Actions
-from nbbacktest.core.errors import DataError
+from nbbacktest.core.errors import DataError, closest
+from nbbacktest.core.hours import ZoneName
+from nbbacktest.core.imports import is_reference
 from nbbacktest.core.intervals import SECOND, Interval
 from nbbacktest.core.model import Model
-from nbbacktest.core.origin import QualityConfig, SourceText, check_origin
-from nbbacktest.core.other_base import BarCounts, OtherBase
 from nbbacktest.core.refusals import RefusedError
-from nbbacktest.core.zones import ZoneName
+
+
+class BuiltInSource(NamedTuple):
+    """A source that a config names by one word.
+
+    Attributes
+    ----------
+    reference : str
+        Its class as ``module:Name``, the way in which a config names a user's own source. Imported when bars are loaded.
+    path : str or None
+        What `data.path` has to name; None: it reads no file.
+    takes_options : bool
+        True if it is made with `data.options`.
+    reads_all : bool
+        True if it reads all the bars that it has, whatever dates a run asks for.
+    """
+
+    reference: str
+    path: str | None = None
+    takes_options: bool = False
+    reads_all: bool = False
+
+
+_FILE = "a file; with {symbol} for several"
+
+SOURCES = {
+    "synthetic": BuiltInSource("nbbacktest.data.synthetic:SyntheticSource"),
+    "csv": BuiltInSource("nbbacktest.data.files:FileSource", path=_FILE, reads_all=True),
+    "parquet": BuiltInSource("nbbacktest.data.files:FileSource", path=_FILE, reads_all=True),
+    "sample": BuiltInSource("nbbacktest.data.samples:SampleSource", reads_all=True),
+    "lean": BuiltInSource("nbbacktest.data.lean:LeanSource", path="a folder, the one that holds 'equity'"),
+    "yfinance": BuiltInSource("nbbacktest.data.yahoo:YahooSource", takes_options=True),
+}
+"""The registry of sources. A new one is a class (see `nbbacktest.data.datasource`) and a line here."""
+
+
+def _source(text: str) -> str:
+    if text in SOURCES or is_reference(text):
+        return text
+    meant = closest(text, SOURCES)
+    *others, last = map(repr, SOURCES)
+    raise ValueError(
+        f"must be {', '.join(others)}, {last} or module:Name of a DataSource"
+        + (f"; did you mean {meant!r}?" if meant else "")
+    )
+
+
+SourceText = Annotated[
+    str,
+    AfterValidator(_source),
+    WithJsonSchema({"anyOf": [{"enum": list(SOURCES)}, {"type": "string", "pattern": r"^[^:]+:[^:]+$"}]}),
+]
+"""A kind of source, or the ``module:Name`` of a user's own."""
+
+
+class QualityConfig(Model):
+    """What becomes of faulty rows and of data with gaps."""
+
+    faults: Literal["refuse", "warn", "drop"] = Field(
+        "refuse",
+        description="a faulty row refuses the run; or is left out, with a warning that names it; or is left out and "
+        "counted",
+    )
+    minimum: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="smallest share of a symbol's expected bars; below it the run is refused, or warned of; with drop "
+        "each session below it is left out for that symbol; null: gaps are let be",
+    )
+
+
+def check_source(source: str, path: str | None, symbols: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Refuse a path or options that the source has no use for, and a missing path.
+
+    Raises
+    ------
+    RefusedError
+        For the first that is wrong.
+    """
+    built_in = SOURCES.get(source)
+    if built_in is None:
+        if path:
+            raise RefusedError("path", path, f"what {source} is made with goes into options; move it there")
+        return
+    if built_in.path and not path:
+        raise RefusedError("path", path, f"source {source!r} needs {built_in.path}")
+    if path and not built_in.path:
+        raise RefusedError("path", path, f"source {source!r} reads no file; remove it, or change the source")
+    if options and not built_in.takes_options:
+        raise RefusedError("options", options, f"source {source!r} has none; remove them, or change the source")
+    # A Parquet path without an ending may be a folder of all symbols, which is looked at when it is read.
+    is_file = source == "csv" or (source == "parquet" and (path or "").lower().endswith((".parquet", ".pq")))
+    if is_file and len(symbols) > 1 and "{symbol}" not in (path or ""):
+        raise RefusedError("path", path, f"is one file for {len(symbols)} symbols; put {{symbol}} in it")
+
+
+def bar_counts(value: Any) -> Any:
+    """Check a number of bars, or such numbers by interval, which are written in the usual way.
+
+    Raises
+    ------
+    ValueError
+        Where it is neither.
+    """
+    if not isinstance(value, Mapping):
+        return _count(value)
+    counts = {}
+    for text, count in value.items():
+        try:
+            counts[Interval.parse(text).name] = _count(count)
+        except DataError as error:
+            raise ValueError(str(error)) from None
+    return counts
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise ValueError('is a number of bars, 0 or more, or such numbers by interval: {"1m": 200, "1d": 50}')
+    return int(value)
+
+
+BarCounts = Annotated[Annotated[int, Field(ge=0)] | dict[str, Annotated[int, Field(ge=0)]], BeforeValidator(bar_counts)]
+"""Numbers of bars: of the base interval, or by interval."""
+
+
+class OtherBase(Model):
+    """Where coarser bars of the session's symbols come from; orders fill on the base interval alone."""
+
+    source: Literal["csv", "parquet"] = Field("csv", description="kind of source")
+    path: str = Field(min_length=1, description="file; may hold {symbol}")
+    stamp: StampMeaning | None = Field(None, description="as data.stamp; null: what that says")
 
 
 def _interval(text: str) -> str:
@@ -22,6 +155,9 @@ def _interval(text: str) -> str:
     except DataError as error:
         raise ValueError(str(error)) from None
 
+
+StampMeaning = Literal["open", "close"]
+"""What a stamp says of its bar: when it opens, or when it closes."""
 
 IntervalText = Annotated[str, AfterValidator(_interval)]
 """An interval such as ``"5m"``; another spelling of the same length (``"60s"``) becomes the usual one (``"1m"``)."""
@@ -51,7 +187,7 @@ class DataConfig(Model):
     )
     symbols: tuple[str, ...] = Field(("EXE", "SW"), min_length=1, description="in the order of their callbacks")
     interval: IntervalText = Field("1m", description="length of the base bars")
-    stamp: Literal["open", "close"] | None = Field(
+    stamp: StampMeaning | None = Field(
         None, description="what the file's times mark; required for intraday files, never guessed"
     )
     timezone: ZoneName | None = Field(
@@ -87,6 +223,16 @@ class DataConfig(Model):
     stream: bool | None = Field(
         None, description="parquet: read bars little by little while the run goes on; null: folders and large files"
     )
+
+    @property
+    def chosen_symbols(self) -> tuple[str, ...] | None:
+        """The symbols where the config sets them; the default says nothing about data that is handed over."""
+        return self.symbols if "symbols" in self.model_fields_set else None
+
+    @property
+    def chosen_interval(self) -> Interval | None:
+        """The interval where the config sets it; the default says nothing about a file's bars."""
+        return Interval.parse(self.interval) if "interval" in self.model_fields_set else None
 
     @field_validator("symbols")
     @classmethod
@@ -126,5 +272,5 @@ class DataConfig(Model):
         if self.stream and self.other_bases:
             cure = "other_bases are compared before a run; leave them out, or set stream to false"
             raise RefusedError("stream", self.stream, cure)
-        check_origin(self.source, self.path, self.symbols, self.options)
+        check_source(self.source, self.path, self.symbols, self.options)
         return self

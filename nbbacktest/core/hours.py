@@ -1,14 +1,37 @@
-"""Times of day as users write them, and how the session config says which hours a session has."""
+"""Times of day and time zones as users write them, and the hours that the session config gives to sessions."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
+from nbbacktest.core.errors import closest
 from nbbacktest.core.intervals import SECOND
 from nbbacktest.core.model import Model
+
+
+def known_zone(name: str) -> str:
+    """`name`, where it is an IANA name of a time zone.
+
+    Raises
+    ------
+    ValueError
+        Where it isn't, with the nearest name that is.
+    """
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        meant = closest(name, available_timezones())
+        cure = f"did you mean {meant!r}?" if meant else "write an IANA name such as 'America/New_York' or 'UTC'"
+        raise ValueError(f"no such time zone; {cure}") from None
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(known_zone)]
+"""An IANA name that exists, such as ``"America/New_York"``."""
 
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?|24:00")
 

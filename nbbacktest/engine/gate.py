@@ -192,7 +192,7 @@ class RunGate:
             What the watcher raised; the run rests at the instant that it was asked about.
         """
         move = MoveRequest(watcher=watcher)
-        return self._wait_for_move(move, lambda: self._set_out(Command.UNTIL, move, target), timeout)
+        return self._wait_for_move(move, lambda: self._set_out(Command.RUN_UNTIL, move, target), timeout)
 
     def run_to(self, place: Callable[[], int | None], rest_timeout: float | None = None) -> bool:
         """Hold the run to ask `place()` how far it is to go, and go there; False as for `step`.
@@ -205,14 +205,14 @@ class RunGate:
         move = MoveRequest()
 
         def set_out() -> None:
-            self.while_held(lambda _is_open: self._set_out(Command.UNTIL, move, place()), rest_timeout)
+            self.while_held(lambda _is_open: self._set_out(Command.RUN_UNTIL, move, place()), rest_timeout)
 
         return self._wait_for_move(move, set_out, None)
 
     def set_out(self, target: int | None, watcher: Watcher | None = None) -> MoveRequest:
         """Begin a `run_until` without waiting for it; a move of a run that is over arrives nowhere."""
         move = MoveRequest(watcher=watcher)
-        self._set_out(Command.UNTIL, move, target)
+        self._set_out(Command.RUN_UNTIL, move, target)
         return move
 
     def arrived(self, move: MoveRequest, timeout: float | None = None) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbbacktest.trading.seat import Seat
+from nbbacktest.trading.context import StrategyContext
 from nbbacktest.trading.strategy import Strategy
 
 _KEPT = "_as_given"
@@ -34,8 +34,8 @@ def begin(strategy: Strategy) -> None:
 
     What its owner has set since its last run stays. One that is in a run is left alone.
     """
-    seat = vars(strategy).get("_seat")
-    if isinstance(seat, Seat) and seat.is_taken:
+    context = vars(strategy).get("_strategy_context")
+    if isinstance(context, StrategyContext) and context.is_taken:
         return
     given = _as_given(strategy)
     vars(strategy).clear()

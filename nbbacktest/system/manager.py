@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
+import os
 import weakref
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.calls import unrun
@@ -13,16 +17,22 @@ from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition, LiveRunError, StrategyBlockedError
-from nbbacktest.core.lifecycle import Command
+from nbbacktest.core.files import write_whole
+from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.core.monitor import Monitor
+from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
-from nbbacktest.system.awaited import AwaitedSystem
+from nbbacktest.report.result import Result
+from nbbacktest.system.announcer import Announcer
 from nbbacktest.system.builder import StrategySource, build
-from nbbacktest.system.forked import reset_when_forked
 from nbbacktest.system.moments import Until, target_of
 from nbbacktest.system.origin import ConfigSource, Origin, origin_of
-from nbbacktest.system.run import Run, Stages
+from nbbacktest.system.run import Run, RunHolder, Stages, outcome
 from nbbacktest.system.status import status
 from nbbacktest.system.threads import has_threads, require_threads, whole
+from nbbacktest.system.turns import TURNS
+from nbbacktest.trading.snapshot import Snapshot
+from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     from nbbacktest.system.remote.door import Door
@@ -31,9 +41,11 @@ STOP_SECONDS = 5.0
 """How long `stop` waits for a strategy's call that is under way."""
 REST_SECONDS = 10.0
 """How long `pause` waits for one."""
+FLUSH_SECONDS = 5.0
+"""How long the end of a wait waits for callbacks that are under way."""
 
 
-class SystemManager(AwaitedSystem):
+class SystemManager:
     """One run at a time: start it, pause it, step it, change its speed, stop it, look at it.
 
     Every method may be called from any thread. Commands that already hold answer False and change nothing; those that
@@ -54,20 +66,25 @@ class SystemManager(AwaitedSystem):
     """
 
     def __init__(self, *, clock: Clock | None = None, reachable: bool = True) -> None:
-        super().__init__()
+        dispatcher = self._announcer = Announcer()
+        # Guards the lifecycle, the run holder and every gate of this system; nothing is called while it is held.
+        self._condition = Monitor()
+        self._life = Lifecycle(lambda state: dispatcher.post("state", state))
+        self._holder = RunHolder()
+        self._origin: Origin | None = None  # of the newest run; written under the condition
         self._reachable = reachable  # by the user's other terminals, where the config and the environment let them
         self._speed: float | None = None  # asked for while stopped; the next start takes it
         self._clock = clock
-        weakref.finalize(self, self._slot.leash.end).atexit = False  # the exit ends all runs together
-        reset_when_forked(self, SystemManager._forked)
+        weakref.finalize(self, self._holder.leash.end).atexit = False  # the exit ends all runs together
+        _managers.add(self)
 
     def _forked(self) -> None:
         """Begin anew in a forked child: the run's threads are the parent's, and any lock may be held there for ever."""
-        origin, run = self._origin, self._slot.run
+        origin, run = self._origin, self._holder.run
         SystemManager.__init__(self, clock=self._clock, reachable=self._reachable)
         self._origin = origin
         if run is not None and run.done:
-            self._slot.run = run
+            self._holder.run = run
 
     # -- commands -------------------------------------------------------------------------------------------
 
@@ -199,7 +216,7 @@ class SystemManager(AwaitedSystem):
         StrategyBlockedError
             A time was given to a running system, and a strategy's call is under way for more than 10 s.
         """
-        run = self._from_outside(Command.UNTIL)
+        run = self._from_outside(Command.RUN_UNTIL)
         if callable(when):
             if (reason := unrun(when)) is not None:
                 raise ValueError(f"run_until({getattr(when, '__name__', when)}): it {reason}")
@@ -218,7 +235,7 @@ class SystemManager(AwaitedSystem):
         with self._condition.lock:
             if not self._life.allows(Command.STOP):
                 return False
-            run = self._slot.run
+            run = self._holder.run
         if run is None:
             return False
         run.stop(STOP_SECONDS)
@@ -288,11 +305,83 @@ class SystemManager(AwaitedSystem):
         if not math.isfinite(multiplier) or multiplier < 0:
             raise ValueError(f"speed {multiplier!r} can't be; 0 is as fast as it goes, 60 a simulated minute a second")
         with self._condition.lock:
-            run = self._slot.run if self._life.state is not SystemState.STOPPED else None
+            run = self._holder.run if self._life.state is not SystemState.STOPPED else None
             if run is None:
                 self._speed = float(multiplier)
                 return
         run.coordinator.set_speed(float(multiplier))
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Wait for the end of the present run, or take that of the last one.
+
+        Raises
+        ------
+        TimeoutError
+            The run goes on after `timeout` seconds.
+        StrategyError
+            A strategy raised; what was done until then is in `.result`.
+        """
+        run = self._latest()
+        if run.is_engine_thread():
+            raise RuntimeError("a strategy can't wait for the end of its own run")
+        if not run.wait(timeout):
+            raise TimeoutError(f"the run is {self._life.state} after {timeout:g} s; it goes on")
+        self._announcer.flush(FLUSH_SECONDS)
+        return outcome(run)
+
+    async def finished(self) -> Result:
+        """Wait for the end without blocking the event loop; returns and raises what `wait` does."""
+        import asyncio
+
+        run, loop = self._latest(), asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+
+        def settle() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        def tell(_run: Run) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile: nobody waits any more
+                loop.call_soon_threadsafe(settle)
+
+        forget = run.when_done(tell)
+        TURNS.attend()
+        try:
+            await over
+        finally:
+            forget()
+        return outcome(run)
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    def get_state(self) -> SystemState:
+        """STOPPED, RUNNING or PAUSED."""
+        return self._life.state
+
+    def is_running(self) -> bool:
+        """Whether a run is under way and not paused."""
+        return self._life.state is SystemState.RUNNING
+
+    def is_paused(self) -> bool:
+        """Whether a run is at rest at a bar."""
+        return self._life.state is SystemState.PAUSED
+
+    def is_stopped(self) -> bool:
+        """Whether nothing runs."""
+        return self._life.state is SystemState.STOPPED
+
+    @property
+    def mode(self) -> str:
+        """What kind of run it is: ``"backtest"``."""
+        run = self._holder.run
+        return run.config.mode if run else "backtest"
+
+    @property
+    def next_start(self) -> str | None:
+        """What a `start` without arguments runs: strategies, symbols and source of the newest run; None before the first."""
+        return self._origin.description if self._origin is not None else None
 
     @property
     def next_speed(self) -> float:
@@ -304,6 +393,46 @@ class SystemManager(AwaitedSystem):
         asked = self._origin.speed
         return self._origin.config.backtest.speed_multiplier if asked is None else asked
 
+    @property
+    def error(self) -> BaseException | None:
+        """Why the present or last run failed, or is held; None where nothing did."""
+        run = self._holder.run
+        return run.error if run else None
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """The live strategy objects of the present or last run, to look into while paused."""
+        run = self._holder.run
+        return tuple(run.desk.strategies) if run else ()
+
+    def get_coordinator(self) -> SessionCoordinator | None:
+        """The present or last run's coordinator; None before the first run."""
+        run = self._holder.run
+        return run.coordinator if run else None
+
+    @property
+    def run(self) -> Run | None:
+        """The present or last run, for faces that draw it; None before the first."""
+        return self._holder.run
+
+    def snapshot(self) -> Snapshot:
+        """The run as of its cursor, frozen; of the last run where nothing runs."""
+        return self._latest().snapshot()
+
+    def status(self) -> dict[str, Any]:
+        """The JSON status as a mapping; `nbbacktest.schema("status")` describes it."""
+        run = self._holder.run
+        if run is not None:
+            run.snapshot()
+        return status(self._life.state, run, self.next_start)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The status as JSON text, also written to `path` where one is given."""
+        text = json.dumps(self.status(), indent=2, allow_nan=False)
+        if path is not None:
+            write_whole(Path(path), lambda file: file.write(text.encode() + b"\n"))
+        return text
+
     def panel(self) -> Any:
         """The system's `nbbacktest.ControlPanel`, to be shown in a notebook; the same one until it is closed.
 
@@ -314,6 +443,23 @@ class SystemManager(AwaitedSystem):
         """
         # By name: a face stands above this floor, and is loaded only where somebody asks for it.
         return import_module("nbbacktest.widgets.panel").panel_of(self)
+
+    # -- callbacks ------------------------------------------------------------------------------------------
+
+    def on_state(self, callback: Callable[[SystemState], object]) -> Callable[[], None]:
+        """Call `callback(state)` at every change of state, in order; returns the function that ends it.
+
+        Callbacks run in a thread of their own, with no lock held; what one raises is logged and harms nothing.
+        """
+        return self._announcer.subscribe("state", callback)
+
+    def on_progress(self, callback: Callable[[Snapshot], object]) -> Callable[[], None]:
+        """Call `callback(snapshot)` about ten times a second while a run is under way."""
+        return self._announcer.subscribe("progress", callback)
+
+    def on_end(self, callback: Callable[[Result], object]) -> Callable[[], None]:
+        """Call `callback(result)` at the end of every run; `wait` returns after that."""
+        return self._announcer.subscribe("end", callback)
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -327,20 +473,20 @@ class SystemManager(AwaitedSystem):
                 if paused:
                     run.gate.hold_here()
                 self._origin = origin
-                self._slot.put(run)
+                self._holder.put(run)
                 self._life.apply(Command.START)
             self._announcer.watch(run.published)
             run.start()
             if door is not None:
                 whole(door.open)  # its files are written whole, or not at all
         except BaseException as error:
-            if self._slot.run is run:
+            if self._holder.run is run:
                 run.call_off(error, STOP_SECONDS)
             raise
         return True
 
     def _made(self, stages: Stages, door: Door | None) -> Run:
-        announcer, leash = self._announcer, self._slot.leash  # the run holds no reference to its manager
+        announcer, leash = self._announcer, self._holder.leash  # the run holds no reference to its manager
 
         def ended(run: Run) -> None:
             leash.let_go(run)
@@ -362,14 +508,20 @@ class SystemManager(AwaitedSystem):
             return self._life.allows(command)
 
     def _present(self, command: Command) -> Run:
-        run = self._slot.run
+        run = self._holder.run
         if run is None:
             raise InvalidTransition(self._life.state.value, command.value, ["start"], self._life.history)
         return run
 
+    def _latest(self) -> Run:
+        run = self._holder.run
+        if run is None:
+            raise RuntimeError("nothing was started yet; call start() first")
+        return run
+
     def _from_outside(self, command: Command) -> Run:
         """The run, for a command that waits for it."""
-        run = self._slot.run
+        run = self._holder.run
         if run is not None and run.is_live and self._life.state is not SystemState.STOPPED:
             raise LiveRunError(command.value, self._life.history)  # "pause it first" would be no help there
         self._allowed(command)
@@ -394,3 +546,15 @@ def _refuse_live(settings: SessionConfig, *, paused: bool) -> None:
         require_threads("a live run")
         if paused:
             raise LiveRunError("hold")
+
+
+_managers: weakref.WeakSet[SystemManager] = weakref.WeakSet()  # those that live, for a forked child alone
+
+
+def _reset_all() -> None:
+    for manager in list(_managers):
+        manager._forked()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
@@ -17,8 +20,8 @@ from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.monitor import Flag, surely
 from nbbacktest.core.records import Stamps
 from nbbacktest.core.shown import said
-from nbbacktest.data.days import TradingDays
 from nbbacktest.data.market import MarketData
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
@@ -35,15 +38,17 @@ from nbbacktest.system.driver import Driver, Threads
 from nbbacktest.system.instances import end
 from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.threads import has_threads, whole
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.snapshot import Snapshot
 
 logger = logging.getLogger("nbbacktest")
 
 FEED_SECONDS = 2.0
 """How long a run's end waits for its feed's."""
+EXIT_SECONDS = 1.0
+"""How long the process's exit waits for strategies' calls, for all runs together."""
 
 
 @dataclass(frozen=True)
@@ -399,3 +404,66 @@ def outcome(run: Run) -> Result:
     if isinstance(error, NbBacktestError):
         raise error.with_traceback(None)  # else it would collect the frames of all who have waited
     raise NbBacktestError(f"the engine failed: {said(error)}") from error
+
+
+class RunHolder:
+    """Holds the present run of a manager, apart from it: the manager's end, or the process's, can end the run.
+
+    Attributes
+    ----------
+    run : Run or None
+        The present one, or the last one. Written by `put`.
+    leash : Leash
+        What the manager's end pulls.
+    """
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+        self.leash = Leash()
+        _holders.add(self)
+
+    def put(self, run: Run) -> None:
+        """Hold another run; called under the manager's condition, before the run starts."""
+        self.run = self.leash.run = run
+
+
+class Leash:
+    """Holds a run for as long as it goes on, for those that are to end it.
+
+    A finalizer lives as long as its object, and what it holds does too. A run that has ended may lead back to its manager:
+    by a strategy that knows it, or by the frames of an error.
+    """
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+        self._process = os.getpid()
+
+    def let_go(self, run: Run) -> None:
+        """Forget a run that has ended, unless there is another one; told by the run's end."""
+        if self.run is run:
+            self.run = None
+
+    def end(self) -> Run | None:
+        """Tell the run to end and wait for nothing: this may be called by the garbage collector, from any thread.
+
+        Returns the run where it goes on for a moment. A forked child has none of its parent's threads, nor their
+        locks in any known state: there it does nothing.
+        """
+        run = self.run
+        if run is None or run.done or self._process != os.getpid():
+            return None
+        run.gate.end()
+        return run
+
+
+_holders: weakref.WeakSet[RunHolder] = weakref.WeakSet()  # those of all managers that live, for the exit alone
+
+
+@atexit.register
+def _end_all() -> None:
+    """End all runs, first telling each and then waiting, so that many take no longer than one."""
+    deadline = monotonic() + EXIT_SECONDS
+    ending = [holder.leash.end() for holder in list(_holders)]
+    for run in ending:
+        if run is not None:
+            run.wait(max(deadline - monotonic(), 0.0))

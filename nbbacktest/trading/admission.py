@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.seat import Seat
+from nbbacktest.trading.context import StrategyContext
 from nbbacktest.trading.strategy import Strategy
 
 
@@ -35,8 +35,8 @@ def refuse_doubles(strategies: Sequence[Strategy]) -> None:
         where = f"strategies[{number}]"
         if any(strategy is other for other in strategies[:number]):
             problems.append(Problem(where, strategy, "the same object twice; make one for each place"))
-        seat = strategy._seat  # noqa: SLF001 - as above
-        if isinstance(seat, Seat) and seat.is_taken:
+        context = strategy._strategy_context  # noqa: SLF001 - as above
+        if isinstance(context, StrategyContext) and context.is_taken:
             problems.append(Problem(where, strategy, "it is still in another run; stop that one, or make a new object"))
     if problems:
         raise ConfigError(problems, "strategies")

@@ -11,7 +11,6 @@ from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 from nbbacktest.core.records import Stamps
 from nbbacktest.core.shown import said
 from nbbacktest.trading.broker import Broker
-from nbbacktest.trading.hooks import Hooks
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.strategy import Strategy
 
@@ -49,7 +48,7 @@ class Callbacks:
         self._listeners = {name: one for name, one in strategies.items() if overrides(one, "on_fill")}
         self._followers = {name: one for name, one in strategies.items() if overrides(one, "on_order")}
         self._news: list[Order] | None = [] if self._followers else None
-        broker.register.news = self._news
+        broker.blotter.news = self._news
         self._untold: deque[Fill | Order] = deque()
         self._is_telling = False
 
@@ -123,7 +122,7 @@ def check_callbacks(strategy: Strategy | type[Strategy]) -> None:
     ConfigError
         With each of them.
     """
-    own = {name: getattr(strategy, name) for name in vars(Hooks) if name.startswith("on_")}
+    own = {name: getattr(strategy, name) for name in vars(Strategy) if name.startswith("on_")}
     problems = [Problem(name, one, reason) for name, one in own.items() if (reason := unrun(one)) is not None]
     if problems:
         kind = strategy if isinstance(strategy, type) else type(strategy)

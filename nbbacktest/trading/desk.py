@@ -1,4 +1,4 @@
-"""The trading desk: what the engine calls. Seats the strategies, settles their orders, tells them, names who failed."""
+"""The trading desk: what the engine calls. Starts the strategies, matches their orders, tells them, names who failed."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.errors import DataQualityWarning, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.core.shown import said, shown
-from nbbacktest.data.days import TradingDays
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.admission import numbered, refuse_doubles, refuse_what_bars_lack
 from nbbacktest.trading.agenda import Agenda, dated_events
-from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
+from nbbacktest.trading.context import StrategyContext
 from nbbacktest.trading.corporate import CorporateActions
 from nbbacktest.trading.delisting import Delistings
 from nbbacktest.trading.entries import IndicatorList
 from nbbacktest.trading.forming import FormingBars
-from nbbacktest.trading.horizon import Horizon
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.orders.blotter import open_orders
+from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
 from nbbacktest.trading.roster import refusal
-from nbbacktest.trading.seat import Seat
 from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.timetable import Moment, Timetable
@@ -77,7 +77,7 @@ class TradingDesk:
 
     Attributes
     ----------
-    agenda : sized
+    pending : sized
         Open orders by symbol, and what the run's dates and sessions bring; false where nothing waits. One object from
         `start` on.
     index : int
@@ -126,10 +126,10 @@ class TradingDesk:
         self.base_interval = base[0].interval
         self.portfolio = Portfolio(broker.cash)
         self.days = days or TradingDays(stamps.day_zone)
-        self.horizon = Horizon(stamps, sessions, self.days)
+        self.expiry = OrderExpiry(stamps, sessions, self.days)
         self.log = RunLog(lambda: self.now_ns)
         self.broker = Broker(self.portfolio, self.base_interval, broker, limits, self.log.nothing_comes)
-        self.agenda: Sized = self.broker.agenda
+        self.pending: Sized = self.broker.pending
         self.fills: list[Fill] = self.broker.fills
         self.orders: list[Order] = self.broker.orders
         self.indicators = IndicatorList()
@@ -148,15 +148,17 @@ class TradingDesk:
         self.descriptions = tuple(map(shown, self.strategies))
         self._started: list[Strategy] = []
         names = numbered([type(strategy).__name__ for strategy in self.strategies])
-        self._seats: dict[str, Seat] = {}
+        self._contexts: dict[str, StrategyContext] = {}
         for name, (_, symbols) in zip(names, strategies, strict=True):
             own = [s for s in base if symbols is None or s.symbol in symbols]
             positions = self.portfolio.open_account(name, own)
-            self._seats[name] = Seat(self, name, tuple(s.symbol for s in own), positions, takes_all=symbols is None)
+            self._contexts[name] = StrategyContext(
+                self, name, tuple(s.symbol for s in own), positions, takes_all=symbols is None
+            )
         named = dict(zip(names, self.strategies, strict=True))
         callbacks = Callbacks(named, self.broker, self.series, self.base_interval, stamps)
         self._callbacks = callbacks if callbacks.is_needed else None
-        self.timetable = Timetable(self, named, stamps, self.horizon.sessions)
+        self.timetable = Timetable(self, named, stamps, self.expiry.sessions)
         self._keeps_sessions = False
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
@@ -169,7 +171,7 @@ class TradingDesk:
     # -- called by the engine -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Seat the strategies and call their `on_start`, in order.
+        """StrategyContext the strategies and call their `on_start`, in order.
 
         Raises
         ------
@@ -177,8 +179,8 @@ class TradingDesk:
             Where one of them raised; the desk is closed then.
         """
         self.is_open = True
-        for strategy, seat in self.seated:
-            strategy._seat = seat  # noqa: SLF001 - hidden from strategies only
+        for strategy, context in self.contexts:
+            strategy._strategy_context = context  # noqa: SLF001 - hidden from strategies only
         for strategy in self.strategies:
             try:
                 strategy.on_start()
@@ -193,7 +195,7 @@ class TradingDesk:
             raise
         self._add_sessions()
 
-    def settle(self, bars: Sequence[Bar]) -> None:
+    def match_orders(self, bars: Sequence[Bar]) -> None:
         """Tell of sessions; execute what waits on these bars; then, all fills done, tell of these, in their order.
 
         Raises
@@ -207,7 +209,7 @@ class TradingDesk:
             callbacks.forget()
         if self._dated is not None:
             self._dated.happen(self.index)
-        self.broker.settle(bars, self.index, self.now_ns)
+        self.broker.match_orders(bars, self.index, self.now_ns)
         if self.leaving:
             self._see_off()
         if failure is None:
@@ -249,18 +251,18 @@ class TradingDesk:
             gone.due,
             self,
         )
-        self.agenda = self.broker.agenda if self._dated is None else Agenda(self.broker.agenda, self._dated, self)
+        self.pending = self.broker.pending if self._dated is None else Agenda(self.broker.pending, self._dated, self)
 
     def _add_sessions(self) -> None:
         if self._keeps_sessions:
-            self.agenda = Agenda(self.agenda, self.timetable, self)
+            self.pending = Agenda(self.pending, self.timetable, self)
 
     def handlers(self, series: Series) -> tuple[Handler, ...]:
         """The `on_bar` of every strategy that trades the symbol and has one, in order; then what sessions bring."""
         handlers: list[Handler] = [
             strategy.on_bar
-            for strategy, seat in self.seated
-            if series.symbol in seat.positions and overrides(strategy, "on_bar")
+            for strategy, context in self.contexts
+            if series.symbol in context.positions and overrides(strategy, "on_bar")
         ]
         return (*handlers, self.timetable.after) if self._keeps_sessions else tuple(handlers)
 
@@ -307,7 +309,7 @@ class TradingDesk:
             equity=portfolio.equity,
             held=held,
             closes=tuple([position.series.close_at[position.series.n - 1] for position in held]),
-            orders=tuple([OrderRow.of(order) for order in open_orders(self.broker.agenda, None, None)]),
+            orders=tuple([OrderRow.of(order) for order in open_orders(self.broker.pending, None, None)]),
             n_fills=len(self.fills),
             last_fills=tuple(self.fills[-_LAST_FILLS:]),
             indicators=self.indicators.freeze(),
@@ -315,14 +317,14 @@ class TradingDesk:
 
     def split(self, symbol: str, ratio: float) -> None:
         """Count the open orders of `symbol` in units of after a split; corporate actions ask for it."""
-        self.broker.register.split(symbol, ratio, self.now_ns)
+        self.broker.blotter.split(symbol, ratio, self.now_ns)
 
     @property
-    def seated(self) -> list[tuple[Strategy, Seat]]:
-        """The strategies and their seats, in order."""
-        return list(zip(self.strategies, self._seats.values(), strict=True))
+    def contexts(self) -> list[tuple[Strategy, StrategyContext]]:
+        """The strategies and their contexts, in order."""
+        return list(zip(self.strategies, self._contexts.values(), strict=True))
 
-    # -- called by seats ------------------------------------------------------------------------------------
+    # -- called by strategies' contexts ------------------------------------------------------------------------------------
 
     def submit(self, order: Order, series: Series, now: int) -> None:
         """Hand `order` to the broker; where that has filled it at once, its strategy is told before this returns."""
@@ -388,21 +390,21 @@ class TradingDesk:
         return self._forming.at(base, interval, self.now_ns)
 
     def _refuse_fed(self) -> None:
-        for seat in self._seats.values():
-            seat.refuse_fed()
+        for context in self._contexts.values():
+            context.refuse_fed()
 
     def _renew(self) -> None:
         self._forming.clear()  # the weeks and months of the earlier bars may be others
-        for seat in self._seats.values():
-            seat.renew()
+        for context in self._contexts.values():
+            context.renew()
 
-    def enter(self, seat: Seat, handle: Indicator) -> None:
+    def enter(self, context: StrategyContext, handle: Indicator) -> None:
         """List an indicator under a name of its own, as short as the run allows."""
         several = len({symbol for symbol, _ in self.series}) > 1
         word = handle.name if handle.interval == self.base_interval else f"{handle.interval} {handle.name}"
         word = f"{handle.symbol} {word}" if several else word
-        word = f"{seat.name}: {word}" if len(self._seats) > 1 else word
-        self.indicators.enter(word, seat.name, handle)
+        word = f"{context.name}: {word}" if len(self._contexts) > 1 else word
+        self.indicators.enter(word, context.name, handle)
 
 
 def _instant_before(base: Sequence[Series]) -> int:

@@ -10,7 +10,7 @@ from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.costs import NoBorrow, NoInterest
 from nbbacktest.core.records import Int64
-from nbbacktest.data.days import TradingDays
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.agenda import Agenda, Book, DatedEvents
@@ -61,7 +61,7 @@ class LiveDesk(TradingDesk):
         if costs or actions.is_expected or gone.is_expected:
             night = Nights(terms, self._so_far, self.portfolio, self.days) if costs else None
             self._dated = cast("DatedEvents", LiveEvents(night, actions, self))
-            self.agenda = Agenda(self.broker.agenda, self._dated, self)
+            self.pending = Agenda(self.broker.pending, self._dated, self)
 
 
 class LiveEvents:

@@ -51,7 +51,7 @@ def check_admission(desk: TradingDesk, joining: Sequence[Series]) -> None:
 
 
 def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[CorporateAction], instants: Int64) -> None:
-    """Seat the strategies that take all symbols at the new one, and tell them.
+    """StrategyContext the strategies that take all symbols at the new one, and tell them.
 
     Parameters
     ----------
@@ -70,10 +70,10 @@ def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[Corpor
     desk.revise(instants, actions)
     desk.portfolio.may_fall_below_0 = None
     base = next(series for series in joining if series.is_base)
-    takers = [(strategy, seat) for strategy, seat in desk.seated if seat.takes_all]
-    for _, seat in takers:
-        seat.positions[base.symbol] = Position(seat.name, base.symbol, 0.0, 0.0, base)
-        seat.trade((*seat.symbols, base.symbol))
+    takers = [(strategy, context) for strategy, context in desk.contexts if context.takes_all]
+    for _, context in takers:
+        context.positions[base.symbol] = Position(context.name, base.symbol, 0.0, 0.0, base)
+        context.trade((*context.symbols, base.symbol))
     _tell(desk, [strategy for strategy, _ in takers], "on_symbol_added", base.symbol)
 
 
@@ -101,17 +101,17 @@ def give_notice(desk: TradingDesk, symbol: str) -> bool:
     Where its bars have ended no order can close anything: then it is closed at its last close at once, unless a
     delisting that is still to come says otherwise.
     """
-    register, now = desk.broker.register, desk.now_ns
+    blotter, now = desk.broker.blotter, desk.now_ns
     desk.leaving.add(symbol)
-    for order in list(desk.broker.agenda.get(symbol, ())):
+    for order in list(desk.broker.pending.get(symbol, ())):
         if order.is_open and not order.is_forced:
-            register.end(order, OrderStatus.CANCELLED, f"{symbol} leaves the run", now)
+            blotter.end(order, OrderStatus.CANCELLED, f"{symbol} leaves the run", now)
     if _has_ended(desk, symbol):
         _write_off(desk, symbol, now)
     holders = {position.strategy for position in _held(desk, symbol)}
-    for _, seat in desk.seated:
-        if seat.name in holders:
-            seat.close(symbol)
+    for _, context in desk.contexts:
+        if context.name in holders:
+            context.close(symbol)
     if _held(desk, symbol):
         return False
     desk.leaving.discard(symbol)
@@ -126,9 +126,9 @@ def dismiss(desk: TradingDesk, symbol: str) -> None:
     StrategyError
         Where an `on_symbol_removed` raised: the first one, after all were called.
     """
-    traders = [(strategy, seat) for strategy, seat in desk.seated if symbol in seat.symbols]
-    for _, seat in traders:
-        seat.trade(tuple(other for other in seat.symbols if other != symbol))
+    traders = [(strategy, context) for strategy, context in desk.contexts if symbol in context.symbols]
+    for _, context in traders:
+        context.trade(tuple(other for other in context.symbols if other != symbol))
     _tell(desk, [strategy for strategy, _ in traders], "on_symbol_removed", symbol)
 
 

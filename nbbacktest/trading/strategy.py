@@ -1,28 +1,31 @@
-"""`Strategy`, the class that users derive from. All that it can do is done by its seat at the trading desk."""
+"""`Strategy`, the class that users derive from. All that it can do is done by its context at the trading desk."""
 
 from __future__ import annotations
 
 import copy
+import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import MISSING, ParameterError, Problem
+from nbbacktest.core.records import Bar, FormingBar
 from nbbacktest.core.shown import shown
 from nbbacktest.engine.series import BarsView
-from nbbacktest.trading.hooks import Hooks
-from nbbacktest.trading.ordering import Ordering
+from nbbacktest.trading.context import NoContext, StrategyContext
+from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.orders.request import read_request
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.portfolio import Position
-from nbbacktest.trading.scheduling import Scheduling
-from nbbacktest.trading.seat import Seat
-from nbbacktest.trading.sight import Sight
-from nbbacktest.trading.unseated import Unseated
+from nbbacktest.trading.schedule import Scheduled
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_BUY, _SELL = Side.BUY, Side.SELL
 
-class Strategy(Hooks, Ordering, Scheduling, Sight):
+
+class Strategy:
     """Derive from this; class attributes are the parameters, and `on_bar` is called with every completed bar.
 
     Parameters
@@ -47,11 +50,11 @@ class Strategy(Hooks, Ordering, Scheduling, Sight):
     Dip(depth=0.05)
     """
 
-    _seat: Seat
+    _strategy_context: StrategyContext
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._seat = cast("Seat", Unseated(cls.__name__))
+        cls._strategy_context = cast("StrategyContext", NoContext(cls.__name__))
         problems = [
             Problem(name, parameter.default, "every strategy has this already; choose another name")
             for name, parameter in parameters_of(cls, Strategy).items()
@@ -74,6 +77,277 @@ class Strategy(Hooks, Ordering, Scheduling, Sight):
         values = ", ".join(f"{name}={shown(getattr(self, name, MISSING))}" for name in names)
         return f"{type(self).__name__}({values})"
 
+    # -- callbacks: override those that you need; all of them do nothing by themselves -----------------------
+
+    def on_start(self) -> None:
+        """Called once, before the first bar: the place for indicators."""
+
+    def on_session_start(self, date: dt.date) -> None:
+        """Called at a session's open, before its first bar: `bars()` end with the session before.
+
+        Orders placed here can fill in the session's first bar. `now` is the open, or the run's beginning where that
+        is later. Only sessions in which a bar completes are told of; `date` is the exchange's name for them.
+        """
+
+    def on_bar(self, bar: Bar) -> None:
+        """Called with every completed bar of the strategy's symbols, derived intervals included."""
+
+    def on_fill(self, fill: Fill) -> None:
+        """Called for each fill of this strategy's orders, after all fills of the instant, before its bars."""
+
+    def on_order(self, order: Order) -> None:
+        """Called for each of this strategy's orders that something happened to, after all `on_fill` of the instant.
+
+        That is what the market and the broker did: triggered, filled, in part too, expired, rejected, cancelled by
+        another one's fill. What the strategy itself does (buy, cancel, replace) isn't told. An order comes once an
+        instant, in the order of last events; `order.events` has them all.
+        """
+
+    def on_symbol_added(self, symbol: str) -> None:
+        """Called when a symbol that the strategy trades has joined the run: the place for its indicators.
+
+        The run stands between two instants; `bars(symbol)` shows what had completed by then. Orders may be placed.
+        """
+
+    def on_symbol_removed(self, symbol: str) -> None:
+        """Called when one has left it, with its position flat."""
+
+    def on_session_end(self, date: dt.date) -> None:
+        """Called at a session's close, after all callbacks of its last bar.
+
+        Where no bar completes with the close, it is called before the next bar is seen or filled on, and `now` is the
+        close all the same; or, where the bars are over, before `on_stop`. A run that is stopped earlier ends no session.
+        """
+
+    def on_stop(self) -> None:
+        """Called once, after the last bar, also where the run was stopped early."""
+
+    # -- orders ----------------------------------------------------------------------------------------------
+
+    def buy(
+        self,
+        symbol: str | None = None,
+        size: float | None = None,
+        *,
+        limit: float | None = None,
+        stop: float | None = None,
+        trail: float | str | None = None,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        at: str | None = None,
+        tif: str = "gtc",
+        until: Any = None,
+        reduce_only: bool = False,
+        tag: str | None = None,
+    ) -> Order:
+        """Order to buy; it can fill from the symbol's next bar on, never on the one just seen.
+
+        Parameters
+        ----------
+        symbol
+            May be left out where the strategy has one.
+        size
+            Units, fractions allowed. None: as many whole units as the cash allows at the fill's price,
+            commission included, after closing a short.
+        limit
+            Fill at this price or better.
+        stop
+            Become a market order once this price is reached (with `limit`: a limit order); a gap fills at the open.
+        trail
+            A stop that follows the market at this distance: a price such as 1.5, or a share such as ``"2%"``.
+        stop_loss, take_profit
+            Levels of exits that live from this order's fill on, cancel each other, and only reduce the position;
+            `order.children` are their orders.
+        at
+            ``"open"`` or ``"close"``: a market order for the next session's first open, or this session's last close.
+        tif
+            How long the order stays open: ``"gtc"`` until it fills or is cancelled, ``"day"`` until the session ends,
+            ``"ioc"`` and ``"fok"`` for the next open alone, in part or whole; ``"gtd"`` until `until`.
+        until
+            A time, or a date, which is meant to its end; in the exchange's zone where it names none.
+        reduce_only
+            Never trade more than closes the position; cancelled where there is none.
+        tag
+            Your own mark, found again in fills and trades.
+
+        Returns
+        -------
+        Order
+            Open; `order.status` and `order.reason` tell later what became of it.
+
+        Raises
+        ------
+        OrderError
+            For an order that makes no sense, with the value and the cure.
+        """
+        request = read_request(
+            _BUY, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
+            reduce_only=reduce_only, tag=tag,
+        )  # fmt: skip
+        return self._strategy_context.place(symbol, request)
+
+    def sell(
+        self,
+        symbol: str | None = None,
+        size: float | None = None,
+        *,
+        limit: float | None = None,
+        stop: float | None = None,
+        trail: float | str | None = None,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        at: str | None = None,
+        tif: str = "gtc",
+        until: Any = None,
+        reduce_only: bool = False,
+        tag: str | None = None,
+    ) -> Order:
+        """Order to sell, or to sell short; the mirror of `buy`, with the same parameters and errors."""
+        request = read_request(
+            _SELL, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
+            reduce_only=reduce_only, tag=tag,
+        )  # fmt: skip
+        return self._strategy_context.place(symbol, request)
+
+    def close(self, symbol: str | None = None) -> Order | None:
+        """Close the position at the market; None where there is none.
+
+        The order never turns the position around: where another one closed it first, it is cancelled.
+        """
+        return self._strategy_context.close(symbol)
+
+    def order_target_size(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
+        """Order the difference to a position of `x` units (negative: short); None where there is none.
+
+        What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        """
+        return self._strategy_context.target_size(symbol, x)
+
+    def order_target_value(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
+        """Order the difference to a position worth `x` at the newest close, in whole units, rounded toward 0.
+
+        None where the target is met already; a rejected order, with the reason and the cure, where `x` makes no whole
+        unit (lots where the config has them) and nothing is held. What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        """
+        return self._strategy_context.target_value(symbol, x)
+
+    def order_target_percent(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
+        """Order the difference to a position worth the share `x` of the equity (0.5 is half), in whole units.
+
+        As `order_target_value` of that worth: None where the target is met, a rejected order where it makes no unit.
+        """
+        return self._strategy_context.target_percent(symbol, x)
+
+    def size_for_risk(self, symbol: str | None = None, *, risk: float, stop: float) -> float:
+        """How many units lose the share `risk` of the equity, before costs, from the newest close to `stop`.
+
+        ``risk * equity / |close - stop|`` in whole units (lots where the config has them), rounded toward 0, so that
+        it may be 0. What the cash allows isn't asked.
+
+        Raises
+        ------
+        OrderError
+            For a share that isn't above 0 and up to 1, and a stop at the newest close.
+
+        Examples
+        --------
+        ::
+
+            size = self.size_for_risk(risk=0.01, stop=bar.low)
+            if size:
+                self.buy(size=size, stop_loss=bar.low)
+        """
+        return self._strategy_context.size_for_risk(symbol, risk, stop)
+
+    def oco(self, *orders: Order) -> None:
+        """Let one cancel the others: a fill ends them, one in part makes them as much smaller.
+
+        Raises
+        ------
+        OrderError
+            For fewer than two, and for one that isn't open or is linked already.
+        """
+        self._strategy_context.link(orders)
+
+    def replace(
+        self,
+        order: Order,
+        size: float | None = None,
+        limit: float | None = None,
+        stop: float | None = None,
+        trail: float | str | None = None,
+    ) -> Order:
+        """Change an open order, which keeps its place in line; `size` is the whole one, with what has filled.
+
+        Raises
+        ------
+        OrderError
+            Where it isn't open any more, doesn't have that term, or the new value makes no sense.
+        """
+        return self._strategy_context.replace(order, {"size": size, "limit": limit, "stop": stop, "trail": trail})
+
+    def cancel(self, order: Order) -> None:
+        """Take back an open order.
+
+        Raises
+        ------
+        OrderError
+            Where it isn't open any more, or isn't one of this strategy and run.
+        """
+        self._strategy_context.cancel(order)
+
+    def orders(self, symbol: str | None = None) -> list[Order]:
+        """The strategy's own open orders, oldest first; all symbols' where `symbol` is left out."""
+        return self._strategy_context.orders(symbol)
+
+    # -- sessions --------------------------------------------------------------------------------------------
+
+    def schedule(
+        self,
+        callback: Callable[[], object],
+        *,
+        at: str | dt.time | None = None,
+        before_close: float | None = None,
+        after_open: float | None = None,
+        every: str = "day",
+    ) -> Scheduled:
+        """Have `callback` called once a session, at a time of it; for `on_start`.
+
+        It is called after all callbacks of the first instant at or after that time, at the session's end where no bar
+        completes in between, and in no session that doesn't have that time (15:55 on a half day).
+
+        Parameters
+        ----------
+        callback
+            A function or method without arguments.
+        at
+            Time of day on the exchange's clocks, such as ``"15:55"``.
+        before_close, after_open
+            Minutes; half days have their own close. Give one of these three.
+        every
+            ``"day"``, or the first or last session of each week or month, by the exchange's calendar:
+            ``"week_start"``, ``"week_end"``, ``"month_start"``, ``"month_end"``.
+
+        Returns
+        -------
+        Scheduled
+            Its `cancel()` ends it.
+
+        Raises
+        ------
+        ScheduleError
+            For terms that make no sense, for a time that no session of the run has, and outside of `on_start`.
+
+        Examples
+        --------
+        ::
+
+            def on_start(self):
+                self.schedule(self.flatten, before_close=5)
+                self.schedule(self.rebalance, at="10:00", every="month_start")
+        """
+        return self._strategy_context.schedule(callback, at, before_close, after_open, every)
+
     # -- symbols of the run -----------------------------------------------------------------------------------
 
     def add_symbol(self, symbol: str, data: Any = None) -> None:
@@ -94,7 +368,7 @@ class Strategy(Hooks, Ordering, Scheduling, Sight):
         ConfigError, DataError
             For a symbol that is in the run, one without bars, and after the last instant.
         """
-        self._seat.add_symbol(symbol, data)
+        self._strategy_context.add_symbol(symbol, data)
 
     def remove_symbol(self, symbol: str, positions: str = "refuse") -> None:
         """Let a symbol leave the run: its open orders are cancelled, and no bar of it comes any more.
@@ -110,42 +384,42 @@ class Strategy(Hooks, Ordering, Scheduling, Sight):
         DataError
             For a symbol that isn't in the run, the only one, and one that is held.
         """
-        self._seat.remove_symbol(symbol, positions)
+        self._strategy_context.remove_symbol(symbol, positions)
 
     # -- what is seen ---------------------------------------------------------------------------------------
 
     def position(self, symbol: str | None = None) -> Position:
         """The strategy's own position: `size`, `average_price`, `unrealized_pnl`; false where flat."""
-        seat = self._seat
+        context = self._strategy_context
         try:
-            return seat.positions[seat.only if symbol is None else symbol]  # type: ignore[index]
+            return context.positions[context.only if symbol is None else symbol]  # type: ignore[index]
         except (KeyError, TypeError):
-            return seat.position(symbol)
+            return context.position(symbol)
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """What the strategy trades."""
-        return self._seat.symbols
+        return self._strategy_context.symbols
 
     @property
     def base_interval(self) -> str:
         """The interval that orders fill on, such as ``"1m"``; bars of longer ones are derived from it."""
-        return self._seat.base_interval
+        return self._strategy_context.base_interval
 
     @property
     def cash(self) -> float:
         """The account's cash, shared by all strategies."""
-        return self._seat.portfolio.cash
+        return self._strategy_context.portfolio.cash
 
     @property
     def equity(self) -> float:
         """Cash and all positions at their newest closes."""
-        return self._seat.portfolio.equity
+        return self._strategy_context.portfolio.equity
 
     @property
     def now(self) -> pd.Timestamp:
         """The instant under way: the end of the bars that are being handled."""
-        return self._seat.now
+        return self._strategy_context.now
 
     @property
     def lag(self) -> float:
@@ -153,7 +427,7 @@ class Strategy(Hooks, Ordering, Scheduling, Sight):
 
         Clock-driven, an instant is due when the simulated clock comes to it; live, when the feed's clock shows its end.
         """
-        return self._seat.lag
+        return self._strategy_context.lag
 
     def bars(self, symbol: str | None = None, interval: str | None = None) -> BarsView:
         """The completed bars: columns `open high low close volume time`, ``[-1]`` the newest.
@@ -165,7 +439,7 @@ class Strategy(Hooks, Ordering, Scheduling, Sight):
         interval
             Such as ``"5m"``; None is the base interval.
         """
-        return self._seat.bars(symbol, interval)
+        return self._strategy_context.bars(symbol, interval)
 
     def indicator(
         self,
@@ -209,11 +483,55 @@ class Strategy(Hooks, Ordering, Scheduling, Sight):
             self.slow = self.indicator(talib.SMA, "close", 30)
             self.upper, self.middle, self.lower = self.indicator(talib.stream.BBANDS, "close", 20)
         """
-        return self._seat.indicator(func, inputs, kw, interval, symbol, name)
+        return self._strategy_context.indicator(func, inputs, kw, interval, symbol, name)
+
+    def forming(self, interval: str | None = None, symbol: str | None = None) -> FormingBar | None:
+        """The bar that is not complete yet: what the base bars of the present bucket add up to so far.
+
+        None where no base bar of it has completed yet, and where it is complete: then `bars` has it.
+
+        Parameters
+        ----------
+        interval
+            Any that can be derived from the base bars, such as ``"1d"`` or ``"1w"``, whether the run derives it or not;
+            may be left out where the run has one.
+        symbol
+            Any of the run's; may be left out where the strategy has one.
+
+        Examples
+        --------
+        ::
+
+            today = self.forming("1d")
+            if today is not None and bar.close > today.open:
+                self.buy()
+        """
+        return self._strategy_context.forming(interval, symbol)
+
+    def warmup(self, bars: int, interval: str | None = None, symbol: str | None = None) -> int:
+        """Ask in `on_start` for that many bars before the first one that is traded; returns how many there are.
+
+        They are loaded where the source has them; where it has fewer, a warning says so. A class attribute or property
+        ``warmup_bars``, a number or ``{interval: number}``, asks before anything is loaded. Once bars have been
+        delivered this only counts.
+
+        Parameters
+        ----------
+        interval
+            Whose bars are counted; None is the base interval.
+        symbol
+            None: all of the strategy's; the fewest that one of them has is returned.
+
+        Raises
+        ------
+        IndicatorError
+            Where a streaming indicator has been read already.
+        """
+        return self._strategy_context.warmup(bars, interval, symbol)
 
     def log(self, message: object) -> None:
         """Keep a line, with the instant, for the run's record."""
-        self._seat.log(message)
+        self._strategy_context.log(message)
 
 
-Strategy._seat = cast("Seat", Unseated("Strategy"))  # noqa: SLF001 - its own module
+Strategy._strategy_context = cast("StrategyContext", NoContext("Strategy"))  # noqa: SLF001 - its own module

@@ -18,11 +18,9 @@ from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import Run
 from nbbacktest.system.watch import Watch
 from nbbacktest.widgets.charts import Charts
-from nbbacktest.widgets.commander import Commander
-from nbbacktest.widgets.controls import Controls
-from nbbacktest.widgets.presence import Presence
-from nbbacktest.widgets.pump import Pump
-from nbbacktest.widgets.still import Still, fallback
+from nbbacktest.widgets.controls import Action, Controls
+from nbbacktest.widgets.panel_threads import CommandDispatcher, FramePump
+from nbbacktest.widgets.static_fallback import StaticFallback, in_words
 from nbbacktest.widgets.view import ViewState, resolve
 
 FRAMES = 6.0
@@ -35,7 +33,7 @@ RESTING = 0.5
 """Seconds between two looks at a run that rests."""
 
 OFFERED = ("start", "pause", "resume", "step", "until", "speed", "stop")
-"""The commands that it has controls for. It shows the status all the time; symbols join and leave by the others."""
+"""The commands that the panel has controls for."""
 
 _numbers: weakref.WeakKeyDictionary[Run, int] = weakref.WeakKeyDictionary()
 _counter = itertools.count(1)
@@ -92,16 +90,16 @@ class ControlPanel:
         self._start = start or (lambda: commands.start(system, config).message)
         self._guard = threading.RLock()  # guards what a frame is made from: pages and the pump both come
         self._rate, self._number, self._watch = _Rate(), 0, Watch()
-        self._still = Still()
+        self._fallback = StaticFallback()
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
-        self.pump = Pump(self)
-        self.controls = Controls(lambda name, argument: _passed(me, "_wanted", name, argument))
+        self.pump = FramePump(self)
+        self.controls = Controls(lambda *asked: _passed(me, "_carry_out", *asked))
         self.charts = Charts(self.controls, self.pump.poke)
-        self._commander = Commander(
-            lambda: number_of(system.run), lambda message, wrong: _passed(me, "_told", message, wrong)
+        self._dispatcher = CommandDispatcher(
+            lambda: number_of(system.run), lambda message, wrong: _passed(me, "_answered", message, wrong)
         )
-        self._presence = Presence(self.controls.front, lambda key, run: _passed(me, "_key", key, run))
+        self.controls.bridge.listen(lambda key, run: _passed(me, "_key", key, run))
         self.widget = self._laid_out()
         poke = self.pump.poke
         self._forget = system.on_state(lambda _state: poke())
@@ -127,21 +125,26 @@ class ControlPanel:
 
     # -- what the user does ----------------------------------------------------------------------------------
 
-    def _wanted(self, name: str, argument: Any, run: int | None = None) -> None:
-        given = () if argument is None else (argument,)
-        call = self._start if name == "start" else lambda: commands.COMMANDS[name](self.system, *given).message
-        self._commander.submit(name, call, self._presence.seen() if run is None else run)
+    def _carry_out(self, action: Action, *arguments: Any, run: int | None = None) -> None:
+        """Queue an action for the run that its page showed; `run` is that run's number, if the page sent it along."""
+        seen = self.controls.bridge.clicked_run() if run is None else run
+        if not isinstance(action, str):
+            self._dispatcher.submit_action(lambda: action(self.system), seen)
+        elif action == "start":
+            self._dispatcher.submit("start", self._start, seen)
+        else:
+            self._dispatcher.submit(action, lambda: commands.COMMANDS[action](self.system, *arguments).message, seen)
 
     def _key(self, key: str, run: int) -> None:
         state = self.system.get_state()
         if key == "right" and state is SystemState.PAUSED:
-            self._wanted("step", int(self.controls.count.value), run)
+            self._carry_out("step", int(self.controls.count.value), run=run)
         elif key == "space" and state is not SystemState.STOPPED:
-            self._wanted("pause" if state is SystemState.RUNNING else "resume", None, run)
+            self._carry_out("pause" if state is SystemState.RUNNING else "resume", run=run)
 
-    def _told(self, message: str, wrong: bool) -> None:  # noqa: FBT001 - as the commander says it
+    def _answered(self, message: str, wrong: bool) -> None:  # noqa: FBT001 - as the dispatcher calls it
         with self._guard:  # a frame that was begun before isn't shown after it
-            self.controls.tell(message, (number_of(self.system.run), self.system.get_state()), is_error=wrong)
+            self.controls.show_notice(message, (number_of(self.system.run), self.system.get_state()), is_error=wrong)
         self.pump.poke()
 
     # -- frames ---------------------------------------------------------------------------------------------
@@ -154,7 +157,7 @@ class ControlPanel:
         if behind:
             return 0.02
         if view.state is SystemState.STOPPED:
-            self.publish_still()
+            self.publish_fallback()
             return None
         if view.state is SystemState.PAUSED:
             return RESTING
@@ -168,10 +171,10 @@ class ControlPanel:
         # The state first: where it says at rest, what was published is as of the cursor.
         state, run = self.system.get_state(), self.system.run
         if self._repeats:
-            self.controls.tell_next(self.system.next_start)
+            self.controls.show_next_start(self.system.next_start)
         if run is None:
             view = resolve(0, state, None, None, (0, 0), 0.0, self.system.next_speed)
-            self.controls.follow_view(view)
+            self.controls.show(view)
             self.charts.answer()
             return view, False
         shot, number = run.published(), number_of(run)
@@ -183,7 +186,7 @@ class ControlPanel:
         view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed, wall)
         self.charts.beat(run, view)
         changed, self._state = view.state is not self._state, view.state
-        self.controls.follow_view(view)
+        self.controls.show(view)
         # After a change the word goes out before pictures are made.
         return view, changed or self.charts.draw(run, view)
 
@@ -206,14 +209,14 @@ class ControlPanel:
 
         display(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
         if not self.is_closed:
-            self._still.place()
+            self._fallback.place()
             self.pump.poke()
 
-    def publish_still(self) -> None:
+    def publish_fallback(self) -> None:
         """Draw the picture of the ended run now, where there is one and it isn't drawn yet."""
         run = self.system.run
         if run is not None and run.done:
-            self._still.show(run)
+            self._fallback.show(run)
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
         if self.is_closed:
@@ -221,7 +224,7 @@ class ControlPanel:
         _kept.add(self)
         bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_())
         self.pump.poke()
-        return {**bundle, **fallback(self.system)}
+        return {**bundle, **in_words(self.system)}
 
     def __repr__(self) -> str:
         if self.is_closed:
@@ -265,7 +268,7 @@ def _passed(me: weakref.ref[ControlPanel], method: str, *arguments: Any) -> None
         getattr(panel, method)(*arguments)
 
 
-def _close(widget: iw.Widget, forget: Callable[[], None], pump: Pump) -> None:
+def _close(widget: iw.Widget, forget: Callable[[], None], pump: FramePump) -> None:
     forget()
     pump.close()
     pending: list[Any] = [widget]

@@ -168,7 +168,7 @@ def lookers():
 
 def sights(system):
     """Everything that moves when a bar is delivered, as seen from several sides."""
-    run, shot = system._slot.run, system.snapshot()
+    run, shot = system._holder.run, system.snapshot()
     bars = system.status()["performance_metrics"]["bars_processed"]
     return (
         system.get_state(),
@@ -255,7 +255,7 @@ class Commands(RuleBasedStateMachine):
 
     @rule(n=st.integers(1, 30))
     def step(self, n):
-        if self.cursor is not None and self.state is PAUSED and self.cursor + n > len(self.system._slot.run.timeline):
+        if self.cursor is not None and self.state is PAUSED and self.cursor + n > len(self.system._holder.run.timeline):
             return
         if self.expect("step", lambda: self.system.step(n)):
             self.cursor += n

@@ -433,7 +433,7 @@ class Model:
         return self._set_out(s, number, word, Command.STEP, s.gate.cursor + instants)
 
     def _command_until(self, s: State, number: int, word: int, target: int) -> Any:
-        return self._set_out(s, number, word, Command.UNTIL, target)
+        return self._set_out(s, number, word, Command.RUN_UNTIL, target)
 
     def _set_out(self, s: State, number: int, word: int, command: Command, target: int) -> Any:
         if not self._allows(s, command):

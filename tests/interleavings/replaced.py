@@ -31,8 +31,7 @@ from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.system.run import Run
-from nbbacktest.system.slot import Slot
+from nbbacktest.system.run import Run, RunHolder
 from tests.interleavings.threads import Beneath, Threading, Watched, now, point, sleep
 
 ELSEWHERE = ("nbbacktest.system.remote", "nbbacktest.system.feeds", "nbbacktest.system.sweep")
@@ -76,7 +75,7 @@ SHARED: dict[type, tuple[str | None, frozenset[str]]] = {
     LagWatch: (None, frozenset({"due", "seconds"})),
     Lifecycle: (None, frozenset({"_state"})),
     Run: (None, frozenset({"_crash"})),
-    Slot: (None, frozenset({"run"})),
+    RunHolder: (None, frozenset({"run"})),
     Monitor: ("lock", frozenset({"_tickets"})),
     Flag: (None, frozenset({"_up"})),
 }

@@ -228,7 +228,7 @@ class _Bench:
                 bench.do_inside(self.run, scenario.inside.get(count))
 
             def check(self, where: str) -> None:
-                if self.run is peek(bench._system._slot, "run") and judge.state is not SystemState.RUNNING:
+                if self.run is peek(bench._system._holder, "run") and judge.state is not SystemState.RUNNING:
                     judge.complain(f"{where} while {judge.state}")
                 if self.stops:
                     judge.complain(f"{where} after on_stop")
@@ -303,7 +303,7 @@ class _Bench:
         )
 
     def _sight(self) -> tuple[Any, ...]:
-        run = self._system._slot.run
+        run = self._system._holder.run
         seen = len(self._traders[-1].seen) if self._traders else 0
         return self._system.get_state(), seen, run.gate.cursor, run.published().cursor
 
@@ -334,7 +334,7 @@ class _Bench:
         return self._system.resume()
 
     def _step(self, instants: int) -> bool:
-        run = self._system._slot.run
+        run = self._system._holder.run
         was_paused, before = self._judge.state is SystemState.PAUSED, run.gate.cursor if run else 0
         answer = self._system.step(instants)
         if answer and was_paused and self._is_alone:

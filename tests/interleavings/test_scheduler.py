@@ -287,7 +287,7 @@ def test_every_shared_field_exists():
             bench.system.start(live_world.config(False, 1.0), feed=bench._feed, strategies=bench._strategy)
     run = bench.system.run
     stages = [run.gate, run.analysis, run.processor, run.coordinator, run.timeline, run.inbox, run.lag, run]
-    others = [bench.system._life, bench.system._slot, run._done, run.gate._changed]
+    others = [bench.system._life, bench.system._holder, run._done, run.gate._changed]
     owners = {type(one): one for one in [*stages, *run.streams, *others]}
     for kind, (guard, names) in SHARED.items():
         [owner] = [one for one in owners.values() if isinstance(one, kind)]

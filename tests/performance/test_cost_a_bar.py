@@ -103,7 +103,7 @@ def test_to_publish_many_indicators_makes_as_few_calls():
         def on_start(self):
             for number in range(self.lines):
                 self.indicator(talib.SMA, "close", 2 + number)
-            desk = self._seat._desk
+            desk = self._strategy_context._desk
             self.calls = calls_of(desk.freeze)
 
     few, many = Many(lines=1), Many(lines=200)

@@ -185,7 +185,7 @@ def test_every_shipped_strategy_runs_under_every_option(name, option, symbols):
             # Each turn upwards has its order, and each one down where something was bought; nothing is ordered else.
             assert {order.submitted_ns for order in own} <= set(turned.tolist())
             if not above[-20:].any() and "volume_share" not in OPTIONS[option]:
-                assert not desk.portfolio.positions[desk.seated[0][1].name][one.symbol]
+                assert not desk.portfolio.positions[desk.contexts[0][1].name][one.symbol]
 
 
 @pytest.mark.parametrize("share", [1.0, 0.05])

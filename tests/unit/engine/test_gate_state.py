@@ -81,8 +81,8 @@ def test_a_later_move_answers_the_earlier_with_false():
     """One run goes to one place."""
     state, early, late = started(), MoveRequest(), MoveRequest()
     at(state, 0)
-    state.set_out(Command.UNTIL, early, 5, 1.0)
-    state.set_out(Command.UNTIL, late, 3, 1.0)
+    state.set_out(Command.RUN_UNTIL, early, 5, 1.0)
+    state.set_out(Command.RUN_UNTIL, late, 3, 1.0)
     assert (state.move_answer(early), state.move_answer(late)) == (False, None)
     assert at(state, 3, leaving=True) is LEAVE
     assert state.move_answer(late) is True
@@ -91,14 +91,14 @@ def test_a_later_move_answers_the_earlier_with_false():
 def test_a_place_that_the_run_rests_at_is_reached_at_once():
     """The analysis doesn't have to come to a boundary for that."""
     state, move = started(paused=True), MoveRequest()
-    state.set_out(Command.UNTIL, move, 0, 1.0)
+    state.set_out(Command.RUN_UNTIL, move, 0, 1.0)
     assert (state.move_answer(move), state.life.state) == (True, SystemState.PAUSED)
 
 
 def test_a_watcher_is_asked_about_each_instant_after_the_first():
     """The limit is the next instant; every one is published; the one that is found is rested at."""
     state, move = started(paused=True), MoveRequest(watcher=bool)
-    state.set_out(Command.UNTIL, move, None, 1.0)
+    state.set_out(Command.RUN_UNTIL, move, None, 1.0)
     assert state.move_watched_at(0) is None
     assert at(state, 0) is GO
     assert state.limit == 1
@@ -113,7 +113,7 @@ def test_a_move_that_is_given_up_holds_the_run():
     """A command that waits no longer leaves a paused run; one that was over before changes nothing."""
     state, move = started(), MoveRequest()
     at(state, 0)
-    state.set_out(Command.UNTIL, move, 9, 1.0)
+    state.set_out(Command.RUN_UNTIL, move, 9, 1.0)
     state.give_up(move, 2.0)
     assert at(state, 1) is REST
     state.resume(3.0)
@@ -151,7 +151,7 @@ def test_a_run_that_was_told_to_end_answers_when_it_has():
     """In between neither its state nor its last frame is the final one."""
     state, move = started(), MoveRequest()
     at(state, 0)
-    state.set_out(Command.UNTIL, move, 5, 1.0)
+    state.set_out(Command.RUN_UNTIL, move, 5, 1.0)
     state.pause(1.0)
     state.close()
     assert at(state, 1) is CLOSED
@@ -174,7 +174,7 @@ def test_a_new_plan_gives_windows_up_and_moves_the_place_of_a_run_until():
     """Instants may have other numbers then; a step counts them, and keeps its number."""
     for move, target in ((MoveRequest(), 14), (MoveRequest(stepping=True), 4)):
         state = started(paused=True)
-        state.set_out(Command.STEP if move.stepping else Command.UNTIL, move, 4, 1.0)
+        state.set_out(Command.STEP if move.stepping else Command.RUN_UNTIL, move, 4, 1.0)
         before = state.generation
         state.replan(2.0, paced=False, renumber=lambda number: number + 10)
         assert (move.target, state.generation, state.limit) == (target, before + 1, 0)
@@ -200,7 +200,7 @@ def test_a_closed_gate_touches_the_table_no_more():
     state.life.apply(Command.START)
     state.hold_for_user(1.0)
     state.start(1.0)
-    state.set_out(Command.UNTIL, MoveRequest(), 0, 1.0)
+    state.set_out(Command.RUN_UNTIL, MoveRequest(), 0, 1.0)
     assert state.life.state is SystemState.RUNNING
 
 
@@ -216,7 +216,7 @@ EVENTS = {
     "pause": lambda state, moves: state.pause(0.0),
     "resume": lambda state, moves: state.resume(0.0),
     "step": lambda state, moves: state.set_out(Command.STEP, moves[-1], state.cursor + 1, 0.0),
-    "until": lambda state, moves: state.set_out(Command.UNTIL, moves[-1], state.cursor + 2, 0.0),
+    "until": lambda state, moves: state.set_out(Command.RUN_UNTIL, moves[-1], state.cursor + 2, 0.0),
     "give up": lambda state, moves: state.give_up(moves[0], 0.0),
     "hold": lambda state, moves: state.hold("a", 0.0),
     "release": lambda state, moves: state.release("a", 0.0),

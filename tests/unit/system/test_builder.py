@@ -7,12 +7,12 @@ import re
 import pytest
 
 import nbbacktest as nb
-from nbbacktest.trading.hooks import Hooks
+from nbbacktest.trading.strategy import Strategy
 from tests.markets import minutes
 
 BARS = minutes(20)
 STARTED = []  # the strategies that were started
-CALLBACKS = [name for name in vars(Hooks) if name.startswith("on_")]
+CALLBACKS = [name for name in vars(Strategy) if name.startswith("on_")]
 
 
 async def coroutine(self, *_told):

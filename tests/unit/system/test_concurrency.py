@@ -167,7 +167,7 @@ def test_what_a_blocked_run_did_is_kept_whole(monkeypatch):
     assert strategy.inside.wait(10)
     with pytest.raises(nb.StrategyBlockedError):
         system.stop()
-    result = system._slot.run.result()
+    result = system._holder.run.result()
     assert (result.stats["bars"], len(result.fills), len(result.equity)) == (50, 49, 50)
     strategy.go_on.set()
 
@@ -304,7 +304,7 @@ def test_a_finished_that_is_cancelled_leaves_nothing_with_the_run():
         for _ in range(5):
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(system.finished(), 0.001)
-        return len(system._slot.run._listeners)
+        return len(system._holder.run._listeners)
 
     system = started(paused=True)
     assert asyncio.run(poll(system)) == 0

@@ -344,7 +344,7 @@ def test_a_callback_may_command_the_system():
 def test_dropping_the_manager_ends_its_run():
     """Nobody can reach the run any more: its threads end."""
     system = started(paused=True)
-    run = weakref.ref(system._slot.run)
+    run = weakref.ref(system._holder.run)
     threads = list(run()._driver.threads.values())
     del system
     gc.collect()

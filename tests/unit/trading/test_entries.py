@@ -36,7 +36,7 @@ class Keeps(Strategy):
     def on_bar(self, bar) -> None:
         if bar.close > 50 and len(self.frozen) == 2:
             self.indicator(np.cumsum, "close")
-        desk = self._seat._desk
+        desk = self._strategy_context._desk
         self.frozen.append(desk.freeze())
         self.read.append({key: newest(handle) for key, _, handle in desk.indicators})
 
@@ -58,7 +58,7 @@ def test_nothing_is_read_before_the_first_bar():
     class First(Strategy):
         def on_start(self):
             self.indicator(np.cumsum, "close")
-            self.frozen = self._seat._desk.freeze()
+            self.frozen = self._strategy_context._desk.freeze()
 
     desk = run(First(), series_of(flat([1.0, 2.0])))
     assert np.isnan(desk.strategies[0].frozen.indicators["cumsum(close)"])

@@ -59,7 +59,7 @@ class Acts(Strategy):
         self.told.append(order)
 
     def check(self):
-        desk = self._seat._desk
+        desk = self._strategy_context._desk
         worth = sum(p.size * p.last for p in desk.portfolio.held.values())
         assert math.isclose(self.cash + worth, self.equity, rel_tol=1e-9, abs_tol=1e-6)
         booked = defaultdict(float)
@@ -67,7 +67,7 @@ class Acts(Strategy):
             booked[fill.symbol] += fill.signed_size
         for symbol in SYMBOLS:
             assert math.isclose(booked[symbol], self.position(symbol).size, abs_tol=1e-6)
-        for symbol, book in desk.broker.agenda.items():
+        for symbol, book in desk.broker.pending.items():
             assert book or not symbol
             for order in book:
                 assert (order.status, order.symbol) == ("open", symbol)

@@ -51,15 +51,15 @@ def test_outside_a_run(use):
 
 
 def test_the_base_class_is_outside_too():
-    """A bare Strategy has no seat either."""
+    """A bare Strategy has no context either."""
     with pytest.raises(OutsideRunError, match="Strategy isn't in a run"):
         _ = Strategy().cash
 
 
 def test_documentation_tools_may_look_at_a_strategy():
-    """What stands in a seat's place refuses use, and not to be looked at: `help(Strategy)` works."""
+    """What stands in a context's place refuses use, and not to be looked at: `help(Strategy)` works."""
     assert "on_bar" in pydoc.render_doc(Strategy)
-    assert not hasattr(Strategy._seat, "__wrapped__")
+    assert not hasattr(Strategy._strategy_context, "__wrapped__")
 
 
 def test_symbol_must_be_named():
@@ -209,7 +209,7 @@ def test_cancel():
 
     desk = do(act, one())
     assert [o.status for o in desk.orders] == ["cancelled", "cancelled"]
-    assert not desk.agenda
+    assert not desk.pending
 
 
 def test_strategies_keep_their_own_orders_and_positions():

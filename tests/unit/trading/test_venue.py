@@ -69,7 +69,7 @@ def test_odd_lots_can_be_closed():
     rows = [(10, 10, 10, 10, 99)] * 5
     plan = {
         1: lambda s: s.buy(size=100),
-        2: lambda s: s._seat._desk.portfolio.split("EXE", 0.333),
+        2: lambda s: s._strategy_context._desk.portfolio.split("EXE", 0.333),
         3: lambda s: s.close(),
     }
     desk = scripted(plan, series_of(rows), lot_size=100.0)

@@ -16,10 +16,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 import nbbacktest as nb
-from nbbacktest.widgets.commander import STALE, Commander
-from nbbacktest.widgets.library import bring_library
+from nbbacktest.core.lifecycle import Command
+from nbbacktest.widgets import controls
+from nbbacktest.widgets.controls import PanelButton
+from nbbacktest.widgets.live_figure import bring_library
 from nbbacktest.widgets.panel import number_of
-from nbbacktest.widgets.pump import Pump
+from nbbacktest.widgets.panel_threads import STALE, CommandDispatcher, FramePump
 
 
 def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
@@ -96,6 +98,44 @@ def test_buttons_do_what_they_say(panel):
     assert not buttons["start"].disabled
 
 
+def test_a_button_that_is_no_command_is_an_entry_and_a_function(monkeypatch):
+    """A button of any action: enabled in every state, called with the system, its message or its error shown, no step lost."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def count_fills(system: nb.SystemManager) -> str:
+        begun.set()
+        go_on.wait(10)
+        return f"<{system.snapshot().n_fills} fills>"
+
+    def fail(_system: nb.SystemManager) -> str:
+        raise OSError("the disk is full")
+
+    added = (
+        PanelButton("fills", "Fills", "", "Count the fills", count_fills),
+        PanelButton("broken", "Broken", "", "Fails", fail, needs=Command.RESUME),
+    )
+    monkeypatch.setattr(controls, "BUTTONS", (*controls.BUTTONS, *added))
+    panel = nb.ControlPanel(nb.SystemManager())
+    system, notice = panel.system, named(panel, "nbbt-notices")
+    try:
+        assert named(panel, "nbbt-fills").description == "Fills"
+        assert (named(panel, "nbbt-fills").disabled, named(panel, "nbbt-broken").disabled) == (False, True)
+        system.start(paused=True)
+        assert eventually(lambda: not named(panel, "nbbt-broken").disabled)
+        named(panel, "nbbt-fills").click()
+        assert begun.wait(10)
+        named(panel, "nbbt-step").click()  # a slow action holds up no command
+        assert eventually(lambda: system.snapshot().cursor == 1 and notice.value)
+        go_on.set()
+        assert eventually(lambda: "&lt;0 fills&gt;" in notice.value)
+        named(panel, "nbbt-broken").click()
+        assert eventually(lambda: "the disk is full" in notice.value and "nbbt-wrong" in notice.value)
+    finally:
+        system.stop()
+        panel.close()
+    assert eventually(lambda: not panel_threads())
+
+
 def test_the_last_frame_is_the_end(panel):
     """When a run has ended, what the panel shows is the result, to the cent, and its thread is gone."""
     panel.system.start()
@@ -141,9 +181,9 @@ def test_panels_of_one_system_agree_and_two_systems_do_not_mix(panel):
 def test_mistakes_are_shown_in_the_panel(panel):
     """What a command refuses is a line in the panel, escaped, and nothing else happens."""
     panel.system.start(paused=True)
-    assert eventually(lambda: not named(panel, "nbbt-go").disabled)
+    assert eventually(lambda: not named(panel, "nbbt-run-until").disabled)
     named(panel, "nbbt-until").value = "<b>noon</b>"
-    named(panel, "nbbt-go").click()
+    named(panel, "nbbt-run-until").click()
     assert eventually(lambda: "is no time" in named(panel, "nbbt-notices").value)
     assert "<b>noon" not in named(panel, "nbbt-notices").value
     assert panel.system.is_paused()
@@ -153,9 +193,9 @@ def test_a_notice_goes_with_the_state_that_it_speaks_of(panel):
     """What was refused in one state isn't shown under the next one, nor under another run."""
     system, notice = panel.system, named(panel, "nbbt-notices")
     system.start(paused=True)
-    assert eventually(lambda: not named(panel, "nbbt-go").disabled)
+    assert eventually(lambda: not named(panel, "nbbt-run-until").disabled)
     named(panel, "nbbt-until").value = "noon"
-    named(panel, "nbbt-go").click()
+    named(panel, "nbbt-run-until").click()
     assert eventually(lambda: "is no time" in notice.value)
     system.step()
     panel.draw_frame()
@@ -229,7 +269,7 @@ def test_run_until_an_event_by_name(panel):
     """The field takes events as well as times."""
     panel.system.start(paused=True)
     named(panel, "nbbt-until").value = "next fill"
-    named(panel, "nbbt-go").click()
+    named(panel, "nbbt-run-until").click()
     assert eventually(lambda: panel.system.is_paused() and panel.system.snapshot().n_fills == 1)
 
 
@@ -310,7 +350,7 @@ def test_a_panel_that_is_shown_again_adds_no_picture(cells):
         cells._outputs.clear()
         system.start()
         system.wait()
-        panel.publish_still()
+        panel.publish_fallback()
         (picture,) = sent()
         assert picture["update"]
     cells._outputs.clear()
@@ -334,7 +374,7 @@ def test_a_closed_panel_that_is_shown_says_so(cells):
     assert "panel()" in repr(panel)
     system.start()
     system.wait()
-    panel.publish_still()
+    panel.publish_fallback()
     assert len(cells._outputs) == 1
     with_another = system.panel()
     assert not with_another.is_closed
@@ -352,11 +392,11 @@ def test_a_wish_for_an_earlier_run_is_not_carried_out():
     """A command that was meant for a run which is over is answered with words alone."""
     told, done = [], []
     present = [1]
-    commander = Commander(lambda: present[0], lambda message, wrong: told.append((message, wrong)))
-    commander.submit("stop", lambda: done.append("first") or "stopped", 1)
+    dispatcher = CommandDispatcher(lambda: present[0], lambda message, wrong: told.append((message, wrong)))
+    dispatcher.submit("stop", lambda: done.append("first") or "stopped", 1)
     assert eventually(lambda: told == [("stopped", False)])
     present[0] = 2
-    commander.submit("stop", lambda: done.append("second") or "stopped", 1)
+    dispatcher.submit("stop", lambda: done.append("second") or "stopped", 1)
     assert eventually(lambda: told[-1] == (STALE, True))
     assert done == ["first"]
 
@@ -364,11 +404,11 @@ def test_a_wish_for_an_earlier_run_is_not_carried_out():
 def test_a_pause_overtakes_a_step_that_takes_long():
     """What waits for a run to arrive doesn't hold up what holds it, and steps in line are forgotten."""
     began, arrived, told = threading.Event(), threading.Event(), []
-    commander = Commander(lambda: 1, lambda message, wrong: told.append(message))
-    commander.submit("step", lambda: began.set() or str(arrived.wait(10)), None)
+    dispatcher = CommandDispatcher(lambda: 1, lambda message, wrong: told.append(message))
+    dispatcher.submit("step", lambda: began.set() or str(arrived.wait(10)), None)
     assert began.wait(10)
-    commander.submit("step", lambda: "never", None)
-    commander.submit("pause", lambda: "paused", None)
+    dispatcher.submit("step", lambda: "never", None)
+    dispatcher.submit("pause", lambda: "paused", None)
     assert eventually(lambda: told == ["paused"])
     arrived.set()
     assert eventually(lambda: told == ["paused", "True"])
@@ -387,7 +427,7 @@ def test_a_failing_frame_is_logged_and_the_next_one_drawn(caplog):
                 raise ValueError("no")
 
     clumsy = Clumsy()
-    pump = Pump(clumsy)
+    pump = FramePump(clumsy)
     pump.poke()
     assert eventually(lambda: clumsy.frames == 1)
     pump.poke()
@@ -421,9 +461,9 @@ def test_a_choice_made_while_a_frame_is_drawn_counts(panel):
 
     system.set_speed(30)  # something to write
     assert eventually(lambda: not panel_threads())
-    controls.front.total = -1  # a frame writes it again
+    controls.bridge.total = -1  # a frame writes it again
     frame = threading.Thread(target=panel.draw_frame)
-    controls.front.observe(hold, "total")
+    controls.bridge.observe(hold, "total")
     frame.start()
     assert drawing.wait(10)
     named(panel, "nbbt-mode").value = "Clock-driven"
@@ -467,4 +507,4 @@ def test_an_hour_of_watching_takes_no_memory(untraced_threads, panel):
     drawn(360)  # fills what is bounded
     left = drawn(1440)
     assert left < 300, f"{left} objects are left of 1,440 frames"
-    assert panel.controls.front.cursor == bars
+    assert panel.controls.bridge.cursor == bars

@@ -1,0 +1,388 @@
+"""`StrategyContext`: what one strategy reaches of its run: symbols, positions, orders, bars and indicators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nbbacktest.core.enums import Side
+from nbbacktest.core.errors import DataError, IndicatorError, OrderError, OutsideRunError, nearest
+from nbbacktest.core.intervals import Interval
+from nbbacktest.core.records import FormingBar
+from nbbacktest.data.warmup import Need
+from nbbacktest.engine.series import BarsView, Series
+from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
+from nbbacktest.trading.orders import Order
+from nbbacktest.trading.orders.blotter import open_orders
+from nbbacktest.trading.orders.request import (
+    OrderRequest,
+    changed,
+    check_request,
+    exits_of,
+    finite,
+    market_request,
+    order_of,
+    read_request,
+)
+from nbbacktest.trading.schedule import Scheduled
+from nbbacktest.trading.sizes import add_sizes
+from nbbacktest.trading.streams import StreamIndicator, is_streaming, stream
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nbbacktest.trading.desk import TradingDesk
+    from nbbacktest.trading.portfolio import Portfolio, Position
+    from nbbacktest.trading.roster import Membership
+
+_BUY, _SELL = Side.BUY, Side.SELL
+
+
+class StrategyContext:
+    """Does the work of one strategy's methods, at the desk of its run.
+
+    Attributes
+    ----------
+    name : str
+        The strategy's, unique in the run.
+    symbols : tuple of str
+        Those that it trades, in the session's order.
+    positions : dict
+        Its own, by symbol, flat ones included. Written by the portfolio alone.
+    only : str or None
+        The symbol that is meant where none is named; None where there are several.
+    base_interval : str
+        The interval that orders fill on.
+    takes_all : bool
+        Whether symbols that join the run are the strategy's too.
+    """
+
+    __slots__ = (
+        "_desk", "_handles", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols", "takes_all",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        desk: TradingDesk,
+        name: str,
+        symbols: tuple[str, ...],
+        positions: dict[str, Position],
+        *,
+        takes_all: bool = False,
+    ) -> None:
+        self._desk = desk
+        self.takes_all = takes_all
+        self.trade(symbols)
+        self._views: dict[tuple[str | None, str | None], BarsView] = {}
+        self._handles: list[Indicator] = []  # those that were made before the first instant
+        self.base_interval = desk.base_interval
+        self.name = name
+        self.positions = positions
+        self.portfolio: Portfolio = desk.portfolio
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether its run goes on."""
+        return self._desk.is_open
+
+    def trade(self, symbols: tuple[str, ...]) -> None:
+        """Say which symbols are traded from now on; positions in others stay readable."""
+        self.symbols = symbols
+        self.only = symbols[0] if len(symbols) == 1 else None
+
+    def add_symbol(self, symbol: str, data: Any) -> None:
+        """Ask for a symbol to join the run; see `Strategy.add_symbol`."""
+        self._membership("add a symbol").add(symbol, data)
+
+    def remove_symbol(self, symbol: str, positions: str) -> None:
+        """Ask for a symbol to leave the run; see `Strategy.remove_symbol`."""
+        self._membership("remove a symbol").remove(symbol, positions)
+
+    def _membership(self, what: str) -> Membership:
+        self._must_run(what)
+        if self._desk.membership is None:
+            raise OutsideRunError(f"{self.name} can't {what} here: symbols join and leave runs of a SystemManager only")
+        return self._desk.membership
+
+    # -- names ----------------------------------------------------------------------------------------------
+
+    def pick(self, symbol: Any) -> str:
+        """The symbol that is meant; None means the only one.
+
+        Raises
+        ------
+        OrderError
+            Where it isn't the strategy's, or was left out with several to choose from.
+        """
+        if symbol is None:
+            if self.only is not None:
+                return self.only
+            raise OrderError(f"{self.name} trades {len(self.symbols)} symbols; name one of: {', '.join(self.symbols)}")
+        if symbol in self.positions:
+            return symbol  # type: ignore[no-any-return]
+        if not isinstance(symbol, str):
+            raise OrderError(f"a symbol is text, got {symbol!r}; a number of units is written size={symbol!r}")
+        raise OrderError(f"{self.name} doesn't trade {symbol!r}; {nearest(symbol, self.symbols)}")
+
+    def position(self, symbol: str | None) -> Position:
+        """The position in `symbol`, which may be flat."""
+        return self.positions[self.pick(symbol)]
+
+    def series(self, symbol: str | None, interval: str | None) -> Series:
+        """The bars of any symbol of the run at one of its intervals; None means the only symbol, the base interval.
+
+        Raises
+        ------
+        OrderError, DataError
+            Where the symbol has to be named; where the run has no such symbol or interval.
+        """
+        every = self._desk.series
+        symbol = self.pick(None) if symbol is None else symbol
+        of_symbol = {name: s for (of, name), s in every.items() if of == symbol}
+        if not of_symbol:
+            raise DataError(f"the run has no symbol {symbol!r}; {nearest(str(symbol), {of for of, _ in every})}")
+        name = self._desk.base_interval if interval is None else Interval.parse(interval).name
+        if name not in of_symbol:
+            raise DataError(
+                f"the run has no {name} bars of {symbol}, only {', '.join(of_symbol)}; add {name!r} to the derived intervals"
+            )
+        return of_symbol[name]
+
+    # -- orders ---------------------------------------------------------------------------------------------
+
+    def place(self, symbol: str | None, request: OrderRequest) -> Order:
+        """Place an order on the strategy's terms."""
+        desk = self._desk
+        if not desk.is_open:
+            self._must_run("place an order")
+        if symbol is None or symbol not in self.positions:
+            symbol = self.pick(symbol)
+        now, rules, series = desk.now_ns, desk.broker.trading_rules, self.positions[symbol].series
+        last = series.close_at[series.n - 1] if series.n else self._last(symbol)
+        check_request(request, rules, last)
+        order = order_of(request, self.name, symbol, last, now, desk.expiry, rules, series.stamps)
+        if request.stop_loss is not None or request.take_profit is not None:
+            order.children = exits_of(request, order)
+        desk.submit(order, series, now)
+        return order
+
+    def close(self, symbol: str | None) -> Order | None:
+        """Close the position at the market; None where it is flat."""
+        symbol = self.pick(symbol)
+        held = self.positions[symbol].size
+        if not held:
+            return None
+        return self.place(symbol, market_request(_SELL if held > 0 else _BUY, abs(held), reduce_only=True))
+
+    def target_size(self, symbol: Any, size: Any) -> Order | None:
+        """Order what is missing to a position of `size` units."""
+        symbol, size = self._target("order_target_size", symbol, size)
+        return self._move_to(symbol, size)
+
+    def target_value(self, symbol: Any, value: Any) -> Order | None:
+        """Order what is missing to a position worth `value` at the newest close."""
+        symbol, value = self._target("order_target_value", symbol, value)
+        return self._move_to_worth(symbol, value)
+
+    def target_percent(self, symbol: Any, fraction: Any) -> Order | None:
+        """Order what is missing to a position worth `fraction` of the equity."""
+        symbol, fraction = self._target("order_target_percent", symbol, fraction)
+        return self._move_to_worth(symbol, fraction * self.portfolio.equity)
+
+    def size_for_risk(self, symbol: str | None, risk: Any, stop: Any) -> float:
+        """The units that lose the share `risk` of the equity between the newest close and `stop`."""
+        symbol = self.pick(symbol)
+        risk, stop = finite("size_for_risk(risk=...)", risk), finite("size_for_risk(stop=...)", stop)
+        if not 0 < risk <= 1:
+            raise OrderError(f"size_for_risk(risk={risk:g}): a share of the equity, above 0 and up to 1; 0.01 is 1%")
+        last = self._last(symbol)
+        if last == stop:
+            raise OrderError(f"size_for_risk(stop={stop:g}): that is {symbol}'s newest close; nothing would be at risk")
+        money = max(risk * self.portfolio.equity, 0.0)
+        units, rules = money / abs(last - stop), self._desk.broker.trading_rules
+        whole = rules.whole(units)
+        if units and not whole:
+            risked = f"{money:.2f} at risk with {abs(last - stop):g} a unit"
+            self.log(rules.too_little(symbol, units, risked))
+        return whole
+
+    def cancel(self, order: Any) -> None:
+        """Take back an open order of this strategy."""
+        blotter = self._desk.broker.blotter
+        blotter.cancel(self._own(order, "cancel"), self._desk.now_ns)
+
+    def replace(self, order: Any, terms: dict[str, Any]) -> Order:
+        """Change terms of an open order of this strategy."""
+        own, blotter = self._own(order, "replace"), self._desk.broker.blotter
+        blotter.must_be_open(own, "replaced")
+        changes = changed(own, terms, self._desk.broker.trading_rules, self._last(own.symbol))
+        blotter.replace(own, changes, self._desk.now_ns)
+        return own
+
+    def link(self, orders: tuple[Any, ...]) -> None:
+        """Make open orders of this strategy cancel each other."""
+        blotter = self._desk.broker.blotter
+        own = [self._own(order, "oco") for order in orders]
+        if len({id(order) for order in own}) < max(len(own), 2):
+            raise OrderError(f"oco() got {len(own)} orders; give two or more, each once")
+        for order in own:
+            blotter.must_be_open(order, "linked")
+            if order.oco is not None:
+                others = ", ".join(str(other.id) for other in order.oco if other is not order)
+                raise OrderError(f"{order!r} is linked with {others} already; an order has one such link")
+        blotter.link(own)
+
+    def orders(self, symbol: str | None) -> list[Order]:
+        """The strategy's open orders, of one symbol or of all."""
+        return open_orders(self._desk.broker.pending, self.name, None if symbol is None else self.pick(symbol))
+
+    def _last(self, symbol: str) -> float:
+        last = self.positions[symbol].last
+        if last is None:
+            raise OrderError(
+                f"no bar of {symbol} has completed yet, so that its price is unknown; wait until len(self.bars({symbol!r})) > 0"
+            )
+        return last
+
+    def _own(self, order: Any, what: str) -> Order:
+        if not isinstance(order, Order):
+            raise OrderError(f"{what}() got {order!r}; give the Order that buy() or sell() returned")
+        self._must_run(f"{what} an order")
+        if order.strategy != self.name:
+            raise OrderError(f"{order!r} was placed by {order.strategy}; {self.name} can {what} its own orders only")
+        return order
+
+    def _target(self, what: str, symbol: Any, target: Any) -> tuple[str, float]:
+        if target is None:
+            symbol, target = None, symbol
+        return self.pick(symbol), finite(f"{what}()", target)
+
+    def _move_to_worth(self, symbol: str, value: float) -> Order | None:
+        if value == 0:
+            return self.close(symbol)
+        last = self._last(symbol)
+        if last <= 0:
+            raise OrderError(f"no size follows from a value at {symbol}'s close of {last:g}; order a size instead")
+        desk, units = self._desk, value / last
+        target = desk.broker.trading_rules.whole(units)
+        if target or self.positions[symbol].size:
+            return self._move_to(symbol, target)
+        self._must_run("place an order")
+        request = market_request(_BUY if value > 0 else _SELL, abs(units))
+        stamps = self.positions[symbol].series.stamps
+        order = order_of(request, self.name, symbol, last, desk.now_ns, desk.expiry, desk.broker.trading_rules, stamps)
+        reason = desk.broker.trading_rules.too_little(symbol, units, f"a target worth {value:.2f} at {last:g}")
+        desk.broker.refuse(order, reason, desk.now_ns)
+        desk.log.nothing_comes(self.name, symbol, f"order {order.id}: {reason}")
+        return order
+
+    def _move_to(self, symbol: str, target: float) -> Order | None:
+        held = self.positions[symbol].size
+        if target == 0:
+            return self.close(symbol)
+        missing, _ = add_sizes(target, -held, self.positions[symbol].noise)
+        if missing == 0:
+            return None
+        return self.place(symbol, read_request(_BUY if missing > 0 else _SELL, abs(missing)))
+
+    def _must_run(self, what: str) -> None:
+        if not self._desk.is_open:
+            raise OrderError(f"{self.name} can't {what}: the run is over, no bar follows any more")
+
+    # -- what is seen ---------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> pd.Timestamp:
+        """The instant under way."""
+        return self._desk.now
+
+    @property
+    def lag(self) -> float:
+        """Seconds that it began late."""
+        return self._desk.lag
+
+    def bars(self, symbol: str | None, interval: str | None) -> BarsView:
+        """A live view of completed bars; always the same object for the same question."""
+        view = self._views.get((symbol, interval))
+        if view is None:
+            view = self._views[symbol, interval] = BarsView(self.series(symbol, interval))
+        return view
+
+    def indicator(
+        self,
+        func: Callable[..., Any],
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+        interval: str | None,
+        symbol: str | None,
+        name: str | None,
+    ) -> Any:
+        """Make an indicator and enter it into the desk's list."""
+        series = series_of_inputs(inputs) if symbol is None and interval is None else None
+        if series is None:
+            series = self.series(symbol, interval)
+        make = stream if is_streaming(func) else compute
+        made = make(func, series, inputs, options, name)
+        handles = made if isinstance(made, tuple) else (made,)
+        if not self._desk.has_begun:
+            self._handles += handles
+        for handle in handles:
+            self._desk.enter(self, handle)
+        return made
+
+    def schedule(self, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Scheduled:
+        """Have something called once a session."""
+        return self._desk.timetable.add(self.name, callback, at, before_close, after_open, every)
+
+    def forming(self, interval: str | None, symbol: str | None) -> FormingBar | None:
+        """The bar of the present bucket so far; None where none of its base bars has completed, or all have."""
+        return self._desk.forming(self.series(symbol, None), interval)
+
+    def warmup(self, bars: Any, interval: str | None, symbol: str | None) -> int:
+        """Ask for warm-up bars; how many there are, of the symbol that has the fewest."""
+        if isinstance(bars, bool) or not isinstance(bars, int) or bars < 0:
+            raise DataError(f"warmup({bars!r}): a number of bars, 0 or more")
+        symbols = self.symbols if symbol is None else (symbol,)
+        series = [self.series(one, interval) for one in symbols]
+        self._desk.ask_warmup(Need(bars, series[0].interval, symbols, f"{self.name}.warmup()"), self.name)
+        return min(one.first for one in series)
+
+    def refuse_fed(self) -> None:
+        """Refuse earlier columns where a streaming indicator has been fed: it can't be fed what came before."""
+        for handle in self._handles:
+            if isinstance(handle, StreamIndicator) and handle.is_fed:
+                raise IndicatorError(
+                    f"{self.name} has read {handle.name} before more warm-up was asked for, and can't read it from an "
+                    "earlier bar on; call warmup() before indicators are read, or set warmup_bars"
+                )
+
+    def renew(self) -> None:
+        """Have views and indicators read columns that begin earlier now."""
+        for view in self._views.values():
+            view.renew()
+        for handle in self._handles:  # in the order in which they were made: inputs come first
+            handle.renew()
+
+    def log(self, message: object) -> None:
+        """Keep a line for the run's record."""
+        self._desk.log.note(self.name, str(message))
+
+
+class NoContext:
+    """Stands where a strategy's context will be: everything but a run's inside is refused."""
+
+    __slots__ = ("_strategy",)
+
+    def __init__(self, strategy: str) -> None:
+        self._strategy = strategy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._strategy,)  # a notebook's class goes to other processes with it
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # help(), copies and documentation tools only look at what this is
+            raise AttributeError(name)
+        raise OutsideRunError(
+            f"{self._strategy} isn't in a run yet: orders, positions, bars and indicators exist from on_start on; "
+            f"run it with nbbacktest.backtest(data, {self._strategy})"
+        )
