@@ -1,6 +1,6 @@
 """What trading costs, as the session config writes it: commission, slippage, short borrow, debit interest.
 
-Models only; `nbbacktest.trading.costs` and `nbbacktest.trading.accruals` compute with them.
+Models only; `nbbacktest.trading.costs` and `nbbacktest.trading.dated_events` compute with them.
 """
 
 from __future__ import annotations

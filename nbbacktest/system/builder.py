@@ -150,7 +150,7 @@ def wired(
     coordinator = SessionCoordinator(timeline, gate, link, quantum, lag=lag)
     coordinator.set_speed(config.backtest.speed_multiplier)
     membership = SymbolMembership(timeline, desk, gate, analysis, coordinator, supply_of(config, data, loaded))
-    desk.membership = membership
+    desk.universe = membership
     return Stages(
         config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
         (upstream, downstream), lag, clock, loader=loader,

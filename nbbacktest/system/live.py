@@ -105,7 +105,7 @@ def build_live(
         sessions=market.sessions,
         days=market.days,
     )
-    membership = desk.membership = FixedSymbols()
+    membership = desk.universe = FixedSymbols()
     upstream = StreamSubscription("live", "coordinator->processor")
     downstream = StreamSubscription("live", "processor->analysis")
     link, quantum = Link(upstream), Quantum(1)

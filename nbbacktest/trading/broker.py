@@ -33,8 +33,8 @@ _AT_OPEN = Phase.OPEN
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
 
 
-class Delistings(Protocol):
-    """Who knows when symbols stop to exist."""
+class SymbolEnds(Protocol):
+    """Knows when symbols stop to exist."""
 
     def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
         """Bring about what the instant brings, its fills being done."""
@@ -84,7 +84,7 @@ class Broker:
         Its open orders by symbol; false if nothing is to be matched.
     orders, fills : list
         All of the run, in order of submission and of execution.
-    delistings : Delistings or None
+    delistings : SymbolEnds or None
         What the dates of symbols' ends bring; None where there is none.
     delisted : dict
         By symbol that was, what an order for it is told.
@@ -134,7 +134,7 @@ class Broker:
         self.blotter = Blotter()
         self.pending: dict[str, OpenOrders] = self.blotter.pending
         self.orders = self.blotter.orders
-        self.delistings: Delistings | None = None
+        self.delistings: SymbolEnds | None = None
         self.delisted: dict[str, str] = {}
 
     def save(self) -> BrokerState:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import DataError, IndicatorError, OrderError, OutsideRunError, nearest
@@ -11,7 +11,9 @@ from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import FormingBar
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.series import BarsView, Series
+from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.indicators import Indicator, IndicatorCall, series_of_inputs
+from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.orders.blotter import open_orders
 from nbbacktest.trading.orders.request import (
@@ -24,6 +26,8 @@ from nbbacktest.trading.orders.request import (
     order_of,
     read_request,
 )
+from nbbacktest.trading.orders.rules import OrderExpiry
+from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.sizes import add_sizes
 from nbbacktest.trading.streams import StreamIndicator, make_indicators
@@ -31,11 +35,83 @@ from nbbacktest.trading.streams import StreamIndicator, make_indicators
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nbbacktest.trading.desk import TradingDesk
-    from nbbacktest.trading.portfolio import Portfolio, Position
-    from nbbacktest.trading.roster import Membership
+    from nbbacktest.trading.portfolio import Position
 
 _BUY, _SELL = Side.BUY, Side.SELL
+
+
+class Universe(Protocol):
+    """Lets symbols join and leave one run."""
+
+    def add(self, symbol: str, data: Any = None) -> bool:
+        """Let `symbol` join."""
+        ...
+
+    def remove(self, symbol: str, positions: str = "refuse") -> bool:
+        """Let `symbol` leave."""
+        ...
+
+    def dismiss(self, symbol: str) -> None:
+        """Let `symbol`, which has become flat, leave when the instant under way is complete."""
+        ...
+
+
+class Host(Protocol):
+    """The desk of a run, as a `StrategyContext` uses it.
+
+    Attributes
+    ----------
+    series : mapping
+        The run's, by symbol and interval.
+    base_interval : str
+        The interval that orders fill on.
+    is_open : bool
+        True while orders are taken.
+    universe : Universe or None
+        None if symbols can't join and leave.
+    """
+
+    portfolio: Portfolio
+    broker: Broker
+    expiry: OrderExpiry
+    log: RunLog
+    series: dict[tuple[str, str], Series]
+    base_interval: str
+    is_open: bool
+    lag: float
+    universe: Universe | None
+
+    @property
+    def now_ns(self) -> int:
+        """The instant under way, nanoseconds UTC."""
+        ...
+
+    @property
+    def now(self) -> pd.Timestamp:
+        """The same, as users see it."""
+        ...
+
+    def submit(self, order: Order, series: Series, now: int) -> None:
+        """Hand `order` to the broker."""
+        ...
+
+    def enter(self, context: StrategyContext, call: IndicatorCall, handles: Sequence[Indicator]) -> None:
+        """List what one call of `Strategy.indicator` has made."""
+        ...
+
+    def schedule(
+        self, strategy: str, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any
+    ) -> Scheduled:
+        """Have `callback` called in every session that is meant."""
+        ...
+
+    def forming(self, base: Series, interval: str | None) -> FormingBar | None:
+        """The bar of `interval` that the newest base bars are part of."""
+        ...
+
+    def ask_warmup(self, need: Need, name: str) -> None:
+        """Have warm-up bars, if it is time yet and the source has them."""
+        ...
 
 
 class StrategyContext:
@@ -63,7 +139,7 @@ class StrategyContext:
 
     def __init__(
         self,
-        desk: TradingDesk,
+        desk: Host,
         name: str,
         symbols: tuple[str, ...],
         positions: dict[str, Position],
@@ -92,17 +168,17 @@ class StrategyContext:
 
     def add_symbol(self, symbol: str, data: Any) -> None:
         """Ask for a symbol to join the run; see `Strategy.add_symbol`."""
-        self._membership("add a symbol").add(symbol, data)
+        self._universe("add a symbol").add(symbol, data)
 
     def remove_symbol(self, symbol: str, positions: str) -> None:
         """Ask for a symbol to leave the run; see `Strategy.remove_symbol`."""
-        self._membership("remove a symbol").remove(symbol, positions)
+        self._universe("remove a symbol").remove(symbol, positions)
 
-    def _membership(self, what: str) -> Membership:
+    def _universe(self, what: str) -> Universe:
         self._must_run(what)
-        if self._desk.membership is None:
+        if self._desk.universe is None:
             raise OutsideRunError(f"{self.name} can't {what} here: symbols join and leave runs of a SystemManager only")
-        return self._desk.membership
+        return self._desk.universe
 
     # -- names ----------------------------------------------------------------------------------------------
 
@@ -323,16 +399,13 @@ class StrategyContext:
             series = self.series(symbol, interval)
         made = make_indicators(func, series, inputs, options, name)
         handles = made if isinstance(made, tuple) else (made,)
-        self._desk.indicators.calls.append(IndicatorCall(self.name, func, inputs, options, series, name, len(handles)))
-        if not self._desk.has_begun:
-            self._handles += handles
-        for handle in handles:
-            self._desk.enter(self, handle)
+        call = IndicatorCall(self.name, func, inputs, options, series, name, len(handles))
+        self._desk.enter(self, call, handles)
         return made
 
     def schedule(self, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Scheduled:
         """Have something called once a session."""
-        return self._desk.timetable.add(self.name, callback, at, before_close, after_open, every)
+        return self._desk.schedule(self.name, callback, at, before_close, after_open, every)
 
     def forming(self, interval: str | None, symbol: str | None) -> FormingBar | None:
         """The bar of the present bucket so far; None where none of its base bars has completed, or all have."""
@@ -346,6 +419,10 @@ class StrategyContext:
         series = [self.series(one, interval) for one in symbols]
         self._desk.ask_warmup(Need(bars, series[0].interval, symbols, f"{self.name}.warmup()"), self.name)
         return min(one.first for one in series)
+
+    def hold(self, handles: Sequence[Indicator]) -> None:
+        """Remember indicators that were made before the first instant: their columns may still begin earlier."""
+        self._handles += handles
 
     def refuse_fed(self) -> None:
         """Refuse earlier columns where a streaming indicator has been fed: it can't be fed what came before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
@@ -16,23 +16,21 @@ from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.admission import numbered, refuse_doubles, refuse_what_bars_lack
-from nbbacktest.trading.agenda import Agenda, dated_events
-from nbbacktest.trading.broker import Broker
+from nbbacktest.trading.broker import Broker, SymbolEnds
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
-from nbbacktest.trading.context import StrategyContext
-from nbbacktest.trading.corporate import CorporateActions
-from nbbacktest.trading.delisting import Delistings
+from nbbacktest.trading.context import StrategyContext, Universe
+from nbbacktest.trading.corporate_actions import CorporateActions, Delistings
+from nbbacktest.trading.dated_events import Accruals, DatedEvents, PendingEvents, dated_events
 from nbbacktest.trading.forming import FormingBars
-from nbbacktest.trading.indicators import Indicator, IndicatorList
+from nbbacktest.trading.indicators import Indicator, IndicatorCall, IndicatorList
 from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
 from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
-from nbbacktest.trading.roster import refusal
+from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
 from nbbacktest.trading.state import ContextState, Past, TradingState, restore_orders, saved_orders, saved_series
 from nbbacktest.trading.strategy import Strategy
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nbbacktest.data.calendar import SessionTable
-    from nbbacktest.trading.roster import Membership
 
 _LAST_FILLS = 5
 
@@ -70,6 +67,8 @@ class TradingDesk:
         Which trading day a time belongs to; None: dates in the zone of `stamps`.
     warmup
         What was loaded as such; None: nothing was asked for, and nothing more can be.
+    opens
+        The moment that strategies see before the first instant, nanoseconds UTC; None: the first bar's begin.
 
     Raises
     ------
@@ -96,7 +95,7 @@ class TradingDesk:
         In the order in which strategies made them.
     warmup : Warmup
         What was asked for and what there is.
-    membership : Membership or None
+    universe : Universe or None
         Who lets symbols in and out; set by whoever runs the desk.
     leaving : set of str
         Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
@@ -120,6 +119,7 @@ class TradingDesk:
         periods: Callable[[], SessionTable] | None = None,
         days: TradingDays | None = None,
         warmup: Warmup | None = None,
+        opens: int | None = None,
     ) -> None:
         refuse_doubles([strategy for strategy, _ in strategies])
         base = [s for s in series if s.is_base]
@@ -145,7 +145,7 @@ class TradingDesk:
         self._revised = False
         self._stamps = stamps
         self._stamp: tuple[int, pd.Timestamp] | None = None
-        self._before = _instant_before(base)
+        self._opens = _instant_before(base) if opens is None else opens
         self.strategies = tuple(strategy for strategy, _ in strategies)
         self.descriptions = tuple(map(shown, self.strategies))
         self._started: list[Strategy] = []
@@ -164,7 +164,7 @@ class TradingDesk:
         self._keeps_sessions = False
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
-        self.membership: Membership | None = None
+        self.universe: Universe | None = None
         self.leaving: set[str] = set()
         self.terms = broker
         self._actions = tuple(actions)
@@ -236,28 +236,30 @@ class TradingDesk:
         held = self.portfolio.symbols_held()
         for symbol in self.leaving - held:
             self.leaving.discard(symbol)
-            if self.membership is not None:
-                self.membership.dismiss(symbol)
+            if self.universe is not None:
+                self.universe.dismiss(symbol)
 
     def _date_events(self) -> None:
         """Find what the dates of the instants to come bring; again where these have changed."""
+        self._dated, self.broker.delistings = self._found_events()
+        self.pending = (
+            self.broker.pending if self._dated is None else PendingEvents(self.broker.pending, self._dated, self)
+        )
+
+    def _found_events(self) -> tuple[DatedEvents | None, SymbolEnds | None]:
+        """Costs, splits and dividends of the instants to come, and delistings; None where there are none."""
         base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
         every = {s.symbol: s for s in base}
         gone = Delistings(
             self._actions, every, instants, self.days, self.index, self.broker, self.portfolio, self.log.note
         )
-        self.broker.delistings = gone if gone.due else None
-        self._dated = dated_events(
-            Accruals(costs.borrow, costs.interest, self.portfolio, instants, self.days),
-            CorporateActions(self._actions, every, instants, self.days, self.portfolio, self),
-            gone.due,
-            self,
-        )
-        self.pending = self.broker.pending if self._dated is None else Agenda(self.broker.pending, self._dated, self)
+        accruals = Accruals(costs.borrow, costs.interest, self.portfolio, instants, self.days)
+        actions = CorporateActions(self._actions, every, instants, self.days, self.portfolio, self)
+        return dated_events(accruals, actions, gone.due, self), gone if gone.due else None
 
     def _add_sessions(self) -> None:
         if self._keeps_sessions:
-            self.pending = Agenda(self.pending, self.timetable, self)
+            self.pending = PendingEvents(self.pending, self.timetable, self)
 
     def handlers(self, series: Series) -> tuple[Handler, ...]:
         """The `on_bar` of every strategy that trades the symbol and has one, in order; then what sessions bring."""
@@ -423,7 +425,7 @@ class TradingDesk:
         """Hand `order` to the broker; where that has filled it at once, its strategy is told before this returns."""
         broker = self.broker
         if self.leaving or broker.delisted or series.n == len(series.close_at):
-            reason = refusal(self, order, series, now)
+            reason = self._refusal(order, series, now)
             if reason is not None:
                 broker.refuse(order, reason, now)
                 return
@@ -435,6 +437,19 @@ class TradingDesk:
         broker.accept(order, self.index, now)
         if len(self.fills) > before or not order.is_open:
             callbacks.tell(before)
+
+    def _refusal(self, order: Order, series: Series, now: int) -> str | None:
+        """Why `order` isn't taken: its symbol leaves, was delisted, or has no bar any more; None where it is."""
+        symbol = order.symbol
+        if symbol in self.broker.delisted:
+            return self.broker.delisted[symbol]
+        if symbol in self.leaving and not order.reduce_only:
+            return f"{symbol} leaves the run"
+        if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
+            when = series.stamps.stamp(ended)
+            cure = "a delist in data.actions says what its holders got"
+            return f"{symbol} has no bar any more: its last one closed at {when}; {cure}"
+        return None
 
     def tell(self, first: int) -> None:
         """Tell strategies of the fills from number `first` on, which came about between two instants."""
@@ -451,7 +466,7 @@ class TradingDesk:
         """The instant under way, nanoseconds UTC; before the first one, the moment at which trading opens."""
         if self.moment is not None:
             return self.moment.ns
-        return self._instants.item(self.index) if self.index >= 0 else self._before
+        return self._instants.item(self.index) if self.index >= 0 else self._opens
 
     @property
     def now(self) -> pd.Timestamp:
@@ -491,13 +506,25 @@ class TradingDesk:
         for context in self._contexts.values():
             context.renew()
 
-    def enter(self, context: StrategyContext, handle: Indicator) -> None:
-        """List an indicator under a name of its own, as short as the run allows."""
+    def enter(self, context: StrategyContext, call: IndicatorCall, handles: Sequence[Indicator]) -> None:
+        """List what one call of `Strategy.indicator` has made, under names as short as the run allows."""
+        self.indicators.calls.append(call)
+        if not self.has_begun:
+            context.hold(handles)
+        for handle in handles:
+            self.indicators.enter(self._word_for(handle, context.name), context.name, handle)
+
+    def _word_for(self, handle: Indicator, strategy: str) -> str:
         several = len({symbol for symbol, _ in self.series}) > 1
         word = handle.name if handle.interval == self.base_interval else f"{handle.interval} {handle.name}"
         word = f"{handle.symbol} {word}" if several else word
-        word = f"{context.name}: {word}" if len(self._contexts) > 1 else word
-        self.indicators.enter(word, context.name, handle)
+        return f"{strategy}: {word}" if len(self._contexts) > 1 else word
+
+    def schedule(
+        self, strategy: str, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any
+    ) -> Scheduled:
+        """Have `callback` called in every session that is meant; see `Timetable.add`."""
+        return self.timetable.add(strategy, callback, at, before_close, after_open, every)
 
 
 def _instant_before(base: Sequence[Series]) -> int:

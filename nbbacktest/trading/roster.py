@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.enums import OrderStatus
@@ -12,31 +12,12 @@ from nbbacktest.core.records import Int64
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.admission import refuse_what_bars_lack
 from nbbacktest.trading.callbacks import blame
-from nbbacktest.trading.delisting import close_out
-from nbbacktest.trading.orders import Order
+from nbbacktest.trading.corporate_actions import close_out
+from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.portfolio import Position
-
-if TYPE_CHECKING:
-    from nbbacktest.trading.desk import TradingDesk
 
 HOLDING = ("refuse", "close")
 """What may become of open positions in a symbol that is to leave."""
-
-
-class Membership(Protocol):
-    """Who lets symbols in and out; the system has one for each run."""
-
-    def add(self, symbol: str, data: Any = None) -> bool:
-        """Let `symbol` join."""
-        ...
-
-    def remove(self, symbol: str, positions: str = "refuse") -> bool:
-        """Let `symbol` leave."""
-        ...
-
-    def dismiss(self, symbol: str) -> None:
-        """Let `symbol`, which has become flat, leave when the instant under way is complete."""
-        ...
 
 
 def check_admission(desk: TradingDesk, joining: Sequence[Series]) -> None:
@@ -130,20 +111,6 @@ def dismiss(desk: TradingDesk, symbol: str) -> None:
     for _, context in traders:
         context.trade(tuple(other for other in context.symbols if other != symbol))
     _tell(desk, [strategy for strategy, _ in traders], "on_symbol_removed", symbol)
-
-
-def refusal(desk: TradingDesk, order: Order, series: Series, now: int) -> str | None:
-    """Why `order` isn't taken: its symbol leaves, was delisted, or has no bar any more; None where it is."""
-    symbol = order.symbol
-    if symbol in desk.broker.delisted:
-        return desk.broker.delisted[symbol]
-    if symbol in desk.leaving and not order.reduce_only:
-        return f"{symbol} leaves the run"
-    if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
-        when = series.stamps.stamp(ended)
-        cure = "a delist in data.actions says what its holders got"
-        return f"{symbol} has no bar any more: its last one closed at {when}; {cure}"
-    return None
 
 
 def _has_ended(desk: TradingDesk, symbol: str) -> bool:

@@ -7,7 +7,7 @@ due in between) is seen as of its own moment: the instant's bars are hidden unti
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,16 +15,15 @@ from nbbacktest.core.errors import DataError, ScheduleError, StrategyError
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Bar, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
+from nbbacktest.engine.series import Series
 from nbbacktest.trading.callbacks import blame, overrides
 from nbbacktest.trading.schedule import NEVER, Scheduled, Terms, moments, read_terms
+from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     import datetime as dt
 
     import pandas as pd
-
-    from nbbacktest.trading.desk import TradingDesk
-    from nbbacktest.trading.strategy import Strategy
 
 _AFTER_ALL = 2**63 - 1
 
@@ -34,6 +33,37 @@ class Moment(NamedTuple):
 
     ns: int
     shown: pd.Timestamp
+
+
+class SessionHost(Protocol):
+    """The desk of a run, as its sessions use it.
+
+    Attributes
+    ----------
+    index : int
+        The instant under way or completed last.
+    moment : Moment or None
+        What is now if that isn't an instant.
+    """
+
+    index: int
+    moment: Moment | None
+    series: dict[tuple[str, str], Series]
+
+    @property
+    def instants(self) -> Int64:
+        """The run's, nanoseconds UTC, rising."""
+        ...
+
+    @property
+    def now_ns(self) -> int:
+        """The instant under way, nanoseconds UTC."""
+        ...
+
+    @property
+    def now(self) -> pd.Timestamp:
+        """The same, as users see it."""
+        ...
 
 
 class _Entry(NamedTuple):
@@ -87,7 +117,7 @@ class Timetable:
 
     def __init__(
         self,
-        desk: TradingDesk,
+        desk: SessionHost,
         strategies: Mapping[str, Strategy],
         stamps: Stamps,
         calendar: Callable[[], SessionTable | None],
