@@ -119,7 +119,7 @@ class Blotter:
         self.orders[:] = orders
         self.pending.clear()
         self._books.clear()
-        self._next_expiry = _NEVER
+        self._next_expiry = LATEST
         for order in waiting:
             self._work(order)
         for book in self.pending.values():
