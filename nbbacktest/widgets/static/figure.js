@@ -117,8 +117,7 @@ class View {
     }
   }
 
-  // A picture takes longer than the answer to a click that it would keep waiting, and one that comes while the mouse drags a
-  // frame over the chart would end the drag.
+  // Drawing waits for the answer to a click, which takes less time. It waits for the end of a drag, which it would break off.
   inTurn() {
     const patience = Math.max(globalThis.nbbtAnswerBy ?? 0, this.el.nbbtDraggedUntil ?? 0) - performance.now();
     this.waits = patience > 0;
