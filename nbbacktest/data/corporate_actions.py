@@ -13,10 +13,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from nbbacktest.core.actions import COUNTED_TWICE, ActionKind, ActionRow, CorporateAction
-from nbbacktest.core.calls import callers_level
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, DataNotFoundError, DataQualityWarning, Problem, nearest
 from nbbacktest.core.refusals import problems_of
+from nbbacktest.core.user_code import callers_level
 from nbbacktest.data.datasource import DataSource, Prices
 
 _COLUMNS = ("symbol", "date", "kind", "value")

@@ -10,7 +10,7 @@ from typing import Any
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import SOURCES
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
-from nbbacktest.core.imports import imported
+from nbbacktest.core.user_code import imported
 from nbbacktest.data.columns import by_symbol
 from nbbacktest.data.corporate_actions import own_actions, prices_of
 from nbbacktest.data.datasource import INVENTED, BarSource, DataSource, SourceBars, ask, is_source, made_with, name_of

@@ -10,7 +10,7 @@ import pytest
 import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig, config_schema
 from nbbacktest.core.data_config import SOURCES, BuiltInSource
-from nbbacktest.core.imports import imported
+from nbbacktest.core.user_code import imported
 from nbbacktest.data import synthetic
 from nbbacktest.data.datasource import SourceBars, is_source
 from nbbacktest.data.files import FileSource
