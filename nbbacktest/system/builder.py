@@ -9,17 +9,17 @@ from typing import Any
 from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig, StrategyConfig
 from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError
-from nbbacktest.core.imports import imported
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.shown import said
+from nbbacktest.core.user_code import imported
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
@@ -126,7 +126,7 @@ def wired(
     warmup = Warmup(series, market.asked, loaded.more)
     clock = clock or WallClock()
     timeline = Timeline(series, lambda instants: market.sessions().elapsed(instants))
-    gate = Gate(lifecycle, condition, clock)
+    gate = RunGate(lifecycle, condition, clock)
     desk = TradingDesk(
         players,
         series=series,
