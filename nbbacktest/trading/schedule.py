@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nbbacktest.core.calls import unrun
 from nbbacktest.core.errors import ScheduleError, nearest
 from nbbacktest.core.hours import time_of_day
 from nbbacktest.core.intervals import DAY, MINUTE, NO_TIME
 from nbbacktest.core.records import Int64, Stamps
+from nbbacktest.core.user_code import unrun
 from nbbacktest.data.calendar import SessionTable, local_times
 
 """Stands for the moment in a session that has none."""
