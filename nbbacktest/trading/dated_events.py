@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from nbbacktest.core.costs import AnnualBorrow, AnnualInterest, Borrow, Interest
+from nbbacktest.core.intervals import LATEST
 from nbbacktest.core.records import Int64
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.trading.corporate_actions import CorporateActions
@@ -112,15 +113,12 @@ class KnownEvents:
         if index < self.next:
             return
         self._due.pop()
-        self.next = self._due[-1] if self._due else _NEVER
+        self.next = self._due[-1] if self._due else LATEST
         if index in self._charged:
             self._ledger.flows += self._accruals.charge(index)
         flows, splits = self._corporate.apply(index)
         self._ledger.flows += flows
         self._ledger.splits += splits
-
-
-_NEVER = 2**63 - 1
 
 
 class NextInstant(Protocol):
