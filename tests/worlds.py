@@ -13,8 +13,8 @@ from nbbacktest.engine.window import Window
 from nbbacktest.report.result import Result
 from nbbacktest.system.builder import StrategySource, players_of, wired
 from nbbacktest.system.loaded import Loaded, needs_of
-from nbbacktest.system.membership import RunState
 from nbbacktest.system.recorded import recorded
+from nbbacktest.system.universe import RunState
 
 
 class Origin:
@@ -42,7 +42,7 @@ class Origin:
     def at(self, state: RunState) -> World:
         """A fresh one that goes on from a state that another one saved."""
         world = self.world()
-        world.cursor = world.stages.membership.restore(state)
+        world.cursor = world.stages.universe.restore(state)
         return world
 
 
@@ -78,7 +78,7 @@ class World:
     def save(self) -> RunState:
         """Its state as a value, at the boundary that it has come to."""
         self.stages.analysis.run_errands(self.cursor)
-        return self.stages.membership.save()
+        return self.stages.universe.save()
 
     def result(self) -> Result:
         """What it gave, ended here."""

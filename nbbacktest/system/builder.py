@@ -27,11 +27,10 @@ from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Quantum
 from nbbacktest.system.handed import handed_over
 from nbbacktest.system.instances import begin, copied
-from nbbacktest.system.joining import supply_of
 from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
-from nbbacktest.system.membership import SymbolMembership
 from nbbacktest.system.run import Stages
 from nbbacktest.system.streamed import loader_of
+from nbbacktest.system.universe import SymbolUniverse, supply_of
 from nbbacktest.trading.callbacks import check_callbacks
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy
@@ -149,10 +148,10 @@ def wired(
     lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock)
     coordinator = SessionCoordinator(timeline, gate, link, quantum, lag=lag)
     coordinator.set_speed(config.backtest.speed_multiplier)
-    membership = SymbolMembership(timeline, desk, gate, analysis, coordinator, supply_of(config, data, loaded))
-    desk.universe = membership
+    universe = SymbolUniverse(timeline, desk, gate, analysis, coordinator, supply_of(config, data, loaded))
+    desk.universe = universe
     return Stages(
-        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
+        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, universe,
         (upstream, downstream), lag, clock, loader=loader,
     )  # fmt: skip
 

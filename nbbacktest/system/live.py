@@ -37,8 +37,8 @@ from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.tape import Tape
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Link, Quantum
-from nbbacktest.system.membership import FixedSymbols
 from nbbacktest.system.run import Stages
+from nbbacktest.system.universe import FixedUniverse
 from nbbacktest.trading.live import LiveDesk
 from nbbacktest.trading.strategy import Strategy
 
@@ -105,7 +105,7 @@ def build_live(
         sessions=market.sessions,
         days=market.days,
     )
-    membership = desk.universe = FixedSymbols()
+    universe = desk.universe = FixedUniverse()
     upstream = StreamSubscription("live", "coordinator->processor")
     downstream = StreamSubscription("live", "processor->analysis")
     link, quantum = Link(upstream), Quantum(1)
@@ -122,7 +122,7 @@ def build_live(
     )  # fmt: skip
     feed.attach(inbox)
     return Stages(
-        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
+        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, universe,
         (upstream, downstream), lag, clock, feed, inbox,
     )  # fmt: skip
 

@@ -36,9 +36,9 @@ from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
 from nbbacktest.system.driver import Driver, Threads
 from nbbacktest.system.instances import end
-from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
 from nbbacktest.system.threads import has_threads, whole
+from nbbacktest.system.universe import FixedUniverse, SymbolUniverse
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot
@@ -64,7 +64,7 @@ class Stages:
     analysis: AnalysisEngine
     processor: DataProcessor
     coordinator: SessionCoordinator
-    membership: SymbolMembership | FixedSymbols
+    universe: SymbolUniverse | FixedUniverse
     streams: tuple[StreamSubscription, ...]
     lag: LagWatch
     clock: Clock
@@ -90,7 +90,7 @@ class Run:
         self.analysis = stages.analysis
         self.processor = stages.processor
         self.coordinator = stages.coordinator
-        self.membership = stages.membership
+        self.universe = stages.universe
         self.streams = stages.streams
         self.loader = stages.loader
         self.desk = stages.desk

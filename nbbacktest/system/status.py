@@ -129,7 +129,7 @@ def _moves(run: Run, symbol: str) -> dict[str, str | None]:
     aware = Stamps(run.stamps.timezone)
     return {
         "joined" if move.joined else "left": None if move.time is None else aware.stamp(move.time).isoformat()
-        for move in run.membership.moves
+        for move in run.universe.moves
         if move.symbol == symbol
     }
 

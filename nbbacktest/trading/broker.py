@@ -9,7 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
+from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.records import Bar
+from nbbacktest.engine.series import Series
 from nbbacktest.trading.account import Allowance
 from nbbacktest.trading.costs import RunningFee, fee_of, slip_of
 from nbbacktest.trading.matching import (
@@ -412,3 +414,24 @@ class Broker:
 def _beyond(position: Position, size: float) -> float:
     """How many of `size` units are left to open when they have closed `position`."""
     return abs(add_sizes(position.size, -copysign(size, position.size), position.noise)[0])
+
+
+def refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: Sequence[Series]) -> None:
+    """Refuse rules that need what the bars don't have: volume, or intervals coarser than the base.
+
+    Raises
+    ------
+    ConfigError
+        With each such rule.
+    """
+    problems = []
+    if broker.volume_share is not None:
+        without = [s.symbol for s in base if len(s.columns) and not s.is_open and not s.columns.volume.any()]
+        if without:
+            cure = f"the bars of {', '.join(without)} have no volume, so that nothing would fill; leave the cap out"
+            problems.append(Problem("broker.volume_share", broker.volume_share, cure))
+    if broker.stop_and_target == "finer" and len(series) == len(base):
+        cure = "there is no coarser interval that base bars could lie in; name derived intervals, or use 'pessimistic'"
+        problems.append(Problem("broker.stop_and_target", "finer", cure))
+    if problems:
+        raise ConfigError(problems)

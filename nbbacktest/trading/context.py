@@ -13,7 +13,6 @@ from nbbacktest.data.warmup import Need
 from nbbacktest.engine.series import BarsView, Series
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.indicators import Indicator, IndicatorCall, series_of_inputs
-from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.orders.blotter import open_orders
 from nbbacktest.trading.orders.request import (
@@ -28,6 +27,7 @@ from nbbacktest.trading.orders.request import (
 )
 from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.record import RunLog
 from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.sizes import add_sizes
 from nbbacktest.trading.streams import StreamIndicator, make_indicators

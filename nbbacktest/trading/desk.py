@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
+from nbbacktest.core.errors import ConfigError, DataQualityWarning, Problem, StateError, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.core.shown import said, shown
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.admission import numbered, refuse_doubles, refuse_what_bars_lack
-from nbbacktest.trading.broker import Broker, SymbolEnds
+from nbbacktest.trading.broker import Broker, SymbolEnds, refuse_what_bars_lack
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
 from nbbacktest.trading.context import StrategyContext, Universe
 from nbbacktest.trading.corporate_actions import CorporateActions, Delistings
 from nbbacktest.trading.dated_events import Accruals, DatedEvents, PendingEvents, dated_events
 from nbbacktest.trading.forming import FormingBars
 from nbbacktest.trading.indicators import Indicator, IndicatorCall, IndicatorList
-from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
 from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
-from nbbacktest.trading.record import CashFlow, Split
+from nbbacktest.trading.record import CashFlow, RunLog, Split
 from nbbacktest.trading.schedule import Scheduled
+from nbbacktest.trading.session_events import Moment, SessionEvents
 from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
 from nbbacktest.trading.state import ContextState, Past, TradingState, restore_orders, saved_orders, saved_series
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.strategy_state import RunObjects, restore_strategies, save_strategies
 from nbbacktest.trading.streams import make_indicators
-from nbbacktest.trading.timetable import Moment, Timetable
 from nbbacktest.trading.warmup import Warmup
 
 if TYPE_CHECKING:
@@ -160,7 +159,7 @@ class TradingDesk:
         named = dict(zip(names, self.strategies, strict=True))
         callbacks = Callbacks(named, self.broker, self.series, self.base_interval, stamps)
         self._callbacks = callbacks if callbacks.is_needed else None
-        self.timetable = Timetable(self, named, stamps, self.expiry.sessions)
+        self.session_events = SessionEvents(self, named, stamps, self.expiry.sessions)
         self._keeps_sessions = False
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
@@ -191,7 +190,7 @@ class TradingDesk:
                 raise blame(strategy, "on_start", error) from error
             self._started.append(strategy)
         try:
-            self._keeps_sessions = self.timetable.complete()
+            self._keeps_sessions = self.session_events.complete()
         except BaseException:
             self.is_open = False
             raise
@@ -205,7 +204,7 @@ class TradingDesk:
         StrategyError
             Where a strategy raised: the first one, after all were called.
         """
-        failure = self.timetable.before(bars) if self._keeps_sessions else None
+        failure = self.session_events.before(bars) if self._keeps_sessions else None
         callbacks, before = self._callbacks, len(self.fills)
         if callbacks is not None:
             callbacks.forget()
@@ -259,7 +258,7 @@ class TradingDesk:
 
     def _add_sessions(self) -> None:
         if self._keeps_sessions:
-            self.pending = PendingEvents(self.pending, self.timetable, self)
+            self.pending = PendingEvents(self.pending, self.session_events, self)
 
     def handlers(self, series: Series) -> tuple[Handler, ...]:
         """The `on_bar` of every strategy that trades the symbol and has one, in order; then what sessions bring."""
@@ -268,7 +267,7 @@ class TradingDesk:
             for strategy, context in self.contexts
             if series.symbol in context.positions and overrides(strategy, "on_bar")
         ]
-        return (*handlers, self.timetable.after) if self._keeps_sessions else tuple(handlers)
+        return (*handlers, self.session_events.after) if self._keeps_sessions else tuple(handlers)
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
         """`error` as the StrategyError of the handler's strategy, the original as its cause."""
@@ -293,7 +292,7 @@ class TradingDesk:
         StrategyError
             Where one raised: the first one, after all were called.
         """
-        failure = self.timetable.finish() if self._keeps_sessions else None
+        failure = self.session_events.finish() if self._keeps_sessions else None
         self.is_open = False
         started, self._started = self._started, []
         for strategy in started:
@@ -340,7 +339,7 @@ class TradingDesk:
             portfolio=self.portfolio.save(),
             broker=self.broker.save(),
             blotter=saved_orders(self.broker.blotter),
-            sessions=self.timetable.save(),
+            sessions=self.session_events.save(),
             indicators=self.indicators.save(),
             fills=Past.of(self.fills),
             flows=Past.of(self.flows),
@@ -366,7 +365,7 @@ class TradingDesk:
             Where the fresh strategies aren't those that were saved.
         """
         names = len(state.contexts), len(state.sessions.calls)
-        if not self.is_open or self.index >= 0 or names != (len(self.contexts), len(self.timetable.scheduled)):
+        if not self.is_open or self.index >= 0 or names != (len(self.contexts), len(self.session_events.scheduled)):
             raise StateError(
                 "a state is restored in a desk of the same strategies, started anew and before any instant"
             )
@@ -387,7 +386,7 @@ class TradingDesk:
         self._actions = state.actions
         self._date_events()
         self._add_sessions()
-        self.timetable.restore(state.sessions)
+        self.session_events.restore(state.sessions)
         for call in missing:
             made = make_indicators(
                 call.func, self.series[call.series.symbol, call.series.interval], *call[2:4], call.name
@@ -406,7 +405,7 @@ class TradingDesk:
             orders=self.orders,
             series=self.series,
             indicators=[entry.handle for entry in self.indicators],
-            scheduled=self.timetable.scheduled,
+            scheduled=self.session_events.scheduled,
             streams=[None if feed is None else feed.func for feed in feeds],
         )
 
@@ -523,11 +522,41 @@ class TradingDesk:
     def schedule(
         self, strategy: str, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any
     ) -> Scheduled:
-        """Have `callback` called in every session that is meant; see `Timetable.add`."""
-        return self.timetable.add(strategy, callback, at, before_close, after_open, every)
+        """Have `callback` called in every session that is meant; see `SessionEvents.add`."""
+        return self.session_events.add(strategy, callback, at, before_close, after_open, every)
 
 
 def _instant_before(base: Sequence[Series]) -> int:
     """When the first bar that is traded begins: what "now" is before any has completed."""
     begins = [int(s.whole.time[s.first]) for s in base if s.first < len(s.whole)]
     return min(begins, default=0)
+
+
+def numbered(words: list[str]) -> list[str]:
+    """Number what would be called the same: Cross, Cross #2."""
+    seen: Counter[str] = Counter()
+    names = []
+    for word in words:
+        seen[word] += 1
+        names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
+    return names
+
+
+def refuse_doubles(strategies: Sequence[Strategy]) -> None:
+    """Refuse an object that stands twice among the strategies, or is in another run.
+
+    Raises
+    ------
+    ConfigError
+        With each of them.
+    """
+    problems = []
+    for number, strategy in enumerate(strategies):
+        where = f"strategies[{number}]"
+        if any(strategy is other for other in strategies[:number]):
+            problems.append(Problem(where, strategy, "the same object twice; make one for each place"))
+        context = strategy._strategy_context  # noqa: SLF001 - as above
+        if isinstance(context, StrategyContext) and context.is_taken:
+            problems.append(Problem(where, strategy, "it is still in another run; stop that one, or make a new object"))
+    if problems:
+        raise ConfigError(problems, "strategies")

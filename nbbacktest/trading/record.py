@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from nbbacktest.core.errors import OrderWarning
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
 from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.indicators import Indicator, IndicatorEntry
@@ -166,3 +168,27 @@ def _values(handle: Indicator, count: int) -> Float64:
         return handle._until(count)[:count]  # noqa: SLF001 - as above
     feed = handle.feed
     return np.array(feed.stores[handle.output][: min(feed.filled, count)], dtype=np.float64)
+
+
+Line = tuple[int, str, str]
+"""(instant in nanoseconds UTC, strategy, text)."""
+
+
+class RunLog(list[Line]):
+    """A run's lines, in the order in which they were put down; `now` says which instant is under way."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        super().__init__()
+        self._now = now
+        self.warned: set[str] = set()
+
+    def note(self, name: str, text: str) -> None:
+        """Put down a line for the strategy `name`."""
+        self.append((self._now(), name, text))
+
+    def nothing_comes(self, name: str, symbol: str, text: str) -> None:
+        """Put down why what `name` ordered of `symbol` comes to nothing; warn of it once a symbol."""
+        self.note(name, text)
+        if symbol not in self.warned:
+            self.warned.add(symbol)
+            warnings.warn(f"{name}: {text} (said once for {symbol}; see result.log)", OrderWarning, stacklevel=5)

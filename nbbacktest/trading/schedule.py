@@ -23,7 +23,7 @@ from nbbacktest.data.calendar import SessionTable, local_times
 EVERY = ("day", "week_start", "week_end", "month_start", "month_end")
 
 
-class Terms(NamedTuple):
+class ScheduleTerms(NamedTuple):
     """When something is called, checked.
 
     Attributes
@@ -83,7 +83,7 @@ class Scheduled:
         return f"<Scheduled {self.name} {self._words}{'' if self.is_active else ', cancelled'}>"
 
 
-def read_terms(callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Terms:
+def read_terms(callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> ScheduleTerms:
     """The terms that a user wrote.
 
     Raises
@@ -101,10 +101,10 @@ def read_terms(callback: Any, at: Any, before_close: Any, after_open: Any, every
         raise ScheduleError(f"schedule(every={every!r}): no such choice; {nearest(str(every), EVERY)}")
     ((kind, value),) = given.items()
     words = f"{kind}={value!r}" + ("" if every == "day" else f", every={every!r}")
-    return Terms(kind, _time(value) if kind == "at" else _minutes(kind, value), every, words)
+    return ScheduleTerms(kind, _time(value) if kind == "at" else _minutes(kind, value), every, words)
 
 
-def moments(terms: Terms, table: SessionTable) -> Int64:
+def moments(terms: ScheduleTerms, table: SessionTable) -> Int64:
     """When `terms` come due in each session, nanoseconds UTC; `NO_TIME` in those that they don't mean, or that lack the time.
 
     Raises

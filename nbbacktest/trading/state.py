@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nbbacktest.trading.broker import BrokerState
     from nbbacktest.trading.indicators import IndicatorState
     from nbbacktest.trading.portfolio import PortfolioState
-    from nbbacktest.trading.timetable import SessionState
+    from nbbacktest.trading.session_events import SessionState
 
 
 class Past(NamedTuple):

@@ -28,7 +28,7 @@ from nbbacktest.trading.indicators import (
 )
 
 
-class Feed:
+class StreamFeed:
     """Feeds one streaming object and keeps what it answers.
 
     Attributes
@@ -67,7 +67,7 @@ class Feed:
         self.filled = saved.filled
 
     def catch_up(self, n: int) -> None:
-        """Feed the bars that have completed since, up to the first `n`.
+        """StreamFeed the bars that have completed since, up to the first `n`.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class StreamIndicator(Indicator):
 
     __slots__ = ("_feed", "output")
 
-    def __init__(self, series: Series, feed: Feed, output: int, name: str) -> None:
+    def __init__(self, series: Series, feed: StreamFeed, output: int, name: str) -> None:
         self._series = series
         self._feed = feed
         self.output = output
@@ -122,7 +122,7 @@ class StreamIndicator(Indicator):
         return False
 
     @property
-    def feed(self) -> Feed:
+    def feed(self) -> StreamFeed:
         """What feeds it."""
         return self._feed
 
@@ -199,7 +199,7 @@ def stream(
     else:
         names = tuple(getattr(func, "output_names", ()))
         answer = _UpdateStream(func, inputs, options, moving)
-    feed = Feed(answer, max(len(names), 1), title)
+    feed = StreamFeed(answer, max(len(names), 1), title)
     if len(names) < 2:
         return StreamIndicator(series, feed, 0, title)
     return tuple(StreamIndicator(series, feed, number, f"{title}.{word}") for number, word in enumerate(names))

@@ -43,10 +43,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-TWICE = {
-    *("Answer", "Book", "Delistings", "Events", "Feed"),
-    *("Order", "Terms", "Ticket", "Verdict"),
-}
+TWICE = {*("Answer", "Order", "Ticket", "Verdict")}
 """Names that two classes still share."""
 
 TREES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}

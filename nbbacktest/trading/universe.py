@@ -10,7 +10,7 @@ from nbbacktest.core.enums import OrderStatus
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.records import Int64
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.admission import refuse_what_bars_lack
+from nbbacktest.trading.broker import refuse_what_bars_lack
 from nbbacktest.trading.callbacks import blame
 from nbbacktest.trading.corporate_actions import close_out
 from nbbacktest.trading.desk import TradingDesk

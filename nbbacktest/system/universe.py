@@ -8,21 +8,28 @@ a callback happens when the callback's instant is complete.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 from nbbacktest.core.actions import CorporateAction
+from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, LiveRunError, StateError, StrategyError, nearest
+from nbbacktest.core.intervals import Interval
+from nbbacktest.data.corporate_actions import read_actions
+from nbbacktest.data.source_registry import is_source
+from nbbacktest.data.sources import load
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline, in_callback_order
+from nbbacktest.system.loaded import Loaded
 from nbbacktest.system.threads import whole
 from nbbacktest.trading.desk import TradingDesk
-from nbbacktest.trading.roster import admit, check_admission, check_leave, dismiss, give_notice
 from nbbacktest.trading.state import TradingState, restored_series
+from nbbacktest.trading.universe import admit, check_admission, check_leave, dismiss, give_notice
 
 Supply = Callable[[str, Any], tuple[list[Series], tuple[CorporateAction, ...]]]
 """Loads one more symbol: its series, base and derived, and its splits and dividends."""
@@ -54,7 +61,7 @@ class RunState:
     gone: frozenset[str]
 
 
-class SymbolMembership:
+class SymbolUniverse:
     """Lets symbols join and leave one run; for any thread.
 
     Attributes
@@ -123,7 +130,7 @@ class SymbolMembership:
     # -- the state of the run's trading ---------------------------------------------------------------------
 
     def save(self) -> RunState:
-        """What moves with the cursor, of trading and of membership; called while the run rests between two instants.
+        """What moves with the cursor, of its trading and its universe; called while the run rests between two instants.
 
         Raises
         ------
@@ -251,8 +258,8 @@ class SymbolMembership:
             raise DataError(f"{symbol} is the only symbol; stop the run instead")
 
 
-class FixedSymbols:
-    """The membership of a live run: nobody joins or leaves, since its feed was asked for its symbols at the beginning."""
+class FixedUniverse:
+    """The universe of a live run: no symbol joins or leaves, since its feed was asked for its symbols at the beginning."""
 
     moves: tuple[Move, ...] = ()
 
@@ -267,3 +274,71 @@ class FixedSymbols:
     def dismiss(self, symbol: str) -> NoReturn:  # noqa: ARG002 - as the others have it
         """Refused: raises `LiveRunError`."""
         raise LiveRunError("remove a symbol from")
+
+
+def supply_of(config: SessionConfig, data: Any, loaded: Loaded) -> Supply:
+    """What loads one more symbol for the run of `loaded`.
+
+    It gets all the series that the run's symbols have: derived ones, and those of other bases where there are such bars
+    for it. What the run was asked for as warm-up of every symbol is loaded for it too, as far as it has such bars.
+    """
+
+    def supply(symbol: str, own: Any) -> tuple[list[Series], tuple[CorporateAction, ...]]:
+        run = loaded.market
+        source = _source_of(symbol, config, data) if own is None else _named(symbol, own)
+        lengths = _lengths_in(symbol, source)
+        files = {
+            name: other.model_dump(mode="json")
+            for name, other in config.data.other_bases.items()
+            # A path without {symbol} is another symbol's; bars that were given go before those of a file.
+            if "{symbol}" in other.path and name not in lengths
+        }
+        changes = {"symbols": [symbol], "actions": None, "warmup_bars": 0, "other_bases": files}
+        alone = config.overlaid({"data": changes, "strategies": []})
+        known = {None, run.interval.name, *config.data.derived_intervals, *files, *lengths}
+        needs = [need for need in run.asked if need.symbols is None and need.interval in known]
+        market = load(alone, source, needs=needs)
+        if market.interval != run.interval:
+            raise DataError(f"{symbol} has {market.interval} bars and the run has {run.interval} ones; give such bars")
+        given, adjusted = config.data.actions, config.data.adjusted
+        own = None if given is None else read_actions(given, (symbol,), required=False, adjusted=adjusted)
+        actions = market.actions if own is None else own
+        return loaded.joined(Loaded(alone, source, replace(market, stamps=run.stamps, start=run.start))), actions
+
+    return supply
+
+
+def _source_of(symbol: str, config: SessionConfig, data: Any) -> Any:
+    """Where the run's own data may have one symbol more; None means what the config says."""
+    if isinstance(data, Mapping) or is_source(data):
+        return data
+    path = data if isinstance(data, (str, Path)) else config.data.path if data is None else ""
+    if data is None and path is None:
+        return None
+    if path is None or ("{symbol}" not in str(path) and not Path(path).expanduser().is_dir()):
+        raise DataError(
+            f"{symbol} can't be found where the run's data come from; give its bars too: "
+            f'add_symbol("{symbol}", data=frame)'
+        )
+    return data
+
+
+def _named(symbol: str, own: Any) -> Any:
+    """What was given for one symbol; several lengths of its bars may come without its name."""
+    if isinstance(own, Mapping) and own and symbol not in own and all(map(_is_interval, own)):
+        return {symbol: own}
+    return own
+
+
+def _lengths_in(symbol: str, source: Any) -> set[str]:
+    """The lengths of bars that were handed over for `symbol`, where several were."""
+    parts = source.get(symbol) if isinstance(source, Mapping) else None
+    return {Interval.parse(key).name for key in parts if _is_interval(key)} if isinstance(parts, Mapping) else set()
+
+
+def _is_interval(key: Any) -> bool:
+    try:
+        Interval.parse(key)
+    except DataError:
+        return False
+    return True

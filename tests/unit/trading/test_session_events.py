@@ -416,7 +416,7 @@ def test_a_failure_can_hold_the_run(week: pd.DataFrame, where: str):
     assert len(told(diary, "bar")) == len(week)
 
 
-def test_a_run_without_sessions_has_no_timetable_on_its_agenda():
+def test_a_run_without_sessions_has_no_session_events():
     """Who neither overrides a callback nor schedules anything pays nothing: no calendar, no handler, nothing pending."""
 
     class Plain(nb.Strategy):

@@ -17,7 +17,7 @@ from nbbacktest.core.records import Bar, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.callbacks import blame, overrides
-from nbbacktest.trading.schedule import Scheduled, Terms, moments, read_terms
+from nbbacktest.trading.schedule import Scheduled, ScheduleTerms, moments, read_terms
 from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class SessionState(NamedTuple):
     calls: tuple[tuple[bool, int], ...]
 
 
-class Timetable:
+class SessionEvents:
     """The sessions of one run, as its strategies are told of them.
 
     Parameters
@@ -147,7 +147,7 @@ class Timetable:
         """
         if self._is_complete:
             raise ScheduleError("schedule() is for all sessions to come and belongs in on_start; call it there, once")
-        terms: Terms = read_terms(callback, at, before_close, after_open, every)
+        terms: ScheduleTerms = read_terms(callback, at, before_close, after_open, every)
         call = Scheduled(callback, terms.words)
         due = moments(terms, self._sessions()).tolist()
         self._entries.append(_Entry(self._strategies[strategy], call, due))
