@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from nbbacktest.cli.exits import DONE
+from nbbacktest.cli.output import DONE
 from nbbacktest.report.console import console
 
 data = App(name="data", help="Bars, before they are run.", help_format="plaintext", result_action="return_value")
@@ -41,7 +41,7 @@ def quality(
         Print the report as JSON.
     """
     import nbbacktest as nb
-    from nbbacktest.report.quality_table import show_quality
+    from nbbacktest.report.terminal import show_quality
 
     report = nb.data_quality(str(path), exchange=exchange, interval=interval, stamp=stamp)
     if json_:

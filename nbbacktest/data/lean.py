@@ -13,14 +13,16 @@ import zlib
 from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from nbbacktest.core.actions import ActionRow
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
 from nbbacktest.data.datasource import Prices
-from nbbacktest.data.lean_events import Company, Events, Stretch
+from nbbacktest.data.lean_events import Company, LeanEvents, Stretch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +57,7 @@ class LeanSource:
     ``nb.backtest(LeanSource("lean/data"), MyStrategy, config={"data": {"symbols": ["SPY"]}})``
     """
 
-    stamp: Literal["open", "close"] | None = "open"
+    stamp: StampMeaning | None = "open"
     timezone: str | None = _ZONE
     intervals: tuple[str, ...] | None = tuple(_FOLDERS)
     symbols: tuple[str, ...] | None = None
@@ -63,10 +65,15 @@ class LeanSource:
     prices: Prices | None = "either"
     name: str | None = "LEAN trades"
 
+    @classmethod
+    def of_config(cls, config: SessionConfig) -> Self:
+        """The folder that the config's `data.path` names."""
+        return cls(config.data.path or "")
+
     def __init__(self, path: str | Path) -> None:
         self._folder = Path(path).expanduser()
         self._equity = self._folder / "equity" / "usa"
-        self._events = Events(self._equity)
+        self._events = LeanEvents(self._equity)
 
     def bars(
         self, symbol: str, interval: str, start: date | None, end: date | None, *, adjusted: bool = False

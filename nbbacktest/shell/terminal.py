@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
@@ -15,13 +17,13 @@ from prompt_toolkit.styles import Style
 
 import nbbacktest as nb
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.formats import money
 from nbbacktest.core.shown import printed
-from nbbacktest.display.interrupts import Leaving, leaving_asked
+from nbbacktest.display.terminal_input import Leaving, leaving_asked
 from nbbacktest.report.result import Result
 from nbbacktest.shell.completion import candidates
-from nbbacktest.shell.history import history_file
 from nbbacktest.shell.interpreter import Interpreter, outcome
-from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.trading.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from prompt_toolkit.document import Document
@@ -112,7 +114,7 @@ class _News:
         shot = self.shot
         if shot is None or self._system.is_stopped():
             return None
-        return f" {shot.time or 'before the first bar'}   {shot.progress:.1%}   equity {shot.equity:,.2f} "
+        return f" {shot.time or 'before the first bar'}   {shot.progress:.1%}   equity {money(shot.equity)} "
 
     def _progress(self, shot: Snapshot) -> None:
         self.shot = shot
@@ -139,3 +141,22 @@ class _Completer(Completer):
 def _history() -> History:
     path = history_file()
     return FileHistory(str(path)) if path is not None else InMemoryHistory()
+
+
+def history_file() -> Path | None:
+    """The file of the lines that were typed, which only its user can read; None if it can't be made."""
+    path = _state_folder() / "nbbacktest" / "history"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError:
+        return None
+    return path
+
+
+def _state_folder() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")

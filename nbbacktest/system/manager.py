@@ -28,10 +28,10 @@ from nbbacktest.system.builder import StrategySource, build
 from nbbacktest.system.moments import Until, target_of
 from nbbacktest.system.origin import ConfigSource, Origin, origin_of
 from nbbacktest.system.run import Run, RunHolder, Stages, outcome
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.status import status
 from nbbacktest.system.threads import has_threads, require_threads, whole
 from nbbacktest.system.turns import TURNS
+from nbbacktest.trading.snapshot import Snapshot
 from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class SystemManager:
         StrategyBlockedError
             A time was given to a running system, and a strategy's call is under way for more than 10 s.
         """
-        run = self._from_outside(Command.UNTIL)
+        run = self._from_outside(Command.RUN_UNTIL)
         if callable(when):
             if (reason := unrun(when)) is not None:
                 raise ValueError(f"run_until({getattr(when, '__name__', when)}): it {reason}")

@@ -20,8 +20,8 @@ from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.monitor import Flag, surely
 from nbbacktest.core.records import Stamps
 from nbbacktest.core.shown import said
-from nbbacktest.data.days import TradingDays
 from nbbacktest.data.market import MarketData
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
@@ -38,10 +38,10 @@ from nbbacktest.system.driver import Driver, Threads
 from nbbacktest.system.instances import end
 from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.threads import has_threads, whole
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.snapshot import Snapshot
 
 logger = logging.getLogger("nbbacktest")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from nbbacktest.core.records import BarColumns
-from nbbacktest.data.chunks import ColumnChunks, Derived, days_of
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.resample import period_opens
+from nbbacktest.data.streaming import ColumnChunks, Derived, days_of
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.series import Series
 

@@ -14,9 +14,7 @@ import plotly.graph_objects as go
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.engine.analysis import Frame
-from nbbacktest.report.bins import choose, extremes, local_time
-from nbbacktest.report.figure import breaks
-from nbbacktest.report.traces import EQUITY, LOSS, OTHER, axis
+from nbbacktest.report.plotting import EQUITY, LOSS, OTHER, axis, breaks, choose, extremes, local_time
 from nbbacktest.system.run import Run
 from nbbacktest.trading.sizes import Tally
 from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, axes_visible, base_layout

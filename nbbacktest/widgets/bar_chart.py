@@ -19,9 +19,22 @@ from nbbacktest.core.enums import Side
 from nbbacktest.core.records import BarColumns, Float64, Int64
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.series import Series
-from nbbacktest.report.bins import MOST, Binning, choose, join, local_time
-from nbbacktest.report.figure import breaks
-from nbbacktest.report.traces import BUY, DOWN, LIMIT, SELL, STOP, UP, axis, period
+from nbbacktest.report.plotting import (
+    BUY,
+    DOWN,
+    LIMIT,
+    MOST,
+    SELL,
+    STOP,
+    UP,
+    Binning,
+    axis,
+    breaks,
+    choose,
+    join,
+    local_time,
+    period,
+)
 from nbbacktest.system.run import Run
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill

@@ -27,7 +27,7 @@ import traitlets
 from plotly.basedatatypes import Undefined
 from plotly.serializers import custom_serializers
 
-from nbbacktest.report.traces import EQUITY, GRID, INK
+from nbbacktest.report.plotting import EQUITY, GRID, INK
 from nbbacktest.widgets.page_bridge import STATIC, ReachableWidget, javascript
 
 LIMIT_SECONDS = 1.5

@@ -11,9 +11,8 @@ from uuid import uuid4
 import numpy as np
 
 from nbbacktest.core.records import Float64
-from nbbacktest.report.bins import choose, extremes, join, local_time
+from nbbacktest.report.plotting import BUY, DOWN, EQUITY, INK, LOSS, SELL, UP, choose, extremes, join, local_time
 from nbbacktest.report.table import written
-from nbbacktest.report.traces import BUY, DOWN, EQUITY, INK, LOSS, SELL, UP
 from nbbacktest.trading.stats import drawdowns
 
 if TYPE_CHECKING:
@@ -77,14 +76,11 @@ def picture(result: Result) -> str:
     record = result.record
     if not len(record.instants):
         return _svg([_text(_EDGE, 26, result.name, 16, bold=True), _text(_EDGE, 48, "no bars", 12)], 64)
-    from nbbacktest.report.result import origin
 
     stats = result.stats
     known = {name: written(name, stats[name]) for name in ("start", "end", "bars", *_SHOWN)}
     symbol = next(iter(record.bars))
-    facts = (
-        f"{', '.join(result.symbols)} · {known['start']} to {known['end']} · {known['bars']} bars · {origin(result)}"
-    )
+    facts = f"{', '.join(result.symbols)} · {known['start']} to {known['end']} · {known['bars']} bars · {result.analysis.origin}"
     parts = [
         _text(_EDGE, 26, result.name, 16, bold=True),
         _text(_EDGE, 45, ", ".join(result.strategies) or "no strategy", 12),

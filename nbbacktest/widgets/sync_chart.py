@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from nbbacktest.core.records import Float64
-from nbbacktest.report.traces import EQUITY, LIMIT, LOSS, OTHER
+from nbbacktest.report.plotting import EQUITY, LIMIT, LOSS, OTHER
 from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, axes_visible, base_layout
 
 SAMPLES = 300

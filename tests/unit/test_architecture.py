@@ -45,7 +45,7 @@ def name_of(path: Path) -> str:
 
 TWICE = {
     *("Answer", "Book", "Delistings", "Events", "Feed"),
-    *("Order", "Reading", "Terms", "Ticket", "Verdict", "_Outcome"),
+    *("Order", "Terms", "Ticket", "Verdict"),
 }
 """Names that two classes still share."""
 
@@ -128,7 +128,7 @@ def test_a_first_run_is_light() -> None:
     """What few runs need is imported by those that do: a first run pays for itself alone."""
     rare = [
         *(f"nbbacktest.{name}" for name in ("system.live", "system.slices", "engine.live", "trading.live")),
-        *(f"nbbacktest.report.{name}" for name in ("benchmark", "document", "explain", "figure", "parts", "storage")),
+        *(f"nbbacktest.report.{name}" for name in ("benchmark", "document", "explain", "figure", "storage")),
     ]
     program = (
         "import json, sys, nbbacktest as nb; from tests.markets import minutes; from tests.held import Quiet; "

@@ -1,0 +1,92 @@
+"""Holds the bars of a run to `data.quality`: warns of rows that were left out, and refuses or drops what is too thin."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from nbbacktest.core.calls import callers_level
+from nbbacktest.core.data_config import QualityConfig
+from nbbacktest.core.errors import DataError, DataQualityWarning
+from nbbacktest.data.calendar import local_dates
+from nbbacktest.data.coverage import Coverage, Grid, cover
+from nbbacktest.data.market import MarketData
+
+
+def hold_to_quality(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tuple[str, ...]]) -> MarketData:
+    """The market as `data.quality` has it, once its faulty rows are out; with one warning where it says so.
+
+    A symbol's share is how many of its expected bars there are, over all sessions that are due, warm-up included.
+    Where one is below `minimum`: ``refuse`` refuses; ``warn`` warns and changes nothing; ``drop`` leaves every session
+    whose own share is below it out for that symbol, and counts these bars as ``"thin"``. Whether a session is thin is
+    known only at its end, so that to drop it is hindsight.
+
+    Parameters
+    ----------
+    notes
+        By what a symbol's bars are called, what is to be told of the rows that were left out.
+
+    Raises
+    ------
+    DataError
+        Where a symbol has too few bars, and that is refused, or no session is left.
+    DataQualityWarning
+        As a warning, where that is wanted.
+    """
+    said = [f"{label}: {'; '.join(texts)}" for label, texts in notes.items() if texts]
+    if wanted.minimum:
+        due = market.due()
+        grid = Grid(due, market.interval)
+        # What is left out from here on stays expected.
+        market = replace(market, placed=True, days_asked=(due.dates[0].item(), due.dates[-1].item()))
+        for symbol, columns in tuple(market.bars.items()):
+            counted = cover(grid, columns.time, columns.volume, {})
+            share = counted.total("present") / counted.total("expected")
+            if wanted.faults == "drop":
+                market = _without_thin(market, symbol, counted, wanted.minimum)
+            elif share < wanted.minimum:
+                text = _too_few(symbol, counted, share, wanted.minimum)
+                if wanted.faults == "refuse":
+                    raise DataError(
+                        f"{text}; bring the missing bars, lower data.quality.minimum, or drop such sessions"
+                    )
+                said.append(text)
+    if said:
+        warnings.warn("\n".join(said), DataQualityWarning, stacklevel=callers_level())
+    return market
+
+
+def _too_few(symbol: str, counted: Coverage, share: float, minimum: float) -> str:
+    expected, present = counted.counts["expected"], counted.counts["present"]
+    own = np.where(expected > 0, present / np.maximum(expected, 1), np.inf)
+    worst = int(np.argmin(own))
+    return (
+        f"{symbol} has {counted.total('present')} of {counted.total('expected')} expected bars, {share:.1%}, and "
+        f"data.quality.minimum is {minimum:g}; the worst session is {counted.dates[worst]} with {present[worst]} of "
+        f"{expected[worst]}"
+    )
+
+
+def _without_thin(market: MarketData, symbol: str, counted: Coverage, minimum: float) -> MarketData:
+    columns = market.bars[symbol]
+    expected, present = counted.counts["expected"], counted.counts["present"]
+    thin = counted.dates[(present < minimum * expected) & (present > 0)]
+    if not len(thin):
+        return market
+    table = market.due()
+    row = table.session_of(columns.time)
+    dates = local_dates(columns.time, table.timezone).astype("datetime64[D]")
+    dates[row >= 0] = table.dates[row[row >= 0]]
+    keep = ~np.isin(dates, thin)
+    if not keep.any() or not (columns.end[keep] > market.start).any():
+        raise DataError(
+            f"{symbol} has no session with at least {minimum:g} of its expected bars; lower data.quality.minimum, or "
+            "leave the symbol out"
+        )
+    left_out = {name: dict(kinds) for name, kinds in market.left_out.items()}
+    known = left_out.setdefault(symbol, {})
+    known["thin"] = np.union1d(known.get("thin", columns.time[:0]), columns.time[~keep])
+    return replace(market, bars=market.bars | {symbol: columns.taken(keep)}, left_out=left_out)
