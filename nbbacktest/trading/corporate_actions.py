@@ -124,7 +124,7 @@ def _first_row(series: Series, day: date, days: TradingDays) -> int | None:
     return row if max(series.first, 1) <= row < len(dates) else None
 
 
-class DelistingRule:
+class CloseOut:
     """What a delisting does to positions and orders."""
 
     def __init__(self, broker: Broker, portfolio: Portfolio, say: Say) -> None:
@@ -149,7 +149,7 @@ class DelistingRule:
             self._say(strategy, f"{reason}: {position.size:g} units, {position.size * price:+.2f} in cash")
 
 
-class Delistings(DelistingRule):
+class Delistings(CloseOut):
     """Those of one run whose instants are known.
 
     Attributes

@@ -14,7 +14,7 @@ from nbbacktest.core.records import Bar, Int64
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.broker import Broker
-from nbbacktest.trading.corporate_actions import DelistingRule, Say, apply_actions, delistings_of, in_order
+from nbbacktest.trading.corporate_actions import CloseOut, Say, apply_actions, delistings_of, in_order
 from nbbacktest.trading.dated_events import Accruals, DatedEvents
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.portfolio import Portfolio
@@ -156,7 +156,7 @@ class LiveActions:
         return [action for _, action in sorted(due)]
 
 
-class LiveDelistings(DelistingRule):
+class LiveDelistings(CloseOut):
     """Those of a live run: with the first instant of the date or later that brings no bar of the symbol, or of a later date.
 
     Attributes
