@@ -54,7 +54,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What moves with a run's cursor, as a value of no run: of its trading, and which symbols joined and left."""
+    """The state of a run's trading and of its universe, as a value that belongs to no run."""
 
     trading: TradingState
     moves: tuple[Move, ...]
@@ -67,7 +67,7 @@ class SymbolUniverse:
     Attributes
     ----------
     moves : list of Move
-        In order. Written by whoever holds the run at an instant.
+        In order. Written by the thread that holds the run at an instant.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class SymbolUniverse:
         Raises
         ------
         ConfigError, DataError
-            Where it is in the run, has no bars of the run's interval, or the run has come to its end.
+            If it is in the run, has no bars of the run's interval, or the run has come to its end.
         StrategyError
-            Where an `on_symbol_added` raised.
+            If an `on_symbol_added` raised.
         """
         self._check_new(symbol)
         joining, actions = self._supply(symbol, data)
@@ -107,14 +107,14 @@ class SymbolUniverse:
         return True
 
     def remove(self, symbol: str, positions: str = "refuse") -> bool:
-        """Let `symbol` leave; False where it does so later, when its positions are closed.
+        """Let `symbol` leave; False if it does so later, when its positions are closed.
 
         Raises
         ------
         DataError
-            Where it isn't in the run, is the only one, or is held and `positions` is ``"refuse"``.
+            If it isn't in the run, is the only one, or is held and `positions` is ``"refuse"``.
         StrategyError
-            Where an `on_symbol_removed` raised.
+            If an `on_symbol_removed` raised.
         """
         self._check_present(symbol)
         check_leave(self._desk, symbol, positions)
@@ -130,12 +130,12 @@ class SymbolUniverse:
     # -- the state of the run's trading ---------------------------------------------------------------------
 
     def save(self) -> RunState:
-        """What moves with the cursor, of its trading and its universe; called while the run rests between two instants.
+        """The state of the run; called while it rests between two instants.
 
         Raises
         ------
         StateError
-            Where a strategy keeps what can't be copied.
+            If a strategy keeps what can't be copied.
         """
         if self._analysis.errands:
             raise StateError(
@@ -149,7 +149,7 @@ class SymbolUniverse:
         Raises
         ------
         StateError
-            Where the fresh run's strategies aren't those that were saved.
+            If the fresh run's strategies aren't those that were saved.
         """
         trading = state.trading
         self._analysis.errands.clear()  # what the fresh strategies asked for is in the state, if it came about
@@ -277,7 +277,7 @@ class FixedUniverse:
 
 
 def supply_of(config: SessionConfig, data: Any, loaded: Loaded) -> Supply:
-    """What loads one more symbol for the run of `loaded`.
+    """The function that loads one more symbol for the run of `loaded`.
 
     It gets all the series that the run's symbols have: derived ones, and those of other bases where there are such bars
     for it. What the run was asked for as warm-up of every symbol is loaded for it too, as far as it has such bars.
@@ -309,7 +309,7 @@ def supply_of(config: SessionConfig, data: Any, loaded: Loaded) -> Supply:
 
 
 def _source_of(symbol: str, config: SessionConfig, data: Any) -> Any:
-    """Where the run's own data may have one symbol more; None means what the config says."""
+    """The source in which the run's own data may have one symbol more; None means that of the config."""
     if isinstance(data, Mapping) or is_source(data):
         return data
     path = data if isinstance(data, (str, Path)) else config.data.path if data is None else ""
@@ -324,7 +324,7 @@ def _source_of(symbol: str, config: SessionConfig, data: Any) -> Any:
 
 
 def _named(symbol: str, own: Any) -> Any:
-    """What was given for one symbol; several lengths of its bars may come without its name."""
+    """The data given for one symbol, under its name; bars by interval may be given without it."""
     if isinstance(own, Mapping) and own and symbol not in own and all(map(_is_interval, own)):
         return {symbol: own}
     return own

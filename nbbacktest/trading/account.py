@@ -1,4 +1,4 @@
-"""What an account allows: how much may be opened, what a refusal says, and which positions a margin call takes."""
+"""Cash and margin accounts: how much may be opened, why an order is refused, and which positions a margin call closes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Account(Protocol):
     unit: str
 
     def power(self, symbol: str, price: float) -> float:
-        """What can still be tied up; `symbol` counts at `price`."""
+        """Money that can still be tied up; `symbol` counts at `price`."""
         ...
 
 
@@ -49,7 +49,7 @@ class CashAccount:
 
 
 class MarginAccount:
-    """Positions tie up a share of their worth; where equity falls below a smaller share, they are taken away.
+    """Positions tie up a share of their worth; if equity falls below a smaller share, they are taken away.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class MarginAccount:
         return power
 
     def called(self, leaving: Container[tuple[str, str]]) -> tuple[list[Position], str]:
-        """What has to go so that equity covers the maintenance margin of the rest, at the newest closes.
+        """Positions to close so that equity covers the maintenance margin of the rest, at the newest closes.
 
         The largest in worth goes first, of equal ones the one opened first, each whole. Those in `leaving` are on
         their way out already and count no more.
@@ -105,7 +105,7 @@ class MarginAccount:
 
 
 class Allowance:
-    """How much an order may open."""
+    """Limits how much an order may open."""
 
     def __init__(self, portfolio: Portfolio, broker: BrokerConfig, limits: LimitsConfig) -> None:
         self._portfolio = portfolio
@@ -142,12 +142,12 @@ class Allowance:
     def objection(
         self, symbol: str, price: float, closable: float, opened: float, fee: float, *, is_sized: bool
     ) -> str | None:
-        """Why `opened` units can't be opened; None where they can.
+        """The reason that `opened` units can't be opened; None if they can.
 
         Parameters
         ----------
         is_sized
-            False where the size is what `most` has just allowed.
+            False if the size is what `most` has just allowed.
         """
         if is_sized:
             power = self._account.power(symbol, price)
@@ -164,7 +164,7 @@ class Allowance:
         return None
 
     def too_small(self, symbol: str, price: float) -> str:
-        """Why `most` came to nothing."""
+        """The reason that `most` is 0."""
         power = max(self._account.power(symbol, price), 0.0)
         if price <= 0:
             return f"no size follows from cash at a price of {price:g}; give a size"
@@ -177,7 +177,7 @@ class Allowance:
         return f"{lacks}; give a fractional size, or set broker.lot_size"
 
     def is_below_a_lot(self, price: float) -> bool:
-        """Whether all of the equity pays for no lot at `price`, so that no order without a size can come to anything."""
+        """True if all of the equity pays for no lot at `price`, so that no order without a size can come to anything."""
         return self._portfolio.equity < price * self._lot * self._account.rate
 
     def _set_free(self, closable: float, price: float) -> float:

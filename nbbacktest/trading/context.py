@@ -126,7 +126,7 @@ class StrategyContext:
     positions : dict
         Its own, by symbol, flat ones included. Written by the portfolio alone.
     only : str or None
-        The symbol that is meant where none is named; None where there are several.
+        The symbol to use if none is named; None if there are several.
     base_interval : str
         The interval that orders fill on.
     takes_all : bool
@@ -158,11 +158,11 @@ class StrategyContext:
 
     @property
     def is_taken(self) -> bool:
-        """Whether its run goes on."""
+        """True while its run goes on."""
         return self._desk.is_open
 
     def trade(self, symbols: tuple[str, ...]) -> None:
-        """Say which symbols are traded from now on; positions in others stay readable."""
+        """Set the traded symbols; positions in others stay readable."""
         self.symbols = symbols
         self.only = symbols[0] if len(symbols) == 1 else None
 
@@ -183,12 +183,12 @@ class StrategyContext:
     # -- names ----------------------------------------------------------------------------------------------
 
     def pick(self, symbol: Any) -> str:
-        """The symbol that is meant; None means the only one.
+        """The symbol to use for `symbol`; None means the only one.
 
         Raises
         ------
         OrderError
-            Where it isn't the strategy's, or was left out with several to choose from.
+            If it isn't the strategy's, or was left out with several to choose from.
         """
         if symbol is None:
             if self.only is not None:
@@ -210,7 +210,7 @@ class StrategyContext:
         Raises
         ------
         OrderError, DataError
-            Where the symbol has to be named; where the run has no such symbol or interval.
+            If the symbol has to be named; if the run has no such symbol or interval.
         """
         every = self._desk.series
         symbol = self.pick(None) if symbol is None else symbol
@@ -243,7 +243,7 @@ class StrategyContext:
         return order
 
     def close(self, symbol: str | None) -> Order | None:
-        """Close the position at the market; None where it is flat."""
+        """Close the position at the market; None if it is flat."""
         symbol = self.pick(symbol)
         held = self.positions[symbol].size
         if not held:
@@ -251,17 +251,17 @@ class StrategyContext:
         return self.place(symbol, market_request(_SELL if held > 0 else _BUY, abs(held), reduce_only=True))
 
     def target_size(self, symbol: Any, size: Any) -> Order | None:
-        """Order what is missing to a position of `size` units."""
+        """Order the difference to a position of `size` units."""
         symbol, size = self._target("order_target_size", symbol, size)
         return self._move_to(symbol, size)
 
     def target_value(self, symbol: Any, value: Any) -> Order | None:
-        """Order what is missing to a position worth `value` at the newest close."""
+        """Order the difference to a position worth `value` at the newest close."""
         symbol, value = self._target("order_target_value", symbol, value)
         return self._move_to_worth(symbol, value)
 
     def target_percent(self, symbol: Any, fraction: Any) -> Order | None:
-        """Order what is missing to a position worth `fraction` of the equity."""
+        """Order the difference to a position worth the share `fraction` of the equity."""
         symbol, fraction = self._target("order_target_percent", symbol, fraction)
         return self._move_to_worth(symbol, fraction * self.portfolio.equity)
 
@@ -283,7 +283,7 @@ class StrategyContext:
         return whole
 
     def cancel(self, order: Any) -> None:
-        """Take back an open order of this strategy."""
+        """Cancel an open order of this strategy."""
         blotter = self._desk.broker.blotter
         blotter.cancel(self._own(order, "cancel"), self._desk.now_ns)
 
@@ -374,7 +374,7 @@ class StrategyContext:
 
     @property
     def lag(self) -> float:
-        """Seconds that it began late."""
+        """Seconds by which the instant began late."""
         return self._desk.lag
 
     def bars(self, symbol: str | None, interval: str | None) -> BarsView:
@@ -393,7 +393,7 @@ class StrategyContext:
         symbol: str | None,
         name: str | None,
     ) -> Any:
-        """Make an indicator and enter it into the desk's list."""
+        """Make an indicator and add it to the desk's list."""
         series = series_of_inputs(inputs) if symbol is None and interval is None else None
         if series is None:
             series = self.series(symbol, interval)
@@ -404,11 +404,11 @@ class StrategyContext:
         return made
 
     def schedule(self, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Scheduled:
-        """Have something called once a session."""
+        """Call `callback` once a session."""
         return self._desk.schedule(self.name, callback, at, before_close, after_open, every)
 
     def forming(self, interval: str | None, symbol: str | None) -> FormingBar | None:
-        """The bar of the present bucket so far; None where none of its base bars has completed, or all have."""
+        """The bar of the present bucket so far; None if none of its base bars has completed, or all have."""
         return self._desk.forming(self.series(symbol, None), interval)
 
     def warmup(self, bars: Any, interval: str | None, symbol: str | None) -> int:
@@ -425,7 +425,7 @@ class StrategyContext:
         self._handles += handles
 
     def refuse_fed(self) -> None:
-        """Refuse earlier columns where a streaming indicator has been fed: it can't be fed what came before."""
+        """Refuse earlier bars if a streaming indicator has been fed: it can't be fed bars that precede those."""
         for handle in self._handles:
             if isinstance(handle, StreamIndicator) and handle.is_fed:
                 raise IndicatorError(
@@ -434,7 +434,7 @@ class StrategyContext:
                 )
 
     def renew(self) -> None:
-        """Have views and indicators read columns that begin earlier now."""
+        """Let views and indicators read the columns that now begin earlier."""
         for view in self._views.values():
             view.renew()
         for handle in self._handles:  # in the order in which they were made: inputs come first
@@ -446,7 +446,7 @@ class StrategyContext:
 
 
 class NoContext:
-    """Stands where a strategy's context will be: everything but a run's inside is refused."""
+    """Takes the place of the context while a strategy is in no run: each use raises `OutsideRunError`."""
 
     __slots__ = ("_strategy",)
 

@@ -38,7 +38,7 @@ Say = Callable[[str, str], None]
 
 
 class SplitOrders(Protocol):
-    """What a split asks of the desk, at the instant under way."""
+    """The desk, as a split needs it."""
 
     def split(self, symbol: str, ratio: float) -> None:
         """Count the waiting orders of `symbol` in units of after the split."""
@@ -118,14 +118,14 @@ def in_order(actions: Iterable[CorporateAction]) -> list[CorporateAction]:
 
 
 def _first_row(series: Series, day: date, days: TradingDays) -> int | None:
-    """The first bar of that trading day or later; None where it is no traded one, or there is none before it."""
+    """The first bar of that trading day or later; None if it is no traded one, or there is none before it."""
     dates = days.of(series.whole.time)
     row = int(np.searchsorted(dates, number_of(day)))
     return row if max(series.first, 1) <= row < len(dates) else None
 
 
 class CloseOut:
-    """What a delisting does to positions and orders."""
+    """Closes positions and ends orders of a delisted symbol."""
 
     def __init__(self, broker: Broker, portfolio: Portfolio, say: Say) -> None:
         self._broker = broker
@@ -184,7 +184,7 @@ class Delistings(CloseOut):
             self.carry_out(action, bars, index, now)
 
     def expects(self, symbol: str) -> bool:
-        """Whether the symbol is to be delisted still."""
+        """True if a delisting of the symbol is still to come."""
         return any(action.symbol == symbol for actions in self._by_instant.values() for action in actions)
 
 

@@ -1,4 +1,4 @@
-"""What a run's dates bring: fees for borrowed shares and interest on debit cash, splits and dividends, each at its instant."""
+"""Dated events of a run: borrow fees and debit interest, splits and dividends, each at its instant."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Accruals:
     Attributes
     ----------
     due : sequence of int
-        The instants at which a trading day begins, the first one left out; empty where nothing is charged.
+        The instants at which a trading day begins, the first one left out; empty if nothing is charged.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class NextInstant(Protocol):
 
 
 class DatedEvents(NextInstant, Protocol):
-    """What the dates of a run bring."""
+    """The dated events of a run."""
 
     def happen(self, index: int) -> None:
         """Bring about what is due at the instant `index`, if anything is."""
@@ -139,7 +139,7 @@ class DatedEvents(NextInstant, Protocol):
 
 
 class PendingEvents:
-    """True where something waits already, such as an order, or the instant under way brings something."""
+    """True if an order is pending, or the instant under way brings an event."""
 
     __slots__ = ("_agent", "_events", "_waiting")
 
@@ -155,6 +155,6 @@ class PendingEvents:
 def dated_events(
     accruals: Accruals, corporate: CorporateActions, others: Sequence[int], ledger: Ledger
 ) -> KnownEvents | None:
-    """What the dates of the instants to come bring, `others` being those at which others act; None where they bring nothing."""
+    """The dated events of the instants to come, and of the instants `others`; None if there are none."""
     due = sorted({index for index in (*accruals.due, *corporate.due, *others) if index > ledger.index}, reverse=True)
     return KnownEvents(accruals, corporate, due, ledger) if due else None

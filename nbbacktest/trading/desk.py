@@ -1,4 +1,4 @@
-"""The trading desk: what the engine calls. Starts the strategies, matches their orders, tells them, names who failed."""
+"""The trading desk, which the engine calls: it starts the strategies, matches their orders and tells them of the outcome."""
 
 from __future__ import annotations
 
@@ -72,20 +72,20 @@ class TradingDesk:
     Raises
     ------
     ConfigError
-        Where one instance is given twice, or is still in another run; where the broker's rules need what the bars
+        If one instance is given twice, or is still in another run; if the broker's rules need what the bars
         don't have.
 
     Attributes
     ----------
     pending : sized
-        Open orders by symbol, and what the run's dates and sessions bring; false where nothing waits. One object from
+        Open orders by symbol, and what the run's dates and sessions bring; false if nothing waits. One object from
         `start` on.
     index : int
         The instant under way or completed last, -1 before the first. Written by the engine.
     lag : float
         Seconds that the instant under way began late. Written by the engine.
     moment : Moment or None
-        What is now where that isn't an instant: a session's start, or an end that no bar completed at.
+        The present time if it isn't an instant: a session's start, or an end at which no bar completed.
     is_open : bool
         Whether orders are taken: from `start` until the strategies' `on_stop`.
     fills, orders, log, flows, splits : list
@@ -95,7 +95,7 @@ class TradingDesk:
     warmup : Warmup
         What was asked for and what there is.
     universe : Universe or None
-        Who lets symbols in and out; set by whoever runs the desk.
+        Lets symbols join and leave; set by the builder.
     leaving : set of str
         Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
     days : TradingDays
@@ -177,7 +177,7 @@ class TradingDesk:
         Raises
         ------
         StrategyError
-            Where one of them raised; the desk is closed then.
+            If one of them raised; the desk is closed then.
         """
         self.is_open = True
         for strategy, context in self.contexts:
@@ -197,12 +197,12 @@ class TradingDesk:
         self._add_sessions()
 
     def match_orders(self, bars: Sequence[Bar]) -> None:
-        """Tell of sessions; execute what waits on these bars; then, all fills done, tell of these, in their order.
+        """Tell strategies of sessions, match the pending orders with these bars, then tell of the fills in their order.
 
         Raises
         ------
         StrategyError
-            Where a strategy raised: the first one, after all were called.
+            If a strategy raised: the first one, after all were called.
         """
         failure = self.session_events.before(bars) if self._keeps_sessions else None
         callbacks, before = self._callbacks, len(self.fills)
@@ -223,7 +223,7 @@ class TradingDesk:
         raise failure
 
     def revise(self, instants: Int64, actions: Sequence[CorporateAction] = ()) -> None:
-        """Go on with other instants to come, those that are completed being the same, and with more actions."""
+        """Replace the instants to come, and add corporate actions; completed instants stay the same."""
         self._instants = instants
         self._revised = True
         self._actions += tuple(actions)
@@ -231,7 +231,7 @@ class TradingDesk:
         self._add_sessions()
 
     def _see_off(self) -> None:
-        """Let symbols go that were to leave when flat, and are."""
+        """Let symbols leave that have become flat."""
         held = self.portfolio.symbols_held()
         for symbol in self.leaving - held:
             self.leaving.discard(symbol)
@@ -239,14 +239,14 @@ class TradingDesk:
                 self.universe.dismiss(symbol)
 
     def _date_events(self) -> None:
-        """Find what the dates of the instants to come bring; again where these have changed."""
+        """Find the dated events of the instants to come; called again if the instants change."""
         self._dated, self.broker.delistings = self._found_events()
         self.pending = (
             self.broker.pending if self._dated is None else PendingEvents(self.broker.pending, self._dated, self)
         )
 
     def _found_events(self) -> tuple[DatedEvents | None, SymbolEnds | None]:
-        """Costs, splits and dividends of the instants to come, and delistings; None where there are none."""
+        """Costs, splits and dividends of the instants to come, and delistings; None if there are none."""
         base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
         every = {s.symbol: s for s in base}
         gone = Delistings(
@@ -285,12 +285,12 @@ class TradingDesk:
         return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
 
     def stop(self) -> None:
-        """End the last session where its bars are over; take no more orders; call the `on_stop` of all that were started.
+        """End the last session if its bars are over, take no more orders, and call `on_stop` of each started strategy.
 
         Raises
         ------
         StrategyError
-            Where one raised: the first one, after all were called.
+            If one raised: the first one, after all were called.
         """
         failure = self.session_events.finish() if self._keeps_sessions else None
         self.is_open = False
@@ -326,7 +326,7 @@ class TradingDesk:
         Raises
         ------
         StateError
-            Where a strategy keeps what can't be copied.
+            If a strategy keeps what can't be copied.
         """
         return TradingState(
             index=self.index,
@@ -362,7 +362,7 @@ class TradingDesk:
         Raises
         ------
         StateError
-            Where the fresh strategies aren't those that were saved.
+            If the fresh strategies aren't those that were saved.
         """
         names = len(state.contexts), len(state.sessions.calls)
         if not self.is_open or self.index >= 0 or names != (len(self.contexts), len(self.session_events.scheduled)):
@@ -421,7 +421,7 @@ class TradingDesk:
     # -- called by strategies' contexts ------------------------------------------------------------------------------------
 
     def submit(self, order: Order, series: Series, now: int) -> None:
-        """Hand `order` to the broker; where that has filled it at once, its strategy is told before this returns."""
+        """Hand `order` to the broker; if that has filled it at once, its strategy is told before this returns."""
         broker = self.broker
         if self.leaving or broker.delisted or series.n == len(series.close_at):
             reason = self._refusal(order, series, now)
@@ -438,7 +438,7 @@ class TradingDesk:
             callbacks.tell(before)
 
     def _refusal(self, order: Order, series: Series, now: int) -> str | None:
-        """Why `order` isn't taken: its symbol leaves, was delisted, or has no bar any more; None where it is."""
+        """The reason to reject `order`: its symbol leaves, was delisted, or has no more bars; None to accept it."""
         symbol = order.symbol
         if symbol in self.broker.delisted:
             return self.broker.delisted[symbol]
@@ -479,11 +479,11 @@ class TradingDesk:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the first instant has come, or a symbol has joined or left: the columns begin where they begin."""
+        """True from the first instant on, or once a symbol has joined or left: then columns can't begin earlier any more."""
         return self.index >= 0 or self._revised
 
     def ask_warmup(self, need: Need, name: str) -> None:
-        """Have warm-up bars, where it is time yet and the source has them; warn and log where there are fewer."""
+        """Load warm-up bars before the first instant; warn and log if the source has fewer."""
         if not self.has_begun:
             self.warmup.ask(need, self._refuse_fed, self._renew)
         lacking = self.warmup.lacking(need)
@@ -527,13 +527,13 @@ class TradingDesk:
 
 
 def _instant_before(base: Sequence[Series]) -> int:
-    """When the first bar that is traded begins: what "now" is before any has completed."""
+    """The begin of the first bar that is traded, which is "now" before any bar has completed."""
     begins = [int(s.whole.time[s.first]) for s in base if s.first < len(s.whole)]
     return min(begins, default=0)
 
 
 def numbered(words: list[str]) -> list[str]:
-    """Number what would be called the same: Cross, Cross #2."""
+    """Number equal names: Cross, Cross #2."""
     seen: Counter[str] = Counter()
     names = []
     for word in words:
@@ -543,7 +543,7 @@ def numbered(words: list[str]) -> list[str]:
 
 
 def refuse_doubles(strategies: Sequence[Strategy]) -> None:
-    """Refuse an object that stands twice among the strategies, or is in another run.
+    """Refuse a strategy object that is given twice, or is in another run.
 
     Raises
     ------

@@ -135,7 +135,7 @@ class LiveActions:
 
     @property
     def is_expected(self) -> bool:
-        """Whether any is still to come."""
+        """True if any is still to come."""
         return bool(self._expected)
 
     def due(self, now: int) -> list[CorporateAction]:
@@ -181,11 +181,11 @@ class LiveDelistings(CloseOut):
 
     @property
     def is_expected(self) -> bool:
-        """Whether any is still to come."""
+        """True if any is still to come."""
         return bool(self._expected)
 
     def expects(self, symbol: str) -> bool:
-        """Whether the symbol is to be delisted still."""
+        """True if the symbol is to be delisted still."""
         return any(action.symbol == symbol for action in self._expected)
 
     def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:

@@ -1,4 +1,4 @@
-"""Cash and positions: what is owned, what it is worth, and what can still be afforded. Knows no order.
+"""Cash and positions, their worth, and the buying power. Knows no order.
 
 Positions are kept by strategy and symbol, so that several strategies may trade one symbol; the cash is shared.
 """
@@ -15,18 +15,18 @@ from nbbacktest.trading.sizes import add_sizes, scaled
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """What one strategy holds of one symbol; true where that is something.
+    """The position of one strategy in one symbol; false if flat.
 
     Immutable: a fill makes a new one. Only `last` and `unrealized_pnl` move with the bars.
 
     Attributes
     ----------
     size : float
-        Units, negative where short.
+        Units, negative if short.
     average_price : float
-        What a unit was bought (or sold short) at on average, without commission; 0 where flat.
+        Average price of the units bought (or sold short), without commission; 0 if flat.
     noise : float
-        By how much rounding may have moved `size`; see `nbbacktest.trading.sizes`.
+        Bound of the rounding error in `size`; see `nbbacktest.trading.sizes`.
     """
 
     strategy: str
@@ -46,7 +46,7 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def unrealized_pnl(self) -> float:
-        """What closing at the newest close would earn, before costs."""
+        """The profit of closing at the newest close, before costs."""
         last = self.series.last_close
         return 0.0 if last is None or not self.size else (last - self.average_price) * self.size
 
@@ -91,14 +91,14 @@ class Portfolio:
     Attributes
     ----------
     cash : float
-        What isn't invested; the proceeds of short sales are in it.
+        Money that isn't invested, the proceeds of short sales included.
     positions : dict
         By strategy and then symbol, flat ones included.
     held : dict
         By (strategy, symbol) those that aren't flat, in the order in which they were opened.
     may_fall_below_0 : bool or None
-        Whether a price of these symbols may, so that a long could be worth less than nothing; None: it is to be found out,
-        as where a symbol has joined.
+        True if a price of these symbols may, so that a long could have a negative worth; None: not known yet, as after a
+        symbol has joined.
     """
 
     __slots__ = ("_shorts", "cash", "held", "may_fall_below_0", "positions")
@@ -145,7 +145,7 @@ class Portfolio:
         return total
 
     def buying_power(self, symbol: str, price: float) -> float:
-        """What may be spent: cash, less twice the worth of all shorts; `symbol` counts at `price`.
+        """Buying power: cash, less twice the worth of all shorts; `symbol` counts at `price`.
 
         Cash + sum(size * price) - sum(abs(size * price)): for longs alone it is the cash. A short's
         proceeds don't count, and its worth is tied up beside them; so it is with a long at a price below zero.
@@ -173,7 +173,7 @@ class Portfolio:
         return sum(abs(p.size * price) for p in self.held.values() if p.symbol == symbol)
 
     def split(self, symbol: str, ratio: float) -> None:
-        """Turn every unit held of `symbol` into `ratio` units; what was paid for a unit becomes as much less.
+        """Turn each unit held of `symbol` into `ratio` units, and divide its average price by that.
 
         Fractions are kept, since any size may be fractional: nothing is paid out in cash instead.
         """

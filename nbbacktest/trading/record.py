@@ -1,4 +1,4 @@
-"""What a run leaves behind, as plain data: everything that a result is computed from."""
+"""The record of a run as plain data, from which a result is computed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CashFlow(NamedTuple):
     time : int
         That instant, nanoseconds UTC.
     amount : float
-        In the account's currency, negative where it was paid.
+        In the account's currency, negative if it was paid.
     symbol, strategy : str or None
         Whose position it is for; None for interest, which the account pays as a whole.
     """
@@ -74,7 +74,7 @@ class IndicatorRecord:
     values: Float64
 
     def at(self, instant: int) -> float | tuple[float, ...]:
-        """The newest value at `instant`; NaN where there was none yet, or where it was never read."""
+        """The newest value at `instant`; NaN if there was none yet, or where it was never read."""
         row = int(np.searchsorted(self.end, instant, side="right")) - 1
         if not 0 <= row < len(self.values):
             return float("nan")
@@ -89,7 +89,7 @@ class RunRecord:
     Attributes
     ----------
     name, source : str
-        The session's name; where its bars came from, said so that a reader can judge them.
+        The session's name; if its bars came from, said so that a reader can judge them.
     synthetic : bool
         Whether the bars were invented; every report says so.
     daily : bool
@@ -121,7 +121,7 @@ class RunRecord:
     days : int64 array or None
         The trading day of every instant, as days since 1970-01-01. None: of a record from before 0.2.
     trading_days : int or None
-        How many trading days the exchange has from the first of them to the last; None where no exchange was named.
+        How many trading days the exchange has from the first of them to the last; None if no exchange was named.
     """
 
     name: str

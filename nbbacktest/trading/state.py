@@ -34,7 +34,7 @@ class Past(NamedTuple):
 
     @classmethod
     def of(cls, entries: list[Any]) -> Past:
-        """What the list holds now."""
+        """The present entries of a list."""
         return cls(entries, len(entries))
 
     def restore(self, entries: list[Any]) -> None:
@@ -43,7 +43,7 @@ class Past(NamedTuple):
 
 
 class SeriesState(NamedTuple):
-    """How much of one series can be seen, and its columns, for symbols that joined or left."""
+    """The visible rows of one series, and its columns, for symbols that joined or left."""
 
     columns: BarColumns
     n: int
@@ -54,7 +54,7 @@ class SeriesState(NamedTuple):
 
 
 class ContextState(NamedTuple):
-    """What one strategy trades."""
+    """The symbols that one strategy trades."""
 
     symbols: tuple[str, ...]
     takes_all: bool
@@ -132,7 +132,7 @@ class TradingState:
 
 
 def saved_series(series: Iterable[Series]) -> tuple[SeriesState, ...]:
-    """What can be seen of these series."""
+    """The state of these series."""
     return tuple(SeriesState(s.whole, s.n, s.first, s.is_base, s.is_open, s.stamps) for s in series)
 
 

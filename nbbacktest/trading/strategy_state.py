@@ -1,4 +1,4 @@
-"""What strategies keep in themselves, as bytes: their attributes, with the run's own objects by name.
+"""The attributes of strategies as bytes, with the run's own objects by name.
 
 An order, an indicator or a view of bars in an attribute is written as its number or name, and read as the fresh world's.
 Everything else is copied by pickle, which refuses what it can't copy: generators, locks, open files, functions that were made
@@ -58,12 +58,12 @@ class RunObjects:
         self._names[id(self.streams[number])] = "streams", number
 
     def name_of(self, value: Any) -> Any:
-        """What `value` is called in the bytes; None where it is copied instead.
+        """The name of `value` in the bytes; None to copy it.
 
         Raises
         ------
         StateError
-            Where it is another run's, or would be shared instead of copied.
+            If it is another run's, or would be shared instead of copied.
         """
         if type(value) in _PLAIN:
             return None
@@ -93,7 +93,7 @@ class RunObjects:
         return None
 
     def called(self, name: Any) -> Any:
-        """What has that name."""
+        """The object of that name."""
         match name:
             case "series", key:
                 return self.series[key]
@@ -116,7 +116,7 @@ def save_strategies(objects: RunObjects) -> bytes:
     Raises
     ------
     StateError
-        Where an attribute, or a scheduled function, can't be copied: it names which, and why.
+        If an attribute, or a scheduled function, can't be copied: it names which, and why.
     """
     attributes = [_attributes(strategy) for strategy in objects.strategies]
     streams = {}
@@ -160,7 +160,7 @@ class _Writer(pickle.Pickler):
         self._objects = objects
 
     def persistent_id(self, obj: Any) -> Any:
-        """What the run calls it; None where it is copied."""
+        """Its name in the run; None to copy it."""
         return self._objects.name_of(obj)
 
 
@@ -170,7 +170,7 @@ class _Reader(pickle.Unpickler):
         self._objects = objects
 
     def persistent_load(self, pid: Any) -> Any:
-        """What the fresh run calls so."""
+        """The object of the fresh run with that name."""
         return self._objects.called(pid)
 
 
@@ -181,7 +181,7 @@ def _pickled(objects: RunObjects, value: Any) -> bytes:
 
 
 def _refusal(objects: RunObjects, value: Any) -> str | None:
-    """Why `value` can't be copied; None where it can."""
+    """The reason that `value` can't be copied; None if it can."""
     try:
         _pickled(objects, value)
     except Exception as error:  # noqa: BLE001 - what is copied is the user's, and may raise anything
@@ -190,7 +190,7 @@ def _refusal(objects: RunObjects, value: Any) -> str | None:
 
 
 def _shared(value: Any) -> str | None:
-    """Why pickle would share what `value` keeps, or lose it; None where it copies all of it."""
+    """The reason that pickle would share or lose a part of `value`; None if it copies all."""
     if isinstance(value, FunctionType) and any(isinstance(one, _MUTABLE) for one in value.__defaults__ or ()):
         return f"{value.__qualname__} may keep something in its defaults"
     return f"{value!r} can't be copied" if type(value).__module__ == "itertools" else None

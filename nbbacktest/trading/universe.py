@@ -1,4 +1,4 @@
-"""What it means for a desk that a symbol joins or leaves its run, between two instants."""
+"""Symbols that join and leave: what changes at the trading desk, between two instants."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[Corpor
     Raises
     ------
     StrategyError
-        Where an `on_symbol_added` raised: the first one, after all were called.
+        If an `on_symbol_added` raised: the first one, after all were called.
     """
     for series in joining:
         desk.series[series.symbol, series.interval] = series
@@ -64,9 +64,9 @@ def check_leave(desk: TradingDesk, symbol: str, positions: str) -> None:
     Raises
     ------
     DataError
-        It names who holds how much.
+        It names the strategies that hold it, and their sizes.
     ValueError
-        Where `positions` is no such wish.
+        If `positions` is no such wish.
     """
     if positions not in HOLDING:
         raise ValueError(f"positions={positions!r} is no way to leave; use one of {', '.join(map(repr, HOLDING))}")
@@ -77,9 +77,9 @@ def check_leave(desk: TradingDesk, symbol: str, positions: str) -> None:
 
 
 def give_notice(desk: TradingDesk, symbol: str) -> bool:
-    """Cancel the open orders of `symbol` and close what is held; True where that leaves nothing to wait for.
+    """Cancel the open orders of `symbol` and close what is held; True if that leaves nothing to wait for.
 
-    Where its bars have ended no order can close anything: then it is closed at its last close at once, unless a
+    If its bars have ended no order can close anything: then it is closed at its last close at once, unless a
     delisting that is still to come says otherwise.
     """
     blotter, now = desk.broker.blotter, desk.now_ns
@@ -105,7 +105,7 @@ def dismiss(desk: TradingDesk, symbol: str) -> None:
     Raises
     ------
     StrategyError
-        Where an `on_symbol_removed` raised: the first one, after all were called.
+        If an `on_symbol_removed` raised: the first one, after all were called.
     """
     traders = [(strategy, context) for strategy, context in desk.contexts if symbol in context.symbols]
     for _, context in traders:
