@@ -61,9 +61,8 @@ if TYPE_CHECKING:
     from nbbacktest.system.backtest import backtest
     from nbbacktest.system.feeds.client import WebSocketFeed
     from nbbacktest.system.findings import AuditReport
-    from nbbacktest.system.manager import SystemManager
-    from nbbacktest.system.process import get_system_manager
     from nbbacktest.system.schemas import schema
+    from nbbacktest.system.session import SystemManager, get_system_manager
     from nbbacktest.system.snapshot import Snapshot
     from nbbacktest.system.sweep.call import sweep
     from nbbacktest.trading.orders import Fill, Order
@@ -97,8 +96,7 @@ _HOMES = {
     "system.backtest": ("backtest",),
     "system.feeds.client": ("WebSocketFeed",),
     "system.findings": ("AuditReport",),
-    "system.manager": ("SystemManager",),
-    "system.process": ("get_system_manager",),
+    "system.session": ("SystemManager", "get_system_manager"),
     "system.schemas": ("schema",),
     "system.snapshot": ("Snapshot",),
     "system.sweep.call": ("sweep",),

@@ -10,8 +10,7 @@ from typing import Any
 
 from nbbacktest.core.calls import unrun
 from nbbacktest.core.monitor import Monitor, started
-from nbbacktest.system.threads import has_threads
-from nbbacktest.system.turns import TURNS
+from nbbacktest.system.runner import has_threads
 
 logger = logging.getLogger("nbbacktest")
 
@@ -105,8 +104,10 @@ class Announcer:
 
     def _ask_for_turn(self) -> None:
         if not self._has_turn and (self._queue or self._polling()):
+            from nbbacktest.system.cooperative import CALLS
+
             self._has_turn = True
-            TURNS.later(0.0 if self._queue else self.PROGRESS_SECONDS, self._come)
+            CALLS.call_later(0.0 if self._queue else self.PROGRESS_SECONDS, self._come)
 
     def _come(self) -> None:
         self._has_turn = False

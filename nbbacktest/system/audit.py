@@ -23,14 +23,13 @@ from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.engine.window import Window
-from nbbacktest.system.builder import StrategySource, build, warmup_needs
+from nbbacktest.system.builder import build, warmup_needs
 from nbbacktest.system.cuts import places_of
 from nbbacktest.system.delivery import early_bars
 from nbbacktest.system.findings import AuditReport, Difference, Kind
-from nbbacktest.system.instances import copied, twin
-from nbbacktest.system.interrupted import raise_interrupt
-from nbbacktest.system.origin import ConfigSource
-from nbbacktest.system.run import Stages
+from nbbacktest.system.origin import ConfigSource, StrategySource, copied, twin
+from nbbacktest.system.runner import raise_interrupt
+from nbbacktest.system.stages import Stages
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.strategy import Strategy
@@ -117,14 +116,14 @@ def audit_lookahead(
         return build(settings, Lifecycle(), Monitor(), data=bars, strategies=given, params=copied(params))
 
     first = staged(market)
-    _played(first, [], len(first.timeline))
+    _played(first, [], len(first.world.timeline))
     places = places_of(first, cuts, seed, _first_difference)
     whole = staged(market)
-    states = _played(whole, places, len(whole.timeline))
+    states = _played(whole, places, len(whole.world.timeline))
     found: list[Difference] = []
     unfinished: list[tuple[Any, str]] = []
     for place in places:
-        moment = int(whole.timeline.instants[place - 1])
+        moment = int(whole.world.timeline.instants[place - 1])
         shown = market.stamps.stamp(moment)
         part = staged(_cut(market, moment))
         try:
@@ -137,15 +136,15 @@ def audit_lookahead(
         found += _orders(states[place], state, whole, shown)
         found += _fills(whole, part, place, shown)
     return AuditReport(
-        strategies=whole.desk.descriptions,
+        strategies=whole.world.desk.descriptions,
         symbols=tuple(market.bars),
-        instants=len(whole.timeline),
-        cuts=tuple(market.stamps.stamp(int(whole.timeline.instants[place - 1])) for place in places),
+        instants=len(whole.world.timeline),
+        cuts=tuple(market.stamps.stamp(int(whole.world.timeline.instants[place - 1])) for place in places),
         seed=seed,
-        compared=(len(whole.desk.indicators), len(whole.desk.orders), len(whole.desk.fills)),
+        compared=(len(whole.world.desk.indicators), len(whole.world.desk.orders), len(whole.world.desk.fills)),
         differences=_earliest(found),
         unfinished=tuple(unfinished),
-        early=early_bars(whole.timeline.series, market),
+        early=early_bars(whole.world.timeline.series, market),
     )
 
 
@@ -178,7 +177,7 @@ def _played(stages: Stages, places: Sequence[int], stop: int) -> dict[int, list[
                     end = min(start + stages.quantum.length, place)
                     analysis.process(stages.processor.prepare(Window(start, end, gate.generation, None)))
                 if not gate.closed and place in places:
-                    seen[place] = [_row(order) for order in stages.desk.orders]
+                    seen[place] = [_row(order) for order in stages.world.desk.orders]
     finally:
         # What a strategy does at the end of its data isn't compared: there the runs differ by intent.
         analysis.finish()
@@ -197,8 +196,8 @@ def _row(order: Order) -> _Row:
 
 def _bars(whole: Stages, part: Stages, moment: int, shown: Any) -> Iterator[Difference]:
     """The first bar of each series, up to the cut, that is another one where there are no bars behind it."""
-    others = {(one.symbol, one.interval): one.whole for one in part.timeline.series}
-    for one in whole.timeline.series:
+    others = {(one.symbol, one.interval): one.whole for one in part.world.timeline.series}
+    for one in whole.world.timeline.series:
         if (one.symbol, one.interval) not in others:
             continue  # it joins after the cut
         full, short = one.whole, others[one.symbol, one.interval]
@@ -220,10 +219,10 @@ def _bars(whole: Stages, part: Stages, moment: int, shown: Any) -> Iterator[Diff
 
 def _indicators(whole: Stages, part: Stages, shown: Any) -> Iterator[Difference]:
     """The first row of each indicator at which the runs differ, up to the cut."""
-    for one, other in zip(part.desk.indicators, whole.desk.indicators, strict=False):
+    for one, other in zip(part.world.desk.indicators, whole.world.desk.indicators, strict=False):
         if one.key != other.key:
             # From here on the strategy made other indicators: there is nothing to compare them with.
-            moment = int(part.timeline.instants[part.desk.index])
+            moment = int(part.world.timeline.instants[part.world.desk.index])
             yield Difference("indicator", one.key, None, moment, shown, other.key, one.key, shown)
             return
         series = one.handle._series  # noqa: SLF001 - hidden from strategies only
@@ -277,9 +276,9 @@ def _orders(full: list[_Row], short: list[_Row], whole: Stages, shown: Any) -> I
 
 
 def _fills(whole: Stages, part: Stages, place: int, shown: Any) -> Iterator[Difference]:
-    instants = whole.timeline.instants
-    kept = [fill for fill in whole.desk.fills if fill.index < place]
-    for one, other in zip_longest(kept, part.desk.fills):
+    instants = whole.world.timeline.instants
+    kept = [fill for fill in whole.world.desk.fills if fill.index < place]
+    for one, other in zip_longest(kept, part.world.desk.fills):
         known = one or other
         at = int(instants[known.index])
         name = f"of order {known.order_id}, {known.side} {known.size:g} {known.symbol}"
@@ -295,7 +294,7 @@ def _fills(whole: Stages, part: Stages, place: int, shown: Any) -> Iterator[Diff
 def _difference(
     kind: Kind, name: str, field: str | None, moment: int, full: Any, short: Any, whole: Stages, shown: Any
 ) -> Difference:
-    return Difference(kind, name, field, moment, whole.market.stamps.stamp(moment), full, short, shown)
+    return Difference(kind, name, field, moment, whole.world.market.stamps.stamp(moment), full, short, shown)
 
 
 def _equal(one: Any, other: Any) -> bool:

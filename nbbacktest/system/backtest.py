@@ -8,9 +8,8 @@ from typing import Any
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.report.result import Result
-from nbbacktest.system.builder import StrategySource
 from nbbacktest.system.manager import SystemManager
-from nbbacktest.system.origin import ConfigSource
+from nbbacktest.system.origin import ConfigSource, StrategySource
 
 CASH = 100_000.0
 

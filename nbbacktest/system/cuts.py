@@ -18,7 +18,7 @@ import numpy.typing as npt
 from nbbacktest.core.errors import ConfigError, IndicatorError, Problem
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import BarColumns, Float64, Int64
-from nbbacktest.system.run import Stages
+from nbbacktest.system.stages import Stages
 from nbbacktest.trading.indicators import Indicator
 
 PROBES = 300
@@ -48,8 +48,8 @@ def places_of(whole: Stages, cuts: int, seed: int, differs: Differs) -> list[int
     ConfigError
         Where there are fewer than two instants to cut between.
     """
-    instants = whole.timeline.instants
-    begun = max(int(columns.end[0]) for columns in whole.market.bars.values())
+    instants = whole.world.timeline.instants
+    begun = max(int(columns.end[0]) for columns in whole.world.market.bars.values())
     low, high = max(int(np.searchsorted(instants, begun)) + 1, 1), len(instants) - 1
     if high < low:
         raise ConfigError(
@@ -75,14 +75,14 @@ def _drawn(low: int, high: int, cuts: int, rng: np.random.Generator) -> Iterator
 
 def _telling(whole: Stages) -> Iterator[Int64]:
     """By kind, places where a look-ahead would pay."""
-    instants, series = whole.timeline.instants, whole.timeline.series
+    instants, series = whole.world.timeline.instants, whole.world.timeline.series
 
     def after(*moments: Int64) -> Int64:
         return np.searchsorted(instants, np.concatenate([instants[:0], *moments]), side="right")
 
     base = [one.whole for one in series if one.is_base and len(one.whole) > 1]
     turns = [(columns.end, *_turns(columns, whole)) for columns in base]
-    yield after(np.array([order.submitted_ns for order in whole.desk.orders], dtype=np.int64))
+    yield after(np.array([order.submitted_ns for order in whole.world.desk.orders], dtype=np.int64))
     yield np.array([1, len(instants) - 1], dtype=np.int64)
     yield after(*(end[rows] for end, rows, _ in turns))
     yield after(*(end[rows + 1] for end, rows, _ in turns))
@@ -97,7 +97,7 @@ def _turns(columns: BarColumns, whole: Stages) -> tuple[Rows, Rows]:
 
     Of bars a day or longer, each is a date of its own: weeks, months and gaps count there.
     """
-    days = whole.market.days.of(columns.time)
+    days = whole.world.market.days.of(columns.time)
     step, months = (
         np.diff(columns.time),
         np.diff(days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)) != 0,
@@ -129,9 +129,9 @@ def _in_turn(kinds: Sequence[Int64], rng: np.random.Generator) -> Iterator[int]:
 
 def _where_values_differ(whole: Stages, places: Sequence[int], low: int, high: int, differs: Differs) -> set[int]:
     """For each indicator over whole columns the first of `places` at which it differs, were the data to end there."""
-    instants = whole.timeline.instants
+    instants = whole.world.timeline.instants
     moments, found = instants[np.asarray(places) - 1], set()
-    for entry in whole.desk.indicators:
+    for entry in whole.world.desk.indicators:
         handle = entry.handle
         if type(handle) is not Indicator:  # streaming ones are given one bar after the other
             continue

@@ -8,9 +8,8 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 from nbbacktest.core.calls import unrun
 from nbbacktest.core.clock import Clock
@@ -24,18 +23,15 @@ from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
 from nbbacktest.system.announcer import Announcer
-from nbbacktest.system.builder import StrategySource, build
+from nbbacktest.system.builder import build
 from nbbacktest.system.moments import Until, target_of
-from nbbacktest.system.origin import ConfigSource, Origin, origin_of
-from nbbacktest.system.run import Run, RunHolder, Stages, outcome
+from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
+from nbbacktest.system.run import Run, RunHolder, outcome
+from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
 from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
-from nbbacktest.system.threads import has_threads, require_threads, whole
-from nbbacktest.system.turns import TURNS
 from nbbacktest.trading.strategy import Strategy
-
-if TYPE_CHECKING:
-    from nbbacktest.system.remote.door import Door
 
 STOP_SECONDS = 5.0
 """How long `stop` waits for a strategy's call that is under way."""
@@ -43,6 +39,16 @@ REST_SECONDS = 10.0
 """How long `pause` waits for one."""
 FLUSH_SECONDS = 5.0
 """How long the end of a wait waits for callbacks that are under way."""
+
+
+class OpenedRun(Protocol):
+    """Something beside a run: it opens when the run starts, and closes when the run ends."""
+
+    def open(self) -> None:
+        """Called once the run has started."""
+
+    def close(self) -> None:
+        """Called at the end of the run, in the coordinator's thread; it must not wait."""
 
 
 class SystemManager:
@@ -64,6 +70,11 @@ class SystemManager:
     >>> system.stop()
     True
     """
+
+    run_hook: ClassVar[Callable[[SystemManager, SessionConfig], OpenedRun | None]] = staticmethod(lambda *_: None)
+    """Makes what is opened beside a run; set by `nbbacktest.system.session`."""
+    panel_hook: ClassVar[Callable[[SystemManager], Any]]
+    """Gives a manager's panel; set by `nbbacktest.system.session`."""
 
     def __init__(self, *, clock: Clock | None = None, reachable: bool = True) -> None:
         dispatcher = self._announcer = Announcer()
@@ -140,12 +151,12 @@ class SystemManager:
             settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
             params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market,
         )  # fmt: skip
-        door = self._door(settings)
-        run = self._made(stages, door)
+        beside = SystemManager.run_hook(self, settings) if self._reachable else None
+        run = self._made(stages, beside)
         speed = origin.speed if asked is None else asked
         if speed is not None and not run.is_live:
             run.coordinator.set_speed(speed)
-        if not self._begun(run, door, origin.built(stages, speed), asked, paused=paused):
+        if not self._begun(run, beside, origin.built(stages, speed), asked, paused=paused):
             return False  # another thread was faster
         if paused:
             self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
@@ -268,7 +279,7 @@ class SystemManager:
             Where nothing runs.
         """
         self._allowed(Command.ADD)
-        return self._present(Command.ADD).membership.add(symbol, data)
+        return self._present(Command.ADD).world.membership.add(symbol, data)
 
     def remove_symbol(self, symbol: str, positions: str = "refuse") -> bool:
         """Let a symbol leave the run between two instants: its orders are cancelled, no bar of it comes any more.
@@ -293,7 +304,7 @@ class SystemManager:
             Where nothing runs.
         """
         self._allowed(Command.REMOVE)
-        return self._present(Command.REMOVE).membership.remove(symbol, positions)
+        return self._present(Command.REMOVE).world.membership.remove(symbol, positions)
 
     def set_speed(self, multiplier: float) -> None:
         """Change the speed: 0 is data-driven, 60 is a simulated minute a second. May change while running.
@@ -347,7 +358,10 @@ class SystemManager:
                 loop.call_soon_threadsafe(settle)
 
         forget = run.when_done(tell)
-        TURNS.attend()
+        if not has_threads():
+            from nbbacktest.system.cooperative import CALLS
+
+            CALLS.attach_loop()
         try:
             await over
         finally:
@@ -403,7 +417,7 @@ class SystemManager:
     def strategies(self) -> tuple[Strategy, ...]:
         """The live strategy objects of the present or last run, to look into while paused."""
         run = self._holder.run
-        return tuple(run.desk.strategies) if run else ()
+        return tuple(run.world.desk.strategies) if run else ()
 
     def get_coordinator(self) -> SessionCoordinator | None:
         """The present or last run's coordinator; None before the first run."""
@@ -441,8 +455,7 @@ class SystemManager:
         MissingExtraError
             Where the extra ``lab`` isn't installed.
         """
-        # By name: a face stands above this floor, and is loaded only where somebody asks for it.
-        return import_module("nbbacktest.widgets.panel").panel_of(self)
+        return SystemManager.panel_hook(self)
 
     # -- callbacks ------------------------------------------------------------------------------------------
 
@@ -463,7 +476,7 @@ class SystemManager:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _begun(self, run: Run, door: Door | None, origin: Origin, asked: float | None, *, paused: bool) -> bool:
+    def _begun(self, run: Run, beside: OpenedRun | None, origin: Origin, asked: float | None, *, paused: bool) -> bool:
         try:
             with self._condition.lock:
                 if not self._life.allows(Command.START):
@@ -477,31 +490,24 @@ class SystemManager:
                 self._life.apply(Command.START)
             self._announcer.watch(run.published)
             run.start()
-            if door is not None:
-                whole(door.open)  # its files are written whole, or not at all
+            if beside is not None:
+                uninterrupted(beside.open)  # its files are written whole, or not at all
         except BaseException as error:
             if self._holder.run is run:
                 run.call_off(error, STOP_SECONDS)
             raise
         return True
 
-    def _made(self, stages: Stages, door: Door | None) -> Run:
+    def _made(self, stages: Stages, beside: OpenedRun | None) -> Run:
         announcer, leash = self._announcer, self._holder.leash  # the run holds no reference to its manager
 
         def ended(run: Run) -> None:
             leash.let_go(run)
-            if door is not None:
-                door.close()
+            if beside is not None:
+                beside.close()
             announcer.run_ended(run)
 
         return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended)
-
-    def _door(self, settings: SessionConfig) -> Door | None:
-        if not (self._reachable and has_threads()):
-            return None
-        from nbbacktest.system.remote.door import door_of
-
-        return door_of(self, settings)
 
     def _allowed(self, command: Command) -> bool:
         with self._condition.lock:

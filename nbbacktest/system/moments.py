@@ -49,9 +49,9 @@ def target_of(when: Any, run: Run) -> int | None:
     """
     shot = run.published()
     moment = _read(when, run, shot.cursor)
-    if len(run.timeline) and moment.value > run.timeline.instants[-1]:
+    if len(run.world.timeline) and moment.value > run.world.timeline.instants[-1]:
         return None
-    target = int(np.searchsorted(run.timeline.instants, moment.value, side="right"))
+    target = int(np.searchsorted(run.world.timeline.instants, moment.value, side="right"))
     if target < shot.cursor:
         raise ValueError(f"{moment} has passed: the run stands at {shot.time}")
     return target
@@ -61,7 +61,7 @@ def _read(when: Any, run: Run, cursor: int) -> pd.Timestamp:
     import pandas as pd
 
     zone = _zone(run)
-    instants = run.timeline.instants
+    instants = run.world.timeline.instants
     before = int(instants[cursor - 1]) if cursor else int(instants[0]) - 1 if len(instants) else 0
     if isinstance(when, str) and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", when):
         return Stamps(zone).stamp(next_showing(time_of_day(when) % DAY, zone, before))

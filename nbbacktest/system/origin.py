@@ -1,23 +1,34 @@
-"""Where a run comes from, whole: what `start` was given, so that a start without arguments runs the same again."""
+"""The origin of a run, whole: what `start` was given, so that a start without arguments runs the same again.
+
+Strategy objects that are given as they are belong to it: each run begins with the state that its object was given with.
+"""
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.data.datasource import is_source
+from nbbacktest.data.handed import HANDED_OVER
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.feed import Feed
-from nbbacktest.system.builder import StrategySource
-from nbbacktest.system.instances import copied
-from nbbacktest.system.run import Stages
+from nbbacktest.system.stages import Stages
+from nbbacktest.trading.context import StrategyContext
+from nbbacktest.trading.parameters import parameters_of
+from nbbacktest.trading.strategy import Strategy
 
 ConfigSource = str | Path | dict[str, Any] | SessionConfig
+StrategySource = type[Strategy] | Strategy
 Strategies = StrategySource | Sequence[StrategySource] | None
+
+_KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_KEPT = "_as_given"
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Origin:
 
     def built(self, stages: Stages, speed: float | None) -> Origin:
         """The same once it has been built and before it runs: what the next start repeats."""
-        market, desk = stages.market, stages.desk
+        market, desk = stages.world.market, stages.world.desk
         held = self.data is not None and not is_source(self.data) and not isinstance(self.data, (str, Path))
         source = market.source if stages.feed is None else stages.feed.source
         return replace(
@@ -107,3 +118,102 @@ def own_copy(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {name: own_copy(part) for name, part in data.items()}
     return data.copy() if hasattr(data, "columns") else data
+
+
+def live_sections(data: Any, market: MarketData, strategies: Sequence[Strategy]) -> dict[str, Any]:
+    """The sections of a recorded config that live objects took the place of: a config with bars and strategies of its own is another run's.
+
+    Bars are a file if its path was given, else a source that asks for them. Strategies are named if they can be imported
+    by their names and their parameters can be written as JSON, else left out.
+    """
+    said: dict[str, Any] = {}
+    if data is not None:
+        kind = _KINDS.get(Path(data).suffix.lower()) if isinstance(data, (str, Path)) else None
+        source = {"source": kind, "path": str(data)} if kind else {"source": HANDED_OVER, "path": None}
+        own = {"symbols": list(market.bars), "interval": market.interval.name, "options": {}}
+        said["data"] = {**source, **own}
+    if strategies:
+        named = [_named(strategy) for strategy in strategies]
+        said["strategies"] = [] if None in named else named
+    return said
+
+
+def _named(strategy: Strategy) -> dict[str, Any] | None:
+    kind = type(strategy)
+    if "<" in kind.__qualname__:  # defined in a function
+        return None
+    names = parameters_of(kind, Strategy)
+    params = {name: getattr(strategy, name) for name in names if hasattr(strategy, name)}
+    try:
+        written = json.loads(json.dumps(params, allow_nan=False))
+    except (TypeError, ValueError):
+        return None
+    return {"class": f"{kind.__module__}:{kind.__qualname__}", "symbols": None, "params": written}
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is kept beside a strategy's own attributes.
+
+    Attributes
+    ----------
+    given : dict
+        Its attributes as they were before its run.
+    left : dict
+        Those that its run has left, the same objects; what is another one now, its owner has set since.
+    """
+
+    given: dict[str, Any]
+    left: dict[str, Any] = field(default_factory=dict)
+
+
+def begin(strategy: Strategy) -> None:
+    """Give a strategy back what it was given with, and keep that for its next run.
+
+    What its owner has set since its last run stays. One that is in a run is left alone.
+    """
+    context = vars(strategy).get("_strategy_context")
+    if isinstance(context, StrategyContext) and context.is_taken:
+        return
+    given = _as_given(strategy)
+    vars(strategy).clear()
+    vars(strategy).update(given)
+    vars(strategy)[_KEPT] = _Kept(copied(given))
+
+
+def end(strategy: Strategy) -> None:
+    """Note what a run has left of a strategy."""
+    kept = vars(strategy).get(_KEPT)
+    if kept is not None:
+        kept.left = {name: value for name, value in vars(strategy).items() if name != _KEPT}
+
+
+def twin(strategy: Strategy) -> Strategy:
+    """Another object of the same class with what this one was given with."""
+    other = copy.copy(strategy)
+    vars(other).clear()
+    vars(other).update(_as_given(strategy))
+    return other
+
+
+def _as_given(strategy: Strategy) -> dict[str, Any]:
+    """Copies of a strategy's attributes as they were before its run, with what its owner has set since that."""
+    state = dict(vars(strategy))
+    kept = state.pop(_KEPT, None)
+    if kept is None:
+        return copied(state)
+    left = kept.left or state  # where it never came to an end, all is the run's
+    own = {name: value for name, value in state.items() if name not in left or value is not left[name]}
+    return copied({**kept.given, **own})
+
+
+def copied(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A deep copy of values by name, in which objects that two attributes share are still shared; what can't be copied is shared."""
+    memo: dict[int, Any] = {}
+    copied = {}
+    for name, value in state.items():
+        try:
+            copied[name] = copy.deepcopy(value, memo)
+        except Exception:  # noqa: BLE001 - a lock, a file, an object of another library
+            copied[name] = value
+    return copied

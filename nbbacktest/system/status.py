@@ -92,7 +92,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         },
         "lag": _lag(run),
         "feed": _feed(run),
-        "warmup": run.desk.warmup.table(),
+        "warmup": run.world.desk.warmup.table(),
         "disagreements": run.disagreements,
     }
 
@@ -126,7 +126,7 @@ def _moves(run: Run, symbol: str) -> dict[str, str | None]:
     aware = Stamps(run.stamps.timezone)
     return {
         "joined" if move.joined else "left": None if move.time is None else aware.stamp(move.time).isoformat()
-        for move in run.membership.moves
+        for move in run.world.membership.moves
         if move.symbol == symbol
     }
 

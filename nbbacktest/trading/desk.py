@@ -34,7 +34,7 @@ from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
 from nbbacktest.trading.roster import refusal
-from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
+from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.timetable import Moment, Timetable
 from nbbacktest.trading.warmup import Warmup
@@ -313,6 +313,7 @@ class TradingDesk:
             n_fills=len(self.fills),
             last_fills=tuple(self.fills[-_LAST_FILLS:]),
             indicators=self.indicators.freeze(),
+            lists=TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators),
         )
 
     def split(self, symbol: str, ratio: float) -> None:

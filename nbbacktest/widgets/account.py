@@ -30,7 +30,7 @@ class Account:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._curves = AccountCurves(run)
-        self._base = next(series for series in run.timeline.series if series.is_base)
+        self._base = next(series for series in run.world.timeline.series if series.is_base)
 
     def scene(self, frame: Frame, symbol: str) -> Scene:
         """The chart as of `frame`; `symbol` is the benchmark."""
@@ -50,7 +50,7 @@ class Account:
         return {"x": axis(self._moments(rows)), "y": curve.values[rows], "visible": True}
 
     def _moments(self, rows: Int64) -> Int64:
-        instants, stamps = self._run.timeline.instants[rows], self._base.stamps
+        instants, stamps = self._run.world.timeline.instants[rows], self._base.stamps
         if not self._base.columns.interval.is_daily:
             return local_time(stamps, instants)
         return local_time(stamps, instants - 1) // DAY * DAY + DAY // 2

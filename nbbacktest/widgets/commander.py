@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from nbbacktest.core.monitor import started
-from nbbacktest.system.threads import has_threads
-from nbbacktest.system.turns import TURNS
+from nbbacktest.system.cooperative import CALLS
+from nbbacktest.system.runner import has_threads
 
 logger = logging.getLogger("nbbacktest")
 
@@ -50,7 +50,7 @@ class Lane:
         with self._guard:
             self._wishes.append(wish)
             if not has_threads():
-                TURNS.later(0.0, self._take_turn)
+                CALLS.call_later(0.0, self._take_turn)
             elif self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 try:

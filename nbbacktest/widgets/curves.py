@@ -69,11 +69,11 @@ class AccountCurves:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        count = len(run.timeline)
+        count = len(run.world.timeline)
         self.equity = Thinned(np.zeros(count))
         self.drawdown = Thinned(np.zeros(count))
         self.held: dict[str, Thinned] = {}
-        self._base = {series.symbol: series for series in run.timeline.series if series.is_base}
+        self._base = {series.symbol: series for series in run.world.timeline.series if series.is_base}
         self._cash = self._peak = float(run.config.broker.cash)
         self._sizes = {symbol: Tally() for symbol in self._base}
         self._fills = self._flows = self._splits = 0  # how many were counted
@@ -96,7 +96,7 @@ class AccountCurves:
         """What the starting cash would be worth in `symbol`; NaN before its first close."""
         curve = self.held.get(symbol)
         if curve is None:
-            curve = self.held[symbol] = Thinned(np.zeros(len(self._run.timeline)))
+            curve = self.held[symbol] = Thinned(np.zeros(len(self._run.world.timeline)))
         start, stop = curve.count, self.equity.count
         if stop > start:
             closes = self._marks(symbol, start, stop)
@@ -108,10 +108,10 @@ class AccountCurves:
         return curve
 
     def _cash_and_positions(self, frame: Frame, start: int, stop: int) -> Float64:
-        desk = self._run.desk
-        flows = [flow for flow in desk.flows[self._flows :] if flow.index < stop]
-        splits = [split for split in desk.splits[self._splits :] if split.index < stop]
-        fills = desk.fills[self._fills : frame.agent.n_fills]
+        lists = frame.agent.lists
+        flows = [flow for flow in lists.flows[self._flows :] if flow.index < stop]
+        splits = [split for split in lists.splits[self._splits :] if split.index < stop]
+        fills = lists.fills[self._fills : frame.agent.n_fills]
         self._flows += len(flows)
         self._splits += len(splits)
         self._fills += len(fills)
@@ -136,7 +136,7 @@ class AccountCurves:
 
     def _marks(self, symbol: str, start: int, stop: int) -> Float64:
         """The newest close at or before each of these instants; NaN before the first."""
-        series, timeline = self._base[symbol], self._run.timeline
+        series, timeline = self._base[symbol], self._run.world.timeline
         columns = series.columns
         if len(timeline.series) == 1:
             return columns.close[series.first + start : series.first + stop]

@@ -15,8 +15,7 @@ from nbbacktest.core.enums import SystemState
 from nbbacktest.system import commands
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
-from nbbacktest.system.run import Run
-from nbbacktest.system.watch import Watch
+from nbbacktest.system.run import MovingTime, Run
 from nbbacktest.widgets.charts import Charts
 from nbbacktest.widgets.commander import Commander
 from nbbacktest.widgets.controls import Controls
@@ -91,7 +90,7 @@ class ControlPanel:
         self._repeats = start is None and config is None
         self._start = start or (lambda: commands.start(system, config).message)
         self._guard = threading.RLock()  # guards what a frame is made from: pages and the pump both come
-        self._rate, self._number, self._watch = _Rate(), 0, Watch()
+        self._rate, self._number, self._watch = _Rate(), 0, MovingTime()
         self._still = Still()
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)

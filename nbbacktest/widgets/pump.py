@@ -11,8 +11,8 @@ import weakref
 from typing import Protocol
 
 from nbbacktest.core.monitor import Flag, started
-from nbbacktest.system.threads import has_threads
-from nbbacktest.system.turns import TURNS
+from nbbacktest.system.cooperative import CALLS
+from nbbacktest.system.runner import has_threads
 
 logger = logging.getLogger("nbbacktest")
 
@@ -72,7 +72,7 @@ class Pump:
             if take is not None:
                 take(number)
 
-        TURNS.later(seconds, come)
+        CALLS.call_later(seconds, come)
 
     def _take_turn(self, number: int) -> None:
         if number == self._next and not self._closed:

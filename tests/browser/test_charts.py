@@ -96,7 +96,7 @@ def twin() -> Iterator[nb.SystemManager]:
 def scenes(system: nb.SystemManager, symbol: str | None = None, interval: str | None = None) -> dict[str, Scene]:
     """What the charts have to show of a run that rests or has ended."""
     run = system.run
-    first = run.timeline.series[0]
+    first = run.world.timeline.series[0]
     symbol, interval = symbol or first.symbol, interval or first.interval
     frame = run.analysis.frame
     return {

@@ -18,11 +18,12 @@ from nbbacktest.data.warmup import Need
 from nbbacktest.engine.inline import run_inline
 from nbbacktest.engine.processor import bars_of
 from nbbacktest.engine.series import Series
-from nbbacktest.system.builder import players_of, wired
-from nbbacktest.system.instances import copied
-from nbbacktest.system.interrupted import raise_interrupt
-from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
-from nbbacktest.system.recorded import recorded
+from nbbacktest.system.builder import players_of
+from nbbacktest.system.origin import copied
+from nbbacktest.system.run_bars import RunBars, needs_of, warn_of_lack
+from nbbacktest.system.runner import raise_interrupt
+from nbbacktest.system.stages import wire
+from nbbacktest.system.world import record_of, world_of
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.stats import statistics
 from nbbacktest.trading.strategy import Strategy
@@ -46,7 +47,7 @@ class Bench:
         self._data = data if data is None or is_source(data) or isinstance(data, (Mapping, str, Path)) else ()
         self.strategy = strategy
         self._fixed = dict(fixed)
-        self._loaded: dict[tuple[Need, ...], Loaded] = {}
+        self._loaded: dict[tuple[Need, ...], RunBars] = {}
         self._bars = _Bars()
 
     def prepare(self, data: Any, points: Sequence[Mapping[str, Any]]) -> None:
@@ -68,10 +69,10 @@ class Bench:
             if needs in self._loaded:
                 continue
             market = load(self._config, data, needs=needs)
-            loaded = Loaded(self._config, self._data, market)
+            loaded = RunBars(self._config, self._data, market)
             loaded.reach(needs)
-            stages = wired(self._config, Lifecycle(), Monitor(), players, loaded, data=self._data)
-            warn_of_lack(stages.desk.warmup, loaded.market.asked)
+            world = world_of(self._config, players, loaded, data=self._data)
+            warn_of_lack(world.desk.warmup, loaded.market.asked)
             self._loaded[needs] = loaded
 
     def record(self, point: Mapping[str, Any]) -> RunRecord:
@@ -84,16 +85,16 @@ class Bench:
         """
         players = players_of(self._config, self.strategy, copied({**self._fixed, **point}))
         loaded = self._loaded[needs_of(players)].fresh()
-        stages = wired(self._config, Lifecycle(), Monitor(), players, loaded, data=self._data, window=_WINDOW)
-        self._bars.lend(stages.timeline.series)
-        run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
+        world = world_of(self._config, players, loaded, data=self._data)
+        stages = wire(self._config, Lifecycle(), Monitor(), world, window=_WINDOW)
+        self._bars.lend(world.timeline.series)
+        run_inline(world.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
         if stages.analysis.error is not None:
             raise stages.analysis.error
-        market = stages.market
-        return recorded(
-            self._config, market, stages.analysis, stages.desk,
-            source=market.source, synthetic=market.synthetic, metrics=None,
-        )  # fmt: skip
+        market = world.market
+        return record_of(
+            self._config, world, stages.analysis.frame, source=market.source, synthetic=market.synthetic, metrics=None
+        )
 
     def play(self, point: Mapping[str, Any]) -> Row:
         """The statistics of one point by name, or its error."""

@@ -15,8 +15,7 @@ from nbbacktest.report.result import Result
 from nbbacktest.report.score import check_statistic, rehearse, score_of
 from nbbacktest.report.sweep import SweepResult
 from nbbacktest.system.backtest import CASH, backtest, settings_of
-from nbbacktest.system.instances import copied
-from nbbacktest.system.origin import ConfigSource, own_copy
+from nbbacktest.system.origin import ConfigSource, copied, own_copy
 from nbbacktest.system.sweep.bench import ERROR, Bench, Row
 from nbbacktest.system.sweep.grid import Point, axes_of, points_of
 from nbbacktest.system.sweep.pool import play_all

@@ -26,7 +26,7 @@ from nbbacktest.system.feeds import server as feeds
 from nbbacktest.system.feeds.client import growing_waits
 from nbbacktest.system.feeds.replay import Replay, ReplayClock
 from nbbacktest.system.feeds.server import ALIVE_SECONDS, FeedServer, serve
-from nbbacktest.system.live import read_token, token_of
+from nbbacktest.system.live_builder import read_token, token_of
 from tests.doors import until
 from tests.live import deaf_client
 from tests.markets import minutes

@@ -126,7 +126,7 @@ def million() -> nb.SystemManager:
 def test_no_message_is_large_on_a_million_bars(million, sight):
     """Followed, whole or zoomed: each frame of a million bars is one message under 300 KB."""
     run, frame = million.run, million.run.analysis.frame
-    symbol = run.timeline.series[0].symbol
+    symbol = run.world.timeline.series[0].symbol
     figures = (drawings.bars_figure(), drawings.equity_figure())
     scenes = (Bars(run).scene(frame, Sight(symbol, "1m", **sight)), Account(run).scene(frame, symbol))
     for figure, scene in zip(figures, scenes, strict=True):

@@ -1,4 +1,4 @@
-"""A run's bars as series: base, coarser and derived ones in the order of their callbacks, and more warm-up on demand."""
+"""The bars of a run as series: base, coarser and derived ones in the order of their callbacks, and more warm-up on demand."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, P
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns
 from nbbacktest.data.calendar import SessionTable
+from nbbacktest.data.chunks import ColumnChunks, Derived, days_of
 from nbbacktest.data.datasource import is_source
 from nbbacktest.data.demands import demanded
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.periods import whole_periods
+from nbbacktest.data.resample import period_opens
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need, built, read_needs, seen_from
+from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.series import Series
+from nbbacktest.engine.timeline import Axis, Timeline
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.warmup import Warmup
 
@@ -28,7 +32,7 @@ _ALL_READ = ("csv", "parquet", "sample")
 """Sources whose bars before the run were all read with it; others make or fetch them by range."""
 
 
-class Loaded:
+class RunBars:
     """The market data of a run and what is built from it.
 
     Attributes
@@ -43,11 +47,15 @@ class Loaded:
         self.market = market
         self._joined: list[MarketData] = []
         self._built: tuple[MarketData, list[tuple[BarColumns, bool]]] | None = None  # what `_columns` gave for which
+        self._axis: tuple[MarketData, Axis] | None = None  # merged for which
 
-    def fresh(self) -> Loaded:
-        """The same for another run: what one reaches back for, or has joining, is none of the other's."""
-        other = Loaded(self._config, self._data, self.market)
-        other._built = self._built
+    def fresh(self) -> RunBars:
+        """The same for another world, with what never changes shared.
+
+        Warm-up that one world reaches back for and symbols that join it don't appear in the other.
+        """
+        other = RunBars(self._config, self._data, self.market)
+        other._built, other._axis = self._built, self._axis
         return other
 
     def series(self) -> list[Series]:
@@ -58,7 +66,39 @@ class Loaded:
             for columns, is_base in self._columns()
         ]
 
-    def joined(self, other: Loaded) -> list[Series]:
+    def timeline(self, series: Sequence[Series]) -> Timeline:
+        """The timeline of these series, which `series` has made; their ends are merged once for all worlds of the same bars."""
+        market, known = self.market, self._axis
+        axis = known[1] if known is not None and known[0] is market else None
+        made = Timeline(series, lambda instants: market.sessions().elapsed(instants), axis)
+        self._axis = market, made.axis._replace(series=())
+        return made
+
+    def loader(self, series: Sequence[Series]) -> ChunkLoader | None:
+        """Load the first chunk of bars that are streamed into these series; None if none are.
+
+        Raises
+        ------
+        DataError
+            The first bars are faulty, or can't be read.
+        """
+        market = self.market
+        if market.streamed is None:
+            return None
+        base = {one.symbol: number for number, one in enumerate(series) if one.is_base}
+
+        def derived(one: Series) -> Derived:
+            interval = one.whole.interval
+            opens = period_opens(market.periods(), interval) if interval.is_calendar else market.sessions().open
+            return Derived(base[one.symbol], lambda columns: self.derived(columns, interval), opens)
+
+        further = [derived(one) for one in series if not one.is_base]
+        # Without derived bars no calendar is built for this: its sessions begin on other days than these.
+        begins = days_of(list(market.bars.values()), market.stamps, market.sessions() if further else None)
+        shapes = [one.columns for one in series]
+        return ChunkLoader(ColumnChunks(market.streamed, shapes, further, market.start, begins), series)
+
+    def joined(self, other: RunBars) -> list[Series]:
         """The series of a symbol that joins; its bars may go on after those of the others."""
         self._joined.append(other.market)
         return other.series()

@@ -1,4 +1,4 @@
-"""Wires a live run: history and a feed in, stages out. Everything that can be refused is refused here."""
+"""Builds the world of a live run from its history and its feed. Everything that can be refused is refused here."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.live import clean_token
-from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.actions import read_actions
 from nbbacktest.data.days import day_zone
@@ -25,54 +22,36 @@ from nbbacktest.data.live_market import LiveMarket
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.resample import derive
 from nbbacktest.data.rolling import RollingSessions
-from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.arrivals import NEVER
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import Gate
-from nbbacktest.engine.inbox import Inbox, Patience
-from nbbacktest.engine.lag import LagWatch
-from nbbacktest.engine.live import LiveCoordinator
-from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series
-from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.tape import Tape
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Link, Quantum
-from nbbacktest.system.membership import FixedSymbols
-from nbbacktest.system.run import Stages
+from nbbacktest.system.stages import LiveBars
+from nbbacktest.system.world import StrategyList, World
 from nbbacktest.trading.live import LiveDesk
-from nbbacktest.trading.strategy import Strategy
 
 
-def build_live(
-    config: SessionConfig,
-    lifecycle: Lifecycle,
-    condition: Monitor,
-    players: Sequence[tuple[Strategy, tuple[str, ...] | None]],
-    *,
-    feed: Feed | None = None,
-    data: Any = None,
-    clock: Clock | None = None,
-) -> Stages:
-    """Load the history and wire the stages; no thread is started, and nobody is connected to.
+def live_world(
+    config: SessionConfig, players: StrategyList, *, feed: Feed | None = None, data: Any = None
+) -> tuple[World, LiveBars]:
+    """Load the history and make the world of a live run, and its feed; no connection is made.
 
     Parameters
     ----------
     players
-        Strategies, each with its symbols.
+        The strategies, each with its symbols.
     feed
-        Where the bars come from; None makes the one that the config names.
+        The source of the bars; None makes the one that the config names.
     data
         History that takes the place of the config's.
 
     Raises
     ------
     ConfigError, DataError
-        Where the config, the history or the feed can't be used.
+        The config, the history or the feed can't be used.
     """
     _refuse_keys(config)
     feed = feed if feed is not None else _configured(config)
-    clock = clock or WallClock()
     past = history(config, data)
     zone = past.stamps.day_zone if past is not None else day_zone(config, None, is_named=True)
     rolling = RollingSessions(config.exchange, zone, config.own_hours)
@@ -88,7 +67,6 @@ def build_live(
 
     series = _series(bars, derived, stamps, rolling, begins)
     timeline = Timeline(series)
-    gate = Gate(lifecycle, condition, clock)
     market = LiveMarket(
         bars, interval, stamps, feed.source, feed.synthetic, opens, config.exchange,
         read_actions(config.data.actions, symbols, adjusted=config.data.adjusted), config.own_hours, is_named=True,
@@ -106,26 +84,8 @@ def build_live(
         sessions=market.sessions,
         days=market.days,
     )
-    membership = desk.membership = FixedSymbols()
-    upstream = StreamSubscription("live", "coordinator->processor")
-    downstream = StreamSubscription("live", "processor->analysis")
-    link, quantum = Link(upstream), Quantum(1)
-    analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
-    processor = DataProcessor(timeline, gate, link, downstream)
     reader = BarReader(symbols, interval, stamps, rolling, derived=bool(derived))
-    live = config.live
-    patience = Patience(live.grace_seconds, live.stale_seconds, live.future_seconds)
-    inbox = Inbox(reader, clock, patience, gate.nudge, begins)
-    lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock, feed.now)
-    coordinator = LiveCoordinator(
-        timeline, gate, link, quantum,
-        feed=feed, inbox=inbox, tape=Tape(timeline, rolling.covering), clock=clock, lag=lag,
-    )  # fmt: skip
-    feed.attach(inbox)
-    return Stages(
-        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
-        (upstream, downstream), lag, clock, feed, inbox,
-    )  # fmt: skip
+    return World(market, timeline, desk), LiveBars(feed, reader, rolling, begins)
 
 
 def token_of(config: SessionConfig) -> str | None:
