@@ -16,7 +16,7 @@ import nbbacktest as nb
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import HOLDS, TABLE, Command
 from nbbacktest.report.table import AGAINST, GROUPS
-from nbbacktest.trading import breakdown, comparison, excursions, periods, stats
+from nbbacktest.trading import excursions, returns, stats
 
 FOLDER = Path(__file__).parent
 PARTS = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
@@ -291,7 +291,7 @@ def _groups(groups: dict[str, dict[str, tuple[str, str]]]) -> str:
 
 
 def _entry(name: str, label: str, kind: str) -> str:
-    function = OTHER_NAMES.get(name) or getattr(stats, name, None) or getattr(comparison, name, None)
+    function = OTHER_NAMES.get(name) or getattr(stats, name, None) or getattr(returns, name, None)
     text = WITHOUT_FUNCTION.get(name) or _prose(function)
     return f"**{label}** (`{name}`, {UNITS[kind]}). {text}\n"
 
@@ -378,13 +378,13 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "status-example": status_example,
     "rules": lambda _: _rules(stats),
     "statistics": lambda _: _groups(GROUPS),
-    "against-rules": lambda _: _rules(comparison),
+    "against-rules": lambda _: _rules(returns),
     "against": lambda _: _groups(AGAINST),
     "excursions-rules": lambda _: _rules(excursions),
     "excursions": lambda _: _section(excursions.Excursions),
-    "monthly": lambda _: _section(periods.monthly_returns),
-    "rolling": lambda _: _section(periods.rolling_statistics),
-    "parts": lambda _: _section(breakdown.breakdown),
+    "monthly": lambda _: _section(returns.monthly_returns),
+    "rolling": lambda _: _section(returns.rolling_statistics),
+    "parts": lambda _: _section(stats.breakdown),
 }
 """By name, what makes a part; each is given the part as it stands."""
 

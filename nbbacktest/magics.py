@@ -169,7 +169,7 @@ class BacktestMagics(Magics):
             return None
         result = _awaited(system)
         if panel is not None:
-            panel.publish_still()
+            panel.publish_fallback()
             return None
         return result
 

@@ -87,8 +87,8 @@ def run_inline(desk: TradingDesk, *series: Series) -> TradingDesk:
                 if s.n < len(s.columns) and s.columns.end[s.n] == instant:
                     s.n += 1
                     done.append((s, s.bar(s.n - 1)))
-            if desk.agenda:
-                desk.settle([bar for _, bar in done])
+            if desk.pending:
+                desk.match_orders([bar for _, bar in done])
             for s, bar in done:
                 for handler in handlers[id(s)]:
                     try:

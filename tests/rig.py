@@ -44,7 +44,7 @@ class Recorder:
     """An agent that keeps what it was given; `on_bar` may be replaced to block, raise or command."""
 
     def __init__(self) -> None:
-        self.agenda: list[object] = []
+        self.pending: list[object] = []
         self.index = -1
         self.lag = 0.0
         self.seen: list[tuple[int, str, str, float]] = []
@@ -57,8 +57,8 @@ class Recorder:
         self.events.append("start")
         self.on_start()
 
-    def settle(self, bars: Sequence[Bar]) -> None:
-        self.events.append(f"settle {self.index} {len(bars)}")
+    def match_orders(self, bars: Sequence[Bar]) -> None:
+        self.events.append(f"match {self.index} {len(bars)}")
 
     def handlers(self, series: Series) -> tuple[Callable[[Bar], None], ...]:
         return (self.handle,)

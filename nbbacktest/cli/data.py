@@ -41,7 +41,7 @@ def quality(
         Print the report as JSON.
     """
     import nbbacktest as nb
-    from nbbacktest.report.quality_table import show_quality
+    from nbbacktest.report.terminal import show_quality
 
     report = nb.data_quality(str(path), exchange=exchange, interval=interval, stamp=stamp)
     if json_:

@@ -54,7 +54,7 @@ def run(
     else:
         from nbbacktest.report.terminal import print_report
 
-        print_report(outcome.result)
+        print_report(outcome.result.analysis)
     if failure is not None:
         raise failure
     if save is not None:

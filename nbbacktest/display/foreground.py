@@ -64,7 +64,7 @@ def run_in_foreground(
     if as_json:
         out.write(end_event(result, system.status()) + "\n")
     else:
-        print_report(result, console)
+        print_report(result.analysis, console)
     if left is not None:
         raise left
     return Ended(error, interrupted)

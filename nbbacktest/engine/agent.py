@@ -16,7 +16,7 @@ class Agent(Protocol):
 
     Attributes
     ----------
-    agenda
+    pending
         What waits for the next base bars. The engine only asks whether it is empty, once an instant;
         it is one and the same object for the whole run.
     index
@@ -27,7 +27,7 @@ class Agent(Protocol):
         the instant.
     """
 
-    agenda: Sized
+    pending: Sized
     index: int
     lag: float
 
@@ -35,8 +35,8 @@ class Agent(Protocol):
         """Called once, before the first instant."""
         ...
 
-    def settle(self, bars: Sequence[Bar]) -> None:
-        """Called before an instant's callbacks, where the agenda isn't empty, with all its completed bars."""
+    def match_orders(self, bars: Sequence[Bar]) -> None:
+        """Called before an instant's callbacks, where `pending` isn't empty, with all its completed bars."""
         ...
 
     def handlers(self, series: Series) -> Sequence[Handler]:

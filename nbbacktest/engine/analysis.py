@@ -1,6 +1,6 @@
 """The AnalysisEngine: delivers bars, one instant after the other, and owns the cursor.
 
-Its inner loops are the specification of a run: reveal, settle, call, and ask the gate.
+Its inner loops are the specification of a run: reveal, match orders, call, and ask the gate.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class AnalysisEngine:
         self._quantum = quantum
         self._courtesy = Courtesy(self._let_others_in)
         self._pause_on_error = on_error == "pause"
-        self._settle = self._settle_or_hold if self._pause_on_error else agent.settle
+        self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
         self.errands: deque[Callable[[int], object]] = deque()
         self._calls: list[Handler] = []
         self._handlers: list[list[Handler]] = []
@@ -226,7 +226,7 @@ class AnalysisEngine:
     # -- the inner loops ------------------------------------------------------------------------------------
 
     def _deliver_single(self, batch: Batch, cursor: int) -> int:
-        agent, gate, agenda, settle = self._agent, self._gate, self._agent.agenda, self._settle
+        agent, gate, pending, match_orders = self._agent, self._gate, self._agent.pending, self._match
         series, call = batch.axis.series[0], self._calls[0]
         warmup = series.first
         bar = None
@@ -235,8 +235,8 @@ class AnalysisEngine:
                 agent.index = cursor
                 cursor += 1
                 series.n = cursor + warmup
-                if agenda:
-                    settle((bar,))
+                if pending:
+                    match_orders((bar,))
                 call(bar)
                 if cursor >= gate.limit:
                     break
@@ -245,7 +245,7 @@ class AnalysisEngine:
         return cursor
 
     def _deliver_many(self, batch: Batch, cursor: int) -> int:
-        agent, gate, agenda, settle = self._agent, self._gate, self._agent.agenda, self._settle
+        agent, gate, pending, match_orders = self._agent, self._gate, self._agent.pending, self._match
         series, calls, streams, events = batch.axis.series, self._calls, batch.streams, batch.events
         call, bar = None, None
         try:
@@ -257,8 +257,8 @@ class AnalysisEngine:
                     number = next(events)
                     series[number].n += 1
                     bar = streams[number]()
-                    if agenda:
-                        settle((bar,))
+                    if pending:
+                        match_orders((bar,))
                     call = calls[number]
                     call(bar)
                 else:
@@ -267,8 +267,8 @@ class AnalysisEngine:
                     for number in numbers:
                         series[number].n += 1
                         bars.append(streams[number]())
-                    if agenda:
-                        settle(bars)
+                    if pending:
+                        match_orders(bars)
                     for number, bar in zip(numbers, bars, strict=True):
                         call = calls[number]
                         call(bar)
@@ -358,10 +358,10 @@ class AnalysisEngine:
 
         return call
 
-    def _settle_or_hold(self, bars: Sequence[Bar]) -> None:
-        """Settle so that what it raises holds the run at that instant, and its callbacks are still called."""
+    def _match_or_hold(self, bars: Sequence[Bar]) -> None:
+        """Match orders so that what it raises holds the run at that instant, and its callbacks are still called."""
         try:
-            self._agent.settle(bars)
+            self._agent.match_orders(bars)
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error, None, None)
 

@@ -12,11 +12,10 @@ from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.data.calendar import local_dates
 from nbbacktest.report.table import AGAINST, Stats
-from nbbacktest.trading.annual import annual_factor
-from nbbacktest.trading.comparison import comparison
 from nbbacktest.trading.equity import day_ends, local_days
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.stats import daily_returns
+from nbbacktest.trading.returns import comparison
+from nbbacktest.trading.stats import annual_factor, daily_returns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +56,7 @@ class Benchmark:
 
 
 class Comparison(Stats):
-    """A run against a benchmark: a mapping that prints as a table; `nbbacktest.trading.comparison` defines each.
+    """A run against a benchmark: a mapping that prints as a table; `nbbacktest.trading.returns` defines each.
 
     Attributes
     ----------

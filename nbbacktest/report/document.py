@@ -11,35 +11,36 @@ from nbbacktest.trading.equity import day_ends, local_days
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nbbacktest.report.result import Result
+    from nbbacktest.report.analysis import RunAnalysis
+
 
 VERSION = "1.0"
 
 
-def document(result: Result) -> str:
+def document(run: RunAnalysis) -> str:
     """The JSON text: strict JSON, NaN and missing values are null.
 
     Times are ISO 8601 with offset, session dates ``YYYY-MM-DD``, durations seconds.
     """
     # One value a day keeps the document small enough to read; `save` keeps them all.
-    days = local_days(result.record)
+    days = local_days(run.record)
     ends = day_ends(days)
     dates = days[ends].view("datetime64[D]").astype(str)
     content = {
-        "name": result.name,
-        "source": result.source,
-        "synthetic": result.synthetic,
-        "strategies": list(result.strategies),
-        "fingerprint": result.fingerprint,
-        "stats": dict(result.stats),
-        "daily_equity": list(zip(dates.tolist(), result.equity_values[ends].tolist(), strict=True)),
-        "trades": _rows(result.trades),
-        "fills": _rows(result.fills),
-        "orders": _rows(result.orders),
-        "flows": _rows(result.flows),
-        "log": _rows(result.log),
-        "metrics": result.metrics,
-        "config": result.config,
+        "name": run.record.name,
+        "source": run.record.source,
+        "synthetic": run.record.synthetic,
+        "strategies": list(run.record.strategies),
+        "fingerprint": run.fingerprint,
+        "stats": dict(run.stats),
+        "daily_equity": list(zip(dates.tolist(), run.equity_values[ends].tolist(), strict=True)),
+        "trades": _rows(run.trades),
+        "fills": _rows(run.fills),
+        "orders": _rows(run.orders),
+        "flows": _rows(run.flows),
+        "log": _rows(run.log),
+        "metrics": run.record.metrics,
+        "config": run.record.config,
         "_metadata": {"version": VERSION},
     }
     return json.dumps(_plain(content), allow_nan=False, ensure_ascii=False)

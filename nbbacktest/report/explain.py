@@ -11,17 +11,19 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError, nearest
 from nbbacktest.core.intervals import DAY
-from nbbacktest.core.records import Bar, Float64
-from nbbacktest.report.bins import local_time
+from nbbacktest.core.records import Bar
 from nbbacktest.report.frames import instant_labels
+from nbbacktest.report.plotting import local_time
 from nbbacktest.report.table import written_time
 from nbbacktest.trading.equity import cash_curve, position_curve
+from nbbacktest.trading.order_explain import OrderOutcome, explain_orders
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from nbbacktest.report.analysis import RunAnalysis
 
 _ORDER_COLUMNS = (
     "id", "symbol", "side", "size", "type", "limit", "stop", "outcome", "missed_by", "why", "tag", "strategy",
@@ -38,7 +40,7 @@ class Explanation:
         The instant: when the bars closed; of a daily run, their session's date.
     bars : dict
         By symbol, the base bar that closed then; None where the symbol had none.
-    verdicts : tuple of Verdict
+    verdicts : tuple of OrderOutcome
         What became of each order that was on order or was placed then; `orders` is the same as a frame.
     executions : tuple of Fill
         The fills of the instant.
@@ -54,7 +56,7 @@ class Explanation:
 
     time: Any
     bars: Mapping[str, Bar | None]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[OrderOutcome, ...]
     executions: tuple[Fill, ...]
     cash: tuple[float, float]
     equity: tuple[float, float]
@@ -128,13 +130,13 @@ class Explanation:
         return f'<div class="nbbt-explain">{title}{"".join(parts)}</div>'
 
 
-def explain(record: RunRecord, equity: Float64, time: Any, symbol: str | None = None) -> Explanation:
-    """What happened at one instant of the run, and why.
+def explain(run: RunAnalysis, time: Any, symbol: str | None = None) -> Explanation:
+    """Explain one instant of the run.
 
     Parameters
     ----------
-    record, equity
-        The run, and its equity by instant.
+    run
+        A finished run.
     time
         A bar's stamp or any time inside it, or the instant at which bars closed; of a daily run, its date. A naive one
         is in the exchange's time zone.
@@ -146,6 +148,7 @@ def explain(record: RunRecord, equity: Float64, time: Any, symbol: str | None = 
     DataError
         For an unknown symbol, what is no time, and a time at which no bar was.
     """
+    record, equity = run.record, run.equity_values
     if symbol is not None and symbol not in record.bars:
         raise DataError(f"symbol {symbol!r} was not run; {nearest(symbol, record.bars)}")
     index = _index_of(record, time, symbol)
@@ -158,7 +161,7 @@ def explain(record: RunRecord, equity: Float64, time: Any, symbol: str | None = 
     return Explanation(
         time=_label(record, instant),
         bars=bars,
-        verdicts=tuple(verdicts(record, index, bars)),
+        verdicts=tuple(explain_orders(record, index, bars)),
         executions=tuple(fill for fill in record.fills if fill.index == index and fill.symbol in bars),
         cash=(float(cash[before]) if index else record.cash, float(cash[index])),
         equity=(float(equity[before]) if index else record.cash, float(equity[index])),
@@ -250,7 +253,7 @@ def _bar_words(symbol: str, bar: Bar | None) -> str:
     return f"{symbol} {bar.interval} from {written_time(bar.time)}: {prices}"
 
 
-def _order_words(verdict: Verdict) -> str:
+def _order_words(verdict: OrderOutcome) -> str:
     order = verdict.then
     size = "all" if order.size is None else f"{order.size:,.10g}"
     levels = "".join(

@@ -11,18 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.errors import DataError, nearest
-from nbbacktest.core.intervals import DAY, Interval
+from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import Int64
 from nbbacktest.report.benchmark import BenchmarkSource, read_benchmark
-from nbbacktest.report.bins import Binning, choose, closed_spans, local_time
-from nbbacktest.report.parts import MONTHS
+from nbbacktest.report.frames import MONTHS
+from nbbacktest.report.plotting import EQUITY, GRID, INK, MILLISECOND, Binning, breaks, choose, local_time
 from nbbacktest.report.traces import (
-    EQUITY,
-    GRID,
-    INK,
     LEVELS,
     Panel,
-    axis,
     drawdown_panel,
     equity_panel,
     level_orders,
@@ -36,10 +32,9 @@ from nbbacktest.report.traces import (
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from nbbacktest.report.result import Result
+    from nbbacktest.report.analysis import RunAnalysis
 
-_WEEKEND = (5, 6)
-_MILLISECOND = 1_000_000
+
 _PRICE, _EQUITY, _DRAWDOWN, _TRADES, _ROLLING, _YEAR = 330, 120, 90, 140, 90, 26
 """Heights in pixels: of the panels, and of a year in the heat map."""
 _BETWEEN, _ABOVE, _BELOW = 44, 126, 16
@@ -51,13 +46,13 @@ _TIMES = 40
 
 
 def draw(
-    result: Result, symbol: str | None = None, benchmark: BenchmarkSource | None = None, *, months: bool = True
+    run: RunAnalysis, symbol: str | None = None, benchmark: BenchmarkSource | None = None, *, months: bool = True
 ) -> go.Figure:
     """The figure of a result.
 
     Parameters
     ----------
-    result
+    run
         A finished run.
     symbol
         Whose prices; None: all symbols', one shown at a time, chosen by a menu.
@@ -73,7 +68,7 @@ def draw(
     """
     import plotly.graph_objects as go
 
-    record = result.record
+    record = run.record
     if symbol is not None and symbol not in record.bars:
         raise DataError(f"symbol {symbol!r} was not run; {nearest(symbol, record.bars)}")
     beside = None if benchmark is None else read_benchmark(record, benchmark)
@@ -85,28 +80,28 @@ def draw(
     owners: list[int | None] = []
     if base is not None:
         binning = choose([local[s] for s in shown], base)
-        notes = [f"candles of {binning.name}", *_capped(result, shown)]
+        notes = [f"candles of {binning.name}", *_capped(run, shown)]
         for number, name in enumerate(shown):
-            traces = price_traces(result, name, local[name], binning)
+            traces = price_traces(run, name, local[name], binning)
             figure.add_traces([trace.update(visible=number == 0) for trace in traces])
             owners += [number] * len(traces)
         closed = breaks(base, list(local.values()), binning)
         figure.update_xaxes(rangebreaks=closed, range=_span(base, list(local.values()), binning))
-    account = [equity_panel(result, beside), drawdown_panel(result)]
+    account = [equity_panel(run, beside), drawdown_panel(run)]
     for panel in account:
         figure.add_traces(panel.traces)
         owners += [None] * len(panel.traces)
     for number, name in enumerate(shown):
-        levels = level_traces(result, name)
+        levels = level_traces(run, name)
         figure.add_traces([trace.update(visible=number == 0) for trace in levels])
         owners += [number] * len(levels)
-    trades, rolling = trades_panel(result, "y4"), rolling_panel(result, "y5")
-    heat = months_panel(result, ("x2", "y6")) if months else None
+    trades, rolling = trades_panel(run, "y4"), rolling_panel(run, "y5")
+    heat = months_panel(run, ("x2", "y6")) if months else None
     for extra in (trades, rolling, heat):
         if extra is not None:
             figure.add_traces(extra.traces)
             owners += [None] * len(extra.traces)
-    figure.update_layout(_layout(result, notes))
+    figure.update_layout(_layout(run, notes))
     years = 0 if heat is None else len(heat.traces[0].y)
     _place(figure, shown, [*account, trades, rolling], heat, years)
     if len(shown) > 1:
@@ -114,8 +109,8 @@ def draw(
     return figure
 
 
-def _capped(result: Result, shown: list[str]) -> list[str]:
-    count = max((len(level_orders(result.record, name)) for name in shown), default=0)
+def _capped(run: RunAnalysis, shown: list[str]) -> list[str]:
+    count = max((len(level_orders(run.record, name)) for name in shown), default=0)
     return [f"levels of the newest {LEVELS} of {count:,} orders"] if count > LEVELS else []
 
 
@@ -173,30 +168,7 @@ def _span(base: Interval, local: list[Int64], binning: Binning) -> list[float] |
     first, last = min(int(t[0]) for t in times), max(int(t[-1]) for t in times) + base.ns
     first = int(binning.starts(binning.keys(np.array([first])))[0])
     # A candle's width of air; a calendar axis might find it on a weekend, which isn't there.
-    return [(first - binning.step) / _MILLISECOND, (last + binning.step) / _MILLISECOND]
-
-
-def breaks(base: Interval, local: list[Int64], binning: Binning) -> list[dict[str, Any]]:
-    """The closed hours or days, which the axis leaves out; found in the bars, so holidays and half days are right."""
-    times = [t for t in local if len(t)]
-    if not times or binning.unit not in ("", "D"):
-        return []
-    if binning.step:
-        spans = np.array(closed_spans(np.unique(np.concatenate(times)), base), dtype=np.int64).reshape(-1, 2)
-        # Whole candles only, and a moment after the last one: the session's last equity lies on the edge.
-        after = binning.starts(binning.keys(spans[:, 0] - 1) + 1)
-        before = binning.starts(binning.keys(spans[:, 1]))
-        return [{"bounds": [a + 1.0, b]} for a, b in zip(axis(after), axis(before), strict=True) if b > a + 1.0]
-    days = np.unique(np.concatenate(times) // DAY)
-    absent = np.setdiff1d(np.arange(days[0], days[-1] + 1), days)
-    if len(absent) > len(days):
-        return []
-    weekends = not np.isin((days + 3) % 7, _WEEKEND).any()
-    single = absent[~np.isin((absent + 3) % 7, _WEEKEND)] if weekends else absent
-    breaks: list[dict[str, Any]] = [{"bounds": ["sat", "mon"]}] if weekends else []
-    if len(single):
-        breaks.append({"values": [str(day) for day in single.view("datetime64[D]")]})
-    return breaks
+    return [(first - binning.step) / MILLISECOND, (last + binning.step) / MILLISECOND]
 
 
 def _menu(symbols: list[str], owners: list[int | None]) -> dict[str, Any]:
@@ -214,18 +186,16 @@ def _menu(symbols: list[str], owners: list[int | None]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _layout(result: Result, notes: list[str]) -> dict[str, Any]:
-    from nbbacktest.report.result import origin
-
-    stats = result.stats
-    some = len(result.equity_values) > 0
+def _layout(run: RunAnalysis, notes: list[str]) -> dict[str, Any]:
+    stats = run.stats
+    some = len(run.equity_values) > 0
     period = f"{stats['start']:%Y-%m-%d} to {stats['end']:%Y-%m-%d}" if some else "no bars"
-    facts = [escape(origin(result)), " · ".join([period, *notes])]
+    facts = [escape(run.origin), " · ".join([period, *notes])]
     lines = {"gridcolor": GRID, "zeroline": False, "automargin": True}
-    dates = result.record.stamps.dates or result.record.daily
+    dates = run.record.stamps.dates or run.record.daily
     return {
         "title": {
-            "text": escape(result.name), "x": 0, "xref": "paper", "xanchor": "left", "yanchor": "top",
+            "text": escape(run.record.name), "x": 0, "xref": "paper", "xanchor": "left", "yanchor": "top",
             "yref": "container", "subtitle": {"text": "<br>".join(facts), "font": {"size": 12}},
         },
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"color": INK},
@@ -238,7 +208,7 @@ def _layout(result: Result, notes: list[str]) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "yanchor": "bottom"},
         "xaxis": {
             **lines, "type": "date", "rangeslider": {"visible": False},
-            "title": {"text": f"{'Session date' if dates else 'Time'} ({result.record.stamps.timezone})"},
+            "title": {"text": f"{'Session date' if dates else 'Time'} ({run.record.stamps.timezone})"},
             "hoverformat": "%a %Y-%m-%d" if dates else "%a %Y-%m-%d %H:%M",
             "showspikes": False,  # its rim is white whatever the page is
         },

@@ -1,25 +1,19 @@
-"""A finished run, and the one output path for it: numbers, frames, figure, text, HTML, JSON and file.
+"""A finished run as users have it: numbers, frames, figure, text, HTML, JSON and file.
 
-Everything is computed from one `RunRecord`, once, when it is first asked for; so is what computes it imported, for most
-runs are asked for little of it.
+A `Result` hands out what its `RunAnalysis` computes. Modules that few runs need are imported by the calls that do.
 """
 
 from __future__ import annotations
 
 import copy
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbbacktest.core.records import Float64
-from nbbacktest.report import fingerprint, frames
+from nbbacktest.report.analysis import RunAnalysis
 from nbbacktest.report.table import Stats, written
-from nbbacktest.trading.equity import equity_curve
-from nbbacktest.trading.excursions import excursions
-from nbbacktest.trading.reasons import reasons
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.stats import statistics
-from nbbacktest.trading.trades import Trades, round_trips
+from nbbacktest.trading.trades import Trades
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,16 +45,21 @@ class Result:
         nb.Result.load("run.nbbt").fingerprint == result.fingerprint
     """
 
-    record: RunRecord
+    analysis: RunAnalysis
 
     def __init__(self, record: RunRecord) -> None:
-        self.__dict__["record"] = record
+        self.__dict__["analysis"] = RunAnalysis(record)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"a Result can't be changed; {name!r} can't be set")
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"a Result can't be changed; {name!r} can't be deleted")
+
+    @property
+    def record(self) -> RunRecord:
+        """The run as plain data."""
+        return self.analysis.record
 
     @property
     def name(self) -> str:
@@ -85,25 +84,22 @@ class Result:
     @property
     def symbols(self) -> tuple[str, ...]:
         """Whose bars were run, in the session's order."""
-        return tuple(self.record.bars)
+        return self.analysis.symbols
 
-    @cached_property
+    @property
     def stats(self) -> Stats:
         """Statistics by name, as fractions; prints as a table. `nbbacktest.trading.stats` defines each."""
-        values = statistics(self.record, self.equity_values, self.round_trips)
-        return Stats(values, reasons=lambda: reasons(values, self.record, self.equity_values, self.round_trips))
+        return self.analysis.stats
 
-    @cached_property
+    @property
     def equity_values(self) -> Float64:
         """Equity as a read-only float64 array, one value an instant, in the account's currency."""
-        values = equity_curve(self.record)
-        values.flags.writeable = False
-        return values
+        return self.analysis.equity_values
 
-    @cached_property
+    @property
     def round_trips(self) -> Trades:
         """The trades as records, in the order of `trades`."""
-        return round_trips(self.record)
+        return self.analysis.round_trips
 
     @property
     def equity(self) -> pd.Series[float]:
@@ -111,7 +107,7 @@ class Result:
 
         The index is when the instant's bars closed; of a daily run, the session's date.
         """
-        return self._equity.copy()
+        return self.analysis.equity.copy()
 
     @property
     def fills(self) -> pd.DataFrame:
@@ -120,17 +116,17 @@ class Result:
         Columns: `time` (the stamp of the bar it happened in), `symbol`, `side` (buy/sell), `size` (positive), `price`,
         `commission`, `order_id`, `tag`, `strategy`.
         """
-        return self._fills.copy()
+        return self.analysis.fills.copy()
 
     @property
     def orders(self) -> pd.DataFrame:
         """Orders, in order of submission, with `status` and, where rejected or cancelled, the `reason`."""
-        return self._orders.copy()
+        return self.analysis.orders.copy()
 
     @property
     def order_events(self) -> pd.DataFrame:
         """The life of each order: submitted, accepted, triggered, filled and so on, each with its instant and reason."""
-        return frames.order_events_frame(self.record)
+        return self.analysis.order_events.copy()
 
     @property
     def trades(self) -> pd.DataFrame:
@@ -143,49 +139,39 @@ class Result:
         close, and it counts in no trade statistic. All `pnl` and all `flows` together are the run's whole change of
         equity.
         """
-        return self._trades.copy()
+        return self.analysis.trades.copy()
 
     @property
     def by_symbol(self) -> pd.DataFrame:
-        """Trade statistics by symbol, in the session's order; `nbbacktest.trading.breakdown` defines the columns."""
-        from nbbacktest.report.parts import breakdown_frame
-        from nbbacktest.trading.breakdown import by_symbol
-
-        return breakdown_frame(by_symbol(self.record, self.round_trips), "symbol")
+        """Trade statistics by symbol, in the session's order; `nbbacktest.trading.stats` defines the columns."""
+        return self.analysis.by_symbol.copy()
 
     @property
     def by_strategy(self) -> pd.DataFrame:
         """Trade statistics by strategy, those that placed an order; columns as of `by_symbol`."""
-        from nbbacktest.report.parts import breakdown_frame
-        from nbbacktest.trading.breakdown import by_strategy
-
-        return breakdown_frame(by_strategy(self.record, self.round_trips), "strategy")
+        return self.analysis.by_strategy.copy()
 
     @property
     def monthly(self) -> pd.DataFrame:
         """Net returns as fractions, a row a year: columns Jan to Dec and Year. NaN for a month without a day."""
-        from nbbacktest.report.parts import monthly_frame
-
-        return monthly_frame(self.record, self.equity_values)
+        return self.analysis.monthly.copy()
 
     def rolling(self, days: int = 63) -> pd.DataFrame:
         """Statistics of the last `days` daily returns, a row a date: `return`, `volatility`, `sharpe`, `drawdown`.
 
-        NaN until there are as many days; `nbbacktest.trading.periods` defines each.
+        NaN until there are as many days; `nbbacktest.trading.returns` defines each.
 
         Raises
         ------
         DataError
             For a window that isn't a whole number of at least two days.
         """
-        from nbbacktest.report.parts import rolling_frame
-
-        return rolling_frame(self.record, self.equity_values, days)
+        return self.analysis.rolling(days)
 
     def against(self, benchmark: BenchmarkSource) -> Comparison:
         """Alpha, beta, information ratio, tracking error and correlation: a mapping that prints as a table.
 
-        `nbbacktest.trading.comparison` defines each. Daily returns are taken between the dates that both have; where
+        `nbbacktest.trading.returns` defines each. Daily returns are taken between the dates that both have; where
         the benchmark has no price in the ten days before the run's first one, that day is the level to start from.
 
         Parameters
@@ -198,9 +184,7 @@ class Result:
         DataError
             For a benchmark that can't be lined up with the run.
         """
-        from nbbacktest.report.benchmark import compare, read_benchmark
-
-        return compare(self.record, self.equity_values, read_benchmark(self.record, benchmark))
+        return self.analysis.against(benchmark)
 
     @property
     def flows(self) -> pd.DataFrame:
@@ -208,12 +192,12 @@ class Result:
 
         `time` is the instant; `amount` is negative where it was paid; interest belongs to no symbol or strategy.
         """
-        return frames.flows_frame(self.record)
+        return self.analysis.flows.copy()
 
     @property
     def log(self) -> pd.DataFrame:
         """What strategies logged: `time` (the instant), `strategy`, `message`."""
-        return self._log.copy()
+        return self.analysis.log.copy()
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -225,10 +209,10 @@ class Result:
         """The session config that was run."""
         return copy.deepcopy(self.record.config)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Hex SHA-256 over fills and equity: equal for equal results, however the run was driven."""
-        return fingerprint.fingerprint(self.record, self.equity_values)
+        return self.analysis.fingerprint
 
     def to_json(self) -> str:
         """The result as a JSON document: statistics, daily equity, trades, fills, orders, log, metrics, config.
@@ -237,7 +221,7 @@ class Result:
         """
         from nbbacktest.report.document import document
 
-        return document(self)
+        return document(self.analysis)
 
     def save(self, path: str | Path) -> Path:
         """Write the result to one file, bars included; `load` gives it back whole.
@@ -294,7 +278,7 @@ class Result:
         """
         from nbbacktest.report.figure import draw
 
-        return draw(self, symbol, benchmark)
+        return draw(self.analysis, symbol, benchmark)
 
     def explain(self, time: Any, symbol: str | None = None) -> Explanation:
         """What happened on one bar and why: orders that filled, or missed and by how much, the account, indicators.
@@ -316,7 +300,7 @@ class Result:
         """
         from nbbacktest.report.explain import explain
 
-        return explain(self.record, self.equity_values, time, symbol)
+        return explain(self.analysis, time, symbol)
 
     def report(self, path: str | Path, benchmark: BenchmarkSource | None = None) -> Path:
         """Write the result as one HTML file that opens in any browser without a network, about 5 MB.
@@ -347,27 +331,7 @@ class Result:
         """
         from nbbacktest.report.tearsheet import write
 
-        return write(self, Path(path), benchmark)
-
-    @cached_property
-    def _equity(self) -> pd.Series[float]:
-        return frames.equity_series(self.record, self.equity_values)
-
-    @cached_property
-    def _fills(self) -> pd.DataFrame:
-        return frames.fills_frame(self.record)
-
-    @cached_property
-    def _orders(self) -> pd.DataFrame:
-        return frames.orders_frame(self.record)
-
-    @cached_property
-    def _trades(self) -> pd.DataFrame:
-        return frames.trades_frame(self.record, self.round_trips, excursions(self.record, self.round_trips))
-
-    @cached_property
-    def _log(self) -> pd.DataFrame:
-        return frames.log_frame(self.record)
+        return write(self.analysis, Path(path), benchmark)
 
     def __repr__(self) -> str:
         stats = self.stats
@@ -375,7 +339,7 @@ class Result:
         period = f"{known['start']} to {known['end']}, {known['bars']} bars" if stats["bars"] else "no bars"
         return (
             f"Result {self.name!r}: {', '.join(self.strategies) or 'no strategy'}\n"
-            f"  {', '.join(self.symbols) or 'no symbol'} from {origin(self)}\n"
+            f"  {', '.join(self.symbols) or 'no symbol'} from {self.analysis.origin}\n"
             f"  {period}\n"
             f"  equity {self.record.cash:,.2f} -> {known['final_equity']} ({stats['return']:+.2%}), "
             f"max drawdown {known['max_drawdown']}, Sharpe {known['sharpe']}\n"
@@ -383,16 +347,6 @@ class Result:
         )
 
     def _repr_html_(self) -> str:
-        from nbbacktest.report.html import page
+        from nbbacktest.report.tearsheet import notebook_page
 
-        return page(self)
-
-
-def origin(result: Result) -> str:
-    """Where the bars came from; invented ones are always called so."""
-    source = result.source
-    if not result.synthetic or source.lower().startswith("synthetic data"):
-        return source
-    if source.lower().startswith("synthetic"):
-        return f"synthetic data{source[len('synthetic') :]}"
-    return f"synthetic data ({source})"
+        return notebook_page(self.analysis)

@@ -21,7 +21,7 @@ from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.core.files import write_whole
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Float64, Stamps
-from nbbacktest.trading.orders import Fill, Order, OrderEvent, Terms
+from nbbacktest.trading.orders import Fill, Order, OrderEvent, OrderTerms
 from nbbacktest.trading.readings import Reading
 from nbbacktest.trading.record import CashFlow, RunRecord, Split
 
@@ -240,7 +240,7 @@ def _orders(head: dict[str, Any]) -> tuple[Order, ...]:
             order.oco = groups.setdefault(tuple(linked), [orders[other] for other in linked])
     lives: dict[int, list[OrderEvent]] = {}
     for number, time, kind, reason, size, price, terms in head.get("order_events", ()):
-        event = OrderEvent(time, OrderEventKind(kind), reason, size, price, Terms(*terms))
+        event = OrderEvent(time, OrderEventKind(kind), reason, size, price, OrderTerms(*terms))
         lives.setdefault(number, []).append(event)
     for number, events in lives.items():
         orders[number].events = events

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbbacktest.core.errors import ConfigError, DataError, nearest
-from nbbacktest.core.shown import shown, spoken
+from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
+from nbbacktest.core.records import Float64
+from nbbacktest.core.shown import said, shown, spoken
 from nbbacktest.report.result import Result
-from nbbacktest.report.score import STATISTICS, Score, check_statistic, score_of
+from nbbacktest.report.table import GROUPS, MISSING, written
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+STATISTICS = tuple(name for group in GROUPS.values() for name in group)
+_TIMES = ("start", "end")
+
+Score = str | Callable[[Mapping[str, Any]], float]
+
 Point = dict[str, Any]
+
+_WRITTEN_CELLS = 150
+"""Up to so many cells have their values written in them."""
 
 
 class SweepResult:
@@ -169,8 +180,6 @@ class SweepResult:
         DataError
             For an unknown parameter, statistic or value; with fewer than two parameters.
         """
-        from nbbacktest.report.heatmap import draw
-
         free = [name for name in self.parameters if name not in (x, y, *(fixed or {}))]
         x = free.pop(0) if x is None and free else x
         y = free.pop(0) if y is None and free else y
@@ -190,7 +199,7 @@ class SweepResult:
         if not chosen:
             raise DataError(f"no point of this sweep has {dict(fixed or {})}")
         title = statistic or (self._maximize if isinstance(self._maximize, str) else "score")
-        return draw(self._points, chosen, x, y, title, shown, order)
+        return _heatmap(self._points, chosen, x, y, title, shown, order)
 
     def scores(self, by: Score | None = None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """A statistic of each row as a number, durations in days; NaN where it isn't defined, or the point failed.
@@ -233,8 +242,6 @@ class SweepResult:
         return f"{parts[0]}\n  best {name} {self.scores()[row]:.4g}: {params}"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         try:
             rows = self.top(10)
         except ConfigError:  # what it says stands above the table
@@ -250,3 +257,209 @@ def _undefined(name: str) -> Any:
     import pandas as pd
 
     return pd.NaT if name in ("start", "end") or name.endswith("_duration") else np.nan
+
+
+# -- scores -------------------------------------------------------------------------------------------------
+
+
+def check_statistic(by: Any) -> None:
+    """Refuse what orders no points.
+
+    Raises
+    ------
+    ConfigError
+        It names the nearest statistic.
+    """
+    if callable(by):
+        return
+    if by not in STATISTICS or by in _TIMES:
+        known = [name for name in STATISTICS if name not in _TIMES]
+        raise ConfigError([Problem("statistic", by, f"no such number; {nearest(str(by), known)}")], "sweep()")
+
+
+def score_of(by: Score, row: Mapping[str, Any], point: Mapping[str, Any], where: str = "maximize") -> float:
+    """The score of one point as a number, durations in days; NaN where it isn't defined.
+
+    Parameters
+    ----------
+    row
+        Its statistics by name.
+    point
+        Its parameters.
+    where
+        What the user calls `by`, for messages.
+
+    Raises
+    ------
+    ConfigError
+        A function raised, or gave no number: it names the function, the point, and what was meant.
+    """
+    if isinstance(by, str):
+        return _number(row[by])
+    whole = {**row, **point}
+    try:
+        value = by(whole)
+    except Exception as error:
+        raise _refused(by, f"raised {said(error)}", error, whole, point, where) from error
+    try:
+        return _number(value)
+    except (TypeError, ValueError) as error:
+        raise _refused(by, f"gave {shown(value)}, which is no number,", error, whole, point, where) from error
+
+
+def rehearse(by: Score, point: Mapping[str, Any]) -> None:
+    """Ask a function about an invented row before any point is run, to see whether it names what rows have.
+
+    Raises
+    ------
+    ConfigError
+        It asked for something that no row has.
+    """
+    if isinstance(by, str):
+        return
+    import pandas as pd
+
+    row: dict[str, Any] = dict.fromkeys(STATISTICS, 1.0)
+    row |= {name: pd.Timestamp("2024-01-02", tz="UTC") for name in _TIMES} | {"error": None}
+    row |= {name: pd.Timedelta(days=1) for name in STATISTICS if name.endswith("_duration")}
+    try:
+        score_of(by, row, point)
+    except ConfigError as error:
+        cause = error.__cause__
+        # Anything else may come from the invented values.
+        if isinstance(cause, KeyError) and cause.args and cause.args[0] not in {**row, **point}:
+            raise
+
+
+def _number(value: Any) -> float:
+    return float(value.total_seconds() / 86_400 if hasattr(value, "total_seconds") else value)
+
+
+def _refused(
+    by: Score, what: str, error: Exception, row: Mapping[str, Any], point: Mapping[str, Any], where: str
+) -> ConfigError:
+    named = ", ".join(f"{name}={shown(value)}" for name, value in point.items())
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if key is not None and key not in row:
+        cure = f"{nearest(str(key).lower().replace(' ', '_'), row)} A row has {', '.join(row)}"
+    else:
+        cure = f"return a number for every row, {math.nan} where there is none; the rows are in .frame"
+    return ConfigError([Problem(where, by, f"{what} at point {named}; {cure}")], "sweep()")
+
+
+# -- the heat map -------------------------------------------------------------------------------------------
+
+
+def _heatmap(
+    points: Sequence[Mapping[str, Any]],
+    rows: Sequence[int],
+    x: str,
+    y: str,
+    statistic: str,
+    shown: Float64,
+    order: Float64,
+) -> go.Figure:
+    """The figure: a cell for each pair of values, the best of its points by `order`; the best cell is framed.
+
+    Parameters
+    ----------
+    points
+        All of the sweep.
+    rows
+        Which of them to look at.
+    shown, order
+        By point, what is coloured, and what makes one the best.
+    """
+    import plotly.graph_objects as go
+
+    across, down = (_sorted([points[row][name] for row in rows]) for name in (x, y))
+    best: dict[tuple[int, int], int] = {}
+    for row in rows:
+        cell = (_place(down, points[row][y]), _place(across, points[row][x]))
+        if cell not in best or np.nan_to_num(order[row], nan=-np.inf) > np.nan_to_num(order[best[cell]], nan=-np.inf):
+            best[cell] = row
+    values = np.full((len(down), len(across)), np.nan)
+    texts = [["" for _ in across] for _ in down]
+    hovers = [["not run" for _ in across] for _ in down]
+    for (i, j), row in best.items():
+        values[i, j] = shown[row]
+        texts[i][j] = _text(statistic, shown[row])
+        named = "<br>".join(f"{escape(str(key))} = {escape(_label(value))}" for key, value in points[row].items())
+        hovers[i][j] = f"{named}<br><b>{escape(statistic)} {texts[i][j] or 'not defined'}</b>"
+    low, high = _ends(values)
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            x=list(range(len(across))),
+            y=list(range(len(down))),
+            text=texts if values.size <= _WRITTEN_CELLS else None,
+            texttemplate="%{text}" if values.size <= _WRITTEN_CELLS else None,
+            customdata=hovers,
+            hovertemplate="%{customdata}<extra></extra>",
+            colorscale="RdBu" if low < 0 < high else "Viridis",
+            zmin=-max(-low, high) if low < 0 < high else low,
+            zmax=max(-low, high) if low < 0 < high else high,
+            colorbar={"title": {"text": escape(statistic)}},
+            xgap=1,
+            ygap=1,
+        )
+    )
+    if best and not np.isnan(order[list(best.values())]).all():
+        i, j = max(best, key=lambda cell: np.nan_to_num(order[best[cell]], nan=-np.inf))
+        figure.add_shape(
+            type="rect", x0=j - 0.5, x1=j + 0.5, y0=i - 0.5, y1=i + 0.5, line={"color": "black", "width": 3}
+        )
+    hidden = [name for name in points[rows[0]] if name not in (x, y)]
+    free = [name for name in hidden if len(_sorted([points[row][name] for row in rows])) > 1]
+    below = f", the best over {', '.join(free)}" if free else ""
+    figure.update_layout(
+        title={"text": escape(f"{statistic}{below}")},
+        template="plotly_white",
+        width=max(480, min(1100, 190 + 52 * len(across))),
+        height=max(360, min(900, 150 + 34 * len(down))),
+        margin={"l": 70, "r": 20, "t": 60, "b": 60},
+    )
+    for axis, name, labels in ((figure.update_xaxes, x, across), (figure.update_yaxes, y, down)):
+        every = -(-len(labels) // 30)
+        ticks = list(range(0, len(labels), every))
+        axis(
+            title={"text": escape(name)}, tickvals=ticks, ticktext=[escape(_label(labels[i])) for i in ticks],
+            showgrid=False, zeroline=False,
+        )  # fmt: skip
+    return figure
+
+
+def _sorted(values: Sequence[Any]) -> list[Any]:
+    """Each value once: numbers and texts in their order, others as they came."""
+    several: list[Any] = []
+    for value in values:
+        if value not in several:
+            several.append(value)
+    try:
+        return sorted(several)
+    except TypeError:
+        return several
+
+
+def _label(value: Any) -> str:
+    return str(spoken(value))
+
+
+def _place(values: Sequence[Any], value: Any) -> int:
+    return values.index(value)
+
+
+def _ends(values: Float64) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+
+
+def _text(statistic: str, value: float) -> str:
+    if np.isnan(value):
+        return ""
+    if statistic == "max_drawdown_duration":
+        return f"{value:.0f} d"
+    if not any(statistic in group for group in GROUPS.values()):  # a function's
+        return f"{value:.3g}"
+    text = written(statistic, int(value) if float(value).is_integer() else value)
+    return "" if text == MISSING else text

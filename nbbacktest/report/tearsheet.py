@@ -1,4 +1,4 @@
-"""A result as one HTML file that needs nothing else: no network, no server, no other file."""
+"""A finished run as HTML: one file that needs no network, no server and no other file, and the page of a notebook's cell."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nbbacktest.core.enums import OrderStatus
 from nbbacktest.core.errors import DataNotFoundError
 from nbbacktest.core.files import try_target, write_whole
+from nbbacktest.core.records import Float64
 from nbbacktest.report.benchmark import BenchmarkSource, Comparison
+from nbbacktest.report.plotting import extremes
 from nbbacktest.report.table import MISSING, written, written_time
 from nbbacktest.report.traces import shades
-from nbbacktest.trading.annual import annual_factor, period_name
+from nbbacktest.trading.stats import annual_factor, period_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nbbacktest.report.result import Result
+    from nbbacktest.report.analysis import RunAnalysis
+
 
 MOST_TRADES, MOST_REJECTED = 500, 200
 """Rows of the tables of trades and of rejected orders: a browser lays these out without a wait."""
@@ -36,7 +41,7 @@ _SIZE = "@@@@@@"
 _SIGNED = ("return", "cagr", "max_drawdown", "alpha", "excess_return")
 
 
-def write(result: Result, path: Path, benchmark: BenchmarkSource | None = None) -> Path:
+def write(run: RunAnalysis, path: Path, benchmark: BenchmarkSource | None = None) -> Path:
     """Write the page of `result` to the file `path`, in one step: readers see the old file or the new one.
 
     Equal results make equal files: the page holds no clock of its own.
@@ -53,56 +58,52 @@ def write(result: Result, path: Path, benchmark: BenchmarkSource | None = None) 
     if not path.parent.is_dir():
         raise DataNotFoundError(f"can't write a report to {path}: there is no folder {path.parent}; make it first")
     try_target(path)
-    content = page(result, benchmark).encode("utf-8", "replace")
+    content = page(run, benchmark).encode("utf-8", "replace")
     size = f"{len(content) / 1e6:.1f} MB".rjust(len(_SIZE))
     content = content.replace(_SIZE.encode(), size.encode())
     write_whole(path, lambda file: file.write(content))
     return path
 
 
-def page(result: Result, benchmark: BenchmarkSource | None = None) -> str:
+def page(run: RunAnalysis, benchmark: BenchmarkSource | None = None) -> str:
     """The whole page, as text."""
-    compared = None if benchmark is None else result.against(benchmark)
+    compared = None if benchmark is None else run.against(benchmark)
     style = files("nbbacktest.report").joinpath("tearsheet.css").read_text(encoding="utf-8")
     body = [
-        _heading(result), _tiles(result, compared), _chart(result, benchmark), _statistics(result, compared),
-        _months(result), _parts(result), _trades(result), _rejected(result), _config(result), _footer(result),
+        _heading(run), _tiles(run, compared), _chart(run, benchmark), _statistics(run, compared),
+        _months(run), _parts(run), _trades(run), _rejected(run), _config(run), _footer(run),
     ]  # fmt: skip
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(result.name)}</title><style>{style}</style></head>\n<body><main>\n"
+        f"<title>{escape(run.record.name)}</title><style>{style}</style></head>\n<body><main>\n"
         + "\n".join(part for part in body if part)
         + "\n</main></body></html>\n"
     )
 
 
-def _heading(result: Result) -> str:
-    from nbbacktest.report.result import origin
-
-    stats = result.stats
-    zone = result.record.stamps.timezone
+def _heading(run: RunAnalysis) -> str:
+    stats = run.stats
+    zone = run.record.stamps.timezone
     period = f"{written_time(stats['start'])} to {written_time(stats['end'])} ({zone})" if stats["bars"] else "no bars"
-    symbols = ", ".join(result.symbols[:12]) + (
-        f" and {len(result.symbols) - 12} more" if len(result.symbols) > 12 else ""
-    )
+    symbols = ", ".join(run.symbols[:12]) + (f" and {len(run.symbols) - 12} more" if len(run.symbols) > 12 else "")
     lines = [
-        f"<header><h1>{escape(result.name)}</h1>",
-        f'<p class="strategies">{escape(", ".join(result.strategies) or "no strategy")}</p>',
+        f"<header><h1>{escape(run.record.name)}</h1>",
+        f'<p class="strategies">{escape(", ".join(run.record.strategies) or "no strategy")}</p>',
         f'<p class="facts">{escape(symbols or "no symbol")} · {escape(period)} · {stats["bars"]:,} bars</p>',
-        f'<p class="facts">Data: {escape(origin(result))}</p>',
+        f'<p class="facts">Data: {escape(run.origin)}</p>',
     ]
-    if result.synthetic:
+    if run.record.synthetic:
         lines.append(
             '<p class="notice"><b>Synthetic data.</b> These bars were invented by a program. '
             "The results say nothing about any market.</p>"
         )
-    error = result.record.metrics.get("error")
+    error = run.record.metrics.get("error")
     if error:
         said = error.get("message", error) if isinstance(error, dict) else error
         lines.append(f'<p class="notice"><b>The run ended by an error:</b> {escape(str(said).strip())}</p>')
-    if (result.equity_values <= 0).any():
+    if (run.equity_values <= 0).any():
         lines.append(
             '<p class="notice"><b>Equity fell to zero or below.</b> '
             "What came after is not a result that an account can have.</p>"
@@ -110,8 +111,8 @@ def _heading(result: Result) -> str:
     return "\n".join([*lines, "</header>"])
 
 
-def _tiles(result: Result, compared: Comparison | None) -> str:
-    stats = result.stats
+def _tiles(run: RunAnalysis, compared: Comparison | None) -> str:
+    stats = run.stats
     shown: list[tuple[str, str, Any]] = [
         (label, name, stats[name])
         for label, name in (
@@ -138,12 +139,12 @@ def _coloured(value: float) -> str:
     return ' class="gain"' if value > 0 else ' class="loss"'
 
 
-def _chart(result: Result, benchmark: BenchmarkSource | None) -> str:
-    if not len(result.equity_values):
+def _chart(run: RunAnalysis, benchmark: BenchmarkSource | None) -> str:
+    if not len(run.equity_values):
         return '<p class="notice">No instant was completed, so there is nothing to draw or to measure.</p>'
     from nbbacktest.report.figure import draw
 
-    figure = draw(result, benchmark=benchmark, months=False)
+    figure = draw(run, benchmark=benchmark, months=False)
     # The page has the title already.
     figure.update_layout(title=None, height=figure.layout.height - 42, margin={"t": 84})
     drawing = figure.to_html(
@@ -153,8 +154,8 @@ def _chart(result: Result, benchmark: BenchmarkSource | None) -> str:
     return f'<div class="chart">{drawing}</div>' + (f'<p class="note">{escape(notes)}</p>' if notes else "")
 
 
-def _statistics(result: Result, compared: Comparison | None) -> str:
-    sheets = [_sheet(heading, rows) for heading, rows in result.stats.groups.items()]
+def _statistics(run: RunAnalysis, compared: Comparison | None) -> str:
+    sheets = [_sheet(heading, rows) for heading, rows in run.stats.groups.items()]
     if compared is not None:
         named = {heading.replace("The benchmark", f"Benchmark: {compared.name}"): rows
                  for heading, rows in compared.groups.items()}  # fmt: skip
@@ -163,7 +164,7 @@ def _statistics(result: Result, compared: Comparison | None) -> str:
     return (
         f'<h2>Statistics</h2><div class="sheets">{cards}</div>'
         '<p class="note">Net of commission and slippage; ratios from returns of each '
-        f"{period_name(result.record)} with a risk-free rate of 0, {annual_factor(result.record):g} a year. Drawdown is of all instants.</p>"
+        f"{period_name(run.record)} with a risk-free rate of 0, {annual_factor(run.record):g} a year. Drawdown is of all instants.</p>"
     )
 
 
@@ -172,8 +173,8 @@ def _sheet(heading: str, rows: Sequence[tuple[str, str]]) -> str:
     return f"<h3>{escape(heading)}</h3><table>{body}</table>"
 
 
-def _months(result: Result) -> str:
-    table = result.monthly
+def _months(run: RunAnalysis) -> str:
+    table = run.monthly
     if table.empty:
         return ""
     full = shades(table.iloc[:, :-1])
@@ -197,8 +198,8 @@ def _month(value: float, full: float) -> str:
     return f'<td style="background:rgba(var({hue}),{depth:.2f})">{_percent(value, 1)}</td>'
 
 
-def _parts(result: Result) -> str:
-    tables = [("By symbol", result.by_symbol), ("By strategy", result.by_strategy)]
+def _parts(run: RunAnalysis) -> str:
+    tables = [("By symbol", run.by_symbol), ("By strategy", run.by_strategy)]
     return "".join(f"<h2>{heading}</h2>{_part(table)}" for heading, table in tables if len(table) > 1)
 
 
@@ -216,8 +217,8 @@ def _part(table: pd.DataFrame) -> str:
     return _table(heads, rows)
 
 
-def _trades(result: Result) -> str:
-    trades = result.trades
+def _trades(run: RunAnalysis) -> str:
+    trades = run.trades
     if trades.empty:
         return "<h2>Trades</h2><p>There was none.</p>"
     shown = trades.tail(MOST_TRADES)
@@ -240,9 +241,9 @@ def _trades(result: Result) -> str:
     return f"<h2>Trades</h2>{note}{_table([*heads, *(['Tag'] if tagged else [])], rows, tall=True)}"
 
 
-def _rejected(result: Result) -> str:
-    stamps = result.record.stamps
-    refused = [o for o in result.record.orders if o.status in (OrderStatus.REJECTED, OrderStatus.EXPIRED)]
+def _rejected(run: RunAnalysis) -> str:
+    stamps = run.record.stamps
+    refused = [o for o in run.record.orders if o.status in (OrderStatus.REJECTED, OrderStatus.EXPIRED)]
     if not refused:
         return ""
     shown = refused[-MOST_REJECTED:]
@@ -274,18 +275,18 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]], *, t
     return f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _config(result: Result) -> str:
-    text = json.dumps(result.config, indent=2, default=str, ensure_ascii=False)
+def _config(run: RunAnalysis) -> str:
+    text = json.dumps(run.record.config, indent=2, default=str, ensure_ascii=False)
     return f"<details><summary>Session config</summary><pre>{escape(text)}</pre></details>"
 
 
-def _footer(result: Result) -> str:
+def _footer(run: RunAnalysis) -> str:
     try:
         made = f"nbbacktest {version('nbbacktest')}"
     except PackageNotFoundError:
         made = "nbbacktest"
     return (
-        f"<footer>{made} · fingerprint <code>{result.fingerprint}</code><br>This file is {_SIZE} and complete: it loads "
+        f"<footer>{made} · fingerprint <code>{run.fingerprint}</code><br>This file is {_SIZE} and complete: it loads "
         "nothing from anywhere. Past or simulated performance is no promise.</footer>"
     )
 
@@ -311,3 +312,39 @@ def _percent(value: float, digits: int = 2) -> str:
         return MISSING
     # Nothing is no loss: -0.0% reads as one.
     return f"{value if abs(value) >= 0.5 * 10 ** -(digits + 2) else 0.0:.{digits}%}"
+
+
+# -- in a notebook ------------------------------------------------------------------------------------------
+
+_WIDTH, _HEIGHT = 640, 90
+
+
+def notebook_page(run: RunAnalysis) -> str:
+    """Self-contained HTML; it takes its colours from the page, so it reads on light and on dark."""
+    stats = run.stats
+    period = f"{written_time(stats['start'])} to {written_time(stats['end'])}" if stats["bars"] else "no bars"
+    facts = " · ".join((", ".join(run.symbols), period, f"{stats['bars']:,} bars"))
+    strategies = escape(", ".join(run.record.strategies) or "no strategy")
+    return (
+        '<div class="nbbt-result">'
+        f'<div style="font-size:1.2em;font-weight:600">{escape(run.record.name)}</div>'
+        f"<div>{strategies}</div>"
+        f'<div style="opacity:0.75">{escape(run.origin)} · {escape(facts)}</div>'
+        f"{_line(run.equity_values)}{stats._repr_html_()}</div>"
+    )
+
+
+def _line(equity: Float64) -> str:
+    if len(equity) < 2:
+        return ""
+    rows = extremes(equity, _WIDTH // 2)
+    low, high = float(equity.min()), float(equity.max())
+    x = rows * ((_WIDTH - 2) / (len(equity) - 1)) + 1
+    y = np.full(len(rows), _HEIGHT / 2) if high == low else 2 + (high - equity[rows]) * ((_HEIGHT - 4) / (high - low))
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="equity, '
+        f'{low:,.2f} to {high:,.2f}" style="width:100%;max-width:{_WIDTH}px;height:{_HEIGHT}px;margin:0.5em 0">'
+        f'<polyline points="{points}" fill="none" stroke="#4c8dd6" stroke-width="1.5" '
+        'vector-effect="non-scaling-stroke"/></svg>'
+    )

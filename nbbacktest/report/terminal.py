@@ -1,13 +1,13 @@
-"""A result as a page of a terminal: what was run, how it went, what was odd.
+"""A finished run, and the quality of data, as pages of a terminal.
 
-It writes to a rich console alone, which drops colours where the output is no terminal.
+They are written to a rich console, which drops colours if the output is no terminal.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +19,10 @@ from nbbacktest.report.table import GROUPS, written, written_speed, written_time
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
-    from nbbacktest.report.result import Result
+    from nbbacktest.data.quality import QualityReport
+    from nbbacktest.report.analysis import RunAnalysis
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _GAIN = ("return", "cagr", "expectancy", "best_trade", "worst_trade", "average_trade")
@@ -30,19 +32,19 @@ _MOST_DIGITS = 1e15  # from here on, an amount at the chart's edge is written wi
 _REASONS = 5
 
 
-def print_report(result: Result, console: Console | None = None) -> None:
+def print_report(run: RunAnalysis, console: Console | None = None) -> None:
     """Print the report of a finished run.
 
     Parameters
     ----------
-    result
+    run
         The run.
     console
         Where to; None: standard output. Plain text where that isn't a terminal.
     """
     console = console or plain_console()
     width = min(console.width, _WIDEST)
-    for part in _parts(result, width, blocks=_shows_blocks(console)):
+    for part in _parts(run, width, blocks=_shows_blocks(console)):
         # Not one group: each part then keeps the width that it needs, and a closed pipe ends between two.
         console.print(part, width=width, highlight=False)
 
@@ -52,11 +54,11 @@ def _shows_blocks(console: Console) -> bool:
     return console.encoding.lower().startswith("utf")
 
 
-def _parts(result: Result, width: int, *, blocks: bool) -> Iterator[RenderableType]:
+def _parts(run: RunAnalysis, width: int, *, blocks: bool) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    yield from _heading(result, width)
-    if not len(result.equity_values):
+    yield from _heading(run, width)
+    if not len(run.equity_values):
         yield Text(
             "\nNo instant was completed, so there is nothing to measure: check the dates, the symbols and the "
             "warm-up against what the source holds.",
@@ -65,30 +67,28 @@ def _parts(result: Result, width: int, *, blocks: bool) -> Iterator[RenderableTy
         return
     yield Text()
     if blocks:
-        yield from columns_chart(result.equity_values, width)
+        yield from columns_chart(run.equity_values, width)
         yield Text()
-    yield _statistics(result, width)
+    yield _statistics(run, width)
     yield Text()
-    yield from _trades(result)
-    yield from _warnings(result)
-    yield from _facts(result.record.metrics)
+    yield from _trades(run)
+    yield from _warnings(run)
+    yield from _facts(run.record.metrics)
 
 
-def _heading(result: Result, width: int) -> Iterator[RenderableType]:
+def _heading(run: RunAnalysis, width: int) -> Iterator[RenderableType]:
     from rich.rule import Rule
     from rich.text import Text
 
-    from nbbacktest.report.result import origin
-
-    stats = result.stats
-    yield Rule(Text(printed(result.name), style="bold"), align="left", style="dim")
-    origin_style = "bold yellow" if result.synthetic else ""
+    stats = run.stats
+    yield Rule(Text(printed(run.record.name), style="bold"), align="left", style="dim")
+    origin_style = "bold yellow" if run.record.synthetic else ""
     period = f"{written_time(stats['start'])} to {written_time(stats['end'])}" if stats["bars"] else "no bars"
     rows = {
-        "Data": (origin(result), origin_style),
-        "Symbols": (_shortened(result.symbols, width - 12), ""),
-        "Period": (f"{period} ({result.record.stamps.timezone})", ""),
-        "Strategies": ("\n".join(result.strategies) or "none", ""),
+        "Data": (run.origin, origin_style),
+        "Symbols": (_shortened(run.symbols, width - 12), ""),
+        "Period": (f"{period} ({run.record.stamps.timezone})", ""),
+        "Strategies": ("\n".join(run.record.strategies) or "none", ""),
     }
     yield _pairs([(label, Text(printed(text), style=style)) for label, (text, style) in rows.items()])
 
@@ -139,11 +139,11 @@ def columns_chart(values: Float64 | Sequence[float], width: int, height: int = 4
         yield Text.assemble((f"{label:>{left}} │", "dim"), (cells.rstrip(), "blue"))
 
 
-def _statistics(result: Result, width: int) -> RenderableType:
+def _statistics(run: RunAnalysis, width: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    stats = result.stats
+    stats = run.stats
     written_rows = stats.groups
     sheets = []
     for heading, names in GROUPS.items():
@@ -156,16 +156,16 @@ def _statistics(result: Result, width: int) -> RenderableType:
                 continue  # the heading's period
             sheet.add_row(Text(label, style="dim"), Text(text, style=_colour(name, stats[name])))
         sheets.append(sheet)
-    run, risk, trades = sheets
+    about, risk, trades = sheets
     page = Table.grid(padding=(0, 5))
     if width >= 110:
-        page.add_row(risk, trades, run)
+        page.add_row(risk, trades, about)
         return page
     page.add_row(risk, trades)
     rows = Table.grid()
     rows.add_row(page)
     rows.add_row("")
-    rows.add_row(run)
+    rows.add_row(about)
     return rows
 
 
@@ -175,13 +175,13 @@ def _colour(name: str, value: Any) -> str:
     return "green" if value > 0 else "red"
 
 
-def _trades(result: Result) -> Iterator[RenderableType]:
+def _trades(run: RunAnalysis) -> Iterator[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    trades = result.trades
+    trades = run.trades
     if trades.empty:
-        yield Text(_why_no_trade(result), style="yellow")
+        yield Text(_why_no_trade(run), style="yellow")
         return
     still_open = int(trades["exit_time"].isna().sum())
     shown = trades.tail(_TRADES)
@@ -211,9 +211,9 @@ def _moment(time: Any, price: float) -> str:
     return f"{time:%Y-%m-%d} {price:,.2f}" if time == time.normalize() else f"{time:%m-%d %H:%M} {price:,.2f}"
 
 
-def _why_no_trade(result: Result) -> str:
-    orders = result.record.orders
-    if not result.strategies:
+def _why_no_trade(run: RunAnalysis) -> str:
+    orders = run.record.orders
+    if not run.record.strategies:
         return "No trades: no strategy was run."
     if not orders:
         return (
@@ -226,12 +226,12 @@ def _why_no_trade(result: Result) -> str:
     )
 
 
-def _warnings(result: Result) -> Iterator[RenderableType]:
+def _warnings(run: RunAnalysis) -> Iterator[RenderableType]:
     from rich.text import Text
 
     refused = Counter(
         (str(order.status), order.reason or "no reason given")
-        for order in result.record.orders
+        for order in run.record.orders
         if str(order.status) in ("rejected", "expired")
     )
     if refused:
@@ -241,11 +241,11 @@ def _warnings(result: Result) -> Iterator[RenderableType]:
     if len(refused) > _REASONS:
         rest = sum(count for _, count in refused.most_common()[_REASONS:])
         yield Text(f"! {rest:,} more for other reasons; see result.orders", style="yellow")
-    if (result.equity_values <= 0).any():
+    if (run.equity_values <= 0).any():
         yield Text(
             "! Equity fell to zero or below; what came after is not a result that an account can have.", style="red"
         )
-    error = result.record.metrics.get("error")
+    error = run.record.metrics.get("error")
     if error:
         yield Text(f"! The run ended by an error: {printed(_first_line(error))}", style="red")
 
@@ -279,3 +279,125 @@ def _facts(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
         facts.append(f"{overruns:,} overruns")
     if facts:
         yield Text("\n" + ", ".join(facts), style="dim")
+
+
+# -- the quality of data ------------------------------------------------------------------------------------
+
+_COVERAGE = {
+    "expected": "Expected", "present": "Present", "missing": "Missing", "gaps": "Gaps", "longest_gap": "Longest",
+    "quality": "Quality",
+}  # fmt: skip
+_FAULTS = {
+    "duplicates": "Double", "out_of_order": "Out of order", "not_finite": "No number", "bad_ohlc": "Bad OHLC",
+    "bad_volume": "Bad volume", "bad_time": "Bad time", "zero_volume": "No volume", "outside": "Outside",
+}  # fmt: skip
+_GOOD, _FAIR = 99.0, 90.0  # percent; below the second it is shown in red
+_MINUTE = 60_000_000_000
+
+
+def show_quality(
+    report: QualityReport, console: Console | None = None, *, sessions: int | None = 5, gaps: int | None = 5
+) -> None:
+    """Print a report: its totals, its faults, its worst sessions and its longest gaps, as far as there are some.
+
+    Parameters
+    ----------
+    console
+        Where to; None: stdout.
+    sessions, gaps
+        How many of each at most; 0: none; None: all.
+    """
+    console = console or plain_console()
+    console.print(coverage_table(report))
+    drawn = (faults_table(report), sessions_table(report, sessions), gaps_table(report, gaps))
+    for table in drawn:
+        if table.row_count:
+            console.print(table)
+
+
+def coverage_table(report: QualityReport) -> Table:
+    """By symbol, how many of the expected bars there are."""
+    title = f"{report.interval} bars of {report.source}, against the sessions of {report.exchange}"
+    totals = _totals(report)
+    labels = {"sessions": "Sessions"} | _COVERAGE
+    return _quality_table(title, ("Symbol",), labels, (((symbol,), row) for symbol, row in totals.items()))
+
+
+def faults_table(report: QualityReport) -> Table:
+    """By symbol, the bars that aren't as they should be; kinds and symbols without any are left out."""
+    totals = {symbol: row for symbol, row in _totals(report).items() if any(row[name] for name in _FAULTS)}
+    labels = {name: label for name, label in _FAULTS.items() if any(row[name] for row in totals.values())}
+    return _quality_table("Faults", ("Symbol",), labels, (((symbol,), row) for symbol, row in totals.items()))
+
+
+def sessions_table(report: QualityReport, worst: int | None = None) -> Table:
+    """The sessions of less than full quality, the worst first; `worst` at most, or all."""
+    whole = report.to_dict()["symbols"]
+    rows = [(symbol, row) for symbol, part in whole.items() for row in part["by_session"]]
+    poor = sorted((pair for pair in rows if _quality_of(pair[1]) < 100), key=lambda pair: _quality_of(pair[1]))
+    labels = {name: label for name, label in _COVERAGE.items() if name != "longest_gap"}
+    title = f"{len(poor)} of {len(rows)} sessions are below 100%; the worst {_number_shown(len(poor), worst)}"
+    cells = (((symbol, row["session"]), row) for symbol, row in poor[:worst])
+    return _quality_table(title, ("Symbol", "Session"), labels, cells)
+
+
+def gaps_table(report: QualityReport, longest: int | None = None) -> Table:
+    """The missing runs, the longest first; `longest` at most, or all."""
+    gaps: Any = report.gaps.sort_values("count", ascending=False, kind="stable")
+    clock = "" if report.interval.is_daily else "%H:%M" if report.interval.ns >= _MINUTE else "%H:%M:%S"
+    title = f"{_number_shown(len(gaps), longest)} of {len(gaps)} gaps, the longest first; times in {report.timezone}"
+    labels = {"first": "First missing", "last": "Last missing", "count": "Bars"}
+    cells = (
+        (
+            (gap.symbol, str(gap.session.date())),
+            {
+                "first": gap.first.strftime(clock) if clock else str(gap.first.date()),
+                "last": gap.last.strftime(clock) if clock else str(gap.last.date()),
+                "count": gap.n,
+            },
+        )
+        for gap in gaps.head(_number_shown(len(gaps), longest)).rename(columns={"count": "n"}).itertuples()
+    )
+    return _quality_table(title, ("Symbol", "Session"), labels, cells)
+
+
+def _totals(report: QualityReport) -> dict[str, Mapping[str, Any]]:
+    return dict(report.to_dict()["symbols"])
+
+
+def _quality_table(
+    title: str,
+    keys: Sequence[str],
+    labels: Mapping[str, str],
+    rows: Iterable[tuple[Sequence[str], Mapping[str, Any]]],
+) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for key in keys:
+        table.add_column(key)
+    for label in labels.values():
+        table.add_column(label, justify="right")
+    for own, row in rows:
+        table.add_row(*own, *(_quality_cell(name, row[name]) for name in labels))
+    return table
+
+
+def _quality_cell(name: str, value: Any) -> RenderableType:
+    from rich.text import Text
+
+    if name == "quality":
+        if value is None or math.isnan(value):
+            return "n/a"
+        color = "green" if value >= _GOOD else "yellow" if value >= _FAIR else "red"
+        return Text(f"{value:.2f}%", style=color)
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def _quality_of(row: Mapping[str, Any]) -> float:
+    return 100.0 if row["quality"] is None else float(row["quality"])
+
+
+def _number_shown(there: int, most: int | None) -> int:
+    return there if most is None else min(there, most)

@@ -17,28 +17,41 @@ from nbbacktest.core.enums import Side
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.report.benchmark import Benchmark
-from nbbacktest.report.bins import MOST, Binning, extremes, join, local_time
+from nbbacktest.report.plotting import (
+    BUY,
+    DOWN,
+    EQUITY,
+    LIMIT,
+    LOSS,
+    MOST,
+    OTHER,
+    SELL,
+    STOP,
+    UP,
+    Binning,
+    axis,
+    extremes,
+    join,
+    local_time,
+    moments,
+    period,
+)
 from nbbacktest.trading.equity import day_ends, local_days
 from nbbacktest.trading.excursions import excursions
-from nbbacktest.trading.hindsight import level_path, stop_path
+from nbbacktest.trading.order_replay import level_path, stop_path
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.stats import drawdowns
 
 if TYPE_CHECKING:
-    from nbbacktest.report.result import Result
+    from nbbacktest.report.analysis import RunAnalysis
 
-# Each reads on white and on black, and differs to a colour-blind eye.
-UP, DOWN, BUY, SELL, EQUITY, LOSS = "#2a9d8f", "#e2674a", "#3b82f6", "#d946ef", "#3b82f6", "#e2674a"
-LIMIT, STOP, OTHER = "#d99a1c", "#9b7bea", "#8f9499"
-INK, GRID = "#808080", "rgba(128,128,128,0.22)"
 LEVELS = 200
 """How many orders' levels are drawn for a symbol: the newest."""
 YEARS = 25
 """How many years a heat map shows: the newest."""
 WINDOW = 63
 """Days of the rolling panel: a quarter of a year."""
-_MILLISECOND = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +62,11 @@ class Panel:
     traces: tuple[Any, ...]
 
 
-def axis(local: Int64) -> Float64:
-    """Milliseconds as floats: the one form of dates that plotly sends fast."""
-    return local / _MILLISECOND
-
-
-def price_traces(result: Result, symbol: str, local: Int64, binning: Binning) -> list[Any]:
+def price_traces(run: RunAnalysis, symbol: str, local: Int64, binning: Binning) -> list[Any]:
     """Candles, purchases and sales of one symbol."""
     import plotly.graph_objects as go
 
-    record = result.record
+    record = run.record
     candles = join(record.bars[symbol], record.first.get(symbol, 0), local, binning)
     traces: list[Any] = [
         go.Candlestick(
@@ -70,7 +78,7 @@ def price_traces(result: Result, symbol: str, local: Int64, binning: Binning) ->
         )
     ]  # fmt: skip
     for side, colour, shape in ((Side.BUY, BUY, "triangle-up"), (Side.SELL, SELL, "triangle-down")):
-        x, price, text = _marks(result, symbol, side, binning)
+        x, price, text = _marks(run, symbol, side, binning)
         traces.append(
             go.Scatter(
                 x=x, y=price, text=text, mode="markers", name=side.value.capitalize(), **period(binning),
@@ -81,13 +89,13 @@ def price_traces(result: Result, symbol: str, local: Int64, binning: Binning) ->
     return traces
 
 
-def _marks(result: Result, symbol: str, side: Side, binning: Binning) -> tuple[Float64, Float64, list[str]]:
+def _marks(run: RunAnalysis, symbol: str, side: Side, binning: Binning) -> tuple[Float64, Float64, list[str]]:
     """Fills by candle: where, at which mean price, and what to say. One mark a candle keeps the drawing bounded."""
-    fills = [fill for fill in result.record.fills if fill.symbol == symbol and fill.side is side]
+    fills = [fill for fill in run.record.fills if fill.symbol == symbol and fill.side is side]
     if not fills:
         none = np.empty(0, dtype=np.float64)
         return none, none, []
-    local = local_time(result.record.stamps, np.array([fill.time_ns for fill in fills], dtype=np.int64))
+    local = local_time(run.record.stamps, np.array([fill.time_ns for fill in fills], dtype=np.int64))
     keys, group = np.unique(binning.keys(local), return_inverse=True)
     size = np.bincount(group, [fill.size for fill in fills])
     price = np.bincount(group, [fill.size * fill.price for fill in fills]) / size
@@ -100,24 +108,14 @@ def _marks(result: Result, symbol: str, side: Side, binning: Binning) -> tuple[F
     return axis(binning.starts(keys)), price, text
 
 
-def period(binning: Binning) -> dict[str, Any]:
-    """Draws a candle in the middle of its time, which it then covers, and calls it by its start."""
-    months = {"M": "M1", "Q": "M3", "Y": "M12"}.get(binning.unit)
-    if months:
-        return {"xperiod": months, "xperiodalignment": "middle"}
-    step = binning.step or {"D": 1, "W": 7}[binning.unit] * DAY
-    start = int(binning.starts(np.zeros(1, dtype=np.int64))[0])
-    return {"xperiod": step / _MILLISECOND, "xperiod0": start / _MILLISECOND, "xperiodalignment": "middle"}
-
-
 # -- orders' levels -----------------------------------------------------------------------------------------
 
 
-def level_traces(result: Result, symbol: str) -> list[Any]:
+def level_traces(run: RunAnalysis, symbol: str) -> list[Any]:
     """The limits and the stops of a symbol's newest orders, each as a line from its submission to its end."""
     import plotly.graph_objects as go
 
-    record = result.record
+    record = run.record
     orders = level_orders(record, symbol)[-LEVELS:]
     traces = []
     for name, colour, dash in (("limit", LIMIT, "dot"), ("stop", STOP, "dash")):
@@ -159,21 +157,14 @@ def _spans(record: RunRecord, order: Order, name: str) -> Iterator[tuple[int, in
             yield max(since, first), max(min(until, stop), first), level
 
 
-def moments(record: RunRecord, instants: Int64) -> Int64:
-    """Where instants stand on the axis: of a daily run in the middle of their date, under its candle."""
-    if not record.daily:
-        return local_time(record.stamps, instants)
-    return local_time(record.stamps, instants - 1) // DAY * DAY + DAY // 2
-
-
 # -- the account --------------------------------------------------------------------------------------------
 
 
-def equity_panel(result: Result, benchmark: Benchmark | None) -> Panel:
+def equity_panel(run: RunAnalysis, benchmark: Benchmark | None) -> Panel:
     """Equity, and what the same cash would be worth in the benchmark."""
     import plotly.graph_objects as go
 
-    record, equity = result.record, result.equity_values
+    record, equity = run.record, run.equity_values
     where = moments(record, record.instants)
     rows = extremes(equity)
     traces = [
@@ -195,12 +186,12 @@ def equity_panel(result: Result, benchmark: Benchmark | None) -> Panel:
     return Panel(heading, tuple(traces))
 
 
-def drawdown_panel(result: Result) -> Panel:
+def drawdown_panel(run: RunAnalysis) -> Panel:
     """The fall below the highest equity until then."""
     import plotly.graph_objects as go
 
-    record = result.record
-    fall = drawdowns(result.equity_values, record.cash)
+    record = run.record
+    fall = drawdowns(run.equity_values, record.cash)
     rows = extremes(fall)
     return Panel(
         "Drawdown from the peak",
@@ -214,12 +205,12 @@ def drawdown_panel(result: Result) -> Panel:
     )  # fmt: skip
 
 
-def trades_panel(result: Result, yaxis: str) -> Panel | None:
+def trades_panel(run: RunAnalysis, yaxis: str) -> Panel | None:
     """Each closed trade at its exit: its net return, and how far it went against and in favour of its holder."""
     import plotly.graph_objects as go
 
-    record = result.record
-    closed = result.round_trips.closed
+    record = run.record
+    closed = run.round_trips.closed
     if not closed:
         return None
     rows = np.flatnonzero(np.isfinite(closed.return_))
@@ -257,15 +248,15 @@ def _gapped(first: Float64, second: Float64) -> Float64:
     return np.column_stack((first, second, np.full(len(first), np.nan))).ravel()
 
 
-def rolling_panel(result: Result, yaxis: str) -> Panel | None:
+def rolling_panel(run: RunAnalysis, yaxis: str) -> Panel | None:
     """The Sharpe ratio of the last quarter of a year, where there are at least two of them."""
     import plotly.graph_objects as go
 
-    record = result.record
+    record = run.record
     ends = day_ends(local_days(record))
     if len(ends) < 2 * WINDOW:
         return None
-    values = result.rolling(WINDOW)["sharpe"].to_numpy()
+    values = run.rolling(WINDOW)["sharpe"].to_numpy()
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):
         return None
@@ -295,11 +286,11 @@ def shades(values: npt.ArrayLike) -> float:
     return max(float(np.quantile(known, 0.95)), 0.005) if len(known) else 0.005
 
 
-def months_panel(result: Result, axes: Sequence[str]) -> Panel | None:
+def months_panel(run: RunAnalysis, axes: Sequence[str]) -> Panel | None:
     """Returns by year and month as a heat map."""
     import plotly.graph_objects as go
 
-    table = result.monthly
+    table = run.monthly
     if table.empty:
         return None
     shown = table.tail(YEARS)

@@ -88,7 +88,7 @@ class Interpreter:
             result = self.system.wait()
         except StrategyError as error:
             result = error.result
-        print_report(result)
+        print_report(result.analysis)
         return DONE
 
     def help(self, *words: str) -> int:

@@ -11,7 +11,6 @@ from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.records import Bar
 from nbbacktest.trading.account import Allowance
-from nbbacktest.trading.book import Book
 from nbbacktest.trading.costs import fee_of, slip_of
 from nbbacktest.trading.matching import (
     PHASES,
@@ -24,10 +23,10 @@ from nbbacktest.trading.matching import (
     trailed,
 )
 from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.orders.blotter import Blotter, OpenOrders
+from nbbacktest.trading.orders.rules import TradingRules
 from nbbacktest.trading.portfolio import Portfolio, Position
-from nbbacktest.trading.register import Register
 from nbbacktest.trading.sizes import add_sizes, is_rounding
-from nbbacktest.trading.venue import Venue
 
 _BUY, _MARKET, _STOP_LIMIT, _TRAILING = Side.BUY, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP
 _AT_OPEN = Phase.OPEN
@@ -59,17 +58,17 @@ class Broker:
 
     Attributes
     ----------
-    register : Register
+    blotter : Blotter
         The orders themselves.
-    agenda : dict
-        Its agenda: false where nothing is to be settled.
+    pending : dict
+        Its open orders by symbol; false if nothing is to be matched.
     orders, fills : list
         All of the run, in order of submission and of execution.
     delistings : Delistings or None
         What the dates of symbols' ends bring; None where there is none.
     delisted : dict
         By symbol that was, what an order for it is told.
-    venue : Venue
+    trading_rules : TradingRules
         Which sizes and levels are allowed.
     """
 
@@ -86,13 +85,13 @@ class Broker:
         "_slip",
         "_used",
         "_used_at",
-        "agenda",
+        "blotter",
         "delisted",
         "delistings",
         "fills",
         "orders",
-        "register",
-        "venue",
+        "pending",
+        "trading_rules",
     )  # fmt: skip
 
     def __init__(
@@ -111,16 +110,16 @@ class Broker:
         self._used: dict[str, float] = {}
         self._used_at = -1
         self._allowance = Allowance(portfolio, broker, limits)
-        self.venue = Venue(broker)
-        self.register = Register()
-        self.agenda: dict[str, Book] = self.register.agenda
-        self.orders = self.register.orders
+        self.trading_rules = TradingRules(broker)
+        self.blotter = Blotter()
+        self.pending: dict[str, OpenOrders] = self.blotter.pending
+        self.orders = self.blotter.orders
         self.delistings: Delistings | None = None
         self.delisted: dict[str, str] = {}
 
     def accept(self, order: Order, index: int, now: int) -> None:
         """Open `order`; it can fill from its symbol's next base bar on, or by ``this_close`` at once."""
-        self.register.accept(order, now)
+        self.blotter.accept(order, now)
         if self._at_once and order.type is _MARKET and index >= 0:
             series = self._portfolio.positions[order.strategy][order.symbol].series
             bar = series.bar(series.n - 1)
@@ -130,10 +129,10 @@ class Broker:
 
     def refuse(self, order: Order, reason: str, now: int) -> None:
         """Enter `order` as rejected."""
-        self.register.enter(order, now)
-        self.register.end(order, _REJECTED, reason, now)
+        self.blotter.enter(order, now)
+        self.blotter.end(order, _REJECTED, reason, now)
 
-    def settle(self, bars: Sequence[Bar], index: int, now: int) -> None:
+    def match_orders(self, bars: Sequence[Bar], index: int, now: int) -> None:
         """Execute what waits on the base bars among `bars`, all of one instant, in the order of the bar and of submission.
 
         Parameters
@@ -152,12 +151,12 @@ class Broker:
                     self._pass_by(order, bar, now)
         if self.delistings is not None:
             self.delistings.happen(bars, index, now)
-        self.register.expire(now)
+        self.blotter.expire(now)
         if self._allowance.margin is not None:
             if self._portfolio.held:
                 self._call_margin(now)
             elif self.delistings is not None:
-                self.register.watch(wanted=False)
+                self.blotter.watch(wanted=False)
 
     # -- one instant ----------------------------------------------------------------------------------------
 
@@ -166,7 +165,7 @@ class Broker:
 
         What `_meet` and `_execute_all` would do, without their lists: nothing has to be put in turn. Saves 1.2 us of 9.4 an order.
         """
-        book = self.agenda.get(bar.symbol)
+        book = self.pending.get(bar.symbol)
         if book is None or len(book) != 1 or bar.interval != self._base:
             return False
         order = book[0]
@@ -178,11 +177,11 @@ class Broker:
 
     def _meet(self, bars: Sequence[Bar]) -> tuple[list[_Hit], list[tuple[Order, Bar]]]:
         """What the bars fill, in turn, and what they concern without filling it."""
-        agenda, base, rules = self.agenda, self._base, self._rules
+        pending, base, rules = self.pending, self._base, self._rules
         hits: list[_Hit] = []
         passed: list[tuple[Order, Bar]] = []
         for bar in bars:
-            if bar.interval != base or (book := agenda.get(bar.symbol)) is None:
+            if bar.interval != base or (book := pending.get(bar.symbol)) is None:
                 continue
             if book.stale:
                 book.measure()
@@ -238,19 +237,19 @@ class Broker:
         """A bar that concerned an order, and didn't fill it."""
         if order.is_immediate:
             level = "" if order.limit is None else f" is beyond the limit of {order.limit:g}"
-            self.register.end(order, _CANCELLED, f"{order.tif}: the open of {bar.open:g}{level}", now)
+            self.blotter.end(order, _CANCELLED, f"{order.tif}: the open of {bar.open:g}{level}", now)
         elif order.type is _TRAILING:
             if not order.triggered:
-                order.stop = self.venue.outward(trailed(order, bar), order.side)
+                order.stop = self.trading_rules.outward(trailed(order, bar), order.side)
                 order.best = best_of(order, bar)
         elif order.type is _STOP_LIMIT and not order.triggered and reaches_stop(order, bar):
-            self.register.trigger(order, now, order.stop)
+            self.blotter.trigger(order, now, order.stop)
 
     def _call_margin(self, now: int) -> None:
         margin = self._allowance.margin
         if margin is None:
             return
-        leaving = {(o.strategy, o.symbol) for book in self.agenda.values() for o in book if o.is_forced}
+        leaving = {(o.strategy, o.symbol) for book in self.pending.values() for o in book if o.is_forced}
         positions, reason = margin.called(leaving)
         for position in positions:
             side = Side.SELL if position.size > 0 else _BUY
@@ -258,17 +257,17 @@ class Broker:
                 0, position.strategy, position.symbol, side, abs(position.size), _MARKET, tag="margin call",
                 submitted_ns=now, reduce_only=True, is_forced=True, _stamps=position.series.stamps,
             )  # fmt: skip
-            self.register.enter(order, now, reason)
-            self.register.open(order, now)
+            self.blotter.enter(order, now, reason)
+            self.blotter.open(order, now)
 
     # -- one order ------------------------------------------------------------------------------------------
 
     def _execute(self, order: Order, bar: Bar, price: float, phase: Phase, index: int, now: int) -> list[Order]:
         """Fill `order` at `price` before slippage, as far as it goes; returns the exits that come to life with it."""
-        portfolio, register = self._portfolio, self.register
+        portfolio, blotter = self._portfolio, self.blotter
         buy = order.side is _BUY
         if order.stop is not None and not order.triggered:
-            register.trigger(order, now, price)
+            blotter.trigger(order, now, price)
         position = portfolio.positions[order.strategy][order.symbol]
         held = position.size
         closable = abs(held) if held and (held < 0) is buy else 0.0
@@ -295,7 +294,7 @@ class Broker:
             )
             if reason is not None:
                 # What has been filled before stands; only the rest is refused.
-                register.end(order, _CANCELLED if order.filled else _REJECTED, reason, now)
+                blotter.end(order, _CANCELLED if order.filled else _REJECTED, reason, now)
                 return []
 
         portfolio.record(position, size if buy else -size, price, fee)
@@ -313,7 +312,7 @@ class Broker:
         self, order: Order, wanted: float, size: float, price: float, opened: float, closable: float, now: int
     ) -> list[Order]:
         """Write a fill into its order's life, and tell the orders that are linked to it."""
-        register, portfolio = self.register, self._portfolio
+        blotter, portfolio = self.blotter, self._portfolio
         if order.size is None:
             order.size = wanted
         asked, before = order.size, order.filled
@@ -321,29 +320,29 @@ class Broker:
         order.fill_price = price if not before else ((order.fill_price or 0.0) * before + price * size) / filled
         if size == wanted or is_rounding(asked - filled, asked):
             order.filled = asked
-            register.finish(order, now, size, price)
+            blotter.finish(order, now, size, price)
         else:
             order.filled = filled
-            register.note(order, OrderEventKind.PARTIALLY_FILLED, now, None, size, price)
+            blotter.note(order, OrderEventKind.PARTIALLY_FILLED, now, None, size, price)
             if order.has_one_chance:
                 left = order.size - order.filled
-                register.end(order, _CANCELLED, f"the volume cap left {left:g} of {order.size:g}", now)
-        born = register.release(order, opened, now) if order.children else []
+                blotter.end(order, _CANCELLED, f"the volume cap left {left:g} of {order.size:g}", now)
+        born = blotter.release(order, opened, now) if order.children else []
         if order.oco is not None or order.parent is not None:
-            register.settle_links(order, size, now)
-        if closable and order.symbol in self.agenda:
+            blotter.shrink_linked(order, size, now)
+        if closable and order.symbol in self.pending:
             after = portfolio.positions[order.strategy][order.symbol].size
             if opened or not after:
-                register.drop_exits(order, now)
+                blotter.drop_exits(order, now)
         if self._allowance.margin is not None:
-            register.watch(wanted=bool(portfolio.held))
+            blotter.watch(wanted=bool(portfolio.held))
         return born
 
     def _wanted(self, order: Order, bar: Bar, price: float, closable: float, held: float, now: int) -> float:
         """How many units an order of no fixed size is to trade; 0 where there is nothing to do, and it has been ended."""
         if order.reduce_only:
             if not closable:
-                self.register.end(order, _CANCELLED, f"nothing left to close: {held:g} held", now)
+                self.blotter.end(order, _CANCELLED, f"nothing left to close: {held:g} held", now)
                 return 0.0
             size = closable if order.size is None else min(closable, order.size - order.filled)
             order.size = order.filled + size
@@ -356,7 +355,7 @@ class Broker:
             size = closable + allowance.most(order, price, closable, fee, bar)
         if not size:
             reason = allowance.too_small(order.symbol, price)
-            self.register.end(order, _REJECTED, reason, now)
+            self.blotter.end(order, _REJECTED, reason, now)
             if allowance.is_below_a_lot(price):
                 self._say_nothing(order.strategy, order.symbol, f"order {order.id}: {reason}")
         return size
@@ -369,10 +368,10 @@ class Broker:
         room = (self._share or 0.0) * bar.volume - self._used.get(order.symbol, 0.0)
         if wanted <= room or is_rounding(wanted - room, wanted):
             return wanted
-        size = self.venue.in_lots(max(room, 0.0))
+        size = self.trading_rules.in_lots(max(room, 0.0))
         if order.tif is TimeInForce.FOK or (order.has_one_chance and not size):
             reason = f"{wanted:g} wanted, the volume cap leaves {max(room, 0.0):g} of {bar.volume:g}"
-            self.register.end(order, _CANCELLED, reason, now)
+            self.blotter.end(order, _CANCELLED, reason, now)
             return 0.0
         return size
 

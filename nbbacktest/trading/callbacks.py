@@ -48,7 +48,7 @@ class Callbacks:
         self._listeners = {name: one for name, one in strategies.items() if overrides(one, "on_fill")}
         self._followers = {name: one for name, one in strategies.items() if overrides(one, "on_order")}
         self._news: list[Order] | None = [] if self._followers else None
-        broker.register.news = self._news
+        broker.blotter.news = self._news
         self._untold: deque[Fill | Order] = deque()
         self._is_telling = False
 

@@ -11,14 +11,22 @@ from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import FormingBar
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.series import BarsView, Series
-from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
 from nbbacktest.trading.orders import Order
-from nbbacktest.trading.requests import changed, exits_of, order_of
+from nbbacktest.trading.orders.blotter import open_orders
+from nbbacktest.trading.orders.request import (
+    OrderRequest,
+    changed,
+    check_request,
+    exits_of,
+    finite,
+    market_request,
+    order_of,
+    read_request,
+)
 from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.sizes import add_sizes
 from nbbacktest.trading.streams import StreamIndicator, is_streaming, stream
-from nbbacktest.trading.tickets import Ticket, finite, market_ticket, read_ticket
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,19 +150,19 @@ class StrategyContext:
 
     # -- orders ---------------------------------------------------------------------------------------------
 
-    def place(self, symbol: str | None, ticket: Ticket) -> Order:
+    def place(self, symbol: str | None, request: OrderRequest) -> Order:
         """Place an order on the strategy's terms."""
         desk = self._desk
         if not desk.is_open:
             self._must_run("place an order")
         if symbol is None or symbol not in self.positions:
             symbol = self.pick(symbol)
-        now, venue, series = desk.now_ns, desk.broker.venue, self.positions[symbol].series
+        now, rules, series = desk.now_ns, desk.broker.trading_rules, self.positions[symbol].series
         last = series.close_at[series.n - 1] if series.n else self._last(symbol)
-        venue.check(ticket, last)
-        order = order_of(ticket, self.name, symbol, last, now, desk.horizon, venue, series.stamps)
-        if ticket.stop_loss is not None or ticket.take_profit is not None:
-            order.children = exits_of(ticket, order)
+        check_request(request, rules, last)
+        order = order_of(request, self.name, symbol, last, now, desk.expiry, rules, series.stamps)
+        if request.stop_loss is not None or request.take_profit is not None:
+            order.children = exits_of(request, order)
         desk.submit(order, series, now)
         return order
 
@@ -164,7 +172,7 @@ class StrategyContext:
         held = self.positions[symbol].size
         if not held:
             return None
-        return self.place(symbol, market_ticket(_SELL if held > 0 else _BUY, abs(held), reduce_only=True))
+        return self.place(symbol, market_request(_SELL if held > 0 else _BUY, abs(held), reduce_only=True))
 
     def target_size(self, symbol: Any, size: Any) -> Order | None:
         """Order what is missing to a position of `size` units."""
@@ -191,42 +199,42 @@ class StrategyContext:
         if last == stop:
             raise OrderError(f"size_for_risk(stop={stop:g}): that is {symbol}'s newest close; nothing would be at risk")
         money = max(risk * self.portfolio.equity, 0.0)
-        units, venue = money / abs(last - stop), self._desk.broker.venue
-        whole = venue.whole(units)
+        units, rules = money / abs(last - stop), self._desk.broker.trading_rules
+        whole = rules.whole(units)
         if units and not whole:
             risked = f"{money:.2f} at risk with {abs(last - stop):g} a unit"
-            self.log(venue.too_little(symbol, units, risked))
+            self.log(rules.too_little(symbol, units, risked))
         return whole
 
     def cancel(self, order: Any) -> None:
         """Take back an open order of this strategy."""
-        register = self._desk.broker.register
-        register.cancel(self._own(order, "cancel"), self._desk.now_ns)
+        blotter = self._desk.broker.blotter
+        blotter.cancel(self._own(order, "cancel"), self._desk.now_ns)
 
     def replace(self, order: Any, terms: dict[str, Any]) -> Order:
         """Change terms of an open order of this strategy."""
-        own, register = self._own(order, "replace"), self._desk.broker.register
-        register.must_be_open(own, "replaced")
-        changes = changed(own, terms, self._desk.broker.venue, self._last(own.symbol))
-        register.replace(own, changes, self._desk.now_ns)
+        own, blotter = self._own(order, "replace"), self._desk.broker.blotter
+        blotter.must_be_open(own, "replaced")
+        changes = changed(own, terms, self._desk.broker.trading_rules, self._last(own.symbol))
+        blotter.replace(own, changes, self._desk.now_ns)
         return own
 
     def link(self, orders: tuple[Any, ...]) -> None:
         """Make open orders of this strategy cancel each other."""
-        register = self._desk.broker.register
+        blotter = self._desk.broker.blotter
         own = [self._own(order, "oco") for order in orders]
         if len({id(order) for order in own}) < max(len(own), 2):
             raise OrderError(f"oco() got {len(own)} orders; give two or more, each once")
         for order in own:
-            register.must_be_open(order, "linked")
+            blotter.must_be_open(order, "linked")
             if order.oco is not None:
                 others = ", ".join(str(other.id) for other in order.oco if other is not order)
                 raise OrderError(f"{order!r} is linked with {others} already; an order has one such link")
-        register.link(own)
+        blotter.link(own)
 
     def orders(self, symbol: str | None) -> list[Order]:
         """The strategy's open orders, of one symbol or of all."""
-        return open_orders(self._desk.broker.agenda, self.name, None if symbol is None else self.pick(symbol))
+        return open_orders(self._desk.broker.pending, self.name, None if symbol is None else self.pick(symbol))
 
     def _last(self, symbol: str) -> float:
         last = self.positions[symbol].last
@@ -256,14 +264,14 @@ class StrategyContext:
         if last <= 0:
             raise OrderError(f"no size follows from a value at {symbol}'s close of {last:g}; order a size instead")
         desk, units = self._desk, value / last
-        target = desk.broker.venue.whole(units)
+        target = desk.broker.trading_rules.whole(units)
         if target or self.positions[symbol].size:
             return self._move_to(symbol, target)
         self._must_run("place an order")
-        ticket = market_ticket(_BUY if value > 0 else _SELL, abs(units))
+        request = market_request(_BUY if value > 0 else _SELL, abs(units))
         stamps = self.positions[symbol].series.stamps
-        order = order_of(ticket, self.name, symbol, last, desk.now_ns, desk.horizon, desk.broker.venue, stamps)
-        reason = desk.broker.venue.too_little(symbol, units, f"a target worth {value:.2f} at {last:g}")
+        order = order_of(request, self.name, symbol, last, desk.now_ns, desk.expiry, desk.broker.trading_rules, stamps)
+        reason = desk.broker.trading_rules.too_little(symbol, units, f"a target worth {value:.2f} at {last:g}")
         desk.broker.refuse(order, reason, desk.now_ns)
         desk.log.nothing_comes(self.name, symbol, f"order {order.id}: {reason}")
         return order
@@ -275,7 +283,7 @@ class StrategyContext:
         missing, _ = add_sizes(target, -held, self.positions[symbol].noise)
         if missing == 0:
             return None
-        return self.place(symbol, read_ticket(_BUY if missing > 0 else _SELL, abs(missing)))
+        return self.place(symbol, read_request(_BUY if missing > 0 else _SELL, abs(missing)))
 
     def _must_run(self, what: str) -> None:
         if not self._desk.is_open:

@@ -1,10 +1,11 @@
-"""What a fill costs: the config's models as plain functions, made once so that a fill pays for no dispatch."""
+"""What a fill costs: the config's models as functions, made once so that a fill pays for no dispatch.
+
+Those that depend on earlier fills are objects, whose state can be saved.
+"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from math import isfinite
 from numbers import Real
 from typing import Any, NamedTuple
@@ -13,7 +14,6 @@ from nbbacktest.core.costs import (
     BasisPointsSlippage,
     CallableCommission,
     Commission,
-    CommissionFunction,
     FixedSlippage,
     MakerTakerCommission,
     PercentCommission,
@@ -28,7 +28,8 @@ from nbbacktest.core.costs import (
     place_of,
 )
 from nbbacktest.core.enums import Side
-from nbbacktest.core.errors import ConfigError, OrderError, Problem, nearest
+from nbbacktest.core.errors import ConfigError, OrderError, Problem
+from nbbacktest.core.imports import imported
 from nbbacktest.core.records import Bar
 from nbbacktest.core.shown import said
 from nbbacktest.trading.orders import Fill, Order
@@ -72,17 +73,17 @@ def fee_of(model: Commission, fills: Sequence[Fill] = ()) -> Fee:
         case PerContractCommission(rate=rate):
             return lambda order, units, price, bar: rate * units
         case PerTradeCommission(amount=amount):
-            return _by_order(lambda units, notional: amount, fills)
+            return OrderFee(lambda units, notional: amount, fills)
         case PerShareCommission(minimum=0, maximum=None, rate=rate):
             return lambda order, units, price, bar: rate * units
         case PerShareCommission():
-            return _by_order(_bounded(model), fills)
+            return OrderFee(_bounded(model), fills)
         case MakerTakerCommission(maker=maker, taker=taker):
             return lambda order, units, price, bar: (
                 (maker if _rested(order, price, bar) else taker) * units * abs(price)
             )
         case TieredCommission():
-            return _tiered(model, fills)
+            return TieredFee(model, fills)
         case CallableCommission():
             return _called(model)
         case _:
@@ -161,6 +162,34 @@ def _bounded(model: PerShareCommission) -> Callable[[float, float], float]:
     return total
 
 
+class RunningFee:
+    """A commission that depends on the fills so far; it counts them itself, from the run's list, which grows."""
+
+    __slots__ = ("_counted", "_fills")
+
+    def __init__(self, fills: Sequence[Fill]) -> None:
+        self._fills = fills
+        self._counted = 0
+
+    def __call__(self, order: Order, units: float, price: float, bar: Bar) -> float:
+        """The commission of a fill that isn't booked yet."""
+        raise NotImplementedError
+
+    def save(self) -> Any:
+        """What it has counted."""
+        raise NotImplementedError
+
+    def restore(self, saved: Any) -> None:
+        """Go on from what `save` gave, the run's fills being as they were then."""
+        raise NotImplementedError
+
+    def _uncounted(self) -> Sequence[Fill]:
+        """The fills since it was asked last."""
+        found = self._fills[self._counted :]
+        self._counted = len(self._fills)
+        return found
+
+
 class _Done(NamedTuple):
     """What an order has filled so far."""
 
@@ -169,49 +198,82 @@ class _Done(NamedTuple):
     paid: float = 0.0
 
 
-def _by_order(total: Callable[[float, float], float], fills: Sequence[Fill]) -> Fee:
-    """What is due for a whole order, less what its earlier parts have paid."""
-    orders: dict[int, _Done] = {}
-    seen = 0
-    nothing = _Done()
+_NOTHING = _Done()
 
-    def fee(order: Order, units: float, price: float, _bar: Bar) -> float:
-        nonlocal seen
-        for fill in fills[seen:]:
-            units_before, notional, paid = orders.get(fill.order_id, nothing)
+
+class OrderFee(RunningFee):
+    """What is due for a whole order, less what its earlier parts have paid."""
+
+    __slots__ = ("_orders", "_total")
+
+    def __init__(self, total: Callable[[float, float], float], fills: Sequence[Fill]) -> None:
+        super().__init__(fills)
+        self._total = total
+        self._orders: dict[int, _Done] = {}
+
+    def __call__(self, order: Order, units: float, price: float, bar: Bar) -> float:  # noqa: ARG002 - as the others have it
+        """What the order owes with `units` more, less what it has paid; never below 0."""
+        orders = self._orders
+        for fill in self._uncounted():
+            units_before, notional, paid = orders.get(fill.order_id, _NOTHING)
             orders[fill.order_id] = _Done(
                 units_before + fill.size, notional + fill.size * abs(fill.price), paid + fill.commission
             )
-        seen = len(fills)
-        done = orders.get(order.id, nothing)
-        due = total(done.units + units, done.notional + units * abs(price)) - done.paid
+        done = orders.get(order.id, _NOTHING)
+        due = self._total(done.units + units, done.notional + units * abs(price)) - done.paid
         return max(due, 0.0)
 
-    return fee
+    def save(self) -> tuple[int, dict[int, _Done]]:
+        """How many fills are counted, and what each order has filled and paid."""
+        return self._counted, dict(self._orders)
+
+    def restore(self, saved: tuple[int, dict[int, _Done]]) -> None:
+        """Go on from what `save` gave."""
+        self._counted, self._orders = saved[0], dict(saved[1])
 
 
-def _tiered(model: TieredCommission, fills: Sequence[Fill]) -> Fee:
-    edges = [tier.above for tier in model.tiers]
-    steps = list(zip(edges, [*edges[1:], float("inf")], [tier.rate for tier in model.tiers], strict=True))
-    by_notional = model.by == "notional"
-    seen, before = 0, 0.0
+class TieredFee(RunningFee):
+    """A rate for each slice of what the run has traded so far."""
 
-    def fee(_order: Order, units: float, price: float, _bar: Bar) -> float:
-        nonlocal seen, before
-        for fill in fills[seen:]:
-            before += fill.size * abs(fill.price) if by_notional else fill.size
-        seen = len(fills)
-        after = before + (units * abs(price) if by_notional else units)
+    __slots__ = ("_before", "_by_notional", "_steps")
+
+    def __init__(self, model: TieredCommission, fills: Sequence[Fill]) -> None:
+        super().__init__(fills)
+        edges = [tier.above for tier in model.tiers]
+        rates = [tier.rate for tier in model.tiers]
+        self._steps = list(zip(edges, [*edges[1:], float("inf")], rates, strict=True))
+        self._by_notional = model.by == "notional"
+        self._before = 0.0
+
+    def __call__(self, order: Order, units: float, price: float, bar: Bar) -> float:  # noqa: ARG002 - as the others have it
+        """The rates of the tiers that `units` more fall into."""
+        for fill in self._uncounted():
+            self._before += fill.size * abs(fill.price) if self._by_notional else fill.size
+        before = self._before
+        after = before + (units * abs(price) if self._by_notional else units)
         return sum(
-            rate * (min(after, high) - max(before, low)) for low, high, rate in steps if low < after and high > before
+            rate * (min(after, high) - max(before, low))
+            for low, high, rate in self._steps
+            if low < after and high > before
         )
 
-    return fee
+    def save(self) -> tuple[int, float]:
+        """How many fills are counted, and what they traded."""
+        return self._counted, self._before
+
+    def restore(self, saved: tuple[int, float]) -> None:
+        """Go on from what `save` gave."""
+        self._counted, self._before = saved
 
 
 def _called(model: CallableCommission) -> Fee:
-    function = _found(model.function)
-    place = place_of(model.function)
+    function, place = model.function, place_of(model.function)
+    if isinstance(function, str):
+        path = "broker.commission.function"
+        found = imported(path, function, callable)
+        if not callable(found):
+            raise ConfigError([Problem(path, function, "is no function; name one")])
+        function = found
 
     def fee(order: Order, units: float, price: float, _bar: Bar) -> float:
         try:
@@ -229,22 +291,3 @@ def _called(model: CallableCommission) -> Fee:
         return float(value)
 
     return fee
-
-
-def _found(function: CommissionFunction | str) -> CommissionFunction:
-    if not isinstance(function, str):
-        return function
-    path = "broker.commission.function"
-    module_name, _, name = function.partition(":")
-    try:
-        module = sys.modules.get(module_name) or import_module(module_name)
-    except Exception as error:
-        cure = f"module {module_name!r} can't be imported: {said(error)}"
-        raise ConfigError([Problem(path, function, cure)]) from error
-    found: Any = getattr(module, name, None)
-    if not callable(found):
-        known = [word for word, value in vars(module).items() if callable(value)]
-        raise ConfigError(
-            [Problem(path, function, f"module {module_name!r} has no function {name!r}; {nearest(name, known)}")]
-        )
-    return found  # type: ignore[no-any-return]

@@ -66,12 +66,12 @@ class Delistings:
     def carry_out(self, action: CorporateAction, bars: Sequence[Bar], index: int, now: int) -> None:
         """Close what is held of the symbol, and end its orders."""
         broker, symbol, price = self._broker, action.symbol, action.value
-        register = broker.register
+        blotter = broker.blotter
         reason = f"{symbol} was delisted on {action.date}, with {price:g} paid for each unit"
         broker.delisted[symbol] = f"{reason}; it can't be traded any more"
-        for order in list(register.agenda.get(symbol, ())):
+        for order in list(blotter.pending.get(symbol, ())):
             if order.is_open:
-                register.end(order, OrderStatus.CANCELLED, reason, now)
+                blotter.end(order, OrderStatus.CANCELLED, reason, now)
         bar = next((one for one in bars if one.symbol == symbol), bars[0])
         for (strategy, of), position in list(self._portfolio.held.items()):
             if of != symbol:
@@ -143,13 +143,13 @@ def close_out(
         0, strategy, symbol, side, size, OrderType.DELISTING, tag="delisting", submitted_ns=now, reduce_only=True,
         is_forced=True, _stamps=stamps,
     )  # fmt: skip
-    broker.register.enter(order, now, reason)
+    broker.blotter.enter(order, now, reason)
     portfolio.record(position, -position.size, price, 0.0)
     broker.fills.append(
         Fill(index, stamp, symbol, side, size, price, 0.0, order.id, order.tag, strategy, Phase.CLOSE, stamps)
     )
     order.filled, order.fill_price, order.reason = size, price, reason
-    broker.register.finish(order, now, size, price)
+    broker.blotter.finish(order, now, size, price)
 
 
 def delistings_of(

@@ -1,4 +1,4 @@
-"""The trading desk: what the engine calls. Starts the strategies, settles their orders, tells them, names who failed."""
+"""The trading desk: what the engine calls. Starts the strategies, matches their orders, tells them, names who failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.admission import numbered, refuse_doubles, refuse_what_bars_lack
 from nbbacktest.trading.agenda import Agenda, dated_events
-from nbbacktest.trading.book import open_orders
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
 from nbbacktest.trading.context import StrategyContext
@@ -27,10 +26,11 @@ from nbbacktest.trading.corporate import CorporateActions
 from nbbacktest.trading.delisting import Delistings
 from nbbacktest.trading.entries import IndicatorList
 from nbbacktest.trading.forming import FormingBars
-from nbbacktest.trading.horizon import Horizon
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.orders.blotter import open_orders
+from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
 from nbbacktest.trading.roster import refusal
@@ -77,7 +77,7 @@ class TradingDesk:
 
     Attributes
     ----------
-    agenda : sized
+    pending : sized
         Open orders by symbol, and what the run's dates and sessions bring; false where nothing waits. One object from
         `start` on.
     index : int
@@ -126,10 +126,10 @@ class TradingDesk:
         self.base_interval = base[0].interval
         self.portfolio = Portfolio(broker.cash)
         self.days = days or TradingDays(stamps.day_zone)
-        self.horizon = Horizon(stamps, sessions, self.days)
+        self.expiry = OrderExpiry(stamps, sessions, self.days)
         self.log = RunLog(lambda: self.now_ns)
         self.broker = Broker(self.portfolio, self.base_interval, broker, limits, self.log.nothing_comes)
-        self.agenda: Sized = self.broker.agenda
+        self.pending: Sized = self.broker.pending
         self.fills: list[Fill] = self.broker.fills
         self.orders: list[Order] = self.broker.orders
         self.indicators = IndicatorList()
@@ -158,7 +158,7 @@ class TradingDesk:
         named = dict(zip(names, self.strategies, strict=True))
         callbacks = Callbacks(named, self.broker, self.series, self.base_interval, stamps)
         self._callbacks = callbacks if callbacks.is_needed else None
-        self.timetable = Timetable(self, named, stamps, self.horizon.sessions)
+        self.timetable = Timetable(self, named, stamps, self.expiry.sessions)
         self._keeps_sessions = False
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
@@ -195,7 +195,7 @@ class TradingDesk:
             raise
         self._add_sessions()
 
-    def settle(self, bars: Sequence[Bar]) -> None:
+    def match_orders(self, bars: Sequence[Bar]) -> None:
         """Tell of sessions; execute what waits on these bars; then, all fills done, tell of these, in their order.
 
         Raises
@@ -209,7 +209,7 @@ class TradingDesk:
             callbacks.forget()
         if self._dated is not None:
             self._dated.happen(self.index)
-        self.broker.settle(bars, self.index, self.now_ns)
+        self.broker.match_orders(bars, self.index, self.now_ns)
         if self.leaving:
             self._see_off()
         if failure is None:
@@ -251,11 +251,11 @@ class TradingDesk:
             gone.due,
             self,
         )
-        self.agenda = self.broker.agenda if self._dated is None else Agenda(self.broker.agenda, self._dated, self)
+        self.pending = self.broker.pending if self._dated is None else Agenda(self.broker.pending, self._dated, self)
 
     def _add_sessions(self) -> None:
         if self._keeps_sessions:
-            self.agenda = Agenda(self.agenda, self.timetable, self)
+            self.pending = Agenda(self.pending, self.timetable, self)
 
     def handlers(self, series: Series) -> tuple[Handler, ...]:
         """The `on_bar` of every strategy that trades the symbol and has one, in order; then what sessions bring."""
@@ -309,7 +309,7 @@ class TradingDesk:
             equity=portfolio.equity,
             held=held,
             closes=tuple([position.series.close_at[position.series.n - 1] for position in held]),
-            orders=tuple([OrderRow.of(order) for order in open_orders(self.broker.agenda, None, None)]),
+            orders=tuple([OrderRow.of(order) for order in open_orders(self.broker.pending, None, None)]),
             n_fills=len(self.fills),
             last_fills=tuple(self.fills[-_LAST_FILLS:]),
             indicators=self.indicators.freeze(),
@@ -318,7 +318,7 @@ class TradingDesk:
 
     def split(self, symbol: str, ratio: float) -> None:
         """Count the open orders of `symbol` in units of after a split; corporate actions ask for it."""
-        self.broker.register.split(symbol, ratio, self.now_ns)
+        self.broker.blotter.split(symbol, ratio, self.now_ns)
 
     @property
     def contexts(self) -> list[tuple[Strategy, StrategyContext]]:

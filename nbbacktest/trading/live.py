@@ -61,7 +61,7 @@ class LiveDesk(TradingDesk):
         if costs or actions.is_expected or gone.is_expected:
             night = Nights(terms, self._so_far, self.portfolio, self.days) if costs else None
             self._dated = cast("DatedEvents", LiveEvents(night, actions, self))
-            self.agenda = Agenda(self.broker.agenda, self._dated, self)
+            self.pending = Agenda(self.broker.pending, self._dated, self)
 
 
 class LiveEvents:

@@ -101,11 +101,11 @@ def give_notice(desk: TradingDesk, symbol: str) -> bool:
     Where its bars have ended no order can close anything: then it is closed at its last close at once, unless a
     delisting that is still to come says otherwise.
     """
-    register, now = desk.broker.register, desk.now_ns
+    blotter, now = desk.broker.blotter, desk.now_ns
     desk.leaving.add(symbol)
-    for order in list(desk.broker.agenda.get(symbol, ())):
+    for order in list(desk.broker.pending.get(symbol, ())):
         if order.is_open and not order.is_forced:
-            register.end(order, OrderStatus.CANCELLED, f"{symbol} leaves the run", now)
+            blotter.end(order, OrderStatus.CANCELLED, f"{symbol} leaves the run", now)
     if _has_ended(desk, symbol):
         _write_off(desk, symbol, now)
     holders = {position.strategy for position in _held(desk, symbol)}

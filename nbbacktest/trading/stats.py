@@ -12,19 +12,37 @@ account that goes on after its ruin has NaN for what is built on daily returns.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from nbbacktest.core.intervals import DAY
+from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Float64, Int64
-from nbbacktest.trading.annual import annual_factor, periods
+from nbbacktest.data.periods import period_starts
 from nbbacktest.trading.equity import day_ends, equity_curve, invested, local_days
 from nbbacktest.trading.excursions import excursions
+from nbbacktest.trading.executions import Executions
+from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.trades import Trades, round_trips
+from nbbacktest.trading.trades import Trade, Trades, round_trips
 
 NAN = math.nan
+
+TRADING_DAYS = 252
+CALENDAR_DAYS = 365
+WEEKS = 52
+MONTHS = 12
+_YEAR = 365.25  # days, of the calendar
+_FULL = 0.9
+"""The least share of a stretch's trading days that have a return, if bars are missing on few of them."""
+
+_RATIOS = ("volatility", "sharpe", "sortino")
+
+COLUMNS = (
+    "trades", "open_trades", "pnl", "win_rate", "profit_factor", "expectancy", "sqn", "best_trade", "worst_trade",
+    "average_trade", "fees", "traded",
+)  # fmt: skip
 
 
 def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades | None = None) -> dict[str, Any]:
@@ -55,7 +73,7 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
     pnl, returns = closed.pnl, closed.return_
     far = excursions(record, closed)
     final = final_equity(equity, record.cash)
-    growth = cagr(final, record.cash, periods(record, days[ends]), factor)
+    growth = cagr(final, record.cash, period_count(record, days[ends]), factor)
     # Sessions of unlike length and clock changes shouldn't show in a count of days.
     clock = days * DAY if record.daily else record.instants
     peak = _peaks(equity, record.cash)
@@ -335,3 +353,155 @@ def deviation(values: Float64) -> float:
 
 def _ratio(over: float, under: float) -> float:
     return over / under if under else NAN
+
+
+# -- the year -----------------------------------------------------------------------------------------------
+
+
+def interval_of(record: RunRecord) -> Interval:
+    """The length of the run's base bars; a day where there are none."""
+    return next((columns.interval for columns in record.bars.values()), Interval.parse("1d"))
+
+
+def annual_factor(record: RunRecord) -> float:
+    """Returns a year: 252 daily ones, 365 if the market trades every day; 52 of weeks, 12 of months.
+
+    Of bars of several days it is the number that fits into 365 days.
+    """
+    interval = interval_of(record)
+    if interval.is_calendar:
+        return WEEKS if interval.name == "1w" else MONTHS
+    if interval.ns > DAY:
+        return CALENDAR_DAYS * DAY / interval.ns
+    return CALENDAR_DAYS if record.trades_every_day else TRADING_DAYS
+
+
+def period_name(record: RunRecord) -> str:
+    """The period of one return: ``"day"``, ``"week"``, ``"month"``, or ``"bar"`` of several days."""
+    interval = interval_of(record)
+    if interval.is_calendar:
+        return "week" if interval.name == "1w" else "month"
+    return "bar" if interval.ns > DAY else "day"
+
+
+def period_count(record: RunRecord, days: Int64) -> int:
+    """The number of returns that the calendar has from the run's first day to its last, with or without bars.
+
+    Weeks and months are the calendar's. Trading days are those of the exchange, or all dates if the market trades every
+    day. If no exchange was named, the number is that of the returns; but if the dates have room for many more (the returns
+    are fewer than nine tenths), it is what they have room for: 252 in 365.25 days.
+
+    Parameters
+    ----------
+    days
+        The trading day of each return, as days since 1970-01-01, rising.
+    """
+    count = len(days)
+    if count < 2:
+        return count
+    interval, first, last = interval_of(record), int(days[0]), int(days[-1])
+    if interval.is_calendar:
+        starts = period_starts(days[[0, -1]].astype("datetime64[D]"), interval)
+        unit = "M" if interval.name == "1mo" else "D"
+        begin, end = map(int, starts.astype(f"datetime64[{unit}]").astype(np.int64))
+        spanned = (end - begin) // (1 if unit == "M" else 7) + 1
+    elif interval.ns > DAY:
+        spanned = round((last - first) * DAY / interval.ns) + 1
+    elif record.trading_days is not None:
+        spanned = record.trading_days
+    elif record.trades_every_day:
+        spanned = last - first + 1
+    else:
+        room = (last - first + 1) * TRADING_DAYS / _YEAR
+        spanned = round(room) if count < _FULL * room - 1 else count
+    return max(spanned, count)
+
+
+# -- why a statistic is NaN ---------------------------------------------------------------------------------
+
+
+def reasons(values: Mapping[str, Any], record: RunRecord, equity: Float64, trades: Trades) -> dict[str, str]:
+    """For each statistic that is NaN, a sentence that says why.
+
+    Parameters
+    ----------
+    values
+        The statistics by name.
+    equity, trades
+        Equity by instant and the round trips, from which they were computed.
+    """
+    daily = daily_returns(equity[day_ends(local_days(record))], record.cash)
+    pnl = trades.closed.pnl
+    missing = [name for name, value in values.items() if isinstance(value, float) and math.isnan(value)]
+    return {name: _reason(name, record, daily, pnl) for name in missing}
+
+
+def _reason(name: str, record: RunRecord, daily: Float64, pnl: Float64) -> str:
+    period = period_name(record)
+    if name in ("cagr", "calmar", *_RATIOS):
+        if not len(daily):
+            return "the run has no instant"
+        if not np.isfinite(daily).all() and name != "calmar":
+            return "equity was at zero or below, from which growth isn't defined"
+        if len(daily) < 2 and name in _RATIOS:
+            return f"it needs the returns of two {period}s or more, and the run has that of one"
+        if name == "sharpe":
+            return f"the returns of all {period}s are equal"
+        return f"no {period} had a loss" if name == "sortino" else "there was no drawdown"
+    if name == "turnover":
+        return "the mean equity isn't above zero"
+    if not len(pnl):
+        return "no trade was closed"
+    if name == "profit_factor":
+        return "no closed trade had a loss"
+    if name == "sqn":
+        return "it needs two closed trades or more" if len(pnl) < 2 else "all closed trades had the same profit"
+    return "it isn't defined for these trades, such as at an entry price of zero"
+
+
+# -- parts of a run -----------------------------------------------------------------------------------------
+
+
+def by_symbol(record: RunRecord, trades: Sequence[Trade]) -> dict[str, dict[str, Any]]:
+    """`breakdown` of every symbol of the run, in the session's order, those without a trade included."""
+    return breakdown(list(record.bars), record.fills, trades, lambda part: part.symbol)
+
+
+def by_strategy(record: RunRecord, trades: Sequence[Trade]) -> dict[str, dict[str, Any]]:
+    """`breakdown` of every strategy that placed an order, in the order of their first ones."""
+    names = list(dict.fromkeys(order.strategy for order in record.orders))
+    return breakdown(names, record.fills, trades, lambda part: part.strategy)
+
+
+def breakdown(
+    keys: Sequence[str], fills: Sequence[Fill], trades: Sequence[Trade], key: Callable[[Trade | Fill], str]
+) -> dict[str, dict[str, Any]]:
+    """Trade statistics by `key`, each as `nbbacktest.trading.stats` defines it over the whole run.
+
+    Returns
+    -------
+    dict
+        For each of `keys`: `trades` (closed ones), `open_trades`, `pnl` (net, open trades at the last close, so that all
+        parts together are the run's whole change of equity by trading), `win_rate`, `profit_factor`, `expectancy`, `sqn`,
+        `best_trade`, `worst_trade`, `average_trade` (of closed trades), `fees` and `traded` (``sum(size * |price|)``).
+    """
+    own_trades: dict[str, list[Trade]] = {name: [] for name in keys}
+    own_fills: dict[str, list[Fill]] = {name: [] for name in keys}
+    for trade in trades:
+        own_trades.setdefault(key(trade), []).append(trade)
+    for fill in fills:
+        own_fills.setdefault(key(fill), []).append(fill)
+    return {name: _row(own_trades[name], own_fills[name]) for name in own_trades}
+
+
+def _row(trades: Sequence[Trade], fills: Sequence[Fill]) -> dict[str, Any]:
+    closed = [trade for trade in trades if not trade.is_open]
+    pnl = np.array([trade.pnl for trade in closed], dtype=np.float64)
+    returns = np.array([trade.return_ for trade in closed], dtype=np.float64)
+    done = Executions(fills)
+    values = (
+        len(closed), len(trades) - len(closed), math.fsum(trade.pnl for trade in trades), win_rate(pnl),
+        profit_factor(pnl), expectancy(pnl), sqn(pnl), best_trade(returns), worst_trade(returns),
+        average_trade(returns), fees(done.commission), math.fsum(done.traded.tolist()),
+    )  # fmt: skip
+    return dict(zip(COLUMNS, values, strict=True))

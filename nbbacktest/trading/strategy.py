@@ -14,10 +14,10 @@ from nbbacktest.core.shown import shown
 from nbbacktest.engine.series import BarsView
 from nbbacktest.trading.context import NoContext, StrategyContext
 from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.orders.request import read_request
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.portfolio import Position
 from nbbacktest.trading.schedule import Scheduled
-from nbbacktest.trading.tickets import read_ticket
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,11 +180,11 @@ class Strategy:
         OrderError
             For an order that makes no sense, with the value and the cure.
         """
-        ticket = read_ticket(
+        request = read_request(
             _BUY, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
             reduce_only=reduce_only, tag=tag,
         )  # fmt: skip
-        return self._strategy_context.place(symbol, ticket)
+        return self._strategy_context.place(symbol, request)
 
     def sell(
         self,
@@ -203,11 +203,11 @@ class Strategy:
         tag: str | None = None,
     ) -> Order:
         """Order to sell, or to sell short; the mirror of `buy`, with the same parameters and errors."""
-        ticket = read_ticket(
+        request = read_request(
             _SELL, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
             reduce_only=reduce_only, tag=tag,
         )  # fmt: skip
-        return self._strategy_context.place(symbol, ticket)
+        return self._strategy_context.place(symbol, request)
 
     def close(self, symbol: str | None = None) -> Order | None:
         """Close the position at the market; None where there is none.

@@ -157,7 +157,7 @@ def stream(
         raise IndicatorError(f"{title}: {func.__name__} is a class; give an object, {func.__name__}(...)")
     else:
         names = tuple(getattr(func, "output_names", ()))
-        answer = _updates(func, inputs, options, moving)
+        answer = _UpdateStream(func, inputs, options, moving)
     feed = Feed(answer, max(len(names), 1), title)
     if len(names) < 2:
         return StreamIndicator(series, feed, 0, title)
@@ -198,16 +198,22 @@ class _Moving:
         return value if isinstance(value, StreamIndicator) else value._until(len(columns))  # noqa: SLF001
 
 
-def _updates(func: Any, inputs: Sequence[Any], options: dict[str, Any], moving: _Moving) -> Callable[[int], Any]:
-    update = func.update
+class _UpdateStream:
+    """Calls the `update` of a user's object with each completed bar."""
 
-    def answer(row: int) -> Any:
-        fast = moving.by_row()
-        arguments = [fast[place][row] if place in fast else value for place, value in enumerate(inputs)]
-        value = update(*arguments, **options)
+    __slots__ = ("_inputs", "_moving", "_options", "_update", "func")
+
+    def __init__(self, func: Any, inputs: Sequence[Any], options: dict[str, Any], moving: _Moving) -> None:
+        self.func = func
+        self._update = func.update
+        self._inputs, self._options = inputs, options
+        self._moving = moving
+
+    def __call__(self, row: int) -> Any:
+        fast = self._moving.by_row()
+        arguments = [fast[place][row] if place in fast else value for place, value in enumerate(self._inputs)]
+        value = self._update(*arguments, **self._options)
         return value if value is None or isinstance(value, tuple) else float(value)
-
-    return answer
 
 
 class _TalibStream:

@@ -11,11 +11,11 @@ import numpy as np
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.records import Int64
 from nbbacktest.system.run import Run
-from nbbacktest.widgets.account import Account, Beat, Rhythm
-from nbbacktest.widgets.candles import Bars, Scene, Sight
+from nbbacktest.widgets.account_chart import AccountChart, equity_figure
+from nbbacktest.widgets.bar_chart import BarChart, ChartSelection, bars_figure
 from nbbacktest.widgets.controls import Controls
-from nbbacktest.widgets.drawings import bars_figure, equity_figure, sync_figure
-from nbbacktest.widgets.figures import LiveFigure
+from nbbacktest.widgets.live_figure import FigureProps, LiveFigure
+from nbbacktest.widgets.sync_chart import SyncChart, SyncSample, sync_figure
 from nbbacktest.widgets.view import ViewState
 
 
@@ -59,24 +59,24 @@ class Charts:
 
     def beat(self, run: Run, view: ViewState) -> None:
         """Remember how the stages keep up."""
-        self._of(run).rhythm.add(Beat(view.wall, view.speed, view.achieved, view.lag, view.overruns))
+        self._of(run).sync.add(SyncSample(view.wall, view.speed, view.achieved, view.lag, view.overruns))
 
     def draw(self, run: Run, view: ViewState) -> bool:
         """Draw what is new, where the page is ready for it; whether it wasn't."""
         if self.bars.is_behind:
             return True
-        drawing, frame, sight = self._of(run), run.analysis.frame, self._sight(run)
-        scenes: list[tuple[LiveFigure, Callable[[], Scene]]] = [
-            (self.equity, lambda: drawing.account.scene(frame, sight.symbol)),
-            (self.sync, drawing.rhythm.scene),
-            (self.bars, lambda: drawing.bars.scene(frame, sight)),  # last: its acknowledgement is that of all
+        drawing, frame, selection = self._of(run), run.analysis.frame, self._selection(run)
+        drawings: list[tuple[LiveFigure, Callable[[], FigureProps]]] = [
+            (self.equity, lambda: drawing.account.props(frame, selection.symbol)),
+            (self.sync, drawing.sync.props),
+            (self.bars, lambda: drawing.bars.props(frame, selection)),  # last: its acknowledgement is that of all
         ]
         if view.state is SystemState.RUNNING and view.speed == 0:
             # One at a time: a page that draws three at once is deaf to a click for as long.
             self._turn += 1
-            scenes = [scenes[2 if self._turn % 2 else self._turn // 2 % 2]]
-        for figure, scene in scenes:
-            made = scene()
+            drawings = [drawings[2 if self._turn % 2 else self._turn // 2 % 2]]
+        for figure, make_props in drawings:
+            made = make_props()
             figure.draw(made.traces, made.layout)
         return False
 
@@ -90,13 +90,13 @@ class Charts:
             self._drawing = _Drawing(run)
         return self._drawing
 
-    def _sight(self, run: Run) -> Sight:
+    def _selection(self, run: Run) -> ChartSelection:
         names = [(series.symbol, series.interval) for series in run.world.timeline.series]
         chosen = (self._controls.symbol.value, self._controls.interval.value)
         symbol, interval = chosen if chosen in names else names[0]
         follows = bool(self._controls.follow.value)
         with self._guard:
-            return Sight(symbol, interval, follows, None if follows else self._span)
+            return ChartSelection(symbol, interval, follows, None if follows else self._span)
 
     def _zoomed(self, changes: Mapping[str, Any]) -> None:
         """The user moved the time axis: the chart follows no more, until it is told to."""
@@ -114,7 +114,7 @@ class _Drawing:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.bars, self.account, self.rhythm = Bars(run), Account(run), Rhythm()
+        self.bars, self.account, self.sync = BarChart(run), AccountChart(run), SyncChart()
         self._starts: Int64 | None = None
 
     def sessions(self, cursor: int) -> tuple[int, int]:

@@ -7,15 +7,12 @@ from collections.abc import Callable, Mapping
 from threading import get_ident
 from typing import Any
 
-import anywidget
 import ipywidgets as iw
-import traitlets
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.widgets import texts
-from nbbacktest.widgets.library import STATIC
-from nbbacktest.widgets.reached import Reached, code
+from nbbacktest.widgets.page_bridge import PageBridge
 from nbbacktest.widgets.view import ViewState, differences
 
 DATA, CLOCK = "Data-driven", "Clock-driven"
@@ -30,17 +27,6 @@ _BUTTONS = (
 )
 Told = Callable[[str, Any], object]
 """Told what the user did: a command's name and its argument."""
-
-
-class Front(Reached, anywidget.AnyWidget):
-    """What the page does for a panel: keys, names for screen readers, and which run the user was looking at."""
-
-    _esm = code("panel.js")
-    _css = (STATIC / "panel.css").read_text(encoding="utf-8")
-    run = traitlets.Int(0).tag(sync=True)
-    seen = traitlets.Int(-1).tag(sync=True)  # what pages said last; they say it again only where they show another
-    cursor = traitlets.Int(0).tag(sync=True)
-    total = traitlets.Int(0).tag(sync=True)
 
 
 class Controls:
@@ -66,7 +52,7 @@ class Controls:
         self._writer: int | None = (
             None  # the thread that shows the system just now: what it sets isn't the user's doing
         )
-        self.front = Front()
+        self.bridge = PageBridge()
         self.state = _html("nbbt-state")
         self.heading = _html("nbbt-heading")
         self.buttons = {command: self._button(command, *rest) for command, *rest in _BUTTONS}
@@ -147,8 +133,8 @@ class Controls:
     def _write(self, view: ViewState, changed: frozenset[str]) -> None:
         if self._told_of != (view.run, view.state):
             self.notice.value = ""
-        self.front.run = view.run
-        self.front.total, self.front.cursor = view.total, view.cursor
+        self.bridge.run = view.run
+        self.bridge.total, self.bridge.cursor = view.total, view.cursor
         self.progress_text.value = texts.progress(view)
         if changed & {"state", "failure"}:
             self.state.value = texts.badge(view)  # after the counter: who reads "Paused" reads where
@@ -209,7 +195,7 @@ class Controls:
         row = iw.Box([buttons, goal])
         row.add_class("nbbt-row")
         root = iw.VBox(
-            [top, row, pace, self.progress, self.notice, self.failure, self.figures, self.holdings, self.front]
+            [top, row, pace, self.progress, self.notice, self.failure, self.figures, self.holdings, self.bridge]
         )
         root.add_class("nbbt-controls")
         return root

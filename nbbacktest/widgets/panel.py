@@ -17,11 +17,9 @@ from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import MovingTime, Run
 from nbbacktest.widgets.charts import Charts
-from nbbacktest.widgets.commander import Commander
 from nbbacktest.widgets.controls import Controls
-from nbbacktest.widgets.presence import Presence
-from nbbacktest.widgets.pump import Pump
-from nbbacktest.widgets.still import Still, fallback
+from nbbacktest.widgets.panel_threads import CommandDispatcher, FramePump
+from nbbacktest.widgets.static_fallback import StaticFallback, in_words
 from nbbacktest.widgets.view import ViewState, resolve
 
 FRAMES = 6.0
@@ -91,16 +89,16 @@ class ControlPanel:
         self._start = start or (lambda: commands.start(system, config).message)
         self._guard = threading.RLock()  # guards what a frame is made from: pages and the pump both come
         self._rate, self._number, self._watch = _Rate(), 0, MovingTime()
-        self._still = Still()
+        self._fallback = StaticFallback()
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
-        self.pump = Pump(self)
+        self.pump = FramePump(self)
         self.controls = Controls(lambda name, argument: _passed(me, "_wanted", name, argument))
         self.charts = Charts(self.controls, self.pump.poke)
-        self._commander = Commander(
+        self._dispatcher = CommandDispatcher(
             lambda: number_of(system.run), lambda message, wrong: _passed(me, "_told", message, wrong)
         )
-        self._presence = Presence(self.controls.front, lambda key, run: _passed(me, "_key", key, run))
+        self.controls.bridge.listen(lambda key, run: _passed(me, "_key", key, run))
         self.widget = self._laid_out()
         poke = self.pump.poke
         self._forget = system.on_state(lambda _state: poke())
@@ -129,7 +127,7 @@ class ControlPanel:
     def _wanted(self, name: str, argument: Any, run: int | None = None) -> None:
         given = () if argument is None else (argument,)
         call = self._start if name == "start" else lambda: commands.COMMANDS[name](self.system, *given).message
-        self._commander.submit(name, call, self._presence.seen() if run is None else run)
+        self._dispatcher.submit(name, call, self.controls.bridge.clicked_run() if run is None else run)
 
     def _key(self, key: str, run: int) -> None:
         state = self.system.get_state()
@@ -153,7 +151,7 @@ class ControlPanel:
         if behind:
             return 0.02
         if view.state is SystemState.STOPPED:
-            self.publish_still()
+            self.publish_fallback()
             return None
         if view.state is SystemState.PAUSED:
             return RESTING
@@ -205,14 +203,14 @@ class ControlPanel:
 
         display(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
         if not self.is_closed:
-            self._still.place()
+            self._fallback.place()
             self.pump.poke()
 
-    def publish_still(self) -> None:
+    def publish_fallback(self) -> None:
         """Draw the picture of the ended run now, where there is one and it isn't drawn yet."""
         run = self.system.run
         if run is not None and run.done:
-            self._still.show(run)
+            self._fallback.show(run)
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
         if self.is_closed:
@@ -220,7 +218,7 @@ class ControlPanel:
         _kept.add(self)
         bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_())
         self.pump.poke()
-        return {**bundle, **fallback(self.system)}
+        return {**bundle, **in_words(self.system)}
 
     def __repr__(self) -> str:
         if self.is_closed:
@@ -264,7 +262,7 @@ def _passed(me: weakref.ref[ControlPanel], method: str, *arguments: Any) -> None
         getattr(panel, method)(*arguments)
 
 
-def _close(widget: iw.Widget, forget: Callable[[], None], pump: Pump) -> None:
+def _close(widget: iw.Widget, forget: Callable[[], None], pump: FramePump) -> None:
     forget()
     pump.close()
     pending: list[Any] = [widget]

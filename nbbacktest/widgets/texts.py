@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from nbbacktest.core.enums import SystemState
-from nbbacktest.widgets.view import Failure, Stage, Stream, ViewState
+from nbbacktest.widgets.view import RunFailure, StageTiming, ViewState, WaitCounts
 
 WORDS = {SystemState.STOPPED: "Stopped", SystemState.RUNNING: "Running", SystemState.PAUSED: "Paused"}
 
@@ -91,7 +91,7 @@ def synchronization(view: ViewState) -> str:
     )
 
 
-def failure(problem: Failure | None) -> str:
+def failure(problem: RunFailure | None) -> str:
     """An error in a line, its traceback folded."""
     if problem is None:
         return ""
@@ -119,12 +119,12 @@ def table(title: str, columns: Iterable[str], rows: Sequence[tuple[str, ...]], n
     )
 
 
-def _stream_row(stream: Stream) -> tuple[str, ...]:
+def _stream_row(stream: WaitCounts) -> tuple[str, ...]:
     name = escape(stream.name.replace("->", " → "))
     return name, compact(stream.signals), compact(stream.cycles), compact(stream.overruns), seconds(stream.waited)
 
 
-def _stage_row(stage: Stage) -> tuple[str, ...]:
+def _stage_row(stage: StageTiming) -> tuple[str, ...]:
     return stage.name, compact(stage.count), seconds(stage.mean), seconds(stage.p99), seconds(stage.total)
 
 

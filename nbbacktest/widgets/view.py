@@ -15,7 +15,7 @@ USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.UNT
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class ShownPosition:
     """A position that isn't flat."""
 
     symbol: str
@@ -26,7 +26,7 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class ShownFill:
     """A fill; `time` as the run shows times."""
 
     time: str
@@ -37,7 +37,7 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageTiming:
     """Seconds that one stage of the engine took for a window: how many windows, mean, 99th percentile, all together."""
 
     name: str
@@ -48,7 +48,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class WaitCounts:
     """What one stage waited for another."""
 
     name: str
@@ -60,7 +60,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RunFailure:
     """Why a run failed or is held."""
 
     message: str
@@ -111,12 +111,12 @@ class ViewState:
     cash: float = 0.0
     equity: float = 0.0
     start_cash: float = 0.0
-    holdings: tuple[Holding, ...] = ()
-    fills: tuple[Execution, ...] = ()
+    holdings: tuple[ShownPosition, ...] = ()
+    fills: tuple[ShownFill, ...] = ()
     n_fills: int = 0
-    streams: tuple[Stream, ...] = ()
-    stages: tuple[Stage, ...] = ()
-    failure: Failure | None = None
+    streams: tuple[WaitCounts, ...] = ()
+    stages: tuple[StageTiming, ...] = ()
+    failure: RunFailure | None = None
 
     @property
     def overruns(self) -> int:
@@ -188,7 +188,9 @@ def resolve(
         cash=shot.cash,
         equity=shot.equity,
         start_cash=float(run.config.broker.cash),
-        holdings=tuple(Holding(p.symbol, p.size, p.average_price, p.last, p.unrealized_pnl) for p in shot.positions),
+        holdings=tuple(
+            ShownPosition(p.symbol, p.size, p.average_price, p.last, p.unrealized_pnl) for p in shot.positions
+        ),
         fills=tuple(_execution(fill, run) for fill in reversed(shot.last_fills)),
         n_fills=shot.n_fills,
         streams=tuple(_stream(name, counts) for name, counts in facts["subscriptions"].items()),
@@ -218,19 +220,21 @@ def _written(time: Any) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S}" if time.second else f"{time:%Y-%m-%d %H:%M}"
 
 
-def _execution(fill: Any, run: Run) -> Execution:
+def _execution(fill: Any, run: Run) -> ShownFill:
     stamp = run.stamps.begin(fill.time_ns)
     written = f"{stamp:%Y-%m-%d}" if run.stamps.dates else f"{stamp:%m-%d %H:%M}"
-    return Execution(written, fill.symbol, str(fill.side), fill.size, fill.price)
+    return ShownFill(written, fill.symbol, str(fill.side), fill.size, fill.price)
 
 
-def _stream(name: str, counts: dict[str, Any]) -> Stream:
-    return Stream(name, counts["mode"], counts["signals"], counts["cycles"], counts["overruns"], counts["wait_seconds"])
+def _stream(name: str, counts: dict[str, Any]) -> WaitCounts:
+    return WaitCounts(
+        name, counts["mode"], counts["signals"], counts["cycles"], counts["overruns"], counts["wait_seconds"]
+    )
 
 
-def _stage(name: str, timing: dict[str, float]) -> Stage:
-    return Stage(name, int(timing["count"]), timing["avg"], timing["p99"], timing["total"])
+def _stage(name: str, timing: dict[str, float]) -> StageTiming:
+    return StageTiming(name, int(timing["count"]), timing["avg"], timing["p99"], timing["total"])
 
 
-def _failure(error: dict[str, Any] | None) -> Failure | None:
-    return None if error is None else Failure(error["message"], error["traceback"] or "")
+def _failure(error: dict[str, Any] | None) -> RunFailure | None:
+    return None if error is None else RunFailure(error["message"], error["traceback"] or "")

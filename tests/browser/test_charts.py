@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import nbbacktest as nb
-from nbbacktest.widgets.account import Account
-from nbbacktest.widgets.candles import Bars, Scene, Sight
+from nbbacktest.widgets.account_chart import AccountChart
+from nbbacktest.widgets.bar_chart import BarChart, ChartSelection
+from nbbacktest.widgets.live_figure import FigureProps
 
 REPEATS = int(os.environ.get("NBBACKTEST_BROWSER_REPEATS", "1"))
 PATIENCE = 15.0
@@ -93,34 +94,36 @@ def twin() -> Iterator[nb.SystemManager]:
     system.stop()
 
 
-def scenes(system: nb.SystemManager, symbol: str | None = None, interval: str | None = None) -> dict[str, Scene]:
+def all_props(
+    system: nb.SystemManager, symbol: str | None = None, interval: str | None = None
+) -> dict[str, FigureProps]:
     """What the charts have to show of a run that rests or has ended."""
     run = system.run
     first = run.world.timeline.series[0]
     symbol, interval = symbol or first.symbol, interval or first.interval
     frame = run.analysis.frame
     return {
-        "bars": Bars(run).scene(frame, Sight(symbol, interval)),
-        "equity": Account(run).scene(frame, symbol),
+        "bars": BarChart(run).props(frame, ChartSelection(symbol, interval)),
+        "equity": AccountChart(run).props(frame, symbol),
     }
 
 
-def wrong(picture: Mapping[str, Any] | None, scene: Scene) -> list[str]:
-    """Where a plot in the page isn't the scene."""
+def wrong(picture: Mapping[str, Any] | None, props: FigureProps) -> list[str]:
+    """Where a plot in the page doesn't show the props."""
     if picture is None:
         return ["no plot"]
     found = []
-    for number, (shown, meant) in enumerate(zip(picture["traces"], scene.traces, strict=True)):
+    for number, (shown, meant) in enumerate(zip(picture["traces"], props.traces, strict=True)):
         keys = meant if meant["visible"] else ("visible",)
         differ = (key for key in keys if key in shown and not _same(shown[key], meant[key]))
         found += [f"trace {number} {key}: {_brief(shown[key])}, not {_brief(meant[key])}" for key in differ]
     laid = picture["layout"]
     found += [
-        f"{key}: {laid.get(key)}, not {value}" for key, value in scene.layout.items() if not _same(laid.get(key), value)
+        f"{key}: {laid.get(key)}, not {value}" for key, value in props.layout.items() if not _same(laid.get(key), value)
     ]
     visible = [trace for trace in picture["traces"] if trace["visible"]]
-    if "close" in scene.traces[0] and len(scene.traces[0]["x"]) != picture["drawn"]:
-        found.append(f"{picture['drawn']} candles are drawn, not {len(scene.traces[0]['x'])}")
+    if "close" in props.traces[0] and len(props.traces[0]["x"]) != picture["drawn"]:
+        found.append(f"{picture['drawn']} candles are drawn, not {len(props.traces[0]['x'])}")
     named = {trace["name"] for trace in visible}
     if not set(picture["legend"]) <= named or (len(visible) > 3 and not picture["legend"]):
         found.append(f"the legend says {picture['legend']}, the traces are {named}")
@@ -137,22 +140,22 @@ def _brief(value: Any) -> str:
     return f"{len(value)} values" if isinstance(value, list | np.ndarray) else repr(value)
 
 
-def right(sheet, expected: Mapping[str, Scene], view: int = 0) -> None:
+def right(sheet, expected: Mapping[str, FigureProps], view: int = 0) -> None:
     """Wait until each chart in the page is what it has to be."""
     deadline = time.monotonic() + PATIENCE
     while True:
         found = {
             chart: faults
-            for chart, scene in expected.items()
-            if (faults := wrong(sheet.page.evaluate(PICTURE, [chart, view]), scene))
+            for chart, props in expected.items()
+            if (faults := wrong(sheet.page.evaluate(PICTURE, [chart, view]), props))
         }
         if not found:
             break
         assert time.monotonic() < deadline, found
         sheet.page.wait_for_timeout(100)
-    rhythm = sheet.page.evaluate(PICTURE, ["sync", view])["traces"]
-    assert [trace["name"] for trace in rhythm] == ["Asked speed", "Achieved", "Lag, ms", "Overruns"]
-    assert len({len(trace["x"]) for trace in rhythm if trace["visible"]}) == 1
+    sync = sheet.page.evaluate(PICTURE, ["sync", view])["traces"]
+    assert [trace["name"] for trace in sync] == ["Asked speed", "Achieved", "Lag, ms", "Overruns"]
+    assert len({len(trace["x"]) for trace in sync if trace["visible"]}) == 1
 
 
 @again
@@ -168,7 +171,7 @@ def test_the_steps_of_the_first_page(sheets, again):
     exec(first, names)
     exec(second.replace("nb.get_system_manager()", "nb.SystemManager()"), names)
     try:
-        expected = scenes(names["system"])
+        expected = all_props(names["system"])
     finally:
         names["system"].stop()
     assert [trace["name"] for trace in expected["bars"].traces[6:8]] == ["SMA(close, 10)", "SMA(close, 30)"]
@@ -186,7 +189,7 @@ def test_a_library_that_comes_late(sheets, twin, again):
     sheet.wait_until("() => globalThis.bringLibrary")
     sheet.page.evaluate("() => bringLibrary()")
     twin.step(45)
-    right(sheet, scenes(twin))
+    right(sheet, all_props(twin))
 
 
 @again
@@ -198,11 +201,11 @@ def test_a_page_that_is_too_busy_for_its_models(sheets, twin, again):
     sheet.run_all()
     sheet.panel()
     twin.step(20)
-    right(sheet, scenes(twin))
+    right(sheet, all_props(twin))
     sheet.click("step")
     sheet.reaches(21)
     twin.step()
-    right(sheet, scenes(twin))
+    right(sheet, all_props(twin))
     given_up = [error for error in sheet.errors if "Failed to initialize model" in error]
     sheet.errors[:] = [error for error in sheet.errors if error not in given_up]
 
@@ -215,7 +218,7 @@ def test_a_panel_out_of_sight_at_the_end(sheets, twin, again):
     sheet.panel()
     sheet.run_cell(1)
     twin.step(20)
-    right(sheet, scenes(twin))
+    right(sheet, all_props(twin))
     sheet.page.locator(".jp-Notebook .jp-Cell").nth(2).scroll_into_view_if_needed()
     sheet.run_cell(2)
     output = sheet.page.locator(".jp-Notebook .jp-Cell").nth(2).locator(".jp-OutputArea-output pre")
@@ -225,7 +228,7 @@ def test_a_panel_out_of_sight_at_the_end(sheets, twin, again):
     sheet.reaches(2340)
     twin.resume()
     twin.wait()
-    right(sheet, scenes(twin))
+    right(sheet, all_props(twin))
 
 
 @again
@@ -235,11 +238,11 @@ def test_messages_that_get_lost(sheets, twin, again):
     sheet.run_cell(0)
     sheet.panel()
     twin.step(20)
-    right(sheet, scenes(twin))
+    right(sheet, all_props(twin))
     sheet.run_cell(1)
     sheet.reaches(30)
     twin.step(10)
-    right(sheet, scenes(twin))
+    right(sheet, all_props(twin))
 
 
 @again
@@ -252,11 +255,11 @@ def test_two_views_of_a_panel(sheets, twin, again):
     sheet.page.wait_for_function("() => document.querySelectorAll('.nbbt-sync .js-plotly-plot').length === 2")
     twin.step(20)
     for view in (0, 1):
-        right(sheet, scenes(twin), view)
+        right(sheet, all_props(twin), view)
     sheet.run_cell(2)
     twin.step(7)
     for view in (0, 1):
-        right(sheet, scenes(twin), view)
+        right(sheet, all_props(twin), view)
 
 
 @again
@@ -275,12 +278,12 @@ def test_a_page_that_is_loaded_again(sheets, twin, again):
     sheet.wait_state("Paused")
     sheet.page.wait_for_timeout(600)
     twin.step(sheet.cursor())
-    right(sheet, scenes(twin))
+    right(sheet, all_props(twin))
     sheet.reload()
     sheet.panel()
     sheet.wait_state("Paused")
-    right(sheet, scenes(twin))
+    right(sheet, all_props(twin))
     sheet.page.locator(".nbbt-interval select").select_option(label="5m")
-    right(sheet, scenes(twin, interval="5m"))
+    right(sheet, all_props(twin, interval="5m"))
     sheet.page.locator(".nbbt-interval select").select_option(label="1m")
-    right(sheet, scenes(twin))
+    right(sheet, all_props(twin))

@@ -131,24 +131,26 @@ def system() -> Iterator[nb.SystemManager]:
     system.stop()
 
 
+ENDLESS = {
+    # A minute of the market takes longer than any test.
+    "backtest": {"start_date": "2024-10-03", "end_date": "2024-10-03", "speed_multiplier": 0.01},
+    "data": {"symbols": ["EXE"]},
+    "strategies": [{"class": "nbbacktest.strategies:BuyAndHold"}],
+}
+
+
 def bring(system: nb.SystemManager, state: SystemState) -> None:
     """Bring a system without a run into `state`, so that it stays there."""
     if state is SystemState.STOPPED:
         return
-    config = {
-        # A minute of the market takes longer than any test.
-        "backtest": {"start_date": "2024-10-03", "end_date": "2024-10-03", "speed_multiplier": 0.01},
-        "data": {"symbols": ["EXE"]},
-        "strategies": [{"class": "nbbacktest.strategies:BuyAndHold"}],
-    }
-    system.start(config, paused=True)
+    system.start(ENDLESS, paused=True)
     system.step(3)
     if state is SystemState.RUNNING:
         system.resume()
 
 
 ASK = {
-    Command.START: lambda system: system.start(),
+    Command.START: lambda system: system.start(ENDLESS),
     Command.PAUSE: lambda system: system.pause(),
     Command.RESUME: lambda system: system.resume(),
     Command.STEP: lambda system: system.step(),

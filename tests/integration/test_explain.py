@@ -13,7 +13,7 @@ import talib
 import nbbacktest as nb
 from nbbacktest.core.errors import DataError
 from nbbacktest.report.result import Result
-from nbbacktest.trading.hindsight import stop_path
+from nbbacktest.trading.order_replay import stop_path
 from tests.markets import minutes
 
 # open, high, low, close, volume: decisions are taken after the second bar

@@ -36,11 +36,11 @@ async def click(command):
     panel.controls.buttons[command].click()
     for _ in range(300):
         await asyncio.sleep(0.01)
-        if not panel._commander._moves._wishes and not panel._commander._prompt._wishes:
+        if not panel._dispatcher._moves._queued and not panel._dispatcher._prompt._queued:
             return
 
 def place():
-    return panel.controls.front.cursor, system.snapshot().cursor, str(system.get_state())
+    return panel.controls.bridge.cursor, system.snapshot().cursor, str(system.get_state())
 
 panel
 """,

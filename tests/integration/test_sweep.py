@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import nbbacktest as nb
-from nbbacktest.report.fingerprint import fingerprint
+from nbbacktest.report.analysis import fingerprint
 from nbbacktest.strategies import SmaCross
 from nbbacktest.system.backtest import settings_of
 from nbbacktest.system.sweep import pool, share

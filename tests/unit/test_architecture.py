@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -44,28 +43,49 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_module_says_its_duty(path: Path) -> None:
+TWICE = {
+    *("Answer", "Book", "Delistings", "Events", "Feed"),
+    *("Order", "Reading", "Terms", "Ticket", "Verdict", "_Outcome"),
+}
+"""Names that two classes still share."""
+
+TREES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
+"""Every module of the package as it is parsed, by its path."""
+
+
+def test_every_module_says_its_duty() -> None:
     """Every module opens with a docstring."""
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{name_of(path)} has no docstring"
+    assert [name for name, tree in TREES.items() if not ast.get_docstring(tree)] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_module_is_one_read(path: Path) -> None:
+def test_every_module_is_one_read() -> None:
     """No module grows beyond what one reads in a sitting: lines of code, neither docstrings nor comments."""
-    lines = lines_of_code(path.read_text(encoding="utf-8"))
-    assert lines <= LONGEST, f"{name_of(path)} has {lines} lines, more than {LONGEST}: is there a second duty in it?"
+    lines = {name_of(path): lines_of_code(path.read_text(encoding="utf-8")) for path in MODULES}
+    longer = {name: count for name, count in lines.items() if count > LONGEST}
+    assert longer == {}, f"more than {LONGEST} lines: is there a second duty in it?"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_what_waits_does_so_by_a_monitor(path: Path) -> None:
+def test_what_waits_does_so_by_a_monitor() -> None:
     """Ctrl-C can leave the standard library's condition, event and the like locked: they are met in one module alone."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = [
-        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    ]
-    if name_of(path) != "nbbacktest/core/monitor.py":
-        assert not {"Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Timer"}.intersection(calls)
+    waits = {"Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Timer"}
+    found = {
+        (name, node.func.attr)
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in waits
+    }
+    assert {name for name, _ in found} == {"nbbacktest/core/monitor.py"}
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """A class's name means one thing in the whole package."""
+    homes: dict[str, list[str]] = {}
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(name)
+    twice = {name: found for name, found in homes.items() if len(found) > 1}
+    assert {name: found for name, found in twice.items() if name not in TWICE} == {}
 
 
 def lines_of_code(text: str) -> int:
@@ -84,13 +104,15 @@ def lines_of_code(text: str) -> int:
     return sum(1 for number, line in lines if number not in told and line.strip() and not line.strip().startswith("#"))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_user_mistakes_never_meet_assert(path: Path) -> None:
+def test_user_mistakes_never_meet_assert() -> None:
     """The package raises its own errors: an `assert` vanishes under ``python -O``."""
-    lines = [
-        node.lineno for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Assert)
+    found = [
+        f"{name}:{node.lineno}"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert)
     ]
-    assert not lines, f"{name_of(path)} asserts in lines {lines}; raise one of nbbacktest.core.errors instead"
+    assert found == [], "raise one of nbbacktest.core.errors instead"
 
 
 def test_import_is_light() -> None:
@@ -109,7 +131,7 @@ def test_a_first_run_is_light() -> None:
             f"nbbacktest.{name}"
             for name in ("system.live_builder", "system.cooperative", "engine.live", "trading.live")
         ),
-        *(f"nbbacktest.report.{name}" for name in ("benchmark", "document", "explain", "figure", "parts", "storage")),
+        *(f"nbbacktest.report.{name}" for name in ("benchmark", "document", "explain", "figure", "storage")),
     ]
     program = (
         "import json, sys, nbbacktest as nb; from tests.markets import minutes; from tests.held import Quiet; "

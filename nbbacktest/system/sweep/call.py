@@ -10,10 +10,9 @@ from typing import Any
 from nbbacktest.core.calls import unrun
 from nbbacktest.core.errors import ConfigError, Problem, SweepInterrupted
 from nbbacktest.core.shown import shown
-from nbbacktest.report.progress import Progress, line_of_progress
+from nbbacktest.report.console import Progress, line_of_progress
 from nbbacktest.report.result import Result
-from nbbacktest.report.score import check_statistic, rehearse, score_of
-from nbbacktest.report.sweep import SweepResult
+from nbbacktest.report.sweep import SweepResult, check_statistic, rehearse, score_of
 from nbbacktest.system.backtest import CASH, backtest, settings_of
 from nbbacktest.system.origin import ConfigSource, copied, own_copy
 from nbbacktest.system.sweep.bench import ERROR, Bench, Row

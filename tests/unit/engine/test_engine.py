@@ -54,17 +54,17 @@ def test_the_inline_driver_delivers_the_same():
     assert rig.agent.events == ["start", "stop"]
 
 
-def test_an_instant_settles_once_before_its_callbacks():
-    """With something on the agenda, each instant settles once, with all its bars, before any callback."""
+def test_orders_are_matched_once_an_instant_before_its_callbacks():
+    """With something pending, orders are matched once an instant, with all its bars, before any callback."""
     agent = Recorder()
-    agent.agenda.append("an order")
+    agent.pending.append("an order")
     order = []
-    agent.settle = lambda bars: order.append(("settle", agent.index, len(bars)))
+    agent.match_orders = lambda bars: order.append(("match", agent.index, len(bars)))
     agent.on_bar = lambda bar: order.append(("bar", agent.index, bar.symbol))
     with Rig(series("A", [0, 1]), series("B", [0]), agent=agent) as rig:
         rig.join()
     assert order == [
-        ("settle", 0, 2), ("bar", 0, "A"), ("bar", 0, "B"), ("settle", 1, 1), ("bar", 1, "A"),
+        ("match", 0, 2), ("bar", 0, "A"), ("bar", 0, "B"), ("match", 1, 1), ("bar", 1, "A"),
     ]  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def test_commands_that_make_no_sense_are_refused():
             rig.gate.step(1, 1)
 
 
-@pytest.mark.parametrize("where", ["start", "bar", "settle", "stop"])
+@pytest.mark.parametrize("where", ["start", "bar", "match", "stop"])
 @pytest.mark.parametrize("kind", [ValueError, SystemExit])
 def test_a_raising_agent_ends_the_run(where, kind):
     """An exception in any callback, SystemExit included, ends the run with the error kept and no thread waiting."""
@@ -229,15 +229,15 @@ def test_a_raising_agent_ends_the_run(where, kind):
             raise kind("boom")
 
     agent = Recorder()
-    if where == "settle":
-        agent.agenda.append(1)
-        agent.settle = boom
+    if where == "match":
+        agent.pending.append(1)
+        agent.match_orders = boom
     else:
         setattr(agent, f"on_{where}", boom)
     with Rig(series("A", range(10)), series("B", range(10)), agent=agent) as rig:
         rig.join()
     assert "boom" in str(rig.analysis.error)
-    assert len(agent.seen) == {"start": 0, "bar": 7, "settle": 6, "stop": 20}[where]
+    assert len(agent.seen) == {"start": 0, "bar": 7, "match": 6, "stop": 20}[where]
     assert ("stop" in agent.events) is True
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nbbacktest.report.table import AGAINST, GROUPS
-from nbbacktest.trading import comparison, stats
+from nbbacktest.trading import returns, stats
 
 PAGE = Path(__file__).parents[3] / "docs" / "statistics.md"
 
@@ -26,5 +26,5 @@ def test_every_statistic_is_on_the_page():
 )
 def test_formulas_name_their_source(name):
     """A formula that others write otherwise says whose it is."""
-    function = getattr(stats, name, None) or getattr(comparison, name)
+    function = getattr(stats, name, None) or getattr(returns, name)
     assert "Source" in function.__doc__

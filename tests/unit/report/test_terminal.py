@@ -44,7 +44,7 @@ def report(record, width=80, *, color=False, file=None):
     """What is printed."""
     file = file or io.StringIO()
     terminal = {"force_terminal": True, "color_system": "truecolor"} if color else {}
-    print_report(Result(record), Console(file=file, width=width, **terminal))
+    print_report(Result(record).analysis, Console(file=file, width=width, **terminal))
     return file.getvalue()
 
 
@@ -84,7 +84,7 @@ def test_a_run_beyond_any_number_is_reported(closes, side):
         warnings.simplefilter("ignore")
         result = nb.backtest(data, Once)
         out = io.StringIO()
-        print_report(result, Console(file=out, width=80))
+        print_report(result.analysis, Console(file=out, width=80))
         assert "beyond any number" in out.getvalue()
         json.loads(result.to_json(), parse_constant=pytest.fail)
         assert result._repr_html_()
@@ -255,5 +255,5 @@ def test_markup_in_names_is_shown_as_written():
 
 def test_it_prints_to_standard_output_by_default(record, capsys):
     """Without a console it goes where print goes."""
-    print_report(Result(record))
+    print_report(Result(record).analysis)
     assert "Final equity" in capsys.readouterr().out

@@ -89,7 +89,7 @@ def test_margin_call():
     order = desk.orders[1]
     assert order.is_forced
     assert order.events[0].reason == "margin call: equity 32.00 is below the maintenance margin of 33.00"
-    assert not desk.agenda
+    assert not desk.pending
 
 
 def test_margin_call_takes_the_largest_first():
@@ -126,10 +126,10 @@ def test_a_margin_call_is_made_once():
 
 
 def test_nothing_is_watched_without_a_position():
-    """The agenda is empty on a cash account, and on margin while nothing is held: no bar costs anything."""
+    """Nothing is pending on a cash account, and on margin while nothing is held: no bar costs anything."""
     series = series_of(flat([10] * 4))
     seen = []
-    plan = {n: lambda s: seen.append(bool(s._strategy_context._desk.agenda)) for n in (1, 3)} | {
+    plan = {n: lambda s: seen.append(bool(s._strategy_context._desk.pending)) for n in (1, 3)} | {
         2: lambda s: s.buy(size=1)
     }
     run_inline(desk_for(Script(plan=plan), series, **MARGIN), series)

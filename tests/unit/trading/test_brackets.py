@@ -99,7 +99,7 @@ def test_a_cancelled_entry_takes_its_exits_along():
     desk = scripted({1: place, 2: lambda s: s.cancel(s.made[0])}, series_of(flat([100] * 3)))
     assert [o.status for o in desk.orders] == ["cancelled"] * 3
     assert desk.orders[1].reason == "its entry, order 1, opened nothing: cancelled"
-    assert not desk.agenda
+    assert not desk.pending
 
 
 def test_a_rejected_entry_takes_its_exits_along():

@@ -37,7 +37,7 @@ def test_market_fills_at_the_next_open():
     assert fill.time_ns == int(desk.series["EXE", "1m"].columns.time[1])
     assert desk.orders[0].status is OrderStatus.FILLED
     assert desk.orders[0].fill_price == 2.0
-    assert not desk.agenda
+    assert not desk.pending
 
 
 def test_all_the_cash():
@@ -78,7 +78,7 @@ def test_rejected_never_shrunk():
     assert order.status is OrderStatus.REJECTED
     assert order.reason == "11 units at 10 need 110.00 with commission, 100.00 available; ask for fewer units"
     assert order.closed_ns > order.submitted_ns
-    assert (desk.portfolio.cash, desk.fills, desk.agenda) == (100, [], {})
+    assert (desk.portfolio.cash, desk.fills, desk.pending) == (100, [], {})
 
 
 def test_short_ties_up_its_worth():
@@ -310,8 +310,8 @@ def test_laws(series, plan_a, plan_b, rate):
     filled = {fill.order_id for fill in desk.fills}
     assert all((order.status == "filled") == (order.id in filled) for order in desk.orders)
     assert all(order.reason for order in desk.orders if order.status in ("rejected", "cancelled"))
-    assert [o for book in desk.agenda.values() for o in book if not o.is_open] == []
-    assert all(desk.agenda.values())
+    assert [o for book in desk.pending.values() for o in book if not o.is_open] == []
+    assert all(desk.pending.values())
 
     for strategy, _ in players:
         for index, equity, _ in strategy.seen:

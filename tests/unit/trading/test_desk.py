@@ -139,14 +139,14 @@ def test_fills_before_callbacks():
 
 
 def test_agenda_is_one_object():
-    """The agenda is the same object for the whole run, and false where nothing waits."""
+    """What is pending is the same object for the whole run, and false where nothing waits."""
     desk = desk_for(Loud(), series_of(flat([10] * 4), first=1))
-    agenda = desk.agenda
-    assert not agenda
+    pending = desk.pending
+    assert not pending
     desk.start()
     desk.strategies[0].buy(size=1, limit=1.0)
-    assert desk.agenda is agenda
-    assert len(agenda) == 1
+    assert desk.pending is pending
+    assert len(pending) == 1
 
 
 def test_names_are_unique():

@@ -67,7 +67,7 @@ class Acts(Strategy):
             booked[fill.symbol] += fill.signed_size
         for symbol in SYMBOLS:
             assert math.isclose(booked[symbol], self.position(symbol).size, abs_tol=1e-6)
-        for symbol, book in desk.broker.agenda.items():
+        for symbol, book in desk.broker.pending.items():
             assert book or not symbol
             for order in book:
                 assert (order.status, order.symbol) == ("open", symbol)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from nbbacktest.core.errors import OrderError, StrategyError
-from nbbacktest.trading.orders import OrderEvent, Terms
+from nbbacktest.trading.orders import OrderEvent, OrderTerms
 from nbbacktest.trading.strategy import Strategy
 from tests.drivers import OPENING, flat, run, scripted, series_of
 
@@ -19,7 +19,7 @@ def test_a_filled_order():
     """A fill is the end of submitted, accepted, filled, with size and price."""
     order = scripted({1: lambda s: s.buy(size=2)}, series_of(flat([10, 11]))).orders[0]
     assert life(order) == [("submitted", 1), ("accepted", 1), ("filled", 2)]
-    assert order.events[-1] == OrderEvent(order.closed_ns, "filled", None, 2, 11, Terms(2))
+    assert order.events[-1] == OrderEvent(order.closed_ns, "filled", None, 2, 11, OrderTerms(2))
     assert (order.filled, order.fill_price, order.remaining) == (2, 11, 0)
 
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.enums import Side
 from nbbacktest.trading.equity import position_curve
+from nbbacktest.trading.orders.rules import TradingRules
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.sizes import Tally, is_rounding
 from nbbacktest.trading.trades import round_trips
-from nbbacktest.trading.venue import Venue
 from tests.drivers import flat, scripted, series_of
 from tests.records import bars, minutes, run
 
@@ -105,11 +105,11 @@ def test_orders_of_lots_leave_what_their_numbers_leave(drawn, is_capped):
 def test_computed_sizes_are_never_a_lot_more(lot, number):
     """A number of lots is found again from its worth, allowed, and never rounded up to another."""
     assume(lot > 16 * ulp(number * lot))
-    venue = Venue(BrokerConfig(lot_size=lot))
+    rules = TradingRules(BrokerConfig(lot_size=lot))
     size = number * lot
-    venue.check_size(Side.BUY, size)
-    assert abs(venue.whole(size) - size) < lot / 4
-    assert venue.whole(size - lot / 4) < size - lot / 2
+    rules.check_size(Side.BUY, size)
+    assert abs(rules.whole(size) - size) < lot / 4
+    assert rules.whole(size - lot / 4) < size - lot / 2
 
 
 def test_decimals_that_cancel_leave_nothing():

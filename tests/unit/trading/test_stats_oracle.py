@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from nbbacktest.report.result import Result
-from nbbacktest.trading.periods import rolling_statistics
+from nbbacktest.trading.returns import rolling_statistics
 from tests.records import daily_bars, run
 
 PRECISE = 1e-12

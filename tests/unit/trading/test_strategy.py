@@ -209,7 +209,7 @@ def test_cancel():
 
     desk = do(act, one())
     assert [o.status for o in desk.orders] == ["cancelled", "cancelled"]
-    assert not desk.agenda
+    assert not desk.pending
 
 
 def test_strategies_keep_their_own_orders_and_positions():

@@ -10,7 +10,7 @@ from nbbacktest.core.errors import DataError, StrategyError
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import SessionTable
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.horizon import Horizon
+from nbbacktest.trading.orders.rules import OrderExpiry
 from tests.drivers import OPENING, STAMPS, flat, scripted, series_of
 
 MINUTE = 60 * 10**9
@@ -163,8 +163,8 @@ def test_until(until, last):
 )
 def test_until_over_changes_of_the_clocks(now: str, until: str, means: str):
     """A skipped time is the first that exists after it, a repeated one its first showing that is still to come."""
-    horizon = Horizon(Stamps("Asia/Tokyo", day_zone="America/New_York"))
-    assert horizon.read(until, pd.Timestamp(now).as_unit("ns").value) == pd.Timestamp(means).as_unit("ns").value
+    expiry = OrderExpiry(Stamps("Asia/Tokyo", day_zone="America/New_York"))
+    assert expiry.read(until, pd.Timestamp(now).as_unit("ns").value) == pd.Timestamp(means).as_unit("ns").value
 
 
 @pytest.mark.parametrize("until", ["9999-01-01 10:00", "2024-01-02 14:31", "2024-01-01", "soon", None.__class__, "NaT"])
@@ -195,10 +195,10 @@ def test_in_part_or_whole(tif, sizes, status):
 
 def test_horizon_past_the_last_session():
     """After the last known session, dates take over."""
-    horizon = Horizon(STAMPS, sessions(count=1))
+    expiry = OrderExpiry(STAMPS, sessions(count=1))
     late = OPENING + 5 * DAY
-    assert horizon.session_end(OPENING) == OPENING + 3 * MINUTE
-    assert horizon.session_end(late) == late - late % DAY + DAY
-    assert horizon.next_session(late) == (late - late % DAY + DAY, late - late % DAY + 2 * DAY)
+    assert expiry.session_end(OPENING) == OPENING + 3 * MINUTE
+    assert expiry.session_end(late) == late - late % DAY + DAY
+    assert expiry.next_session(late) == (late - late % DAY + DAY, late - late % DAY + 2 * DAY)
     midnight = late - late % DAY
-    assert horizon.next_session(midnight) == (midnight, midnight + DAY)
+    assert expiry.next_session(midnight) == (midnight, midnight + DAY)

@@ -417,7 +417,7 @@ def test_a_failure_can_hold_the_run(week: pd.DataFrame, where: str):
 
 
 def test_a_run_without_sessions_has_no_timetable_on_its_agenda():
-    """Who neither overrides a callback nor schedules anything pays nothing: no calendar, no handler, no agenda."""
+    """Who neither overrides a callback nor schedules anything pays nothing: no calendar, no handler, nothing pending."""
 
     class Plain(nb.Strategy):
         def on_bar(self, bar):
@@ -429,13 +429,13 @@ def test_a_run_without_sessions_has_no_timetable_on_its_agenda():
     plain, series = Plain(), series_of(flat([1, 2, 3]))
     desk = desk_for(plain, series, sessions=unwanted)
     desk.start()
-    assert desk.agenda is desk.broker.agenda
+    assert desk.pending is desk.broker.pending
     assert desk.handlers(series) == (plain.on_bar,)
     desk.stop()
     diary = Diary()
     desk = desk_for(diary, series_of(flat([1, 2, 3])))
     desk.start()
-    assert isinstance(desk.agenda, Agenda)
+    assert isinstance(desk.pending, Agenda)
     desk.stop()
 
 
@@ -443,10 +443,10 @@ def test_the_agenda_calls_for_few_instants():
     """Settling happens where a session starts or ends or something is due, and nowhere else."""
     strategy, series = Planned(plan={"x": {"at": "14:40"}}), series_of(flat(range(1, 31)))
     desk = desk_for(strategy, series)
-    settled, settle = [], desk.settle
-    desk.settle = lambda bars: (settled.append(desk.index), settle(bars))
+    matched, match_orders = [], desk.match_orders
+    desk.match_orders = lambda bars: (matched.append(desk.index), match_orders(bars))
     run_inline(desk, series)
-    assert settled == [0, 9]
+    assert matched == [0, 9]
     assert told(strategy, "x") == [(None, "02 14:40", 10)]
     assert np.array_equal(desk.instants, series.columns.end)
 

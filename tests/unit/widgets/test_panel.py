@@ -16,10 +16,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 import nbbacktest as nb
-from nbbacktest.widgets.commander import STALE, Commander
-from nbbacktest.widgets.library import bring_library
+from nbbacktest.widgets.live_figure import bring_library
 from nbbacktest.widgets.panel import number_of
-from nbbacktest.widgets.pump import Pump
+from nbbacktest.widgets.panel_threads import STALE, CommandDispatcher, FramePump
 
 
 def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
@@ -310,7 +309,7 @@ def test_a_panel_that_is_shown_again_adds_no_picture(cells):
         cells._outputs.clear()
         system.start()
         system.wait()
-        panel.publish_still()
+        panel.publish_fallback()
         (picture,) = sent()
         assert picture["update"]
     cells._outputs.clear()
@@ -334,7 +333,7 @@ def test_a_closed_panel_that_is_shown_says_so(cells):
     assert "panel()" in repr(panel)
     system.start()
     system.wait()
-    panel.publish_still()
+    panel.publish_fallback()
     assert len(cells._outputs) == 1
     with_another = system.panel()
     assert not with_another.is_closed
@@ -352,11 +351,11 @@ def test_a_wish_for_an_earlier_run_is_not_carried_out():
     """A command that was meant for a run which is over is answered with words alone."""
     told, done = [], []
     present = [1]
-    commander = Commander(lambda: present[0], lambda message, wrong: told.append((message, wrong)))
-    commander.submit("stop", lambda: done.append("first") or "stopped", 1)
+    dispatcher = CommandDispatcher(lambda: present[0], lambda message, wrong: told.append((message, wrong)))
+    dispatcher.submit("stop", lambda: done.append("first") or "stopped", 1)
     assert eventually(lambda: told == [("stopped", False)])
     present[0] = 2
-    commander.submit("stop", lambda: done.append("second") or "stopped", 1)
+    dispatcher.submit("stop", lambda: done.append("second") or "stopped", 1)
     assert eventually(lambda: told[-1] == (STALE, True))
     assert done == ["first"]
 
@@ -364,11 +363,11 @@ def test_a_wish_for_an_earlier_run_is_not_carried_out():
 def test_a_pause_overtakes_a_step_that_takes_long():
     """What waits for a run to arrive doesn't hold up what holds it, and steps in line are forgotten."""
     began, arrived, told = threading.Event(), threading.Event(), []
-    commander = Commander(lambda: 1, lambda message, wrong: told.append(message))
-    commander.submit("step", lambda: began.set() or str(arrived.wait(10)), None)
+    dispatcher = CommandDispatcher(lambda: 1, lambda message, wrong: told.append(message))
+    dispatcher.submit("step", lambda: began.set() or str(arrived.wait(10)), None)
     assert began.wait(10)
-    commander.submit("step", lambda: "never", None)
-    commander.submit("pause", lambda: "paused", None)
+    dispatcher.submit("step", lambda: "never", None)
+    dispatcher.submit("pause", lambda: "paused", None)
     assert eventually(lambda: told == ["paused"])
     arrived.set()
     assert eventually(lambda: told == ["paused", "True"])
@@ -387,7 +386,7 @@ def test_a_failing_frame_is_logged_and_the_next_one_drawn(caplog):
                 raise ValueError("no")
 
     clumsy = Clumsy()
-    pump = Pump(clumsy)
+    pump = FramePump(clumsy)
     pump.poke()
     assert eventually(lambda: clumsy.frames == 1)
     pump.poke()
@@ -421,9 +420,9 @@ def test_a_choice_made_while_a_frame_is_drawn_counts(panel):
 
     system.set_speed(30)  # something to write
     assert eventually(lambda: not panel_threads())
-    controls.front.total = -1  # a frame writes it again
+    controls.bridge.total = -1  # a frame writes it again
     frame = threading.Thread(target=panel.draw_frame)
-    controls.front.observe(hold, "total")
+    controls.bridge.observe(hold, "total")
     frame.start()
     assert drawing.wait(10)
     named(panel, "nbbt-mode").value = "Clock-driven"
@@ -467,4 +466,4 @@ def test_an_hour_of_watching_takes_no_memory(untraced_threads, panel):
     drawn(360)  # fills what is bounded
     left = drawn(1440)
     assert left < 300, f"{left} objects are left of 1,440 frames"
-    assert panel.controls.front.cursor == bars
+    assert panel.controls.bridge.cursor == bars

@@ -9,7 +9,7 @@ from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.widgets import texts
-from nbbacktest.widgets.view import Failure, ViewState, allowed_in, differences, resolve
+from nbbacktest.widgets.view import RunFailure, ViewState, allowed_in, differences, resolve
 
 
 def test_only_what_differs_is_named():
@@ -46,7 +46,7 @@ def test_a_view_is_as_of_the_cursor():
 def test_what_strategies_and_files_say_is_escaped():
     """No name, message or traceback becomes HTML."""
     evil = "<script>alert(1)</script>"
-    assert evil not in texts.failure(Failure(evil, evil))
+    assert evil not in texts.failure(RunFailure(evil, evil))
     assert evil not in texts.heading(ViewState(run=1, name=evil, source=evil))
     assert evil not in texts.notice(evil, is_error=True)
 

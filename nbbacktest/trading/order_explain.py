@@ -1,0 +1,251 @@
+"""What became of an order on one bar, and why: reconstructed from its life and the bar, with the broker's own rules.
+
+Pure functions of a `RunRecord`; whether a bar fills an order is asked of `nbbacktest.trading.matching` and decided nowhere
+else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import NamedTuple
+
+from nbbacktest.core.enums import OrderEventKind, OrderType, Side
+from nbbacktest.core.records import Bar
+from nbbacktest.trading.matching import at_open, match, reaches_stop
+from nbbacktest.trading.order_replay import BrokerRules, life_of, order_before
+from nbbacktest.trading.orders import Fill, Order, OrderEvent
+from nbbacktest.trading.record import RunRecord
+
+_ENDS = (OrderEventKind.REJECTED, OrderEventKind.CANCELLED, OrderEventKind.EXPIRED)
+_LINKED = "one cancels the other"
+
+
+class OrderOutcome(NamedTuple):
+    """One order on one bar.
+
+    Attributes
+    ----------
+    then : Order
+        The order as it was before the bar: its terms, whether it had triggered, how much of it was filled.
+    outcome : str
+        ``filled``, ``partially filled``, ``rejected``, ``cancelled``, ``expired``, ``triggered``, ``missed``, ``capped``,
+        ``not yet live``, ``held`` or ``waits``.
+    missed_by : float or None
+        How far the bar stayed away from the level that the order waited for; 0 where it was touched and had to be crossed.
+    why : str
+        In words, with the numbers.
+    """
+
+    then: Order
+    outcome: str
+    missed_by: float | None
+    why: str
+
+
+def explain_orders(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> list[OrderOutcome]:
+    """The verdict of every order that was on order, or was placed, at the instant of that number, in order of submission.
+
+    Parameters
+    ----------
+    index
+        The run's instant, counted from 0.
+    bars
+        The symbols to tell of, each with its base bar that closed at the instant; None where it had none.
+    """
+    rules, instant = BrokerRules.of(record.config), int(record.instants[index])
+    present = [
+        order
+        for order in record.orders
+        if order.symbol in bars
+        and order.submitted_ns <= instant
+        and (not order.closed_ns or order.closed_ns >= instant)
+    ]
+    return [_explain(record, index, order, bars[order.symbol], rules) for order in present]
+
+
+def _explain(record: RunRecord, index: int, order: Order, bar: Bar | None, rules: BrokerRules) -> OrderOutcome:
+    instant = int(record.instants[index])
+    then = order_before(record, index, order, rules)
+    events = [event for event in life_of(order) if event.time_ns == instant]
+    fills = [fill for fill in _fills_of(record, index) if fill.order_id == order.id]
+    if order.type is OrderType.DELISTING:
+        told = next((event.reason for event in events if event.reason), "delisted")
+        return OrderOutcome(
+            then, "filled", None, f"{_n(order.filled)} at {_n(order.fill_price)}: {told}; no order of a strategy"
+        )
+    if fills and bar is not None:
+        return _filled(then, events, fills, bar, rules, is_decided_here=order.submitted_ns == instant)
+    life = life_of(order)
+    accepted = next((event.time_ns for event in life if event.kind is OrderEventKind.ACCEPTED), None)
+    entry = order.parent
+    is_held = entry is not None and (accepted is None or accepted > instant)
+    is_born = entry is not None and accepted == instant
+    met = None if order.submitted_ns == instant or is_held else bar
+    if met is not None and entry is not None and is_born and not _entered_at_open(record, index, entry, met, rules):
+        met = None
+    ending = next((event for event in events if event.kind in _ENDS), None)
+    if ending is not None:
+        return _ended(then, ending, met, rules)
+    if order.submitted_ns == instant:
+        because = next((f" ({event.reason})" for event in events if event.reason), "")
+        return OrderOutcome(
+            then, "not yet live", None, f"placed on this bar{because}; it can fill from the next bar on"
+        )
+    if entry is not None and is_held:
+        return OrderOutcome(then, "held", None, f"until its entry, order {entry.id}, fills")
+    if bar is None:
+        return OrderOutcome(then, "waits", None, f"{order.symbol} had no bar that closed then; for the next one")
+    if met is None:
+        born = f"came to life inside this bar, with the fill of its entry, order {entry.id}" if entry else "not live"
+        return OrderOutcome(then, "not yet live", None, f"{born}; it can fill from the next bar on")
+    price = match(then, met, rules.fill)
+    return _missed(then, met, rules) if price is None else _capped(record, index, then, price, met, rules)
+
+
+def _fills_of(record: RunRecord, index: int) -> list[Fill]:
+    return [fill for fill in record.fills if fill.index == index]
+
+
+def _entered_at_open(record: RunRecord, index: int, entry: Order, bar: Bar, rules: BrokerRules) -> bool:
+    before = order_before(record, index, entry, rules)
+    price = match(before, bar, rules.fill)
+    return price is not None and at_open(before, bar, price, rules.fill)
+
+
+# -- the words ----------------------------------------------------------------------------------------------
+
+
+def _filled(
+    then: Order, events: list[OrderEvent], fills: list[Fill], bar: Bar, rules: BrokerRules, *, is_decided_here: bool
+) -> OrderOutcome:
+    size, fee = sum(fill.size for fill in fills), sum(fill.commission for fill in fills)
+    price = fills[0].price
+    by_rule = bar.close if is_decided_here and rules.this_close else match(then, bar, rules.fill)
+    how = (
+        "by this_close, the close of the bar that it was decided on"
+        if is_decided_here
+        else _how(then, bar, by_rule, rules)
+    )
+    words = [f"{_n(size)} at {_n(price)}: {how}"]
+    if by_rule is not None and price != by_rule:
+        worse = (price - by_rule) * _sign(then)
+        words.append(f"{_n(abs(worse))} {'worse' if worse > 0 else 'better'} than {_n(by_rule)} by slippage")
+    if fee:
+        words.append(f"commission {fee:,.2f}")
+    whole = any(event.kind is OrderEventKind.FILLED for event in events)
+    asked = then.size
+    if not whole:
+        left = (asked or 0.0) - then.filled - size
+        share = "" if rules.share is None else f" ({_n(rules.share)} of the bar's volume of {_n(bar.volume)})"
+        words.append(f"the volume cap{share} left {_n(left)} of {_n(asked or 0.0)}")
+        words += [event.reason for event in events if event.kind in _ENDS and event.reason]
+    return OrderOutcome(then, "filled" if whole else "partially filled", None, "; ".join(words))
+
+
+def _how(order: Order, bar: Bar, price: float | None, rules: BrokerRules) -> str:
+    """By which rule a bar fills an order."""
+    kind = order.type
+    if kind is OrderType.MARKET_ON_CLOSE or (kind is OrderType.MARKET and price == bar.close and rules.fill.at_close):
+        return "the close"
+    if kind in (OrderType.MARKET, OrderType.MARKET_ON_OPEN):
+        return "the open"
+    limited = kind is OrderType.LIMIT or (kind is OrderType.STOP_LIMIT and order.triggered)
+    if not limited and order.triggered:
+        return "the open; its stop had triggered before"
+    name, level = ("limit", order.limit) if limited else ("stop", order.stop)
+    reached, at = ("low", bar.low) if (order.side is Side.BUY) is limited else ("high", bar.high)
+    word = f"{name} {_n(level)}"
+    if price is not None and at_open(order, bar, price, rules.fill) and price != level:
+        side = "better than" if limited else "beyond"
+        return f"the open {_n(bar.open)} was {side} the {word} already"
+    then = f", and the limit {_n(order.limit)} allowed it" if kind is OrderType.STOP_LIMIT and not limited else ""
+    return f"the {reached} {_n(at)} reached the {word}{then}"
+
+
+def _ended(then: Order, ending: OrderEvent, bar: Bar | None, rules: BrokerRules) -> OrderOutcome:
+    reason = ending.reason or str(ending.kind)
+    if bar is None:
+        return OrderOutcome(then, str(ending.kind), None, reason)
+    price = match(then, bar, rules.fill)
+    if price is None:
+        missed = _missed(then, bar, rules)
+        return OrderOutcome(
+            then, str(ending.kind), missed.missed_by, f"{reason}; on this bar, before: {missed.outcome} {missed.why}"
+        )
+    if reason.startswith(_LINKED):
+        rule = rules.fill.sequence
+        return OrderOutcome(
+            then,
+            str(ending.kind),
+            None,
+            f"{reason}; this bar reached it too, at {_n(price)}, and {rule} put the other first",
+        )
+    if ending.kind is OrderEventKind.REJECTED:
+        reason = f"to be filled at {_n(price)} ({_how(then, bar, price, rules)}), but refused: {reason}"
+    return OrderOutcome(then, str(ending.kind), None, reason)
+
+
+def _capped(record: RunRecord, index: int, then: Order, price: float, bar: Bar, rules: BrokerRules) -> OrderOutcome:
+    how = _how(then, bar, price, rules)
+    if rules.share is None:
+        return OrderOutcome(then, "waits", None, f"{how}, and it did not fill")
+    used = sum(fill.size for fill in _fills_of(record, index) if fill.symbol == then.symbol)
+    room = max(rules.share * bar.volume - used, 0.0)
+    cap = f"{_n(rules.share)} of the bar's volume of {_n(bar.volume)}"
+    why = f"{how}, but the volume cap, {cap}, left {_n(room)} beside {_n(used)} filled for others; it waits on"
+    return OrderOutcome(then, "capped", None, why)
+
+
+def _missed(then: Order, bar: Bar, rules: BrokerRules) -> OrderOutcome:
+    kind = then.type
+    if then.expires_ns and bar.time_ns >= then.expires_ns:
+        return OrderOutcome(then, "waits", None, "the bar began when its time was over already")
+    if kind is OrderType.MARKET_ON_OPEN:
+        return OrderOutcome(then, "waits", None, f"for the session that opens at {_when(then.begins_ns, bar)}")
+    if kind is OrderType.MARKET_ON_CLOSE:
+        return OrderOutcome(then, "waits", None, f"for the close of its session at {_when(then.expires_ns, bar)}")
+    buys = then.side is Side.BUY
+    if kind is not OrderType.LIMIT and not then.triggered:
+        level, (word, seen) = then.stop or 0.0, ("high", bar.high) if buys else ("low", bar.low)
+        if reaches_stop(then, bar):
+            trigger = f"the {word} {_n(seen)} reached the stop {_n(level)}"
+            far = _limit_words(then, bar)
+            return OrderOutcome(then, "triggered", None, f"{trigger}; {far}, so the limit waits for the next bar")
+        away = abs(level - seen)
+        trail = "" if then.trail is None else " where it had trailed to"
+        why = f"for the trigger: the {word} {_n(seen)} missed the stop {_n(level)}{trail} by {_n(away)}"
+        return OrderOutcome(then, "waits", away, why)
+    level, (word, seen) = then.limit or 0.0, ("low", bar.low) if buys else ("high", bar.high)
+    away = (seen - level) * (1.0 if buys else -1.0)
+    if away > 0:
+        why = f"by {_n(away)}: the {word} {_n(seen)} stayed {'above' if buys else 'below'} the limit {_n(level)}"
+    elif away == 0 and rules.fill.strict:
+        why = f"touched, not crossed: the {word} {_n(seen)} is the limit itself, and limit_fill is 'cross'"
+    else:
+        why = f"its one chance was the open {_n(bar.open)}, beyond the limit {_n(level)}"
+        away = abs(bar.open - level)
+    return OrderOutcome(then, "missed", max(away, 0.0), why)
+
+
+def _limit_words(order: Order, bar: Bar) -> str:
+    """Why a stop-limit's limit didn't fill in the bar that triggered it."""
+    limit, word = order.limit or 0.0, "above" if order.side is Side.BUY else "below"
+    if (bar.close - limit) * _sign(order) > 0:
+        return (
+            f"the close {_n(bar.close)} was {word} the limit {_n(limit)}, and what came before the trigger is unknown"
+        )
+    return f"the limit {_n(limit)} was not surely reached after the trigger"
+
+
+def _when(ns: int, bar: Bar) -> str:
+    return f"{bar._stamps.stamp(ns):%Y-%m-%d %H:%M}"  # noqa: SLF001 - hidden from strategies only
+
+
+def _sign(order: Order) -> float:
+    return 1.0 if order.side is Side.BUY else -1.0
+
+
+def _n(value: float | None) -> str:
+    """A number without the residue of its arithmetic: 0.01, not 0.010000000000005."""
+    return "none" if value is None or abs(value) == inf else f"{value:.10g}" if abs(value) >= 1 else f"{value:.6g}"

@@ -1,0 +1,142 @@
+"""Orders as they were: what one asked for, and where its levels stood, at any instant of a finished run.
+
+Pure functions of a `RunRecord`: an order's life tells it, and for a trailing stop the bars that moved it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbbacktest.core.config import BrokerConfig
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType
+from nbbacktest.core.records import Bar, BarColumns, Stamps
+from nbbacktest.trading.matching import FillRules, trailed
+from nbbacktest.trading.orders import Order, OrderEvent
+from nbbacktest.trading.orders.rules import TradingRules
+from nbbacktest.trading.record import RunRecord
+
+_FILLS = (OrderEventKind.FILLED, OrderEventKind.PARTIALLY_FILLED)
+
+
+class BrokerRules(NamedTuple):
+    """What the broker of a run went by."""
+
+    fill: FillRules
+    this_close: bool
+    share: float | None
+    trading: TradingRules
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> BrokerRules:
+        """Those of a session config; what it doesn't say is as usual."""
+        broker = config.get("broker", {})
+        known = {name: broker[name] for name in ("fractional", "lot_size", "tick_size") if name in broker}
+        fill = broker.get("fill", "next_open")
+        matching = FillRules(
+            fill == "next_close", broker.get("limit_fill") == "cross", broker.get("stop_and_target", "pessimistic")
+        )
+        return cls(matching, fill == "this_close", broker.get("volume_share"), TradingRules(BrokerConfig(**known)))
+
+
+def life_of(order: Order) -> list[OrderEvent]:
+    """Its events; those of an order that was kept without any are what its end says."""
+    if order.events or not order.closed_ns:
+        return order.events
+    kind = {
+        OrderStatus.FILLED: OrderEventKind.FILLED,
+        OrderStatus.REJECTED: OrderEventKind.REJECTED,
+        OrderStatus.EXPIRED: OrderEventKind.EXPIRED,
+    }.get(order.status, OrderEventKind.CANCELLED)
+    return [OrderEvent(order.closed_ns, kind, order.reason, order.size, order.fill_price)]
+
+
+def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules) -> Order:
+    """A copy of `order` as the bar met it."""
+    instant = int(record.instants[index])
+    then = Order(
+        order.id, order.strategy, order.symbol, order.side, order.size, order.type, limit=order.limit, stop=order.stop,
+        trail=order.trail, trail_is_fraction=order.trail_is_fraction, tif=order.tif, tag=order.tag,
+        submitted_ns=order.submitted_ns, begins_ns=order.begins_ns, expires_ns=order.expires_ns, reduce_only=order.reduce_only,
+        is_forced=order.is_forced, _stamps=order._stamps,  # noqa: SLF001 - hidden from strategies only
+    )  # fmt: skip
+    then.parent, then.children, then.oco = order.parent, order.children, order.oco
+    # Splits change open orders before anything fills at their instant; all else that happens there comes after.
+    splits = {int(record.instants[s.index]): s.ratio for s in record.splits if s.symbol == order.symbol}
+    set_at = order.submitted_ns
+    for event in order.events:
+        if event.time_ns > instant:
+            break
+        is_first = event.kind is OrderEventKind.SUBMITTED or (
+            event.kind is OrderEventKind.ACCEPTED and order.parent is not None
+        )
+        ratio = splits.pop(event.time_ns, None) if event.kind is OrderEventKind.REPLACED else None
+        if event.time_ns < instant or is_first or ratio is not None:
+            then.filled *= ratio or 1.0
+            then.size, then.limit, then.stop, then.trail = event.terms
+            # A split comes before the bar of its instant, which moves the level after it.
+            set_at = event.time_ns - 1 if ratio is not None else event.time_ns
+            if event.kind is OrderEventKind.TRIGGERED:
+                then.triggered = True
+            if event.kind in _FILLS:
+                then.filled += event.size or 0.0
+    if then.type is OrderType.TRAILING_STOP and not then.triggered and then.stop is not None:
+        then.stop = _trailed(record.bars[order.symbol], then, set_at, instant, rules)
+    return then
+
+
+def _trailed(bars: BarColumns, order: Order, since: int, until: int, rules: BrokerRules) -> float:
+    """Where a trailing stop stood before the bar that closed at `until`: behind the best of the bars it has seen."""
+    first = int(np.searchsorted(bars.end, since, side="right"))
+    last = int(np.searchsorted(bars.end, until, side="left"))
+    if first >= last:
+        return float(order.stop or 0.0)
+    # Levels only come closer, and rounding to the tick keeps their order: the furthest price alone decides.
+    return rules.trading.outward(trailed(order, _seen(bars, first, last)), order.side)
+
+
+def _seen(bars: BarColumns, first: int, last: int) -> Bar:
+    """The bars from row `first` up to `last` as one: what a trailing stop makes of them."""
+    high, low = float(bars.high[first:last].max()), float(bars.low[first:last].min())
+    return Bar(bars.symbol, bars.interval.name, 0, 0, high, high, low, low, 0.0, Stamps())
+
+
+def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:
+    """Where a level of `order` (``"limit"`` or ``"stop"``) stood: (instant, level from then on), none while it was held."""
+    told = [(event.time_ns, getattr(event.terms, name)) for event in order.events]
+    if not told:
+        return [(order.submitted_ns, getattr(order, name))]
+    opened = next((event.time_ns for event in order.events if event.kind is OrderEventKind.ACCEPTED), None)
+    if opened is None:
+        return []
+    path = [(max(time, opened), level) for time, level in told]
+    return [step for number, step in enumerate(path) if not number or step[1] != path[number - 1][1]]
+
+
+def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]:
+    """The same for a trailing stop, which moves with its symbol's bars."""
+    bars, rules, path = record.bars[order.symbol], BrokerRules.of(record.config), level_path(order, "stop")
+    triggered = next((event.time_ns for event in order.events if event.kind is OrderEventKind.TRIGGERED), None)
+    ends = [moment for moment in (triggered, order.closed_ns or None) if moment is not None]
+    last = min(ends, default=int(record.instants[-1]))
+    split_at = {int(record.instants[split.index]) for split in record.splits if split.symbol == order.symbol}
+    whole: list[tuple[int, float | None]] = []
+    for number, (since, level) in enumerate(path):
+        whole.append((since, level))
+        until = path[number + 1][0] if number + 1 < len(path) else last
+        first, stop = (
+            int(row) for row in np.searchsorted(bars.end, [since - (since in split_at), until], side="right")
+        )
+        # Its distance may have been replaced since: the one of these terms counts.
+        then = order_before(
+            record, min(int(np.searchsorted(record.instants, until)), len(record.instants) - 1), order, rules
+        )
+        then.stop = level
+        for row in range(first, stop):
+            moved = rules.trading.outward(trailed(then, _seen(bars, row, row + 1)), then.side)
+            if moved != then.stop:
+                then.stop = moved
+                whole.append((int(bars.end[row]), moved))
+    return whole

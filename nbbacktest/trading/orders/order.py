@@ -1,0 +1,302 @@
+"""Orders and fills: what was asked for, and what happened. Records only; the broker changes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
+from nbbacktest.core.records import Stamps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ON_SESSION = (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
+_SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
+_FIELDS = 9  # of an event, its terms included
+_STOP_LIMIT = OrderType.STOP_LIMIT
+_OPEN, _HELD, _FILLED = OrderStatus.OPEN, OrderStatus.HELD, OrderStatus.FILLED
+_IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
+_EAGER_TYPES = (OrderType.MARKET, OrderType.TRAILING_STOP, *_ON_SESSION)
+
+
+class OrderTerms(NamedTuple):
+    """What an order asked for at one time; the fields are those of `Order`."""
+
+    size: float | None = None
+    limit: float | None = None
+    stop: float | None = None
+    trail: float | None = None
+
+
+class OrderEvent(NamedTuple):
+    """One thing that happened to an order.
+
+    Attributes
+    ----------
+    time : Timestamp
+        The instant, as the run shows it; `time_ns` is the same in nanoseconds UTC.
+    kind : OrderEventKind
+    reason : str or None
+        Why, where the kind doesn't say it all.
+    size, price : float or None
+        Of a fill, whole or in part.
+    terms : OrderTerms
+        What the order asked for from then on.
+    """
+
+    time_ns: int
+    kind: OrderEventKind
+    reason: str | None = None
+    size: float | None = None
+    price: float | None = None
+    terms: OrderTerms = OrderTerms()
+    stamps: Stamps = Stamps()
+
+    @property
+    def time(self) -> pd.Timestamp:
+        """The instant, as the run shows it."""
+        return self.stamps.instant(self.time_ns)
+
+
+class Order(msgspec.Struct, eq=False):
+    """One order and its life so far. Compared by identity; changed by the broker alone.
+
+    Attributes
+    ----------
+    id : int
+        Rising from 1 in order of submission.
+    strategy : str
+        The name of the strategy that placed it, or whose position it liquidates.
+    symbol : str
+    side : Side
+    size : float or None
+        Units, positive. None: as many as the cash allows, settled at the first fill; of a bracket's exit, as many as
+        the entry opens.
+    type : OrderType
+    limit, stop : float or None
+        Levels, where the type has them. A trailing stop's `stop` is where it has trailed to.
+    trail : float or None
+        How far a trailing stop stays behind: a price, or a fraction where `trail_is_fraction`.
+    best : float or None
+        The best price that a trailing stop has followed since it was placed: for a sell order the highest one, for a buy
+        order the lowest. Its distance is taken from there, a replaced one too.
+    tif : TimeInForce
+    begins, expires : Timestamp or None
+        From and until when it can fill; None for no bound.
+    tag : str or None
+        The user's own mark.
+    reduce_only : bool
+        Whether it may only shrink a position: it never trades more than is held when it fills.
+    is_forced : bool
+        Whether the broker placed it, to meet a margin call.
+    parent, children
+        A bracket's entry, and its exits.
+    oco : list of Order or None
+        All orders, itself included, of which one's fill cancels the others.
+    status : OrderStatus
+    reason : str or None
+        Why it was rejected, cancelled or expired, or what a delisting paid.
+    triggered : bool
+        Whether its stop has been reached.
+    filled : float
+        Units so far.
+    fill_price : float or None
+        Their average price.
+    submitted, closed : Timestamp or None
+        Instants of its submission and of its end; `closed` is None while it is open.
+    submitted_ns, begins_ns, expires_ns, closed_ns : int
+        The same times in nanoseconds UTC, 0 for none.
+    """
+
+    id: int
+    strategy: str
+    symbol: str
+    side: Side
+    size: float | None
+    type: OrderType
+    _stamps: Stamps = Stamps()
+    limit: float | None = None
+    stop: float | None = None
+    trail: float | None = None
+    trail_is_fraction: bool = False
+    tif: TimeInForce = TimeInForce.GTC
+    tag: str | None = None
+    submitted_ns: int = 0
+    begins_ns: int = 0
+    expires_ns: int = 0
+    reduce_only: bool = False
+    is_forced: bool = False
+    parent: Order | None = None
+    children: tuple[Order, ...] = ()
+    oco: list[Order] | None = None
+    status: OrderStatus = OrderStatus.OPEN
+    reason: str | None = None
+    triggered: bool = False
+    filled: float = 0.0
+    fill_price: float | None = None
+    closed_ns: int = 0
+    best: float | None = None
+    # Flat, since many orders' events would keep the garbage collector busy; `events` puts them in form. None: the
+    # usual life of a market order, accepted at once and filled whole, which its fields tell.
+    _life: list[Any] | tuple[()] | None = ()
+    _asked: float | None = None  # the size that it was submitted with, where `begin` was told
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Brackets and their exits refer to each other: what is unpickled is there before it has its fields.
+        return _blank, (), (None, {name: getattr(self, name) for name in self.__struct_fields__})
+
+    @property
+    def submitted(self) -> pd.Timestamp | None:
+        """When it was submitted; None before."""
+        return self._shown(self.submitted_ns)
+
+    @property
+    def closed(self) -> pd.Timestamp | None:
+        """When it was filled whole, or ended otherwise; None while it is open."""
+        return self._shown(self.closed_ns)
+
+    @property
+    def begins(self) -> pd.Timestamp | None:
+        """From when it can fill; None for no bound."""
+        return self._shown(self.begins_ns)
+
+    @property
+    def expires(self) -> pd.Timestamp | None:
+        """Until when it can fill; None for no bound."""
+        return self._shown(self.expires_ns)
+
+    def _shown(self, ns: int) -> pd.Timestamp | None:
+        return self._stamps.instant(ns) if ns else None
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether every bar of its symbol concerns it, whatever its level."""
+        kind = self.type
+        return kind in _EAGER_TYPES or self.is_immediate or (self.triggered and kind is not _STOP_LIMIT)
+
+    @property
+    def events(self) -> list[OrderEvent]:
+        """Its life, oldest first."""
+        life = self._life
+        if life is None:
+            life = self._beginnings()
+            if self.status is _FILLED:
+                life += (self.closed_ns, _HAS_FILLED, None, self.filled, self.fill_price, self.size, None, None, None)
+        starts = range(0, len(life), _FIELDS)
+        return [
+            OrderEvent._make((*life[at : at + 5], OrderTerms._make(life[at + 5 : at + _FIELDS]), self._stamps))
+            for at in starts
+        ]
+
+    @events.setter
+    def events(self, events: list[OrderEvent]) -> None:
+        self._life = [value for event in events for value in (*event[:5], *event.terms)]
+
+    def begin(self) -> None:
+        """Write that it was submitted, and accepted at once, as most are."""
+        self._asked = self.size
+        self._life = None if self.limit is self.stop is self.trail is None else self._beginnings()
+
+    def _beginnings(self) -> list[Any]:
+        time, terms = self.submitted_ns, (self._asked, self.limit, self.stop, self.trail)
+        return [time, _SUBMITTED, None, None, None, *terms, time, _ACCEPTED, None, None, None, *terms]
+
+    def end_filled(self, time: int, size: float, price: float) -> None:
+        """Write that its last `size` units have filled."""
+        self.status, self.closed_ns = _FILLED, time
+        if self._life is not None:
+            self.note(time, _HAS_FILLED, None, size, price)
+
+    def note(
+        self,
+        time: int,
+        kind: OrderEventKind,
+        reason: str | None = None,
+        size: float | None = None,
+        price: float | None = None,
+    ) -> None:
+        """Write an event into its life, with what it asks for from then on."""
+        life = self._life
+        if not life:
+            life = self._life = self._beginnings() if life is None else []
+        life += (time, kind, reason, size, price, self.size, self.limit, self.stop, self.trail)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still fill."""
+        return self.status is _OPEN or self.status is _HELD
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether it has one chance only: its symbol's next open."""
+        return self.tif is _IOC or self.tif is _FOK
+
+    @property
+    def has_one_chance(self) -> bool:
+        """Whether what the volume cap leaves of it is cancelled instead of waiting on."""
+        return self.is_immediate or self.type in _ON_SESSION
+
+    @property
+    def remaining(self) -> float | None:
+        """Units still to fill; None where the size isn't settled yet."""
+        return None if self.size is None else self.size - self.filled
+
+    def __repr__(self) -> str:
+        size = "all" if self.size is None else f"{self.size:g}"
+        levels = "".join(f" {name} {v:g}" for name, v in (("limit", self.limit), ("stop", self.stop)) if v is not None)
+        part = f", {self.filled:g} filled" if self.filled and self.status is not OrderStatus.FILLED else ""
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"<Order {self.id} {self.side} {size} {self.symbol} {self.type}{levels}: {self.status}{part}{reason}>"
+
+
+class Fill(msgspec.Struct, frozen=True, gc=False):
+    """One execution.
+
+    Attributes
+    ----------
+    index : int
+        The run's instant that it happened at, counted from 0.
+    time : Timestamp
+        The stamp of the bar that it happened in, as the bar's own `time`; `time_ns` is the same in nanoseconds UTC.
+    size, price : float
+        Units (positive) and price per unit, slippage included.
+    commission : float
+        In the account's currency.
+    phase : Phase or None
+        Which part of that bar it happened in: at its open, inside it, or at its close. None of a result that was saved before
+        fills knew.
+    """
+
+    index: int
+    time_ns: int
+    symbol: str
+    side: Side
+    size: float
+    price: float
+    commission: float
+    order_id: int
+    tag: str | None
+    strategy: str
+    phase: Phase | None = None
+    _stamps: Stamps = Stamps()
+
+    @property
+    def time(self) -> pd.Timestamp:
+        """The stamp of the bar that it happened in."""
+        return self._stamps.begin(self.time_ns)
+
+    @property
+    def signed_size(self) -> float:
+        """Units bought, negative where sold."""
+        return self.size if self.side is Side.BUY else -self.size
+
+    def __repr__(self) -> str:
+        tag = "" if self.tag is None else f" {self.tag!r}"
+        fee = f", commission {self.commission:g}" if self.commission else ""
+        return f"<Fill of order {self.order_id}{tag} {self.time}: {self.side} {self.size:g} {self.symbol} at {self.price:g}{fee}>"
+
+
+def _blank() -> Order:
+    return Order(0, "", "", Side.BUY, None, OrderType.MARKET)

@@ -1,0 +1,368 @@
+"""What a strategy asks for: read, refused where it makes no sense, and made into an order. Opens nothing itself."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import msgspec
+
+from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
+from nbbacktest.core.errors import OrderError, nearest
+from nbbacktest.core.records import Stamps
+from nbbacktest.trading.matching import behind
+from nbbacktest.trading.orders.order import Order
+from nbbacktest.trading.orders.rules import OrderExpiry, TradingRules, check_bracket
+
+_MARKET = OrderType.MARKET
+_GTC, _DAY, _GTD = TimeInForce.GTC, TimeInForce.DAY, TimeInForce.GTD
+_MOMENTS = {"open": OrderType.MARKET_ON_OPEN, "close": OrderType.MARKET_ON_CLOSE}
+_ON_SESSION = tuple(_MOMENTS.values())
+_WORDS = {str(tif) for tif in TimeInForce}
+_PLAIN = (float, int)
+
+
+class OrderRequest(msgspec.Struct, frozen=True, gc=False):
+    """The terms of an order that makes sense: plain numbers, one type.
+
+    Attributes
+    ----------
+    trail : float or None
+        A price; a fraction where `trail_is_fraction`.
+    until : object
+        As the user wrote it.
+    """
+
+    side: Side
+    size: float | None
+    type: OrderType
+    limit: float | None = None
+    stop: float | None = None
+    tag: str | None = None
+    trail: float | None = None
+    trail_is_fraction: bool = False
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    tif: TimeInForce = _GTC
+    until: Any = None
+    reduce_only: bool = False
+
+    @property
+    def entry_level(self) -> float | None:
+        """Where it is meant to fill; None at the market."""
+        return self.stop if self.limit is None else self.limit
+
+
+def market_request(
+    side: Side, size: float | None, tag: str | None = None, *, reduce_only: bool = False
+) -> OrderRequest:
+    """The terms of a plain market order, which nothing is wrong with."""
+    return OrderRequest(side, size, _MARKET, tag=tag, reduce_only=reduce_only)
+
+
+def read_request(
+    side: Side,
+    size: Any,
+    limit: Any = None,
+    stop: Any = None,
+    trail: Any = None,
+    stop_loss: Any = None,
+    take_profit: Any = None,
+    at: Any = None,
+    tif: Any = "gtc",
+    until: Any = None,
+    *,
+    reduce_only: Any = False,
+    tag: Any = None,
+) -> OrderRequest:
+    """Check the terms of an order.
+
+    Raises
+    ------
+    OrderError
+        For a size that isn't a finite number above 0, a level that isn't a finite number, an unknown word, or
+        terms that exclude each other; with the value and what to do instead.
+    """
+    if size is not None:
+        # Words for a complaint cost more than the look that finds nothing to complain about.
+        size = float(size) if size.__class__ in _PLAIN and 0 < size < math.inf else finite(f"{side}(size=...)", size)
+        if size <= 0:
+            other = "sell" if side is Side.BUY else "buy"
+            cure = f"use {other} for the other direction" if size < 0 else "place no order instead"
+            raise OrderError(f"{side}(size={size:g}): a size is above 0; {cure}")
+    tag = None if tag is None else str(tag)
+    if limit is stop is trail is stop_loss is take_profit is at is until is None and tif == "gtc" and not reduce_only:
+        # What most orders are.
+        return market_request(side, size, tag)
+    limit, stop = _level(side, "limit", limit), _level(side, "stop", stop)
+    stop_loss, take_profit = _level(side, "stop_loss", stop_loss), _level(side, "take_profit", take_profit)
+    kind = _kind(side, limit, stop, trail, at)
+    fraction = False
+    if trail is not None:
+        trail, fraction = read_trail(f"{side}(trail={trail!r})", trail)
+    if _flag(side, reduce_only) and (stop_loss is not None or take_profit is not None):
+        raise OrderError(f"{side}(reduce_only=True) opens nothing that a stop_loss or take_profit could close")
+    return OrderRequest(
+        side, size, kind, limit, stop, tag, trail, fraction, stop_loss, take_profit,
+        _time_in_force(side, kind, tif, until), until, reduce_only,
+    )  # fmt: skip
+
+
+def read_trail(what: str, trail: Any) -> tuple[float, bool]:
+    """A trailing distance: a number is a price, ``"2%"`` a share of it.
+
+    Returns
+    -------
+    distance, is_fraction
+
+    Raises
+    ------
+    OrderError
+        Where it is neither, or not above 0, or not below 100%.
+    """
+    if isinstance(trail, str):
+        text = trail.strip()
+        try:
+            share = float(text.removesuffix("%")) / 100 if text.endswith("%") else math.nan
+        except ValueError:
+            share = math.nan
+        if not 0 < share < 1:
+            raise OrderError(f"{what}: a trail is a price such as 1.5, or a share above 0% and below 100% such as '2%'")
+        return share, True
+    distance = finite(what, trail)
+    if distance <= 0:
+        raise OrderError(f"{what}: a trail is above 0; it is a distance, not a level")
+    return distance, False
+
+
+def finite(what: str, value: Any) -> float:
+    """`value` as a plain float.
+
+    Raises
+    ------
+    OrderError
+        Where it is no number, or NaN, or infinite; `what` says where it was written.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise OrderError(f"{what} got {value!r}, a {type(value).__name__}; give a number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise OrderError(f"{what} got {number}; give a finite number (is an indicator still warming up?)")
+    return number
+
+
+def check_request(request: OrderRequest, rules: TradingRules, last: float) -> None:
+    """Refuse what the market doesn't accept; `last` is the newest close.
+
+    Raises
+    ------
+    OrderError
+        With the value and what would do.
+    """
+    side = request.side
+    if not request.reduce_only:
+        rules.check_size(side, request.size)
+    if request.type is not _MARKET:
+        rules.check_level(side, "limit", request.limit, last)
+        rules.check_level(side, "stop", request.stop, last)
+        if not request.trail_is_fraction:
+            rules.check_level(side, "trail", request.trail, last)
+    if request.stop_loss is not None or request.take_profit is not None:
+        rules.check_level(side, "stop_loss", request.stop_loss, last)
+        rules.check_level(side, "take_profit", request.take_profit, last)
+        check_bracket(side, request.entry_level, last, request.stop_loss, request.take_profit)
+
+
+def order_of(
+    request: OrderRequest,
+    strategy: str,
+    symbol: str,
+    last: float,
+    now: int,
+    expiry: OrderExpiry,
+    rules: TradingRules,
+    stamps: Stamps,
+) -> Order:
+    """The order that `request` asks for, with its session and its trailing level settled; `last` is the newest close."""
+    if request.type is _MARKET and request.tif is _GTC:
+        return Order(
+            0, strategy, symbol, request.side, request.size, _MARKET, stamps, tag=request.tag, submitted_ns=now,
+            reduce_only=request.reduce_only,
+        )  # fmt: skip
+    begins = expires = 0
+    if request.type is OrderType.MARKET_ON_OPEN:
+        begins, expires = expiry.next_session(now)
+    elif request.tif is TimeInForce.DAY:
+        expires = expiry.session_end(now)
+    elif request.tif is TimeInForce.GTD:
+        expires = expiry.read(request.until, now)
+    stop, best = request.stop, None
+    if request.trail is not None:
+        best = last
+        stop = rules.outward(
+            behind(request.side, best, request.trail, is_fraction=request.trail_is_fraction), request.side
+        )
+    return Order(
+        0, strategy, symbol, request.side, request.size, request.type, limit=request.limit, stop=stop, trail=request.trail,
+        trail_is_fraction=request.trail_is_fraction, tif=request.tif, tag=request.tag, submitted_ns=now, begins_ns=begins,
+        expires_ns=expires, reduce_only=request.reduce_only, best=best,
+        _stamps=stamps,
+    )  # fmt: skip
+
+
+def exits_of(request: OrderRequest, entry: Order) -> tuple[Order, ...]:
+    """A bracket's exits: the stop first."""
+    side = Side.SELL if entry.side is Side.BUY else Side.BUY
+
+    def exit_of(kind: OrderType, *, stop: float | None = None, limit: float | None = None) -> Order:
+        return Order(
+            0, entry.strategy, entry.symbol, side, None, kind, limit=limit, stop=stop, tag=entry.tag,
+            submitted_ns=entry.submitted_ns, reduce_only=True, _stamps=entry._stamps,  # noqa: SLF001 - hidden from strategies only
+        )  # fmt: skip
+
+    exits = []
+    if request.stop_loss is not None:
+        exits.append(exit_of(OrderType.STOP, stop=request.stop_loss))
+    if request.take_profit is not None:
+        exits.append(exit_of(OrderType.LIMIT, limit=request.take_profit))
+    return tuple(exits)
+
+
+def changed(order: Order, terms: dict[str, Any], rules: TradingRules, last: float) -> dict[str, Any]:
+    """The fields of `order` that `terms` change, checked as a new order's would be; none for terms that it has already.
+
+    What the order has gained so far stays: a trailing stop's new distance counts from the best price that it has followed.
+
+    Raises
+    ------
+    OrderError
+        For a term that the order doesn't have, a value that makes no sense, or no change at all.
+    """
+    given = {name: value for name, value in terms.items() if value is not None}
+    if not given:
+        raise OrderError(f"replace({order!r}) changes nothing; give size, limit, stop or trail")
+    changes: dict[str, Any] = {}
+    if "size" in given and (size := _size(order, given["size"], rules)) != order.size:
+        changes["size"] = size
+    if "trail" in given:
+        if order.trail is None or order.triggered:
+            raise OrderError(f"{order!r} {_lack(order, 'trail')}; cancel it and place another")
+        changes |= _trail(order, given["trail"], rules, last)
+    for name in ("limit", "stop"):
+        if name in given:
+            if getattr(order, name) is None or order.trail is not None or (name == "stop" and order.triggered):
+                raise OrderError(f"{order!r} {_lack(order, name)}; cancel it and place another")
+            level = finite(f"replace({name}=...)", given[name])
+            # A level that a split has moved off the tick may stay as it is.
+            if level != getattr(order, name):
+                rules.check_level(order.side, name, level, last)
+                changes[name] = level
+    if changes.keys() & {"limit", "stop"}:
+        _check_family(order, changes, last)
+    return changes
+
+
+def _trail(order: Order, trail: Any, rules: TradingRules, last: float) -> dict[str, Any]:
+    distance, is_fraction = read_trail(f"replace(trail={trail!r})", trail)
+    if (distance, is_fraction) == (order.trail, order.trail_is_fraction):
+        return {}
+    if not is_fraction:
+        rules.check_level(order.side, "trail", distance, last)
+    side, stop = order.side, order.stop
+    best = last if order.best is None else order.best
+    level = rules.outward(behind(side, best, distance, is_fraction=is_fraction), side)
+    before = behind(side, best, order.trail or 0.0, is_fraction=order.trail_is_fraction)
+    after = behind(side, best, distance, is_fraction=is_fraction)
+    if stop is not None and (after <= before if side is Side.BUY else after >= before):
+        # Tightened: rounding to the tick, before and after a split, must not move it away from the market.
+        level = min(level, stop) if side is Side.BUY else max(level, stop)
+    return {"trail": distance, "trail_is_fraction": is_fraction, "stop": level}
+
+
+def _size(order: Order, size: Any, rules: TradingRules) -> float:
+    wanted = finite("replace(size=...)", size)
+    if wanted == order.size:
+        return wanted
+    if order.status is OrderStatus.HELD:
+        raise OrderError(f"{order!r} takes its size from its entry's fill; replace the size of the entry")
+    if wanted <= order.filled or wanted <= 0:
+        raise OrderError(
+            f"replace(size={wanted:g}): {order.filled:g} of order {order.id} are filled; give more, or cancel it"
+        )
+    if not order.reduce_only:
+        rules.check_size(order.side, wanted)
+    return wanted
+
+
+def _lack(order: Order, name: str) -> str:
+    return "has triggered already" if order.triggered else f"has no {name} that could be replaced"
+
+
+def _check_family(order: Order, changes: dict[str, Any], last: float) -> None:
+    """An entry stays between its exits, and exits stay in order."""
+    if order.children:
+        stop = next((child.stop for child in order.children if child.stop is not None), None)
+        target = next((child.limit for child in order.children if child.limit is not None), None)
+        entry = changes.get("limit", changes.get("stop", order.limit if order.limit is not None else order.stop))
+        if order.limit is not None and "limit" not in changes:
+            entry = order.limit
+        check_bracket(order.side, entry, last, stop, target)
+    elif order.parent is not None and len(order.parent.children) > 1:
+        stop, target = (
+            changes.get(name, next(getattr(c, name) for c in order.parent.children if getattr(c, name) is not None))
+            for name in ("stop", "limit")
+        )
+        if (target - stop) * (1 if order.side is Side.SELL else -1) <= 0:
+            raise OrderError(f"stop {stop:g} and target {target:g} of order {order.parent.id} would be out of order")
+
+
+def _flag(side: Side, reduce_only: Any) -> bool:
+    if not isinstance(reduce_only, bool):
+        raise OrderError(f"{side}(reduce_only={reduce_only!r}): give True or False")
+    return reduce_only
+
+
+def _level(side: Side, name: str, value: Any) -> float | None:
+    if value is None or (value.__class__ is float and math.isfinite(value)):
+        return value
+    return finite(f"{side}({name}=...)", value)
+
+
+def _kind(side: Side, limit: float | None, stop: float | None, trail: Any, at: Any) -> OrderType:
+    kind = OrderType.MARKET if limit is None else OrderType.LIMIT
+    if stop is not None:
+        kind = OrderType.STOP if limit is None else OrderType.STOP_LIMIT
+    if trail is not None:
+        if kind is not OrderType.MARKET:
+            raise OrderError(f"{side}(trail={trail!r}): a trailing stop has no limit and no stop of its own; give one")
+        kind = OrderType.TRAILING_STOP
+    if at is None:
+        return kind
+    if at not in _MOMENTS:
+        raise OrderError(f"{side}(at={at!r}): {nearest(str(at), _MOMENTS)}")
+    if kind is not OrderType.MARKET:
+        raise OrderError(
+            f"{side}(at={at!r}): orders on open or close are market orders; leave out limit, stop and trail"
+        )
+    return _MOMENTS[at]
+
+
+def _time_in_force(side: Side, kind: OrderType, tif: Any, until: Any) -> TimeInForce:
+    if tif == "gtc" and until is None:
+        return _DAY if kind in _ON_SESSION else _GTC
+    if tif not in _WORDS:
+        raise OrderError(f"{side}(tif={tif!r}) is no time in force; {nearest(str(tif), _WORDS)}")
+    word = TimeInForce(tif)
+    if until is not None and word in (_GTC, _GTD):
+        word = _GTD
+    elif until is not None:
+        raise OrderError(f"{side}(tif={tif!r}, until={until!r}): until is for gtd; leave tif out")
+    elif word is _GTD:
+        raise OrderError(f"{side}(tif='gtd') needs the time: until=...")
+    if kind in _ON_SESSION:
+        if word is not _DAY:
+            raise OrderError(f"{side}(tif={tif!r}): orders on open or close live for their session; leave tif out")
+    elif word in (TimeInForce.IOC, TimeInForce.FOK) and kind not in (OrderType.MARKET, OrderType.LIMIT):
+        raise OrderError(f"{side}(tif={tif!r}): a {kind} waits by its nature; use gtc, day or gtd")
+    return word

@@ -1,0 +1,218 @@
+"""The account chart: equity, its drawdown, and the starting cash held in one symbol.
+
+`AccountCurves` computes the values of new instants only, and `ThinnedCurve` keeps them at a size that can be drawn.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from nbbacktest.core.intervals import DAY
+from nbbacktest.core.records import Float64, Int64
+from nbbacktest.engine.analysis import Frame
+from nbbacktest.report.plotting import EQUITY, LOSS, OTHER, axis, breaks, choose, extremes, local_time
+from nbbacktest.system.run import Run
+from nbbacktest.trading.sizes import Tally
+from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, axes_visible, base_layout
+
+POINTS = 400
+"""About how many highs and lows a curve is drawn with."""
+_RUN = 64
+"""Values of which the lowest and the highest are kept."""
+
+
+class AccountChart:
+    """Draws a run's equity, its drawdown, and the same cash held in a symbol. For one thread."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._curves = AccountCurves(run)
+        self._base = next(series for series in run.world.timeline.series if series.is_base)
+
+    def props(self, frame: Frame, symbol: str) -> FigureProps:
+        """The chart as of `frame`; `symbol` is the benchmark."""
+        self._curves.grow(frame)
+        if not frame.cursor:
+            return FigureProps((EMPTY,) * 3, axes_visible(False, 2))
+        held = self._curves.holding(symbol)
+        traces = (
+            {**self._curve(self._curves.equity), "name": "Equity"},
+            {**self._curve(held), "name": f"Cash held in {symbol}"},
+            {**self._curve(self._curves.drawdown), "name": "Drawdown"},
+        )
+        return FigureProps(traces, {**axes_visible(True, 2), "xaxis.rangebreaks": self._breaks(frame.cursor)})
+
+    def _curve(self, curve: ThinnedCurve) -> dict[str, Any]:
+        rows = curve.rows(POINTS)
+        return {"x": axis(self._moments(rows)), "y": curve.values[rows], "visible": True}
+
+    def _moments(self, rows: Int64) -> Int64:
+        instants, stamps = self._run.world.timeline.instants[rows], self._base.stamps
+        if not self._base.columns.interval.is_daily:
+            return local_time(stamps, instants)
+        return local_time(stamps, instants - 1) // DAY * DAY + DAY // 2
+
+    def _breaks(self, cursor: int) -> list[dict[str, Any]]:
+        """The closed hours of what has been run; on long runs each is too short to be seen, and dear to draw."""
+        columns = self._base.columns
+        stop = min(self._base.first + cursor, len(columns))
+        if cursor > 20_000 or columns.interval.is_daily or stop <= self._base.first:
+            return []
+        local = local_time(self._base.stamps, columns.time[self._base.first : stop])
+        return breaks(columns.interval, [local], choose([local], columns.interval))
+
+
+class ThinnedCurve:
+    """A growing column of which only highs and lows are looked at again: `rows` says which.
+
+    Parameters
+    ----------
+    values
+        The whole column; only its first `count` values are there yet.
+    """
+
+    def __init__(self, values: Float64) -> None:
+        self.values = values
+        self.count = 0
+        self._kept: list[Int64] = []
+        self._until = 0  # whole runs of values before it are in `_kept`
+
+    def grow(self, count: int) -> None:
+        """Take in the values up to `count`."""
+        self.count = count
+        stop = count // _RUN * _RUN
+        if stop > self._until:
+            runs = self.values[self._until : stop].reshape(-1, _RUN)
+            starts = np.arange(self._until, stop, _RUN)
+            pairs = np.column_stack((runs.argmin(axis=1) + starts, runs.argmax(axis=1) + starts))
+            self._kept.append(np.sort(pairs, axis=1).ravel().astype(np.int64))
+            self._until = stop
+            if len(self._kept) > 64:
+                self._kept = [np.concatenate(self._kept)]
+
+    def rows(self, most: int) -> Int64:
+        """Rising positions that keep every high and low at a resolution of about `most` points."""
+        if self.count <= most * _RUN:
+            return extremes(self.values[: self.count], most)
+        tail = np.arange(self._until, self.count, dtype=np.int64)
+        rows = np.concatenate((*self._kept, tail))
+        rows = rows[extremes(self.values[rows], most)]
+        ends = np.array([0, self.count - 1], dtype=np.int64)
+        return np.union1d(rows, ends).astype(np.int64)
+
+
+class AccountCurves:
+    """Equity, its fall below its peak, and the same cash held in one symbol. For one thread.
+
+    Attributes
+    ----------
+    equity, drawdown : ThinnedCurve
+        One value an instant; drawdown as a fraction, negative.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        count = len(run.world.timeline)
+        self.equity = ThinnedCurve(np.zeros(count))
+        self.drawdown = ThinnedCurve(np.zeros(count))
+        self.held: dict[str, ThinnedCurve] = {}
+        self._base = {series.symbol: series for series in run.world.timeline.series if series.is_base}
+        self._cash = self._peak = float(run.config.broker.cash)
+        self._sizes = {symbol: Tally() for symbol in self._base}
+        self._fills = self._flows = self._splits = 0  # how many were counted
+
+    def grow(self, frame: Frame) -> None:
+        """Compute what came since the last call."""
+        start, stop = self.equity.count, frame.cursor
+        if stop <= start:
+            return
+        equity = self._cash_and_positions(frame, start, stop)
+        self.equity.values[start:stop] = equity
+        peaks = np.maximum(np.maximum.accumulate(equity), self._peak)
+        self._peak = float(peaks[-1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.drawdown.values[start:stop] = np.where(peaks > 0, equity / peaks - 1, 0.0)
+        self.equity.grow(stop)
+        self.drawdown.grow(stop)
+
+    def holding(self, symbol: str) -> ThinnedCurve:
+        """What the starting cash would be worth in `symbol`; NaN before its first close."""
+        curve = self.held.get(symbol)
+        if curve is None:
+            curve = self.held[symbol] = ThinnedCurve(np.zeros(len(self._run.world.timeline)))
+        start, stop = curve.count, self.equity.count
+        if stop > start:
+            closes = self._marks(symbol, start, stop)
+            series = self._base[symbol]
+            columns = series.columns
+            first = columns.close[max(series.first - 1, 0)] if series.first else columns.open[0]
+            curve.values[start:stop] = closes * (float(self._run.config.broker.cash) / first)
+            curve.grow(stop)
+        return curve
+
+    def _cash_and_positions(self, frame: Frame, start: int, stop: int) -> Float64:
+        lists = frame.agent.lists
+        flows = [flow for flow in lists.flows[self._flows :] if flow.index < stop]
+        splits = [split for split in lists.splits[self._splits :] if split.index < stop]
+        fills = lists.fills[self._fills : frame.agent.n_fills]
+        self._flows += len(flows)
+        self._splits += len(splits)
+        self._fills += len(fills)
+        changes = [(flow.index, flow.amount) for flow in flows]
+        changes += [(fill.index, -fill.signed_size * fill.price - fill.commission) for fill in fills]
+        changes.sort(key=lambda change: change[0])  # stable: flows stay before fills
+        cash = list(accumulate((amount for _, amount in changes), initial=self._cash))
+        equity = _steps(cash, [at for at, _ in changes], start, stop)
+        self._cash = cash[-1]
+        for symbol in self._base:
+            moved = [(s.index, s.ratio, 0.0) for s in splits if s.symbol == symbol]
+            moved += [(f.index, 1.0, f.signed_size) for f in fills if f.symbol == symbol]
+            moved.sort(key=lambda change: change[0])
+            held = self._sizes[symbol]
+            if not moved and not held.units:
+                continue
+            before = held.units
+            levels = [before, *(held.add(size) if ratio == 1.0 else held.split(ratio) for _, ratio, size in moved)]
+            sizes = _steps(levels, [at for at, *_ in moved], start, stop)
+            equity += np.where(sizes == 0.0, 0.0, sizes * self._marks(symbol, start, stop))
+        return equity
+
+    def _marks(self, symbol: str, start: int, stop: int) -> Float64:
+        """The newest close at or before each of these instants; NaN before the first."""
+        series, timeline = self._base[symbol], self._run.world.timeline
+        columns = series.columns
+        if len(timeline.series) == 1:
+            return columns.close[series.first + start : series.first + stop]
+        seen = np.searchsorted(columns.end, timeline.instants[start:stop], side="right")
+        values = columns.close[np.maximum(seen - 1, 0)]
+        return np.where(seen > 0, values, np.nan)
+
+
+def _steps(levels: list[float], changes: list[int], start: int, stop: int) -> Float64:
+    """A level at the end of the instants from `start` up to `stop`: the first one, and that from each change on."""
+    edges = [start, *(max(at, start) for at in changes), stop]
+    return np.repeat(np.array(levels, dtype=np.float64), np.diff(edges))
+
+
+def equity_figure() -> LiveFigure:
+    """Equity and a benchmark, with the drawdown below."""
+    traces = [
+        go.Scatter(name="Equity", mode="lines", visible=False, line={"color": EQUITY, "width": 1.6},
+                   hovertemplate="%{y:,.2f}"),
+        go.Scatter(name="Benchmark", mode="lines", visible=False, line={"color": OTHER, "width": 1.3, "dash": "dot"},
+                   hovertemplate="%{y:,.2f}"),
+        go.Scatter(name="Drawdown", mode="lines", visible=False, yaxis="y2", showlegend=False, fill="tozeroy",
+                   line={"color": LOSS, "width": 1}, fillcolor="rgba(226,103,74,0.25)", hovertemplate="%{y:.2%}"),
+    ]  # fmt: skip
+    layout = {
+        **base_layout(280),
+        "xaxis": {**AXIS, "type": "date", "rangebreaks": [], "anchor": "y2", "hoverformat": "%a %Y-%m-%d %H:%M"},
+        "yaxis": {**AXIS, "fixedrange": True, "side": "right", "domain": [0.34, 1.0], "tickformat": ",~f", "nticks": 5},
+        "yaxis2": {**AXIS, "fixedrange": True, "side": "right", "domain": [0.0, 0.28], "tickformat": ".1~%",
+                   "nticks": 3, "rangemode": "tozero"},
+    }  # fmt: skip
+    return LiveFigure("Equity, benchmark and drawdown", traces, layout, "nbbt-equity")

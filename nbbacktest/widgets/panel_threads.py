@@ -1,0 +1,222 @@
+"""A panel's threads: the pump draws frames, two queues carry out what was clicked. Without threads both work by turns.
+
+Each thread lives only while it has something to do. The pump knows its panel weakly: dropping the panel ends the thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from nbbacktest.core.monitor import Flag, started
+from nbbacktest.system.cooperative import CALLS
+from nbbacktest.system.runner import has_threads
+
+logger = logging.getLogger("nbbacktest")
+
+STALE = "That was meant for an earlier run; nothing was done"
+
+
+class Drawable(Protocol):
+    """What is pumped."""
+
+    def draw_frame(self) -> float | None:
+        """Draw what is new; in how many seconds to come again, None where nothing more will come by itself."""
+
+
+class FramePump:
+    """Calls `draw_frame` again and again from a thread of its own, which lives only as long as there is something to draw."""
+
+    def __init__(self, drawn: Drawable) -> None:
+        self._drawn = weakref.ref(drawn)
+        self._wanted = Flag()
+        self._guard = threading.Lock()  # guards the two below
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._next = 0  # without threads: the number of the turn that is to come; older ones are dropped
+
+    def poke(self) -> None:
+        """Have a frame drawn at once. Any thread; returns at once."""
+        if not has_threads():
+            self._ask_for_turn(0.0)
+            return
+        with self._guard:
+            if self._thread is not None:
+                self._wanted.set()
+            elif not self._closed:
+                self._wanted.clear()  # the thread begins with a frame
+                self._thread = threading.Thread(
+                    target=_work, args=(weakref.ref(self), self._drawn), name="nbbacktest-panel", daemon=True
+                )
+                try:
+                    started(self._thread)
+                except BaseException as error:
+                    self._thread = None  # where it has started all the same, it finds that it isn't the one, and ends
+                    if not isinstance(error, RuntimeError):
+                        raise
+                    # No thread to be had, or the interpreter is ending: the run matters more.
+                    logger.exception("the panel can't be drawn now; the next event tries again")
+
+    def close(self) -> None:
+        """Draw no more; the thread ends at its next frame."""
+        with self._guard:
+            self._closed = True
+            self._wanted.set()
+
+    def _ask_for_turn(self, seconds: float) -> None:
+        self._next += 1
+        mine, number = weakref.WeakMethod(self._take_turn), self._next
+
+        def come() -> None:
+            take = mine()
+            if take is not None:
+                take(number)
+
+        CALLS.call_later(seconds, come)
+
+    def _take_turn(self, number: int) -> None:
+        if number == self._next and not self._closed:
+            seconds = _drawn(self._drawn())
+            if seconds is not None and number == self._next:
+                self._ask_for_turn(seconds)
+
+    def rest(self, seconds: float | None) -> bool:
+        """Wait for the next frame's time; False where the thread is to end, which it must do then."""
+        if seconds is not None:
+            self._wanted.wait(seconds)
+        with self._guard:
+            if self._thread is not threading.current_thread():
+                return False
+            if self._closed or (seconds is None and not self._wanted.is_set()):
+                self._thread = None
+                return False
+            self._wanted.clear()
+            return True
+
+
+def _work(me: weakref.ref[FramePump], drawn: weakref.ref[Drawable]) -> None:
+    while True:
+        seconds = _drawn(drawn())
+        pump = me()
+        if pump is None or not pump.rest(_brief(seconds)):
+            return
+        del pump
+
+
+def _drawn(target: Drawable | None) -> float | None:
+    """Draw a frame; in how many seconds the next one is wanted."""
+    try:
+        return None if target is None else target.draw_frame()
+    except Exception:
+        logger.exception("a panel's frame can't be drawn; the run goes on")
+        return 1.0
+
+
+def _brief(seconds: float | None) -> float | None:
+    """No long waits: a panel that is dropped meanwhile is to leave no thread behind."""
+    return seconds if seconds is None else min(seconds, 1.0)
+
+
+class QueuedCommand(NamedTuple):
+    """One command.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in messages.
+    call : callable
+        Carries it out and returns what to tell the user.
+    run : int or None
+        The run that the user was looking at; None: whichever there is.
+    """
+
+    name: str
+    call: Callable[[], str]
+    run: int | None
+
+
+class CommandQueue:
+    """A queue and the thread that empties it; the thread is started by the first command and ends after the last."""
+
+    def __init__(self, name: str, carry_out: Callable[[QueuedCommand], None]) -> None:
+        self._name = name
+        self._carry_out = carry_out
+        self._guard = threading.Lock()  # guards the two below
+        self._queued: deque[QueuedCommand] = deque()
+        self._thread: threading.Thread | None = None
+
+    def add(self, command: QueuedCommand) -> None:
+        """Put it at the end."""
+        with self._guard:
+            self._queued.append(command)
+            if not has_threads():
+                CALLS.call_later(0.0, self._take_turn)
+            elif self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                try:
+                    started(self._thread)
+                except BaseException:
+                    self._thread = None  # the next command tries again
+                    raise
+
+    def clear(self) -> None:
+        """Forget what hasn't begun."""
+        with self._guard:
+            self._queued.clear()
+
+    def _take_turn(self) -> None:
+        """Without threads: carry out the first one."""
+        if self._queued:
+            self._carry_out(self._queued.popleft())
+
+    def _work(self) -> None:
+        while True:
+            with self._guard:
+                if self._thread is not threading.current_thread():
+                    return
+                if not self._queued:
+                    self._thread = None
+                    return
+                command = self._queued.popleft()
+            self._carry_out(command)
+
+
+class CommandDispatcher:
+    """Two lanes: what moves a run and waits for it to arrive must not hold up a pause.
+
+    Parameters
+    ----------
+    present
+        The number of the present run.
+    tell
+        Told each command's outcome: a message, and whether it is an error. Any thread.
+    """
+
+    def __init__(self, present: Callable[[], int], tell: Callable[[str, bool], object]) -> None:
+        self._present = present
+        self._tell = tell
+        self._prompt = CommandQueue("nbbacktest-panel-commands", self._carry_out)
+        self._moves = CommandQueue("nbbacktest-panel-moves", self._carry_out)
+
+    def submit(self, name: str, call: Callable[[], str], run: int | None) -> None:
+        """Have a command carried out; returns at once."""
+        moves = name in {"step", "until"}
+        if not moves:
+            self._moves.clear()  # steps that wait in line aren't wanted after a pause, a stop or a resume
+        (self._moves if moves else self._prompt).add(QueuedCommand(name, call, run))
+
+    def _carry_out(self, command: QueuedCommand) -> None:
+        if command.run is not None and command.run != self._present():
+            self._tell(STALE, True)
+            return
+        try:
+            message = command.call()
+        except Exception as error:
+            logger.debug("%s failed", command.name, exc_info=True)
+            self._tell(str(error) or type(error).__name__, True)
+        else:
+            self._tell(message, False)

@@ -1,0 +1,163 @@
+"""What the charts show: bounded, floats only, and of the right bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import talib
+
+import nbbacktest as nb
+from nbbacktest.widgets.account_chart import AccountChart, AccountCurves, ThinnedCurve
+from nbbacktest.widgets.bar_chart import BOUGHT, CANDLES, COUNT, FOLLOWED, SOLD, BarChart, ChartSelection
+from nbbacktest.widgets.sync_chart import SyncChart, SyncSample
+
+
+class Trader(nb.Strategy):
+    """Turns over now and then, with a stop under each position."""
+
+    def on_start(self):
+        self.mean = self.indicator(talib.SMA, "close", 5)
+        self.rsi = self.indicator(talib.RSI, "close", 14)
+
+    def on_bar(self, bar):
+        if bar.interval != self.base_interval:
+            return
+        place = int(bar.close * 1e4) % 7
+        if place == 0 and not self.position(bar.symbol).size:
+            self.buy(bar.symbol, size=10, stop_loss=bar.close * 0.9)
+        elif place == 3 and self.position(bar.symbol).size:
+            self.close(bar.symbol)
+
+
+def minutes(count: int) -> pd.DataFrame:
+    close = 100 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 3e-4, count)))
+    start = np.r_[close[:1], close[:-1]]
+    return pd.DataFrame(
+        {
+            "open": start, "high": np.maximum(start, close) * 1.0002, "low": np.minimum(start, close) * 0.9998,
+            "close": close, "volume": np.arange(count, dtype=float) % 50 + 1,
+        },
+        index=pd.date_range("2024-01-01", periods=count, freq="1min"),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ended() -> nb.SystemManager:
+    system = nb.SystemManager()
+    config = {"exchange": "24/7", "timezone": "UTC", "data": {"derived_intervals": ["5m"]}}
+    system.start(config, data=minutes(30_000), strategies=Trader)
+    system.wait()
+    return system
+
+
+def arrays(props) -> Iterator[np.ndarray]:
+    for trace in props.traces:
+        yield from (value for value in trace.values() if isinstance(value, np.ndarray))
+
+
+def only(system) -> str:
+    return system.run.world.timeline.series[0].symbol
+
+
+def test_following_shows_the_newest_bars(ended):
+    """A chart that follows draws the last bars, each a candle, and nothing after the cursor."""
+    props = BarChart(ended.run).props(ended.run.analysis.frame, ChartSelection(only(ended), "1m"))
+    candles = props.traces[CANDLES]
+    assert len(props.traces) == COUNT
+    assert len(candles["x"]) == FOLLOWED
+    assert candles["close"][-1] == ended.run.world.timeline.series[0].columns.close[-1]
+    assert props.layout["xaxis.range"][0] < candles["x"][0] < candles["x"][-1] < props.layout["xaxis.range"][1]
+
+
+@pytest.mark.parametrize("span", [None, (1704067200000.0, 1704900000000.0), (1704067200000.0, 1704070800000.0)])
+def test_at_most_six_hundred_candles_whatever_is_in_sight(ended, span):
+    """All, a part, or an hour: candles are joined until they can be drawn without a wait."""
+    props = BarChart(ended.run).props(
+        ended.run.analysis.frame, ChartSelection(only(ended), "1m", follows=False, span=span)
+    )
+    assert 0 < len(props.traces[CANDLES]["x"]) <= 600
+
+
+def test_everything_that_is_drawn_is_a_contiguous_float(ended):
+    """An int64 or an object column would go to the browser as text, twenty times as slow."""
+    frame, symbol = ended.run.analysis.frame, only(ended)
+    sync = SyncChart()
+    sync.add(SyncSample(1.0, 60.0, 59.0, 0.001, 3))
+    all_props = [
+        BarChart(ended.run).props(frame, ChartSelection(symbol, "5m", follows=False)),
+        BarChart(ended.run).props(frame, ChartSelection(symbol, "1m")),
+        AccountChart(ended.run).props(frame, symbol),
+        sync.props(),
+    ]
+    found = [column for props in all_props for column in arrays(props)]
+    assert len(found) > 20
+    assert {str(column.dtype) for column in found} == {"float64"}
+    assert all(column.flags.c_contiguous for column in found)
+
+
+def test_fills_and_indicators_stand_on_their_candles(ended):
+    """Marks lie on drawn candles; a price-like indicator lies over the prices, an oscillator under them."""
+    props = BarChart(ended.run).props(ended.run.analysis.frame, ChartSelection(only(ended), "1m"))
+    for mark in (BOUGHT, SOLD):
+        assert set(props.traces[mark]["x"]) <= set(props.traces[CANDLES]["x"])
+    over = [trace["name"] for trace in props.traces[6:12] if trace.get("visible")]
+    under = [trace["name"] for trace in props.traces[12:] if trace.get("visible")]
+    assert over == ["SMA(close, 5)"]
+    assert under == ["RSI(close, 14)"]
+
+
+def test_one_moment_of_a_run_can_be_seen():
+    """A panel that meets a run at rest knows one moment of it: points, as a line of one point isn't drawn."""
+    sync = SyncChart()
+    sync.add(SyncSample(1.0, 60.0, 59.0, 0.001, 3))
+    assert {trace["mode"] for trace in sync.props().traces} == {"markers"}
+    sync.add(SyncSample(1.0, 60.0, 59.0, 0.001, 3))
+    assert {trace["mode"] for trace in sync.props().traces} == {"markers"}
+    sync.add(SyncSample(2.0, 60.0, 59.0, 0.001, 3))
+    assert {trace["mode"] for trace in sync.props().traces} == {"lines"}
+
+
+def test_before_the_first_bar_nothing_is_drawn():
+    """A run that is held before its first bar has an empty chart, not a wrong one."""
+    system = nb.SystemManager()
+    system.start(paused=True)
+    frame = system.run.analysis.frame
+    bars, account = (
+        BarChart(system.run).props(frame, ChartSelection("EXE", "1m")),
+        AccountChart(system.run).props(frame, "EXE"),
+    )
+    system.stop()
+    assert not any(trace["visible"] for trace in (*bars.traces, *account.traces))
+
+
+def test_curves_grown_in_pieces_are_the_results_curve(ended):
+    """Equity computed as the run goes on is the result's, to the last bit, however it was cut."""
+    result = ended.wait()
+    frame = ended.run.analysis.frame
+    curves = AccountCurves(ended.run)
+    counts = [fill.index for fill in ended.run.world.desk.fills]
+    for cut in (1, 7, 500, 501, 20_000, 30_000):
+        done = sum(index < cut for index in counts)
+        agent = frame.agent.__class__(**{**_fields(frame.agent), "n_fills": done})
+        curves.grow(frame._replace(cursor=cut, agent=agent))
+    assert np.array_equal(curves.equity.values, result.equity_values)
+
+
+def _fields(agent) -> dict[str, object]:
+    return {name: getattr(agent, name) for name in agent.__dataclass_fields__}
+
+
+def test_thinning_keeps_every_high_and_low():
+    """However long a curve is, its highest and lowest values and its ends are drawn."""
+    values = np.random.default_rng(5).normal(size=200_000)
+    thinned = ThinnedCurve(values)
+    for stop in (100, 63_999, 64_001, 200_000):
+        thinned.grow(stop)
+        rows = thinned.rows(400)
+        assert len(rows) <= 1_700
+        assert {0, stop - 1, int(values[:stop].argmax()), int(values[:stop].argmin())} <= set(rows.tolist())
+        assert all(a < b for a, b in pairwise(rows.tolist()))
