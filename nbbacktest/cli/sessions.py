@@ -14,7 +14,7 @@ from nbbacktest.cli.exits import DONE
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.shown import printed
 from nbbacktest.report.console import console
-from nbbacktest.system.summary import shown_time
+from nbbacktest.system.status import shown_time
 
 if TYPE_CHECKING:
     from nbbacktest.system.remote.registry import SessionEntry

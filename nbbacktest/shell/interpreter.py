@@ -21,8 +21,7 @@ from nbbacktest.grammar import JSON, SESSION, system_app
 from nbbacktest.report.console import console
 from nbbacktest.system.commands import COMMANDS, parameters
 from nbbacktest.system.manager import SystemManager
-
-_MOVING = ("step", "until")
+from nbbacktest.system.remote.messages import WAITING
 
 
 class Interpreter:
@@ -142,7 +141,7 @@ class Interpreter:
         return DONE
 
     def _interrupted(self, words: list[str]) -> int:
-        if words[0] == "system" and len(words) > 1 and words[1] in _MOVING:
+        if words[0] == "system" and len(words) > 1 and words[1] in WAITING:
             with contextlib.suppress(NbBacktestError):  # it ended meanwhile, or a strategy's call doesn't come back
                 self.system.pause()
         going = "" if self.system.is_stopped() else f"; the run is {self.system.get_state()}"

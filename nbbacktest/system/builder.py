@@ -58,24 +58,24 @@ def build(
     ConfigError, DataError
         Where the config or the data can't be run.
     """
-    players = players_of(config, strategies, params)
-    for strategy, _ in players:
+    made = strategies_of(config, strategies, params)
+    for strategy, _ in made:
         if any(strategy is one for one in _several(strategies)):
             begin(strategy)
     if config.mode == "live":
         from nbbacktest.system.live_builder import live_world  # a tenth of all modules, for few runs
 
-        world, live = live_world(config, players, feed=feed, data=data)
+        world, live = live_world(config, made, feed=feed, data=data)
         return wire(config, lifecycle, condition, world, live=live, clock=clock)
     if feed is not None:
         raise ConfigError([Problem("mode", config.mode, 'a feed is for live runs; set mode to "live", or give data')])
-    needs = needs_of(players)
+    needs = needs_of(made)
     bars = RunBars(config, data, market or load(config, data, needs=needs, stream=True))
     bars.reach(needs)
-    world = world_of(config, players, bars, data=data)
+    world = world_of(config, made, bars, data=data)
     stages = wire(config, lifecycle, condition, world, clock=clock, window=window)
     warn_of_lack(world.desk.warmup, world.market.asked)
-    given = [] if strategies is None else [strategy for strategy, _ in players]
+    given = [] if strategies is None else [strategy for strategy, _ in made]
     return replace(stages, live_objects=live_sections(data, world.market, given))
 
 
@@ -85,10 +85,10 @@ def warmup_needs(
     params: Mapping[str, Any] | None = None,
 ) -> tuple[Need, ...]:
     """What the strategies of a run need as warm-up, for who loads its data beforehand."""
-    return needs_of(players_of(config, strategies, params))
+    return needs_of(strategies_of(config, strategies, params))
 
 
-def players_of(
+def strategies_of(
     config: SessionConfig,
     live: StrategySource | Sequence[StrategySource] | None,
     params: Mapping[str, Any] | None = None,
@@ -102,13 +102,13 @@ def players_of(
     StrategyError
         Where one raised when it was made.
     """
-    players = _players(config, live, params or {})
-    for strategy, _ in players:
+    made = _strategies(config, live, params or {})
+    for strategy, _ in made:
         check_callbacks(strategy)
-    return players
+    return made
 
 
-def _players(config: SessionConfig, live: Any, params: Mapping[str, Any]) -> StrategyList:
+def _strategies(config: SessionConfig, live: Any, params: Mapping[str, Any]) -> StrategyList:
     if live is None:
         if not config.strategies:
             cure = "names no strategy; add one, such as {'class': 'nbbacktest.strategies:SmaCross'}"

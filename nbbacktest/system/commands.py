@@ -16,9 +16,9 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition
 from nbbacktest.system.manager import SystemManager
-from nbbacktest.system.moments import EVENTS
 from nbbacktest.system.origin import ConfigSource
-from nbbacktest.system.summary import summary
+from nbbacktest.system.status import summary
+from nbbacktest.system.targets import EVENTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,13 +32,13 @@ from nbbacktest.trading.live import LiveDesk
 
 
 def live_world(
-    config: SessionConfig, players: StrategyList, *, feed: Feed | None = None, data: Any = None
+    config: SessionConfig, strategies: StrategyList, *, feed: Feed | None = None, data: Any = None
 ) -> tuple[World, LiveBars]:
     """Load the history and make the world of a live run, and its feed; no connection is made.
 
     Parameters
     ----------
-    players
+    strategies
         The strategies, each with its symbols.
     feed
         The source of the bars; None makes the one that the config names.
@@ -75,7 +75,7 @@ def live_world(
     desk = LiveDesk(
         lambda: timeline.instants,
         opens,
-        strategies=players,
+        strategies=strategies,
         series=series,
         broker=config.broker,
         limits=config.limits,

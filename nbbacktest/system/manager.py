@@ -22,15 +22,15 @@ from nbbacktest.core.monitor import Monitor
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
-from nbbacktest.system.announcer import Announcer
 from nbbacktest.system.builder import build
-from nbbacktest.system.moments import Until, target_of
+from nbbacktest.system.event_dispatcher import Announcer
 from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
 from nbbacktest.system.run import Run, RunHolder, outcome
 from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
+from nbbacktest.system.targets import Until, target_of
 from nbbacktest.trading.strategy import Strategy
 
 STOP_SECONDS = 5.0

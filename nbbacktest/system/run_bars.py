@@ -197,7 +197,7 @@ class RunBars:
         return bars.slice(0, int(np.searchsorted(bars.end, market.end, side="right")))
 
 
-def needs_of(players: Sequence[tuple[Strategy, tuple[str, ...] | None]]) -> tuple[Need, ...]:
+def needs_of(strategies: Sequence[tuple[Strategy, tuple[str, ...] | None]]) -> tuple[Need, ...]:
     """What strategies need as warm-up, by their `warmup_bars`.
 
     Raises
@@ -207,7 +207,7 @@ def needs_of(players: Sequence[tuple[Strategy, tuple[str, ...] | None]]) -> tupl
     """
     return tuple(
         need
-        for strategy, symbols in players
+        for strategy, symbols in strategies
         for need in read_needs(getattr(strategy, "warmup_bars", 0), f"{type(strategy).__name__}.warmup_bars", symbols)
     )
 

@@ -33,9 +33,9 @@ def _control_server(system: SystemManager, config: SessionConfig) -> OpenedRun |
     """The control server of a run that is about to start; None if the host, the config or the environment allows none."""
     if not has_threads():
         return None
-    from nbbacktest.system.remote.door import door_of
+    from nbbacktest.system.remote.server import control_server_of
 
-    return door_of(system, config)
+    return control_server_of(system, config)
 
 
 def _panel(system: SystemManager) -> Any:

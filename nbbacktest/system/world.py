@@ -57,13 +57,13 @@ class World:
     membership: SymbolMembership | FixedSymbols = field(default_factory=FixedSymbols)
 
 
-def world_of(config: SessionConfig, players: StrategyList, bars: RunBars, *, data: Any = None) -> World:
+def world_of(config: SessionConfig, strategies: StrategyList, bars: RunBars, *, data: Any = None) -> World:
     """A world before its first instant.
 
     Parameters
     ----------
-    players
-        Strategies that were in no run yet; see `builder.players_of`.
+    strategies
+        Strategies that were in no run yet; see `builder.strategies_of`.
     bars
         As far back as these strategies need; no other world has this object, see `RunBars.fresh`.
     data
@@ -80,7 +80,7 @@ def world_of(config: SessionConfig, players: StrategyList, bars: RunBars, *, dat
     warmup = Warmup(series, market.asked, bars.more)
     timeline = bars.timeline(series)
     desk = TradingDesk(
-        players,
+        strategies,
         series=series,
         instants=timeline.instants,
         broker=config.broker,

@@ -1,4 +1,4 @@
-"""The sessions that can be reached, one entry a file beside the key that opens it; and the sweeping of dead ones."""
+"""The registry of sessions: a private folder with one entry a session beside its key, and the sweeping of those whose process died."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 import os
 import re
 import socket
+import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -168,3 +171,111 @@ def _read(path: Path) -> SessionEntry | None:
         return None
     born = found.get("born")
     return SessionEntry(**fields, born=born) if born is None or isinstance(born, str) else None
+
+
+NAME = "nbbacktest"
+
+
+def sessions_folder() -> Path:
+    """The folder of the sessions' files; it need not be there."""
+    return _runtime_folder() / NAME
+
+
+def private(path: Path, *, make: bool = False) -> bool:
+    """Make sure that a folder is the user's alone, taking away from others what they have no business with.
+
+    Parameters
+    ----------
+    make
+        Make it, and what is above it, where it isn't there.
+
+    Returns
+    -------
+    bool
+        False where there is no such folder.
+
+    Raises
+    ------
+    PermissionError
+        It belongs to somebody else.
+    OSError
+        It can't be made, or is no folder.
+    """
+    if make:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(f"{path} is no folder; remove it")
+    if sys.platform != "win32":
+        if found.st_uid != os.geteuid():
+            raise PermissionError(f"{path} belongs to user {found.st_uid}, not to user {os.geteuid()}; remove it")
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            path.chmod(0o700)
+    return True
+
+
+def _runtime_folder() -> Path:
+    try:
+        from jupyter_core.paths import jupyter_runtime_dir
+    except ImportError:
+        return _without_jupyter()
+    return Path(jupyter_runtime_dir())
+
+
+def _without_jupyter() -> Path:
+    """The folder that Jupyter would say, so that a terminal without it finds a kernel that has it."""
+    environment = os.environ.get
+    if runtime := environment("JUPYTER_RUNTIME_DIR"):
+        return Path(runtime)
+    if data := environment("JUPYTER_DATA_DIR"):
+        return Path(data, "runtime")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Jupyter" / "runtime"
+    if sys.platform == "win32":
+        appdata = environment("APPDATA")
+        return Path(appdata, "jupyter", "runtime") if appdata else Path.home() / ".jupyter" / "data" / "runtime"
+    return Path(environment("XDG_DATA_HOME") or Path.home() / ".local" / "share", "jupyter", "runtime")
+
+
+def birth(pid: int) -> str | None:
+    """When that process began, in some unit that tells two of one number apart; None where there is none, or no way."""
+    if sys.platform == "linux":
+        try:
+            # The name, in parentheses, may hold anything; the fields behind it don't.
+            fields = (
+                Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            )
+        except OSError:
+            return None
+        # A killed process stays in the table until its parent has asked for it.
+        return None if fields[0] in "ZX" else fields[19]
+    try:
+        psutil = import_module("psutil")  # comes with ipykernel, where there is one
+    except ImportError:
+        return None
+    try:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.Error:
+        return None
+
+
+def lives(pid: int, born: str | None) -> bool:
+    """Whether the process `pid` that began at `born` goes on; True where there is no way to know."""
+    now = birth(pid)
+    if now is not None and born is not None:
+        return now == born
+    if sys.platform == "linux":
+        return now is not None
+    if sys.platform == "win32":  # signal 0 would be Ctrl-C there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -18,7 +18,7 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.system import manager as manager_module
-from nbbacktest.system.announcer import Announcer
+from nbbacktest.system.event_dispatcher import Announcer
 from tests.held import Gated, Quiet, await_hold, in_thread, started
 from tests.markets import minutes
 
@@ -237,7 +237,7 @@ def test_callbacks_that_can_not_be_called_do_not_hang_the_run(monkeypatch, caplo
     start = threading.Thread.start
 
     def refuse(thread):
-        if thread.name == "nbbacktest-announcer":
+        if thread.name == "nbbacktest-events":
             raise RuntimeError("no thread")
         start(thread)
 

@@ -13,7 +13,7 @@ from nbbacktest.engine import timeline
 from nbbacktest.engine.inline import run_inline
 from nbbacktest.engine.window import Window
 from nbbacktest.report.result import Result
-from nbbacktest.system.builder import players_of
+from nbbacktest.system.builder import strategies_of
 from nbbacktest.system.run_bars import RunBars
 from nbbacktest.system.stages import Stages, wire
 from nbbacktest.system.world import World, record_of, world_of
@@ -46,7 +46,7 @@ def bars() -> RunBars:
 
 def world(bars: RunBars) -> World:
     """A world before its first instant."""
-    return world_of(CONFIG, players_of(CONFIG, Brackets), bars.fresh())
+    return world_of(CONFIG, strategies_of(CONFIG, Brackets), bars.fresh())
 
 
 def on_stages(one: World) -> Stages:
@@ -100,7 +100,7 @@ def test_what_never_changes_is_shared(bars, monkeypatch):
     merged = timeline.merged
     monkeypatch.setattr(timeline, "merged", lambda series: calls.append(1) or merged(series))
     own = RunBars(CONFIG, DATA, bars.market)
-    first = world_of(CONFIG, players_of(CONFIG, Brackets), own)
+    first = world_of(CONFIG, strategies_of(CONFIG, Brackets), own)
     second = world(own)
     third = world(own)
     assert len(calls) == 1

@@ -19,14 +19,14 @@ class TooLongError(Exception):
     """A message is longer than it may be; it was not read."""
 
 
-class Channel:
+class SocketConnection:
     """A `multiprocessing` connection over a socket of its own, that another thread can cut.
 
     Attributes
     ----------
     deadline : float or None
         When waiting for a message to begin ends in a TimeoutError (`time.monotonic`). Written by the thread that uses
-        the channel.
+        the connection.
     """
 
     def __init__(self, own: socket.socket) -> None:
@@ -51,7 +51,7 @@ class Channel:
         TimeoutError
             None came until the deadline.
         EOFError, OSError
-            The other side has gone, or the channel was cut.
+            The other side has gone, or the connection was cut.
         """
         self.await_message()
         try:
@@ -90,7 +90,7 @@ class Channel:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the descriptor back; for the thread that uses the channel."""
+        """Give the descriptor back; for the thread that uses the connection."""
         with self._closing:
             self.forget()
 
@@ -118,7 +118,7 @@ def listen(address: str, backlog: int) -> socket.socket:
     return own
 
 
-def connect(address: str, timeout: float) -> Channel:
+def connect(address: str, timeout: float) -> SocketConnection:
     """Connect to such an address.
 
     Raises
@@ -131,12 +131,12 @@ def connect(address: str, timeout: float) -> Channel:
     try:
         own.settimeout(timeout)
         _connect(own, place, deadline)
-        channel = Channel(own)
+        connection = SocketConnection(own)
     except BaseException:
         own.close()
         raise
-    channel.deadline = deadline
-    return channel
+    connection.deadline = deadline
+    return connection
 
 
 def _connect(own: socket.socket, place: str | tuple[str, int], deadline: float) -> None:

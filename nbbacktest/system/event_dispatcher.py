@@ -91,7 +91,7 @@ class Announcer:
         if not has_threads():
             self._ask_for_turn()
         elif self._thread is None and (self._queue or self._polling()):
-            self._thread = threading.Thread(target=self._work, name="nbbacktest-announcer", daemon=True)
+            self._thread = threading.Thread(target=self._work, name="nbbacktest-events", daemon=True)
             try:
                 started(self._thread)
             except BaseException as error:

@@ -16,7 +16,7 @@ from nbbacktest.core.records import BarColumns, Int64
 from nbbacktest.data.calendar import SessionTable, local_dates
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.series import Series
-from nbbacktest.system.findings import EarlyBars
+from nbbacktest.system.audit_report import EarlyBars
 
 _USUAL = 0.75
 """The share of neighbouring bars whose distance makes it the usual one."""

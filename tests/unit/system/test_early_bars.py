@@ -17,7 +17,7 @@ from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.data.sources import load
 from nbbacktest.system.builder import build
-from nbbacktest.system.delivery import early_bars
+from nbbacktest.system.early_bars import early_bars
 from nbbacktest.system.run_bars import RunBars
 from tests.held import Quiet
 from tests.markets import minutes

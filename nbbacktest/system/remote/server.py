@@ -1,0 +1,454 @@
+"""The control server of a run: while the run goes on, other processes of its user can find it and command it.
+
+`ConnectionListener` lets connections in, asks each for the key and reads its messages, one thread for each; it knows nothing of
+runs. `ControlServer` enters the run in the registry and carries out the commands. It holds its system weakly, so it keeps no
+run alive, and a failure to open one fails no run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import selectors
+import socket
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.errors import RemoteError
+from nbbacktest.core.monitor import Flag
+from nbbacktest.system.remote.connection import LOOPBACK, SocketConnection, TooLongError, listen
+from nbbacktest.system.remote.messages import LIMIT, SESSION, MessageError, answer, read_request, refusal
+from nbbacktest.system.remote.registry import (
+    KEY_BYTES,
+    SessionEntry,
+    birth,
+    private,
+    remove,
+    sessions_folder,
+    socket_name,
+    sweep_strays,
+    temporary_prefix,
+    this_host,
+    write_entry,
+    write_key,
+)
+
+if TYPE_CHECKING:
+    from nbbacktest.system.manager import SystemManager
+
+logger = logging.getLogger("nbbacktest")
+
+VARIABLE = "NBBACKTEST_REMOTE"
+"""The environment variable that keeps all servers of a process shut: ``off``, ``false``, ``no`` or ``0``."""
+EXIT_SECONDS = 0.25
+"""How long the process's exit waits for the last answers to go out."""
+BACKLOG = 128
+"""How many may wait to be let in."""
+LONGEST_PATH = 100
+"""Bytes of a socket's path that every system takes; the shortest limit is 104 with its end."""
+NAME_SHOWN = 200
+
+
+def control_server_of(system: SystemManager, config: SessionConfig) -> ControlServer | None:
+    """The server of a run that is about to start, still shut; None where the config or the environment wants none."""
+    if not config.remote.enabled or os.environ.get(VARIABLE, "").strip().lower() in ("off", "false", "no", "0"):
+        return None
+    return ControlServer(system, config.session_name)
+
+
+class ControlServer:
+    """One run's server: opened once, closed once."""
+
+    def __init__(self, system: SystemManager, name: str) -> None:
+        self._system = weakref.ref(system)
+        self._name = name[:NAME_SHOWN]
+        self._process = os.getpid()
+        self._lock = threading.Lock()  # guards the fields below
+        self._closed = False
+        self._listener: ConnectionListener | None = None
+        self._entry: SessionEntry | None = None
+        self._folder = Path()
+
+    @property
+    def entry(self) -> SessionEntry | None:
+        """What others find; None where the server isn't open."""
+        return self._entry
+
+    def open(self) -> None:
+        """Let others in from now on. Where that can't be, say so once in the log: the run matters more."""
+        with self._lock:
+            if self._closed:
+                return  # the run is over already
+            try:
+                self._open()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on without a server
+                _warn(f"this run can't be reached from other terminals: {type(error).__name__}: {error}")
+
+    def close(self) -> None:
+        """Remove the files and let nobody in any more; waits for nobody. Any thread, any number of times."""
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            self._closed = True
+            entry, self._entry = self._entry, None
+            if entry is not None:
+                remove(self._folder, entry.id, entry.address)
+            if self._listener is not None:
+                self._listener.close()
+
+    def join(self, timeout: float) -> bool:
+        """After `close`, wait for the threads; False where some go on."""
+        return self._process != os.getpid() or self._listener is None or self._listener.join(timeout)
+
+    def forget(self) -> None:
+        """In a forked child: give back what was inherited, and leave the parent's files and connections alone."""
+        if self._listener is not None:
+            self._listener.forget()
+
+    # -- opening --------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._folder = sessions_folder()
+        private(self._folder, make=True)
+        sweep_strays(self._folder)
+        key = secrets.token_bytes(KEY_BYTES)
+        session = self._unused(key)
+        address = ""
+        try:
+            listener, address = _listen(self._folder, session)
+            self._listener = ConnectionListener(listener, key, self._reply)
+            self._listener.open()
+            pid = os.getpid()
+            entry = SessionEntry(
+                session, self._name, pid, birth(pid), this_host(), address, datetime.now(UTC).isoformat("T", "seconds")
+            )
+            write_entry(self._folder, entry)
+            self._entry = entry
+        except BaseException:
+            if self._listener is not None:
+                self._listener.close()
+            remove(self._folder, session, address)
+            raise
+        _servers.add(self)
+
+    def _unused(self, key: bytes) -> str:
+        while True:
+            session = secrets.token_hex(3)
+            with suppress(FileExistsError):
+                write_key(self._folder, session, key)
+                return session
+
+    # -- a client's thread -----------------------------------------------------------------------------------
+
+    def _reply(self, message: bytes) -> bytes:
+        listener = self._listener
+        try:
+            command, arguments = read_request(message)
+            return answer(self._done(command, arguments))
+        except MessageError as error:
+            if listener is not None:
+                listener.count_broken()
+            return refusal(error)
+        except Exception as error:  # noqa: BLE001 - told to who asked; it is nobody else's
+            return refusal(error)
+
+    def _done(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        system = self._system()
+        if system is None:
+            raise RemoteError("the session has ended")
+        if command != SESSION:
+            from nbbacktest.system.commands import COMMANDS
+
+            return COMMANDS[command](system, **arguments).to_dict()
+        status, listener = system.status(), self._listener
+        return {
+            "name": self._name,
+            "state": status["system_manager"]["_state"],
+            "sim_time": status["session"]["sim_time"],
+            "progress": status["session"]["progress"],
+            "refused": listener.refused if listener else 0,
+            "broken": listener.broken if listener else 0,
+        }
+
+
+def _listen(base: Path, session: str) -> tuple[socket.socket, str]:
+    if sys.platform == "win32":
+        own = listen(f"{LOOPBACK}:0", BACKLOG)
+        return own, f"{LOOPBACK}:{own.getsockname()[1]}"
+    problem = OSError(
+        f"there is no folder with a path short enough for a socket: {base} is too long, and so are others"
+    )
+    for place in _places(base):
+        address = str(place / socket_name(session))
+        try:
+            if len(os.fsencode(address)) <= LONGEST_PATH:
+                return listen(address, BACKLOG), address
+        except OSError as error:  # not every file system has sockets
+            problem = error
+        if place != base:
+            place.rmdir()
+    raise problem
+
+
+def _places(base: Path) -> Iterator[Path]:
+    yield base
+    for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108 - in a folder of its own
+        if parent and Path(parent).is_dir():
+            with suppress(OSError):
+                yield Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=parent))
+
+
+@lru_cache(maxsize=16)
+def _warn(text: str) -> None:
+    logger.warning(text)
+
+
+# -- the ends of the process, and its forks -----------------------------------------------------------------
+
+_servers: weakref.WeakSet[ControlServer] = weakref.WeakSet()  # those that were opened, for these two alone
+
+
+@atexit.register
+def _close_all() -> None:
+    servers, deadline = list(_servers), monotonic() + EXIT_SECONDS
+    for server in servers:
+        server.close()
+    for server in servers:
+        server.join(max(deadline - monotonic(), 0.0))
+
+
+def _forget_all() -> None:
+    for server in list(_servers):
+        server.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+logger = logging.getLogger("nbbacktest")
+
+MOST_CONNECTIONS = 32
+"""How many connections are served at a time; for one more, the one that has been silent longest is cut."""
+PROOF_SECONDS = 5.0
+"""How long a connection may take to prove that it has the key."""
+MESSAGE_SECONDS = 5.0
+"""How long a message may take that has begun, either way."""
+DRAINED = 64 * 1024 * 1024
+"""How much of a message that is too long is read away, for its sender to come to read why it was refused."""
+TICK_SECONDS = 0.5
+"""How often it is looked for those who take too long, while anybody is connected."""
+BREATH_SECONDS = 0.1
+"""How long nobody is let in when the system has no descriptor or thread left."""
+
+
+@dataclass(eq=False)
+class ClientConnection:
+    """One connection; all fields are guarded by the listener's lock, but `connection`, which never changes."""
+
+    connection: SocketConnection
+    heard: float
+    deadline: float | None
+    known: bool = False
+    working: bool = False
+    leaving: bool = False
+    thread: threading.Thread | None = None
+
+
+class ConnectionListener:
+    """The threads behind one listening socket.
+
+    Attributes
+    ----------
+    refused, broken : int
+        Connections without the right key, and messages that said nothing that can be done. Written under `_lock`.
+    """
+
+    def __init__(self, listener: socket.socket, key: bytes, reply: Callable[[bytes], bytes]) -> None:
+        self.refused = self.broken = 0
+        self._socket, self._key, self._reply = listener, key, reply
+        self._woken, self._wake = socket.socketpair()
+        self._lock = threading.Lock()  # guards the clients and the counts; nothing is called while it is held
+        self._clients: set[ClientConnection] = set()
+        self._closing = Flag()
+        self._thread = threading.Thread(target=self._receive, name="nbbacktest-control-server", daemon=True)
+
+    def open(self) -> None:
+        """Start to listen; where there is no thread to be had, nothing stays open."""
+        try:
+            self._thread.start()
+        except BaseException:
+            self._closing.set()
+            self._close_sockets()
+            raise
+
+    def close(self) -> None:
+        """Let nobody in any more, and send away who isn't being served. Returns at once; any thread, any number of times."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+            idle = [client for client in self._clients if not client.working]
+            self._wake.send(b"x")
+        for client in idle:
+            client.connection.cut()
+
+    def join(self, timeout: float) -> bool:
+        """After `close`, wait for the threads to end, those of clients that are being served included."""
+        deadline = monotonic() + timeout
+        with self._lock:
+            threads = [self._thread, *(client.thread for client in self._clients if client.thread is not None)]
+        for thread in threads:
+            if thread is not threading.current_thread() and thread.ident is not None:
+                thread.join(max(deadline - monotonic(), 0.0))
+        return not any(thread.is_alive() for thread in threads)
+
+    def forget(self) -> None:
+        """Give back the descriptors and nothing else: in a forked child, whose parent goes on with its own."""
+        self._close_sockets()
+        for client in self._clients:
+            client.connection.forget()
+
+    def count_broken(self) -> None:
+        """Note a message that said nothing that can be done."""
+        with self._lock:
+            self.broken += 1
+
+    # -- the listening thread -------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._socket, selectors.EVENT_READ)
+                selector.register(self._woken, selectors.EVENT_READ)
+                while not self._closing.is_set():
+                    ready = selector.select(TICK_SECONDS if self._clients else None)
+                    if not self._closing.is_set() and any(key.fileobj is self._socket for key, _ in ready):
+                        self._let_in()
+                    self._cut_late()
+        finally:
+            with self._lock:
+                self._closing.set()
+                self._close_sockets()
+
+    def _let_in(self) -> None:
+        try:
+            own, _ = self._socket.accept()
+        except BlockingIOError:
+            return  # whoever came has gone again
+        except OSError:  # no descriptor left
+            self._closing.wait(BREATH_SECONDS)
+            return
+        if not self._has_room():
+            own.close()
+            return
+        now = monotonic()
+        client = ClientConnection(SocketConnection(own), now, now + PROOF_SECONDS)
+        client.thread = threading.Thread(
+            target=self._attend, args=(client,), name="nbbacktest-control-connection", daemon=True
+        )
+        with self._lock:
+            self._clients.add(client)
+        try:
+            client.thread.start()
+        except RuntimeError:  # no thread to be had
+            self._leave(client)
+            self._closing.wait(BREATH_SECONDS)
+
+    def _has_room(self) -> bool:
+        with self._lock:
+            if sum(not client.leaving for client in self._clients) < MOST_CONNECTIONS:
+                return True
+            idle = [client for client in self._clients if not (client.working or client.leaving)]
+            if not idle or len(self._clients) >= 2 * MOST_CONNECTIONS:
+                return False
+            longest = min(idle, key=lambda client: (client.known, client.heard))
+            longest.leaving = True
+        longest.connection.cut()
+        return True
+
+    def _cut_late(self) -> None:
+        now = monotonic()
+        with self._lock:
+            late = [client for client in self._clients if client.deadline is not None and client.deadline < now]
+        for client in late:
+            client.connection.cut()
+
+    def _close_sockets(self) -> None:
+        for own in (self._socket, self._woken, self._wake):
+            own.close()
+
+    # -- a client's thread -----------------------------------------------------------------------------------
+
+    def _attend(self, client: ClientConnection) -> None:
+        try:
+            if self._proves(client.connection):
+                with self._lock:
+                    client.known = True
+                while self._hear(client):
+                    pass
+        except (EOFError, OSError):
+            pass  # it has gone, or was cut
+        finally:
+            self._leave(client)
+
+    def _proves(self, connection: SocketConnection) -> bool:
+        """Whether the other side has the key; that it hasn't, or speaks something else, is counted."""
+        try:
+            connection.prove_first(self._key)
+        except (EOFError, OSError):
+            raise
+        except Exception:  # noqa: BLE001 - what multiprocessing raises for bytes of others: assertions, ValueErrors
+            with self._lock:
+                self.refused += 1
+                count = self.refused
+            level = logging.WARNING if count == 1 else logging.DEBUG
+            logger.log(level, "a connection to this session was refused: it hasn't the session's key")
+            return False
+        return True
+
+    def _hear(self, client: ClientConnection) -> bool:
+        """Hear one message and answer it; False where it was the last."""
+        with self._lock:
+            client.working, client.deadline, client.heard = False, None, monotonic()
+            if self._closing.is_set():
+                return False
+        client.connection.await_message()
+        with self._lock:
+            client.deadline = monotonic() + MESSAGE_SECONDS
+        try:
+            message = client.connection.recv_bytes(LIMIT)
+        except TooLongError:
+            self.count_broken()
+            client.connection.send_bytes(
+                refusal(MessageError(f"a message may have {LIMIT:,} bytes, and this one has more"))
+            )
+            client.connection.drain(DRAINED)
+            return False
+        with self._lock:
+            if self._closing.is_set():
+                return False
+            client.working, client.deadline = True, None
+        answer = self._reply(message)
+        with self._lock:
+            client.deadline = monotonic() + MESSAGE_SECONDS
+        client.connection.send_bytes(answer)
+        return True
+
+    def _leave(self, client: ClientConnection) -> None:
+        client.connection.close()
+        with self._lock:
+            self._clients.discard(client)
