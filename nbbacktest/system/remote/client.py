@@ -1,4 +1,4 @@
-"""The terminal's side: which runs there are, and a hand on one of them."""
+"""The terminal's side: the runs that can be reached, and commands to one of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nbbacktest.system.remote.messages import ANSWER_LIMIT, SESSION, WAITING, re
 from nbbacktest.system.remote.registry import GONE, SILENT, SessionEntry, lives, private, sessions_folder
 
 CONNECT_SECONDS = 3.0
-"""How long a process may take to let us in."""
+"""How long a process may take to accept the connection."""
 ANSWER_SECONDS = 20.0
 """How long it may take to answer: pause and stop give up on a strategy's call after 10 s and 6 s themselves."""
 

@@ -52,25 +52,37 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbbacktest")
 
 VARIABLE = "NBBACKTEST_REMOTE"
-"""The environment variable that keeps all servers of a process shut: ``off``, ``false``, ``no`` or ``0``."""
+"""The environment variable by which a process opens no control server: ``off``, ``false``, ``no`` or ``0``."""
 EXIT_SECONDS = 0.25
 """How long the process's exit waits for the last answers to go out."""
 BACKLOG = 128
-"""How many may wait to be let in."""
+"""How many connections may wait to be accepted."""
 LONGEST_PATH = 100
 """Bytes of a socket's path that every system takes; the shortest limit is 104 with its end."""
 NAME_SHOWN = 200
+MOST_CONNECTIONS = 32
+"""How many connections are served at a time; for one more, the one that has been silent longest is cut."""
+PROOF_SECONDS = 5.0
+"""How long a connection may take to prove that it has the key."""
+MESSAGE_SECONDS = 5.0
+"""How long a message that has begun may take, in either direction."""
+DRAINED = 64 * 1024 * 1024
+"""How many bytes of a message that is too long are read and dropped: its sender reads the refusal after that."""
+TICK_SECONDS = 0.5
+"""How often late clients are looked for, while there are any."""
+BREATH_SECONDS = 0.1
+"""How long no connection is accepted if the system has no descriptor or thread left."""
 
 
 def control_server_of(system: SystemManager, config: SessionConfig) -> ControlServer | None:
-    """The server of a run that is about to start, still shut; None where the config or the environment wants none."""
+    """The server of a run that is about to start, not open yet; None if the config or the environment allows none."""
     if not config.remote.enabled or os.environ.get(VARIABLE, "").strip().lower() in ("off", "false", "no", "0"):
         return None
     return ControlServer(system, config.session_name)
 
 
 class ControlServer:
-    """One run's server: opened once, closed once."""
+    """The control server of one run: opened once, closed once."""
 
     def __init__(self, system: SystemManager, name: str) -> None:
         self._system = weakref.ref(system)
@@ -84,11 +96,11 @@ class ControlServer:
 
     @property
     def entry(self) -> SessionEntry | None:
-        """What others find; None where the server isn't open."""
+        """The entry in the registry; None if the server isn't open."""
         return self._entry
 
     def open(self) -> None:
-        """Let others in from now on. Where that can't be, say so once in the log: the run matters more."""
+        """Accept connections from now on. A failure is logged once and raises nothing: the run goes on."""
         with self._lock:
             if self._closed:
                 return  # the run is over already
@@ -98,7 +110,7 @@ class ControlServer:
                 _warn(f"this run can't be reached from other terminals: {type(error).__name__}: {error}")
 
     def close(self) -> None:
-        """Remove the files and let nobody in any more; waits for nobody. Any thread, any number of times."""
+        """Remove the files and accept no more connections; waits for nothing. Any thread, any number of times."""
         if self._process != os.getpid():
             return
         with self._lock:
@@ -110,11 +122,11 @@ class ControlServer:
                 self._listener.close()
 
     def join(self, timeout: float) -> bool:
-        """After `close`, wait for the threads; False where some go on."""
+        """Wait for the threads after `close`; False if some go on."""
         return self._process != os.getpid() or self._listener is None or self._listener.join(timeout)
 
     def forget(self) -> None:
-        """In a forked child: give back what was inherited, and leave the parent's files and connections alone."""
+        """Close the descriptors that a forked child has inherited; the parent's files and connections stay."""
         if self._listener is not None:
             self._listener.forget()
 
@@ -162,7 +174,7 @@ class ControlServer:
             if listener is not None:
                 listener.count_broken()
             return refusal(error)
-        except Exception as error:  # noqa: BLE001 - told to who asked; it is nobody else's
+        except Exception as error:  # noqa: BLE001 - sent to the client: the error is of its own command
             return refusal(error)
 
     def _done(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -239,25 +251,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-logger = logging.getLogger("nbbacktest")
-
-MOST_CONNECTIONS = 32
-"""How many connections are served at a time; for one more, the one that has been silent longest is cut."""
-PROOF_SECONDS = 5.0
-"""How long a connection may take to prove that it has the key."""
-MESSAGE_SECONDS = 5.0
-"""How long a message may take that has begun, either way."""
-DRAINED = 64 * 1024 * 1024
-"""How much of a message that is too long is read away, for its sender to come to read why it was refused."""
-TICK_SECONDS = 0.5
-"""How often it is looked for those who take too long, while anybody is connected."""
-BREATH_SECONDS = 0.1
-"""How long nobody is let in when the system has no descriptor or thread left."""
-
-
 @dataclass(eq=False)
 class ClientConnection:
-    """One connection; all fields are guarded by the listener's lock, but `connection`, which never changes."""
+    """A client of the listener. Its lock guards all fields but `connection`, which never changes.
+
+    Attributes
+    ----------
+    heard : float
+        When its last message was answered.
+    deadline : float or None
+        When it is cut, unless it has sent or read its message by then.
+    known, working, leaving : bool
+        It has proved the key; its command is under way; it was cut.
+    """
 
     connection: SocketConnection
     heard: float
@@ -274,7 +280,7 @@ class ConnectionListener:
     Attributes
     ----------
     refused, broken : int
-        Connections without the right key, and messages that said nothing that can be done. Written under `_lock`.
+        Connections without the right key, and messages that can't be carried out. Written under `_lock`.
     """
 
     def __init__(self, listener: socket.socket, key: bytes, reply: Callable[[bytes], bytes]) -> None:
@@ -287,7 +293,7 @@ class ConnectionListener:
         self._thread = threading.Thread(target=self._receive, name="nbbacktest-control-server", daemon=True)
 
     def open(self) -> None:
-        """Start to listen; where there is no thread to be had, nothing stays open."""
+        """Start to listen; if no thread can be started, nothing stays open."""
         try:
             self._thread.start()
         except BaseException:
@@ -296,7 +302,7 @@ class ConnectionListener:
             raise
 
     def close(self) -> None:
-        """Let nobody in any more, and send away who isn't being served. Returns at once; any thread, any number of times."""
+        """Accept no more connections, and cut those without a command under way. Returns at once; any thread, any number of times."""
         with self._lock:
             if self._closing.is_set():
                 return
@@ -307,7 +313,7 @@ class ConnectionListener:
             client.connection.cut()
 
     def join(self, timeout: float) -> bool:
-        """After `close`, wait for the threads to end, those of clients that are being served included."""
+        """Wait for the threads after `close`, those of clients with a command under way included."""
         deadline = monotonic() + timeout
         with self._lock:
             threads = [self._thread, *(client.thread for client in self._clients if client.thread is not None)]
@@ -317,13 +323,13 @@ class ConnectionListener:
         return not any(thread.is_alive() for thread in threads)
 
     def forget(self) -> None:
-        """Give back the descriptors and nothing else: in a forked child, whose parent goes on with its own."""
+        """Close the descriptors and nothing else, in a forked child: the parent goes on with its own."""
         self._close_sockets()
         for client in self._clients:
             client.connection.forget()
 
     def count_broken(self) -> None:
-        """Note a message that said nothing that can be done."""
+        """Count a message that can't be carried out."""
         with self._lock:
             self.broken += 1
 
@@ -337,18 +343,18 @@ class ConnectionListener:
                 while not self._closing.is_set():
                     ready = selector.select(TICK_SECONDS if self._clients else None)
                     if not self._closing.is_set() and any(key.fileobj is self._socket for key, _ in ready):
-                        self._let_in()
+                        self._accept()
                     self._cut_late()
         finally:
             with self._lock:
                 self._closing.set()
                 self._close_sockets()
 
-    def _let_in(self) -> None:
+    def _accept(self) -> None:
         try:
             own, _ = self._socket.accept()
         except BlockingIOError:
-            return  # whoever came has gone again
+            return  # the client has gone again
         except OSError:  # no descriptor left
             self._closing.wait(BREATH_SECONDS)
             return
@@ -398,15 +404,15 @@ class ConnectionListener:
             if self._proves(client.connection):
                 with self._lock:
                     client.known = True
-                while self._hear(client):
+                while self._serve_one(client):
                     pass
         except (EOFError, OSError):
-            pass  # it has gone, or was cut
+            pass  # the client has gone, or was cut
         finally:
             self._leave(client)
 
     def _proves(self, connection: SocketConnection) -> bool:
-        """Whether the other side has the key; that it hasn't, or speaks something else, is counted."""
+        """True if the client proves the key; a client without it, or with another protocol, is counted."""
         try:
             connection.prove_first(self._key)
         except (EOFError, OSError):
@@ -420,8 +426,8 @@ class ConnectionListener:
             return False
         return True
 
-    def _hear(self, client: ClientConnection) -> bool:
-        """Hear one message and answer it; False where it was the last."""
+    def _serve_one(self, client: ClientConnection) -> bool:
+        """Read one message and answer it; False if it was the last one."""
         with self._lock:
             client.working, client.deadline, client.heard = False, None, monotonic()
             if self._closing.is_set():
