@@ -19,8 +19,17 @@ from time import perf_counter
 from typing import Any
 
 from nbbacktest.core.errors import NbBacktestError
-from nbbacktest.system.sweep.sweep import Point
-from nbbacktest.system.sweep.worker import ERROR, Row, SweepWorker, WorkerHandle, hold, packed, release, run_points
+from nbbacktest.system.sweep.worker import (
+    ERROR,
+    Point,
+    Row,
+    SweepWorker,
+    WorkerHandle,
+    hold,
+    packed,
+    release,
+    run_points,
+)
 
 CHUNK_SECONDS = 0.2
 """How much work is handed out at once: enough to make the handing over cheap, little enough to show progress."""

@@ -19,7 +19,7 @@ from nbbacktest.report.sweep import SweepResult, check_statistic, rehearse, scor
 from nbbacktest.system.backtest import CASH, backtest, settings_of
 from nbbacktest.system.origin import ConfigSource, copied, own_copy
 from nbbacktest.system.sweep.pool import run_all
-from nbbacktest.system.sweep.worker import ERROR, Row, SweepWorker
+from nbbacktest.system.sweep.worker import ERROR, Point, Row, SweepWorker
 from nbbacktest.trading.callbacks import check_callbacks
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.strategy import Strategy
@@ -178,8 +178,6 @@ def _harmless(progress: Callable[[int, int], object]) -> Callable[[int, int], ob
 
 MOST = 1_000_000
 """How many points of a grid are looked at; of a larger one, so many are drawn first."""
-
-Point = dict[str, Any]
 
 
 def axes_of(strategy: Any, grid: Any, fixed: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -35,7 +35,10 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.stats import statistics
 from nbbacktest.trading.strategy import Strategy
 
+Point = dict[str, Any]
+"""The values of a run's parameters by name."""
 Row = dict[str, Any]
+"""What became of a point: its statistics by name, or its error."""
 ERROR = "error"
 """The key of a row's error; None if the point didn't fail."""
 _KEPT = 100_000  # bars of all series, some 300 bytes each
