@@ -23,7 +23,7 @@ from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
 from nbbacktest.system.builder import build
-from nbbacktest.system.event_dispatcher import Announcer
+from nbbacktest.system.event_dispatcher import EventDispatcher
 from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
 from nbbacktest.system.run import Run, RunHolder, outcome
 from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
@@ -77,7 +77,7 @@ class SystemManager:
     """Gives a manager's panel; set by `nbbacktest.system.session`."""
 
     def __init__(self, *, clock: Clock | None = None, reachable: bool = True) -> None:
-        dispatcher = self._announcer = Announcer()
+        dispatcher = self._events = EventDispatcher()
         # Guards the lifecycle, the run holder and every gate of this system; nothing is called while it is held.
         self._condition = Monitor()
         self._life = Lifecycle(lambda state: dispatcher.post("state", state))
@@ -339,7 +339,7 @@ class SystemManager:
             raise RuntimeError("a strategy can't wait for the end of its own run")
         if not run.wait(timeout):
             raise TimeoutError(f"the run is {self._life.state} after {timeout:g} s; it goes on")
-        self._announcer.flush(FLUSH_SECONDS)
+        self._events.flush(FLUSH_SECONDS)
         return outcome(run)
 
     async def finished(self) -> Result:
@@ -464,15 +464,15 @@ class SystemManager:
 
         Callbacks run in a thread of their own, with no lock held; what one raises is logged and harms nothing.
         """
-        return self._announcer.subscribe("state", callback)
+        return self._events.subscribe("state", callback)
 
     def on_progress(self, callback: Callable[[Snapshot], object]) -> Callable[[], None]:
         """Call `callback(snapshot)` about ten times a second while a run is under way."""
-        return self._announcer.subscribe("progress", callback)
+        return self._events.subscribe("progress", callback)
 
     def on_end(self, callback: Callable[[Result], object]) -> Callable[[], None]:
         """Call `callback(result)` at the end of every run; `wait` returns after that."""
-        return self._announcer.subscribe("end", callback)
+        return self._events.subscribe("end", callback)
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -488,7 +488,7 @@ class SystemManager:
                 self._origin = origin
                 self._holder.put(run)
                 self._life.apply(Command.START)
-            self._announcer.watch(run.published)
+            self._events.poll_progress(run.published)
             run.start()
             if beside is not None:
                 uninterrupted(beside.open)  # its files are written whole, or not at all
@@ -499,13 +499,13 @@ class SystemManager:
         return True
 
     def _made(self, stages: Stages, beside: OpenedRun | None) -> Run:
-        announcer, leash = self._announcer, self._holder.leash  # the run holds no reference to its manager
+        dispatcher, leash = self._events, self._holder.leash  # the run holds no reference to its manager
 
         def ended(run: Run) -> None:
             leash.let_go(run)
             if beside is not None:
                 beside.close()
-            announcer.run_ended(run)
+            dispatcher.run_ended(run)
 
         return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended)
 
