@@ -29,7 +29,7 @@ from nbbacktest.engine.window import Window
 from nbbacktest.system.audit_report import AuditReport, Difference, Kind
 from nbbacktest.system.builder import build, warmup_needs
 from nbbacktest.system.early_bars import early_bars
-from nbbacktest.system.origin import ConfigSource, StrategySource, copied, twin
+from nbbacktest.system.origin import ConfigSource, StrategySource, copied, fresh_instance
 from nbbacktest.system.runner import raise_interrupt
 from nbbacktest.system.stages import Stages
 from nbbacktest.trading.indicators import Indicator
@@ -113,7 +113,7 @@ def audit_lookahead(
     originals: list[Any] = list(strategy) if isinstance(strategy, (list, tuple)) else [strategy]
 
     def staged(bars: MarketData) -> Stages:
-        fresh = [twin(one) if isinstance(one, Strategy) else one for one in originals]
+        fresh = [fresh_instance(one) if isinstance(one, Strategy) else one for one in originals]
         given = None if strategy is None else fresh
         return build(settings, Lifecycle(), Monitor(), data=bars, strategies=given, params=copied(params))
 

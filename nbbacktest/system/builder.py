@@ -17,7 +17,7 @@ from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.feed import Feed
-from nbbacktest.system.origin import StrategySource, begin, copied, live_sections
+from nbbacktest.system.origin import StrategySource, copied, live_sections, restore_given
 from nbbacktest.system.run_bars import RunBars, needs_of, warn_of_lack
 from nbbacktest.system.stages import Stages, wire
 from nbbacktest.system.world import StrategyList, world_of
@@ -43,25 +43,25 @@ def build(
     Parameters
     ----------
     data, strategies
-        Live objects that take the place of the config's `data` and `strategies`.
+        Live objects in place of the config's `data` and `strategies`.
     params
         Parameter values for `strategies`.
     clock, window
         For tests: another clock, and a fixed window length.
     feed
-        Where a live run's bars come from; None makes the one that the config names.
+        The source of a live run's bars; None makes the one that the config names.
     market
-        The bars that were read from `data` before; they are not read again.
+        The bars that were read from `data` before, and aren't read again.
 
     Raises
     ------
     ConfigError, DataError
-        Where the config or the data can't be run.
+        The config or the data can't be run.
     """
     made = strategies_of(config, strategies, params)
     for strategy, _ in made:
         if any(strategy is one for one in _several(strategies)):
-            begin(strategy)
+            restore_given(strategy)
     if config.mode == "live":
         from nbbacktest.system.live_builder import live_world  # a tenth of all modules, for few runs
 
@@ -84,7 +84,7 @@ def warmup_needs(
     strategies: StrategySource | Sequence[StrategySource] | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> tuple[Need, ...]:
-    """What the strategies of a run need as warm-up, for who loads its data beforehand."""
+    """The warm-up that the strategies of a run need, to load its data beforehand."""
     return needs_of(strategies_of(config, strategies, params))
 
 
@@ -98,9 +98,9 @@ def strategies_of(
     Raises
     ------
     ConfigError
-        Where there is none, one is no strategy, parameters don't fit, or a callback is a coroutine or a generator.
+        There is none, one is no strategy, parameters don't fit, or a callback is a coroutine or a generator.
     StrategyError
-        Where one raised when it was made.
+        The constructor of one raised.
     """
     made = _strategies(config, live, params or {})
     for strategy, _ in made:
@@ -131,7 +131,7 @@ def _configured(number: int, part: StrategyConfig) -> Strategy:
     found = imported(path, part.class_path, _is_strategy)
     if not _is_strategy(found):
         raise ConfigError([Problem(path, part.class_path, "is not a subclass of nbbacktest.Strategy; name one")])
-    return _made(found, copied(part.params))  # what a strategy puts into a list is its run's, not the config's
+    return _made(found, copied(part.params))  # a list that a strategy changes is its run's, not the config's
 
 
 def _made(strategy: type[Strategy], params: Mapping[str, Any]) -> Strategy:

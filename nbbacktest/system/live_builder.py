@@ -89,12 +89,12 @@ def live_world(
 
 
 def token_of(config: SessionConfig) -> str | None:
-    """The token that the config's feed is to be shown; None where it names none.
+    """The token for the config's feed; None if the config names none.
 
     Raises
     ------
     ConfigError
-        Where it names a variable or a file that isn't there, or holds nothing.
+        The variable or file that it names doesn't exist, or is empty.
     """
     name, path = config.live.token_env, config.live.token_file
     if name is not None:
@@ -122,7 +122,7 @@ def read_token(path: str | Path, key: str) -> str:
 
 
 def _token(text: str, key: str, place: str) -> str:
-    """The token in a text; an error names the place that the text is from and nothing of the text."""
+    """The token in a text; an error names the place of the text, and shows nothing of it."""
     try:
         return clean_token(text)
     except ValueError as error:
@@ -142,7 +142,7 @@ def _configured(config: SessionConfig) -> Feed:
 
 
 def _beginning(config: SessionConfig, past: MarketData | None, rolling: RollingSessions, feed: Feed) -> tuple[int, int]:
-    """Up to when all is history, and what strategies take for now before the first instant."""
+    """The end of history, and the time that strategies see before the first instant."""
     begins = past.start if past is not None else NEVER
     first = config.backtest.start_date
     if first is None:
@@ -155,7 +155,7 @@ def _beginning(config: SessionConfig, past: MarketData | None, rolling: RollingS
 
 
 def _refuse_keys(config: SessionConfig) -> None:
-    """Refuse what only runs over bars that are all there can do."""
+    """Refuse the keys that only a run over complete data can have."""
     cures = {
         "warmup_bars": "live runs count warm-up in days; set data.warmup_days",
         "require_complete": "live runs deliver derived bars as they are; test bar.is_complete, and leave this out",
@@ -191,7 +191,7 @@ def _no_bars(symbol: str, interval: Interval) -> BarColumns:
 def _series(
     bars: dict[str, BarColumns], derived: Sequence[Interval], stamps: Stamps, rolling: RollingSessions, begins: int
 ) -> list[Series]:
-    """In the order of their callbacks; of coarser bars, those that history completes."""
+    """The series in the order of their callbacks; coarser ones have the bars that history completes."""
     made = [Series(c, stamps.of(c.interval), is_base=True, first=len(c), is_open=True) for c in bars.values()]
     for interval in derived:
         for base in bars.values():

@@ -1,4 +1,4 @@
-"""The SystemManager: commands in, states out. Every face calls these methods; none has a way around them."""
+"""The SystemManager: commands in, states out. Every face calls these methods, and has no other way to a run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FLUSH_SECONDS = 5.0
 
 
 class OpenedRun(Protocol):
-    """Something beside a run: it opens when the run starts, and closes when the run ends."""
+    """What is opened beside a run, such as its control server; closed at the run's end."""
 
     def open(self) -> None:
         """Called once the run has started."""
@@ -72,7 +72,7 @@ class SystemManager:
     """
 
     run_hook: ClassVar[Callable[[SystemManager, SessionConfig], OpenedRun | None]] = staticmethod(lambda *_: None)
-    """Makes what is opened beside a run; set by `nbbacktest.system.session`."""
+    """Makes what is opened beside a run, or None; set by `nbbacktest.system.session`."""
     panel_hook: ClassVar[Callable[[SystemManager], Any]]
     """Gives a manager's panel; set by `nbbacktest.system.session`."""
 
@@ -83,14 +83,14 @@ class SystemManager:
         self._life = Lifecycle(lambda state: dispatcher.post("state", state))
         self._holder = RunHolder()
         self._origin: Origin | None = None  # of the newest run; written under the condition
-        self._reachable = reachable  # by the user's other terminals, where the config and the environment let them
+        self._reachable = reachable  # by the user's other terminals, if config and environment allow it
         self._speed: float | None = None  # asked for while stopped; the next start takes it
         self._clock = clock
         weakref.finalize(self, self._holder.leash.end).atexit = False  # the exit ends all runs together
         _managers.add(self)
 
     def _forked(self) -> None:
-        """Begin anew in a forked child: the run's threads are the parent's, and any lock may be held there for ever."""
+        """Begin anew in a forked child, which has none of the parent's threads and may have its locks held for ever."""
         origin, run = self._origin, self._holder.run
         SystemManager.__init__(self, clock=self._clock, reachable=self._reachable)
         self._origin = origin
@@ -115,11 +115,11 @@ class SystemManager:
         Parameters
         ----------
         config : path, mapping or SessionConfig, optional
-            A config is a new beginning: of what was given before, nothing is left. None runs again what ran before,
-            with its data, strategies, parameters and feed, but for those that are given now. At first it is a small
-            example with synthetic bars, or, with `data`, the defaults.
+            With a config, nothing of the last run is taken over. None runs the last run again, with its data, strategies,
+            parameters and feed, except for those that are given now; the first time, a small example with synthetic
+            bars or, with `data`, the defaults.
         data : DataFrame, mapping of DataFrames, or path, optional
-            Takes the place of the config's data. Bars in memory are copied: what becomes of them later changes no run.
+            Takes the place of the config's data. Bars in memory are copied: later changes of them change no run.
         strategies : Strategy class, instance or list of them, optional
             Take the place of the config's strategies; `params` are their parameters. An instance begins each run with
             the state that it was given with, and what its owner has set between runs.
@@ -128,19 +128,19 @@ class SystemManager:
         paused : bool
             Hold the run before its first bar: `step` or `resume` set it in motion.
         feed : Feed, optional
-            Where a live run's bars come from, such as a `PushFeed`; left out, the one that the config names.
+            The source of a live run's bars, such as a `PushFeed`; None: the one that the config names.
 
         Returns
         -------
         bool
-            False where a run is under way already.
+            False if a run is under way already.
 
         Raises
         ------
         ConfigError, DataError
-            Before any thread is started.
+            Raised before any thread is started.
         NoThreadsError
-            A live run on a host without them.
+            A live run on a host without threads.
         """
         if not self._allowed(Command.START):
             return False
@@ -170,15 +170,15 @@ class SystemManager:
         Returns
         -------
         bool
-            True once the engine is at rest: no bar is delivered after that. False where the run was paused already,
-            or ended or was resumed by somebody else before it came to rest. From inside a strategy's callback,
-            True at once: the run rests when the callback's instant is complete; False in `on_stop`. A live run is
-            never held: False, with a warning in the log.
+            True once the engine is at rest: no bar is delivered after that. False if the run was paused already, or
+            ended or was resumed by another command before it came to rest. Inside a strategy's callback, True at
+            once: the run rests when the callback's instant is complete; False in `on_stop`. A live run is never held:
+            False, with a warning in the log.
 
         Raises
         ------
         InvalidTransition
-            Where nothing runs.
+            Nothing runs.
         StrategyBlockedError
             A strategy's call is still under way after 10 s; the run will rest when it returns.
         """
@@ -190,14 +190,14 @@ class SystemManager:
         return self._at_rest(run, lambda: run.gate.pause(REST_SECONDS))
 
     def resume(self) -> bool:
-        """Let a paused run go on, or one whose pause hasn't come to rest yet; False where it is running already."""
+        """Let a paused run go on, also if its pause hasn't come to rest yet; False if it is running already."""
         self._allowed(Command.RESUME)
         return self._present(Command.RESUME).gate.resume()
 
     def step(self, n: int = 1) -> bool:
         """Deliver exactly `n` instants and rest again; waits for it. An instant is all bars that close at one time.
 
-        Returns True at rest, False where the run came to its end, or others stopped, paused or moved it, before.
+        Returns True at rest; False if the run came to its end, or another command stopped, paused or moved it, before.
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"step takes a whole number of at least 1, not {n!r}")
@@ -217,8 +217,8 @@ class SystemManager:
         Returns
         -------
         bool
-            True at rest at that place; False where the run came to its end, or others stopped, paused or moved it,
-            before.
+            True at rest at that place; False if the run came to its end, or another command stopped, paused or moved
+            it, before.
 
         Raises
         ------
@@ -232,11 +232,11 @@ class SystemManager:
             if (reason := unrun(when)) is not None:
                 raise ValueError(f"run_until({getattr(when, '__name__', when)}): it {reason}")
             return run.gate.run_until(None, lambda _frame: when(run.published()))
-        # Where a running system is can be told when it stands; what a time means depends on it.
+        # What a time means depends on the cursor, which is known only once the run stands.
         return self._at_rest(run, lambda: run.gate.run_to(lambda: target_of(when, run), REST_SECONDS))
 
     def stop(self) -> bool:
-        """End the run, from every state; False where nothing runs.
+        """End the run, from every state; False if nothing runs.
 
         Raises
         ------
@@ -253,30 +253,30 @@ class SystemManager:
         return True
 
     def add_symbol(self, symbol: str, data: Any = None) -> bool:
-        """Let a symbol join the run between two instants; whether the run is paused stays as it is.
+        """Let a symbol join the run between two instants; a paused run stays paused.
 
-        Its bars up to now are history, as warm-up is; from then on the run is the one that it would have been had the
-        symbol been there silently before. Strategies that trade all symbols trade it, and are told by
+        Its bars up to now are history, as warm-up is; from then on the run is as if the symbol had been there from
+        the start, without a trade. Strategies that trade all symbols trade it, and are told by
         `on_symbol_added`.
 
         Parameters
         ----------
         symbol : str
-            Found where the run's data come from; a file's path has ``{symbol}`` in it.
+            One that the run's source of data has; the path of files has ``{symbol}`` in it.
         data : DataFrame, mapping of DataFrames by interval, or path, optional
-            Its bars, where they are somewhere else.
+            Its bars, if that source doesn't have them.
 
         Returns
         -------
         bool
-            True: it has joined; from inside a strategy's callback, it joins when the callback's instant is complete.
+            True: it has joined; inside a strategy's callback, it joins when the callback's instant is complete.
 
         Raises
         ------
         ConfigError, DataError
-            For a symbol that is in the run already or has no bars for it, and where the run is at its end.
+            The symbol is in the run already or has no bars for it, or the run is at its end.
         InvalidTransition
-            Where nothing runs.
+            Nothing runs.
         """
         self._allowed(Command.ADD)
         return self._present(Command.ADD).world.membership.add(symbol, data)
@@ -288,8 +288,8 @@ class SystemManager:
         ----------
         symbol : str
         positions : str
-            What becomes of open ones. ``"refuse"``: it is an error that there is one. ``"close"``: they are closed at the
-            market, and the symbol leaves when all are.
+            ``"refuse"``: an open position is an error. ``"close"``: positions are closed at the market, and the symbol
+            leaves when all are closed.
 
         Returns
         -------
@@ -299,9 +299,9 @@ class SystemManager:
         Raises
         ------
         DataError
-            For a symbol that isn't in the run, its only one, and one that is held.
+            The symbol isn't in the run, is its only one, or has an open position.
         InvalidTransition
-            Where nothing runs.
+            Nothing runs.
         """
         self._allowed(Command.REMOVE)
         return self._present(Command.REMOVE).world.membership.remove(symbol, positions)
@@ -325,7 +325,7 @@ class SystemManager:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def wait(self, timeout: float | None = None) -> Result:
-        """Wait for the end of the present run, or take that of the last one.
+        """Wait for the end of the present run; if nothing runs, return the last run's result.
 
         Raises
         ------
@@ -354,7 +354,7 @@ class SystemManager:
                 over.set_result(None)
 
         def tell(_run: Run) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile: nothing waits any more
                 loop.call_soon_threadsafe(settle)
 
         forget = run.when_done(tell)
@@ -375,26 +375,26 @@ class SystemManager:
         return self._life.state
 
     def is_running(self) -> bool:
-        """Whether a run is under way and not paused."""
+        """True if a run is under way and not paused."""
         return self._life.state is SystemState.RUNNING
 
     def is_paused(self) -> bool:
-        """Whether a run is at rest at a bar."""
+        """True if a run is at rest at a bar."""
         return self._life.state is SystemState.PAUSED
 
     def is_stopped(self) -> bool:
-        """Whether nothing runs."""
+        """True if nothing runs."""
         return self._life.state is SystemState.STOPPED
 
     @property
     def mode(self) -> str:
-        """What kind of run it is: ``"backtest"``."""
+        """The kind of the present or last run: ``"backtest"`` or ``"live"``."""
         run = self._holder.run
         return run.config.mode if run else "backtest"
 
     @property
     def next_start(self) -> str | None:
-        """What a `start` without arguments runs: strategies, symbols and source of the newest run; None before the first."""
+        """Strategies, symbols and source of the run that a `start` without arguments begins; None before the first run."""
         return self._origin.description if self._origin is not None else None
 
     @property
@@ -409,7 +409,7 @@ class SystemManager:
 
     @property
     def error(self) -> BaseException | None:
-        """Why the present or last run failed, or is held; None where nothing did."""
+        """The error that ended the present or last run, or holds it; None if there is none."""
         run = self._holder.run
         return run.error if run else None
 
@@ -430,7 +430,7 @@ class SystemManager:
         return self._holder.run
 
     def snapshot(self) -> Snapshot:
-        """The run as of its cursor, frozen; of the last run where nothing runs."""
+        """The present run as of its cursor, frozen; if nothing runs, the last run."""
         return self._latest().snapshot()
 
     def status(self) -> dict[str, Any]:
@@ -441,7 +441,7 @@ class SystemManager:
         return status(self._life.state, run, self.next_start)
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The status as JSON text, also written to `path` where one is given."""
+        """The status as JSON text, also written to `path` if one is given."""
         text = json.dumps(self.status(), indent=2, allow_nan=False)
         if path is not None:
             write_whole(Path(path), lambda file: file.write(text.encode() + b"\n"))
@@ -453,16 +453,16 @@ class SystemManager:
         Raises
         ------
         MissingExtraError
-            Where the extra ``lab`` isn't installed.
+            The extra ``lab`` isn't installed.
         """
         return SystemManager.panel_hook(self)
 
     # -- callbacks ------------------------------------------------------------------------------------------
 
     def on_state(self, callback: Callable[[SystemState], object]) -> Callable[[], None]:
-        """Call `callback(state)` at every change of state, in order; returns the function that ends it.
+        """Call `callback(state)` at every change of state, in order; returns the function that unsubscribes it.
 
-        Callbacks run in a thread of their own, with no lock held; what one raises is logged and harms nothing.
+        Callbacks run in a thread of their own, with no lock held; an exception of one is logged, and the run goes on.
         """
         return self._events.subscribe("state", callback)
 
@@ -526,7 +526,7 @@ class SystemManager:
         return run
 
     def _from_outside(self, command: Command) -> Run:
-        """The run, for a command that waits for it."""
+        """The run, for a command that waits for it; refused inside the engine."""
         run = self._holder.run
         if run is not None and run.is_live and self._life.state is not SystemState.STOPPED:
             raise LiveRunError(command.value, self._life.history)  # "pause it first" would be no help there

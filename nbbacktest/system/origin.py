@@ -33,7 +33,7 @@ _KEPT = "_as_given"
 
 @dataclass(frozen=True)
 class Origin:
-    """What a run is made from.
+    """What `start` was given for a run.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class Origin:
     feed : Feed or None
         Where a live run's bars come from.
     speed : float or None
-        What was asked for in place of the config's.
+        Asked for in place of the config's.
     market : MarketData or None
-        The bars as they were read from `data` that lies in memory: its owner may have changed it since.
+        The bars that were read from `data` in memory: its owner may have changed `data` since.
     description : str
         Strategies, symbols and source, for people.
     """
@@ -62,7 +62,7 @@ class Origin:
     description: str = ""
 
     def built(self, stages: Stages, speed: float | None) -> Origin:
-        """The same once it has been built and before it runs: what the next start repeats."""
+        """The same with its stages built, before they run: what the next start repeats."""
         market, desk = stages.world.market, stages.world.desk
         held = self.data is not None and not is_source(self.data) and not isinstance(self.data, (str, Path))
         source = market.source if stages.feed is None else stages.feed.source
@@ -83,15 +83,15 @@ def origin_of(
     params: Mapping[str, Any],
     feed: Feed | None,
 ) -> Origin:
-    """What `start` is to run.
+    """The origin of the run that `start` begins.
 
-    With a config, that and what is given beside it. Without one, what ran before, `before`, with what is given in its
-    place; at first the example, or the defaults where there is data.
+    With a config: the config, and the arguments beside it. Without one: the last origin, `before`, with the arguments that
+    are given; the first time the example, or the defaults if there is data.
 
     Raises
     ------
     ConfigError
-        Where the config can't be read, or there are parameters for strategies that the config names.
+        The config can't be read, or parameters are given for strategies that the config names.
     """
     if config is None and before is not None:
         origin = before
@@ -153,24 +153,24 @@ def _named(strategy: Strategy) -> dict[str, Any] | None:
 
 @dataclass(slots=True)
 class _Kept:
-    """What is kept beside a strategy's own attributes.
+    """Kept beside the attributes of a strategy object.
 
     Attributes
     ----------
     given : dict
         Its attributes as they were before its run.
     left : dict
-        Those that its run has left, the same objects; what is another one now, its owner has set since.
+        The objects that its run has left in them. An attribute that is another object now was set by its owner since.
     """
 
     given: dict[str, Any]
     left: dict[str, Any] = field(default_factory=dict)
 
 
-def begin(strategy: Strategy) -> None:
-    """Give a strategy back what it was given with, and keep that for its next run.
+def restore_given(strategy: Strategy) -> None:
+    """Set a strategy object back to the state that it was given with, and keep that state for its next run.
 
-    What its owner has set since its last run stays. One that is in a run is left alone.
+    What its owner has set since its last run stays. An object that is in a run isn't touched.
     """
     context = vars(strategy).get("_strategy_context")
     if isinstance(context, StrategyContext) and context.is_taken:
@@ -181,15 +181,15 @@ def begin(strategy: Strategy) -> None:
     vars(strategy)[_KEPT] = _Kept(copied(given))
 
 
-def end(strategy: Strategy) -> None:
-    """Note what a run has left of a strategy."""
+def note_left(strategy: Strategy) -> None:
+    """Note the attributes that a run has left in a strategy object."""
     kept = vars(strategy).get(_KEPT)
     if kept is not None:
         kept.left = {name: value for name, value in vars(strategy).items() if name != _KEPT}
 
 
-def twin(strategy: Strategy) -> Strategy:
-    """Another object of the same class with what this one was given with."""
+def fresh_instance(strategy: Strategy) -> Strategy:
+    """Another object of the same class, with the state that this one was given with."""
     other = copy.copy(strategy)
     vars(other).clear()
     vars(other).update(_as_given(strategy))
@@ -197,18 +197,18 @@ def twin(strategy: Strategy) -> Strategy:
 
 
 def _as_given(strategy: Strategy) -> dict[str, Any]:
-    """Copies of a strategy's attributes as they were before its run, with what its owner has set since that."""
+    """Copies of the attributes of a strategy object as they were before its run, with those that its owner has set since."""
     state = dict(vars(strategy))
     kept = state.pop(_KEPT, None)
     if kept is None:
         return copied(state)
-    left = kept.left or state  # where it never came to an end, all is the run's
+    left = kept.left or state  # if its run never ended, all attributes are the run's
     own = {name: value for name, value in state.items() if name not in left or value is not left[name]}
     return copied({**kept.given, **own})
 
 
 def copied(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A deep copy of values by name, in which objects that two attributes share are still shared; what can't be copied is shared."""
+    """A deep copy of values by name, in which two attributes still share an object; an object that can't be copied is shared."""
     memo: dict[int, Any] = {}
     copied = {}
     for name, value in state.items():

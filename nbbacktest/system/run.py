@@ -22,7 +22,7 @@ from nbbacktest.data.days import TradingDays
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
-from nbbacktest.system.origin import end
+from nbbacktest.system.origin import note_left
 from nbbacktest.system.runner import Runner, ThreadedRunner, has_threads, uninterrupted
 from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.stages import Stages
@@ -297,7 +297,7 @@ class Run:
         self._ended = monotonic()
         self._told = self.error, self.traceback  # raising it adds frames
         for strategy in self.world.desk.strategies:
-            self._tell(end, strategy)
+            self._tell(note_left, strategy)
         if self.feed is not None:
             self._end_feed(self.feed)
         told = self.gate.closed  # by stop, or by its manager's end

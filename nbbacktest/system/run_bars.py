@@ -33,12 +33,12 @@ _ALL_READ = ("csv", "parquet", "sample")
 
 
 class RunBars:
-    """The market data of a run and what is built from it.
+    """The market data of one world and the columns built from it.
 
     Attributes
     ----------
     market : MarketData
-        As far back as was asked for until now; changed before the first instant only.
+        As far back as was asked for until now; replaced only before the first instant.
     """
 
     def __init__(self, config: SessionConfig, data: Any, market: MarketData) -> None:
@@ -99,7 +99,7 @@ class RunBars:
         return ChunkLoader(ColumnChunks(market.streamed, shapes, further, market.start, begins), series)
 
     def joined(self, other: RunBars) -> list[Series]:
-        """The series of a symbol that joins; its bars may go on after those of the others."""
+        """The series of a symbol that joins; its bars may end later than those of the others."""
         self._joined.append(other.market)
         return other.series()
 
@@ -113,13 +113,13 @@ class RunBars:
         return whole_periods(own.exchange, first, last, own.stamps.day_zone, own.hours)
 
     def reach(self, needs: Sequence[Need]) -> None:
-        """Reach as far back as `needs` want that weren't known when the market data was loaded."""
+        """Reach as far back as those of `needs` that weren't known when the market data was loaded."""
         for need in needs:
             if need not in self.market.asked:
                 self.market = replace(self._wider(need, self.market), asked=(*self.market.asked, need))
 
     def more(self, need: Need) -> list[tuple[BarColumns, int]] | None:
-        """Reach as far back as `need` wants: every series' columns and their warm-up; None where there is no more."""
+        """Reach as far back as `need`: the columns of every series and their warm-up; None if there is no more."""
         if self.market.streamed is not None:
             raise DataError(
                 f"{need.where}: bars that are streamed can't be reached back for once they are loaded; set warmup_bars in "
@@ -138,13 +138,13 @@ class RunBars:
 
     @property
     def _may_have_more(self) -> bool:
-        """Whether the source was asked for a range and may have bars before it."""
+        """True if the source was asked for a range and may have bars before it."""
         if self._data is None:
             return self._config.data.source not in _ALL_READ
         return is_source(self._data)
 
     def _wider(self, need: Need, market: MarketData) -> MarketData:
-        """Move what `need` wants from `earlier` to the bars; the same market where that changes nothing."""
+        """Move the bars that `need` asks for from `earlier` to the bars; the same market if that changes nothing."""
         kept = {(symbol, market.interval.name): columns for symbol, columns in market.bars.items()}
         kept |= {(symbol, name): columns for name, part in market.others.items() for symbol, columns in part.items()}
         if not market.earlier:
@@ -198,12 +198,12 @@ class RunBars:
 
 
 def needs_of(strategies: Sequence[tuple[Strategy, tuple[str, ...] | None]]) -> tuple[Need, ...]:
-    """What strategies need as warm-up, by their `warmup_bars`.
+    """The warm-up that strategies need, by their `warmup_bars`.
 
     Raises
     ------
     ConfigError
-        Where that is neither a number of bars nor numbers by interval.
+        One is neither a number of bars nor numbers by interval.
     """
     return tuple(
         need
@@ -213,7 +213,7 @@ def needs_of(strategies: Sequence[tuple[Strategy, tuple[str, ...] | None]]) -> t
 
 
 def warn_of_lack(warmup: Warmup, needs: Sequence[Need]) -> None:
-    """Warn where there are fewer warm-up bars than were asked for."""
+    """Warn if there are fewer warm-up bars than were asked for."""
     lacking = [f"{need.where}: {text} bars" for need in needs for text in warmup.lacking(need)]
     if lacking:
         warnings.warn(

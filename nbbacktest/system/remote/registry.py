@@ -24,7 +24,7 @@ UNASKED = "unasked"
 GONE = "gone"
 SILENT = "silent"
 LINGER_SECONDS = 60.0
-"""How old a file without an entry must be to be swept: younger ones may be of a door that is being opened."""
+"""How old a file without an entry must be to be swept: younger ones may belong to a server that opens just now."""
 
 _ID = re.compile(r"[a-z0-9]{4,16}")
 _TEMPORARY = "nbbt-"  # how the folders of sockets begin that have no room in the folder of the entries
