@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.records import Bar, Stamps
-from nbbacktest.data.days import TradingDays
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import Frame
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.records import BarColumns, Float64
-from nbbacktest.data.incoming import written
+from nbbacktest.data.incoming_bars import written
 from nbbacktest.data.market import MarketData
 
 
