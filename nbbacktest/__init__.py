@@ -63,9 +63,9 @@ if TYPE_CHECKING:
     from nbbacktest.system.findings import AuditReport
     from nbbacktest.system.schemas import schema
     from nbbacktest.system.session import SystemManager, get_system_manager
-    from nbbacktest.system.snapshot import Snapshot
     from nbbacktest.system.sweep.call import sweep
     from nbbacktest.trading.orders import Fill, Order
+    from nbbacktest.trading.snapshot import Snapshot
     from nbbacktest.trading.strategy import Strategy
     from nbbacktest.widgets.panel import ControlPanel
 
@@ -98,9 +98,9 @@ _HOMES = {
     "system.findings": ("AuditReport",),
     "system.session": ("SystemManager", "get_system_manager"),
     "system.schemas": ("schema",),
-    "system.snapshot": ("Snapshot",),
     "system.sweep.call": ("sweep",),
     "trading.orders": ("Fill", "Order"),
+    "trading.snapshot": ("Snapshot",),
     "trading.strategy": ("Strategy",),
     "widgets.panel": ("ControlPanel",),
 }  # fmt: skip

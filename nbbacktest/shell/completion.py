@@ -12,7 +12,7 @@ from nbbacktest.core.errors import NbBacktestError
 from nbbacktest.shell.interpreter import first_line
 from nbbacktest.system.commands import COMMANDS
 from nbbacktest.system.moments import EVENTS
-from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.trading.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from cyclopts import App

@@ -22,7 +22,7 @@ from nbbacktest.display.terminal_input import Leaving, leaving_asked
 from nbbacktest.report.result import Result
 from nbbacktest.shell.completion import candidates
 from nbbacktest.shell.interpreter import Interpreter, outcome
-from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.trading.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from prompt_toolkit.document import Document

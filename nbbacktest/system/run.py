@@ -24,10 +24,10 @@ from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
 from nbbacktest.system.origin import end
 from nbbacktest.system.runner import Runner, ThreadedRunner, has_threads, uninterrupted
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.world import record_of
 from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.snapshot import Snapshot
 
 logger = logging.getLogger("nbbacktest")
 

@@ -9,7 +9,7 @@ from typing import Any
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.records import Stamps
 from nbbacktest.system.run import Run
-from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.trading.snapshot import Snapshot
 
 VERSION = "1.0"
 
