@@ -62,10 +62,10 @@ if TYPE_CHECKING:
     from nbbacktest.system.backtest import backtest
     from nbbacktest.system.feeds.client import WebSocketFeed
     from nbbacktest.system.session import SystemManager, get_system_manager
-    from nbbacktest.system.snapshot import Snapshot
     from nbbacktest.system.status import schema
     from nbbacktest.system.sweep.sweep import sweep
     from nbbacktest.trading.orders import Fill, Order
+    from nbbacktest.trading.snapshot import Snapshot
     from nbbacktest.trading.strategy import Strategy
     from nbbacktest.widgets.panel import ControlPanel
 
@@ -98,9 +98,9 @@ _HOMES = {
     "system.audit_report": ("AuditReport",),
     "system.session": ("SystemManager", "get_system_manager"),
     "system.status": ("schema",),
-    "system.snapshot": ("Snapshot",),
     "system.sweep.sweep": ("sweep",),
     "trading.orders": ("Fill", "Order"),
+    "trading.snapshot": ("Snapshot",),
     "trading.strategy": ("Strategy",),
     "widgets.panel": ("ControlPanel",),
 }  # fmt: skip

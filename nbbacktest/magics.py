@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from nbbacktest.cli.exits import ending
+from nbbacktest.cli.output import ending
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import InvalidTransition, NbBacktestError
 from nbbacktest.core.shown import printed, said

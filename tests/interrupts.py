@@ -16,14 +16,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from types import FrameType
 from typing import Any, NamedTuple
 
 import nbbacktest as nb
 from nbbacktest import magics
+from nbbacktest.core.errors import RemoteError
 from nbbacktest.core.lifecycle import TABLE
 from nbbacktest.shell.interpreter import Interpreter
+from nbbacktest.system.remote.client import reach
+from tests.control_servers import runtime_folder
 from tests.held import Quiet
 from tests.markets import minutes
 
@@ -83,6 +86,7 @@ class Case(NamedTuple):
     command: Command
     prepare: Command = lambda system: None
     state: str = "paused"
+    reachable: bool = False
 
 
 def _until(system: nb.SystemManager) -> object:
@@ -106,6 +110,28 @@ def _typed(line: str) -> Command:
 def _awaited(system: nb.SystemManager) -> object:
     with redirect_stdout(io.StringIO()):
         return magics._awaited(system)
+
+
+def _remotely(name: str, **arguments: Any) -> Command:
+    """A command as another terminal gives it: the run's own threads are elsewhere, as they are in another process."""
+
+    def command(_system: nb.SystemManager) -> object:
+        with reach() as client:
+            return client.command(name, **arguments)
+
+    return command
+
+
+def _remotely_twice(_system: nb.SystemManager) -> None:
+    """An interrupted question's answer is never taken for the next one's."""
+    with reach() as client:
+        try:
+            client.command("step", n=2)
+        finally:
+            with suppress(RemoteError):  # the interrupt has closed the connection
+                answer = client.command("status")
+                if answer["command"] != "status":
+                    raise AssertionError(answer)
 
 
 def _sweep(_system: nb.SystemManager) -> object:
@@ -150,12 +176,18 @@ CASES = (
     Case("shell: pause", _typed("system pause"), state="running"),
     Case("shell: until", _typed("system until 09:40")),
     Case("shell: stop", _typed("system stop"), state="running"),
+    Case("remote: status", _remotely("status"), state="running", reachable=True),
+    Case("remote: pause", _remotely("pause"), state="running", reachable=True),
+    Case("remote: step", _remotely("step", n=3), reachable=True),
+    Case("remote: until", _remotely("until", when="09:40"), reachable=True),
+    Case("remote: stop", _remotely("stop"), state="running", reachable=True),
+    Case("remote: step, then status", _remotely_twice, reachable=True),
 )
 
 
 def ready(case: Case) -> nb.SystemManager:
     """A system as the case wants it."""
-    system = nb.SystemManager(reachable=False)
+    system = nb.SystemManager(reachable=case.reachable)
     if case.state != "stopped":
         start_anew(system)
         if case.state == "running":
@@ -324,8 +356,9 @@ def main(names: Sequence[str]) -> None:
     for case in CASES:
         if names and not any(name in case.name for name in names):
             continue
-        points = chosen(case, int(os.environ.get("NBBACKTEST_POINTS", "150")))
-        failed = [problems for at in points if (problems := tried(case, at))]
+        with runtime_folder():
+            points = chosen(case, int(os.environ.get("NBBACKTEST_POINTS", "150")))
+            failed = [problems for at in points if (problems := tried(case, at))]
         total, bad = total + len(points), bad + len(failed)
         print(f"{case.name:28} {len(points):6} points {len(failed):5} failed", flush=True)
         for problems in failed[: int(os.environ.get("SHOW", "3"))]:

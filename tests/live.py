@@ -13,9 +13,9 @@ import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.intervals import MINUTE, Interval
 from nbbacktest.core.records import Stamps
-from nbbacktest.data.incoming import BarReader, IncomingBar, written
+from nbbacktest.data.calendar import RollingSessions
+from nbbacktest.data.incoming_bars import BarReader, IncomingBar, written
 from nbbacktest.data.market import MarketData
-from nbbacktest.data.rolling import RollingSessions
 
 OPENING = 1_727_962_200 * 10**9
 """2024-10-03 09:30 in New York."""

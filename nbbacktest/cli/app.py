@@ -12,9 +12,8 @@ from typing import Literal
 from cyclopts import App
 
 import nbbacktest as nb
-from nbbacktest.cli import data, feeding, run, sessions, system
-from nbbacktest.cli.exits import DONE, FAILED, complain, ending
-from nbbacktest.cli.streams import drop_unwritable, take_any_text
+from nbbacktest.cli import data, feed, run, system
+from nbbacktest.cli.output import DONE, FAILED, complain, drop_unwritable, ending, take_any_text
 from nbbacktest.report.console import console
 
 app = App(
@@ -29,9 +28,9 @@ app.command(system.app)
 app.command(run.run)
 app.command(run.validate)
 app.command(run.schema)
-app.command(sessions.sessions)
+app.command(system.sessions)
 app.command(data.data)
-app.command(feeding.feed)
+app.command(feed.feed)
 
 
 @app.command

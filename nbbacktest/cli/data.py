@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from nbbacktest.cli.exits import DONE
+from nbbacktest.cli.output import DONE
 from nbbacktest.report.console import console
 
 data = App(name="data", help="Bars, before they are run.", help_format="plaintext", result_action="return_value")

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 from cyclopts import Parameter
 
 import nbbacktest as nb
-from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain
+from nbbacktest.cli.output import DONE, FAILED, INTERRUPTED, complain
 from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 from nbbacktest.core.files import try_target
 from nbbacktest.core.shown import printed, printed_json
-from nbbacktest.display.interrupts import Leaving, Suspension, leaving_in_order, uninterrupted
+from nbbacktest.display.terminal_input import Leaving, Suspension, leaving_in_order, uninterrupted
 from nbbacktest.report.console import console
 
 
@@ -87,7 +87,7 @@ def schema(name: Literal["config", "status"] = "config", /) -> int:
     return DONE
 
 
-class _Outcome(NamedTuple):
+class _FinishedRun(NamedTuple):
     """What was run, the exit status, and what is to be said of how it ended."""
 
     result: nb.Result
@@ -95,25 +95,25 @@ class _Outcome(NamedTuple):
     complaint: str | None = None
 
 
-def _outcome(settings: nb.SessionConfig) -> _Outcome:
+def _outcome(settings: nb.SessionConfig) -> _FinishedRun:
     """Run to the end, or to what ends it before."""
     system = nb.SystemManager()
     try:
         system.start(settings)
         _follow(system)
-        return _Outcome(system.wait(), DONE)
+        return _FinishedRun(system.wait(), DONE)
     except KeyboardInterrupt:
         if system.get_coordinator() is None:
             raise  # bars are still being read: there is nothing to report
         system.stop()
-        return _Outcome(system.wait(), INTERRUPTED, "interrupted: this is what was run until then")
+        return _FinishedRun(system.wait(), INTERRUPTED, "interrupted: this is what was run until then")
     except Leaving as leaving:
         if system.get_coordinator() is None:
             raise
         system.stop()
-        return _Outcome(system.wait(), int(leaving.code or 0), leaving.reason)
+        return _FinishedRun(system.wait(), int(leaving.code or 0), leaving.reason)
     except StrategyError as error:
-        return _Outcome(error.result, FAILED, str(error))
+        return _FinishedRun(error.result, FAILED, str(error))
 
 
 def _check_target(save: Path) -> None:

@@ -117,7 +117,7 @@ class OtherBase(Model):
 
     source: Literal["csv", "parquet"] = Field("csv", description="kind of source")
     path: str = Field(min_length=1, description="file; may hold {symbol}")
-    stamp: Literal["open", "close"] | None = Field(None, description="as data.stamp; null: what that says")
+    stamp: StampMeaning | None = Field(None, description="as data.stamp; null: what that says")
 
 
 def _interval(text: str) -> str:
@@ -126,6 +126,9 @@ def _interval(text: str) -> str:
     except DataError as error:
         raise ValueError(str(error)) from None
 
+
+StampMeaning = Literal["open", "close"]
+"""What a stamp says of its bar: when it opens, or when it closes."""
 
 IntervalText = Annotated[str, AfterValidator(_interval)]
 """An interval such as ``"5m"``; another spelling of the same length (``"60s"``) becomes the usual one (``"1m"``)."""
@@ -155,7 +158,7 @@ class DataConfig(Model):
     )
     symbols: tuple[str, ...] = Field(("EXE", "SW"), min_length=1, description="in the order of their callbacks")
     interval: IntervalText = Field("1m", description="length of the base bars")
-    stamp: Literal["open", "close"] | None = Field(
+    stamp: StampMeaning | None = Field(
         None, description="what the file's times mark; required for intraday files, never guessed"
     )
     timezone: ZoneName | None = Field(

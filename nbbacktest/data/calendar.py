@@ -1,4 +1,4 @@
-"""When an exchange is open: session tables from its calendar, and open market time along them."""
+"""When an exchange is open: session tables from its calendar, open market time along them, and what local clocks show."""
 
 from __future__ import annotations
 
@@ -400,3 +400,128 @@ def _shown(word: str, names: set[str]) -> list[str]:
 
     usual = ["24/7", "CMES", "XAMS", "XETR", "XHKG", "XLON", "XNAS", "XNYS", "XPAR", "XTKS", "XTSE"]
     return sorted(names) if get_close_matches(word, sorted(names), n=1, cutoff=0.5) else usual
+
+
+_DAYS_AHEAD = 4
+"""A time of day is shown within so many dates: clocks may skip it on one, and a whole date at the date line."""
+
+
+def next_showing(since_midnight: int, timezone: str, after: int) -> int:
+    """The first instant later than `after` at which clocks in `timezone` show that time of day, nanoseconds UTC.
+
+    A day on which the clocks skip the time doesn't show it, so that the next day's is meant. A time that the clocks repeat
+    is shown twice, and each showing counts.
+    """
+    today = int(local_clock(np.array([after], dtype=np.int64), timezone)[0]) // DAY
+    days = (today + np.arange(_DAYS_AHEAD)) * DAY
+    shown = np.concatenate([_showings(int(day) + since_midnight, timezone) for day in days])
+    return int(shown[shown > after].min())
+
+
+def moment_of(local: int, timezone: str, now: int) -> int:
+    """The instant at which clocks in `timezone` show a date and time, nanoseconds UTC.
+
+    A time that the clocks skip is the first one that exists after it. Of a time that they repeat it is the first showing,
+    or the second one where the first lies before `now`.
+
+    Parameters
+    ----------
+    local
+        What the clocks show, as nanoseconds since 1970-01-01 00:00 there.
+    now
+        Nanoseconds UTC.
+    """
+    shown = _showings(local, timezone)
+    if not len(shown):
+        return int(local_times(np.array([local // DAY], "datetime64[D]"), local % DAY, timezone)[0])
+    return int(next((one for one in shown if one >= now), shown[0]))
+
+
+def _showings(local: int, timezone: str) -> Int64:
+    """The instants at which clocks show `local`: none, one or two, rising."""
+    import pandas as pd
+
+    index = pd.DatetimeIndex(np.array([local, local], dtype="datetime64[ns]"))
+    told = index.tz_localize(timezone, ambiguous=np.array([True, False]), nonexistent="NaT")
+    return np.unique(told.dropna().as_unit("ns").asi8)
+
+
+_BEFORE, _AFTER = timedelta(days=10), timedelta(days=40)
+_AHEAD = 400 * DAY  # how far orders look: the end of the next session, wherever holidays are
+
+
+class RollingSessions:
+    """The sessions of an exchange around whatever instants are asked about.
+
+    Any thread may ask: tables are immutable, and replaced as a whole.
+
+    Parameters
+    ----------
+    exchange
+        A code that exchange_calendars knows, or ``"24/7"``.
+    day_zone
+        IANA name of the zone in which dates begin; None for the exchange's own.
+    hours
+        Extended ones; None: the calendar's own.
+
+    Raises
+    ------
+    ConfigError
+        Where the exchange is unknown.
+    """
+
+    def __init__(self, exchange: str, day_zone: str | None = None, hours: OwnHours | None = None) -> None:
+        self.exchange = exchange
+        self.timezone = day_zone or exchange_timezone(exchange)
+        self._hours = hours
+        self._known: tuple[date, date, SessionTable] | None = None
+
+    def covering(self, first: int, last: int) -> SessionTable:
+        """The sessions from well before `first` to well after `last`, nanoseconds UTC.
+
+        Raises
+        ------
+        DataError
+            Where the calendar doesn't reach that far.
+        """
+        low, high = _utc_date(first) - timedelta(days=2), _utc_date(last) + timedelta(days=2)
+        known = self._known
+        if known is None or low < known[0] or high > known[1]:
+            if known is not None:
+                low, high = min(low, known[0]), max(high, known[1])
+            begin, end = low - _BEFORE, high + _AFTER
+            known = self._known = begin, end, session_table(self.exchange, begin, end, self.timezone, self._hours)
+        return known[2]
+
+    def at(self, ns: int) -> tuple[int, int] | None:
+        """When the session's part that `ns` lies in opens and closes: up to a lunch break, or after it; None outside."""
+        table = self.covering(ns, ns)
+        part = int(np.searchsorted(table.part_open, ns, side="right")) - 1
+        if part < 0 or ns >= table.part_close[part]:
+            return None
+        return int(table.part_open[part]), int(table.part_close[part])
+
+    def ending(self, ns: int) -> tuple[int, int] | None:
+        """The same for ``(open, close]``: the part that a bar with this end is of."""
+        return self.at(ns - 1)
+
+    def dated(self, day: date) -> tuple[int, int] | None:
+        """When the session of that date opens and closes; None where there is none."""
+        noon = int(np.datetime64(day, "ns").astype(np.int64)) + DAY // 2
+        table = self.covering(noon - DAY, noon + DAY)
+        row = table.date_index(day)
+        if row >= len(table) or table.dates[row] != np.datetime64(day, "D"):
+            return None
+        return int(table.open[row]), int(table.close[row])
+
+    def ahead(self, first: int, last: int) -> SessionTable:
+        """The same to a good year after `last`, or as much of it as the calendar knows: what orders may look at."""
+        try:
+            return self.covering(first, last + _AHEAD)
+        except DataError:
+            return self.covering(first, last)
+
+
+def _utc_date(ns: int) -> date:
+    day: date = np.datetime64(ns, "ns").astype("datetime64[D]").item()
+    return day

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from zoneinfo import available_timezones
 
 from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import ConfigError, DataError, NbBacktestError, Problem, nearest
 from nbbacktest.core.imports import imported
 from nbbacktest.core.intervals import HOUR, Interval
@@ -56,7 +57,7 @@ class DataSource(Protocol):
     where they aren't known. The run has those that prices don't have in them, unless the config sets `data.actions`.
     """
 
-    stamp: Literal["open", "close"] | None = None
+    stamp: StampMeaning | None = None
     timezone: str | None = None
     intervals: tuple[str, ...] | None = None
     symbols: tuple[str, ...] | None = None
@@ -81,13 +82,13 @@ class DataSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SourceAnswer:
     """What a source gave, and what it says about it."""
 
     frames: Mapping[str, Any]
     name: str
     interval: Interval
-    stamp: Literal["open", "close"] | None
+    stamp: StampMeaning | None
     timezone: str | None
     all_hours: bool
 
@@ -129,7 +130,7 @@ def name_of(source: DataSource) -> str:
     return getattr(source, "name", None) or type(source).__name__
 
 
-def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), **terms: bool) -> Answer:
+def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), **terms: bool) -> SourceAnswer:
     """The bars of a run, by symbol, with the warm-up that the config and `needs` ask for.
 
     Parameters
@@ -158,7 +159,7 @@ def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), *
         )
     first, last = first_needed(config, interval, needs), config.backtest.end_date
     frames = {symbol: _bars(source, called, symbol, interval.name, first, last, terms) for symbol in symbols}
-    return Answer(frames, called, interval, stamp, timezone, bool(getattr(source, "all_hours", False)))
+    return SourceAnswer(frames, called, interval, stamp, timezone, bool(getattr(source, "all_hours", False)))
 
 
 def first_needed(config: SessionConfig, interval: Interval, needs: Sequence[Need] = ()) -> date | None:
@@ -182,7 +183,7 @@ def _interval(source: DataSource, config: SessionConfig, called: str) -> Interva
     return interval
 
 
-def _said(source: DataSource, config: SessionConfig, called: str) -> tuple[Literal["open", "close"] | None, str | None]:
+def _said(source: DataSource, config: SessionConfig, called: str) -> tuple[StampMeaning | None, str | None]:
     stamp, timezone = getattr(source, "stamp", None), getattr(source, "timezone", None)
     if stamp not in (None, "open", "close"):
         raise DataError(f'{called}: stamp is {stamp!r}; set it to "open" or "close"')

@@ -1,16 +1,179 @@
-"""CSV and Parquet files as DataFrames indexed by time. What their stamps mean is decided further on."""
+"""CSV and Parquet files, and folders of them, as DataFrames indexed by time. What their stamps mean is decided further on."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
+
+import numpy as np
 
 from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
-from nbbacktest.data.tables import read_csv
-from nbbacktest.data.times import by_time
+from nbbacktest.core.intervals import MINUTE
+from nbbacktest.data.faults import PRICES
+from nbbacktest.data.times import by_time, time_column, told
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_SEPARATORS = (",", ";", "\t", "|")
+_NOT_ASKED = "\x1f"  # parts nothing, so that lines come whole
+_DECIMAL_COMMA = re.compile(r"-?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
+_THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
+_OFFSET_SIGNS = 6  # of +09:00
+_UNKNOWN_TO_ARROW = (".zip", ".xz")
+_EXACT_FROM = (3, 1)  # of pandas
+
+
+def read_csv(file: Path, separator: str | None, decimal: str | None) -> pd.DataFrame:
+    """A CSV file as it stands: its times aren't looked for, but told as they were written.
+
+    Two header lines named Price and Ticker, as yfinance writes them, give two levels of columns.
+
+    Raises
+    ------
+    DataError
+        Where commas may be decimal ones or part thousands.
+    """
+    import pandas as pd
+
+    lines = _first_lines(file)
+    part = separator or _separator(lines)
+    if len(lines) > 1 and {_cells(line, part)[0] for line in lines[:2]} == {"price", "ticker"}:
+        frame: Any = pd.read_csv(file, sep=part, header=[0, 1], index_col=0, **_exactly())
+        return frame  # type: ignore[no-any-return] # a frame, whatever its columns
+    if decimal is None:
+        # pyarrow reads numbers exactly and ten times as fast as the default engine.
+        frame = pd.read_csv(file, sep=part, engine="pyarrow")
+        decimal = _decimal(frame)
+        if decimal is None:
+            return _as_written(frame, file, part)
+    thousands = "." if decimal == "," else ","
+    frame = pd.read_csv(file, sep=part, decimal=decimal, thousands=thousands, **_exactly())
+    return _as_written(frame, file, part)
+
+
+def _exactly() -> dict[str, Any]:
+    """What makes pandas' own engine read numbers to the last digit; from 3.1 on it always does."""
+    import pandas as pd
+
+    version = tuple(int(part) for part in pd.__version__.split(".")[:2])
+    return {"float_precision": "round_trip"} if version < _EXACT_FROM else {}
+
+
+def _first_lines(file: Path) -> list[str]:
+    import pandas as pd
+
+    try:
+        head = pd.read_csv(
+            file, sep=_NOT_ASKED, header=None, nrows=2, dtype=str, quoting=3, engine="c", encoding="utf-8-sig"
+        )
+    except pd.errors.EmptyDataError:
+        return []
+    return head.iloc[:, 0].dropna().tolist()
+
+
+def _cells(line: str, part: str) -> list[str]:
+    return [cell.strip().strip('"').strip("<>").strip().lower() for cell in line.split(part)]
+
+
+def _separator(lines: list[str]) -> str:
+    """The sign that parts the names of prices in the header; a comma where none does."""
+    for part in _SEPARATORS:
+        if lines and set(PRICES) <= set(_cells(lines[0], part)):
+            return part
+    return ","
+
+
+def _as_written(frame: pd.DataFrame, file: Path, part: str) -> pd.DataFrame:
+    """The table with its times as they were written: their offsets say which date they are of, and were turned into UTC."""
+    import pandas as pd
+
+    name = time_column(frame)
+    if name is None and len(frame.columns):
+        name = frame.columns[0]
+    if (
+        name is None
+        or not isinstance(frame[name].dtype, pd.DatetimeTZDtype)
+        or len(set(frame.columns)) < len(frame.columns)
+    ):
+        return frame
+    place = list(frame.columns).index(name)
+    text = _text_of(file, part, place, len(frame))
+    ends = text.str.slice(-_OFFSET_SIGNS).astype("category")
+    offsets = np.array([_offset(end) for end in ends.cat.categories], dtype=np.int64)
+    if not offsets.any():
+        return frame
+    utc = pd.DatetimeIndex(frame[name]).as_unit("ns")
+    behind = np.append(offsets, 0)[ends.cat.codes]  # what isn't there has code -1
+    local = utc.tz_localize(None) + behind.astype("timedelta64[ns]")
+    return frame.assign(**{name: told(utc, local)})
+
+
+def _text_of(file: Path, part: str, place: int, length: int) -> pd.Series[str]:
+    """One column of a table of that length as it is written, by its place: an index without a name has an empty header."""
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if file.suffix.lower() not in _UNKNOWN_TO_ARROW:
+        name = f"f{place}"
+        rows = csv.ReadOptions(skip_rows=1, autogenerate_column_names=True)
+        options = csv.ConvertOptions(include_columns=[name], column_types={name: pa.string()}, strings_can_be_null=True)
+        with pa.input_stream(str(file), compression="detect") as stream:
+            table = csv.read_csv(stream, rows, csv.ParseOptions(delimiter=part), options)
+        if len(table) == length:
+            return table.column(0).to_pandas().astype("str")  # type: ignore[no-any-return]
+    # Lines before the header are no matter to pandas.
+    return pd.read_csv(file, sep=part, usecols=[place], dtype=str).iloc[:, 0]
+
+
+def _offset(text: str) -> int:
+    """Nanoseconds that local clocks are ahead of UTC, by the end of a time such as ``00+09:00``."""
+    found = re.search(r"([+-])(\d\d):?(\d\d)?$", text)
+    if found is None:
+        return 0
+    minutes = 60 * int(found[2]) + int(found[3] or 0)
+    return (-1 if found[1] == "-" else 1) * minutes * MINUTE
+
+
+def _decimal(frame: pd.DataFrame) -> str | None:
+    """The sign before decimals of a table whose numbers weren't read since there are commas in them; None where they were.
+
+    Raises
+    ------
+    DataError
+        Where commas may part thousands as well.
+    """
+    import pandas as pd
+
+    def is_text(column: Any) -> bool:
+        return not pd.api.types.is_numeric_dtype(frame[column].dtype)
+
+    prices = [column for column in frame.columns if _bare(column) in PRICES]
+    volume = [column for column in frame.columns if _bare(column) == "volume" and is_text(column)]
+    text = pd.concat(
+        [frame[c].dropna().astype(str).str.strip() for c in (*filter(is_text, prices), *volume)]
+        or [pd.Series([], dtype=str)]
+    )
+    commas = text[text.str.contains(",", regex=False)]
+    if not len(commas):
+        return None
+    if all(_THOUSANDS.fullmatch(value) for value in commas):
+        known = not any(map(is_text, prices)) or commas.str.contains(".", regex=False).any()
+        if known:
+            return "."
+        raise DataError(
+            f"whether the commas of {commas.iloc[0]!r} come before decimals or part thousands can't be known; set data.decimal "
+            'in the config to "," or "."'
+        )
+    return "," if all(_DECIMAL_COMMA.fullmatch(value) for value in text) else None
+
+
+def _bare(name: Any) -> str:
+    return str(name).strip().strip("<>").lower()
+
 
 FileKind = Literal["csv", "parquet"]
 
@@ -85,3 +248,122 @@ def not_found(path: str, file: Path) -> DataNotFoundError:
 
 def _looks_like_data(file: Path) -> bool:
     return file.is_file() and any(suffix.lower() in _KINDS for suffix in file.suffixes)
+
+
+_SUFFIXES = (".parquet", ".pq")
+_SYMBOL_KEYS = ("symbol", "ticker")
+
+
+def is_dataset(path: str, symbols: tuple[str, ...]) -> bool:
+    """Whether that is a folder of Parquet files; where the path has ``{symbol}``, for the first of the symbols."""
+    return _of(path, symbols[0] if symbols else "").is_dir()
+
+
+def symbols_in(path: str) -> tuple[str, ...]:
+    """The symbols that a folder is partitioned by, in alphabetical order.
+
+    Raises
+    ------
+    DataError
+        Where it isn't.
+    """
+    root = Path(path).expanduser()
+    found = {name for file in _parquet_below(root) if (name := _symbol_of(file, root)) is not None}
+    if not found:
+        raise DataError(
+            f"{path}: no folder in it is named symbol=..., so whose bars these are isn't known; partition it by symbol, "
+            "or write a path with {symbol} and name the symbols"
+        )
+    return tuple(sorted(found))
+
+
+def files_of(path: str, symbol: str) -> tuple[str, ...]:
+    """The files with the bars of `symbol`, in the order of their dates or else of their names.
+
+    Raises
+    ------
+    DataNotFoundError
+        Where there is none.
+    """
+    root = _of(path, symbol)
+    if root.is_file():
+        return (str(root),)
+    if not root.is_dir():
+        raise not_found(path.replace("{symbol}", symbol), root)
+    below = _parquet_below(root)
+    if "{symbol}" not in path:
+        whose = {file: _symbol_of(file, root) for file in below}
+        known = {name for name in whose.values() if name is not None}
+        if symbol not in known:
+            cure = nearest(symbol, known) if known else "name its folders symbol=..., or put {symbol} in the path"
+            raise DataNotFoundError(f"{path} has no Parquet file of {symbol!r}; {cure}")
+        below = [file for file in below if whose[file] == symbol]
+    if not below:
+        raise DataNotFoundError(f"{root} has no Parquet file in it; bring the bars of {symbol!r} there")
+    return tuple(str(file) for file in sorted(below, key=lambda file: (_keys(file, root).get("date", ""), str(file))))
+
+
+def read_files(paths: tuple[str, ...]) -> pd.DataFrame:
+    """The bars of several Parquet files, one after the other, indexed by time.
+
+    Raises
+    ------
+    DataError
+        Where one can't be read, or has no column of times.
+    """
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    frames = []
+    for path in paths:
+        try:
+            # Not pandas' own way: that makes columns out of folders' names.
+            frame = pq.ParquetFile(path).read().to_pandas()
+        except Exception as error:  # whatever a decompressor or parser raises, the file is what is wrong
+            raise unreadable(path, error) from error
+        frames.append(by_time(frame, path))
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled) if filled else frames[0]
+
+
+def unreadable(path: str, error: Exception) -> DataError:
+    """The error for a file that isn't Parquet, or not any more."""
+    return DataError(f"{path}: can't be read as parquet: {type(error).__name__}: {error}; check the file")
+
+
+def refuse_one_for_all(path: str, symbols: tuple[str, ...]) -> None:
+    """Refuse a single file for several symbols.
+
+    Raises
+    ------
+    DataError
+        Where it is one.
+    """
+    if len(symbols) > 1 and "{symbol}" not in path and not Path(path).expanduser().is_dir():
+        kind_of(path)
+        raise DataError(f"{path} is one file for {len(symbols)} symbols; put {{symbol}} in the path")
+
+
+def _of(path: str, symbol: str) -> Path:
+    return Path(path.replace("{symbol}", symbol)).expanduser()
+
+
+def _parquet_below(root: Path) -> list[Path]:
+    # What starts with a dot or an underscore is a writer's own.
+    return [
+        file
+        for file in root.rglob("*")
+        if file.suffix.lower() in _SUFFIXES
+        and file.is_file()
+        and not any(part.startswith((".", "_")) for part in file.relative_to(root).parts)
+    ]
+
+
+def _keys(file: Path, root: Path) -> dict[str, str]:
+    named = (part.partition("=") for part in file.relative_to(root).parts[:-1])
+    return {key.lower(): unquote(value) for key, equals, value in named if equals}
+
+
+def _symbol_of(file: Path, root: Path) -> str | None:
+    keys = _keys(file, root)
+    return next((keys[key] for key in _SYMBOL_KEYS if key in keys), None)

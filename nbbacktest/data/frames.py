@@ -14,12 +14,9 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.records import Float64, Int64
-from nbbacktest.data.columns import names_of, numbers_of, refuse_others
-from nbbacktest.data.faults import Fault, FaultKind, first_kinds, value_faults
-from nbbacktest.data.order import disorder, order_of
-from nbbacktest.data.shapes import of_symbol
-from nbbacktest.data.times import indexed
-from nbbacktest.data.zones import in_a_zone, name_of, unfolded
+from nbbacktest.data.columns import names_of, numbers_of, of_symbol, refuse_others
+from nbbacktest.data.faults import Fault, FaultKind, disorder, first_kinds, order_of, value_faults
+from nbbacktest.data.times import in_a_zone, indexed, name_of, unfolded
 
 if TYPE_CHECKING:
     import pandas as pd

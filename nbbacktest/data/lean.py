@@ -13,14 +13,15 @@ import zlib
 from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nbbacktest.core.actions import ActionRow
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
 from nbbacktest.data.datasource import Prices
-from nbbacktest.data.lean_events import Company, Events, Stretch
+from nbbacktest.data.lean_events import Company, LeanEvents, Stretch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ class LeanSource:
     ``nb.backtest(LeanSource("lean/data"), MyStrategy, config={"data": {"symbols": ["SPY"]}})``
     """
 
-    stamp: Literal["open", "close"] | None = "open"
+    stamp: StampMeaning | None = "open"
     timezone: str | None = _ZONE
     intervals: tuple[str, ...] | None = tuple(_FOLDERS)
     symbols: tuple[str, ...] | None = None
@@ -66,7 +67,7 @@ class LeanSource:
     def __init__(self, path: str | Path) -> None:
         self._folder = Path(path).expanduser()
         self._equity = self._folder / "equity" / "usa"
-        self._events = Events(self._equity)
+        self._events = LeanEvents(self._equity)
 
     def bars(
         self, symbol: str, interval: str, start: date | None, end: date | None, *, adjusted: bool = False

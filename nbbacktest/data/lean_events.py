@@ -133,7 +133,7 @@ class Company:
             begun = row.day + timedelta(days=1)
 
 
-class Events:
+class LeanEvents:
     """The factor and map files of a market's folder, such as ``equity/usa``."""
 
     def __init__(self, folder: Path) -> None:

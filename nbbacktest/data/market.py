@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,17 +16,38 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
-from nbbacktest.data.bases import Disagreement
-from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
-from nbbacktest.data.chunks import Streamed
+from nbbacktest.data.calendar import ALWAYS_OPEN, RollingSessions, SessionTable, session_table
+from nbbacktest.data.calendar_periods import utc_date, whole_periods
 from nbbacktest.data.coverage import Grid, quality
-from nbbacktest.data.days import TradingDays, sessions_count
-from nbbacktest.data.periods import utc_date, whole_periods
-from nbbacktest.data.rolling import RollingSessions
+from nbbacktest.data.streaming import Streamed
+from nbbacktest.data.trading_days import TradingDays, sessions_count
 from nbbacktest.data.warmup import Need
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class Disagreement(NamedTuple):
+    """One value of one session on which bars of two lengths don't agree.
+
+    Attributes
+    ----------
+    symbol : str
+    session : date
+    interval : str
+        Of the coarser bars.
+    field : str
+        open, high, low, close or volume; or bars, where one of the two has none in that session.
+    finer, coarser : float
+        What the session's bars of each add up to; for bars, how many there are.
+    """
+
+    symbol: str
+    session: date
+    interval: str
+    field: str
+    finer: float
+    coarser: float
 
 
 @dataclass(frozen=True, eq=False)

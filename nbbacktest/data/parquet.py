@@ -11,8 +11,8 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.core.records import Float64
-from nbbacktest.data.dataset import unreadable
 from nbbacktest.data.faults import PRICES
+from nbbacktest.data.files import unreadable
 from nbbacktest.data.frames import RawBars, read_frame
 from nbbacktest.data.times import by_time
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import ConfigError, DataError, Problem
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data import sources
+from nbbacktest.data.bar_spans import begins_left_out, begins_of, full_stamps, shown, time_faults
 from nbbacktest.data.calendar import ALWAYS_OPEN, local_dates
 from nbbacktest.data.coverage import COUNTS, NO_TIME, Coverage, Grid, cover, quality
-from nbbacktest.data.frames import judged
-from nbbacktest.data.lengths import surveyed
+from nbbacktest.data.frames import RawBars, judged
+from nbbacktest.data.interval_inference import fits, inferred, on_grid, usual
 from nbbacktest.data.market import MarketData
-from nbbacktest.data.spans import begins_left_out, begins_of, shown, time_faults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -256,7 +258,7 @@ def _survey(config: SessionConfig, data: Any) -> MarketData:
     found = sources.find(config, data)
     raws = sources.read(found, "drop", sources.zone_of_naive(found, config))
     given, said = found.interval or sources.set_interval(config), found.stamp or config.data.stamp or "open"
-    interval, raws = surveyed(raws, given, said)
+    interval, raws = _surveyed(raws, given, said)
     chosen = data is None or "exchange" in config.model_fields_set
     exchange = (
         config.exchange if chosen or not sources.on_weekends([np.sort(raw.ticks) for raw in raws]) else ALWAYS_OPEN
@@ -290,6 +292,25 @@ def _survey(config: SessionConfig, data: Any) -> MarketData:
         is_named=is_named,
     )
     return _between(market, config)
+
+
+def _surveyed(raws: Sequence[RawBars], given: Interval | None, mark: StampMeaning) -> tuple[Interval, list[RawBars]]:
+    """The length of bars, and the rows that fit it, where nothing is refused.
+
+    Raises
+    ------
+    DataError
+        Where not even a spacing is known.
+    """
+    stamped = list(raws)
+    with suppress(DataError):
+        stamped = [full_stamps(raw, given, mark) for raw in raws]
+    interval = given
+    if interval is None:
+        with suppress(DataError):
+            interval = inferred(stamped, mark)
+    interval = interval or usual(stamped)
+    return interval, [on_grid(raw, interval, mark, "drop") if fits(raw, interval.ns, mark) else raw for raw in stamped]
 
 
 def _days_left_out(left_out: Mapping[str, Mapping[str, Any]], day_zone: str) -> tuple[Any, Any]:

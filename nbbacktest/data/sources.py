@@ -12,29 +12,34 @@ import numpy as np
 
 from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.data_config import DataConfig
+from nbbacktest.core.data_config import DataConfig, StampMeaning
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Int64, Stamps
 from nbbacktest.data import files, samples, synthetic
-from nbbacktest.data.actions import read_actions
-from nbbacktest.data.adjusting import check_columns, own_actions, prices_of
-from nbbacktest.data.bases import is_nested, taken_apart
+from nbbacktest.data.bar_spans import (
+    agree,
+    begins_left_out,
+    full_stamps,
+    place,
+    reach,
+    shown,
+    time_faults,
+    unknown_mark,
+)
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
-from nbbacktest.data.cut import cut_bars
-from nbbacktest.data.dataset import files_of, is_dataset, read_files, refuse_one_for_all
+from nbbacktest.data.calendar_periods import whole_periods
+from nbbacktest.data.columns import by_symbol
+from nbbacktest.data.corporate_actions import check_columns, own_actions, prices_of, read_actions
 from nbbacktest.data.datasource import DataSource, Prices, ask, is_source, name_of, source_of
 from nbbacktest.data.demands import demanded, of_the_days, within
+from nbbacktest.data.files import files_of, is_dataset, read_files, refuse_one_for_all
 from nbbacktest.data.frames import Policy, RawBars, as_one, judged, read_frame, refuse_empty
-from nbbacktest.data.grid import on_grid
+from nbbacktest.data.interval_inference import on_grid
 from nbbacktest.data.market import MarketData
-from nbbacktest.data.marks import Mark, full_stamps
-from nbbacktest.data.others import compared, load_others
-from nbbacktest.data.periods import whole_periods
-from nbbacktest.data.shapes import by_symbol
-from nbbacktest.data.spans import agree, begins_left_out, place, reach, shown, time_faults, unknown_mark
+from nbbacktest.data.other_bases import compared, is_nested, load_others, taken_apart
 from nbbacktest.data.streaming import given_path, streamed_bars
-from nbbacktest.data.warmup import Need, check_intervals, reach_in_days, read_needs
+from nbbacktest.data.warmup import Need, check_intervals, cut_bars, reach_in_days, read_needs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +57,7 @@ class Found:
     files: Mapping[str, str]
     interval: Interval | None = None
     synthetic: bool = False
-    stamp: Mark | None = None
+    stamp: StampMeaning | None = None
     timezone: str | None = None
     all_hours: bool = False
     chosen: bool = True  # whether somebody said which symbols these are
@@ -212,7 +217,7 @@ def zone_of_naive(found: Found, config: SessionConfig) -> str | None:
     return found.timezone or config.data.timezone or config.timezone
 
 
-def mark_of(found: Found, config: SessionConfig, interval: Interval) -> Mark | None:
+def mark_of(found: Found, config: SessionConfig, interval: Interval) -> StampMeaning | None:
     """What the stamps mark; None where nobody said and it makes no difference, or is their open.
 
     Raises

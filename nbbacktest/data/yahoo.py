@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError, MissingExtraError
 from nbbacktest.core.intervals import Interval
 from nbbacktest.data.datasource import Prices
@@ -34,7 +35,7 @@ class YahooSource:
         Seconds after which a request is given up.
     """
 
-    stamp: Literal["open", "close"] | None = "open"
+    stamp: StampMeaning | None = "open"
     timezone: str | None = None
     intervals: tuple[str, ...] | None = ("1m", "2m", "5m", "15m", "30m", "1h", "90m", "1d")
     symbols: tuple[str, ...] | None = None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.records import Stamps
-from nbbacktest.data.incoming import IncomingBar
+from nbbacktest.data.incoming_bars import IncomingBar
 
 NEVER, EVER = -(1 << 62), 1 << 62
 KEPT = 10_000

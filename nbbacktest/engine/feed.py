@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from nbbacktest.core.errors import ConfigError, FeedError, OutsideRunError, Problem
 from nbbacktest.core.records import Bar
-from nbbacktest.data.incoming import Now
+from nbbacktest.data.incoming_bars import Now
 from nbbacktest.engine.inbox import FeedState, Inbox
 
 

@@ -13,7 +13,7 @@ from nbbacktest.core.clock import Clock
 from nbbacktest.core.errors import DataError, OutsideRunError
 from nbbacktest.core.records import Bar
 from nbbacktest.core.shown import printed
-from nbbacktest.data.incoming import BarReader, IncomingBar, Now, read_instant, written
+from nbbacktest.data.incoming_bars import BarReader, IncomingBar, Now, read_instant, written
 from nbbacktest.engine.arrivals import EVER, NEVER, Arrivals
 
 logger = logging.getLogger("nbbacktest")

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from nbbacktest.core.clock import Clock
-from nbbacktest.data.incoming import Now
+from nbbacktest.data.incoming_bars import Now
 from nbbacktest.engine.timeline import Axis
 from nbbacktest.engine.window import Schedule
 

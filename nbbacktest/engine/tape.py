@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from nbbacktest.core.records import BarColumns, Int64
 from nbbacktest.data.calendar import SessionTable
-from nbbacktest.data.incoming import IncomingBar
+from nbbacktest.data.incoming_bars import IncomingBar
 from nbbacktest.data.resample import derive
 from nbbacktest.engine.arrivals import EVER
 from nbbacktest.engine.series import Series

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from nbbacktest.display.interrupts import Leaving, leaving_in_order
+from nbbacktest.display.terminal_input import Leaving, leaving_in_order
 from nbbacktest.shell.interpreter import Interpreter
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from nbbacktest.core.errors import NbBacktestError
 from nbbacktest.shell.interpreter import first_line
 from nbbacktest.system.commands import COMMANDS
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.targets import EVENTS
+from nbbacktest.trading.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from cyclopts import App

@@ -10,11 +10,9 @@ from typing import Any
 
 from cyclopts import App
 
-from nbbacktest.cli.answers import show_answer
-from nbbacktest.cli.exits import DONE, FAILED, INTERRUPTED, complain, ending
+from nbbacktest.cli.output import DONE, FAILED, INTERRUPTED, complain, ending, show_answer
 from nbbacktest.cli.run import find_local_modules, run, schema, validate
-from nbbacktest.cli.sessions import sessions
-from nbbacktest.cli.system import elsewhere
+from nbbacktest.cli.system import elsewhere, sessions
 from nbbacktest.core.errors import InvalidTransition, NbBacktestError, StrategyError
 from nbbacktest.core.shown import printed, said
 from nbbacktest.grammar import JSON, SESSION, system_app

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
@@ -16,12 +18,11 @@ from prompt_toolkit.styles import Style
 import nbbacktest as nb
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.shown import printed
-from nbbacktest.display.interrupts import Leaving, leaving_asked
+from nbbacktest.display.terminal_input import Leaving, leaving_asked
 from nbbacktest.report.result import Result
 from nbbacktest.shell.completion import candidates
-from nbbacktest.shell.history import history_file
 from nbbacktest.shell.interpreter import Interpreter, outcome
-from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.trading.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from prompt_toolkit.document import Document
@@ -139,3 +140,22 @@ class _Completer(Completer):
 def _history() -> History:
     path = history_file()
     return FileHistory(str(path)) if path is not None else InMemoryHistory()
+
+
+def history_file() -> Path | None:
+    """The file of the lines that were typed, which only its user can read; None if it can't be made."""
+    path = _state_folder() / "nbbacktest" / "history"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError:
+        return None
+    return path
+
+
+def _state_folder() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")

@@ -11,7 +11,7 @@ from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import Interval
-from nbbacktest.data.actions import read_actions
+from nbbacktest.data.corporate_actions import read_actions
 from nbbacktest.data.datasource import is_source
 from nbbacktest.data.sources import load
 from nbbacktest.engine.series import Series

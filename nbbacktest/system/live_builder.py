@@ -14,14 +14,13 @@ from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.live import clean_token
 from nbbacktest.core.records import BarColumns, Stamps
-from nbbacktest.data.actions import read_actions
-from nbbacktest.data.days import day_zone
-from nbbacktest.data.history import history
-from nbbacktest.data.incoming import BarReader
-from nbbacktest.data.live_market import LiveMarket
+from nbbacktest.data.calendar import RollingSessions
+from nbbacktest.data.corporate_actions import read_actions
+from nbbacktest.data.incoming_bars import BarReader
+from nbbacktest.data.live_market import LiveMarket, history
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.resample import derive
-from nbbacktest.data.rolling import RollingSessions
+from nbbacktest.data.trading_days import day_zone
 from nbbacktest.engine.arrivals import NEVER
 from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.series import Series

@@ -27,10 +27,10 @@ from nbbacktest.system.event_dispatcher import EventDispatcher
 from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
 from nbbacktest.system.run import Run, RunHolder, outcome
 from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
 from nbbacktest.system.targets import Until, target_of
+from nbbacktest.trading.snapshot import Snapshot
 from nbbacktest.trading.strategy import Strategy
 
 STOP_SECONDS = 5.0

@@ -18,16 +18,16 @@ from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.monitor import Flag, surely
 from nbbacktest.core.records import Stamps
 from nbbacktest.core.shown import said
-from nbbacktest.data.days import TradingDays
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
 from nbbacktest.system.origin import note_left
 from nbbacktest.system.runner import Runner, ThreadedRunner, has_threads, uninterrupted
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.world import record_of
 from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.snapshot import Snapshot
 
 logger = logging.getLogger("nbbacktest")
 

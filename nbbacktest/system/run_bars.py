@@ -14,13 +14,13 @@ from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, P
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns
 from nbbacktest.data.calendar import SessionTable
-from nbbacktest.data.chunks import ColumnChunks, Derived, days_of
+from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.datasource import is_source
 from nbbacktest.data.demands import demanded
 from nbbacktest.data.market import MarketData
-from nbbacktest.data.periods import whole_periods
 from nbbacktest.data.resample import period_opens
 from nbbacktest.data.sources import load
+from nbbacktest.data.streaming import ColumnChunks, Derived, days_of
 from nbbacktest.data.warmup import Need, built, read_needs, seen_from
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.series import Series

@@ -11,8 +11,8 @@ from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.data.incoming import BarReader
-from nbbacktest.data.rolling import RollingSessions
+from nbbacktest.data.calendar import RollingSessions
+from nbbacktest.data.incoming_bars import BarReader
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed

@@ -12,7 +12,7 @@ from nbbacktest.core.errors import nearest
 from nbbacktest.core.records import Stamps
 from nbbacktest.report.table import written_speed
 from nbbacktest.system.run import Run
-from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.trading.snapshot import Snapshot
 
 VERSION = "1.0"
 

@@ -13,10 +13,9 @@ import numpy as np
 from nbbacktest.core.hours import time_of_day
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Stamps
-from nbbacktest.data.calendar import ALWAYS_OPEN
-from nbbacktest.data.clocks import moment_of, next_showing
+from nbbacktest.data.calendar import ALWAYS_OPEN, moment_of, next_showing
 from nbbacktest.system.run import Run
-from nbbacktest.system.snapshot import Snapshot
+from nbbacktest.trading.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd

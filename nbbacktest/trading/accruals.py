@@ -8,7 +8,7 @@ import numpy as np
 
 from nbbacktest.core.costs import AnnualBorrow, AnnualInterest, Borrow, Interest
 from nbbacktest.core.records import Int64
-from nbbacktest.data.days import TradingDays
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow
 

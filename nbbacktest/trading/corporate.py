@@ -19,7 +19,7 @@ import numpy as np
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.records import Int64
-from nbbacktest.data.days import TradingDays, number_of
+from nbbacktest.data.trading_days import TradingDays, number_of
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split

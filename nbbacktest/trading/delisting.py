@@ -16,7 +16,7 @@ import numpy as np
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.enums import OrderStatus, OrderType, Phase, Side
 from nbbacktest.core.records import Bar, Int64
-from nbbacktest.data.days import TradingDays, number_of
+from nbbacktest.data.trading_days import TradingDays, number_of
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.orders import Fill, Order

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import FormingBar, Stamps
-from nbbacktest.data.forming import Forming
+from nbbacktest.data.resample import Forming
 from nbbacktest.engine.series import Series
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.costs import NoBorrow, NoInterest
 from nbbacktest.core.records import Int64
-from nbbacktest.data.days import TradingDays
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.agenda import Agenda, Book, DatedEvents

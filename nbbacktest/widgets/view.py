@@ -8,8 +8,8 @@ from typing import Any
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import TABLE, Command
 from nbbacktest.system.run import Run
-from nbbacktest.system.snapshot import Snapshot
 from nbbacktest.system.status import status
+from nbbacktest.trading.snapshot import Snapshot
 
 USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.UNTIL, Command.STOP)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.control_servers import runtime_folder
 from tests.interrupts import CASES, Case, chosen, tried
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,8 @@ MOST = 40
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_an_interrupt_at_any_point_of_a_command_leaves_a_sound_manager(case: Case) -> None:
     """Afterwards the run moves, rests or has ended as its state says; status, stop and the next start work; no thread is left."""
-    assert [problem for at in chosen(case, MOST) for problem in tried(case, at)] == []
+    with runtime_folder():
+        assert [problem for at in chosen(case, MOST) for problem in tried(case, at)] == []
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that interrupts")

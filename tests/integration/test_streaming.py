@@ -20,10 +20,10 @@ import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.data import chunks, parquet, store, streaming
+from nbbacktest.data import parquet, streaming
 from nbbacktest.data.parquet import ParquetBars
 from nbbacktest.data.sources import load
-from nbbacktest.data.store import ColumnStore
+from nbbacktest.data.streaming import ColumnStore
 from nbbacktest.engine.inline import run_inline
 from nbbacktest.strategies import SmaCross
 from nbbacktest.system.builder import build
@@ -80,11 +80,11 @@ def data(tmp_path_factory):
 
 
 @contextmanager
-def sized(chunk: int = chunks.CHUNK_BYTES, memory: int = store.IN_MEMORY, batch: int = parquet.BATCH_ROWS):
+def sized(chunk: int = streaming.CHUNK_BYTES, memory: int = streaming.IN_MEMORY, batch: int = parquet.BATCH_ROWS):
     """Other sizes of chunks, of what stays in memory, and of what is unpacked at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "CHUNK_BYTES", chunk)
-        patch.setattr(store, "IN_MEMORY", memory)
+        patch.setattr(streaming, "CHUNK_BYTES", chunk)
+        patch.setattr(streaming, "IN_MEMORY", memory)
         patch.setattr(parquet, "BATCH_ROWS", batch)
         yield
 

@@ -45,7 +45,7 @@ def name_of(path: Path) -> str:
 
 TWICE = {
     *("Answer", "Book", "Delistings", "Events", "Feed"),
-    *("Order", "Reading", "Terms", "Ticket", "Verdict", "_Outcome"),
+    *("Order", "Terms", "Ticket", "Verdict"),
 }
 """Names that two classes still share."""
 

@@ -33,7 +33,8 @@ class SocketConnection:
         own.setblocking(True)
         self.deadline: float | None = None
         self._socket = own
-        self._connection: Connection[Any, Any] = Connection(own.fileno())
+        # A descriptor of its own: one that two objects close can be another file's by then.
+        self._connection: Connection[Any, Any] = Connection(own.dup().detach())
         self._closing = threading.Lock()  # guards `_closed`: a descriptor's number may be another file's after close
         self._closed = False
 
@@ -99,7 +100,7 @@ class SocketConnection:
         if not self._closed:
             self._closed = True
             self._connection.close()
-            self._socket.detach()
+            self._socket.close()
 
 
 def listen(address: str, backlog: int) -> socket.socket:

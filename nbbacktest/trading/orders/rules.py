@@ -13,9 +13,8 @@ from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import DataError, OrderError
 from nbbacktest.core.records import Stamps
-from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights
-from nbbacktest.data.clocks import moment_of
-from nbbacktest.data.days import TradingDays
+from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights, moment_of
+from nbbacktest.data.trading_days import TradingDays
 
 # How far off a multiple a float may be and still mean it: 0.1 * 3 is on a tick of 0.1.
 _SLACK = 1e-6

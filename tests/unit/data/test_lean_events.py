@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nbbacktest as nb
-from nbbacktest.data.lean_events import Events, Factor, Factors
+from nbbacktest.data.lean_events import Factor, Factors, LeanEvents
 from tests.lean_folders import write_factors, write_map
 
 DAY = dt.date(2024, 1, 1)  # a Monday
 
 
-def events(root: Path) -> Events:
-    return Events(root / "equity" / "usa")
+def events(root: Path) -> LeanEvents:
+    return LeanEvents(root / "equity" / "usa")
 
 
 def factors(root: Path, *rows: str) -> Factors:

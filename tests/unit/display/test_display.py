@@ -12,11 +12,10 @@ from rich.console import Console
 
 import nbbacktest as nb
 from nbbacktest.core.config import EXAMPLE
-from nbbacktest.display.follow import end_event, follow_in_events, follow_in_lines
-from nbbacktest.display.interrupts import Interrupts
-from nbbacktest.display.keys import Keyboard
-from nbbacktest.display.page import Page, duration, speed
-from nbbacktest.display.reading import Meter
+from nbbacktest.display.foreground_run import end_event, follow_in_events, follow_in_lines
+from nbbacktest.display.run_meter import RunMeter
+from nbbacktest.display.run_page import RunPage, duration, speed
+from nbbacktest.display.terminal_input import Interrupts, Keyboard
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def drawn(page, width, height=30, encoding="utf-8"):
 
 def test_a_reading_is_one_instant_of_the_run(system):
     """Its numbers are the snapshot's and the status's."""
-    reading, shot = Meter(system, 100_000).read(), system.snapshot()
+    reading, shot = RunMeter(system, 100_000).read(), system.snapshot()
     assert (reading.time, reading.cursor, reading.equity) == (shot.time, shot.cursor, shot.equity)
     assert (reading.state, reading.asked, reading.bars) == (nb.SystemState.PAUSED, 0, 2 * shot.cursor)
     assert reading.gain == shot.equity / 100_000 - 1
@@ -48,7 +47,7 @@ def test_a_reading_is_one_instant_of_the_run(system):
 
 def test_a_run_at_rest_adds_no_point(system):
     """Equity's line has a point for each place of the run that was seen, not for each look at it."""
-    meter = Meter(system, 100_000)
+    meter = RunMeter(system, 100_000)
     for _ in range(3):
         reading = meter.read()
     assert len(reading.curve) == 2
@@ -58,8 +57,8 @@ def test_a_run_at_rest_adds_no_point(system):
 
 def test_a_long_line_is_thinned_out(system, monkeypatch):
     """However long it is looked at, the line stays short, rises in time and begins at the start."""
-    monkeypatch.setattr("nbbacktest.display.reading._POINTS", 10)
-    meter = Meter(system, 100_000)
+    monkeypatch.setattr("nbbacktest.display.run_meter._POINTS", 10)
+    meter = RunMeter(system, 100_000)
     for _ in range(100):
         system.step()
         curve = meter.read().curve
@@ -71,7 +70,7 @@ def test_a_long_line_is_thinned_out(system, monkeypatch):
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 119, 120, 160, 240])
 def test_the_page_fits_every_width(system, width):
     """No line is wider than the terminal, none of a box is broken, and all that matters is there."""
-    page = Page(Meter(system, 100_000).read(), (("r", "resume"),), "System paused")
+    page = RunPage(RunMeter(system, 100_000).read(), (("r", "resume"),), "System paused")
     lines = drawn(page, width)
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
@@ -87,21 +86,21 @@ def test_the_page_fits_every_width(system, width):
 @pytest.mark.parametrize(("width", "height", "most"), [(80, 24, 23), (160, 40, 20)])
 def test_the_page_fits_the_height(system, width, height, most):
     """A usual terminal shows it whole, with a line to spare."""
-    assert len(drawn(Page(Meter(system, 100_000).read()), width, height)) <= most
+    assert len(drawn(RunPage(RunMeter(system, 100_000).read()), width, height)) <= most
 
 
 def test_the_page_keeps_its_height(system):
     """Before the first bar, flat, with fills, at an error: nothing jumps."""
     fresh = nb.SystemManager()
     fresh.start(EXAMPLE, paused=True)
-    heights = {len(drawn(Page(Meter(each, 100_000).read()), 80)) for each in (system, fresh)}
+    heights = {len(drawn(RunPage(RunMeter(each, 100_000).read()), 80)) for each in (system, fresh)}
     fresh.stop()
     assert len(heights) == 1
 
 
 def test_a_terminal_without_blocks_gets_no_chart(system):
     """Where the encoding has no block characters, none are written."""
-    text = "\n".join(drawn(Page(Meter(system, 100_000).read()), 80, encoding="cp1252"))
+    text = "\n".join(drawn(RunPage(RunMeter(system, 100_000).read()), 80, encoding="cp1252"))
     assert "█" not in text
     assert "PAUSED" in text
 
@@ -117,7 +116,7 @@ def test_an_error_is_on_the_page():
     system.start(EXAMPLE | {"on_error": "pause"}, strategies=Broken)
     while not system.is_paused():
         pass
-    text = "\n".join(drawn(Page(Meter(system, 100_000).read()), 160))
+    text = "\n".join(drawn(RunPage(RunMeter(system, 100_000).read()), 160))
     system.stop()
     assert "Broken.on_bar raised" in text
 
@@ -151,7 +150,7 @@ def test_bars_a_second_stand_while_the_run_rests(system, monkeypatch):
     """The page of a run that rests doesn't count on: neither its seconds nor, the other way, its bars a second."""
     now = [10.0]
     monkeypatch.setattr(type(system.run), "duration", property(lambda _run: now[0]))
-    meter = Meter(system, 100_000)
+    meter = RunMeter(system, 100_000)
     first = meter.read()
     now[0] = 500.0
     second = meter.read()
@@ -161,7 +160,7 @@ def test_bars_a_second_stand_while_the_run_rests(system, monkeypatch):
 
 def test_lines_tell_of_every_change(system, monkeypatch):
     """Without a terminal: a line at every change of state and now and then, until the end."""
-    monkeypatch.setattr("nbbacktest.display.follow.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("nbbacktest.display.foreground_run.LINE_SECONDS", 0.0)
     system.set_speed(36_000)
     system.resume()
     out = io.StringIO()
@@ -173,7 +172,7 @@ def test_lines_tell_of_every_change(system, monkeypatch):
 
 def test_events_are_json_lines(system, monkeypatch):
     """Each line is an object that names its event; the last one has the statistics and the status."""
-    monkeypatch.setattr("nbbacktest.display.follow.EVENT_SECONDS", 0.0)
+    monkeypatch.setattr("nbbacktest.display.foreground_run.EVENT_SECONDS", 0.0)
     system.set_speed(36_000)
     system.resume()
     out = io.StringIO()

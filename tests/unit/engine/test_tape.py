@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from nbbacktest.core.intervals import MINUTE, Interval
 from nbbacktest.core.records import BarColumns
-from nbbacktest.data.incoming import IncomingBar
+from nbbacktest.data.calendar import RollingSessions
+from nbbacktest.data.incoming_bars import IncomingBar
 from nbbacktest.data.resample import derive
-from nbbacktest.data.rolling import RollingSessions
 from nbbacktest.engine.arrivals import EVER
 from nbbacktest.engine.series import BarsView, Series
 from nbbacktest.engine.tape import Growing, Tape

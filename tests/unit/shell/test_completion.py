@@ -9,8 +9,8 @@ import pytest
 import nbbacktest as nb
 from nbbacktest.core.config import EXAMPLE
 from nbbacktest.shell.completion import candidates
-from nbbacktest.shell.history import history_file
 from nbbacktest.shell.interpreter import Interpreter
+from nbbacktest.shell.terminal import history_file
 from nbbacktest.system.commands import COMMANDS
 
 
@@ -85,10 +85,10 @@ def test_schemas_and_sessions(offered, monkeypatch):
 
 def test_the_history_is_its_user_s_alone(tmp_path, monkeypatch):
     """A file that nobody else can read; where it can't be made, nothing is remembered."""
-    monkeypatch.setattr("nbbacktest.shell.history._state_folder", lambda: tmp_path / "state")
+    monkeypatch.setattr("nbbacktest.shell.terminal._state_folder", lambda: tmp_path / "state")
     path = history_file()
     assert path == tmp_path / "state" / "nbbacktest" / "history"
     assert path.stat().st_mode & 0o077 == 0
     (tmp_path / "file").write_text("", encoding="utf-8")
-    monkeypatch.setattr("nbbacktest.shell.history._state_folder", lambda: tmp_path / "file")
+    monkeypatch.setattr("nbbacktest.shell.terminal._state_folder", lambda: tmp_path / "file")
     assert history_file() is None

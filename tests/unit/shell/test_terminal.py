@@ -12,7 +12,7 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 import nbbacktest as nb
-from nbbacktest.display.interrupts import Leaving, leaving_in_order
+from nbbacktest.display.terminal_input import Leaving, leaving_in_order
 from nbbacktest.shell.interpreter import Interpreter
 from nbbacktest.shell.terminal import converse
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import nbbacktest as nb
 from nbbacktest.core.costs import AnnualBorrow, AnnualInterest, NoBorrow, NoInterest
 from nbbacktest.core.records import BarColumns, Stamps
-from nbbacktest.data.days import TradingDays
+from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.equity import cash_curve, equity_curve

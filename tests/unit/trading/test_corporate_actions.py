@@ -15,7 +15,7 @@ import nbbacktest as nb
 from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, DataNotFoundError
-from nbbacktest.data.actions import read_actions
+from nbbacktest.data.corporate_actions import read_actions
 from nbbacktest.trading.equity import equity_curve, position_curve
 from tests.markets import days, minutes
 

@@ -1,0 +1,200 @@
+"""A run in the foreground, from its start to its report: what `nbbacktest system start` does.
+
+It is shown as a live page, as plain lines where there is no terminal, or as JSON lines for programs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import queue
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from nbbacktest.core.config import EXAMPLE, SessionConfig
+from nbbacktest.core.enums import SystemState
+from nbbacktest.core.errors import StrategyError
+from nbbacktest.core.shown import printed
+from nbbacktest.display.live_terminal import LiveTerminal
+from nbbacktest.display.run_meter import RunMeter, RunReading
+from nbbacktest.display.run_page import duration
+from nbbacktest.display.terminal_input import Interrupts, Leaving, leaving_in_order
+from nbbacktest.report.result import Result
+from nbbacktest.report.table import written_speed as speed
+from nbbacktest.report.terminal import print_report
+from nbbacktest.system import commands
+from nbbacktest.system.manager import SystemManager
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LINE_SECONDS = 2.0
+EVENT_SECONDS = 0.25
+_LOOK_SECONDS = 0.1
+
+
+class Ended(NamedTuple):
+    """How a run in the foreground ended.
+
+    Attributes
+    ----------
+    error
+        Of the strategy; None where none raised.
+    interrupted
+        By Ctrl-C.
+    """
+
+    error: StrategyError | None
+    interrupted: bool
+
+
+def run_in_foreground(
+    system: SystemManager, config: Path | None, *, speed: float | None, paused: bool, as_json: bool, console: Console
+) -> Ended:
+    """Start a run, show it until it ends, and report what was run; whatever happens, nothing goes on after it.
+
+    Raises
+    ------
+    Leaving
+        SIGTERM, or a closed terminal, once what was run until then is reported.
+    """
+    settings = SessionConfig.load(config if config is not None else EXAMPLE)
+    out, left, interrupted = sys.stdout, None, False
+    # What strategies print must not come between the events.
+    with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        try:
+            answer = commands.start(system, settings, speed=speed, paused=paused)
+            try:
+                _announce(answer, as_json=as_json, console=console, out=out)
+                interrupted = _show(system, settings, as_json=as_json, console=console, out=out)
+            except Leaving as leaving:
+                left = leaving
+                system.stop()
+            result, error = _outcome(system)
+        finally:
+            system.stop()
+    if as_json:
+        out.write(end_event(result, system.status()) + "\n")
+    else:
+        print_report(result.analysis, console)
+    if left is not None:
+        raise left
+    return Ended(error, interrupted)
+
+
+def _announce(answer: commands.Answer, *, as_json: bool, console: Console, out: TextIO) -> None:
+    if as_json:
+        out.write(event("start", state=answer.state, message=answer.message) + "\n")
+        out.flush()
+        return
+    console.print(str(answer), markup=False)
+
+
+def _show(system: SystemManager, settings: SessionConfig, *, as_json: bool, console: Console, out: TextIO) -> bool:
+    cash = settings.broker.cash
+    if as_json:
+        return follow_in_events(system, cash, out)
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LiveTerminal(system, cash, console).show()
+    return follow_in_lines(system, cash, out)
+
+
+def _outcome(system: SystemManager) -> tuple[Result, StrategyError | None]:
+    try:
+        return system.wait(), None
+    except StrategyError as error:
+        return error.result, error
+
+
+def follow_in_lines(system: SystemManager, cash: float, out: TextIO) -> bool:
+    """Write a line at every change of state and every two seconds; returns whether Ctrl-C ended the run."""
+    return _follow(system, cash, LINE_SECONDS, lambda _kind, reading: _write(out, printed(_line(reading))))
+
+
+def follow_in_events(system: SystemManager, cash: float, out: TextIO) -> bool:
+    """Write a JSON object a line: ``state`` at every change, ``progress`` four times a second while it runs."""
+    return _follow(system, cash, EVENT_SECONDS, lambda kind, reading: _write(out, event(kind, **_facts(reading))))
+
+
+def event(kind: str, **facts: Any) -> str:
+    """One event as a line of JSON, with the wall time in UTC."""
+    return json.dumps({"event": kind, "wall_time": datetime.now(UTC).isoformat(), **facts}, default=str)
+
+
+def end_event(result: Result, status: dict[str, Any]) -> str:
+    """The last event: the statistics, the fingerprint, and the status at the end."""
+    document = json.loads(result.to_json())
+    facts = {name: document[name] for name in ("name", "fingerprint", "stats")}
+    return event("end", **facts, status=status)
+
+
+def _follow(system: SystemManager, cash: float, every: float, tell: Callable[[str, RunReading], None]) -> bool:
+    states: queue.SimpleQueue[SystemState] = queue.SimpleQueue()
+    forget = system.on_state(states.put)
+    meter, told = RunMeter(system, cash), monotonic()
+    try:
+        with Interrupts() as interrupts:
+            while not system.is_stopped():
+                if interrupts.taken():
+                    interrupts.waiting(system.stop)
+                    return True
+                try:
+                    state = states.get(timeout=_LOOK_SECONDS)
+                except queue.Empty:
+                    state = None
+                if state is not None and state is not SystemState.STOPPED:
+                    tell("state", meter.read())
+                elif system.is_running() and monotonic() - told >= every:
+                    told = monotonic()
+                    tell("progress", meter.read())
+    except KeyboardInterrupt:
+        return True
+    finally:
+        forget()
+    return False
+
+
+def _write(out: TextIO, line: str) -> None:
+    out.write(line + "\n")
+    out.flush()
+
+
+def _line(r: RunReading) -> str:
+    moment = str(r.time) if r.time is not None else "before the first bar"
+    parts = [f"{r.state:<7}", moment, f"{r.progress:6.1%}", f"equity {r.equity:,.2f} ({r.gain:+.2%})", _pace(r)]
+    if r.overruns:
+        parts.append(f"{r.overruns:,} overruns")
+    if r.seconds_left is not None:
+        parts.append(f"{duration(r.seconds_left)} left")
+    if r.error:
+        parts.append(r.error.splitlines()[0])
+    return "  ".join(parts)
+
+
+def _pace(r: RunReading) -> str:
+    if r.asked:
+        return f"{speed(r.asked)} asked, {speed(r.achieved)} achieved"
+    return f"{r.bars_per_second:,.0f} bars/s"
+
+
+def _facts(r: RunReading) -> dict[str, Any]:
+    return {
+        "state": r.state.value,
+        "sim_time": r.time.isoformat() if r.time is not None else None,
+        "progress": r.progress,
+        "bars_processed": r.bars,
+        "equity": r.equity if math.isfinite(r.equity) else None,  # JSON has no infinity
+        "cash": r.cash if math.isfinite(r.cash) else None,
+        "positions": {position.symbol: position.size for position in r.positions},
+        "fills": r.n_fills,
+        "speed_multiplier": r.asked,
+        "achieved_speed": r.achieved,
+        "lag_seconds": r.lag,
+        "overruns": r.overruns,
+        "error": r.error,
+    }

@@ -1,0 +1,250 @@
+"""One reading as a page of a terminal: state, progress, equity, account, synchronization, positions, fills."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from nbbacktest.core.enums import Side, SystemState
+from nbbacktest.core.shown import printed
+from nbbacktest.display.run_meter import RunReading
+from nbbacktest.report.table import written_speed as speed
+from nbbacktest.report.terminal import columns_chart
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.panel import Panel
+    from rich.text import Text
+
+WIDE = 120
+"""From how many columns on the four boxes stand in one row."""
+_ROWS = 5
+_SCALE = 16
+"""How many columns the equity's scale takes at most."""
+_BADGE = {
+    SystemState.RUNNING: "bold white on dark_green",
+    SystemState.PAUSED: "bold black on orange1",
+    SystemState.STOPPED: "bold white on grey37",
+}
+
+Keys = Sequence[tuple[str, str]]
+"""What can be pressed now, and what for."""
+
+
+class RunPage:
+    """A rich renderable of one reading; as wide as the terminal, and of a height that doesn't jump.
+
+    Parameters
+    ----------
+    reading
+        The run.
+    keys
+        Shown in the last line.
+    notice
+        What the last command answered, or a question.
+    """
+
+    def __init__(self, reading: RunReading, keys: Keys = (), notice: str = "") -> None:
+        self._reading, self._keys, self._notice = reading, keys, notice
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it; rich calls this."""
+        from rich.text import Text
+
+        r, width = self._reading, options.max_width
+        yield from _head(r, width)
+        blocks = console.encoding.lower().startswith("utf")
+        if blocks and console.height >= 24:
+            yield Text()
+            yield from columns_chart(_columns(r, width - _SCALE), width, height=3 if width < WIDE else 6)
+        yield Text()
+        boxes = [_account(r), _synchronization(r), _positions(r), _fills(r)]
+        yield _row(boxes, width) if width >= WIDE else _row(boxes[:2], width)
+        if width < WIDE:
+            yield _row(boxes[2:], width)
+        yield self._foot()
+
+    def _foot(self) -> RenderableType:
+        from rich.text import Text
+
+        if self._reading.error:
+            notice = Text(self._reading.error.splitlines()[0], style="bold red")
+        else:
+            notice = Text(self._notice, style="bold")
+        keys = Text()
+        for key, purpose in self._keys:
+            keys.append(f" {key} ", style="reverse").append(f" {purpose}   ", style="dim")
+        lines = Text(overflow="ellipsis", no_wrap=True)
+        return lines.append_text(Text(" ")).append_text(notice).append("\n ").append_text(keys)
+
+
+def _head(r: RunReading, width: int) -> Iterable[RenderableType]:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Table.grid(expand=True, padding=(0, 1))
+    title.add_column(no_wrap=True)
+    title.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    title.add_column(justify="right", no_wrap=True)
+    name = Text(r.name, style="bold").append(f"  {r.source}", style="not bold dim")
+    title.add_row(Text(f" {r.state.name} ", style=_BADGE[r.state]), name, _moment(r))
+    yield title
+    bar = Table.grid(expand=True, padding=(0, 1))
+    bar.add_column(ratio=1)
+    bar.add_column(justify="right", no_wrap=True)
+    paint = "orange1" if r.state is SystemState.PAUSED else "green"
+    ends = Text(f"{r.progress:6.1%}", style="bold")
+    if width >= 60:
+        ends.append(f"  {r.cursor:,} of {r.total:,} instants", style="not bold dim")
+    ends.append(f"  {_left(r)}", style="not bold")
+    bar.add_row(ProgressBar(total=1.0, completed=r.progress, complete_style=paint, finished_style=paint), ends)
+    yield bar
+
+
+def _columns(r: RunReading, width: int) -> list[float]:
+    """Equity by progress, so that the line grows to the right edge with the run."""
+    marks = [progress for progress, _ in r.curve]
+    count = max(round(r.progress * width), 1)
+    return [r.curve[max(bisect_right(marks, (j + 1) / width) - 1, 0)][1] for j in range(count)]
+
+
+def _moment(r: RunReading) -> Text:
+    from rich.text import Text
+
+    if r.time is None:
+        return Text("before the first bar", style="dim")
+    daily = r.time.tzinfo is None
+    return Text(f"{r.time:%a %Y-%m-%d}" if daily else f"{r.time:%a %Y-%m-%d %H:%M:%S %Z}", style="bold cyan")
+
+
+def _left(r: RunReading) -> str:
+    if r.state is SystemState.PAUSED:
+        return "at rest"
+    if r.seconds_left is None:
+        return f"{duration(r.seconds)} so far"
+    return f"{duration(r.seconds_left)} left"
+
+
+def duration(seconds: float) -> str:
+    """Wall time as people say it: ``42 s``, ``3:05``, ``2:03:05``."""
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _row(boxes: Sequence[Panel], width: int) -> RenderableType:
+    from rich.table import Table
+
+    row = Table.grid(expand=True)
+    for _ in boxes:
+        row.add_column(ratio=1)
+    row.add_row(*boxes)
+    row.width = width
+    return row
+
+
+def _box(title: str, content: RenderableType, height: int) -> Panel:
+    from rich.box import ROUNDED
+    from rich.panel import Panel
+
+    return Panel(content, title=title, title_align="left", box=ROUNDED, border_style="dim", height=height + 2)
+
+
+def _account(r: RunReading) -> Panel:
+    from rich.text import Text
+
+    gain = Text(f"{r.gain:+.2%}", style=_sign(r.gain))
+    unrealized = sum(position.unrealized_pnl for position in r.positions)
+    return _figures(
+        "Account",
+        [
+            ("Equity", Text(f"{r.equity:,.2f}", style="bold")),
+            ("Return", gain),
+            ("Cash", Text(f"{r.cash:,.2f}")),
+            ("Unrealized", Text(f"{unrealized:+,.2f}", style=_sign(unrealized))),
+            ("Open orders", Text(f"{r.orders:,}")),
+        ],
+    )
+
+
+def _synchronization(r: RunReading) -> Panel:
+    from rich.text import Text
+
+    late = "bold red" if r.overruns else ""
+    if r.asked:
+        behind = r.state is SystemState.RUNNING and r.achieved < 0.9 * r.asked and r.cursor > 10
+        pace = [
+            ("Speed asked", Text(f"{speed(r.asked)}", style="bold")),
+            ("achieved", Text(speed(r.achieved), style="yellow" if behind else "")),
+            ("Lag", Text(f"{r.lag:,.3f} s")),
+        ]
+    else:
+        pace = [
+            ("Speed asked", Text("as fast as it goes", style="bold")),
+            ("achieved", Text(speed(r.achieved))),
+            ("Bars/s", Text(f"{r.bars_per_second:,.0f}")),
+        ]
+    rows = [*pace, ("Overruns", Text(f"{r.overruns:,}", style=late)), ("Waited", Text(f"{r.wait_seconds:,.2f} s"))]
+    return _figures("Clock" if r.asked else "Speed", rows)
+
+
+def _figures(title: str, rows: Sequence[tuple[str, Text]]) -> Panel:
+    from rich.table import Table
+
+    grid = Table.grid(expand=True)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(ratio=1, justify="right", no_wrap=True)
+    for label, value in rows:
+        grid.add_row(label, value)
+    return _box(title, grid, _ROWS)
+
+
+def _positions(r: RunReading) -> Panel:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not r.positions:
+        return _box("Positions", Text("flat", style="dim"), _ROWS)
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    for _ in range(2):
+        grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(ratio=1, justify="right", no_wrap=True)
+    rows = r.positions if len(r.positions) <= _ROWS else r.positions[: _ROWS - 1]
+    for p in rows:
+        gain = Text(f"{p.unrealized_pnl:+,.2f}", style=_sign(p.unrealized_pnl))
+        grid.add_row(Text(printed(p.symbol), style="bold"), f"{p.size:+,g}", Text(f"{p.last:,.2f}", style="dim"), gain)
+    if len(r.positions) > len(rows):
+        grid.add_row(Text(f"and {len(r.positions) - len(rows)} more", style="dim"))
+    return _box(f"Positions ({len(r.positions):,})", grid, _ROWS)
+
+
+def _fills(r: RunReading) -> Panel:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not r.fills:
+        return _box("Fills", Text("none yet", style="dim"), _ROWS)
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(ratio=1, justify="right", no_wrap=True)
+    for stamp, fill in reversed(r.fills):
+        buys = fill.side is Side.BUY
+        grid.add_row(
+            f"{stamp:%m-%d}" if stamp.tzinfo is None else f"{stamp:%H:%M}",
+            Text(fill.side.value, style="green" if buys else "red"), Text(printed(fill.symbol), style="bold"),
+            f"{fill.size:,g}", f"{fill.price:,.2f}",
+        )  # fmt: skip
+    return _box(f"Fills ({r.n_fills:,})", grid, _ROWS)
+
+
+def _sign(x: float) -> str:
+    return "green" if x > 0 else "red" if x < 0 else ""
