@@ -61,7 +61,7 @@ def audit_lookahead(
     config: ConfigSource | None = None,
     **params: Any,
 ) -> AuditReport:
-    """Find out whether anything that a strategy uses looks ahead.
+    """Find look-ahead in everything that a strategy uses.
 
     The strategy is run on the whole data, then on data that ends at some instants. Bars, indicators (all their values, not
     just those that were read), orders and fills up to each cut are compared. Beside that, the ends of all bars are held
@@ -93,7 +93,7 @@ def audit_lookahead(
     Raises
     ------
     ConfigError, DataError
-        Where the run can't be made, or has fewer than two instants to cut between.
+        The run can't be made, or has fewer than two instants to cut between.
     StrategyError, IndicatorError
         The strategy failed on the whole data.
     KeyboardInterrupt
@@ -168,7 +168,7 @@ def _played(stages: Stages, places: Sequence[int], stop: int) -> dict[int, list[
     Raises
     ------
     StrategyError
-        Where the strategy raised.
+        The strategy raised.
     """
     analysis, gate = stages.analysis, stages.gate
     seen: dict[int, list[_Row]] = {}
@@ -181,7 +181,7 @@ def _played(stages: Stages, places: Sequence[int], stop: int) -> dict[int, list[
                 if not gate.closed and place in places:
                     seen[place] = [_row(order) for order in stages.world.desk.orders]
     finally:
-        # What a strategy does at the end of its data isn't compared: there the runs differ by intent.
+        # The strategy's `on_stop` isn't compared: the runs end at different instants by intent.
         analysis.finish()
     if analysis.error is not None:
         raise_interrupt(analysis.error)
@@ -197,7 +197,7 @@ def _row(order: Order) -> _Row:
 
 
 def _bars(whole: Stages, part: Stages, moment: int, shown: Any) -> Iterator[Difference]:
-    """The first bar of each series, up to the cut, that is another one where there are no bars behind it."""
+    """The first bar of each series up to the cut that differs once there are no bars after it."""
     others = {(one.symbol, one.interval): one.whole for one in part.world.timeline.series}
     for one in whole.world.timeline.series:
         if (one.symbol, one.interval) not in others:
@@ -248,7 +248,7 @@ def _first_difference(full: Float64, short: Float64) -> int | None:
     if full.shape != short.shape:
         return 0
     finite = np.abs(full[np.isfinite(full)])
-    # Where large terms cancel to something near zero, rounding is as large as they make it.
+    # If large terms cancel to something near zero, the rounding is that of the large terms.
     near_zero = TOLERANCE * 1e-3 * float(finite.max()) if finite.size else 0.0
     rows = np.flatnonzero(~np.isclose(full, short, TOLERANCE, near_zero, equal_nan=True).all(axis=1))
     return int(rows[0]) if len(rows) else None
@@ -315,11 +315,11 @@ def _earliest(found: Sequence[Difference]) -> tuple[Difference, ...]:
 
 
 PROBES = 300
-"""How many times an indicator is computed anew, at most."""
+"""The most times that an indicator is computed anew."""
 PROBED_ROWS = 10_000_000
-"""Over how many rows together."""
+"""The most rows over which it is computed, all together."""
 LARGEST = 30
-"""How many of the largest changes of a price, and of an indicator, are looked at."""
+"""The number of the largest changes of a price, and of an indicator, that are looked at."""
 
 Rows = npt.NDArray[np.intp]
 Differs = Callable[[Float64, Float64], int | None]
@@ -333,13 +333,13 @@ def places_of(whole: Stages, cuts: int, seed: int, differs: Differs) -> list[int
     whole
         A run that was played to its end.
     cuts
-        How many to draw; half as many are taken of the instants named above, and each at which `differs` says that an
-        indicator's values are others.
+        The number to draw; half as many are taken of the telling instants, and each at which `differs` finds other values
+        of an indicator.
 
     Raises
     ------
     ConfigError
-        Where there are fewer than two instants to cut between.
+        There are fewer than two instants to cut between.
     """
     instants = whole.world.timeline.instants
     begun = max(int(columns.end[0]) for columns in whole.world.market.bars.values())
@@ -367,7 +367,7 @@ def _drawn(low: int, high: int, cuts: int, rng: np.random.Generator) -> Iterator
 
 
 def _telling(whole: Stages) -> Iterator[Int64]:
-    """By kind, places where a look-ahead would pay."""
+    """Places at which a look-ahead would pay, by kind."""
     instants, series = whole.world.timeline.instants, whole.world.timeline.series
 
     def after(*moments: Int64) -> Int64:
@@ -401,7 +401,7 @@ def _turns(columns: BarColumns, whole: Stages) -> tuple[Rows, Rows]:
 
 
 def _largest(changes: Float64) -> Rows:
-    """The rows before the largest changes: whoever knows what comes would act there."""
+    """The rows before the largest changes: a strategy that knows the next bar would act there."""
     size = np.nan_to_num(np.abs(changes), nan=0.0, posinf=0.0)
     rows = np.argsort(-size, kind="stable")[:LARGEST]
     return rows[size[rows] > 0]
@@ -435,7 +435,7 @@ def _where_values_differ(whole: Stages, places: Sequence[int], low: int, high: i
         rows = [*own.tolist(), *np.searchsorted(columns.end, moments, side="right").tolist()]
         for n in _affordable(n for n in rows if 0 < n < len(columns)):
             place = int(np.searchsorted(instants, columns.end[n - 1], side="right"))
-            short = _anew(handle, columns.slice(0, n))
+            short = _recomputed(handle, columns.slice(0, n))
             if low <= place <= high and short is not None and _differ(values[:n], short, differs):
                 found.add(place)  # one place an indicator is enough
                 break
@@ -443,7 +443,7 @@ def _where_values_differ(whole: Stages, places: Sequence[int], low: int, high: i
 
 
 def _differ(full: Float64, short: Float64, differs: Differs) -> bool:
-    """`differs` asked where a glance doesn't do: it is ten times as dear."""
+    """Ask `differs`, unless the values are equal bit for bit: it is ten times as slow."""
     same = np.array_equal(full, short, equal_nan=True)
     return not same and differs(full[:, np.newaxis], short[:, np.newaxis]) is not None
 
@@ -462,8 +462,8 @@ def _affordable(rows: Iterable[int]) -> Iterator[int]:
         yield n
 
 
-def _anew(handle: Indicator, columns: BarColumns) -> Float64 | None:
-    """Its values over fewer bars; None where its function can't do with so few."""
+def _recomputed(handle: Indicator, columns: BarColumns) -> Float64 | None:
+    """The indicator's values over fewer bars; None if its function fails on so few."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(

@@ -85,11 +85,11 @@ class CooperativeRunner:
     """
 
     SECONDS = 0.02
-    """How long a slice takes, about: one strategy's call may take longer."""
+    """The seconds of a slice, about: one strategy's call may take longer."""
     NAP = 0.02
-    """How long a wait sleeps at most if nothing is due."""
+    """The most seconds that a wait sleeps if nothing is due."""
     AT_ONCE = 64
-    """How many instants a step makes ready at most."""
+    """The most instants that a step makes ready at once."""
 
     def __init__(self, stages: Stages, crashed: Callable[[BaseException], None], finalize: Callable[[], None]) -> None:
         self._stages = stages
@@ -101,7 +101,7 @@ class CooperativeRunner:
         self._kicked = False  # a slice was asked for and hasn't come
         self._pace: tuple[int, Pace] | None = None  # the generation that it was made for, too
         self._position = 0.0  # simulated seconds reached
-        self._due: float | None = None  # when the next instant is, where the clock is what is waited for
+        self._due: float | None = None  # when the next instant is due, if the run waits for the clock
         stages.gate.mover = self
 
     def start(self) -> None:
@@ -259,7 +259,7 @@ class CooperativeRunner:
         if self._pace is None or self._pace[0] != generation:
             if self._pace is not None:
                 self._position = self._pace[1].position(gate.interrupted_at)
-            # Between the last instant and the next: where a pause or a speed change left the simulated clock.
+            # A pause or a change of the speed left the simulated clock between the last instant and the next.
             before = float(seconds[start - 1]) if start else float(seconds[0])
             self._position = min(max(self._position, before), float(seconds[start]))
             self._pace = generation, Pace(gate.moving_since, self._position, speed, seconds)

@@ -95,7 +95,7 @@ class EventDispatcher:
             try:
                 started(self._thread)
             except BaseException as error:
-                self._thread = None  # where it has started all the same, it finds that it isn't the one, and ends
+                self._thread = None  # if it has started all the same, it finds another thread here, or none, and ends
                 if not isinstance(error, RuntimeError):
                     raise
                 # No thread to be had, or the interpreter is ending: the run matters more.

@@ -110,7 +110,7 @@ def read_token(path: str | Path, key: str) -> str:
     Raises
     ------
     ConfigError
-        Where there is none.
+        There is none.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")

@@ -34,11 +34,11 @@ from nbbacktest.trading.snapshot import Snapshot
 from nbbacktest.trading.strategy import Strategy
 
 STOP_SECONDS = 5.0
-"""How long `stop` waits for a strategy's call that is under way."""
+"""The most seconds that `stop` waits for a strategy's call."""
 REST_SECONDS = 10.0
-"""How long `pause` waits for one."""
+"""The most seconds that `pause` waits for one."""
 FLUSH_SECONDS = 5.0
-"""How long the end of a wait waits for callbacks that are under way."""
+"""The most seconds that the end of a `wait` waits for callbacks."""
 
 
 class OpenedRun(Protocol):

@@ -33,17 +33,17 @@ _KEPT = "_as_given"
 
 @dataclass(frozen=True)
 class Origin:
-    """What `start` was given for a run.
+    """The arguments of `start` for a run, whole.
 
     Attributes
     ----------
     config : SessionConfig
     data, strategies
-        Live objects that take the place of the config's; None where the config's count.
+        Live objects in place of the config's; None if the config's count.
     params : mapping
         Parameter values for `strategies`.
     feed : Feed or None
-        Where a live run's bars come from.
+        The source of a live run's bars.
     speed : float or None
         Asked for in place of the config's.
     market : MarketData or None
@@ -170,7 +170,7 @@ class _Kept:
 def restore_given(strategy: Strategy) -> None:
     """Set a strategy object back to the state that it was given with, and keep that state for its next run.
 
-    What its owner has set since its last run stays. An object that is in a run isn't touched.
+    Attributes that its owner has set since its last run stay. An object that is in a run isn't touched.
     """
     context = vars(strategy).get("_strategy_context")
     if isinstance(context, StrategyContext) and context.is_taken:

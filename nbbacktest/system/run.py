@@ -32,9 +32,9 @@ from nbbacktest.trading.snapshot import Snapshot
 logger = logging.getLogger("nbbacktest")
 
 FEED_SECONDS = 2.0
-"""How long the end of a run waits for the end of its feed."""
+"""The most seconds that the end of a run waits for the end of its feed."""
 EXIT_SECONDS = 1.0
-"""How long the process's exit waits for strategies' calls, for all runs together."""
+"""The most seconds that the process's exit waits for strategies' calls, for all runs together."""
 
 
 class Run:
@@ -202,7 +202,7 @@ class Run:
     def achieved_speed(self) -> float:
         """Simulated seconds a second of wall time, since the run was last set in motion.
 
-        Counted in open hours where a clock paces the run, else in plain time.
+        Counted in open hours if a clock paces the run, else in plain time.
         """
         moved, seconds = self.gate.motion
         if self._ended is not None and not self.gate.is_held:

@@ -194,7 +194,7 @@ class RunBars:
         if not interval.is_calendar:
             return built(base, interval, market.sessions(), complete=self._config.data.require_complete)
         bars = built(base, interval, market.periods(), complete=self._config.data.require_complete)
-        # The calendar goes on where the data ends: the week and the month under way are never completed.
+        # The calendar goes on after the data's end: the week and the month under way there are never completed.
         return bars.slice(0, int(np.searchsorted(bars.end, market.end, side="right")))
 
 

@@ -28,16 +28,16 @@ from nbbacktest.system.world import World
 
 @dataclass(frozen=True)
 class Stages:
-    """What moves one run, and the world that it begins with.
+    """The stages that move one run, and the world that it begins with.
 
     Attributes
     ----------
     world : World
         The first one; `Run.world` is the present one.
     feed, inbox
-        In a live run, where its bars come from and where they wait.
+        In a live run, the source of its bars, and the queue in which they wait.
     live_objects : mapping
-        What the recorded config says of live objects that took the place of its sections: see `origin.live_sections`.
+        The sections of the recorded config that live objects took the place of: see `origin.live_sections`.
     """
 
     config: SessionConfig
@@ -57,12 +57,12 @@ class Stages:
 
 @dataclass(frozen=True)
 class LiveBars:
-    """Where the bars of a live run come from.
+    """The source of the bars of a live run, and what reads them.
 
     Attributes
     ----------
     begins : int
-        Up to there all is history, nanoseconds UTC.
+        The end of history, nanoseconds UTC.
     """
 
     feed: Feed

@@ -125,7 +125,7 @@ def _feed(run: Run) -> dict[str, Any] | None:
 
 
 def _moves(run: Run, symbol: str) -> dict[str, str | None]:
-    """When a symbol joined or left the run on its way, each where it did: the last instant before, null for the first."""
+    """The times at which a symbol joined or left the run, if it did: the last instant before, null for the first."""
     aware = Stamps(run.stamps.timezone)
     return {
         "joined" if move.joined else "left": None if move.time is None else aware.stamp(move.time).isoformat()
@@ -254,7 +254,7 @@ def schema(name: str = "config") -> dict[str, Any]:
 
 
 def summary(status: dict[str, Any]) -> list[str]:
-    """What is worth saying of a status besides its state; nothing of a system that never ran."""
+    """The lines of a status besides its state; none for a system that never ran."""
     session, account, error = status["session"], status["portfolio"], status["error"]
     if not session["name"]:
         return []

@@ -31,7 +31,7 @@ StrategyList = Sequence[tuple[Strategy, tuple[str, ...] | None]]
 
 @dataclass
 class World:
-    """What exists at one place of a run. `Run.world` is the present one; stages move it, and another one can take its place.
+    """Timeline, desk and symbols at one place of a run. `Run.world` is the present one; stages move it, and another can take its place.
 
     Attributes
     ----------

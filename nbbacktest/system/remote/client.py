@@ -18,9 +18,9 @@ from nbbacktest.system.remote.messages import ANSWER_LIMIT, SESSION, WAITING, re
 from nbbacktest.system.remote.registry import GONE, SILENT, SessionEntry, lives, private, sessions_folder
 
 CONNECT_SECONDS = 3.0
-"""How long a process may take to accept the connection."""
+"""The most seconds that a process may take to accept the connection."""
 ANSWER_SECONDS = 20.0
-"""How long it may take to answer: pause and stop give up on a strategy's call after 10 s and 6 s themselves."""
+"""The most seconds to an answer: pause and stop give up on a strategy's call after 10 s and 6 s themselves."""
 
 
 def sessions() -> list[SessionEntry]:
@@ -31,7 +31,7 @@ def sessions() -> list[SessionEntry]:
     Raises
     ------
     RemoteError
-        The folder of the sessions can't be used: it belongs to somebody else.
+        The folder of the sessions can't be used: it belongs to another user.
     """
     place = _folder()
     found = []
@@ -48,7 +48,7 @@ def reach(session: str | None = None) -> Client:
     Parameters
     ----------
     session
-        Its id, the beginning of that, or its name; None where there is just one.
+        Its id, the beginning of that, or its name; None if there is just one.
 
     Raises
     ------
@@ -93,7 +93,7 @@ class Client:
         Raises
         ------
         InvalidTransition, StrategyBlockedError, ValueError, RemoteCommandError
-            What the command raised there, with the same message.
+            The error of the command over there, with the same message.
         RemoteError
             The run's process ended, or didn't answer in time.
         """
@@ -142,7 +142,7 @@ def _folder() -> Path:
 
 
 def _present(place: Path, entry: SessionEntry) -> SessionEntry | None:
-    """The entry as it is now; None where the run ended meanwhile, or is on a machine that isn't seen from here."""
+    """The entry as it is now; None if the run ended meanwhile, or is on a machine that isn't seen from here."""
     try:
         with Client(entry) as client:
             now = client.command(SESSION)

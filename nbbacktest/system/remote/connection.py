@@ -12,7 +12,7 @@ from typing import Any, cast
 
 LOOPBACK = "127.0.0.1"
 RETRY_SECONDS = 0.005
-"""How long to wait if the server's queue of connections is full."""
+"""Seconds between two tries while the server's queue of connections is full."""
 
 
 class TooLongError(Exception):

@@ -22,7 +22,7 @@ LIMIT = 65_536
 ANSWER_LIMIT = 64 * 1024 * 1024
 """The longest answer that is read: the status of a run of very many symbols."""
 SHOWN = 60
-"""How much of a wrong value an error repeats."""
+"""The most characters of a wrong value that an error repeats."""
 
 SESSION = "session"
 """Asked beside the commands: the state of the session, answered without asking the engine."""
@@ -91,12 +91,12 @@ def refusal(error: BaseException) -> bytes:
 
 
 def read_answer(message: bytes) -> dict[str, Any]:
-    """What was answered.
+    """The content of an answer.
 
     Raises
     ------
     InvalidTransition, StrategyBlockedError, ValueError, TypeError, RuntimeError, RemoteCommandError
-        What the command raised over there.
+        The error of the command over there.
     RemoteError
         No answer in this form.
     """

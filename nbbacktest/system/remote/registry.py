@@ -24,10 +24,10 @@ UNASKED = "unasked"
 GONE = "gone"
 SILENT = "silent"
 LINGER_SECONDS = 60.0
-"""How old a file without an entry must be to be swept: younger ones may belong to a server that opens just now."""
+"""The age from which a file without an entry is swept: a younger one may belong to a server that opens just now."""
 
 _ID = re.compile(r"[a-z0-9]{4,16}")
-_TEMPORARY = "nbbt-"  # how the folders of sockets begin that have no room in the folder of the entries
+_TEMPORARY = "nbbt-"  # how the names of folders begin that are made for one socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class SessionEntry:
     id, name : str
         A few letters and digits; and the config's `session_name`.
     pid, born, host
-        The process, when it began (None where that can't be told), and its machine.
+        The process, its start (None if unknown), and its machine.
     address : str
         The socket's path, or ``127.0.0.1:port``.
     opened : str
@@ -49,7 +49,7 @@ class SessionEntry:
         ``"gone"`` of one that has died, whose entry has just been removed;
         ``"unasked"`` as it is written down.
     sim_time : str or None
-        The last completed instant, ISO 8601; None before the first, or where nobody answers.
+        The last completed instant, ISO 8601; None before the first, or if the session doesn't answer.
     progress : float
         Completed share of the run, from 0 to 1.
     """
@@ -67,7 +67,7 @@ class SessionEntry:
 
     @property
     def alive(self) -> bool:
-        """Whether it answered."""
+        """True if it answered."""
         return self.state not in (GONE, SILENT, UNASKED)
 
 
@@ -87,7 +87,7 @@ def write_entry(folder: Path, entry: SessionEntry) -> None:
 
 
 def write_key(folder: Path, session: str, key: bytes) -> None:
-    """Write a key that nobody else may read, in a file that wasn't there."""
+    """Write a key to a new file that only the user may read."""
     descriptor = os.open(folder / f"{session}.key", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key)
@@ -108,13 +108,13 @@ def read_key(folder: Path, session: str) -> bytes:
 
 
 def entries(folder: Path) -> Iterator[SessionEntry]:
-    """What the files say, oldest run first; files that are no entries are passed over."""
+    """The entries of the folder, oldest run first; other files are passed over."""
     found = [entry for path in folder.glob("*.json") if (entry := _read(path)) is not None]
     yield from sorted(found, key=lambda entry: (entry.opened, entry.id))
 
 
 def is_listed(folder: Path, session: str) -> bool:
-    """Whether the entry is still there: a run that ends removes its own."""
+    """True if the entry is still there: a run that ends removes its own."""
     return (folder / f"{session}.json").exists()
 
 
@@ -143,12 +143,12 @@ def sweep_strays(folder: Path) -> None:
 
 
 def socket_name(session: str) -> str:
-    """What a session's socket is called in its folder."""
+    """The name of a session's socket in its folder."""
     return f"{session}.sock"
 
 
 def temporary_prefix() -> str:
-    """How a folder is called that is made for one socket."""
+    """The beginning of the name of a folder for one socket."""
     return _TEMPORARY
 
 
@@ -182,22 +182,22 @@ def sessions_folder() -> Path:
 
 
 def private(path: Path, *, make: bool = False) -> bool:
-    """Make sure that a folder is the user's alone, taking away from others what they have no business with.
+    """Make sure that a folder is the user's alone: the rights of others are taken away.
 
     Parameters
     ----------
     make
-        Make it, and what is above it, where it isn't there.
+        Make it, and the folders above it, if it isn't there.
 
     Returns
     -------
     bool
-        False where there is no such folder.
+        False if there is no such folder.
 
     Raises
     ------
     PermissionError
-        It belongs to somebody else.
+        It belongs to another user.
     OSError
         It can't be made, or is no folder.
     """
@@ -227,7 +227,7 @@ def _runtime_folder() -> Path:
 
 
 def _without_jupyter() -> Path:
-    """The folder that Jupyter would say, so that a terminal without it finds a kernel that has it."""
+    """The folder that Jupyter would use, so that a terminal without it finds a kernel that has it."""
     environment = os.environ.get
     if runtime := environment("JUPYTER_RUNTIME_DIR"):
         return Path(runtime)
@@ -242,7 +242,7 @@ def _without_jupyter() -> Path:
 
 
 def birth(pid: int) -> str | None:
-    """When that process began, in some unit that tells two of one number apart; None where there is none, or no way."""
+    """The start of a process, as a text that tells two processes of one number apart; None if there is none, or no way to know."""
     if sys.platform == "linux":
         try:
             # The name, in parentheses, may hold anything; the fields behind it don't.
@@ -254,7 +254,7 @@ def birth(pid: int) -> str | None:
         # A killed process stays in the table until its parent has asked for it.
         return None if fields[0] in "ZX" else fields[19]
     try:
-        psutil = import_module("psutil")  # comes with ipykernel, where there is one
+        psutil = import_module("psutil")  # comes with ipykernel
     except ImportError:
         return None
     try:
@@ -264,7 +264,7 @@ def birth(pid: int) -> str | None:
 
 
 def lives(pid: int, born: str | None) -> bool:
-    """Whether the process `pid` that began at `born` goes on; True where there is no way to know."""
+    """True if the process `pid` that began at `born` lives; also if there is no way to know."""
     now = birth(pid)
     if now is not None and born is not None:
         return now == born

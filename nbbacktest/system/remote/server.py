@@ -54,24 +54,24 @@ logger = logging.getLogger("nbbacktest")
 VARIABLE = "NBBACKTEST_REMOTE"
 """The environment variable by which a process opens no control server: ``off``, ``false``, ``no`` or ``0``."""
 EXIT_SECONDS = 0.25
-"""How long the process's exit waits for the last answers to go out."""
+"""The most seconds that the process's exit waits for the last answers."""
 BACKLOG = 128
-"""How many connections may wait to be accepted."""
+"""The most connections that may wait to be accepted."""
 LONGEST_PATH = 100
 """Bytes of a socket's path that every system takes; the shortest limit is 104 with its end."""
 NAME_SHOWN = 200
 MOST_CONNECTIONS = 32
-"""How many connections are served at a time; for one more, the one that has been silent longest is cut."""
+"""The most connections at a time; for one more, the one that has been silent longest is cut."""
 PROOF_SECONDS = 5.0
-"""How long a connection may take to prove that it has the key."""
+"""The most seconds that a connection may take to prove the key."""
 MESSAGE_SECONDS = 5.0
-"""How long a message that has begun may take, in either direction."""
+"""The most seconds for a message that has begun, in either direction."""
 DRAINED = 64 * 1024 * 1024
-"""How many bytes of a message that is too long are read and dropped: its sender reads the refusal after that."""
+"""The most bytes of a message that is too long which are read and dropped: its sender reads the refusal after that."""
 TICK_SECONDS = 0.5
-"""How often late clients are looked for, while there are any."""
+"""Seconds between two looks for late clients, while there are clients."""
 BREATH_SECONDS = 0.1
-"""How long no connection is accepted if the system has no descriptor or thread left."""
+"""Seconds without accepting a connection once the system has no descriptor or thread left."""
 
 
 def control_server_of(system: SystemManager, config: SessionConfig) -> ControlServer | None:

@@ -32,9 +32,9 @@ from nbbacktest.system.sweep.worker import (
 )
 
 CHUNK_SECONDS = 0.2
-"""How much work is handed out at once: enough to make the handing over cheap, little enough to show progress."""
+"""The work of one chunk: enough to make handing it over cheap, little enough to show progress."""
 START_SECONDS = 0.7
-"""What a process takes to start and import. The caller alone runs points that take less all together."""
+"""The seconds that a process takes to start and import. The caller alone runs points that take less all together."""
 ALONG_SECONDS = 10.0
 """Up to how much work the caller runs points too, in place of one process more, whose start would cost a good part of it."""
 _LOOK_SECONDS = 0.2  # a wait's length, so that Ctrl-C gets through on every platform
@@ -51,14 +51,14 @@ def run_all(worker: SweepWorker, points: Sequence[Point], executor: Executor | N
     Parameters
     ----------
     executor
-        None takes processes of its own, which end with the call, and the caller itself where the work is little.
+        None takes processes of its own, which end with the call, and the caller itself if the work is little.
 
     Raises
     ------
     ConfigError
-        Where the strategy can't be sent to other processes; no point was run then.
+        The strategy can't be sent to other processes; no point was run.
     NbBacktestError
-        Where workers can't take up the work at all.
+        Workers can't take up the work at all.
     """
     token = uuid.uuid4().hex
     threads = isinstance(executor, ThreadPoolExecutor)
@@ -89,7 +89,7 @@ def run_all(worker: SweepWorker, points: Sequence[Point], executor: Executor | N
 
 
 class _Left:
-    """The points that have no row yet, and what one takes. False where there are none."""
+    """The points without a row yet, and the time that one takes. False if there are none."""
 
     def __init__(self, worker: SweepWorker, points: Sequence[Point], told: Told) -> None:
         self._worker = worker
@@ -97,7 +97,7 @@ class _Left:
         self._took = self._count = 0.0
         self.points = points
         self.waiting = deque(range(len(points)))
-        """Those that nobody has begun."""
+        """Those that aren't begun."""
         self.open = dict.fromkeys(self.waiting)
         """Those that aren't done."""
 
@@ -106,7 +106,7 @@ class _Left:
 
     @property
     def seconds(self) -> float:
-        """What those that wait will take one after the other, judged by those that were run here."""
+        """The time that the waiting points take one after the other, judged by those that were run here."""
         return self._took / self._count * len(self.waiting)
 
     def run_here(self) -> None:
@@ -197,7 +197,7 @@ class _Pool:
 
 @contextmanager
 def _theirs(executor: Executor) -> Iterator[_Pool]:
-    """The user's; where it is left early, what has begun is waited for by nobody, and nothing else begins."""
+    """The user's executor; if it is left early, points that have begun aren't waited for, and no other begins."""
     pool = _Pool(executor)
     try:
         yield pool
@@ -208,7 +208,7 @@ def _theirs(executor: Executor) -> Iterator[_Pool]:
 
 @contextmanager
 def _processes(count: int) -> Iterator[_Pool]:
-    """Fresh processes that share nothing with this one: no lock that some thread of a notebook's kernel may hold."""
+    """Fresh processes that share nothing with this one, not even a lock that a thread of a notebook's kernel may hold."""
     from loky import ProcessPoolExecutor
 
     env = {name: "1" for name in _THREADS if name not in os.environ}
@@ -216,13 +216,11 @@ def _processes(count: int) -> Iterator[_Pool]:
     try:
         yield _Pool(executor)
     finally:
-        executor.shutdown(
-            wait=True, kill_workers=True
-        )  # what they have done is here: nobody has to wait for their ends
+        executor.shutdown(wait=True, kill_workers=True)  # their rows are here: nothing has to wait for their ends
 
 
 def _begin(caller: int) -> None:
-    """What each of these processes does first."""
+    """Set up one of these processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches it too; it is the caller that answers
     end_with(caller)
     import pandas as pd  # noqa: F401 - every point needs it
@@ -232,7 +230,7 @@ def _begin(caller: int) -> None:
 
 @contextmanager
 def _folder(*, threads: bool) -> Iterator[str]:
-    """A folder for what processes read; where this one is killed, loky's tracker, which outlives it, removes the folder."""
+    """A folder for the worker's file; if this process is killed, loky's tracker, which outlives it, removes the folder."""
     with tempfile.TemporaryDirectory(prefix="nbbacktest-sweep-", ignore_cleanup_errors=True) as folder:
         if threads:
             yield folder
@@ -247,7 +245,7 @@ def _folder(*, threads: bool) -> Iterator[str]:
 
 
 def _cores() -> int:
-    """How many this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -59,14 +59,14 @@ def sweep(
     grid : mapping
         By parameter, its values: ``{"fast": range(5, 30, 5), "slow": [50, 100]}``.
     executor : concurrent.futures.Executor, optional
-        Who runs the points: any executor, such as a ThreadPoolExecutor or Dask's ``client.get_executor()``; it stays
-        yours to shut down. None takes processes that end with the sweep, one a core; the caller plays along where the
-        work is little, and alone where it is less than a process's start. The first point is run by the caller, so
+        Runs the points: any executor, such as a ThreadPoolExecutor or Dask's ``client.get_executor()``; it stays
+        yours to shut down. None takes processes that end with the sweep, one a core; the caller runs points too if the
+        work is little, and alone if it is less than a process's start. The first point is run by the caller, so
         that a mistake shows at once.
     where : callable, optional
-        Which points to run, by some or all of the grid's parameters: ``lambda fast, slow: fast < slow``.
+        The points to run, by some or all of the grid's parameters: ``lambda fast, slow: fast < slow``.
     maximize : str or callable
-        What makes a point the best: a statistic, or a function of a point's row (parameters and statistics by name).
+        The measure of the best point: a statistic, or a function of a point's row (parameters and statistics by name).
         A function is tried on an invented row before any point is run, and on the first point's before the others;
         what it raises is logged, and raised by `best`.
     max_points : int, optional
@@ -151,7 +151,7 @@ def sweep(
 
 
 def _fits(score: Callable[[], object]) -> bool:
-    """Whether `maximize` works. Log what `maximize` raises while there is little done: the points can be ranked by something else, and are run."""
+    """True if `maximize` works. Its error is logged once, early; the points are run, and can be ranked by something else."""
     try:
         score()
     except ConfigError as error:
@@ -161,7 +161,7 @@ def _fits(score: Callable[[], object]) -> bool:
 
 
 def _harmless(progress: Callable[[int, int], object]) -> Callable[[int, int], object]:
-    """What it raises is logged once; it isn't called any more, and the sweep goes on."""
+    """Log the first error of `progress`, and call it no more; the sweep goes on."""
     gone = False
 
     def show(done: int, total: int) -> None:
@@ -177,7 +177,7 @@ def _harmless(progress: Callable[[int, int], object]) -> Callable[[int, int], ob
 
 
 MOST = 1_000_000
-"""How many points of a grid are looked at; of a larger one, so many are drawn first."""
+"""The most points of a grid that are looked at; of a larger grid, so many are drawn first."""
 
 
 def axes_of(strategy: Any, grid: Any, fixed: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -186,7 +186,7 @@ def axes_of(strategy: Any, grid: Any, fixed: Mapping[str, Any]) -> dict[str, lis
     Raises
     ------
     ConfigError
-        Where `strategy` is no class or can't be run, or `grid` is no mapping with values in it.
+        `strategy` is no class or can't be run, or `grid` is no mapping with values in it.
     ParameterError
         With every unknown name and every value that doesn't fit.
     """
@@ -222,7 +222,7 @@ def points_of(
     Raises
     ------
     ConfigError
-        Where none is left, there are too many, or `where` names what is no parameter of the grid or raises.
+        None is left, there are too many, or `where` raises or names a parameter that isn't in the grid.
     """
     if max_points is not None and (isinstance(max_points, bool) or not isinstance(max_points, int) or max_points < 1):
         cure = "is how many points to draw; give a whole number above 0"
@@ -244,7 +244,7 @@ def points_of(
 
 
 def _values(given: Any) -> list[Any]:
-    """What is iterable is several values, but text is one."""
+    """An iterable is several values, but a text is one."""
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         return [given]
     several: list[Any] = []

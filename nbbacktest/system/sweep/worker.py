@@ -38,7 +38,7 @@ from nbbacktest.trading.strategy import Strategy
 Point = dict[str, Any]
 """The values of a run's parameters by name."""
 Row = dict[str, Any]
-"""What became of a point: its statistics by name, or its error."""
+"""The outcome of a point: its statistics by name, or its error."""
 ERROR = "error"
 """The key of a row's error; None if the point didn't fail."""
 _KEPT = 100_000  # bars of all series, some 300 bytes each
@@ -151,7 +151,7 @@ _holding = threading.Lock()  # guards its changes
 
 
 class WorkerHandle(NamedTuple):
-    """How a process finds the worker of a sweep.
+    """The way by which a process finds the worker of a sweep.
 
     Attributes
     ----------
