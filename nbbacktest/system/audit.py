@@ -118,10 +118,10 @@ def audit_lookahead(
         return build(settings, Lifecycle(), Monitor(), data=bars, strategies=given, params=copied(params))
 
     first = staged(market)
-    _played(first, [], len(first.world.timeline))
+    _run_up_to(first, [], len(first.world.timeline))
     places = places_of(first, cuts, seed, _first_difference)
     whole = staged(market)
-    states = _played(whole, places, len(whole.world.timeline))
+    states = _run_up_to(whole, places, len(whole.world.timeline))
     found: list[Difference] = []
     unfinished: list[tuple[Any, str]] = []
     for place in places:
@@ -129,7 +129,7 @@ def audit_lookahead(
         shown = market.stamps.stamp(moment)
         part = staged(_cut(market, moment))
         try:
-            state = _played(part, [place], place)[place]
+            state = _run_up_to(part, [place], place)[place]
             found += _bars(whole, part, moment, shown)
             found += _indicators(whole, part, shown)
         except (StrategyError, IndicatorError) as error:
@@ -162,7 +162,7 @@ def _kept(bars: dict[str, BarColumns], moment: int) -> dict[str, BarColumns]:
     return {symbol: c.slice(0, int(np.searchsorted(c.end, moment, side="right"))) for symbol, c in bars.items()}
 
 
-def _played(stages: Stages, places: Sequence[int], stop: int) -> dict[int, list[_Row]]:
+def _run_up_to(stages: Stages, places: Sequence[int], stop: int) -> dict[int, list[_Row]]:
     """Run in this thread, for `stop` instants; the orders as they were after each of `places`.
 
     Raises
@@ -331,7 +331,7 @@ def places_of(whole: Stages, cuts: int, seed: int, differs: Differs) -> list[int
     Parameters
     ----------
     whole
-        A run that was played to its end.
+        A run that has come to its end.
     cuts
         The number to draw; half as many are taken of the telling instants, and each at which `differs` finds other values
         of an indicator.

@@ -188,28 +188,30 @@ def _connected(place: Path, entry: SessionEntry) -> SocketConnection:
     return connection
 
 
-def _chosen(found: list[SessionEntry], wish: str | None) -> SessionEntry:
+def _chosen(found: list[SessionEntry], session: str | None) -> SessionEntry:
     there = [entry for entry in found if entry.state != GONE]
     if not there:
         gone = [f"{entry.name!r} (process {entry.pid}) died" for entry in found]
         raise NoSessionError(
             "; ".join(["no session is running", *gone]) + "; start one with: nbbacktest system start CONFIG"
         )
-    fitting = _fitting([entry for entry in there if entry.alive] or there, wish) or _fitting(there, wish)
+    fitting = _fitting([entry for entry in there if entry.alive] or there, session) or _fitting(there, session)
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise NoSessionError(f"no session {wish!r} is running; {nearest(str(wish), [entry.id for entry in there])}")
+        raise NoSessionError(
+            f"no session {session!r} is running; {nearest(str(session), [entry.id for entry in there])}"
+        )
     lines = "".join(f"\n  {entry.id}  {entry.name}, {entry.state}, process {entry.pid}" for entry in fitting)
     raise AmbiguousSessionError(f"{len(fitting)} sessions are running; pick one with --session ID:{lines}")
 
 
-def _fitting(there: list[SessionEntry], wish: str | None) -> list[SessionEntry]:
+def _fitting(there: list[SessionEntry], session: str | None) -> list[SessionEntry]:
     """Those that a user may mean: by the id, else by the name, else by how the id begins."""
-    if wish is None:
+    if session is None:
         return there
     return (
-        [entry for entry in there if entry.id == wish]
-        or [entry for entry in there if entry.name == wish]
-        or [entry for entry in there if wish and entry.id.startswith(wish)]
+        [entry for entry in there if entry.id == session]
+        or [entry for entry in there if entry.name == session]
+        or [entry for entry in there if session and entry.id.startswith(session)]
     )
