@@ -102,7 +102,7 @@ class CooperativeRunner:
         self._pace: tuple[int, Pace] | None = None  # the generation that it was made for, too
         self._position = 0.0  # simulated seconds reached
         self._due: float | None = None  # when the next instant is due, if the run waits for the clock
-        stages.gate.mover = self
+        stages.gate.runner = self
 
     def start(self) -> None:
         """Ask for the first slice."""
@@ -191,7 +191,7 @@ class CooperativeRunner:
 
         def pressed() -> None:
             self.wants_rest = True
-            self._gate.limit = 0
+            self._gate.state.limit = 0
 
         try:
             with held_back(pressed) as interrupted:

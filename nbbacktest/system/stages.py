@@ -16,7 +16,7 @@ from nbbacktest.data.incoming_bars import BarReader
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.inbox import Inbox, Patience
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
@@ -42,7 +42,7 @@ class Stages:
 
     config: SessionConfig
     world: World
-    gate: Gate
+    gate: RunGate
     quantum: Quantum
     analysis: AnalysisEngine
     processor: DataProcessor
@@ -92,7 +92,7 @@ def wire(
     """
     timeline, desk = world.timeline, world.desk
     clock = clock or WallClock()
-    gate = Gate(lifecycle, condition, clock)
+    gate = RunGate(lifecycle, condition, clock)
     mode = "data-driven" if live is None else "live"
     upstream = StreamSubscription(mode, "coordinator->processor")
     downstream = StreamSubscription(mode, "processor->analysis")
