@@ -12,7 +12,7 @@ import numpy as np
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.core.live import clean_token
+from nbbacktest.core.live_config import clean_token
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import RollingSessions
 from nbbacktest.data.corporate_actions import read_actions

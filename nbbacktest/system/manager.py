@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from nbbacktest.core.calls import unrun
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.enums import SystemState
@@ -19,6 +18,7 @@ from nbbacktest.core.errors import InvalidTransition, LiveRunError, StrategyBloc
 from nbbacktest.core.files import write_whole
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
+from nbbacktest.core.user_code import unrun
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result

@@ -14,9 +14,9 @@ from typing import Any
 
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
-from nbbacktest.data.datasource import is_source
 from nbbacktest.data.handed import HANDED_OVER
 from nbbacktest.data.market import MarketData
+from nbbacktest.data.source_registry import is_source
 from nbbacktest.engine.feed import Feed
 from nbbacktest.system.stages import Stages
 from nbbacktest.trading.context import StrategyContext

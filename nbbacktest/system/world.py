@@ -20,8 +20,7 @@ from nbbacktest.system.joining import supply_of
 from nbbacktest.system.membership import FixedSymbols, Supply, SymbolMembership
 from nbbacktest.system.run_bars import RunBars
 from nbbacktest.trading.desk import TradingDesk
-from nbbacktest.trading.readings import readings
-from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.record import RunRecord, indicator_records
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.warmup import Warmup
 
@@ -138,7 +137,7 @@ def record_of(
         log=tuple(desk.log),
         flows=tuple(desk.flows),
         splits=tuple(desk.splits),
-        indicators=readings(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
+        indicators=indicator_records(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
         days=days,
         trading_days=market.trading_days(int(days[0]), int(days[-1])) if len(days) else None,
     )

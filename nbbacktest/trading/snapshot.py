@@ -18,7 +18,7 @@ from nbbacktest.trading.portfolio import Position
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nbbacktest.trading.entries import IndicatorList
+    from nbbacktest.trading.indicators import IndicatorList
     from nbbacktest.trading.record import CashFlow, Split
 
 

@@ -286,7 +286,17 @@ def test_every_shared_field_exists():
             bench = live_world._Bench(live_world.CASES["two pushers"], live_world.Judge(Departures(), outcome), None)
             bench.system.start(live_world.config(False, 1.0), feed=bench._feed, strategies=bench._strategy)
     run = bench.system.run
-    stages = [run.gate, run.analysis, run.processor, run.coordinator, run.world.timeline, run.inbox, run.lag, run]
+    stages = [
+        run.gate,
+        run.gate.state,
+        run.analysis,
+        run.processor,
+        run.coordinator,
+        run.world.timeline,
+        run.inbox,
+        run.lag,
+        run,
+    ]
     others = [bench.system._life, bench.system._holder, run._done, run.gate._changed]
     owners = {type(one): one for one in [*stages, *run.streams, *others]}
     for kind, (guard, names) in SHARED.items():
