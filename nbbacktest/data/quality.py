@@ -14,12 +14,12 @@ import numpy as np
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import ConfigError, DataError, Problem
-from nbbacktest.core.intervals import Interval
+from nbbacktest.core.intervals import NO_TIME, Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data import sources
 from nbbacktest.data.bar_spans import begins_left_out, begins_of, full_stamps, shown, time_faults
 from nbbacktest.data.calendar import ALWAYS_OPEN, local_dates
-from nbbacktest.data.coverage import COUNTS, NO_TIME, Coverage, Grid, cover, quality
+from nbbacktest.data.coverage import COUNTS, Coverage, Grid, cover, quality
 from nbbacktest.data.frames import RawBars, judged
 from nbbacktest.data.interval_inference import fits, inferred, on_grid, usual
 from nbbacktest.data.market import MarketData
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class QualityReport:
-    """How complete and sound bars are. Prints as a table, in a notebook too.
+    """The completeness and soundness of bars. Prints as a table, in a notebook too.
 
     Counts are of bars, by symbol and session:
 
@@ -67,7 +67,7 @@ class QualityReport:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Whose bars these are."""
+        """The symbols of the bars."""
         return tuple(self._parts)
 
     def to_frame(self) -> pd.DataFrame:
@@ -204,9 +204,9 @@ def data_quality(
     Raises
     ------
     ConfigError
-        Where a config is wrong, or the exchange is unknown.
+        If a config is wrong, or the exchange is unknown.
     DataError
-        Where this isn't a table of bars: a file that isn't there, a column that is missing, no stamp at all; where
+        If this isn't a table of bars: a file that isn't there, a column that is missing, no stamp at all; where
         bars are longer than a day.
 
     Examples
@@ -301,7 +301,7 @@ def _surveyed(raws: Sequence[RawBars], given: Interval | None, mark: StampMeanin
     Raises
     ------
     DataError
-        Where not even a spacing is known.
+        If not even a spacing is known.
     """
     stamped = list(raws)
     with suppress(DataError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nbbacktest.core.intervals import LATEST, NO_TIME
 from nbbacktest.core.records import Int64
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, exchange_timezone, local_dates, local_midnights
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from nbbacktest.core.config import SessionConfig
 
 _EPOCH = date(1970, 1, 1).toordinal()
-_CLOSED = np.iinfo(np.int64).min
 _SATURDAY = 5
 
 
@@ -55,15 +55,15 @@ class TradingDays:
         # Moments rise, so that looking up the few sessions among them is the cheap way.
         edges = np.searchsorted(moments, np.column_stack((table.open, table.close)).ravel())
         counts = np.diff(edges, prepend=0, append=len(moments))
-        stretches = np.full(2 * len(table) + 1, _CLOSED)
+        stretches = np.full(2 * len(table) + 1, NO_TIME)
         stretches[1::2] = dates
         days = np.repeat(stretches, counts)
-        closed = np.flatnonzero(days == _CLOSED)
+        closed = np.flatnonzero(days == NO_TIME)
         if len(closed):
             own = local_dates(moments[closed], self.zone)
             after = np.searchsorted(table.open, moments[closed], side="right")
-            earlier = np.append(_CLOSED, dates)[after]
-            later = np.append(dates, np.iinfo(np.int64).max)[after]
+            earlier = np.append(NO_TIME, dates)[after]
+            later = np.append(dates, LATEST)[after]
             weekday = (own + 3) % 7  # 1 January 1970 was a Thursday
             own = np.where(weekday >= _SATURDAY, own + 7 - weekday, own)
             days[closed] = np.clip(own, earlier, later)
@@ -74,7 +74,7 @@ class TradingDays:
         return date.fromordinal(_EPOCH + int(self.of(np.array([moment], dtype=np.int64))[0]))
 
     def begin(self, day: date | np.datetime64) -> int:
-        """Where trading day `day` begins, nanoseconds UTC; see `SessionTable.day_start`."""
+        """The begin of trading day `day`, nanoseconds UTC; see `SessionTable.day_start`."""
         first = np.array([day], dtype="datetime64[D]")
         midnight = int(local_midnights(first, self.zone)[0])
         return midnight if self._sessions is None else self._sessions(midnight, midnight).day_start(first[0])
@@ -93,7 +93,7 @@ def day_zone(config: SessionConfig, own: str | None, *, is_named: bool) -> str:
     own
         The zone of the data's stamps; None for dates without one.
     is_named
-        Whether the exchange was named or brings the data, so that its days count.
+        True if the exchange was named or brings the data, so that its days count.
     """
     if config.day_zone is not None:
         return config.day_zone
@@ -101,5 +101,5 @@ def day_zone(config: SessionConfig, own: str | None, *, is_named: bool) -> str:
 
 
 def sessions_count(exchange: str, *, is_named: bool) -> bool:
-    """Whether trading days are the exchange's sessions, and not dates."""
+    """True if trading days are the exchange's sessions, and not dates."""
     return is_named and exchange != ALWAYS_OPEN
