@@ -25,8 +25,8 @@ from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline, in_callback_order
-from nbbacktest.system.loaded import Loaded
-from nbbacktest.system.threads import whole
+from nbbacktest.system.run_bars import RunBars
+from nbbacktest.system.runner import uninterrupted
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.state import TradingState, restored_series
 from nbbacktest.trading.universe import admit, check_admission, check_leave, dismiss, give_notice
@@ -171,7 +171,7 @@ class SymbolUniverse:
             self._gate.call_in()
             return
         # A symbol that has joined by half is none that a run could go on with.
-        whole(lambda: self._hold_and(action))
+        uninterrupted(lambda: self._hold_and(action))
 
     def _hold_and(self, action: Callable[[int], object]) -> None:
         with self._one_at_a_time:
@@ -276,7 +276,7 @@ class FixedUniverse:
         raise LiveRunError("remove a symbol from")
 
 
-def supply_of(config: SessionConfig, data: Any, loaded: Loaded) -> Supply:
+def supply_of(config: SessionConfig, data: Any, loaded: RunBars) -> Supply:
     """The function that loads one more symbol for the run of `loaded`.
 
     It gets all the series that the run's symbols have: derived ones, and those of other bases where there are such bars
@@ -303,7 +303,7 @@ def supply_of(config: SessionConfig, data: Any, loaded: Loaded) -> Supply:
         given, adjusted = config.data.actions, config.data.adjusted
         own = None if given is None else read_actions(given, (symbol,), required=False, adjusted=adjusted)
         actions = market.actions if own is None else own
-        return loaded.joined(Loaded(alone, source, replace(market, stamps=run.stamps, start=run.start))), actions
+        return loaded.joined(RunBars(alone, source, replace(market, stamps=run.stamps, start=run.start))), actions
 
     return supply
 

@@ -296,7 +296,7 @@ def told(world: World) -> Any:
     return result.fingerprint, orders, lines, record.log, record.flows, record.splits, columns
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ORIGINS, st.floats(0, 1), st.floats(0, 1))
 def test_the_state_saved_at_any_instant_and_restored_in_a_fresh_world_ends_the_same(drawn, one, two):
     """Two saves, the second one in the world that was restored from the first: all end as the uninterrupted run."""
@@ -375,7 +375,7 @@ def test_a_symbol_that_is_to_leave_leaves_the_restored_run():
     restored = ends_the_same(quiet(plan, ("A", "B")), 6)
     assert restored.desk.leaving == {"B"}
     restored.to()
-    assert [(move.symbol, move.joined) for move in restored.stages.universe.moves] == [("B", False)]
+    assert [(move.symbol, move.joined) for move in restored.stages.world.universe.moves] == [("B", False)]
 
 
 def test_orders_of_the_restored_world_are_its_own():

@@ -71,10 +71,6 @@ def test_what_waits_does_so_by_a_monitor() -> None:
     assert {name for name, _ in found} == {"nbbacktest/core/monitor.py"}
 
 
-CIRCLES = {("nbbacktest.system.manager", "nbbacktest.system.remote.door")}
-"""Modules that still import each other."""
-
-
 def test_no_modules_import_each_other() -> None:
     """Imports at file level, those for type checkers included, lead in no circle."""
     names = {_dotted(name): name for name in TREES}
@@ -84,7 +80,7 @@ def test_no_modules_import_each_other() -> None:
         waiting = {one: others for one, others in waiting.items() if one not in free}
     # What is left is in a circle, or leads to one.
     circles = {tuple(sorted(circle)) for one in waiting if len(circle := _circle_of(one, imports)) > 1}
-    assert circles - CIRCLES == set()
+    assert circles == set()
 
 
 def _dotted(name: str) -> str:
@@ -170,7 +166,10 @@ def test_import_is_light() -> None:
 def test_a_first_run_is_light() -> None:
     """What few runs need is imported by those that do: a first run pays for itself alone."""
     rare = [
-        *(f"nbbacktest.{name}" for name in ("system.live", "system.slices", "engine.live", "trading.live")),
+        *(
+            f"nbbacktest.{name}"
+            for name in ("system.live_builder", "system.cooperative", "engine.live", "trading.live")
+        ),
         *(f"nbbacktest.report.{name}" for name in ("benchmark", "document", "explain", "figure", "storage")),
     ]
     program = (
