@@ -12,14 +12,13 @@ from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase,
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.account import Allowance
 from nbbacktest.trading.costs import RunningFee, fee_of, slip_of
 from nbbacktest.trading.matching import Hit, hit_of, in_turn
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import Blotter, OpenOrders
 from nbbacktest.trading.orders.rules import TradingRules
 from nbbacktest.trading.orders.types import AT_OPEN, PHASES, RULES, FillRules
-from nbbacktest.trading.portfolio import Portfolio, Position
+from nbbacktest.trading.portfolio import Allowance, Portfolio, Position
 from nbbacktest.trading.sizes import add_sizes, is_rounding
 
 _BUY, _MARKET = Side.BUY, OrderType.MARKET

@@ -32,9 +32,18 @@ from nbbacktest.trading.record import CashFlow, RunLog, Split
 from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.session_events import Moment, SessionEvents
 from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
-from nbbacktest.trading.state import ContextState, Past, TradingState, restore_orders, saved_orders, saved_series
+from nbbacktest.trading.state import (
+    ContextState,
+    Past,
+    RunObjects,
+    TradingState,
+    restore_orders,
+    restore_strategies,
+    save_strategies,
+    saved_orders,
+    saved_series,
+)
 from nbbacktest.trading.strategy import Strategy
-from nbbacktest.trading.strategy_state import RunObjects, restore_strategies, save_strategies
 from nbbacktest.trading.streams import make_indicators
 from nbbacktest.trading.warmup import Warmup
 

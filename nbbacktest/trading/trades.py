@@ -16,9 +16,8 @@ import msgspec
 import numpy as np
 
 from nbbacktest.core.records import Float64, Int64, Stamps
-from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.orders import Fill
-from nbbacktest.trading.record import RunRecord, Split
+from nbbacktest.trading.record import Executions, RunRecord, Split
 from nbbacktest.trading.sizes import Tally, add_sizes, scaled
 
 if TYPE_CHECKING:
