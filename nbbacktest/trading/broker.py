@@ -259,7 +259,7 @@ class Broker:
         """Fill `order` at `price` before slippage, as far as it goes; returns the exits that come to life with it."""
         portfolio, blotter = self._portfolio, self.blotter
         buy = order.side is _BUY
-        if order.stop is not None and not order.triggered:
+        if not order.triggered and (order.stop is not None or order.touch is not None):
             blotter.trigger(order, now, price)
         position = portfolio.positions[order.strategy][order.symbol]
         held = position.size

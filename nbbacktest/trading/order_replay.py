@@ -58,7 +58,7 @@ def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules
     instant = int(record.instants[index])
     then = Order(
         order.id, order.strategy, order.symbol, order.side, order.size, order.type, limit=order.limit, stop=order.stop,
-        trail=order.trail, trail_is_fraction=order.trail_is_fraction, tif=order.tif, tag=order.tag,
+        touch=order.touch,        trail=order.trail, trail_is_fraction=order.trail_is_fraction, tif=order.tif, tag=order.tag,
         submitted_ns=order.submitted_ns, begins_ns=order.begins_ns, expires_ns=order.expires_ns, reduce_only=order.reduce_only,
         is_forced=order.is_forced, _stamps=order._stamps,  # noqa: SLF001 - hidden from strategies only
     )  # fmt: skip
@@ -75,7 +75,7 @@ def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules
         ratio = splits.pop(event.time_ns, None) if event.kind is OrderEventKind.REPLACED else None
         if event.time_ns < instant or is_first or ratio is not None:
             then.filled *= ratio or 1.0
-            then.size, then.limit, then.stop, then.trail = event.terms
+            then.size, then.limit, then.stop, then.trail, then.touch = event.terms
             # A split comes before the bar of its instant, which moves the level after it.
             set_at = event.time_ns - 1 if ratio is not None else event.time_ns
             if event.kind is OrderEventKind.TRIGGERED:
@@ -104,7 +104,7 @@ def _seen(bars: BarColumns, first: int, last: int) -> Bar:
 
 
 def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:
-    """Where a level of `order` (``"limit"`` or ``"stop"``) stood: (instant, level from then on), none while it was held."""
+    """Where a level of `order` (one of `LEVELS`) stood: (instant, level from then on), none while it was held."""
     told = [(event.time_ns, getattr(event.terms, name)) for event in order.events]
     if not told:
         return [(order.submitted_ns, getattr(order, name))]

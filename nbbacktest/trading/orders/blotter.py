@@ -9,7 +9,7 @@ from typing import Any
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, TimeInForce
 from nbbacktest.core.errors import OrderError
 from nbbacktest.core.intervals import LATEST
-from nbbacktest.trading.orders.order import Order
+from nbbacktest.trading.orders.order import LEVELS, Order
 from nbbacktest.trading.orders.types import RULES
 from nbbacktest.trading.sizes import is_rounding
 
@@ -188,7 +188,7 @@ class Blotter:
             for name in ("size", "filled"):
                 if (units := getattr(order, name)) is not None:
                     setattr(order, name, units * ratio)
-            for name in ("limit", "stop", "fill_price", "best"):
+            for name in (*LEVELS, "fill_price", "best"):
                 if (price := getattr(order, name)) is not None:
                     setattr(order, name, price / ratio)
             if order.trail is not None and not order.trail_is_fraction:
