@@ -1,6 +1,6 @@
-"""Orders as they were: what one asked for, and where its levels stood, at any instant of a finished run.
+"""Replays orders of a finished run: what an order asked for, and where its levels stood, at any instant.
 
-Pure functions of a `RunRecord`: an order's life tells it, and for a trailing stop the bars that moved it.
+Pure functions of a `RunRecord`: they read the order's events, and for a trailing stop the bars that moved it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FILLS = (OrderEventKind.FILLED, OrderEventKind.PARTIALLY_FILLED)
 
 
 class BrokerRules(NamedTuple):
-    """What the broker of a run went by."""
+    """The rules that the broker of a run filled orders by."""
 
     fill: FillRules
     this_close: bool
@@ -31,18 +31,16 @@ class BrokerRules(NamedTuple):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> BrokerRules:
-        """Those of a session config; what it doesn't say is as usual."""
+        """The rules of a session config; keys that it doesn't have are the defaults."""
         broker = config.get("broker", {})
         known = {name: broker[name] for name in ("fractional", "lot_size", "tick_size") if name in broker}
         fill = broker.get("fill", "next_open")
-        matching = FillRules(
-            fill == "next_close", broker.get("limit_fill") == "cross", broker.get("stop_and_target", "pessimistic")
-        )
+        matching = FillRules.of(fill, broker.get("limit_fill", "touch"), broker.get("stop_and_target", "pessimistic"))
         return cls(matching, fill == "this_close", broker.get("volume_share"), TradingRules(BrokerConfig(**known)))
 
 
 def life_of(order: Order) -> list[OrderEvent]:
-    """Its events; those of an order that was kept without any are what its end says."""
+    """The events of `order`; for an order that was saved without events, one that its end tells."""
     if order.events or not order.closed_ns:
         return order.events
     kind = {

@@ -44,14 +44,19 @@ class FillRules(NamedTuple):
     at_close : bool
         Whether market orders fill at the close of their bar instead of its open.
     strict : bool
-        Whether a limit has to be crossed, not just touched.
+        Whether a price beyond a limit is needed, not one at it.
     sequence : str
-        How one bar's reaching two linked orders is decided.
+        Which of two linked orders comes first if one bar reaches both.
     """
 
     at_close: bool = False
     strict: bool = False
     sequence: Literal["pessimistic", "path", "finer"] = "pessimistic"
+
+    @classmethod
+    def of(cls, fill: str, limit_fill: str, stop_and_target: Literal["pessimistic", "path", "finer"]) -> FillRules:
+        """The rules that a config's broker section names."""
+        return cls(fill == "next_close", limit_fill == "cross", stop_and_target)
 
 
 class Missed(NamedTuple):
@@ -196,7 +201,7 @@ class DelistingRule(OrderRule):
     """What closes a position in a delisted symbol: no bar fills it, the broker does."""
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
-        """None: no bar fills it."""
+        """None: no bar fills it, the broker does."""
         return None
 
     def reach(self, order: Order) -> Reach:
