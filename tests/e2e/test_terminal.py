@@ -32,7 +32,7 @@ pyte = pytest.importorskip("pyte")
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A home, a history and a folder of sessions of this test alone; doors are open."""
+    """A home, a history and a folder of sessions of this test alone; control servers are open."""
     loud = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "CLICOLOR_FORCE", "NBBACKTEST_REMOTE")
     return {key: value for key, value in os.environ.items() if key not in loud} | {
         "TERM": "xterm-256color", "PYTHONUTF8": "1", "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),

@@ -199,7 +199,7 @@ def test_same_in_the_callers_thread(data):
         settings_ = SessionConfig.load(config(path, stream=True))
         stages = build(settings_, Lifecycle(), Monitor(), strategies=Reader)
         run = Run(stages, lambda run: status(nb.SystemState.STOPPED, run), lambda run: None)
-        run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
+        run_inline(stages.world.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
         assert said(outcome(run)) == said(whole)
 
 
@@ -212,10 +212,10 @@ def test_derived_bars_are_those_of_the_whole_to_the_bit(data):
         with sized(1, 0):
             settings_ = SessionConfig.load(config(path, stream=stream, **rules))
             stages = build(settings_, Lifecycle(), Monitor(), strategies=Reader)
-            if stages.loader is not None:
-                stages.loader.reach(stages.timeline.axis, len(stages.timeline) - 1)
-                stages.loader.close()
-            built.append([series.whole for series in stages.timeline.series])
+            if stages.world.loader is not None:
+                stages.world.loader.reach(stages.world.timeline.axis, len(stages.world.timeline) - 1)
+                stages.world.loader.close()
+            built.append([series.whole for series in stages.world.timeline.series])
     for whole, streamed in zip(*built, strict=True):
         for name in ("time", "end", "open", "high", "low", "close", "volume"):
             assert getattr(whole, name).tobytes() == getattr(streamed, name).tobytes()
