@@ -422,7 +422,7 @@ def moment_of(local: int, timezone: str, now: int) -> int:
     """The instant at which clocks in `timezone` show a date and time, nanoseconds UTC.
 
     A time that the clocks skip is the first one that exists after it. Of a time that they repeat it is the first showing,
-    or the second one where the first lies before `now`.
+    or the second one if the first lies before `now`.
 
     Parameters
     ----------
@@ -484,7 +484,7 @@ class RollingSessions:
         DataError
             If the calendar doesn't reach that far.
         """
-        low, high = _utc_date(first) - timedelta(days=2), _utc_date(last) + timedelta(days=2)
+        low, high = utc_date(first) - timedelta(days=2), utc_date(last) + timedelta(days=2)
         known = self._known
         if known is None or low < known[0] or high > known[1]:
             if known is not None:
@@ -522,6 +522,7 @@ class RollingSessions:
             return self.covering(first, last)
 
 
-def _utc_date(ns: int) -> date:
+def utc_date(ns: int) -> date:
+    """The date of an instant in UTC."""
     day: date = np.datetime64(ns, "ns").astype("datetime64[D]").item()
     return day

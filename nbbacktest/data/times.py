@@ -1,4 +1,4 @@
-"""The times of a table of bars: found in a column or the index, read where they have one meaning, told in a zone with a name."""
+"""The times of a table of bars: found in a column or the index, read if they have one meaning, in a zone with a name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MARKETS = (
 
 
 def name_of(zone: Any) -> str | None:
-    """The IANA name of a time zone object; None where it is a plain offset."""
+    """The IANA name of a time zone object; None if it is a plain offset."""
     if zone is None:
         return None
     name = getattr(zone, "key", None) or getattr(zone, "zone", None)
@@ -43,7 +43,7 @@ def told(utc: pd.DatetimeIndex, local: pd.DatetimeIndex) -> pd.DatetimeIndex:
     """Instants with the local times that they were written in, in a zone whose clocks showed these.
 
     It is the first zone, those of large markets before others, that has had all these offsets at these instants; a whole
-    number of hours that none of the markets has is a zone of its own (``Etc/GMT-3`` is UTC+03:00). Where there is none,
+    number of hours that none of the markets has is a zone of its own (``Etc/GMT-3`` is UTC+03:00). If there is none,
     midnights are told as dates without a zone, and other times in UTC.
     """
     known = ~np.asarray(utc.isna())
@@ -83,10 +83,9 @@ def _matching(names: tuple[str, ...], instants: tuple[int, ...], clocks: tuple[i
 
 
 def unfolded(index: pd.DatetimeIndex, zone: str | None) -> pd.DatetimeIndex:
-    """Naive local stamps that don't rise, in their zone, where that is since clocks repeated an hour.
+    """Give naive local stamps their zone if they don't rise because clocks repeated an hour.
 
-    Where the hour is there twice, the stamps go back once in it, so that which copy a row is of needs no guess. Else the
-    stamps are given back as they are.
+    Stamps that go back once in that hour tell its two copies apart. Other stamps are given back as they are.
     """
     if zone is None or index.tz is not None or index.hasnans or bool((np.diff(index.asi8) > 0).all()):
         return index
@@ -154,7 +153,7 @@ def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
         # An empty column has no type to go by; that there is no bar is said further on.
         return frame.drop(columns=[name]).set_index(pd.DatetimeIndex([]))
     column = frame[name]
-    date = next((c for c in frame.columns if _bare(c) == "date" and c != name), None)
+    date = next((c for c in frame.columns if plain_name(c) == "date" and c != name), None)
     if date is not None and pd.api.types.is_integer_dtype(column.dtype):
         column = _clocks(column)
     if _is_time_of_day(column):
@@ -171,20 +170,20 @@ def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
 
 
 def _is_known(name: Any) -> bool:
-    return _bare(name) in (*PRICES, "volume", "adj close")
+    return plain_name(name) in (*PRICES, "volume", "adj close")
 
 
 def time_column(frame: pd.DataFrame) -> Any:
-    """The column that is named as one of times; None where none is.
+    """The column that is named as one of times; None if none is.
 
     A column named time that holds times of day belongs to one named date.
     """
-    named = {_bare(column): column for column in reversed(frame.columns)}
+    named = {plain_name(column): column for column in reversed(frame.columns)}
     return next((named[known] for known in TIME_COLUMNS if known in named), None)
 
 
 def indexed(frame: pd.DataFrame, label: str) -> pd.DatetimeIndex | pd.DataFrame:
-    """A table's index as times; or the table indexed anew by its column of times, where its index only counts rows.
+    """A table's index as times; or, if its index only counts rows, the table indexed by its column of times.
 
     Raises
     ------
@@ -236,7 +235,7 @@ def _holds_times(column: pd.Series[Any]) -> bool:
 
 
 def read_times(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
-    """The column's times, or None where it holds something else, or what has more than one meaning.
+    """The column's times, or None if it holds something else, or what has more than one meaning.
 
     Read are datetimes, ISO 8601 with or without offsets, dates written ``20241001`` as text or number, and the formats that
     the column's name says.
@@ -247,7 +246,10 @@ def read_times(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
         return in_a_zone(pd.DatetimeIndex(column))
     if pd.api.types.is_numeric_dtype(column.dtype):
         return _compact(column)
-    if _bare(column.name) in _DUKASCOPY and (found := _by_format(column, _DUKASCOPY[_bare(column.name)])) is not None:
+    if (
+        plain_name(column.name) in _DUKASCOPY
+        and (found := _by_format(column, _DUKASCOPY[plain_name(column.name)])) is not None
+    ):
         return found
     # Offsets that change with the seasons have no zone but UTC in common.
     offsets = _have_offsets(column)
@@ -256,7 +258,7 @@ def read_times(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
     try:
         if not offsets.any():
             times = pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601"))
-            return times.tz_localize("UTC") if _bare(column.name) == "gmt time" and times.tz is None else times
+            return times.tz_localize("UTC") if plain_name(column.name) == "gmt time" and times.tz is None else times
         utc = pd.DatetimeIndex(pd.to_datetime(column.astype(object), format="ISO8601", utc=True))
         bare = column.astype("string").str.strip().str.replace(_OFFSET, "", regex=True)
         return told(utc, pd.DatetimeIndex(pd.to_datetime(bare, format="ISO8601")))
@@ -281,7 +283,7 @@ def _by_format(column: pd.Series[Any], form: str) -> pd.DatetimeIndex | None:
 
 
 def _compact(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
-    """Numbers that are dates written without signs between, such as 20241001, where all of them are such dates."""
+    """Numbers such as 20241001 as dates; None if not all of them are dates written like this."""
     import pandas as pd
 
     known = column.dropna()
@@ -315,7 +317,7 @@ def _together(dates: pd.Series[Any], clocks: pd.Series[Any], path: str) -> pd.Da
 
 
 def _clocks(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Times of day that were written as numbers, 93000 for 09:30:00, where they can't be hours and minutes alone."""
+    """Times of day that were written as numbers, 93000 for 09:30:00; numbers that may be hours and minutes stay."""
     text = column.astype(str).str.zfill(6)
     found = text.str.replace(r"(..)(..)(..)", r"\1:\2:\3", regex=True)
     valid = text.str.fullmatch(r"([01]\d|2[0-3])[0-5]\d[0-5]\d").all()
@@ -331,7 +333,8 @@ def _is_time_of_day(column: pd.Series[Any]) -> bool:
     return bool(len(text)) and bool(text.str.fullmatch(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?").all())
 
 
-def _bare(name: Any) -> str:
+def plain_name(name: Any) -> str:
+    """The name of a column without spaces, the brackets of MetaTrader's files, and capitals."""
     return str(name).strip().strip("<>").lower()
 
 
@@ -394,7 +397,7 @@ def _odd(column: pd.Series[Any]) -> Any:
 
 
 def _day_or_month_first(column: pd.Series[Any]) -> str | None:
-    """The format of the column's dates with the day first, where they begin with two short numbers."""
+    """The format of the column's dates with the day first; None unless they begin with two short numbers."""
     import re
 
     found = re.match(

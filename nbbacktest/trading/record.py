@@ -1,4 +1,4 @@
-"""The record of a run as plain data, from which a result is computed."""
+"""What a run leaves behind, as plain data: everything that a result is computed from."""
 
 from __future__ import annotations
 
@@ -44,12 +44,11 @@ class Executions:
 
     def __init__(self, fills: Sequence[Fill]) -> None:
         self.index, self.time, self.order = (
-            np.fromiter(map(attrgetter(field), fills), np.int64, len(fills))
-            for field in ("index", "time_ns", "order_id")
+            np.fromiter(map(attrgetter(name), fills), np.int64, len(fills)) for name in ("index", "time_ns", "order_id")
         )
         size, self.price, self.commission = (
-            np.fromiter(map(attrgetter(field), fills), np.float64, len(fills))
-            for field in ("size", "price", "commission")
+            np.fromiter(map(attrgetter(name), fills), np.float64, len(fills))
+            for name in ("size", "price", "commission")
         )
         bought = np.fromiter((fill.side is _BUY for fill in fills), bool, len(fills))
         self.signed: Float64 = np.where(bought, size, -size)
@@ -76,21 +75,11 @@ class Executions:
         return self._rows
 
     @property
-    def books(self) -> Iterable[Int64]:
+    def positions(self) -> Iterable[Int64]:
         """The rows of each strategy and symbol that has fills."""
         if len(set(self.strategies)) < 2:
             return self.rows.values()
         return places_of(tuple(zip(self.strategies, self.symbols, strict=True))).values()
-
-
-def places_of(names: Sequence[_Name]) -> dict[_Name, Int64]:
-    """The places of each name, in the order of their first ones."""
-    if len(set(names)) == 1:
-        return {names[0]: np.arange(len(names))}
-    places: dict[_Name, list[int]] = {}
-    for place, name in enumerate(names):
-        places.setdefault(name, []).append(place)
-    return {name: np.array(rows) for name, rows in places.items()}
 
 
 class CashFlow(NamedTuple):
@@ -103,7 +92,7 @@ class CashFlow(NamedTuple):
     time : int
         That instant, nanoseconds UTC.
     amount : float
-        In the account's currency, negative if it was paid.
+        In the account's currency, negative where it was paid.
     symbol, strategy : str or None
         Whose position it is for; None for interest, which the account pays as a whole.
     """
@@ -149,7 +138,7 @@ class IndicatorRecord:
     values: Float64
 
     def at(self, instant: int) -> float | tuple[float, ...]:
-        """The newest value at `instant`; NaN if there was none yet, or where it was never read."""
+        """The newest value at `instant`; NaN where there was none yet, or where it was never read."""
         row = int(np.searchsorted(self.end, instant, side="right")) - 1
         if not 0 <= row < len(self.values):
             return float("nan")
@@ -164,7 +153,7 @@ class RunRecord:
     Attributes
     ----------
     name, source : str
-        The session's name; if its bars came from, said so that a reader can judge them.
+        The session's name; where its bars came from, said so that a reader can judge them.
     synthetic : bool
         Whether the bars were invented; every report says so.
     daily : bool
@@ -196,7 +185,7 @@ class RunRecord:
     days : int64 array or None
         The trading day of every instant, as days since 1970-01-01. None: of a record from before 0.2.
     trading_days : int or None
-        How many trading days the exchange has from the first of them to the last; None if no exchange was named.
+        How many trading days the exchange has from the first of them to the last; None where no exchange was named.
     """
 
     name: str
@@ -243,6 +232,16 @@ def _values(handle: Indicator, count: int) -> Float64:
         return handle._until(count)[:count]  # noqa: SLF001 - as above
     feed = handle.feed
     return np.array(feed.stores[handle.output][: min(feed.filled, count)], dtype=np.float64)
+
+
+def places_of(names: Sequence[_Name]) -> dict[_Name, Int64]:
+    """The places of each name, in the order of their first ones."""
+    if len(set(names)) == 1:
+        return {names[0]: np.arange(len(names))}
+    places: dict[_Name, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, []).append(place)
+    return {name: np.array(rows) for name, rows in places.items()}
 
 
 Line = tuple[int, str, str]
