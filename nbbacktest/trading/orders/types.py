@@ -37,7 +37,7 @@ NO_BAR: Reach = (-inf, inf)
 
 
 class FillRules(NamedTuple):
-    """What the config chooses for all orders of a run.
+    """The choices of the config that hold for all orders of a run.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class FillRules(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """What a bar makes of an order that it concerns and doesn't fill.
+    """The change that a bar brings to an order that it concerns and doesn't fill.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Missed(NamedTuple):
     triggered : float or None
         The level that triggered the order.
     trailed : tuple or None
-        Where a trailing stop goes, before rounding to the tick, and the best price that it has followed.
+        The new level of a trailing stop, before rounding to the tick, and the best price that it has followed.
     """
 
     cancelled: str | None = None
@@ -133,7 +133,7 @@ class OrderRule:
         return AT_OPEN if price == bar.open else INSIDE
 
     def missed(self, order: Order, bar: Bar) -> Missed | None:
-        """What `bar`, which concerns `order`, makes of it without a fill; None: nothing."""
+        """The change that `bar` brings to `order`, which it concerns and doesn't fill; None for no change."""
         return None
 
     def fill_words(self, order: Order, bar: Bar, price: float, rules: FillRules) -> str:
@@ -198,7 +198,7 @@ class OnCloseRule(OrderRule):
 
 
 class DelistingRule(OrderRule):
-    """What closes a position in a delisted symbol: no bar fills it, the broker does."""
+    """The order that closes a position in a delisted symbol: no bar fills it, the broker does."""
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
         """None: no bar fills it, the broker does."""
@@ -442,7 +442,7 @@ def behind(side: Side, best: float, distance: float, *, is_fraction: bool) -> fl
 
 
 def trailed(order: Order, bar: Bar) -> float:
-    """Where a trailing stop is after `bar`: it only ever comes closer to the market."""
+    """The level of a trailing stop after `bar`: it only ever comes closer to the market."""
     distance: float = order.trail  # type: ignore[assignment]  # orders of the type have one
     stop: float = order.stop  # type: ignore[assignment]
     if order.side is _BUY:
