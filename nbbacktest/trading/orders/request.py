@@ -198,7 +198,7 @@ def order_of(
             reduce_only=request.reduce_only,
         )  # fmt: skip
     begins = expires = 0
-    if request.type is OrderType.MARKET_ON_OPEN:
+    if RULES[request.type].is_for_the_next_session:
         begins, expires = expiry.next_session(now)
     elif request.tif is TimeInForce.DAY:
         expires = expiry.session_end(now)

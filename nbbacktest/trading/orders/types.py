@@ -105,6 +105,8 @@ class OrderRule:
         Whether it is a stop, which comes before limits if the order of prices inside a bar isn't known.
     is_for_a_session : bool
         Whether it lives for one session, and fills at one moment of it.
+    is_for_the_next_session : bool
+        Whether that is the next session that opens, not the present one.
     may_be_immediate : bool
         Whether ``ioc`` and ``fok`` make sense.
     lateness : str or None
@@ -114,6 +116,7 @@ class OrderRule:
     changes_on_a_miss = False
     is_stop = False
     is_for_a_session = False
+    is_for_the_next_session = False
     may_be_immediate = False
     lateness: str | None = None
 
@@ -163,6 +166,7 @@ class OnOpenRule(OrderRule):
     """A market order for the open of the next session's first bar."""
 
     is_for_a_session = True
+    is_for_the_next_session = True
     lateness = "the session ended without a bar of the symbol"
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
