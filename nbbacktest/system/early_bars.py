@@ -82,7 +82,7 @@ class _Hours:
     Parameters
     ----------
     table
-        None where no exchange has sessions there.
+        None if no exchange has sessions there.
     """
 
     def __init__(self, table: SessionTable | None) -> None:
@@ -134,7 +134,7 @@ class _Hours:
 
 
 def _content(columns: BarColumns, until: Int64, base: BarColumns) -> Int64:
-    """The end of the last base bar that lies in each bar; the bar's own where there is none.
+    """The end of the last base bar that lies in each bar; the bar's own end if there is none.
 
     Those that begin in it; daily ones have dates for begins, and are counted.
     """
