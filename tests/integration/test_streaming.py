@@ -147,13 +147,21 @@ actions = st.lists(
 )
 
 
+DRIVEN = {"derived_intervals": ["15m"], "warmup_days": 1, "first": DAYS[1]}
+
+
+@pytest.fixture(scope="module")
+def in_memory(data):
+    """What a run in memory has to say, which streamed runs must say too, however they are driven."""
+    path = data / "files" / "{symbol}.parquet"
+    return said(nb.backtest(None, Reader, config=config(path, stream=False, **DRIVEN)))
+
+
 @given(script=actions, window=st.sampled_from([None, 1, 100, 5000]))
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_pauses_steps_and_windows_change_nothing(data, script, window):
+def test_pauses_steps_and_windows_change_nothing(data, in_memory, script, window):
     """However a streamed run is driven, and however its windows lie across chunks."""
-    rules = {"derived_intervals": ["15m"], "warmup_days": 1, "first": DAYS[1]}
-    path = data / "files" / "{symbol}.parquet"
-    whole = nb.backtest(None, Reader, config=config(path, stream=False, **rules))
+    rules, path = DRIVEN, data / "files" / "{symbol}.parquet"
     with sized(60_000, 0):
         life, condition = Lifecycle(), Monitor()
         settings_ = SessionConfig.load(config(path, stream=True, **rules))
@@ -180,7 +188,7 @@ def test_pauses_steps_and_windows_change_nothing(data, script, window):
         if run.gate.is_paused:
             run.gate.resume()
         assert run.wait(60)
-    assert said(outcome(run)) == said(whole)
+    assert said(outcome(run)) == in_memory
 
 
 def test_same_in_the_callers_thread(data):
