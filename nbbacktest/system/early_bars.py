@@ -168,7 +168,7 @@ def _beyond_their_period(columns: BarColumns, market: MarketData) -> Check:
 
 
 def _sparser_than_they_are_long(columns: BarColumns, hours: _Hours) -> Check:
-    """Bars that nearly all follow each other at one distance, and end before that: they may be longer than they are taken for."""
+    """Bars that nearly all begin at one distance from each other and end before the next: they may be longer than their interval says."""
     length, nothing = columns.interval.ns, (np.empty(0, np.intp), columns.end, "")
     step = np.diff(columns.time)
     if length < DAY:
