@@ -126,10 +126,6 @@ class AnalysisEngine:
                     finally:
                         self._inbox.reset()
                         began = perf_counter()
-                # A paused run doesn't end by itself, not even after its last bar.
-                while self.frame.cursor >= len(self._timeline) and not self._gate.closed:
-                    if self._boundary(self.frame.cursor, self._gate.generation) is Decision.GO:
-                        break
         finally:
             self.finish()
 

@@ -88,7 +88,7 @@ class SessionCoordinator:
     # -- the thread -----------------------------------------------------------------------------------------
 
     def work(self) -> None:
-        """Plan until the data ends or the gate closes. The body of a thread."""
+        """Plan until the data ends with the run not held, or the gate closes. The body of a thread."""
         inbox = self._link.subscription
         try:
             if not self._gate.await_start():
@@ -102,7 +102,9 @@ class SessionCoordinator:
                     return
                 generation, start = self._gate.generation, self._gate.cursor
                 if start >= len(self._timeline):
-                    return
+                    if self._gate.may_end(self._timeline.__len__):
+                        return
+                    continue
                 speed = self._speed  # read once: it may change at any time, and a re-plan follows
                 if speed > 0 and not self._gate.stepping:
                     self._release_on_time(start, generation, speed)

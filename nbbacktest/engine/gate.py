@@ -430,6 +430,20 @@ class RunGate:
                 self._clock.wait(self._changed, deadline)
             return not state.closed
 
+    def may_end(self, total: Callable[[], int]) -> bool:
+        """Wait at the end of the data while the run is held; True if it ends there, and takes no pause any more.
+
+        False where it was closed, or its cursor was taken back below `total()` instants.
+        """
+        state = self.state
+        while True:
+            self._changed.until(lambda: state.closed or not state.holders or state.cursor < total())
+            with self._changed.lock:
+                if state.closed or state.cursor < total():
+                    return False
+                if state.finish():
+                    return True
+
     def nudge(self) -> None:
         """Make `await_news` look again; from any thread that holds no lock of a feed."""
         surely(self._nudge)

@@ -294,6 +294,16 @@ class GateState:
         if not self.closed:
             self._come_to_rest()
 
+    def finish(self) -> bool:
+        """Take it that the data ends at the cursor: True, and no instant follows, unless the run is held there.
+
+        A held run may still be taken back; what is asked of it after a True comes too late.
+        """
+        if self.holders or self.closed:
+            return False
+        self.finishing = self.busy = True  # the strategies' last calls are ahead, and nothing rests any more
+        return True
+
     def boundary(
         self,
         cursor: int,

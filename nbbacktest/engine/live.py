@@ -128,8 +128,10 @@ class LiveCoordinator(SessionCoordinator):
         while not gate.closed and gate.cursor < len(self._timeline):
             gate.await_news(lambda: gate.cursor >= len(self._timeline), self._watch.due)
             self._ask_for_lag(schedule)
-        if not gate.closed and link.subscription.wait_until_reset() and inbox.error is not None:
-            raise inbox.error
+        if not gate.closed and link.subscription.wait_until_reset():
+            if inbox.error is not None:
+                raise inbox.error
+            gate.may_end(self._timeline.__len__)
 
     def _ask_for_lag(self, schedule: FeedTime) -> None:
         arrived = self._inbox.lateness if self._feed.is_timed else None

@@ -160,7 +160,20 @@ class Model:
         s.coordinator = ("cursor", s.gate.generation)
 
     def _coordinator_cursor(self, s: State, generation: int) -> None:
-        s.coordinator = ("close",) if s.gate.cursor >= self._instants else ("pace", generation, s.gate.cursor)
+        s.coordinator = ("end",) if s.gate.cursor >= self._instants else ("pace", generation, s.gate.cursor)
+
+    def _coordinator_end(self, s: State) -> None:
+        """As `RunGate.may_end`, once round its loop."""
+        if s.gate.closed:
+            s.coordinator = ("loop",)
+        elif s.gate.holders:
+            s.sleep("coordinator", "gate")
+        else:
+            s.coordinator = ("finish",)
+
+    def _coordinator_finish(self, s: State) -> None:
+        s.coordinator = ("loop",) if s.gate.closed else ("close",) if s.gate.finish() else ("end",)
+        s.tell()
 
     def _coordinator_pace(self, s: State, generation: int, start: int) -> None:
         s.coordinator = ("stepping", generation, start) if s.speed else ("window", generation, start, self._window)
@@ -287,7 +300,7 @@ class Model:
 
     def _analysis_ready(self, s: State) -> None:
         if s.down_closed or s.down_ready:
-            s.analysis = ("tail",) if s.down_closed else ("read",)
+            s.analysis = ("finish",) if s.down_closed else ("read",)
         else:
             s.sleep("analysis", "down")
 
@@ -353,14 +366,6 @@ class Model:
             s.down_ready = False
             s.wake("down")
         s.analysis = ("ready",)
-
-    def _analysis_tail(self, s: State) -> None:
-        s.analysis = ("last",) if s.published >= self._instants and not s.gate.closed else ("finish",)
-
-    def _analysis_last(self, s: State) -> None:
-        decision = self._at_boundary(s, self._instants, s.gate.generation, leaving=False, fresh=True)
-        if decision is not Decision.REST:
-            s.analysis = ("finish",) if decision in {Decision.GO, Decision.CLOSED} else ("tail",)
 
     def _analysis_finish(self, s: State) -> None:
         s.gate.finishing = True
