@@ -19,10 +19,11 @@ from nbbacktest.engine.courtesy import Courtesy
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import Decision, MoveRequest
 from nbbacktest.engine.metrics import TimingSeries
+from nbbacktest.engine.planner import Quantum
+from nbbacktest.engine.processor import Batch
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Axis, Timeline
-from nbbacktest.engine.window import Batch, Quantum
 
 
 class Frame(NamedTuple):

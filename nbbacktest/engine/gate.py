@@ -15,6 +15,7 @@ from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor, surely
 from nbbacktest.engine.gate_state import UNLIMITED, Decision, GateState, MoveRequest, Watcher
 from nbbacktest.engine.metrics import TimingSeries
+from nbbacktest.engine.planner import Standing
 
 logger = logging.getLogger("nbbacktest")
 T = TypeVar("T")
@@ -466,16 +467,6 @@ class RunGate:
         return self.state.trouble
 
     @property
-    def interrupted_at(self) -> float:
-        """What the clock showed when the present hold, or else the last new plan, began."""
-        return self.state.interrupted_at
-
-    @property
-    def moving_since(self) -> float:
-        """What the clock showed when the run was last set in motion: started, resumed, or planned again."""
-        return self.state.moving_since[0]
-
-    @property
     def motion(self) -> tuple[int, float]:
         """How many instants the run has moved since it was last set in motion, and in how many seconds."""
         state = self.state
@@ -483,6 +474,14 @@ class RunGate:
             since, start = state.moving_since
             until = state.interrupted_at if state.holders else self._clock.now()
             return state.cursor - start, max(until - since, 0.0)
+
+    def standing(self) -> Standing:
+        """Where the run stands, for its planner."""
+        state = self.state
+        with self._changed.lock:
+            return Standing(
+                state.cursor, state.generation, self.stepping, state.moving_since[0], state.moved_before
+            )  # fmt: skip
 
     @property
     def stepping(self) -> bool:

@@ -118,6 +118,10 @@ class GateState:
         that is answered.
     moving_since : (float, int)
         When, and at which cursor, the run was last set in motion: started, resumed, or planned again.
+    moved_before : float
+        Seconds in motion before `moving_since`; while the run is held, all.
+    is_moving : bool
+        True from the start on while the run isn't held.
     interrupted_at : float
         When the present hold, or else the last new plan, began.
     started, finishing, closed, ended : bool
@@ -141,6 +145,8 @@ class GateState:
         self.paced = False
         self.asked = self.answering = self.answered = 0
         self.moving_since = (now, 0)
+        self.moved_before = 0.0
+        self.is_moving = False
         self.interrupted_at = now
         self.started = False
         self.finishing = False
@@ -198,6 +204,9 @@ class GateState:
         """Hold the run; the holds of one holder are counted, the user's is one."""
         if not self.holders:
             self.interrupted_at = now
+        if self.is_moving:
+            self.moved_before += now - self.moving_since[0]
+            self.is_moving = False
         self.holders[holder] = 1 if holder == USER else self.holders.get(holder, 0) + 1
         self.limit = 0
         self.has_news = True
@@ -220,7 +229,7 @@ class GateState:
             move.target = renumber(move.target)
         if not self.holders:
             self.interrupted_at = now
-            self.moving_since = (now, self.cursor)
+            self._set_in_motion(now)
         self.generation += 1
         self.limit = 0
         self.has_news = True
@@ -289,7 +298,7 @@ class GateState:
     def start(self, now: float) -> None:
         """Take it that the analysis is ready for its first window and has published."""
         self.started = True
-        self.moving_since = (now, 0)
+        self._set_in_motion(now)
         self.has_news = True
         if not self.closed:
             self._come_to_rest()
@@ -373,8 +382,14 @@ class GateState:
         self.trouble = None
         self._move_on(now)
 
-    def _move_on(self, now: float) -> None:
+    def _set_in_motion(self, now: float) -> None:
+        if self.is_moving:
+            self.moved_before += now - self.moving_since[0]
         self.moving_since = (now, self.cursor)
+        self.is_moving = self.started and not self.holders
+
+    def _move_on(self, now: float) -> None:
+        self._set_in_motion(now)
         self.limit = 0  # an analysis under way comes to a boundary and learns where to go
         if self.paced:
             self.generation += 1  # what was due before the hold is due anew

@@ -11,8 +11,8 @@ import numpy as np
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.data.incoming_bars import Now
+from nbbacktest.engine.planner import Deadlines
 from nbbacktest.engine.timeline import Axis
-from nbbacktest.engine.window import Schedule
 
 KEPT = 100
 """How many events are kept; all are counted."""
@@ -82,7 +82,7 @@ class LagWatch:
         return not self.seconds
 
     def ask(
-        self, axis: Axis, schedule: Schedule, cursor: int, arrived: Callable[[], Mapping[str, float]] | None = None
+        self, axis: Axis, schedule: Deadlines, cursor: int, arrived: Callable[[], Mapping[str, float]] | None = None
     ) -> None:
         """Take a look where it is time for one.
 
@@ -131,7 +131,7 @@ class LagWatch:
         self.events = tuple(self._recent)
 
 
-def overdue(axis: Axis, schedule: Schedule, now: float) -> dict[str, float]:
+def overdue(axis: Axis, schedule: Deadlines, now: float) -> dict[str, float]:
     """For each base series, how long its next bar has been due by `schedule` when the clock shows `now`."""
     found = {}
     for one in axis.series:

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain, repeat
 from operator import is_
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,38 @@ from nbbacktest.core.records import Bar, DerivedBar
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.metrics import TimingSeries
+from nbbacktest.engine.planner import Window
 from nbbacktest.engine.series import Series
-from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.subscription import Link, StreamSubscription
 from nbbacktest.engine.timeline import Axis, Timeline
-from nbbacktest.engine.window import Batch, Link, Window
 
 _PIECE = 8_192
+
+
+class Batch(NamedTuple):
+    """A window's bars, made one by one while they are drawn.
+
+    Attributes
+    ----------
+    axis : Axis
+        What its instants are numbered on.
+    bars : iterator of Bar
+        All bars in order, where the run has a single series; else empty.
+    streams : list
+        Otherwise, for each series, the function that makes its next bar.
+    events, counts : iterators of int
+        Otherwise, the number of the series for each bar, and how many bars complete at each instant.
+    reveal : callable or None
+        What the analysis calls before it delivers: shows the bars that were loaded on the way.
+    """
+
+    window: Window
+    axis: Axis
+    bars: Iterator[Bar]
+    streams: list[Callable[[], Bar]]
+    events: Iterator[int]
+    counts: Iterator[int]
+    reveal: Callable[[], object] | None = None
 
 
 class DataProcessor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from time import perf_counter
+from typing import NamedTuple
 
 from nbbacktest.core.enums import StreamMode
 from nbbacktest.core.monitor import Monitor
+from nbbacktest.engine.planner import Deadlines, Window
 
 
 class StreamSubscription:
@@ -146,6 +149,61 @@ class StreamSubscription:
     def _news(self) -> str:
         """What a consumer waits for; empty where it waits on."""
         return "closed" if self._closed else "ready" if self._ready else ""
+
+
+class Plan(NamedTuple):
+    """What the coordinator has released: the instants from `start` up to `stop`, paced by a clock or not."""
+
+    serial: int
+    start: int
+    stop: int
+    generation: int
+    pace: Deadlines | None
+
+
+class Link:
+    """Where the coordinator says how far the processor may go, and the processor that it has come there."""
+
+    def __init__(self, subscription: StreamSubscription) -> None:
+        self.subscription = subscription
+        # Makes a release and its signal one thing, and so finding nothing left and its acknowledgement: no
+        # signal is taken down unseen, and the flag is up as long as anything released is under way.
+        self._lock = threading.Lock()
+        self._plan = Plan(0, 0, 0, 0, None)
+        self._serial = 0
+        self._taken = 0
+
+    def open(self, start: int, stop: int, generation: int, pace: Deadlines | None = None) -> None:
+        """Release the instants from `start` up to `stop`, under a new plan."""
+        with self._lock:
+            self._plan = Plan(self._plan.serial + 1, start, stop, generation, pace)
+            if stop > start:
+                self.subscription.signal_ready()
+
+    def release(self) -> None:
+        """Release one instant more of the present plan."""
+        with self._lock:
+            plan = self._plan
+            self._plan = plan._replace(stop=plan.stop + 1)
+            self.subscription.signal_ready()
+
+    def take(self, generation: int) -> Window | None:
+        """Take what was released, one instant where a clock paces.
+
+        None where nothing is left, which is acknowledged. What was planned in another generation than the present
+        one isn't handed out any more.
+        """
+        with self._lock:
+            plan = self._plan
+            if plan.serial != self._serial:
+                self._serial, self._taken = plan.serial, plan.start
+            start, stop = self._taken, plan.stop
+            if start >= stop or plan.generation != generation:
+                self.subscription.reset()
+                return None
+            stop = stop if plan.pace is None else start + 1
+            self._taken = stop
+            return Window(start, stop, plan.generation, plan.pace)
 
 
 def _mode(text: str) -> StreamMode:

@@ -22,7 +22,7 @@ from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
-from nbbacktest.engine.window import Window
+from nbbacktest.engine.planner import Window
 from nbbacktest.system.builder import StrategySource, build, warmup_needs
 from nbbacktest.system.cuts import places_of
 from nbbacktest.system.delivery import early_bars

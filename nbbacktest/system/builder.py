@@ -21,10 +21,10 @@ from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.lag import LagWatch
+from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import DataProcessor
-from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.subscription import Link, StreamSubscription
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Link, Quantum
 from nbbacktest.system.handed import handed_over
 from nbbacktest.system.instances import begin, copied
 from nbbacktest.system.joining import supply_of

@@ -26,17 +26,17 @@ from nbbacktest.data.resample import derive
 from nbbacktest.data.trading_days import day_zone
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.arrivals import NEVER
+from nbbacktest.engine.coordinator import LiveCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.inbox import Inbox, Patience
 from nbbacktest.engine.lag import LagWatch
-from nbbacktest.engine.live import LiveCoordinator
+from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series
-from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.subscription import Link, StreamSubscription
 from nbbacktest.engine.tape import Tape
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Link, Quantum
 from nbbacktest.system.membership import FixedSymbols
 from nbbacktest.system.run import Stages
 from nbbacktest.trading.live import LiveDesk
@@ -117,7 +117,7 @@ def build_live(
     inbox = Inbox(reader, clock, patience, gate.nudge, begins)
     lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock, feed.now)
     coordinator = LiveCoordinator(
-        timeline, gate, link, quantum,
+        timeline, gate, link,
         feed=feed, inbox=inbox, tape=Tape(timeline, rolling.covering), clock=clock, lag=lag,
     )  # fmt: skip
     feed.attach(inbox)

@@ -20,7 +20,7 @@ from nbbacktest.core.errors import InvalidTransition, LiveRunError, StrategyBloc
 from nbbacktest.core.files import write_whole
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
 from nbbacktest.system.announcer import Announcer
@@ -405,7 +405,7 @@ class SystemManager:
         run = self._holder.run
         return tuple(run.desk.strategies) if run else ()
 
-    def get_coordinator(self) -> SessionCoordinator | None:
+    def get_coordinator(self) -> Coordinator | None:
         """The present or last run's coordinator; None before the first run."""
         run = self._holder.run
         return run.coordinator if run else None

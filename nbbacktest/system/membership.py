@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.errors import DataError, LiveRunError, StrategyError, nearest
 from nbbacktest.engine.analysis import AnalysisEngine
-from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline, in_callback_order
@@ -59,7 +59,7 @@ class SymbolMembership:
         desk: TradingDesk,
         gate: RunGate,
         analysis: AnalysisEngine,
-        coordinator: SessionCoordinator,
+        coordinator: Coordinator,
         supply: Supply,
     ) -> None:
         self._timeline = timeline

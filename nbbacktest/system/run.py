@@ -23,16 +23,16 @@ from nbbacktest.core.shown import said
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
-from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.inbox import Inbox
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.loader import ChunkLoader
+from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
 from nbbacktest.system.driver import Driver, Threads
 from nbbacktest.system.instances import end
@@ -63,7 +63,7 @@ class Stages:
     quantum: Quantum
     analysis: AnalysisEngine
     processor: DataProcessor
-    coordinator: SessionCoordinator
+    coordinator: Coordinator
     membership: SymbolMembership | FixedSymbols
     streams: tuple[StreamSubscription, ...]
     lag: LagWatch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.errors import NoThreadsError
 from nbbacktest.core.monitor import Flag
-from nbbacktest.engine.window import Pace, Window
+from nbbacktest.engine.planner import Deadlines, Planner
 from nbbacktest.system.interrupted import held_back
 from nbbacktest.system.turns import TURNS
 
@@ -45,8 +45,7 @@ class Slices:
         self._begun = self._inside = self._over = False
         self.wants_rest = False  # Ctrl-C was pressed
         self._kicked = False  # a turn was asked for and hasn't come
-        self._pace: tuple[int, Pace] | None = None  # the generation that it was made for, too
-        self._position = 0.0  # simulated seconds reached
+        self._planner = Planner(stages.timeline)
         self._due: float | None = None  # when the next instant is, where the clock is what is waited for
         stages.gate.runner = self
 
@@ -174,11 +173,12 @@ class Slices:
             if not stages.analysis.begin():
                 return True
         while not (gate.closed or gate.is_held or self.wants_rest):
-            start = stages.analysis.frame.cursor
-            if start >= len(stages.timeline):
-                return True
-            window = self._next(start)
+            # A turn at once: a window would be longer than a slice.
+            length = min(stages.quantum.turn, self.AT_ONCE) if gate.stepping else stages.quantum.turn
+            window = self._planner.next_window(gate.standing(), stages.coordinator.speed, length)
             if window is None:
+                return gate.may_end(stages.timeline.__len__)
+            if window.pace is not None and not self._is_due(window.start, window.pace):
                 return False
             for batch in stages.processor.batches(window):
                 stages.analysis.process(batch)
@@ -188,32 +188,12 @@ class Slices:
                 break
         return gate.closed
 
-    def _next(self, start: int) -> Window | None:
-        """The window to deliver now; None where the clock doesn't let any."""
-        stages, gate = self._stages, self._gate
-        speed, generation = stages.coordinator.speed, gate.generation
-        if speed > 0 and not gate.stepping:
-            return self._paced(start, generation, speed)
-        if speed > 0:
-            self._position, self._pace = float(stages.timeline.seconds[start]), None
-        # A turn at once: a window would be longer than a slice.
-        length = min(stages.quantum.turn, self.AT_ONCE) if gate.stepping else stages.quantum.turn
-        return Window(start, min(start + length, len(stages.timeline)), generation, None)
-
-    def _paced(self, start: int, generation: int, speed: float) -> Window | None:
-        gate, seconds, clock = self._gate, self._stages.timeline.seconds, self._stages.clock
-        if self._pace is None or self._pace[0] != generation:
-            if self._pace is not None:
-                self._position = self._pace[1].position(gate.interrupted_at)
-            # Between the last instant and the next: where a pause or a speed change left the simulated clock.
-            before = float(seconds[start - 1]) if start else float(seconds[0])
-            self._position = min(max(self._position, before), float(seconds[start]))
-            self._pace = generation, Pace(gate.moving_since, self._position, speed, seconds)
-        pace, now = self._pace[1], clock.now()
-        if self._stages.lag.due <= now:
-            self._stages.lag.ask(self._stages.timeline.axis, pace, gate.cursor)
-        ahead = pace.deadline(start) - now
+    def _is_due(self, instant: int, pace: Deadlines) -> bool:
+        """Whether the clock has come to a paced instant; looks for lag where it is time for that."""
+        stages, now = self._stages, self._stages.clock.now()
+        if stages.lag.due <= now:
+            stages.lag.ask(stages.timeline.axis, pace, self._gate.cursor)
+        ahead = pace.deadline(instant) - now
         if ahead > 0:
             self._due = monotonic() + ahead
-            return None
-        return Window(start, start + 1, generation, pace)
+        return ahead <= 0

@@ -13,7 +13,7 @@ from unittest import mock
 
 import nbbacktest.core.clock
 import nbbacktest.core.monitor
-import nbbacktest.engine.live
+import nbbacktest.engine.coordinator
 import nbbacktest.system.live
 import nbbacktest.system.manager
 import nbbacktest.system.slices
@@ -56,6 +56,8 @@ SHARED: dict[type, tuple[str | None, frozenset[str]]] = {
                 "answered",
                 "moving_since",
                 "interrupted_at",
+                "moved_before",
+                "is_moving",
                 "started",
                 "finishing",
                 "closed",
@@ -70,7 +72,7 @@ SHARED: dict[type, tuple[str | None, frozenset[str]]] = {
     Inbox: ("_lock", frozenset({"serial", "error"})),
     AnalysisEngine: (None, frozenset({"frame", "_error"})),
     DataProcessor: (None, frozenset({"batch"})),
-    SessionCoordinator: (None, frozenset({"_speed", "_position"})),
+    SessionCoordinator: (None, frozenset({"_speed"})),
     Timeline: (None, frozenset({"axis", "_timed"})),
     LagWatch: (None, frozenset({"due", "seconds"})),
     Lifecycle: (None, frozenset({"_state"})),
