@@ -17,7 +17,7 @@ from nbbacktest.core.records import Bar, BarColumns, Stamps
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.lag import LagWatch
+from nbbacktest.engine.metrics import LagWatch
 from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series

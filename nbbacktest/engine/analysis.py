@@ -6,16 +6,14 @@ Its inner loops are the specification of a run: reveal, match orders, call, and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
 from itertools import islice
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.records import Bar
-from nbbacktest.engine.agent import Agent, Handler
-from nbbacktest.engine.courtesy import Courtesy
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import Decision, MoveRequest
 from nbbacktest.engine.metrics import TimingSeries
@@ -24,9 +22,59 @@ from nbbacktest.engine.processor import Batch
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Axis, Timeline
+from nbbacktest.engine.yielding import InterpreterYield
+
+Handler = Callable[[Bar], object]
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 
 
-class Frame(NamedTuple):
+class Agent(Protocol[S_co]):
+    """Reacts to bars. Every method is called by the analysis thread alone.
+
+    Attributes
+    ----------
+    pending
+        What waits for the next base bars. The engine only asks whether it is empty, once an instant;
+        it is one and the same object for the whole run.
+    index
+        Which instant of the run is under way, or was completed last; -1 before the first. The engine sets it
+        before anything else happens at that instant.
+    lag
+        Seconds that the instant under way began after it was due; 0 where no clock counts. The engine sets it before
+        the instant.
+    """
+
+    pending: Sized
+    index: int
+    lag: float
+
+    def start(self) -> None:
+        """Called once, before the first instant."""
+        ...
+
+    def match_orders(self, bars: Sequence[Bar]) -> None:
+        """Called before an instant's callbacks, where `pending` isn't empty, with all its completed bars."""
+        ...
+
+    def handlers(self, series: Series) -> Sequence[Handler]:
+        """Who is to be called with the bars of `series`, in order. Asked after `start`, and when series join or leave."""
+        ...
+
+    def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
+        """Say whose fault `error` was; returns the error to report."""
+        ...
+
+    def stop(self) -> None:
+        """Called once, after the last instant, also where a run is stopped early."""
+        ...
+
+    def freeze(self) -> S_co:
+        """Everything that changes with trading, as an immutable value."""
+        ...
+
+
+class Frame(NamedTuple, Generic[S]):
     """What the analysis publishes: one instant, complete. Never changed, only replaced.
 
     Attributes
@@ -37,14 +85,14 @@ class Frame(NamedTuple):
         What the run's instants were then.
     rows : tuple of int
         For each of its series, how many of its bars can be seen.
-    agent : object
+    agent : S
         The agent's state, frozen.
     """
 
     cursor: int
     axis: Axis
     rows: tuple[int, ...]
-    agent: Any
+    agent: S
 
 
 class _HandlerFailed(Exception):  # noqa: N818 - never leaves this module
@@ -53,7 +101,7 @@ class _HandlerFailed(Exception):  # noqa: N818 - never leaves this module
         self.handler = handler
 
 
-class AnalysisEngine:
+class AnalysisEngine(Generic[S]):
     """Third stage: calls the agent, whose code is the only user code that runs in here.
 
     Attributes
@@ -76,7 +124,7 @@ class AnalysisEngine:
     def __init__(
         self,
         timeline: Timeline,
-        agent: Agent,
+        agent: Agent[S],
         gate: RunGate,
         inbox: StreamSubscription,
         clock: Clock,
@@ -90,7 +138,7 @@ class AnalysisEngine:
         self._inbox = inbox
         self._clock = clock
         self._quantum = quantum
-        self._courtesy = Courtesy(self._let_others_in)
+        self._yielding = InterpreterYield(self._let_others_in)
         self._pause_on_error = on_error == "pause"
         self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
         self.errands: deque[Callable[[int], object]] = deque()
@@ -107,7 +155,7 @@ class AnalysisEngine:
         self.timing = TimingSeries()
         self.lateness = TimingSeries()
         self.lag = 0.0
-        self.frame = self._freeze(0)
+        self.frame: Frame[S] = self._freeze(0)
 
     @property
     def error(self) -> BaseException | None:
@@ -173,7 +221,7 @@ class AnalysisEngine:
             if self._error is not None:
                 break
             if cursor < window.stop:
-                self._courtesy.offer()
+                self._yielding.yield_if_wanted()
         else:
             self._boundary(cursor, window.generation, leaving=True)
         if cursor > window.start:
@@ -207,7 +255,7 @@ class AnalysisEngine:
         while self.errands:
             self._run_errand(self.errands.popleft(), cursor)
 
-    def under_way(self) -> Frame:
+    def under_way(self) -> Frame[S]:
         """The instant under way, as far as it has come; for code that it calls, and not published."""
         return self._freeze(max(self._agent.index + 1, 0))
 
@@ -286,14 +334,14 @@ class AnalysisEngine:
         rests = gate.rests
         while True:
             if gate.is_asked:
-                self._courtesy.hurry()
+                self._yielding.make_due()
             fresh = perf_counter() < self._stale
             decision = gate.at_boundary(
                 cursor, generation, self.frame.cursor, self._quantum.turn, fresh=fresh, leaving=leaving
             )
             if decision is not Decision.PUBLISH:
                 if gate.rests != rests:
-                    self._courtesy.rested()
+                    self._yielding.note_rest()
                 return decision
             self.frame = self._freeze(cursor)
             self._stale = perf_counter() + self.FRESH
@@ -311,7 +359,7 @@ class AnalysisEngine:
         self._boundary(self._agent.index + 1, self._gate.generation, leaving=True)
         self._gate.doze(seconds)
 
-    def _freeze(self, cursor: int) -> Frame:
+    def _freeze(self, cursor: int) -> Frame[S]:
         axis = self._timeline.axis
         return Frame(cursor, axis, tuple([series.n for series in axis.series]), self._agent.freeze())
 

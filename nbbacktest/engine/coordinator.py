@@ -6,22 +6,20 @@ import logging
 import threading
 from collections.abc import Callable
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.enums import StreamMode
 from nbbacktest.core.errors import LiveRunError
 from nbbacktest.core.monitor import surely
 from nbbacktest.engine.analysis import AnalysisEngine
-from nbbacktest.engine.feed import Feed
+from nbbacktest.engine.feed import Feed, Inbox
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.inbox import Inbox
-from nbbacktest.engine.lag import LagWatch
-from nbbacktest.engine.metrics import TimingSeries
+from nbbacktest.engine.live_bars import LiveColumns
+from nbbacktest.engine.metrics import LagWatch, TimingSeries
 from nbbacktest.engine.planner import Deadlines, Planner, Quantum, Window
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import Link
-from nbbacktest.engine.tape import Tape
 from nbbacktest.engine.timeline import Timeline
 
 logger = logging.getLogger("nbbacktest")
@@ -245,7 +243,7 @@ class LiveCoordinator:
         *,
         feed: Feed,
         inbox: Inbox,
-        tape: Tape,
+        columns: LiveColumns,
         clock: Clock,
         lag: LagWatch,
     ) -> None:
@@ -256,7 +254,7 @@ class LiveCoordinator:
         self._link = link
         self._feed = feed
         self._inbox = inbox
-        self._tape = tape
+        self._columns = columns
         self._lag = lag
         self._deadlines = FeedTime(clock, feed, timeline)
         self._planner = Planner(timeline, self._deadlines)
@@ -321,7 +319,7 @@ class LiveCoordinator:
             seen = inbox.serial
             bars, watermark, closed = inbox.take()
             began = perf_counter()
-            if self._tape.append(bars, watermark):
+            if self._columns.append(bars, watermark):
                 released = self._release_from(released)
                 self.timing.add(perf_counter() - began)
             self._ask_for_lag()
@@ -351,7 +349,7 @@ class LiveCoordinator:
 
 
 def run_inline(
-    timeline: Timeline, gate: RunGate, quantum: Quantum, processor: DataProcessor, analysis: AnalysisEngine
+    timeline: Timeline, gate: RunGate, quantum: Quantum, processor: DataProcessor, analysis: AnalysisEngine[Any]
 ) -> None:
     """Run all three stages to the end in the caller's thread, as fast as it goes: the same order of events and result.
 

@@ -20,7 +20,7 @@ from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.lag import LagWatch
+from nbbacktest.engine.metrics import LagWatch
 from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import Link, StreamSubscription

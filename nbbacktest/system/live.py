@@ -25,17 +25,15 @@ from nbbacktest.data.market import MarketData
 from nbbacktest.data.resample import derive
 from nbbacktest.data.trading_days import day_zone
 from nbbacktest.engine.analysis import AnalysisEngine
-from nbbacktest.engine.arrivals import NEVER
 from nbbacktest.engine.coordinator import LiveCoordinator
-from nbbacktest.engine.feed import Feed
+from nbbacktest.engine.feed import Feed, Inbox, Patience
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.inbox import Inbox, Patience
-from nbbacktest.engine.lag import LagWatch
+from nbbacktest.engine.live_bars import NEVER, LiveColumns
+from nbbacktest.engine.metrics import LagWatch
 from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import Link, StreamSubscription
-from nbbacktest.engine.tape import Tape
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.system.membership import FixedSymbols
 from nbbacktest.system.run import Stages
@@ -118,7 +116,7 @@ def build_live(
     lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock, feed.now)
     coordinator = LiveCoordinator(
         timeline, gate, link,
-        feed=feed, inbox=inbox, tape=Tape(timeline, rolling.covering), clock=clock, lag=lag,
+        feed=feed, inbox=inbox, columns=LiveColumns(timeline, rolling.covering), clock=clock, lag=lag,
     )  # fmt: skip
     feed.attach(inbox)
     return Stages(

@@ -58,7 +58,7 @@ class SymbolMembership:
         timeline: Timeline,
         desk: TradingDesk,
         gate: RunGate,
-        analysis: AnalysisEngine,
+        analysis: AnalysisEngine[Any],
         coordinator: Coordinator,
         supply: Supply,
     ) -> None:

@@ -17,7 +17,7 @@ from nbbacktest.trading.record import RunRecord
 def recorded(
     config: SessionConfig,
     market: MarketData,
-    analysis: AnalysisEngine,
+    analysis: AnalysisEngine[Any],
     desk: TradingDesk,
     *,
     source: str,

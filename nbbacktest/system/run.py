@@ -24,11 +24,10 @@ from nbbacktest.data.market import MarketData
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.engine.coordinator import Coordinator
-from nbbacktest.engine.feed import Feed
+from nbbacktest.engine.feed import Feed, Inbox
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.inbox import Inbox
-from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.loader import ChunkLoader
+from nbbacktest.engine.metrics import LagWatch
 from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
@@ -41,7 +40,7 @@ from nbbacktest.system.recorded import recorded
 from nbbacktest.system.threads import has_threads, whole
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.snapshot import Snapshot
+from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
 logger = logging.getLogger("nbbacktest")
 
@@ -61,7 +60,7 @@ class Stages:
     desk: TradingDesk
     gate: RunGate
     quantum: Quantum
-    analysis: AnalysisEngine
+    analysis: AnalysisEngine[TradingSnapshot]
     processor: DataProcessor
     coordinator: Coordinator
     membership: SymbolMembership | FixedSymbols
@@ -257,7 +256,7 @@ class Run:
         """What the engine published last; asks and waits for nobody."""
         return self._shown(self.analysis.frame)
 
-    def _shown(self, frame: Frame) -> Snapshot:
+    def _shown(self, frame: Frame[TradingSnapshot]) -> Snapshot:
         return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, self.days, is_open=self.is_live)
 
     def snapshot(self, timeout: float = 0.25) -> Snapshot:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.corporate import CorporateActions
 from nbbacktest.trading.record import CashFlow, Split
 
 if TYPE_CHECKING:
-    from nbbacktest.engine.agent import Agent
+    from nbbacktest.engine.analysis import Agent
 
 
 class Book(Protocol):
@@ -72,7 +72,7 @@ class Agenda:
 
     __slots__ = ("_agent", "_events", "_waiting")
 
-    def __init__(self, waiting: Sized, events: Events, agent: Agent) -> None:
+    def __init__(self, waiting: Sized, events: Events, agent: Agent[Any]) -> None:
         self._waiting = waiting
         self._events = events
         self._agent = agent

@@ -14,7 +14,7 @@ from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.core.shown import said, shown
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
-from nbbacktest.engine.agent import Handler
+from nbbacktest.engine.analysis import Handler
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.admission import numbered, refuse_doubles, refuse_what_bars_lack
@@ -49,7 +49,7 @@ _LAST_FILLS = 5
 
 
 class TradingDesk:
-    """One run's trading: an `nbbacktest.engine.agent.Agent`. Not for several threads.
+    """One run's trading: an `nbbacktest.engine.analysis.Agent`. Not for several threads.
 
     Parameters
     ----------

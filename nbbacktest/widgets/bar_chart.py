@@ -38,6 +38,7 @@ from nbbacktest.report.plotting import (
 from nbbacktest.system.run import Run
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill
+from nbbacktest.trading.snapshot import TradingSnapshot
 from nbbacktest.trading.streams import StreamIndicator
 from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, base_layout
 
@@ -118,7 +119,7 @@ class BarChart:
         self._marks = FillMarkers(run)
         self._study: dict[str, bool] = {}  # by indicator, whether it is drawn under the prices; decided once
 
-    def props(self, frame: Frame, selection: ChartSelection) -> FigureProps:
+    def props(self, frame: Frame[TradingSnapshot], selection: ChartSelection) -> FigureProps:
         """The chart as of `frame`."""
         number = self._number[selection.symbol, selection.interval]
         series, count = self._run.timeline.series[number], frame.rows[number]
@@ -179,7 +180,12 @@ class BarChart:
     # -- what lies over the candles ---------------------------------------------------------------------------
 
     def _fills(
-        self, frame: Frame, series: Series, columns: BarColumns, binning: Binning, place: Mapping[str, Any]
+        self,
+        frame: Frame[TradingSnapshot],
+        series: Series,
+        columns: BarColumns,
+        binning: Binning,
+        place: Mapping[str, Any],
     ) -> Iterator[Mapping[str, Any]]:
         self._marks.grow(frame.agent.n_fills)
         first, last = int(columns.time[0]), int(columns.end[-1])
@@ -201,7 +207,9 @@ class BarChart:
         return binning.keys(local_time(series.stamps, columns.time[rows]))
 
     @staticmethod
-    def _levels(frame: Frame, series: Series, columns: BarColumns, local: Int64) -> Iterator[Mapping[str, Any]]:
+    def _levels(
+        frame: Frame[TradingSnapshot], series: Series, columns: BarColumns, local: Int64
+    ) -> Iterator[Mapping[str, Any]]:
         orders = [order for order in frame.agent.orders if order.symbol == series.symbol][-50:]
         for name in ("limit", "stop"):
             open_ones = [

@@ -624,7 +624,7 @@ def dozing(turn=5):
 
     rig.quantum.turn = turn
     rig.gate.doze = lie_down
-    rig.analysis._courtesy.offer = lambda: rig.analysis._let_others_in(3600.0)
+    rig.analysis._yielding.yield_if_wanted = lambda: rig.analysis._let_others_in(3600.0)
     return rig, lain
 
 
@@ -661,7 +661,7 @@ def test_a_condition_is_asked_at_every_instant_though_others_are_let_in():
     rig = paused(window=100)
     asked: list[int] = []
     rig.quantum.turn = 5
-    rig.analysis._courtesy.offer = lambda: rig.analysis._let_others_in(0.0)
+    rig.analysis._yielding.yield_if_wanted = lambda: rig.analysis._let_others_in(0.0)
     with rig:
         rig.gate.hold_until_rest(10)
         assert rig.gate.run_until(None, lambda frame: asked.append(frame.cursor) or frame.cursor == 42, 10)
