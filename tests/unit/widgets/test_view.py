@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from nbbacktest.core.enums import SystemState
@@ -49,10 +48,3 @@ def test_what_strategies_and_files_say_is_escaped():
     assert evil not in texts.failure(RunFailure(evil, evil))
     assert evil not in texts.heading(ViewState(run=1, name=evil, source=evil))
     assert evil not in texts.notice(evil, is_error=True)
-
-
-def test_numbers_are_written_short():
-    """Counts, times and durations are readable at a glance, also where they aren't known."""
-    assert [texts.compact(x) for x in (0, 12, 4500, 45_000, 1_234_567)] == ["0", "12", "4,500", "45k", "1.23M"]
-    assert [texts.duration(x) for x in (1.25, 75, 3_725, math.nan)] == ["1.2 s", "1:15", "1:02:05", "–"]
-    assert [texts.seconds(x) for x in (0, 2e-6, 0.0123, 4.5)] == ["0", "2 µs", "12.3 ms", "4.5 s"]
