@@ -10,8 +10,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.trading.desk import TradingDesk
-from nbbacktest.trading.readings import readings
-from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.record import RunRecord, indicator_records
 
 
 def recorded(
@@ -58,7 +57,7 @@ def recorded(
         log=tuple(desk.log),
         flows=tuple(desk.flows),
         splits=tuple(desk.splits),
-        indicators=readings(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
+        indicators=indicator_records(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
         days=days,
         trading_days=market.trading_days(int(days[0]), int(days[-1])) if len(days) else None,
     )
