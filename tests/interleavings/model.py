@@ -154,13 +154,21 @@ class Model:
             s.coordinator = ("was_reset",)
 
     def _coordinator_was_reset(self, s: State) -> None:
-        s.coordinator = ("close",) if s.up_closed else ("generation",)
+        s.coordinator = ("close",) if s.up_closed else ("standing",)
 
-    def _coordinator_generation(self, s: State) -> None:
-        s.coordinator = ("cursor", s.gate.generation)
+    def _coordinator_standing(self, s: State) -> None:
+        """As `RunGate.standing`."""
+        steps = s.gate.move is not None and s.gate.move.stepping
+        s.coordinator = ("next_window", s.gate.generation, s.gate.cursor, steps)
 
-    def _coordinator_cursor(self, s: State, generation: int) -> None:
-        s.coordinator = ("end",) if s.gate.cursor >= self._instants else ("pace", generation, s.gate.cursor)
+    def _coordinator_next_window(self, s: State, generation: int, start: int, steps: bool) -> None:
+        """As `Planner.next_window`, with the speed as it is then."""
+        if start >= self._instants:
+            s.coordinator = ("end",)
+        elif s.speed and not steps:
+            s.coordinator = ("plan", generation, start)
+        else:
+            s.coordinator = ("window", generation, start, 1 if s.speed else self._window)
 
     def _coordinator_end(self, s: State) -> None:
         """As `RunGate.may_end`, once round its loop."""
@@ -174,13 +182,6 @@ class Model:
     def _coordinator_finish(self, s: State) -> None:
         s.coordinator = ("loop",) if s.gate.closed else ("close",) if s.gate.finish() else ("end",)
         s.tell()
-
-    def _coordinator_pace(self, s: State, generation: int, start: int) -> None:
-        s.coordinator = ("stepping", generation, start) if s.speed else ("window", generation, start, self._window)
-
-    def _coordinator_stepping(self, s: State, generation: int, start: int) -> None:
-        steps = s.gate.move is not None and s.gate.move.stepping
-        s.coordinator = ("window", generation, start, 1) if steps else ("plan", generation, start)
 
     def _coordinator_window(self, s: State, generation: int, start: int, length: int) -> None:
         s.plan = Plan(s.plan.serial + 1, start, min(start + length, self._instants), generation)
