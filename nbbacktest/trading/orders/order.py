@@ -12,13 +12,10 @@ from nbbacktest.core.records import Stamps
 if TYPE_CHECKING:
     import pandas as pd
 
-_ON_SESSION = (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
 _SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
 _FIELDS = 9  # of an event, its terms included
-_STOP_LIMIT = OrderType.STOP_LIMIT
 _OPEN, _HELD, _FILLED = OrderStatus.OPEN, OrderStatus.HELD, OrderStatus.FILLED
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
-_EAGER_TYPES = (OrderType.MARKET, OrderType.TRAILING_STOP, *_ON_SESSION)
 
 
 class OrderTerms(NamedTuple):
@@ -171,12 +168,6 @@ class Order(msgspec.Struct, eq=False):
         return self._stamps.instant(ns) if ns else None
 
     @property
-    def is_eager(self) -> bool:
-        """Whether every bar of its symbol concerns it, whatever its level."""
-        kind = self.type
-        return kind in _EAGER_TYPES or self.is_immediate or (self.triggered and kind is not _STOP_LIMIT)
-
-    @property
     def events(self) -> list[OrderEvent]:
         """Its life, oldest first."""
         life = self._life
@@ -232,11 +223,6 @@ class Order(msgspec.Struct, eq=False):
     def is_immediate(self) -> bool:
         """Whether it has one chance only: its symbol's next open."""
         return self.tif is _IOC or self.tif is _FOK
-
-    @property
-    def has_one_chance(self) -> bool:
-        """Whether what the volume cap leaves of it is cancelled instead of waiting on."""
-        return self.is_immediate or self.type in _ON_SESSION
 
     @property
     def remaining(self) -> float | None:
