@@ -54,19 +54,19 @@ class Agent(Protocol[S_co]):
         ...
 
     def match_orders(self, bars: Sequence[Bar]) -> None:
-        """Called before an instant's callbacks, where `pending` isn't empty, with all its completed bars."""
+        """Match what waits, before an instant's callbacks, if `pending` isn't empty; `bars` are all that completed."""
         ...
 
     def handlers(self, series: Series) -> Sequence[Handler]:
-        """Who is to be called with the bars of `series`, in order. Asked after `start`, and when series join or leave."""
+        """The functions that are called with each bar of `series`, in order. Asked after `start`, and when series join or leave."""
         ...
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
-        """Say whose fault `error` was; returns the error to report."""
+        """Return the error to report for `error`: it names the strategy that raised it."""
         ...
 
     def stop(self) -> None:
-        """Called once, after the last instant, also where a run is stopped early."""
+        """Called once, after the last instant, also if the run is stopped early."""
         ...
 
     def freeze(self) -> S_co:
@@ -102,14 +102,14 @@ class _HandlerFailed(Exception):  # noqa: N818 - never leaves this module
 
 
 class AnalysisEngine(Generic[S]):
-    """Third stage: calls the agent, whose code is the only user code that runs in here.
+    """The third stage of a run: calls the agent, whose code is the only user code in this module.
 
     Attributes
     ----------
     frame : Frame
-        The newest publication. Written by the analysis thread, or by whoever holds the run at an instant; reading it
-        needs no lock.
-    errands : deque of callables
+        The newest publication. Written by the analysis thread, or by the thread that holds the run at an instant. Reading
+        it needs no lock.
+    deferred : deque of callables
         What a strategy has asked for in a callback and can't have before its instant is complete. Each is called once,
         at that boundary, with the number of completed instants. Used by the thread that calls the callbacks alone.
     timing, lateness : TimingSeries
@@ -141,7 +141,7 @@ class AnalysisEngine(Generic[S]):
         self._yielding = InterpreterYield(self._let_others_in)
         self._pause_on_error = on_error == "pause"
         self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
-        self.errands: deque[Callable[[int], object]] = deque()
+        self.deferred: deque[Callable[[int], object]] = deque()
         self._calls: list[Handler] = []
         self._handlers: list[list[Handler]] = []
         self._began = False
@@ -159,7 +159,7 @@ class AnalysisEngine(Generic[S]):
 
     @property
     def error(self) -> BaseException | None:
-        """Why the run failed, or is held; None where nothing did."""
+        """The error that the run failed by, or is held for; None if there is none."""
         return self._error or self._gate.trouble
 
     def work(self, outbox: Callable[[], Batch | None]) -> None:
@@ -179,7 +179,7 @@ class AnalysisEngine(Generic[S]):
             self.finish()
 
     def begin(self) -> bool:
-        """Start the agent and publish; False where it raised."""
+        """Start the agent and publish; False if it raised."""
         self._gate.attend(lambda: self._agent.index + 1)
         self._began = True
         try:
@@ -194,7 +194,7 @@ class AnalysisEngine(Generic[S]):
         return True
 
     def process(self, batch: Batch, waited: float = 0.0) -> None:
-        """Deliver a batch's instants; returns at its end, or where the gate says that it is given up.
+        """Deliver a batch's instants; returns at its end, or when the gate gives the batch up.
 
         `waited` is how many seconds it was waited for.
         """
@@ -236,24 +236,24 @@ class AnalysisEngine(Generic[S]):
             return
         try:
             self._agent.stop()
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - kept for `error`
             if self.error is None:
                 self._fail(error, None, None)
         self.frame = self.under_way()
 
     def adopt(self, cursor: int) -> None:
-        """Go on with the series that the timeline has now; for whoever holds the run at an instant."""
+        """Go on with the series that the timeline has now. The caller holds the run at an instant."""
         self._ask_for_handlers()
         self.frame = self._freeze(cursor)
 
     def fail(self, error: BaseException) -> None:
-        """Let the run end, or be held, for an error outside of any callback; for whoever holds it at an instant."""
+        """End the run, or hold it, for an error outside of any callback. The caller holds the run at an instant."""
         self._fail(error, None, None)
 
-    def run_errands(self, cursor: int) -> None:
-        """Do what was asked for in callbacks; for whoever holds the run at an instant."""
-        while self.errands:
-            self._run_errand(self.errands.popleft(), cursor)
+    def run_deferred(self, cursor: int) -> None:
+        """Make the calls that callbacks have deferred. The caller holds the run at an instant."""
+        while self.deferred:
+            self._run_deferred_call(self.deferred.popleft(), cursor)
 
     def under_way(self) -> Frame[S]:
         """The instant under way, as far as it has come; for code that it calls, and not published."""
@@ -320,7 +320,7 @@ class AnalysisEngine(Generic[S]):
                         call(bar)
                 if cursor >= gate_state.limit:
                     break
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - kept for `error`
             self._fail(error, call, bar)
         return cursor
 
@@ -329,8 +329,8 @@ class AnalysisEngine(Generic[S]):
     def _boundary(self, cursor: int, generation: int, *, leaving: bool = False) -> Decision:
         """Ask the gate, publishing as often as it wants."""
         gate = self._gate
-        if self.errands:
-            self.run_errands(cursor)
+        if self.deferred:
+            self.run_deferred(cursor)
         rests = gate.rests
         while True:
             if gate.is_asked:
@@ -365,10 +365,10 @@ class AnalysisEngine(Generic[S]):
 
     # -- calls and failures ---------------------------------------------------------------------------------
 
-    def _run_errand(self, errand: Callable[[int], object], cursor: int) -> None:
+    def _run_deferred_call(self, call: Callable[[int], object], cursor: int) -> None:
         try:
-            errand(cursor)
-        except BaseException as error:  # noqa: BLE001 - what users' code raises in it, as above
+            call(cursor)
+        except BaseException as error:  # noqa: BLE001 - users' code may raise anything
             self._fail(error, None, None)
 
     def _ask_for_handlers(self) -> None:
@@ -399,7 +399,7 @@ class AnalysisEngine(Generic[S]):
         def call(bar: Bar) -> None:
             try:
                 handler(bar)
-            except BaseException as error:  # noqa: BLE001 - kept, and shown to the user who finds the run paused
+            except BaseException as error:  # noqa: BLE001 - kept for `error`, and shown while the run is paused
                 self._fail(error, handler, bar)
 
         return call
@@ -408,7 +408,7 @@ class AnalysisEngine(Generic[S]):
         """Match orders so that what it raises holds the run at that instant, and its callbacks are still called."""
         try:
             self._agent.match_orders(bars)
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - kept for `error`
             self._fail(error, None, None)
 
     def _fail(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> None:

@@ -184,7 +184,7 @@ class SessionCoordinator:
         self._watch_backlog(generation, pace)
 
     def _sleep_until(self, instant: int, generation: int, pace: Deadlines) -> bool:
-        """Sleep until an instant is due, and look for lag meanwhile; False where the plan no longer holds."""
+        """Sleep until an instant is due, and look for lag meanwhile; False if the plan no longer holds."""
         lag, deadline = self._lag, pace.deadline(instant)
         while lag is not None and lag.due < deadline:
             if not self._gate.sleep_until(lag.due, generation):
@@ -290,7 +290,7 @@ class LiveCoordinator:
         """
         raise LiveRunError("change the speed of")
 
-    def replan(self, renumber: Callable[[int], int]) -> None:  # noqa: ARG002 - as above
+    def replan(self, renumber: Callable[[int], int]) -> None:  # noqa: ARG002 - as a `Coordinator` has it
         """Refused, as `set_speed` is."""
         raise LiveRunError("change the symbols of")
 

@@ -291,7 +291,7 @@ class Feed(Protocol):
     is_timed: bool
 
     def attach(self, inbox: Inbox) -> None:
-        """Called once, by whoever starts the run, before its first thread."""
+        """Called once, by the thread that starts the run, before the run's first thread."""
         ...
 
     def begin(self) -> None:
@@ -341,7 +341,7 @@ class PushFeed:
     def __init__(self, *, now: Now | None = None, source: str = "live bars, pushed") -> None:
         self.source = source
         self._now: Callable[[], int] = now or clocks.time_ns
-        self._inbox: Inbox | None = None  # written once, by whoever starts the run
+        self._inbox: Inbox | None = None  # written once, by the thread that starts the run
 
     # -- what its user calls --------------------------------------------------------------------------------
 
@@ -417,7 +417,7 @@ class PushFeed:
         self._inbox = inbox
 
     def begin(self) -> None:
-        """Nothing to do here: whoever pushes does it from outside."""
+        """Do nothing: bars are pushed from outside."""
 
     def end(self) -> None:
         """Take nothing any more."""

@@ -90,9 +90,9 @@ class LagEvent(NamedTuple):
 
 
 class LagWatch:
-    """Looks at the interval that is set. The coordinator's thread calls it; anybody may read.
+    """Looks for symbols that lag, once an interval. The coordinator's thread calls it; any thread may read.
 
-    A symbol's lag is for how many wall seconds its oldest bar that nobody has handled yet has been due, 0 where none is.
+    A symbol's lag: for how many wall seconds its oldest unhandled bar has been due; 0 if none is.
 
     Parameters
     ----------
@@ -129,13 +129,13 @@ class LagWatch:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing has been seen to be behind since the last `forget`."""
+        """True if no symbol was behind since the last `forget`."""
         return not self.seconds
 
     def ask(
         self, axis: Axis, schedule: Deadlines, cursor: int, arrived: Callable[[], Mapping[str, float]] | None = None
     ) -> None:
-        """Take a look where it is time for one.
+        """Look for lag if it is time.
 
         Parameters
         ----------

@@ -56,7 +56,7 @@ class Window(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Where a run stands, all as of one moment: what a plan depends on.
+    """The standing of a run at one moment: all that a plan depends on.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class Planner:
         return Window(start, start + 1, standing.generation, self._paced(standing, speed))
 
     def _paced(self, standing: Standing, speed: float) -> Pace:
-        """The pace of this generation; a new one goes on where the last has come to."""
+        """The pace of this generation; a new pace begins at the simulated time that the last one has come to."""
         if self._pace is not None:
             pace, generation, moved = self._pace
             if generation == standing.generation:

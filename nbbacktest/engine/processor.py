@@ -51,14 +51,15 @@ class Batch(NamedTuple):
 
 
 class DataProcessor:
-    """Second stage. Its work runs ahead of the cursor by one window at most, and can't be seen from there.
+    """The second stage of a run. It works one window ahead of the cursor at most, and strategies can't see that.
 
     Attributes
     ----------
     batch : Batch or None
-        What it hands over. Written here before the signal, read by the analysis before its reset.
+        The batch that is handed over. Written here before the signal, read by the analysis before its reset.
     error : BaseException or None
-        Why it failed. Written by its thread, once, before it closes its streams: whoever finds them closed finds it.
+        The error that it failed by. Written by its thread, once, before it closes its streams: a thread that finds them
+        closed finds the error.
     timing : TimingSeries
         One duration a window; waiting is left out.
     """
@@ -101,7 +102,7 @@ class DataProcessor:
             self._downstream.close()
 
     def _serve_released(self) -> bool:
-        """Hand over all that was released; False where nobody takes it any more."""
+        """Hand over all that was released; False if the analysis takes no more."""
         while (window := self._upstream.take(self._gate.generation)) is not None:
             for batch in self.batches(window):
                 self.batch = batch
@@ -111,7 +112,7 @@ class DataProcessor:
         return True
 
     def batches(self, window: Window) -> Iterator[Batch]:
-        """A window's batches: one, but where it crosses into bars that are loaded later, which are waited for.
+        """The batches of a window: one, or several if bars of the window are still to be loaded, which are waited for.
 
         Ask for the next one when the last one was processed.
 
@@ -179,7 +180,7 @@ class _Ahead:
         self.streams: list[Callable[[], Bar]] = [_exhausted] * self._missing
 
     def begins(self, axis: Axis, start: int) -> bool:
-        """Whether the streams stand at that instant of that axis, over the columns that its series have now."""
+        """True if the streams stand at that instant of that axis, over the columns that its series have now."""
         if start != self.start or axis is not self._axis:
             return False
         return all(map(is_, [one.whole for one in axis.series], self._columns))

@@ -1,4 +1,4 @@
-"""How one engine stage waits for another: a flag that one side raises and the other takes down."""
+"""How one stage of the engine waits for another: a flag that one raises and the other takes down; and the plan that goes with it."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class StreamSubscription:
         return not self._closed
 
     def is_ready(self) -> bool:
-        """Whether the flag is up."""
+        """True if the flag is up."""
         return self._ready
 
     def get_overrun_count(self) -> int:
@@ -147,12 +147,12 @@ class StreamSubscription:
             }
 
     def _news(self) -> str:
-        """What a consumer waits for; empty where it waits on."""
+        """The news that ends a consumer's wait; empty if it waits on."""
         return "closed" if self._closed else "ready" if self._ready else ""
 
 
 class Plan(NamedTuple):
-    """What the coordinator has released: the instants from `start` up to `stop`, paced by a clock or not."""
+    """The instants that the coordinator has released, from `start` up to `stop`, paced by a clock or not."""
 
     serial: int
     start: int
@@ -162,7 +162,7 @@ class Plan(NamedTuple):
 
 
 class Link:
-    """Where the coordinator says how far the processor may go, and the processor that it has come there."""
+    """The link between coordinator and processor: how far the processor may go, and that it has come there."""
 
     def __init__(self, subscription: StreamSubscription) -> None:
         self.subscription = subscription
@@ -188,10 +188,10 @@ class Link:
             self.subscription.signal_ready()
 
     def take(self, generation: int) -> Window | None:
-        """Take what was released, one instant where a clock paces.
+        """Take the instants that were released; one at a time if a clock paces them.
 
-        None where nothing is left, which is acknowledged. What was planned in another generation than the present
-        one isn't handed out any more.
+        None if nothing is left, which acknowledges the signal. Instants that were planned in another generation than the
+        present one aren't handed out any more.
         """
         with self._lock:
             plan = self._plan

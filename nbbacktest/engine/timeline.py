@@ -43,7 +43,7 @@ class Axis(NamedTuple):
 class Timeline:
     """The present `Axis` of a run.
 
-    It is replaced as a whole, by whoever holds the run at an instant, and then keeps what lies before that instant:
+    It is replaced as a whole, by a thread that holds the run at an instant, and keeps the instants before that one:
     the numbers of completed instants never change. Readers on other threads take `axis` once and work with that.
     Windows that were made of an old axis are given up, since the run is planned again.
 
@@ -66,7 +66,7 @@ class Timeline:
         return len(self.axis.instants)
 
     def recast(self, series: Sequence[Series]) -> Callable[[int], int]:
-        """Lay other series side by side; for whoever holds the run at an instant, as `Timeline` says.
+        """Lay other series side by side. The caller holds the run at an instant.
 
         Returns the function that tells, from an old number of completed instants, how many of the new ones are
         completed at the same moment.
