@@ -19,7 +19,7 @@ from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline, in_callback_order
-from nbbacktest.system.threads import whole
+from nbbacktest.system.runner import uninterrupted
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.roster import admit, check_admission, check_leave, dismiss, give_notice
 from nbbacktest.trading.state import TradingState, restored_series
@@ -117,7 +117,7 @@ class SymbolMembership:
 
     def dismiss(self, symbol: str) -> None:
         """Let a symbol that has become flat leave when the instant under way is complete; for the desk."""
-        self._analysis.errands.append(lambda cursor: self._part(symbol, cursor))
+        self._analysis.deferred.append(lambda cursor: self._part(symbol, cursor))
         self._gate.call_in()
 
     # -- the state of the run's trading ---------------------------------------------------------------------
@@ -130,7 +130,7 @@ class SymbolMembership:
         StateError
             Where a strategy keeps what can't be copied.
         """
-        if self._analysis.errands:
+        if self._analysis.deferred:
             raise StateError(
                 "strategies have asked for symbols to join or leave, and that waits; save the state after it"
             )
@@ -145,7 +145,7 @@ class SymbolMembership:
             Where the fresh run's strategies aren't those that were saved.
         """
         trading = state.trading
-        self._analysis.errands.clear()  # what the fresh strategies asked for is in the state, if it came about
+        self._analysis.deferred.clear()  # what the fresh strategies asked for is in the state, if it came about
         present = {(series.symbol, series.interval): series for series in self._timeline.series}
         series = restored_series(trading.series, present)
         self._renumber = self._timeline.recast(series)
@@ -160,11 +160,11 @@ class SymbolMembership:
         if self._gate.is_analyst:
             if self._desk.index + 1 >= len(self._timeline):
                 raise DataError("the run is at its last instant; symbols join and leave before it")
-            self._analysis.errands.append(action)
+            self._analysis.deferred.append(action)
             self._gate.call_in()
             return
         # A symbol that has joined by half is none that a run could go on with.
-        whole(lambda: self._hold_and(action))
+        uninterrupted(lambda: self._hold_and(action))
 
     def _hold_and(self, action: Callable[[int], object]) -> None:
         with self._one_at_a_time:
@@ -178,7 +178,7 @@ class SymbolMembership:
         try:
             with self._gate.standing_in():
                 action(self._gate.cursor)
-                self._analysis.run_errands(self._gate.cursor)
+                self._analysis.run_deferred(self._gate.cursor)
         except StrategyError as error:
             self._analysis.fail(error)
             raise

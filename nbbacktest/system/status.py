@@ -1,4 +1,4 @@
-"""The JSON status: one versioned mapping, and its schema. Seconds are floats, times are ISO 8601 with offset."""
+"""The JSON status: one versioned mapping, its schema, and a summary of it as text. Seconds are floats, times are ISO 8601 with offset."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from nbbacktest.core.config import config_schema
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.errors import nearest
+from nbbacktest.core.formats import money, speed
 from nbbacktest.core.records import Stamps
 from nbbacktest.system.run import Run
 from nbbacktest.trading.snapshot import Snapshot
@@ -95,7 +98,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         },
         "lag": _lag(run),
         "feed": _feed(run),
-        "warmup": run.desk.warmup.table(),
+        "warmup": run.world.desk.warmup.table(),
         "disagreements": run.disagreements,
     }
 
@@ -125,11 +128,11 @@ def _feed(run: Run) -> dict[str, Any] | None:
 
 
 def _moves(run: Run, symbol: str) -> dict[str, str | None]:
-    """When a symbol joined or left the run on its way, each where it did: the last instant before, null for the first."""
+    """The times at which a symbol joined or left the run, if it did: the last instant before, null for the first."""
     aware = Stamps(run.stamps.timezone)
     return {
         "joined" if move.joined else "left": None if move.time is None else aware.stamp(move.time).isoformat()
-        for move in run.membership.moves
+        for move in run.world.membership.moves
         if move.symbol == symbol
     }
 
@@ -236,3 +239,54 @@ def status_schema() -> dict[str, Any]:
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+_SCHEMAS = {"config": config_schema, "status": status_schema}
+
+
+def schema(name: str = "config") -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of ``"config"``, the session config, or ``"status"``, the JSON status.
+
+    Raises
+    ------
+    ValueError
+        For any other name.
+    """
+    if name not in _SCHEMAS:
+        raise ValueError(f"there is no schema {name!r}; {nearest(name, _SCHEMAS)}")
+    return _SCHEMAS[name]()
+
+
+def summary(status: dict[str, Any]) -> list[str]:
+    """The lines of a status besides its state; none for a system that never ran."""
+    session, account, error = status["session"], status["portfolio"], status["error"]
+    if not session["name"]:
+        return []
+    rows = [
+        ("Session", f"{session['name']} ({session['source']})"),
+        ("Sim time", shown_time(session["sim_time"])),
+        ("Progress", f"{session['progress']:.1%}, {status['performance_metrics']['bars_processed']:,} bars"),
+        ("Speed", shown_speed(session)),
+        ("Equity", f"{money(account['equity'], '-')}, cash {money(account['cash'], '-')}"),
+        ("Positions", ", ".join(f"{symbol} {size:+,g}" for symbol, size in account["positions"].items()) or "none"),
+    ]
+    if error is not None:
+        rows.append(("Error", error["message"]))
+    system = status["system_manager"]
+    if system["_state"] == SystemState.STOPPED and system.get(
+        "next_start"
+    ):  # another process may be of an older version
+        rows.append(("Next start", system["next_start"]))
+    return [f"{label}: {value}" for label, value in rows]
+
+
+def shown_time(moment: str | None) -> str:
+    """A status's time as people read it: ISO 8601 without the T."""
+    return moment.replace("T", " ") if moment else "before the first bar"
+
+
+def shown_speed(session: dict[str, Any], state: str = SystemState.RUNNING.value) -> str:
+    """The speed that was asked for, and the one that is achieved."""
+    asked, achieved = session["speed_multiplier"], session["achieved_speed"]
+    wish = speed(asked) if asked else "as fast as it goes"
+    return f"{wish}, achieved {speed(achieved)}" if achieved and state != SystemState.STOPPED.value else wish

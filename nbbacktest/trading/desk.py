@@ -33,7 +33,7 @@ from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
 from nbbacktest.trading.roster import refusal
-from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
+from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
 from nbbacktest.trading.state import ContextState, Past, TradingState, restore_orders, saved_orders, saved_series
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.strategy_state import RunObjects, restore_strategies, save_strategies
@@ -315,6 +315,7 @@ class TradingDesk:
             n_fills=len(self.fills),
             last_fills=tuple(self.fills[-_LAST_FILLS:]),
             indicators=self.indicators.freeze(),
+            lists=TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators),
         )
 
     # -- its state as a value -------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What users mean by a time: texts and datetimes. One without a zone is the exchange's, however times are shown."""
+"""The targets of `run_until`: times as texts and datetimes, and events by name. A time without a zone is the exchange's."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def _next_session(shot: Snapshot) -> Callable[[Snapshot], bool]:
 EVENTS: Mapping[str, Callable[[Snapshot], Callable[[Snapshot], bool]]] = MappingProxyType(
     {"next fill": _next_fill, "next session": _next_session}
 )
-"""What may be awaited by name: from where the run is, the predicate of the snapshots that come."""
+"""The events by name: each gives, for the snapshot of the present, the predicate of later snapshots."""
 
 
 def target_of(when: Any, run: Run) -> int | None:
-    """How many instants of `run` lie at or before `when`; None where it is later than all of them.
+    """The number of instants of `run` at or before `when`; None if `when` is later than all of them.
 
     Raises
     ------
@@ -48,9 +48,9 @@ def target_of(when: Any, run: Run) -> int | None:
     """
     shot = run.published()
     moment = _read(when, run, shot.cursor)
-    if len(run.timeline) and moment.value > run.timeline.instants[-1]:
+    if len(run.world.timeline) and moment.value > run.world.timeline.instants[-1]:
         return None
-    target = int(np.searchsorted(run.timeline.instants, moment.value, side="right"))
+    target = int(np.searchsorted(run.world.timeline.instants, moment.value, side="right"))
     if target < shot.cursor:
         raise ValueError(f"{moment} has passed: the run stands at {shot.time}")
     return target
@@ -60,7 +60,7 @@ def _read(when: Any, run: Run, cursor: int) -> pd.Timestamp:
     import pandas as pd
 
     zone = _zone(run)
-    instants = run.timeline.instants
+    instants = run.world.timeline.instants
     before = int(instants[cursor - 1]) if cursor else int(instants[0]) - 1 if len(instants) else 0
     if isinstance(when, str) and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", when):
         return Stamps(zone).stamp(next_showing(time_of_day(when) % DAY, zone, before))
@@ -82,7 +82,7 @@ def _read(when: Any, run: Run, cursor: int) -> pd.Timestamp:
 
 
 def _zone(run: Run) -> str:
-    """The zone of a time without one: the exchange's, or the one that is shown where a market has no clock of its own."""
+    """The zone of a time without one: the exchange's, or the one in which times are shown if a market has no clock of its own."""
     config = run.config
     has_no_clock = config.exchange == ALWAYS_OPEN and config.day_zone is None
     return run.stamps.timezone if has_no_clock and not run.stamps.dates else run.stamps.day_zone
