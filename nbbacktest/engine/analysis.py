@@ -41,7 +41,7 @@ class Agent(Protocol[S_co]):
         Which instant of the run is under way, or was completed last; -1 before the first. The engine sets it
         before anything else happens at that instant.
     lag
-        Seconds that the instant under way began after it was due; 0 where no clock counts. The engine sets it before
+        Seconds that the instant under way began after it was due; 0 if no clock counts. The engine sets it before
         the instant.
     """
 

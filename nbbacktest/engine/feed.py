@@ -41,7 +41,7 @@ class Patience:
 
 
 class Delivery(NamedTuple):
-    """What the coordinator takes out at once."""
+    """The bars that the coordinator takes out at once, and the watermark."""
 
     bars: list[IncomingBar]
     watermark: int
@@ -93,7 +93,7 @@ class Inbox:
     # -- what feeds call ------------------------------------------------------------------------------------
 
     def push(self, fields: Mapping[str, Any] | Bar) -> bool:
-        """Take a bar; False where it was dropped as late or as a duplicate.
+        """Take a bar; False if it was dropped as late or as a duplicate.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class Inbox:
     # -- what the coordinator calls -------------------------------------------------------------------------
 
     def take(self) -> Delivery:
-        """Take out all that may become instants now."""
+        """Take out the bars that may become instants now."""
         with self._lock:
             bars, watermark = self._arrivals.release(self._clock.now())
             return Delivery(bars, watermark, self._closed)
@@ -195,7 +195,7 @@ class Inbox:
 
     @property
     def deadline(self) -> float | None:
-        """What the clock must show for the bar that has waited longest; None where none waits."""
+        """What the clock must show for the bar that has waited longest; None if none waits."""
         with self._lock:
             return self._arrivals.deadline
 
@@ -357,7 +357,7 @@ class PushFeed:
         Returns
         -------
         bool
-            False where it was dropped and counted: its instant has been handled without it, or it is there already.
+            False if it was dropped and counted: its instant has been handled without it, or it is there already.
 
         Raises
         ------
@@ -420,7 +420,7 @@ class PushFeed:
         """Do nothing: bars are pushed from outside."""
 
     def end(self) -> None:
-        """Take nothing any more."""
+        """Refuse all bars from now on."""
         if self._inbox is not None:
             self._inbox.end()
 

@@ -27,7 +27,7 @@ class GateRunner(Protocol):
     Attributes
     ----------
     wants_rest : bool
-        True where it is to deliver nothing more for now: its user has interrupted it.
+        True if it is to deliver nothing more for now: its user has interrupted it.
     """
 
     wants_rest: bool
@@ -67,7 +67,7 @@ class PauseRequest:
         self._began = perf_counter()
 
     def rest(self, cursor: int) -> float:
-        """Take it that the run is at rest at `cursor`; returns `took`."""
+        """Note that the run is at rest at `cursor`; returns `took`."""
         self.rested_at = cursor
         self.took = perf_counter() - self._began
         return self.took
@@ -130,7 +130,7 @@ class RunGate:
     def pause(self, timeout: float | None = None) -> bool:
         """Hold the run for its user and wait until it is at rest.
 
-        Returns True at rest; False where it already was, ended, or was resumed before it came to rest. From inside
+        Returns True at rest; False if it already was, ended, or was resumed before it came to rest. From inside
         a callback True at once, unless no instant follows: the run rests when the callback's instant is complete.
 
         Raises
@@ -160,11 +160,11 @@ class RunGate:
                 pause.log()
 
     def hold_until_rest(self, timeout: float | None = None) -> bool:
-        """Wait, after `hold_here`, until the run is at rest; False where it ended or was resumed first."""
+        """Wait, after `hold_here`, until the run is at rest; False if it ended or was resumed first."""
         return self._await(self.state.pause_answer, timeout)
 
     def resume(self) -> bool:
-        """Let a paused run go on, or one that was told to pause and isn't at rest yet; False where it does already."""
+        """Let a paused run go on, or one that was told to pause and isn't at rest yet; False if it does already."""
         try:
             with self._changed.lock:
                 goes_on = self.state.resume(self._clock.now())
@@ -175,7 +175,7 @@ class RunGate:
             raise
 
     def step(self, instants: int, timeout: float | None = None) -> bool:
-        """Deliver exactly `instants` more and rest; False where the run ended, or another command moved it, first."""
+        """Deliver exactly `instants` more and rest; False if the run ended, or another command moved it, first."""
         move = MoveRequest(stepping=True)
 
         def set_out() -> None:
@@ -277,7 +277,7 @@ class RunGate:
     def ask(self, timeout: float) -> bool:
         """Make the analysis publish at its next boundary.
 
-        Returns False where it didn't come to one within `timeout` seconds: a strategy call takes its time.
+        Returns False if it didn't come to one within `timeout` seconds: a strategy call takes its time.
         """
         with self._changed.lock:
             number = self.state.ask()
@@ -343,9 +343,9 @@ class RunGate:
         turn
             How many instants may follow before the analysis comes to a boundary again.
         fresh
-            True where what was published last is recent enough for a run that goes on and wasn't asked to publish.
+            True if what was published last is recent enough for a run that goes on and wasn't asked to publish.
         leaving
-            True where the analysis is about to wait for its next window, or for others between two turns: it isn't
+            True if the analysis is about to wait for its next window, or for others between two turns: it isn't
             blocked here.
         """
         state, runner = self.state, self.runner
@@ -432,9 +432,9 @@ class RunGate:
             return not state.closed
 
     def may_end(self, total: Callable[[], int]) -> bool:
-        """Wait at the end of the data while the run is held; True if it ends there, and takes no pause any more.
+        """Wait at the end of the data while the run is held; True if the run ends there, and no pause holds it any more.
 
-        False where it was closed, or its cursor was taken back below `total()` instants.
+        False if the gate was closed, or the cursor was taken back below `total()` instants.
         """
         state = self.state
         while True:

@@ -73,7 +73,7 @@ class MoveRequest:
         self.error: BaseException | None = None
 
     def limit(self, cursor: int) -> int:
-        """The cursor that the run may come to from `cursor` before it asks the gate again."""
+        """The cursor at which a run that stands at `cursor` has to ask the gate again."""
         if self.watcher is not None:
             return cursor + 1
         return UNLIMITED if self.target is None else self.target
@@ -112,7 +112,7 @@ class GateState:
     resting : bool
         True while the analysis waits at a boundary, where it can be asked to publish.
     paced : bool
-        True where a clock says when an instant is due.
+        True if a clock says when an instant is due.
     asked, answering, answered : int
         Numbers of requests for a fresh frame: the newest one, the newest that the frame under way answers, the newest
         that is answered.
@@ -127,9 +127,9 @@ class GateState:
     started, finishing, closed, ended : bool
         The analysis is ready for its first window; no instant follows any more; the run was told to end; it has ended.
     has_news : bool
-        True where a thread that waits for the gate has to look again. `RunGate` takes it down.
+        True if a thread that waits for the gate has to look again. `RunGate` takes it down.
     is_set_going : bool
-        True where a run without threads has to be given a turn. `RunGate` takes it down.
+        True if a run without threads has to be given a turn. `RunGate` takes it down.
     """
 
     def __init__(self, life: Lifecycle, now: float = 0.0) -> None:
@@ -158,7 +158,7 @@ class GateState:
     # -- commands -------------------------------------------------------------------------------------------
 
     def pause(self, now: float) -> bool:
-        """Hold the run for its user; False where it is paused already."""
+        """Hold the run for its user; False if it is paused already."""
         if not self.life.allows(Command.PAUSE):
             return False
         if not self.closed:
@@ -166,7 +166,7 @@ class GateState:
         return True
 
     def resume(self, now: float) -> bool:
-        """Undo the user's pause, at rest already or not; False where there is none."""
+        """Undo the user's pause, at rest already or not; False if there is none."""
         paused = self.life.allows(Command.RESUME)
         if self.closed or not (paused or USER in self.holders):
             return False
@@ -271,16 +271,16 @@ class GateState:
     # -- answers: None means that the command waits on ------------------------------------------------------
 
     def pause_answer(self) -> bool | None:
-        """True at rest for the user, False where the run ended or was resumed first."""
+        """True at rest for the user, False if the run ended or was resumed first."""
         rests = self.life.state is SystemState.PAUSED
         return self._answer(arrived=rests or USER not in self.holders, answer=rests)
 
     def move_answer(self, move: MoveRequest) -> bool | None:
-        """True where the run rests at the place of `move`, False where it ended, or another command moved it, first."""
+        """True if the run rests at the place of `move`, False if it ended, or another command moved it, first."""
         return self._answer(arrived=move.over, answer=move.reached)
 
     def hold_answer(self) -> bool | None:
-        """True where the run rests at an instant, False where it has ended."""
+        """True if the run rests at an instant, False if it has ended."""
         return self._answer(arrived=not self.busy, answer=True)
 
     def is_answered(self, number: int) -> bool:
@@ -296,7 +296,7 @@ class GateState:
     # -- what the stages report -----------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """Take it that the analysis is ready for its first window and has published."""
+        """Note that the analysis is ready for its first window and has published."""
         self.started = True
         self._set_in_motion(now)
         self.has_news = True
@@ -304,9 +304,9 @@ class GateState:
             self._come_to_rest()
 
     def finish(self) -> bool:
-        """Take it that the data ends at the cursor: True, and no instant follows, unless the run is held there.
+        """Try to end the run at the end of its data: True, and no instant follows; False while the run is held.
 
-        A held run may still be taken back; what is asked of it after a True comes too late.
+        A held run may still be taken back. After a True no pause holds it any more.
         """
         if self.holders or self.closed:
             return False

@@ -75,7 +75,7 @@ class Arrivals:
         self.received = self.late = self.duplicate = self.out_of_order = self.waiting = 0
 
     def add(self, bar: IncomingBar, now: float) -> bool:
-        """Take a bar that arrived when the caller's clock showed `now`; False where it was dropped.
+        """Take a bar that arrived when the caller's clock showed `now`; False if it was dropped.
 
         Raises
         ------
@@ -282,7 +282,7 @@ class LiveColumns:
         return self._lay(sorted(ends))
 
     def _finished(self, store: _Store, base: _Store, bucket: _Bucket, watermark: int) -> BarColumns | None:
-        """The coarser bars that have become complete; None where none has."""
+        """The coarser bars that have become complete; None if none has."""
         if base.count == bucket.row or (bucket.ends is not None and bucket.ends > watermark):
             return None
         pending = base.columns_from(bucket.row)

@@ -27,12 +27,12 @@ class Chunks(Protocol):
 
     @property
     def columns(self) -> Sequence[BarColumns]:
-        """As above."""
+        """See `Chunks`."""
         ...
 
     @property
     def edges(self) -> Int64:
-        """As above."""
+        """See `Chunks`."""
         ...
 
     def rows(self, chunk: int) -> Sequence[int]:

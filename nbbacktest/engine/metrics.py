@@ -44,7 +44,7 @@ class TimingSeries:
         self._buckets[int(log(max(seconds, 1e-9)) * _STEPS // 1)] += 1
 
     def percentile(self, fraction: float) -> float:
-        """The duration that `fraction` of all stay at or below, in seconds; 0 where there are none."""
+        """The duration that `fraction` of all stay at or below, in seconds; 0 if there are none."""
         buckets = sorted(self._buckets.copy().items())
         left = fraction * sum(count for _, count in buckets)
         for bucket, count in buckets:

@@ -22,7 +22,7 @@ class Axis(NamedTuple):
     instants : int64 array
         When something completes, nanoseconds UTC, rising, each once; warm-up is left out.
     events : int32 array or None
-        The number of the series that completes, for each bar of the run in order. None where there is one series.
+        The number of the series that completes, for each bar of the run in order. None if there is one series.
     offsets : int64 array or None
         Where each instant's events begin in `events`; one longer than `instants`.
     """
