@@ -42,7 +42,7 @@ FLUSH_SECONDS = 5.0
 
 
 class OpenedRun(Protocol):
-    """What is opened beside a run, such as its control server; closed at the run's end."""
+    """Opened beside a run, such as its control server; closed at the run's end."""
 
     def open(self) -> None:
         """Called once the run has started."""
@@ -232,7 +232,7 @@ class SystemManager:
             if (reason := unrun(when)) is not None:
                 raise ValueError(f"run_until({getattr(when, '__name__', when)}): it {reason}")
             return run.gate.run_until(None, lambda _frame: when(run.published()))
-        # What a time means depends on the cursor, which is known only once the run stands.
+        # The meaning of a time depends on the cursor, which is known only once the run stands.
         return self._at_rest(run, lambda: run.gate.run_to(lambda: target_of(when, run), REST_SECONDS))
 
     def stop(self) -> bool:
