@@ -41,14 +41,14 @@ Notice = Callable[[str, str, str], None]
 
 
 class BrokerState(NamedTuple):
-    """What a broker keeps beside the orders.
+    """The state of a broker beside its orders.
 
     Attributes
     ----------
     used : dict
         Units by symbol that have filled at the instant `used_at`, of which bars' volume caps ask.
     fees : object
-        What a commission that depends on earlier fills has counted; None for the others.
+        The counts of a commission that depends on earlier fills; None for the others.
     delisted : dict
         By delisted symbol, the reason that an order for it is rejected with.
     """
@@ -286,7 +286,7 @@ class Broker:
                 order.symbol, price, closable, opened, fee, is_sized=order.size is not None
             )
             if reason is not None:
-                # What has been filled before stands; only the rest is refused.
+                # Earlier fills of the order stand; only the rest is refused.
                 blotter.end(order, _CANCELLED if order.filled else _REJECTED, reason, now)
                 return []
 
@@ -332,7 +332,7 @@ class Broker:
         return born
 
     def _wanted(self, order: Order, bar: Bar, price: float, closable: float, held: float, now: int) -> float:
-        """How many units an order of no fixed size is to trade; 0 where there is nothing to do, and it has been ended."""
+        """The units that an order of no fixed size trades; 0 if this ended it with nothing to do."""
         if order.reduce_only:
             if not closable:
                 self.blotter.end(order, _CANCELLED, f"nothing left to close: {held:g} held", now)
@@ -354,7 +354,7 @@ class Broker:
         return size
 
     def _capped(self, order: Order, bar: Bar, wanted: float, now: int) -> float:
-        """What the bar's volume leaves of `wanted`; 0 where the order waits on, or has been ended."""
+        """The part of `wanted` that the bar's volume allows; 0 if the order waits on, or this ended it."""
         if now != self._used_at:
             self._used_at = now
             self._used.clear()
