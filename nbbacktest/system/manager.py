@@ -279,7 +279,7 @@ class SystemManager:
             Nothing runs.
         """
         self._allowed(Command.ADD)
-        return self._present(Command.ADD).world.membership.add(symbol, data)
+        return self._present(Command.ADD).world.universe.add(symbol, data)
 
     def remove_symbol(self, symbol: str, positions: str = "refuse") -> bool:
         """Let a symbol leave the run between two instants: its orders are cancelled, no bar of it comes any more.
@@ -304,7 +304,7 @@ class SystemManager:
             Nothing runs.
         """
         self._allowed(Command.REMOVE)
-        return self._present(Command.REMOVE).world.membership.remove(symbol, positions)
+        return self._present(Command.REMOVE).world.universe.remove(symbol, positions)
 
     def set_speed(self, multiplier: float) -> None:
         """Change the speed: 0 is data-driven, 60 is a simulated minute a second. May change while running.

@@ -9,23 +9,24 @@ from typing import Any, NamedTuple, Protocol
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
+from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.records import Bar
-from nbbacktest.trading.account import Allowance
+from nbbacktest.engine.series import Series
 from nbbacktest.trading.costs import RunningFee, fee_of, slip_of
 from nbbacktest.trading.matching import Hit, hit_of, in_turn
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import Blotter, OpenOrders
 from nbbacktest.trading.orders.rules import TradingRules
 from nbbacktest.trading.orders.types import AT_OPEN, PHASES, RULES, FillRules
-from nbbacktest.trading.portfolio import Portfolio, Position
+from nbbacktest.trading.portfolio import Allowance, Portfolio, Position
 from nbbacktest.trading.sizes import add_sizes, is_rounding
 
 _BUY, _MARKET = Side.BUY, OrderType.MARKET
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
 
 
-class Delistings(Protocol):
-    """Who knows when symbols stop to exist."""
+class SymbolEnds(Protocol):
+    """Knows when symbols stop to exist."""
 
     def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
         """Bring about what the instant brings, its fills being done."""
@@ -70,7 +71,7 @@ class Broker:
         Its open orders by symbol; false if nothing is to be matched.
     orders, fills : list
         All of the run, in order of submission and of execution.
-    delistings : Delistings or None
+    delistings : SymbolEnds or None
         Ends the symbols whose date has come; None if no symbol ends.
     delisted : dict
         By delisted symbol, the reason that an order for it is rejected with.
@@ -118,7 +119,7 @@ class Broker:
         self.blotter = Blotter()
         self.pending: dict[str, OpenOrders] = self.blotter.pending
         self.orders = self.blotter.orders
-        self.delistings: Delistings | None = None
+        self.delistings: SymbolEnds | None = None
         self.delisted: dict[str, str] = {}
 
     def save(self) -> BrokerState:
@@ -372,6 +373,27 @@ class Broker:
 def _beyond(position: Position, size: float) -> float:
     """How many of `size` units are left to open when they have closed `position`."""
     return abs(add_sizes(position.size, -copysign(size, position.size), position.noise)[0])
+
+
+def refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: Sequence[Series]) -> None:
+    """Refuse rules that need what the bars don't have: volume, or intervals coarser than the base.
+
+    Raises
+    ------
+    ConfigError
+        With each such rule.
+    """
+    problems = []
+    if broker.volume_share is not None:
+        without = [s.symbol for s in base if len(s.columns) and not s.is_open and not s.columns.volume.any()]
+        if without:
+            cure = f"the bars of {', '.join(without)} have no volume, so that nothing would fill; leave the cap out"
+            problems.append(Problem("broker.volume_share", broker.volume_share, cure))
+    if broker.stop_and_target == "finer" and len(series) == len(base):
+        cure = "there is no coarser interval that base bars could lie in; name derived intervals, or use 'pessimistic'"
+        problems.append(Problem("broker.stop_and_target", "finer", cure))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _has_one_chance(order: Order) -> bool:
