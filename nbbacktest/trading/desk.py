@@ -16,7 +16,7 @@ from nbbacktest.core.shown import said, shown
 from nbbacktest.data.resample import FormingBars
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
-from nbbacktest.engine.agent import Handler
+from nbbacktest.engine.analysis import Handler
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.broker import Broker, SymbolEnds, refuse_what_bars_lack
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
@@ -56,7 +56,7 @@ _LAST_FILLS = 5
 
 
 class TradingDesk:
-    """The trading of one run: the `nbbacktest.engine.agent.Agent` of the engine. For one thread only.
+    """The trading of one run: the `nbbacktest.engine.analysis.Agent` of the engine. For one thread only.
 
     Parameters
     ----------
