@@ -14,7 +14,7 @@ from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, exchange_timezon
 if TYPE_CHECKING:
     from nbbacktest.core.config import SessionConfig
 
-_EPOCH = date(1970, 1, 1).toordinal()
+EPOCH = date(1970, 1, 1).toordinal()
 _CLOSED = np.iinfo(np.int64).min
 _SATURDAY = 5
 
@@ -71,7 +71,7 @@ class TradingDays:
 
     def day(self, moment: int) -> date:
         """The trading day of one moment, nanoseconds UTC."""
-        return date.fromordinal(_EPOCH + int(self.of(np.array([moment], dtype=np.int64))[0]))
+        return date.fromordinal(EPOCH + int(self.of(np.array([moment], dtype=np.int64))[0]))
 
     def begin(self, day: date | np.datetime64) -> int:
         """Where trading day `day` begins, nanoseconds UTC; see `SessionTable.day_start`."""
@@ -82,7 +82,7 @@ class TradingDays:
 
 def number_of(day: date) -> int:
     """`day` as days since 1970-01-01, as `TradingDays.of` counts them."""
-    return day.toordinal() - _EPOCH
+    return day.toordinal() - EPOCH
 
 
 def day_zone(config: SessionConfig, own: str | None, *, is_named: bool) -> str:

@@ -46,8 +46,9 @@ def target_of(when: Any, run: Run) -> int | None:
     ValueError
         A time that can't be read, or lies before the last completed instant.
     """
-    shot = run.published()
-    moment = _read(when, run, shot.cursor)
+    shot, instants = run.published(), run.timeline.instants
+    now = int(instants[shot.cursor - 1]) if shot.cursor else int(instants[0]) - 1 if len(instants) else 0
+    moment = read_time(when, times_of(run), now)
     if len(run.timeline) and moment.value > run.timeline.instants[-1]:
         return None
     target = int(np.searchsorted(run.timeline.instants, moment.value, side="right"))
@@ -56,33 +57,8 @@ def target_of(when: Any, run: Run) -> int | None:
     return target
 
 
-def _read(when: Any, run: Run, cursor: int) -> pd.Timestamp:
-    import pandas as pd
-
-    zone = _zone(run)
-    instants = run.timeline.instants
-    before = int(instants[cursor - 1]) if cursor else int(instants[0]) - 1 if len(instants) else 0
-    if isinstance(when, str) and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", when):
-        return Stamps(zone).stamp(next_showing(time_of_day(when) % DAY, zone, before))
-    try:
-        moment = pd.Timestamp(when)
-        moment = moment if pd.isna(moment) else moment.as_unit("ns")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{when!r} is no time; write '10:30', '2024-10-03 10:30', or give a datetime") from error
-    if pd.isna(moment):
-        raise ValueError(f"{when!r} is no time; write '10:30', '2024-10-03 10:30', or give a datetime")
-    if moment.tzinfo is not None:
-        return moment
-    if moment == moment.normalize():
-        if run.stamps.dates:
-            moment += pd.Timedelta(days=1)  # a session date is the whole session
-        elif not isinstance(when, str) or ":" not in when:
-            return Stamps(zone).stamp(run.days.begin(moment.date()))
-    return Stamps(zone).stamp(moment_of(moment.value, zone, before))
-
-
-def _zone(run: Run) -> str:
-    """The zone of a time without one: the exchange's, or the one that is shown where a market has no clock of its own."""
-    config = run.config
-    has_no_clock = config.exchange == ALWAYS_OPEN and config.day_zone is None
-    return run.stamps.timezone if has_no_clock and not run.stamps.dates else run.stamps.day_zone
+def times_of(run: Run) -> RunTimes:
+    """What a time means in `run`."""
+    config, opens, step = run.config, run.desk.notes.opens, run.base_step
+    zone = zone_of(run.stamps, config.exchange, config.day_zone)
+    return RunTimes(run.timeline.instants, opens, step, run.stamps, zone, run.days.begin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.readings import readings
 from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.streams import StreamIndicator
 
 
 def recorded(
@@ -32,13 +34,16 @@ def recorded(
     """
     frame = analysis.frame
     instants = frame.axis.instants[: frame.cursor]
-    bars, first = {}, {}
+    bars, first, coarser = {}, {}, []
     for series, n in zip(frame.axis.series, frame.rows, strict=True):
         if series.is_base:
             bars[series.symbol] = series.columns.slice(0, n)
             first[series.symbol] = series.first
+        else:
+            coarser.append(series.columns.slice(0, n))
     whole = metrics is not None
     days = market.days.of(instants - 1)
+    narrow = [handle.narrow if isinstance(handle, StreamIndicator) else 0 for _, _, handle in desk.indicators]
     return RunRecord(
         name=config.session_name,
         source=source,
@@ -60,6 +65,8 @@ def recorded(
         splits=tuple(desk.splits),
         indicators=readings(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
         days=days,
+        coarser=tuple(coarser) if whole else (),
+        notes=replace(desk.notes, narrow=narrow) if whole else None,
         trading_days=market.trading_days(int(days[0]), int(days[-1])) if len(days) else None,
     )
 

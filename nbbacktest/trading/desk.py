@@ -30,9 +30,10 @@ from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
+from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
-from nbbacktest.trading.record import CashFlow, Split
+from nbbacktest.trading.record import CashFlow, RunNotes, SessionEdge, Split
 from nbbacktest.trading.roster import refusal
 from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
@@ -99,6 +100,8 @@ class TradingDesk:
     leaving : set of str
         Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
     days : TradingDays
+    notes : RunNotes
+        What a later look at an instant needs besides all that.
     terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
@@ -165,6 +168,7 @@ class TradingDesk:
         self.membership: Membership | None = None
         self.leaving: set[str] = set()
         self.terms = broker
+        self.notes = RunNotes(self._before, [(0, len(instants))])
         self._actions = tuple(actions)
         self._date_events()
 
@@ -224,6 +228,7 @@ class TradingDesk:
     def revise(self, instants: Int64, actions: Sequence[CorporateAction] = ()) -> None:
         """Go on with other instants to come, those that are completed being the same, and with more actions."""
         self._instants = instants
+        self.notes.totals.append((self.index + 1, len(instants)))
         self._revised = True
         self._actions += tuple(actions)
         self._date_events()
@@ -324,6 +329,12 @@ class TradingDesk:
         """The strategies and their contexts, in order."""
         return list(zip(self.strategies, self._contexts.values(), strict=True))
 
+    def note_edge(self) -> None:
+        """Note how far the run has come, where what comes next bears the time of the last instant."""
+        waiting = open_orders(self.broker.pending, None, None)
+        orders = tuple((order.id, len(order.life) // EVENT_FIELDS) for order in waiting)
+        self.notes.edges.setdefault(self.index + 1, SessionEdge(len(self.fills), orders))
+
     # -- called by strategies' contexts ------------------------------------------------------------------------------------
 
     def submit(self, order: Order, series: Series, now: int) -> None:
@@ -405,6 +416,8 @@ class TradingDesk:
         word = f"{handle.symbol} {word}" if several else word
         word = f"{context.name}: {word}" if len(self._contexts) > 1 else word
         self.indicators.enter(word, context.name, handle)
+        # A session's start is seen as of the instant before it, and is of the next one.
+        self.notes.since.append(self.index + 1 + (self.moment is not None))
 
 
 def _instant_before(base: Sequence[Series]) -> int:

@@ -61,6 +61,10 @@ class IndicatorList(list[IndicatorEntry]):
             found[key] = handle.newest_of(rows[self._rows[handle.series]]) if value is None else value
         return found
 
+    def at(self, count: int, rows: Mapping[Series, int]) -> dict[str, Value]:
+        """The values of the first `count` when so many bars of each series were completed."""
+        return {key: handle.newest_of(rows[handle.series]) for key, _, handle in self[:count]}
+
 
 class _Newest(Mapping[str, Value]):
     """Values that are looked up when the first one is asked for; rows that were seen never change."""

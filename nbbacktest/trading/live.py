@@ -18,6 +18,7 @@ from nbbacktest.trading.corporate import CorporateActions, OrderBook
 from nbbacktest.trading.delisting import LiveDelistings
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.record import RunNotes
 
 Instants = Callable[[], Int64]
 """The instants of the run so far, nanoseconds UTC, the one under way included."""
@@ -40,6 +41,7 @@ class LiveDesk(TradingDesk):
         self._so_far = so_far
         super().__init__(instants=so_far(), **parts)
         self._before = opens
+        self.notes = RunNotes(opens)
 
     @property
     def _instants(self) -> Int64:

@@ -41,6 +41,13 @@ class Reading:
     end: Int64
     values: Float64
 
+    def newest_of(self, n: int, narrow: int = 0) -> float | tuple[float, ...]:
+        """The newest value when `n` bars were completed; NaN for none, as for the first `narrow`, which were no tuples yet."""
+        if not narrow < n <= len(self.values):
+            return float("nan")
+        value = self.values[n - 1]
+        return tuple(value.tolist()) if self.values.ndim > 1 else float(value)
+
     def at(self, instant: int) -> float | tuple[float, ...]:
         """The newest value at `instant`; NaN where there was none yet, or where it was never read."""
         row = int(np.searchsorted(self.end, instant, side="right")) - 1

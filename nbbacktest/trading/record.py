@@ -43,6 +43,53 @@ class Split(NamedTuple):
     ratio: float
 
 
+class SessionEdge(NamedTuple):
+    """How far a run had come at an instant at whose very moment the next session began.
+
+    What a session's start brings then bears the time of that instant, and belongs to the next one.
+
+    Attributes
+    ----------
+    n_fills : int
+        Fills until then.
+    orders : tuple of (int, int)
+        The open orders: the id of each, and how many events its life had.
+    """
+
+    n_fills: int
+    orders: tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class RunNotes:
+    """What a run notes as it goes, so that any instant can be looked at later: what its bars, fills and orders don't tell.
+
+    The number of an instant is that of completed instants: 0 is before the first one.
+
+    Attributes
+    ----------
+    opens : int
+        What "now" was before the first instant, nanoseconds UTC.
+    totals : list of (int, int)
+        How many instants the run had to come, from which instant on; empty in a live run.
+    joined : dict
+        By symbol that joined on the way, from which instant on it was in the run.
+    edges : dict
+        By instant, where the next session began at the same moment.
+    since : list of int
+        For each indicator, from which instant on it was there.
+    narrow : list of int
+        For each indicator of a finished run, how many of its first values were no tuples yet.
+    """
+
+    opens: int
+    totals: list[tuple[int, int]] = field(default_factory=list)
+    joined: dict[str, int] = field(default_factory=dict)
+    edges: dict[int, SessionEdge] = field(default_factory=dict)
+    since: list[int] = field(default_factory=list)
+    narrow: list[int] = field(default_factory=list)
+
+
 @dataclass(frozen=True, eq=False)
 class RunRecord:
     """A run up to its last completed instant.
@@ -83,6 +130,10 @@ class RunRecord:
         The trading day of every instant, as days since 1970-01-01. None: of a record from before 0.2.
     trading_days : int or None
         How many trading days the exchange has from the first of them to the last; None where no exchange was named.
+    coarser : tuple of BarColumns
+        The bars of longer intervals, in the order of their callbacks, up to the last completed instant; warm-up included.
+    notes : RunNotes or None
+        What `look` needs besides. None: of a record from before 0.2.
     """
 
     name: str
@@ -106,6 +157,8 @@ class RunRecord:
     indicators: tuple[Reading, ...] = ()
     days: Int64 | None = None
     trading_days: int | None = None
+    coarser: tuple[BarColumns, ...] = ()
+    notes: RunNotes | None = None
 
     @cached_property
     def executions(self) -> Executions:

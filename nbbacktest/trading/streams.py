@@ -28,14 +28,16 @@ class Feed:
         How many bars were fed.
     stores : list
         For each output, one value a fed bar: a compact float array, or a list where values are tuples.
+    narrow : int
+        How many values there were before the first tuple.
     """
 
-    __slots__ = ("_answer", "_title", "filled", "stores")
+    __slots__ = ("_answer", "_title", "filled", "narrow", "stores")
 
     def __init__(self, answer: Callable[[int], Any], outputs: int, title: str) -> None:
         self._answer = answer
         self._title = title
-        self.filled = 0
+        self.filled = self.narrow = 0
         self.stores: list[Any] = [array("d") for _ in range(outputs)]
 
     def catch_up(self, n: int) -> None:
@@ -65,6 +67,7 @@ class Feed:
             value = tuple(map(float, value))
             if isinstance(store, array):
                 # The first tuple tells how wide values are: those before it become as wide.
+                self.narrow = len(store)
                 store = stores[0] = [(nan,) * len(value)] * len(store)
         elif value is None:
             value = nan if isinstance(store, array) else (nan,) * len(store[-1])
@@ -97,6 +100,16 @@ class StreamIndicator(Indicator):
     def is_fed(self) -> bool:
         """Whether a bar has been fed already."""
         return self._feed.filled > 0
+
+    @property
+    def narrow(self) -> int:
+        """How many of its first values were plain ones, where it answers tuples."""
+        return self._feed.narrow
+
+    def newest_of(self, n: int) -> Any:
+        """What ``[-1]`` was when `n` bars were completed; NaN for none, and where it wasn't fed so far."""
+        store = self._feed.stores[self._output]
+        return store[n - 1] if self._feed.narrow < n <= len(store) else nan
 
     def __getitem__(self, key: Any) -> Any:
         n = self._series.n

@@ -225,7 +225,9 @@ class Timetable:
             series.n -= 1
         desk.index -= 1
         # Where the run begins inside a session, that is when it starts for it.
-        ns = max(ns, desk.now_ns)
+        if ns <= desk.now_ns:
+            ns = desk.now_ns
+            desk.note_edge()
         # A start at midnight is of the date that begins; other moments are of the date that they end.
         begins = is_start and self._stamps.dates
         desk.moment = Moment(ns, self._stamps.instant(ns + begins))

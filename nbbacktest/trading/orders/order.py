@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _ON_SESSION = (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
 _SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
-_FIELDS = 9  # of an event, its terms included
+EVENT_FIELDS = 9  # of an event, its terms included
 _STOP_LIMIT = OrderType.STOP_LIMIT
 _OPEN, _HELD, _FILLED = OrderStatus.OPEN, OrderStatus.HELD, OrderStatus.FILLED
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
@@ -177,16 +178,22 @@ class Order(msgspec.Struct, eq=False):
         return kind in _EAGER_TYPES or self.is_immediate or (self.triggered and kind is not _STOP_LIMIT)
 
     @property
+    def life(self) -> Sequence[Any]:
+        """Its events end to end, `EVENT_FIELDS` values each: their fields up to `terms`, then those of the terms."""
+        if self._life is not None:
+            return self._life
+        life = self._beginnings()
+        if self.status is _FILLED and self.closed_ns:  # the broker may be between the two
+            life += (self.closed_ns, _HAS_FILLED, None, self.filled, self.fill_price, self.size, None, None, None)
+        return life
+
+    @property
     def events(self) -> list[OrderEvent]:
         """Its life, oldest first."""
-        life = self._life
-        if life is None:
-            life = self._beginnings()
-            if self.status is _FILLED:
-                life += (self.closed_ns, _HAS_FILLED, None, self.filled, self.fill_price, self.size, None, None, None)
-        starts = range(0, len(life), _FIELDS)
+        life = self.life
+        starts = range(0, len(life), EVENT_FIELDS)
         return [
-            OrderEvent._make((*life[at : at + 5], OrderTerms._make(life[at + 5 : at + _FIELDS]), self._stamps))
+            OrderEvent._make((*life[at : at + 5], OrderTerms._make(life[at + 5 : at + EVENT_FIELDS]), self._stamps))
             for at in starts
         ]
 
