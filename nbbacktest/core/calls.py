@@ -1,4 +1,4 @@
-"""Functions of users that a plain call doesn't run: coroutine functions and generator functions."""
+"""Calls between the package and a user's code: functions that a plain call doesn't run, and how far up the caller is."""
 
 from __future__ import annotations
 
@@ -15,3 +15,12 @@ def unrun(function: Any) -> str | None:
         if inspect.iscoroutinefunction(one):
             return "is a coroutine function, and a call of it runs nothing; write def in place of async def"
     return None
+
+
+def callers_level() -> int:
+    """How far up the stack the first call from outside of this package is, as `warnings.warn` counts from the calling function."""
+    package, level = __name__.partition(".")[0], 1
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    return level - 1

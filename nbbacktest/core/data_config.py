@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
@@ -16,12 +16,39 @@ from nbbacktest.core.intervals import SECOND, Interval
 from nbbacktest.core.model import Model
 from nbbacktest.core.refusals import RefusedError
 
-SOURCES = ("synthetic", "csv", "parquet", "sample", "lean", "yfinance")
-"""The kinds of source that are built in."""
 
-_FILES = ("csv", "parquet")
-_WITH_PATH = (*_FILES, "lean")
-_WITH_OPTIONS = ("yfinance",)
+class BuiltInSource(NamedTuple):
+    """A source that a config names by one word.
+
+    Attributes
+    ----------
+    reference : str
+        Its class as ``module:Name``, the way in which a config names a user's own source. Imported when bars are loaded.
+    path : str or None
+        What `data.path` has to name; None: it reads no file.
+    takes_options : bool
+        True if it is made with `data.options`.
+    reads_all : bool
+        True if it reads all the bars that it has, whatever dates a run asks for.
+    """
+
+    reference: str
+    path: str | None = None
+    takes_options: bool = False
+    reads_all: bool = False
+
+
+_FILE = "a file; with {symbol} for several"
+
+SOURCES = {
+    "synthetic": BuiltInSource("nbbacktest.data.synthetic:SyntheticSource"),
+    "csv": BuiltInSource("nbbacktest.data.files:FileSource", path=_FILE, reads_all=True),
+    "parquet": BuiltInSource("nbbacktest.data.files:FileSource", path=_FILE, reads_all=True),
+    "sample": BuiltInSource("nbbacktest.data.samples:SampleSource", reads_all=True),
+    "lean": BuiltInSource("nbbacktest.data.lean:LeanSource", path="a folder, the one that holds 'equity'"),
+    "yfinance": BuiltInSource("nbbacktest.data.yahoo:YahooSource", takes_options=True),
+}
+"""The registry of sources. A new one is a class (see `nbbacktest.data.datasource`) and a line here."""
 
 
 def _source(text: str) -> str:
@@ -60,7 +87,7 @@ class QualityConfig(Model):
     )
 
 
-def check_origin(source: str, path: str | None, symbols: tuple[str, ...], options: dict[str, Any]) -> None:
+def check_source(source: str, path: str | None, symbols: tuple[str, ...], options: dict[str, Any]) -> None:
     """Refuse a path or options that the source has no use for, and a missing path.
 
     Raises
@@ -68,14 +95,16 @@ def check_origin(source: str, path: str | None, symbols: tuple[str, ...], option
     RefusedError
         For the first that is wrong.
     """
-    if source in _WITH_PATH and not path:
-        what = "a folder, the one that holds 'equity'" if source == "lean" else "a file; with {symbol} for several"
-        raise RefusedError("path", path, f"source {source!r} needs {what}")
-    if source in SOURCES and source not in _WITH_PATH and path:
+    built_in = SOURCES.get(source)
+    if built_in is None:
+        if path:
+            raise RefusedError("path", path, f"what {source} is made with goes into options; move it there")
+        return
+    if built_in.path and not path:
+        raise RefusedError("path", path, f"source {source!r} needs {built_in.path}")
+    if path and not built_in.path:
         raise RefusedError("path", path, f"source {source!r} reads no file; remove it, or change the source")
-    if source not in SOURCES and path:
-        raise RefusedError("path", path, f"what {source} is made with goes into options; move it there")
-    if source in SOURCES and source not in _WITH_OPTIONS and options:
+    if options and not built_in.takes_options:
         raise RefusedError("options", options, f"source {source!r} has none; remove them, or change the source")
     # A Parquet path without an ending may be a folder of all symbols, which is looked at when it is read.
     is_file = source == "csv" or (source == "parquet" and (path or "").lower().endswith((".parquet", ".pq")))
@@ -195,6 +224,16 @@ class DataConfig(Model):
         None, description="parquet: read bars little by little while the run goes on; null: folders and large files"
     )
 
+    @property
+    def chosen_symbols(self) -> tuple[str, ...] | None:
+        """The symbols where the config sets them; the default says nothing about data that is handed over."""
+        return self.symbols if "symbols" in self.model_fields_set else None
+
+    @property
+    def chosen_interval(self) -> Interval | None:
+        """The interval where the config sets it; the default says nothing about a file's bars."""
+        return Interval.parse(self.interval) if "interval" in self.model_fields_set else None
+
     @field_validator("symbols")
     @classmethod
     def _named(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
@@ -233,5 +272,5 @@ class DataConfig(Model):
         if self.stream and self.other_bases:
             cure = "other_bases are compared before a run; leave them out, or set stream to false"
             raise RefusedError("stream", self.stream, cure)
-        check_origin(self.source, self.path, self.symbols, self.options)
+        check_source(self.source, self.path, self.symbols, self.options)
         return self

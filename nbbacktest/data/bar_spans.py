@@ -238,6 +238,32 @@ def intraday_ends(time: Int64, length: int, sessions: SessionTable | None, *, is
     return np.where(part >= 0, np.minimum(end, sessions.part_stop[part]), end)
 
 
+def within(columns: BarColumns, sessions: SessionTable, left_out: dict[str, Int64]) -> BarColumns:
+    """The bars that reach into a session; the begins of the others are put into `left_out` as ``"outside"``.
+
+    A bar that is under way when trading begins, as the first one of hours by the clock, begins with it: what it tells
+    was traded from then on.
+
+    Raises
+    ------
+    DataError
+        Where there is none.
+    """
+    part = np.searchsorted(sessions.part_open, columns.end, side="left") - 1
+    inside = (part >= 0) & (columns.time < sessions.part_close[part])
+    time = np.where(inside, np.maximum(columns.time, sessions.part_open[part]), columns.time)
+    columns = replace(columns, time=time)
+    if inside.all():
+        return columns
+    if not inside.any():
+        raise DataError(
+            f"{columns.symbol}: none of {len(columns)} bars lies in the hours of {sessions.exchange}; "
+            "set the exchange, or its hours, to those that the bars are from"
+        )
+    left_out["outside"] = columns.time[~inside]
+    return columns.taken(inside)
+
+
 def time_faults(
     raw: RawBars,
     interval: Interval,

@@ -13,11 +13,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from nbbacktest.core.actions import COUNTED_TWICE, ActionKind, ActionRow, CorporateAction
+from nbbacktest.core.calls import callers_level
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, DataNotFoundError, DataQualityWarning, Problem, nearest
 from nbbacktest.core.refusals import problems_of
 from nbbacktest.data.datasource import DataSource, Prices
-from nbbacktest.data.demands import callers_level
 
 _COLUMNS = ("symbol", "date", "kind", "value")
 

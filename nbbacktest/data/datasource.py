@@ -1,17 +1,17 @@
-"""What a user's own source of bars is, and how one is found and asked."""
+"""What a source of bars is: the protocol that users write, the one that the loader asks, and how the first answers the second."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from zoneinfo import available_timezones
 
+from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import ConfigError, DataError, NbBacktestError, Problem, nearest
-from nbbacktest.core.imports import imported
 from nbbacktest.core.intervals import HOUR, Interval
 from nbbacktest.core.shown import said
 from nbbacktest.data.warmup import Need, reach_in_days
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Prices = Literal["adjusted", "split-adjusted", "raw", "either"]
 """What a source's prices may be: adjusted for splits and dividends, for splits alone, not at all, or as it is asked."""
+
+INVENTED = "nbbacktest.synthetic"
+"""Key in the `attrs` of an invented frame: a run over it says so."""
 
 _SHORT_SESSION = 4 * HOUR
 """What is reckoned with before an exchange's own hours are known; few have less."""
@@ -82,47 +85,83 @@ class DataSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceAnswer:
-    """What a source gave, and what it says about it."""
+class SourceBars:
+    """A run's bars as a source has them, unread, and what the source says of them.
+
+    Attributes
+    ----------
+    frames : dict
+        By symbol.
+    source : str
+        What reports call the source.
+    files : dict
+        By symbol, the file that errors name; empty where the frames aren't of files.
+    interval : Interval or None
+        The bars' length; None: it is inferred.
+    synthetic : bool
+        True if the bars are invented.
+    stamp : "open", "close" or None
+        What intraday stamps mark; None: the config says it.
+    timezone : str or None
+        Where naive intraday stamps are local; None: the config says it.
+    all_hours : bool
+        True if there may be bars outside of the exchange's hours, which are left out.
+    chosen : bool
+        True if the config or the caller named the symbols, so that a table that names other ones is refused.
+    others : dict
+        Frames of coarser bars, by interval and symbol.
+    prices : str or None
+        One of `Prices`; None: the source doesn't say.
+    actions : tuple of ActionRow or None
+        The splits, dividends and delistings that the source knows; None: none.
+    """
 
     frames: Mapping[str, Any]
-    name: str
-    interval: Interval
-    stamp: StampMeaning | None
-    timezone: str | None
-    all_hours: bool
+    source: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    interval: Interval | None = None
+    synthetic: bool = False
+    stamp: StampMeaning | None = None
+    timezone: str | None = None
+    all_hours: bool = False
+    chosen: bool = True
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prices: Prices | None = None
+    actions: tuple[ActionRow, ...] | None = None
+
+
+class BarSource(Protocol):
+    """What `nbbacktest.data.sources.load` asks for bars: every kind of source is one.
+
+    A built-in source has a classmethod `of_config` too, which makes it from the session config: it gives a `BarSource`, or
+    a `DataSource`, which is asked symbol by symbol. Its line in `nbbacktest.core.data_config.SOURCES` gives it its name.
+    """
+
+    def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:
+        """The bars of a run, with the warm-up that the config and `needs` ask for."""
+        ...
 
 
 def is_source(value: Any) -> bool:
-    """Whether `value` is an object that has bars to give."""
+    """True if `value` is an object that has bars to give."""
     return not isinstance(value, type) and callable(getattr(value, "bars", None))
 
 
-def source_of(config: SessionConfig) -> DataSource:
-    """The source that a config names: one that is built in, or ``module:Name``, made with the options.
+def made_with(found: type[Any], options: Mapping[str, Any]) -> DataSource:
+    """An object of a source's class, made with the config's options.
 
     Raises
     ------
     ConfigError
-        Where there is no such class, or the options don't fit it.
+        Where the class refuses them.
     """
-    settings = config.data
-    if settings.source == "lean":
-        from nbbacktest.data.lean import LeanSource
-
-        return LeanSource(settings.path or "")
-    if settings.source == "yfinance":
-        from nbbacktest.data.yahoo import YahooSource
-
-        asked = {"adjusted": settings.adjusted, "prepost": config.own_hours is not None}
-        return _made(YahooSource, asked | settings.options)
-    found = imported("data.source", settings.source, _has_bars)
-    if is_source(found) and not settings.options:
-        return found  # type: ignore[no-any-return] # an instance that stands in the module
-    if not (isinstance(found, type) and _has_bars(found)):
-        cure = "is no DataSource; name a class that has bars(symbol, interval, start, end)"
-        raise ConfigError([Problem("data.source", settings.source, cure)])
-    return _made(found, settings.options)
+    try:
+        return found(**options)  # type: ignore[no-any-return] # it has `bars`
+    except NbBacktestError:
+        raise
+    except Exception as error:
+        cure = f"{found.__name__} can't be made with them: {said(error)}; correct them"
+        raise ConfigError([Problem("data.options", dict(options), cure)]) from error
 
 
 def name_of(source: DataSource) -> str:
@@ -130,7 +169,7 @@ def name_of(source: DataSource) -> str:
     return getattr(source, "name", None) or type(source).__name__
 
 
-def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), **terms: bool) -> SourceAnswer:
+def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), **terms: bool) -> SourceBars:
     """The bars of a run, by symbol, with the warm-up that the config and `needs` ask for.
 
     Parameters
@@ -159,7 +198,8 @@ def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), *
         )
     first, last = first_needed(config, interval, needs), config.backtest.end_date
     frames = {symbol: _bars(source, called, symbol, interval.name, first, last, terms) for symbol in symbols}
-    return SourceAnswer(frames, called, interval, stamp, timezone, bool(getattr(source, "all_hours", False)))
+    all_hours = bool(getattr(source, "all_hours", False))
+    return SourceBars(frames, called, interval=interval, stamp=stamp, timezone=timezone, all_hours=all_hours)
 
 
 def first_needed(config: SessionConfig, interval: Interval, needs: Sequence[Need] = ()) -> date | None:
@@ -214,17 +254,3 @@ def _bars(
         asked = f"from {first or 'the first'} to {last or 'the last'}"
         raise DataError(f"{called} has no {interval} bars of {symbol} {asked}; ask for other days, or symbols")
     return frame
-
-
-def _has_bars(value: Any) -> bool:
-    return callable(getattr(value, "bars", None))
-
-
-def _made(found: type[Any], options: Mapping[str, Any]) -> DataSource:
-    try:
-        return found(**options)  # type: ignore[no-any-return] # whoever has `bars` is one
-    except NbBacktestError:
-        raise
-    except Exception as error:
-        cure = f"{found.__name__} can't be made with them: {said(error)}; correct them"
-        raise ConfigError([Problem("data.options", dict(options), cure)]) from error

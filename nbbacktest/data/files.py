@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from urllib.parse import unquote
 
 import numpy as np
 
+from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
 from nbbacktest.core.intervals import MINUTE
+from nbbacktest.data.columns import by_symbol
+from nbbacktest.data.datasource import SourceBars
 from nbbacktest.data.faults import PRICES
 from nbbacktest.data.times import by_time, time_column, told
+from nbbacktest.data.warmup import Need
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -367,3 +372,70 @@ def _keys(file: Path, root: Path) -> dict[str, str]:
 def _symbol_of(file: Path, root: Path) -> str | None:
     keys = _keys(file, root)
     return next((keys[key] for key in _SYMBOL_KEYS if key in keys), None)
+
+
+class FileSource:
+    """The config's sources ``"csv"`` and ``"parquet"``, and a path that is handed over.
+
+    Parameters
+    ----------
+    path
+        A file, in which ``{symbol}`` stands for each symbol's name; of Parquet a folder too.
+    symbols
+    chosen
+        True if the config or the caller named the symbols; else the file may hold any.
+    """
+
+    def __init__(self, path: str, kind: FileKind, symbols: tuple[str, ...], *, chosen: bool = True) -> None:
+        self._path, self._kind, self._symbols, self._chosen = path, kind, symbols, chosen
+
+    @classmethod
+    def of_config(cls, config: SessionConfig) -> Self:
+        """The files that the config names."""
+        return cls(config.data.path or "", cast("FileKind", config.data.source), config.data.symbols)
+
+    @classmethod
+    def at(cls, path: str | Path, config: SessionConfig) -> Self:
+        """The files at a path that is handed over."""
+        chosen = config.data.chosen_symbols
+        return cls(*given_path(path, chosen), chosen=bool(chosen))
+
+    def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:  # noqa: ARG002 - as sources have it
+        """The files' tables, whole.
+
+        Raises
+        ------
+        DataNotFoundError, DataError
+            As `read_file`.
+        """
+        path, settings = self._path, config.data
+        paths = {symbol: path.replace("{symbol}", symbol) for symbol in self._symbols}
+        if self._kind == "parquet" and is_dataset(path, self._symbols):
+            frames = {symbol: read_files(files_of(path, symbol)) for symbol in self._symbols}
+        else:
+            refuse_one_for_all(path, self._symbols)
+            frames = {
+                symbol: read_file(file, self._kind, settings.separator, settings.decimal)
+                for symbol, file in paths.items()
+            }
+            if not self._chosen and (parts := by_symbol(next(iter(frames.values())))):
+                frames, paths = parts, dict.fromkeys(parts, path)
+        return SourceBars(frames, Path(path).name, paths, chosen=self._chosen)
+
+
+def given_path(data: str | Path, symbols: tuple[str, ...] | None) -> tuple[str, FileKind, tuple[str, ...]]:
+    """What a path means that a Python user hands over: path, kind and symbols.
+
+    Raises
+    ------
+    DataError
+        Where the symbols aren't known, or it is one file for several.
+    """
+    path = str(data)
+    if "{symbol}" in path and not symbols:
+        raise DataError(f"{path}: no symbols are set; name them in the config's data.symbols")
+    if is_dataset(path, symbols or ()):
+        return path, "parquet", symbols or symbols_in(path)
+    if "{symbol}" not in path and symbols and len(symbols) > 1:
+        raise DataError(f"{path} is one file for {len(symbols)} symbols; put {{symbol}} in the path")
+    return path, kind_of(path), symbols or (stem_of(path),)

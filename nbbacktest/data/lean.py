@@ -13,11 +13,12 @@ import zlib
 from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from nbbacktest.core.actions import ActionRow
+from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
 from nbbacktest.data.datasource import Prices
@@ -63,6 +64,11 @@ class LeanSource:
     all_hours: bool = True
     prices: Prices | None = "either"
     name: str | None = "LEAN trades"
+
+    @classmethod
+    def of_config(cls, config: SessionConfig) -> Self:
+        """The folder that the config's `data.path` names."""
+        return cls(config.data.path or "")
 
     def __init__(self, path: str | Path) -> None:
         self._folder = Path(path).expanduser()

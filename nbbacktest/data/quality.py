@@ -255,17 +255,18 @@ def _report(market: MarketData) -> QualityReport:
 
 def _survey(config: SessionConfig, data: Any) -> MarketData:
     """The bars as the loader would read them, but that nothing is refused and warm-up isn't told apart."""
-    found = sources.find(config, data)
-    raws = sources.read(found, "drop", sources.zone_of_naive(found, config))
-    given, said = found.interval or sources.set_interval(config), found.stamp or config.data.stamp or "open"
-    interval, raws = _surveyed(raws, given, said)
+    draft = sources.Draft(config, data, (), "drop")
+    sources.find(draft)
+    found, local = draft.found, draft.zone
+    draft.interval, raws = _surveyed(sources.rows_of(draft), draft.known_interval, draft.stamp or "open")
+    interval = draft.interval
     chosen = data is None or "exchange" in config.model_fields_set
     exchange = (
         config.exchange if chosen or not sources.on_weekends([np.sort(raw.ticks) for raw in raws]) else ALWAYS_OPEN
     )
     is_named = chosen or exchange != ALWAYS_OPEN
     stamps = shown(raws, interval, config, found.timezone, is_named=is_named)
-    mark, local = sources.mark_of(found, config, interval), sources.zone_of_naive(found, config)
+    mark = sources.stamp_of(draft)
     bars, left_out = {}, {}
     for raw in raws:
         sound = judged(raw, time_faults(raw, interval, stamps, timezone=local, sessions=None, mark=mark), "drop")

@@ -5,14 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from nbbacktest.core.errors import DataError, MissingExtraError, nearest
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.errors import ConfigError, DataError, MissingExtraError, Problem, nearest
+from nbbacktest.core.intervals import Interval
+from nbbacktest.data.datasource import SourceBars
+from nbbacktest.data.warmup import Need
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _PACKAGE = "bokeh_sampledata"
+
+
+class SampleSource:
+    """The config's source ``"sample"``."""
+
+    @classmethod
+    def of_config(cls, config: SessionConfig) -> Self:  # noqa: ARG003 - as sources have it
+        """The samples need nothing of the config to be found."""
+        return cls()
+
+    def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:  # noqa: ARG002 - as sources have it
+        """All the bars of the config's symbols.
+
+        Raises
+        ------
+        ConfigError
+            Where the config asks for another interval than a day.
+        """
+        settings, daily = config.data, Interval.parse("1d")
+        if settings.chosen_interval not in (None, daily):
+            raise ConfigError([Problem("data.interval", settings.interval, 'sample bars are daily; use "1d"')])
+        kind = "adjusted" if settings.adjusted else "unadjusted"
+        found = frames(settings.symbols, adjusted=settings.adjusted)
+        return SourceBars(found, f"sample daily bars, {kind}", interval=daily)
 
 
 def frames(symbols: Sequence[str], *, adjusted: bool = True) -> dict[str, pd.DataFrame]:

@@ -1,69 +1,116 @@
-"""The one way to bars: from a session config, or from what a Python user hands over, to checked `MarketData`."""
+"""The one way to bars: `load` finds, reads, checks, places and cuts what a session config or a Python user names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbbacktest.core.actions import ActionRow
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.data_config import DataConfig, StampMeaning
-from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
+from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.core.records import Int64, Stamps
-from nbbacktest.data import files, samples, synthetic
+from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.bar_spans import (
     agree,
     begins_left_out,
     full_stamps,
-    place,
     reach,
     shown,
     time_faults,
     unknown_mark,
+    within,
 )
+from nbbacktest.data.bar_spans import place as placed
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
 from nbbacktest.data.calendar_periods import whole_periods
-from nbbacktest.data.columns import by_symbol
-from nbbacktest.data.corporate_actions import check_columns, own_actions, prices_of, read_actions
-from nbbacktest.data.datasource import DataSource, Prices, ask, is_source, name_of, source_of
-from nbbacktest.data.demands import demanded, of_the_days, within
-from nbbacktest.data.files import files_of, is_dataset, read_files, refuse_one_for_all
+from nbbacktest.data.corporate_actions import check_columns, read_actions
+from nbbacktest.data.datasource import DataSource, SourceBars
 from nbbacktest.data.frames import Policy, RawBars, as_one, judged, read_frame, refuse_empty
 from nbbacktest.data.interval_inference import on_grid
 from nbbacktest.data.market import MarketData
-from nbbacktest.data.other_bases import compared, is_nested, load_others, taken_apart
-from nbbacktest.data.streaming import given_path, streamed_bars
-from nbbacktest.data.warmup import Need, check_intervals, cut_bars, reach_in_days, read_needs
+from nbbacktest.data.other_bases import compared, load_others
+from nbbacktest.data.quality_limits import hold_to_quality
+from nbbacktest.data.source_registry import source_of
+from nbbacktest.data.streaming import StreamedBars, streamed_bars
+from nbbacktest.data.warmup import Need, check_intervals, cut_bars, of_the_days, read_needs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LONE_SYMBOL = "ASSET"
-"""What a single DataFrame's bars are called where no symbol is configured."""
 
+@dataclass(slots=True)
+class Draft:
+    """A run's bars while they are loaded. Each of the steps fills its own fields, and none changes another's but `raws`.
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Frames by symbol, and what is known about where they came from."""
+    Attributes
+    ----------
+    config : SessionConfig
+    data
+        What was handed over; None: the config says where bars come from.
+    needs : sequence of Need
+        The warm-up that is asked for, counted in bars.
+    policy : str
+        What becomes of faulty rows.
+    found : SourceBars
+        `find`: what the source has.
+    streamed : StreamedBars or None
+        `find`: where values come later.
+    raws : list of RawBars
+        `read`: the rows by symbol; `check` and `place` leave out faulty ones.
+    interval : Interval
+        `check`: the length of the bars.
+    is_named : bool
+        `place`: True if the exchange was set or brings the data, so that its sessions count.
+    stamps : Stamps
+        `place`: how instants are shown.
+    sessions : SessionTable or None
+        `place`: the exchange's, around the bars.
+    exchange : str
+        `place`: the calendar's code.
+    bars : dict
+        `place`: by symbol, the bars with their spans.
+    left_out : dict
+        `place`: by symbol and reason, where rows that were left out would begin.
+    others : dict
+        `place`: coarser bars that are loaded beside them, by interval and symbol.
+    notes : dict
+        `place`: what is to be said of rows that were left out, by what errors call the bars.
+    """
 
-    frames: Mapping[str, Any]
-    source: str
-    files: Mapping[str, str]
-    interval: Interval | None = None
-    synthetic: bool = False
-    stamp: StampMeaning | None = None
-    timezone: str | None = None
-    all_hours: bool = False
-    chosen: bool = True  # whether somebody said which symbols these are
-    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    prices: Prices | None = None  # as the source tells
-    actions: tuple[ActionRow, ...] | None = None  # the source's own
+    config: SessionConfig
+    data: Any
+    needs: Sequence[Need]
+    policy: Policy
+    found: SourceBars = field(init=False)
+    streamed: StreamedBars | None = None
+    raws: list[RawBars] = field(init=False)
+    interval: Interval = field(init=False)
+    is_named: bool = field(init=False)
+    stamps: Stamps = field(init=False)
+    sessions: SessionTable | None = field(init=False)
+    exchange: str = field(init=False)
+    bars: dict[str, BarColumns] = field(init=False)
+    left_out: dict[str, dict[str, Int64]] = field(init=False)
+    others: dict[str, dict[str, BarColumns]] = field(init=False)
+    notes: dict[str, tuple[str, ...]] = field(init=False)
+
+    @property
+    def known_interval(self) -> Interval | None:
+        """The bars' length where the source or the config says it."""
+        return self.found.interval or self.config.data.chosen_interval
+
+    @property
+    def stamp(self) -> StampMeaning | None:
+        """What intraday stamps mark where the source or the config says it."""
+        return self.found.stamp or self.config.data.stamp
+
+    @property
+    def zone(self) -> str | None:
+        """The zone that stamps without one are local in, where the source or the config says it."""
+        return self.found.timezone or self.config.data.timezone or self.config.timezone
 
 
 def load(
@@ -112,257 +159,150 @@ def load(
     """
     if isinstance(data, MarketData):
         return data
-    needs = (*read_needs(config.data.warmup_bars, "data.warmup_bars"), *needs)
-    policy = config.data.quality.faults
-    lazy = streamed_bars(config, data) if stream else None
-    if lazy is None:
-        found = find(config, data, needs)
-        if found.prices is None:
-            check_columns(found.frames, config)
-        raws = read(found, policy, zone_of_naive(found, config))
+    every_need = (*read_needs(config.data.warmup_bars, "data.warmup_bars"), *needs)
+    draft = Draft(config, data, every_need, config.data.quality.faults)
+    find(draft, stream=stream)
+    read(draft)
+    check(draft)
+    place(draft)
+    return cut(draft)
+
+
+def find(draft: Draft, *, stream: bool = False) -> None:
+    """Step 1: ask the source for what it has, or decide that its bars are streamed."""
+    draft.streamed = streamed_bars(draft.config, draft.data) if stream else None
+    if draft.streamed is not None:
+        draft.found = SourceBars(draft.streamed.sources, draft.streamed.source, draft.streamed.files)
     else:
-        found = Found(lazy.sources, lazy.source, lazy.files)
-        raws = [source.raw() for source in lazy.sources.values()]
-        check_columns(lazy.heads(), config)
-    for raw in raws:
+        draft.found = source_of(draft.config, draft.data).find(draft.config, draft.needs)
+
+
+def read(draft: Draft) -> None:
+    """Step 2: read each symbol's rows, and judge their values and their order."""
+    if draft.streamed is not None:
+        draft.raws = [source.raw() for source in draft.streamed.sources.values()]
+        check_columns(draft.streamed.heads(), draft.config)
+    else:
+        if draft.found.prices is None:
+            check_columns(draft.found.frames, draft.config)
+        draft.raws = rows_of(draft)
+    for raw in draft.raws:
         refuse_empty(raw)
-    given, said = found.interval or set_interval(config), found.stamp or config.data.stamp or "open"
-    raws = [full_stamps(raw, given, said) for raw in raws]
-    interval = agree(raws, given, said)
-    raws = [on_grid(raw, interval, said, policy, streamed=lazy is not None) for raw in raws]
-    is_named = exchange_is_named(found, config, data)
-    stamps = shown(raws, interval, config, found.timezone, is_named=is_named)
-    sessions = sessions_around(raws, interval, config, stamps) if is_named else None
-    mark, zone = mark_of(found, config, interval), zone_of_naive(found, config)
-    if policy != "refuse":
-        raws = [
-            judged(raw, time_faults(raw, interval, stamps, timezone=zone, sessions=sessions, mark=mark), policy)
-            for raw in raws
+
+
+def rows_of(draft: Draft) -> list[RawBars]:
+    """The rows of what was found, judged by values and order."""
+    found, zone = draft.found, draft.zone
+    raws = [
+        read_frame(frame, symbol, found.files.get(symbol), faults=draft.policy, chosen=found.chosen, zone=zone)
+        for symbol, frame in found.frames.items()
+    ]
+    return as_one(raws, zone)
+
+
+def check(draft: Draft) -> None:
+    """Step 3: find how long the bars are, and judge the rows that are no bars of that length."""
+    known, stamp = draft.known_interval, draft.stamp or "open"
+    raws = [full_stamps(raw, known, stamp) for raw in draft.raws]
+    draft.interval = agree(raws, known, stamp)
+    streamed = draft.streamed is not None
+    draft.raws = [on_grid(raw, draft.interval, stamp, draft.policy, streamed=streamed) for raw in raws]
+
+
+def place(draft: Draft) -> None:
+    """Step 4: place the bars on the calendar: each gets its span, and those of other lengths are loaded beside them."""
+    config, found, interval, zone = draft.config, draft.found, draft.interval, draft.zone
+    draft.is_named = is_named = exchange_is_named(draft)
+    draft.stamps = stamps = shown(draft.raws, interval, config, found.timezone, is_named=is_named)
+    draft.sessions = sessions = _sessions_around(draft) if is_named else None
+    mark = stamp_of(draft)
+    if draft.policy != "refuse":
+        draft.raws = [
+            judged(raw, time_faults(raw, interval, stamps, timezone=zone, sessions=sessions, mark=mark), draft.policy)
+            for raw in draft.raws
         ]
-    for raw in raws:
+    for raw in draft.raws:
         refuse_empty(raw)
-    bars = {raw.symbol: place(raw, interval, stamps, timezone=zone, mark=mark, sessions=sessions) for raw in raws}
-    left_out = {raw.symbol: begins_left_out(raw, interval, stamps, timezone=zone, mark=mark) for raw in raws}
+    bars = {
+        raw.symbol: placed(raw, interval, stamps, timezone=zone, mark=mark, sessions=sessions) for raw in draft.raws
+    }
+    left_out = {raw.symbol: begins_left_out(raw, interval, stamps, timezone=zone, mark=mark) for raw in draft.raws}
     if found.all_hours and sessions is not None and not interval.is_daily:
         bars = {symbol: within(columns, sessions, left_out[symbol]) for symbol, columns in bars.items()}
-    whole = bars
-    exchange = (
-        config.exchange if is_named or not on_weekends([columns.time for columns in bars.values()]) else ALWAYS_OPEN
-    )
-    others, notes = load_others(config, found.others, tuple(bars), interval, stamps, exchange)
-    known = (interval.name, *others, *config.data.derived_intervals)
-    check_intervals(needs, tuple(dict.fromkeys(known)))
-    every = {(symbol, interval.name): columns for symbol, columns in bars.items()}
-    every |= {(symbol, name): columns for name, part in others.items() for symbol, columns in part.items()}
-    cut = cut_bars(every, interval.name, config, stamps, sessions, exchange, needs)
-    bars = {symbol: cut.bars[symbol, interval.name] for symbol in bars}
+    draft.bars, draft.left_out = bars, left_out
+    weekends = not is_named and on_weekends([columns.time for columns in bars.values()])
+    draft.exchange = ALWAYS_OPEN if weekends else config.exchange
+    draft.others, notes = load_others(config, found.others, tuple(bars), interval, stamps, draft.exchange)
+    draft.notes = {raw.label: raw.told(draft.policy) for raw in draft.raws} | notes
+
+
+def cut(draft: Draft) -> MarketData:
+    """Step 5: keep the days and the warm-up that are asked for, and hold what is left to `data.quality`."""
+    config, base, whole = draft.config, draft.interval.name, draft.bars
+    known = (base, *draft.others, *config.data.derived_intervals)
+    check_intervals(draft.needs, tuple(dict.fromkeys(known)))
+    every = {(symbol, base): columns for symbol, columns in whole.items()}
+    every |= {(symbol, name): columns for name, part in draft.others.items() for symbol, columns in part.items()}
+    kept = cut_bars(every, base, config, draft.stamps, draft.sessions, draft.exchange, draft.needs)
+    bars = {symbol: kept.bars[symbol, base] for symbol in whole}
+    given, symbols, adjusted = config.data.actions, tuple(bars), config.data.adjusted
     market = MarketData(
         bars,
-        interval,
-        stamps,
-        found.source,
-        found.synthetic,
-        cut.start,
-        exchange,
-        read_actions(found.actions, tuple(bars))
-        if config.data.actions is None
-        else read_actions(config.data.actions, tuple(bars), adjusted=config.data.adjusted),
+        draft.interval,
+        draft.stamps,
+        draft.found.source,
+        draft.found.synthetic,
+        kept.start,
+        draft.exchange,
+        read_actions(draft.found.actions, symbols)
+        if given is None
+        else read_actions(given, symbols, adjusted=adjusted),
         hours=config.own_hours,
-        left_out=of_the_days(left_out, bars, config.backtest, stamps),
+        left_out=of_the_days(draft.left_out, bars, config.backtest, draft.stamps),
         days_asked=(config.backtest.start_date, config.backtest.end_date),
-        placed=is_named,
-        is_named=is_named,
-        streamed=lazy.cut(whole, bars) if lazy is not None else None,
-        others={name: {symbol: cut.bars[symbol, name] for symbol in part} for name, part in others.items()},
-        earlier=cut.earlier if lazy is None else {},  # bars without values are no good for more warm-up
-        asked=needs,
+        placed=draft.is_named,
+        is_named=draft.is_named,
+        streamed=draft.streamed.cut(whole, bars) if draft.streamed is not None else None,
+        others={name: {symbol: kept.bars[symbol, name] for symbol in part} for name, part in draft.others.items()},
+        earlier=kept.earlier if draft.streamed is None else {},  # bars without values are no good for more warm-up
+        asked=tuple(draft.needs),
     )
-    if others:
+    if draft.others:
         market = replace(market, disagreements=compared(market))
-    return demanded(market, config.data.quality, {raw.label: raw.told(policy) for raw in raws} | notes)
+    return hold_to_quality(market, config.data.quality, draft.notes)
 
 
-def find(config: SessionConfig, data: Any, needs: Sequence[Need] = ()) -> Found:
-    """What a config or a user's `data` has to give, unread; see `load`."""
-    return _from_config(config, needs) if data is None else _given(config, data, needs)
+def exchange_is_named(draft: Draft) -> bool:
+    """True if the exchange was set or brings the data, so that its sessions count; else it is a guess."""
+    config = draft.config
+    is_set = "exchange" in config.model_fields_set or config.own_hours is not None
+    return draft.data is None or is_set or draft.found.all_hours
 
 
-def read(found: Found, policy: Policy, zone: str | None) -> list[RawBars]:
-    """The symbols' bars, judged by values and order; `zone` is where naive stamps are local."""
-    return as_one(
-        [
-            read_frame(frame, symbol, found.files.get(symbol), faults=policy, chosen=found.chosen, zone=zone)
-            for symbol, frame in found.frames.items()
-        ],
-        zone,
-    )
-
-
-def exchange_is_named(found: Found, config: SessionConfig, data: Any) -> bool:
-    """Whether the exchange was set or brings the data, so that its sessions count; else it is a guess."""
-    return data is None or "exchange" in config.model_fields_set or config.own_hours is not None or found.all_hours
-
-
-def sessions_around(raws: Sequence[RawBars], interval: Interval, config: SessionConfig, stamps: Stamps) -> SessionTable:
-    """The exchange's sessions from before the bars until after them; those of whole weeks and months for such bars."""
-    first, last = reach(raws)
-    if interval.is_calendar:
-        low, high = (int(np.datetime64(day, "ns").astype(np.int64)) for day in (first, last))
-        return whole_periods(config.exchange, low, high, stamps.day_zone, config.own_hours)
-    return session_table(config.exchange, first, last, stamps.day_zone, config.own_hours)
-
-
-def zone_of_naive(found: Found, config: SessionConfig) -> str | None:
-    """The zone that stamps without one are in; None where nobody said."""
-    return found.timezone or config.data.timezone or config.timezone
-
-
-def mark_of(found: Found, config: SessionConfig, interval: Interval) -> StampMeaning | None:
-    """What the stamps mark; None where nobody said and it makes no difference, or is their open.
+def stamp_of(draft: Draft) -> StampMeaning | None:
+    """What the stamps mark; None where neither source nor config says it and it makes no difference, or is their open.
 
     Raises
     ------
     DataError
-        Where nobody said what a file's intraday stamps mark.
+        Where neither says what a file's intraday stamps mark.
     """
-    mark = found.stamp or config.data.stamp
-    if mark is None and found.files and not interval.is_daily:
-        raise unknown_mark(next(f"{symbol} ({file})" for symbol, file in found.files.items()), interval)
-    return mark
+    if draft.stamp is None and draft.found.files and not draft.interval.is_daily:
+        raise unknown_mark(next(f"{symbol} ({file})" for symbol, file in draft.found.files.items()), draft.interval)
+    return draft.stamp
 
 
-def _from_config(config: SessionConfig, needs: Sequence[Need]) -> Found:
-    settings = config.data
-    symbols = settings.symbols
-    match settings.source:
-        case "sample":
-            if set_interval(config) not in (None, Interval.parse("1d")):
-                raise ConfigError([Problem("data.interval", settings.interval, 'sample bars are daily; use "1d"')])
-            kind = "adjusted" if settings.adjusted else "unadjusted"
-            found = samples.frames(symbols, adjusted=settings.adjusted)
-            return Found(found, f"sample daily bars, {kind}", {}, Interval.parse("1d"))
-        case "synthetic":
-            return _synthetic(config, needs)
-        case "csv" | "parquet" as kind:
-            return _from_files(settings, settings.path or "", kind, symbols)
-        case _:
-            return _asked(source_of(config), config, needs)
-
-
-def _synthetic(config: SessionConfig, needs: Sequence[Need]) -> Found:
-    first, last, settings = config.backtest.start_date, config.backtest.end_date, config.data
-    missing = [
-        Problem(f"backtest.{name}", None, 'is required for synthetic data; set it, for example "2024-10-03"')
-        for name, value in (("start_date", first), ("end_date", last))
-        if value is None
-    ]
-    if first is None or last is None:
-        raise ConfigError(missing)
-    # A range without a session is refused.
-    traded = session_table(config.exchange, first, last, config.day_zone, config.own_hours)
-    interval = Interval.parse(settings.interval)
-    usual = int(np.median(np.bincount(traded.part_row, traded.part_close - traded.part_open)))
-    days = [reach_in_days(need, interval, usual) for need in needs]
-    early = first - timedelta(days=2 * settings.warmup_days + 14) if settings.warmup_days else first
-    early = min(early, first - timedelta(days=max(days, default=0)))
-    sessions = session_table(config.exchange, early, last, config.day_zone, config.own_hours)
-    row = 0 if days else max(0, sessions.date_index(first) - settings.warmup_days)
-    kept = sessions.between(int(sessions.open[row]), int(sessions.close[-1]))
-    frames = synthetic.frames(settings.symbols, kept, interval, settings.seed)
-    return Found(frames, f"synthetic, seed {settings.seed}", {}, interval, synthetic=True, stamp="open")
-
-
-def _asked(source: DataSource, config: SessionConfig, needs: Sequence[Need]) -> Found:
-    called = name_of(source)
-    prices = prices_of(source, config, called)
-    either = getattr(source, "prices", None) == "either"
-    answer = ask(source, config, needs, **({"adjusted": prices == "adjusted"} if either else {}))
-    return Found(
-        answer.frames,
-        f"{called}, {prices} prices" if either else called,
-        {},
-        answer.interval,
-        stamp=answer.stamp,
-        timezone=answer.timezone,
-        all_hours=answer.all_hours,
-        prices=prices,
-        actions=own_actions(source, config, called, answer.frames) if config.data.actions is None else None,
-    )
-
-
-def _from_files(
-    settings: DataConfig, path: str, kind: files.FileKind, symbols: Iterable[str], *, chosen: bool = True
-) -> Found:
-    paths = {symbol: path.replace("{symbol}", symbol) for symbol in symbols}
-    if kind == "parquet" and is_dataset(path, tuple(symbols)):
-        frames = {symbol: read_files(files_of(path, symbol)) for symbol in symbols}
-    else:
-        refuse_one_for_all(path, tuple(symbols))
-        frames = {
-            symbol: files.read_file(file, kind, settings.separator, settings.decimal) for symbol, file in paths.items()
-        }
-        if not chosen and (parts := by_symbol(next(iter(frames.values())))):
-            frames, paths = parts, dict.fromkeys(parts, path)
-    return Found(frames, Path(path).name, paths, chosen=chosen)
-
-
-def _given(config: SessionConfig, data: Any, needs: Sequence[Need]) -> Found:
-    import pandas as pd
-
-    symbols = config.data.symbols if "symbols" in config.data.model_fields_set else None
-    if isinstance(data, pd.DataFrame) and (parts := by_symbol(data)):
-        return _in_memory(_chosen(parts, symbols))
-    if isinstance(data, pd.DataFrame):
-        if symbols and len(symbols) > 1:
-            raise DataError(
-                f"one DataFrame for {len(symbols)} symbols ({', '.join(symbols)}); pass a mapping {{symbol: DataFrame}}"
-            )
-        return _in_memory({symbols[0] if symbols else LONE_SYMBOL: data}, chosen=bool(symbols))
-    if is_nested(data):
-        bases = taken_apart(_chosen(data, symbols))
-        if set_interval(config) not in (None, bases.interval):
-            cure = f"isn't the shortest interval of the data, {bases.interval}, which orders fill on; leave it out"
-            raise ConfigError([Problem("data.interval", config.data.interval, cure)])
-        return replace(_in_memory(bases.frames), interval=bases.interval, others=bases.others)
-    if isinstance(data, Mapping):
-        return _in_memory(_chosen(data, symbols))
-    if is_source(data):
-        return _asked(data, config, needs)
-    if isinstance(data, (str, Path)):
-        path, kind, named = given_path(data, symbols)
-        return _from_files(config.data, path, kind, named, chosen=bool(symbols))
-    raise DataError(
-        f"data is a {type(data).__name__}; pass a DataFrame, a mapping {{symbol: DataFrame}}, "
-        "the path of a CSV or Parquet file or of a folder of Parquet files, or a DataSource"
-    )
-
-
-def _in_memory(frames: Mapping[str, Any], *, chosen: bool = True) -> Found:
-    """A user's own frames; invented ones are known by their mark, and stay called so."""
-    marks = {mark for frame in frames.values() if (mark := getattr(frame, "attrs", {}).get(synthetic.MARK))}
-    source = "DataFrame" if len(frames) == 1 else "DataFrames"
-    return Found(frames, ", ".join([source, *sorted(marks)]), {}, synthetic=bool(marks), chosen=chosen)
-
-
-def _chosen(data: Mapping[Any, Any], symbols: tuple[str, ...] | None) -> dict[str, Any]:
-    for name in data:
-        if not isinstance(name, str) or not name:
-            raise DataError(f"{name!r} is no symbol; the mapping's keys are non-empty strings")
-    for symbol in symbols or ():
-        if symbol not in data:
-            raise DataError(f"the data has no symbol {symbol!r}, which the config names; {nearest(symbol, data)}")
-    if not data:
-        raise DataError("the mapping is empty; give it at least one {symbol: DataFrame}")
-    return {symbol: data[symbol] for symbol in symbols or data}
-
-
-def set_interval(config: SessionConfig) -> Interval | None:
-    """The interval where someone chose it; the default of the config says nothing about a file."""
-    return Interval.parse(config.data.interval) if "interval" in config.data.model_fields_set else None
+def _sessions_around(draft: Draft) -> SessionTable:
+    """The exchange's sessions from before the bars until after them; those of whole weeks and months for such bars."""
+    (first, last), config, zone = reach(draft.raws), draft.config, draft.stamps.day_zone
+    if draft.interval.is_calendar:
+        low, high = (int(np.datetime64(day, "ns").astype(np.int64)) for day in (first, last))
+        return whole_periods(config.exchange, low, high, zone, config.own_hours)
+    return session_table(config.exchange, first, last, zone, config.own_hours)
 
 
 def on_weekends(times: Sequence[Int64]) -> bool:
-    """Whether there are bars on Saturdays and on Sundays, in UTC: no calendar but 24/7 has both. Times rise."""
+    """True if there are bars on Saturdays and on Sundays, in UTC: no calendar but 24/7 has both. Times rise."""
     bars = np.zeros(7)
     for time in times:
         if not len(time):

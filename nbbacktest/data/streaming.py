@@ -16,9 +16,8 @@ import numpy as np
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, Problem
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
-from nbbacktest.data import files
 from nbbacktest.data.calendar import SessionTable, local_midnights
-from nbbacktest.data.files import files_of, is_dataset, refuse_one_for_all, symbols_in, unreadable
+from nbbacktest.data.files import files_of, given_path, is_dataset, refuse_one_for_all, unreadable
 from nbbacktest.data.parquet import ParquetBars, release
 
 IN_MEMORY = 64_000_000
@@ -342,7 +341,7 @@ def streamed_bars(config: SessionConfig, data: Any) -> StreamedBars | None:
     if data is None and settings.source == "parquet":
         path, symbols = settings.path or "", settings.symbols
     elif isinstance(data, (str, Path)):
-        named = symbols_set(config)
+        named = config.data.chosen_symbols
         path, kind, symbols = given_path(data, named)
         chosen = named is not None or is_dataset(path, symbols)
         if kind != "parquet":
@@ -358,29 +357,6 @@ def streamed_bars(config: SessionConfig, data: Any) -> StreamedBars | None:
     names = {symbol: several[0] if len(several) == 1 else path for symbol, several in found.items()}
     sources = {symbol: ParquetBars(symbol, several, names[symbol], chosen=chosen) for symbol, several in found.items()}
     return StreamedBars(sources, names, Path(path).name, found)
-
-
-def symbols_set(config: SessionConfig) -> tuple[str, ...] | None:
-    """The symbols where someone chose them."""
-    return config.data.symbols if "symbols" in config.data.model_fields_set else None
-
-
-def given_path(data: str | Path, symbols: tuple[str, ...] | None) -> tuple[str, files.FileKind, tuple[str, ...]]:
-    """What a path means that a Python user hands over: path, kind and symbols.
-
-    Raises
-    ------
-    DataError
-        Where the symbols aren't known, or it is one file for several.
-    """
-    path = str(data)
-    if "{symbol}" in path and not symbols:
-        raise DataError(f"{path}: no symbols are set; name them in the config's data.symbols")
-    if is_dataset(path, symbols or ()):
-        return path, "parquet", symbols or symbols_in(path)
-    if "{symbol}" not in path and symbols and len(symbols) > 1:
-        raise DataError(f"{path} is one file for {len(symbols)} symbols; put {{symbol}} in the path")
-    return path, files.kind_of(path), symbols or (files.stem_of(path),)
 
 
 def _refuse_wish(config: SessionConfig, cure: str) -> None:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from zlib import crc32
 
 import numpy as np
 
+from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.intervals import DAY, MINUTE, Interval
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.data.calendar import ALWAYS_OPEN, Days, SessionTable, local_midnights, session_table
+from nbbacktest.data.datasource import INVENTED, SourceBars
+from nbbacktest.data.warmup import Need, reach_in_days
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MARK = "nbbacktest.synthetic"
-"""Key in the `attrs` of an invented frame: whatever is made of it says so."""
 _EPOCH = np.datetime64("1900-01-01", "D")
 _OVERNIGHT = 0.2  # share of a day's variance that falls between close and open
 _WEEKEND = 0.15  # variance of a Saturday or Sunday against a weekday's, where the market closes
@@ -99,6 +100,47 @@ def bars(
     return frames(names, sessions, Interval.parse(interval), seed)
 
 
+class SyntheticSource:
+    """The config's source ``"synthetic"``."""
+
+    @classmethod
+    def of_config(cls, config: SessionConfig) -> Self:  # noqa: ARG003 - as sources have it
+        """What is invented follows from the config that `find` gets."""
+        return cls()
+
+    def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:
+        """Invented bars of the config's days, and of the days before them that the warm-up needs.
+
+        Raises
+        ------
+        ConfigError
+            Where the config has no first or no last day; as `frames`.
+        DataError
+            Where there is no session on these days.
+        """
+        first, last, settings = config.backtest.start_date, config.backtest.end_date, config.data
+        missing = [
+            Problem(f"backtest.{name}", None, 'is required for synthetic data; set it, for example "2024-10-03"')
+            for name, value in (("start_date", first), ("end_date", last))
+            if value is None
+        ]
+        if first is None or last is None:
+            raise ConfigError(missing)
+        # A range without a session is refused.
+        traded = session_table(config.exchange, first, last, config.day_zone, config.own_hours)
+        interval = Interval.parse(settings.interval)
+        usual = int(np.median(np.bincount(traded.part_row, traded.part_close - traded.part_open)))
+        days = [reach_in_days(need, interval, usual) for need in needs]
+        early = first - timedelta(days=2 * settings.warmup_days + 14) if settings.warmup_days else first
+        early = min(early, first - timedelta(days=max(days, default=0)))
+        sessions = session_table(config.exchange, early, last, config.day_zone, config.own_hours)
+        row = 0 if days else max(0, sessions.date_index(first) - settings.warmup_days)
+        kept = sessions.between(int(sessions.open[row]), int(sessions.close[-1]))
+        found = frames(settings.symbols, kept, interval, settings.seed)
+        source = f"synthetic, seed {settings.seed}"
+        return SourceBars(found, source, interval=interval, synthetic=True, stamp="open")
+
+
 def frames(symbols: Sequence[str], sessions: SessionTable, interval: Interval, seed: int) -> dict[str, pd.DataFrame]:
     """Invent the bars of these sessions; see `bars`.
 
@@ -131,7 +173,7 @@ def frames(symbols: Sequence[str], sessions: SessionTable, interval: Interval, s
         columns = _prices(character, noise, opens, close, share, first)
         columns["volume"] = _volume(character, noise, minutes * busy, counts)
         found[symbol] = pd.DataFrame(columns, index=index)
-        found[symbol].attrs[MARK] = f"synthetic, seed {seed}"
+        found[symbol].attrs[INVENTED] = f"synthetic, seed {seed}"
     return found
 
 

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.config import BacktestConfig, SessionConfig
 from nbbacktest.core.data_config import bar_counts
 from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, Problem
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
 from nbbacktest.data.calendar_periods import utc_date, whole_periods
+from nbbacktest.data.coverage import NO_TIME
 from nbbacktest.data.resample import derive
 from nbbacktest.data.trading_days import TradingDays
 
@@ -155,6 +156,7 @@ def reach_in_days(need: Need, base: Interval, session_ns: int) -> int:
 
 
 _DAY = timedelta(days=1)
+_LAST_DAY = date(2261, 12, 31)  # of those that nanoseconds can count
 
 
 class Cut(NamedTuple):
@@ -258,3 +260,18 @@ def _warm_from(bars: Mapping[str, BarColumns], days: SessionTable, start: int, w
             stacklevel=2,
         )
     return int(starts[with_bars[-warmup:][0]]) if len(with_bars) else start
+
+
+def of_the_days(
+    left_out: Mapping[str, Mapping[str, Int64]], bars: Mapping[str, BarColumns], days: BacktestConfig, stamps: Stamps
+) -> dict[str, dict[str, Int64]]:
+    """What was left out of the days that are run; what has no time counts as one of them."""
+    low = min(int(columns.time[0]) for columns in bars.values()) if days.start_date else NO_TIME
+    after = -NO_TIME - 1
+    if days.end_date is not None:
+        next_day = np.datetime64(min(days.end_date, _LAST_DAY), "D") + np.timedelta64(1, "D")
+        after = int(local_midnights(np.array([next_day]), stamps.day_zone)[0])
+    return {
+        symbol: {kind: ns[(ns == NO_TIME) | ((ns >= low) & (ns < after))] for kind, ns in kinds.items()}
+        for symbol, kinds in left_out.items()
+    }

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError, MissingExtraError
 from nbbacktest.core.intervals import Interval
-from nbbacktest.data.datasource import Prices
+from nbbacktest.data.datasource import DataSource, Prices, made_with
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,12 @@ class YahooSource:
         self.all_hours = prepost
         self.prices = "adjusted" if adjusted else "split-adjusted"
         self.name = f"Yahoo Finance, {'adjusted' if adjusted else 'unadjusted'}"
+
+    @classmethod
+    def of_config(cls, config: SessionConfig) -> DataSource:
+        """Made with the config's options, of which `adjusted` and `prepost` follow from its prices and hours."""
+        asked = {"adjusted": config.data.adjusted, "prepost": config.own_hours is not None}
+        return made_with(cls, asked | config.data.options)
 
     def bars(self, symbol: str, interval: str, start: date | None, end: date | None) -> pd.DataFrame:
         """The bars of a symbol; see `nbbacktest.DataSource`.

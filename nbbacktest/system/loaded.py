@@ -10,22 +10,20 @@ from typing import Any
 import numpy as np
 
 from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.data_config import SOURCES
 from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, Problem
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns
 from nbbacktest.data.calendar import SessionTable
 from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.datasource import is_source
-from nbbacktest.data.demands import demanded
 from nbbacktest.data.market import MarketData
+from nbbacktest.data.quality_limits import hold_to_quality
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need, built, read_needs, seen_from
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.warmup import Warmup
-
-_ALL_READ = ("csv", "parquet", "sample")
-"""Sources whose bars before the run were all read with it; others make or fetch them by range."""
 
 
 class Loaded:
@@ -92,7 +90,9 @@ class Loaded:
             wider = replace(load(self._config, self._data, needs=asked), asked=asked)
         if _length(wider) <= _length(self.market):
             return None
-        wider = demanded(wider, self._config.data.quality, {})  # the earlier sessions are judged as the others were
+        wider = hold_to_quality(
+            wider, self._config.data.quality, {}
+        )  # the earlier sessions are judged as the others were
         self.market = wider
         return [(columns, _before(columns, wider.start)) for columns, _ in self._columns()]
 
@@ -100,7 +100,8 @@ class Loaded:
     def _may_have_more(self) -> bool:
         """Whether the source was asked for a range and may have bars before it."""
         if self._data is None:
-            return self._config.data.source not in _ALL_READ
+            built_in = SOURCES.get(self._config.data.source)
+            return built_in is None or not built_in.reads_all
         return is_source(self._data)
 
     def _wider(self, need: Need, market: MarketData) -> MarketData:
