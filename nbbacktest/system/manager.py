@@ -25,12 +25,13 @@ from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
 from nbbacktest.system.announcer import Announcer
 from nbbacktest.system.builder import StrategySource, build
-from nbbacktest.system.moments import Until, target_of
+from nbbacktest.system.moments import Until, past_cursor, target_of
 from nbbacktest.system.origin import ConfigSource, Origin, origin_of
 from nbbacktest.system.run import Run, RunHolder, Stages, outcome
 from nbbacktest.system.status import status
 from nbbacktest.system.threads import has_threads, require_threads, whole
 from nbbacktest.system.turns import TURNS
+from nbbacktest.trading.places import Place
 from nbbacktest.trading.snapshot import Snapshot
 from nbbacktest.trading.strategy import Strategy
 
@@ -418,6 +419,27 @@ class SystemManager:
     def snapshot(self) -> Snapshot:
         """The run as of its cursor, frozen; of the last run where nothing runs."""
         return self._latest().snapshot()
+
+    def look(self, at: Place) -> Snapshot:
+        """The run as it was at a place of its past, frozen as `snapshot` is; the run stays where it is, and goes on if it does.
+
+        It is computed from what the run has recorded, in every state, of a live run too; inside a strategy's callback as well.
+
+        Parameters
+        ----------
+        at : int, str, datetime or Timestamp
+            A cursor, which is a number of completed instants, from 0 on. Or a time, as `run_until` reads it, and means the last
+            instant at or before it; a text such as ``"10:30"`` is the last time that the exchange's clock showed it.
+
+        Raises
+        ------
+        ValueError
+            What is no place, and a place before the start or later than the run has come.
+        RuntimeError
+            Where nothing was started.
+        """
+        run = self._latest()
+        return run.look(past_cursor(at, run))
 
     def status(self) -> dict[str, Any]:
         """The JSON status as a mapping; `nbbacktest.schema("status")` describes it."""

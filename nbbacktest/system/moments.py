@@ -1,24 +1,17 @@
-"""What users mean by a time: texts and datetimes. One without a zone is the exchange's, however times are shown."""
+"""Where a run is to rest, or is to be looked at: what a time, an event or a cursor means in it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from nbbacktest.core.hours import time_of_day
-from nbbacktest.core.intervals import DAY
-from nbbacktest.core.records import Stamps
-from nbbacktest.data.calendar import ALWAYS_OPEN, moment_of, next_showing
 from nbbacktest.system.run import Run
+from nbbacktest.trading.places import RunTimes, past_place, read_time, zone_of
 from nbbacktest.trading.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # A pandas Timestamp is a datetime.
 Until = str | datetime | np.datetime64 | Callable[[Snapshot], object]
@@ -59,6 +52,21 @@ def target_of(when: Any, run: Run) -> int | None:
 
 def times_of(run: Run) -> RunTimes:
     """What a time means in `run`."""
-    config, opens, step = run.config, run.desk.notes.opens, run.base_step
+    config, days = run.config, run.days
     zone = zone_of(run.stamps, config.exchange, config.day_zone)
-    return RunTimes(run.timeline.instants, opens, step, run.stamps, zone, run.days.begin)
+    step = run.timeline.series[0].columns.interval.ns
+    return RunTimes(run.timeline.instants, run.desk.notes.opens, step, run.stamps, zone, days.day, days.begin)
+
+
+def past_cursor(at: Any, run: Run) -> int:
+    """How many instants of `run` were completed at the place `at`, which lies in its past.
+
+    Raises
+    ------
+    ValueError
+        What is no place, and a place before the start or later than the run has come.
+    """
+    shot = run.published()
+    if not (type(at) is int and at <= shot.cursor):
+        shot = run.snapshot()
+    return past_place(at, times_of(run), shot.cursor)

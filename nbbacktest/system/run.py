@@ -40,6 +40,8 @@ from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
 from nbbacktest.system.threads import has_threads, whole
 from nbbacktest.trading.desk import TradingDesk
+from nbbacktest.trading.look import PastInstants, RunTraces
+from nbbacktest.trading.order_replay import BrokerRules
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot
 
@@ -110,6 +112,8 @@ class Run:
         self._finalized = threading.Lock()  # taken once and kept, by whoever finalizes
         self._ending = threading.Lock()  # guards the listeners, and the result's making
         self._result: Result | None = None
+        self._looking = threading.Lock()  # guards `_past`, which is kept from one look to the next
+        self._past: PastInstants | None = None
         self._listeners: list[Callable[[Run], None]] = []
         self._driver = self._driven(stages)
 
@@ -270,6 +274,24 @@ class Run:
         if not (self.done or self.is_engine_thread()):
             self.gate.ask(timeout)
         return self.published()
+
+    def look(self, cursor: int) -> Snapshot:
+        """The run as it was when it had completed `cursor` instants, no more than it has; from any thread."""
+        newest = self.snapshot() if self.gate.is_analyst else self.published()
+        if cursor == newest.cursor:
+            return newest
+        with self._looking:
+            # An interrupt in between leaves none, and the next look begins anew.
+            past, self._past = self._past or self._recorded_past(), None
+            shot = past.at(cursor, self.timeline.axis)
+            self._past = past
+        return shot
+
+    def _recorded_past(self) -> PastInstants:
+        desk = self.desk
+        rules = BrokerRules.of(self.config.to_dict())
+        traces = RunTraces(desk.terms.cash, desk.fills, desk.orders, desk.flows, desk.splits, desk.notes, rules)
+        return PastInstants(traces, desk.indicators.at, self.stamps, self.days)
 
     def moment(self, cursor: int) -> str | None:
         """The instant completed at that cursor, ISO 8601 with offset; None before the first."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date, datetime
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -38,8 +37,8 @@ class RunTimes(NamedTuple):
     stamps : Stamps
     zone : str
         The zone of a time that has none.
-    begin : callable
-        Where a trading day begins, nanoseconds UTC.
+    day, begin : callable
+        The trading day of a time, and where one begins, nanoseconds UTC.
     """
 
     instants: Int64
@@ -47,6 +46,7 @@ class RunTimes(NamedTuple):
     step: int
     stamps: Stamps
     zone: str
+    day: Callable[[int], date]
     begin: Callable[[date], int]
 
     def shown(self, cursor: int) -> str:
@@ -102,23 +102,25 @@ def past_place(at: Any, times: RunTimes, cursor: int) -> int:
     ValueError
         What is no place, and a place before the start or later than the cursor.
     """
-    if isinstance(at, Integral) and not isinstance(at, bool):
+    if isinstance(at, (int, np.integer)) and not isinstance(at, bool):
         if 0 <= at <= cursor:
             return int(at)
         have = f"{cursor:,} instants are completed" + (f", up to {times.shown(cursor)}" if cursor else "")
         raise ValueError(f"look({at}): {have}; give a cursor from 0 to {cursor}, or a time")
     if not isinstance(at, (str, date, datetime, np.datetime64)):
-        raise ValueError(f"look({at!r}): no place in a run; give a cursor such as 1200, or a time: {_TIMES}")
+        raise ValueError(  # noqa: TRY004 - as `step` and `run_until` do
+            f"look({at!r}): no place in a run; give a cursor such as 1200, or a time: {_TIMES}"
+        )
     instants = times.instants
     moment = read_time(at, times, int(instants[cursor - 1]) if cursor else times.opens, is_past=True)
     if cursor < len(instants):
         late = int(instants[cursor])
     else:
         late = (int(instants[-1]) if len(instants) else times.opens) + times.step
-    if moment.value >= late and not (cursor and moment.value == instants[cursor - 1]):
+    if moment.value >= late:
         where = f"the last completed instant is {times.shown(cursor)}" if cursor else "no instant is completed yet"
         raise ValueError(f"look({str(at)!r}): {moment} is later than the run has come; {where}")
-    if moment.value < _earliest(times):
+    if moment.value < times.opens + times.stamps.dates and moment.value < _earliest(times):
         begins = times.stamps.stamp(times.opens)
         raise ValueError(f"look({str(at)!r}): {moment} is before the run, which begins at {begins}")
     return min(int(np.searchsorted(instants, moment.value, side="right")), cursor)
@@ -126,5 +128,8 @@ def past_place(at: Any, times: RunTimes, cursor: int) -> int:
 
 def _earliest(times: RunTimes) -> int:
     """Where the run's first trading day begins, or its first bar, whichever is earlier."""
-    first = times.stamps.stamp(times.opens)
-    return min(times.opens, times.begin(first.date())) if not times.stamps.dates else times.opens
+    if times.stamps.dates or not len(
+        times.instants
+    ):  # a date means its end: the one before the first is where that begins
+        return times.opens + times.stamps.dates
+    return min(times.opens, times.begin(times.day(int(times.instants[0]) - 1)))
