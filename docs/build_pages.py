@@ -47,7 +47,7 @@ def answer(state: SystemState, command: Command) -> str:
     if (after := TABLE.get((state, command))) is None:
         return "`InvalidTransition`"
     # What steps and run_until lead to is where they end, since they wait for it.
-    waits = command in (Command.STEP, Command.UNTIL)
+    waits = command in (Command.STEP, Command.RUN_UNTIL)
     return f"True, then {SystemState.PAUSED.name if waits else after.name}"
 
 

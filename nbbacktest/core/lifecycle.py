@@ -22,7 +22,7 @@ class Command(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     STEP = "step"
-    UNTIL = "run_until"
+    RUN_UNTIL = "run_until"
     STOP = "stop"
     ADD = "add_symbol"
     REMOVE = "remove_symbol"
@@ -35,7 +35,7 @@ class Command(StrEnum):
 TABLE: dict[tuple[SystemState, Command], SystemState] = {
     (STOPPED, Command.START): RUNNING,
     (RUNNING, Command.PAUSE): PAUSED,
-    (RUNNING, Command.UNTIL): RUNNING,
+    (RUNNING, Command.RUN_UNTIL): RUNNING,
     (RUNNING, Command.STOP): STOPPED,
     (RUNNING, Command.ADD): RUNNING,
     (RUNNING, Command.REMOVE): RUNNING,
@@ -44,7 +44,7 @@ TABLE: dict[tuple[SystemState, Command], SystemState] = {
     (RUNNING, Command.FAIL): STOPPED,
     (PAUSED, Command.RESUME): RUNNING,
     (PAUSED, Command.STEP): RUNNING,
-    (PAUSED, Command.UNTIL): RUNNING,
+    (PAUSED, Command.RUN_UNTIL): RUNNING,
     (PAUSED, Command.STOP): STOPPED,
     (PAUSED, Command.ADD): PAUSED,
     (PAUSED, Command.REMOVE): PAUSED,

@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import StrategyError
+from nbbacktest.core.formats import money, speed, wall_time
 from nbbacktest.core.shown import printed
 from nbbacktest.display.live_terminal import LiveTerminal
 from nbbacktest.display.run_meter import RunMeter, RunReading
-from nbbacktest.display.run_page import duration
 from nbbacktest.display.terminal_input import Interrupts, Leaving, leaving_in_order
 from nbbacktest.report.result import Result
-from nbbacktest.report.table import written_speed as speed
 from nbbacktest.report.terminal import print_report
 from nbbacktest.system import commands
 from nbbacktest.system.manager import SystemManager
@@ -166,11 +165,11 @@ def _write(out: TextIO, line: str) -> None:
 
 def _line(r: RunReading) -> str:
     moment = str(r.time) if r.time is not None else "before the first bar"
-    parts = [f"{r.state:<7}", moment, f"{r.progress:6.1%}", f"equity {r.equity:,.2f} ({r.gain:+.2%})", _pace(r)]
+    parts = [f"{r.state:<7}", moment, f"{r.progress:6.1%}", f"equity {money(r.equity)} ({r.gain:+.2%})", _pace(r)]
     if r.overruns:
         parts.append(f"{r.overruns:,} overruns")
     if r.seconds_left is not None:
-        parts.append(f"{duration(r.seconds_left)} left")
+        parts.append(f"{wall_time(r.seconds_left, whole=True)} left")
     if r.error:
         parts.append(r.error.splitlines()[0])
     return "  ".join(parts)

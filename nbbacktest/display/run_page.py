@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from nbbacktest.core.enums import Side, SystemState
+from nbbacktest.core.formats import change, money, speed, wall_time
 from nbbacktest.core.shown import printed
 from nbbacktest.display.run_meter import RunReading
-from nbbacktest.report.table import written_speed as speed
 from nbbacktest.report.terminal import columns_chart
 
 if TYPE_CHECKING:
@@ -124,17 +123,8 @@ def _left(r: RunReading) -> str:
     if r.state is SystemState.PAUSED:
         return "at rest"
     if r.seconds_left is None:
-        return f"{duration(r.seconds)} so far"
-    return f"{duration(r.seconds_left)} left"
-
-
-def duration(seconds: float) -> str:
-    """Wall time as people say it: ``42 s``, ``3:05``, ``2:03:05``."""
-    whole = math.ceil(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+        return f"{wall_time(r.seconds, whole=True)} so far"
+    return f"{wall_time(r.seconds_left, whole=True)} left"
 
 
 def _row(boxes: Sequence[Panel], width: int) -> RenderableType:
@@ -163,10 +153,10 @@ def _account(r: RunReading) -> Panel:
     return _figures(
         "Account",
         [
-            ("Equity", Text(f"{r.equity:,.2f}", style="bold")),
+            ("Equity", Text(money(r.equity), style="bold")),
             ("Return", gain),
-            ("Cash", Text(f"{r.cash:,.2f}")),
-            ("Unrealized", Text(f"{unrealized:+,.2f}", style=_sign(unrealized))),
+            ("Cash", Text(money(r.cash))),
+            ("Unrealized", Text(change(unrealized), style=_sign(unrealized))),
             ("Open orders", Text(f"{r.orders:,}")),
         ],
     )
@@ -179,7 +169,7 @@ def _synchronization(r: RunReading) -> Panel:
     if r.asked:
         behind = r.state is SystemState.RUNNING and r.achieved < 0.9 * r.asked and r.cursor > 10
         pace = [
-            ("Speed asked", Text(f"{speed(r.asked)}", style="bold")),
+            ("Speed asked", Text(speed(r.asked), style="bold")),
             ("achieved", Text(speed(r.achieved), style="yellow" if behind else "")),
             ("Lag", Text(f"{r.lag:,.3f} s")),
         ]
@@ -217,8 +207,8 @@ def _positions(r: RunReading) -> Panel:
     grid.add_column(ratio=1, justify="right", no_wrap=True)
     rows = r.positions if len(r.positions) <= _ROWS else r.positions[: _ROWS - 1]
     for p in rows:
-        gain = Text(f"{p.unrealized_pnl:+,.2f}", style=_sign(p.unrealized_pnl))
-        grid.add_row(Text(printed(p.symbol), style="bold"), f"{p.size:+,g}", Text(f"{p.last:,.2f}", style="dim"), gain)
+        gain = Text(change(p.unrealized_pnl), style=_sign(p.unrealized_pnl))
+        grid.add_row(Text(printed(p.symbol), style="bold"), f"{p.size:+,g}", Text(money(p.last), style="dim"), gain)
     if len(r.positions) > len(rows):
         grid.add_row(Text(f"and {len(r.positions) - len(rows)} more", style="dim"))
     return _box(f"Positions ({len(r.positions):,})", grid, _ROWS)
@@ -241,7 +231,7 @@ def _fills(r: RunReading) -> Panel:
         grid.add_row(
             f"{stamp:%m-%d}" if stamp.tzinfo is None else f"{stamp:%H:%M}",
             Text(fill.side.value, style="green" if buys else "red"), Text(printed(fill.symbol), style="bold"),
-            f"{fill.size:,g}", f"{fill.price:,.2f}",
+            f"{fill.size:,g}", money(fill.price),
         )  # fmt: skip
     return _box(f"Fills ({r.n_fills:,})", grid, _ROWS)
 

@@ -86,7 +86,7 @@ class Gate(Threshold):
             What the watcher raised; the run rests at the instant that it was asked about.
         """
         trip = Trip(0, watcher=watcher)
-        return self._travel(trip, lambda: self._set_out(Command.UNTIL, trip, target), timeout)
+        return self._travel(trip, lambda: self._set_out(Command.RUN_UNTIL, trip, target), timeout)
 
     def run_to(self, place: Callable[[], int | None], rest_timeout: float | None = None) -> bool:
         """Hold the run to ask `place()` how far it is to go, and go there; False as for `step`.
@@ -99,14 +99,14 @@ class Gate(Threshold):
         trip = Trip(0)
 
         def set_out() -> None:
-            self.while_held(lambda _is_open: self._set_out(Command.UNTIL, trip, place()), rest_timeout)
+            self.while_held(lambda _is_open: self._set_out(Command.RUN_UNTIL, trip, place()), rest_timeout)
 
         return self._travel(trip, set_out, None)
 
     def set_out(self, target: int | None, watcher: Watcher | None = None) -> Trip:
         """Begin a `run_until` without waiting for it; a trip of a run that is over arrives nowhere."""
         trip = Trip(0, watcher=watcher)
-        self._set_out(Command.UNTIL, trip, target)
+        self._set_out(Command.RUN_UNTIL, trip, target)
         return trip
 
     def arrived(self, trip: Trip, timeout: float | None = None) -> bool:

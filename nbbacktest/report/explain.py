@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.errors import DataError, nearest
+from nbbacktest.core.formats import brief, change, money, number, timestamp
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Bar
 from nbbacktest.report.frames import instant_labels
 from nbbacktest.report.plotting import local_time
-from nbbacktest.report.table import written_time
 from nbbacktest.trading.equity import cash_curve, position_curve
 from nbbacktest.trading.order_explain import OrderOutcome, explain_orders
 from nbbacktest.trading.orders import Fill
@@ -86,7 +86,7 @@ class Explanation:
     @property
     def text(self) -> str:
         """All of it in words, a line for each thing."""
-        lines = [f"{written_time(self.time)}"]
+        lines = [timestamp(self.time)]
         lines += ["Bars", *(f"  {_bar_words(symbol, bar)}" for symbol, bar in self.bars.items())]
         lines.append("Orders" if self.verdicts else "Orders: none was open, and none was placed")
         for verdict in self.verdicts:
@@ -100,9 +100,9 @@ class Explanation:
         return "\n".join(lines)
 
     def _account(self) -> list[tuple[str, str, str]]:
-        money = [("cash", self.cash), ("equity", self.equity)]
-        rows = [(label, f"{before:,.2f}", f"{after:,.2f}") for label, (before, after) in money]
-        return rows + [(symbol, f"{a:,.6g}", f"{b:,.6g}") for symbol, (a, b) in self.positions.items()]
+        account = [("cash", self.cash), ("equity", self.equity)]
+        rows = [(label, money(before), money(after)) for label, (before, after) in account]
+        return rows + [(symbol, brief(a), brief(b)) for symbol, (a, b) in self.positions.items()]
 
     def __str__(self) -> str:
         return self.text
@@ -126,7 +126,7 @@ class Explanation:
             rows = [[name, _value(value)] for name, value in self.indicators.items()]
             parts.append(_table("Indicators", ["", "read"], rows))
         parts += [f"<p>{escape(note)}</p>" for note in self.notes]
-        title = f'<div style="font-size:1.1em;font-weight:600">{escape(written_time(self.time))}</div>'
+        title = f'<div style="font-size:1.1em;font-weight:600">{escape(timestamp(self.time))}</div>'
         return f'<div class="nbbt-explain">{title}{"".join(parts)}</div>'
 
 
@@ -182,7 +182,7 @@ def _index_of(record: RunRecord, time: Any, symbol: str | None) -> int:
     if index < len(record.instants) and record.instants[index] == ns:
         return index
     around = [_label(record, int(record.instants[i])) for i in (index - 1, index) if 0 <= i < len(record.instants)]
-    known = " and ".join(written_time(stamp) for stamp in around)
+    known = " and ".join(timestamp(stamp) for stamp in around)
     raise DataError(
         f"explain({str(time)!r}): no bar of the run was then; "
         + (f"the instants around it are {known}" if known else "the run completed no instant")
@@ -238,7 +238,7 @@ def _notes(record: RunRecord, index: int, instant: int, bars: Mapping[str, Bar |
         if s.index == index and s.symbol in bars
     ]
     flows = [
-        f"{flow.kind}{'' if flow.symbol is None else f' of {flow.symbol}'}: {flow.amount:+,.2f} in cash, before any fill"
+        f"{flow.kind}{'' if flow.symbol is None else f' of {flow.symbol}'}: {change(flow.amount)} in cash, before any fill"
         for flow in record.flows
         if flow.index == index and (flow.symbol is None or flow.symbol in bars)
     ]
@@ -250,18 +250,18 @@ def _bar_words(symbol: str, bar: Bar | None) -> str:
     if bar is None:
         return f"{symbol}: no bar closed then"
     prices = ", ".join(f"{name} {_value(getattr(bar, name))}" for name in ("open", "high", "low", "close", "volume"))
-    return f"{symbol} {bar.interval} from {written_time(bar.time)}: {prices}"
+    return f"{symbol} {bar.interval} from {timestamp(bar.time)}: {prices}"
 
 
 def _order_words(verdict: OrderOutcome) -> str:
     order = verdict.then
-    size = "all" if order.size is None else f"{order.size:,.10g}"
+    size = "all" if order.size is None else number(order.size)
     levels = "".join(
         f", {name} {_value(level)}"
         for name, level in (("limit", order.limit), ("stop", order.stop))
         if level is not None
     )
-    part = f", {order.filled:,.10g} filled before" if order.filled else ""
+    part = f", {number(order.filled)} filled before" if order.filled else ""
     kind = str(order.type).replace("_", " ")
     return f"order {order.id}: {order.side} {size} {order.symbol} {kind}{levels}{part}"
 
@@ -269,7 +269,7 @@ def _order_words(verdict: OrderOutcome) -> str:
 def _value(value: float | tuple[float, ...]) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(_value(part) for part in value)})"
-    return "not defined yet" if value != value else f"{value:,.10g}"  # noqa: PLR0124 - NaN alone differs from itself
+    return number(value, "not defined yet")
 
 
 def _table(heading: str, heads: list[str], rows: list[list[str]]) -> str:

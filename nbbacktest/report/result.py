@@ -9,6 +9,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nbbacktest.core.formats import money
 from nbbacktest.core.records import Float64
 from nbbacktest.report.analysis import RunAnalysis
 from nbbacktest.report.table import Stats, written
@@ -341,7 +342,7 @@ class Result:
             f"Result {self.name!r}: {', '.join(self.strategies) or 'no strategy'}\n"
             f"  {', '.join(self.symbols) or 'no symbol'} from {self.analysis.origin}\n"
             f"  {period}\n"
-            f"  equity {self.record.cash:,.2f} -> {known['final_equity']} ({stats['return']:+.2%}), "
+            f"  equity {money(self.record.cash)} -> {known['final_equity']} ({stats['return']:+.2%}), "
             f"max drawdown {known['max_drawdown']}, Sharpe {known['sharpe']}\n"
             f"  {known['trades']} closed {'trade' if stats['trades'] == 1 else 'trades'}, win rate {known['win_rate']}, fees {known['fees']}"
         )

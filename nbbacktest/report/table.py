@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any
 
-MISSING = "n/a"
+from nbbacktest.core.formats import money, percent, span, timestamp
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
@@ -63,6 +63,17 @@ AGAINST: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 """The same for a comparison."""
+
+_WRITERS: dict[str, Callable[[Any], str]] = {
+    "time": timestamp,
+    "duration": span,
+    "count": "{:,}".format,
+    "money": money,
+    "number": money,
+    "percent": percent,
+    "times": lambda value: f"{money(value)} x" if math.isfinite(value) else money(value),
+}
+"""How each kind of value is written."""
 
 _KINDS = {name: kind for group in (*GROUPS.values(), *AGAINST.values()) for name, (_, kind) in group.items()}
 
@@ -137,44 +148,4 @@ class Stats(Mapping[str, Any]):
 
 def written(name: str, value: Any) -> str:
     """The statistic `name` with its unit."""
-    kind = _KINDS[name]
-    if kind == "time":
-        return written_time(value)
-    if kind == "duration":
-        return written_duration(value)
-    if kind == "count":
-        return f"{value:,}"
-    if not math.isfinite(value):
-        return "beyond any number" if math.isinf(value) else MISSING
-    # A float that rounds to nothing shouldn't be written as -0.00.
-    value = value if abs(value) >= (5e-5 if kind == "percent" else 5e-3) else 0.0
-    return {"money": f"{value:,.2f}", "percent": f"{value:,.2%}", "times": f"{value:,.2f} x"}.get(kind, f"{value:,.2f}")
-
-
-def written_time(stamp: Any) -> str:
-    """A timestamp without the parts that are zero: midnight is a date, a whole minute has no seconds."""
-    import pandas as pd
-
-    if stamp is pd.NaT:
-        return MISSING
-    if stamp == stamp.normalize():
-        return f"{stamp:%Y-%m-%d}"
-    clock = "%H:%M:%S" if stamp.second else "%H:%M"
-    return f"{stamp:%Y-%m-%d} {stamp.strftime(clock)} {stamp:%Z}".rstrip()
-
-
-def written_speed(x: float) -> str:
-    """A speed with as many digits as can be read at a glance: ``59.8x``, ``12,400x``, ``9.5 million x``."""
-    scale, unit = (1e9, " billion x") if x >= 1e9 else (1e6, " million x") if x >= 1e6 else (1.0, "x")
-    scaled = x / scale
-    return (f"{scaled:,.0f}" if scaled >= 100 else f"{scaled:,.3g}") + unit
-
-
-def written_duration(span: Any) -> str:
-    """A Timedelta in days, or in days, hours and minutes."""
-    days, minutes = span.days, span.seconds // 60
-    count = f"{days:,} day" if days == 1 else f"{days:,} days"
-    if not minutes:
-        return count
-    clock = f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
-    return f"{count} {clock}" if days else clock
+    return _WRITERS[_KINDS[name]](value)

@@ -16,10 +16,11 @@ import numpy as np
 from nbbacktest.core.enums import OrderStatus
 from nbbacktest.core.errors import DataNotFoundError
 from nbbacktest.core.files import try_target, write_whole
+from nbbacktest.core.formats import brief, money, percent, price, timestamp
 from nbbacktest.core.records import Float64
 from nbbacktest.report.benchmark import BenchmarkSource, Comparison
 from nbbacktest.report.plotting import extremes
-from nbbacktest.report.table import MISSING, written, written_time
+from nbbacktest.report.table import written
 from nbbacktest.report.traces import shades
 from nbbacktest.trading.stats import annual_factor, period_name
 
@@ -86,7 +87,7 @@ def page(run: RunAnalysis, benchmark: BenchmarkSource | None = None) -> str:
 def _heading(run: RunAnalysis) -> str:
     stats = run.stats
     zone = run.record.stamps.timezone
-    period = f"{written_time(stats['start'])} to {written_time(stats['end'])} ({zone})" if stats["bars"] else "no bars"
+    period = f"{timestamp(stats['start'])} to {timestamp(stats['end'])} ({zone})" if stats["bars"] else "no bars"
     symbols = ", ".join(run.symbols[:12]) + (f" and {len(run.symbols) - 12} more" if len(run.symbols) > 12 else "")
     lines = [
         f"<header><h1>{escape(run.record.name)}</h1>",
@@ -181,7 +182,7 @@ def _months(run: RunAnalysis) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("", *table.columns))
     rows = "".join(
         f"<tr><td>{year}</td>{''.join(_month(value, full) for value in row[:-1])}"
-        f'<td class="scroll-total"><span{_coloured(row[-1])}>{_percent(row[-1], 1)}</span></td></tr>'
+        f'<td class="scroll-total"><span{_coloured(row[-1])}>{percent(row[-1], 1)}</span></td></tr>'
         for year, row in zip(table.index, table.to_numpy().tolist(), strict=True)
     )
     return (
@@ -195,7 +196,7 @@ def _month(value: float, full: float) -> str:
         return "<td></td>"
     depth = min(abs(value) / full, 1.0) * 0.6
     hue = "--up" if value > 0 else "--down"
-    return f'<td style="background:rgba(var({hue}),{depth:.2f})">{_percent(value, 1)}</td>'
+    return f'<td style="background:rgba(var({hue}),{depth:.2f})">{percent(value, 1)}</td>'
 
 
 def _parts(run: RunAnalysis) -> str:
@@ -208,9 +209,9 @@ def _part(table: pd.DataFrame) -> str:
     rows = [
         [
             (escape(str(name)), ""), (f"{row['trades']:,.0f}", ""), (f"{row['open_trades']:,.0f}", ""),
-            (_money(row["pnl"]), _coloured(row["pnl"])), (_percent(row["win_rate"], 1), ""),
-            (_money(row["profit_factor"]), ""), (_percent(row["average_trade"]), ""), (_percent(row["best_trade"]), ""),
-            (_percent(row["worst_trade"]), ""), (_money(row["fees"]), ""),
+            (money(row["pnl"]), _coloured(row["pnl"])), (percent(row["win_rate"], 1), ""),
+            (money(row["profit_factor"]), ""), (percent(row["average_trade"]), ""), (percent(row["best_trade"]), ""),
+            (percent(row["worst_trade"]), ""), (money(row["fees"]), ""),
         ]
         for name, row in zip(table.index, table.to_dict("records"), strict=True)
     ]  # fmt: skip
@@ -228,11 +229,11 @@ def _trades(run: RunAnalysis) -> str:
     for row in shown.to_dict("records"):
         closed = not math.isnan(row["exit_price"])
         cells = [
-            (escape(str(row["symbol"])), ""), (f"{row['size']:+,.6g}", ""), (_when(row["entry_time"]), ""),
-            (_price(row["entry_price"]), ""), (_when(row["exit_time"]) if closed else "open", ""),
-            (_price(row["exit_price"]) if closed else "", ""), (_money(row["pnl"]), _coloured(row["pnl"])),
-            (_percent(row["return"]), ""), (_percent(row["mae"]), ""), (_percent(row["mfe"]), ""),
-            (_money(row["commission"]), ""),
+            (escape(str(row["symbol"])), ""), (f"{row['size']:+,.6g}", ""), (timestamp(row["entry_time"], zone=False), ""),
+            (price(row["entry_price"]), ""), (timestamp(row["exit_time"], zone=False) if closed else "open", ""),
+            (price(row["exit_price"]) if closed else "", ""), (money(row["pnl"]), _coloured(row["pnl"])),
+            (percent(row["return"]), ""), (percent(row["mae"]), ""), (percent(row["mfe"]), ""),
+            (money(row["commission"]), ""),
         ]  # fmt: skip
         if tagged:
             cells.append((escape(str(row["tag"])) if isinstance(row["tag"], str) else "", ""))
@@ -249,8 +250,8 @@ def _rejected(run: RunAnalysis) -> str:
     shown = refused[-MOST_REJECTED:]
     rows = [
         [
-            (_when(stamps.instant(o.closed_ns)), ""), (escape(o.symbol), ""),
-            (f"{o.side} {'all' if o.size is None else f'{o.size:,.6g}'} {o.type}", ""), (escape(str(o.status)), ""),
+            (timestamp(stamps.instant(o.closed_ns), zone=False), ""), (escape(o.symbol), ""),
+            (f"{o.side} {'all' if o.size is None else brief(o.size)} {o.type}", ""), (escape(str(o.status)), ""),
             (escape(o.reason or ""), ' class="wide"'),
         ]
         for o in shown
@@ -291,29 +292,6 @@ def _footer(run: RunAnalysis) -> str:
     )
 
 
-def _when(stamp: Any) -> str:
-    return escape(f"{stamp:%Y-%m-%d}" if stamp == stamp.normalize() else f"{stamp:%Y-%m-%d %H:%M}")
-
-
-def _price(value: float) -> str:
-    """Cents, and up to four more digits where there are some."""
-    whole, _, part = f"{value:,.6f}".partition(".")
-    return f"{whole}.{part.rstrip('0'):0<2}"
-
-
-def _money(value: float) -> str:
-    if not math.isfinite(value):
-        return MISSING
-    return f"{value if abs(value) >= 0.005 else 0.0:,.2f}"
-
-
-def _percent(value: float, digits: int = 2) -> str:
-    if not math.isfinite(value):
-        return MISSING
-    # Nothing is no loss: -0.0% reads as one.
-    return f"{value if abs(value) >= 0.5 * 10 ** -(digits + 2) else 0.0:.{digits}%}"
-
-
 # -- in a notebook ------------------------------------------------------------------------------------------
 
 _WIDTH, _HEIGHT = 640, 90
@@ -322,7 +300,7 @@ _WIDTH, _HEIGHT = 640, 90
 def notebook_page(run: RunAnalysis) -> str:
     """Self-contained HTML; it takes its colours from the page, so it reads on light and on dark."""
     stats = run.stats
-    period = f"{written_time(stats['start'])} to {written_time(stats['end'])}" if stats["bars"] else "no bars"
+    period = f"{timestamp(stats['start'])} to {timestamp(stats['end'])}" if stats["bars"] else "no bars"
     facts = " · ".join((", ".join(run.symbols), period, f"{stats['bars']:,} bars"))
     strategies = escape(", ".join(run.record.strategies) or "no strategy")
     return (
@@ -344,7 +322,7 @@ def _line(equity: Float64) -> str:
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="equity, '
-        f'{low:,.2f} to {high:,.2f}" style="width:100%;max-width:{_WIDTH}px;height:{_HEIGHT}px;margin:0.5em 0">'
+        f'{money(low)} to {money(high)}" style="width:100%;max-width:{_WIDTH}px;height:{_HEIGHT}px;margin:0.5em 0">'
         f'<polyline points="{points}" fill="none" stroke="#4c8dd6" stroke-width="1.5" '
         'vector-effect="non-scaling-stroke"/></svg>'
     )

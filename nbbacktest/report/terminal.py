@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbbacktest.core.formats import brief, counted, money, percent, speed, timestamp
 from nbbacktest.core.records import Float64
 from nbbacktest.core.shown import printed
 from nbbacktest.report.console import console as plain_console
-from nbbacktest.report.table import GROUPS, written, written_speed, written_time
+from nbbacktest.report.table import GROUPS
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -83,7 +84,7 @@ def _heading(run: RunAnalysis, width: int) -> Iterator[RenderableType]:
     stats = run.stats
     yield Rule(Text(printed(run.record.name), style="bold"), align="left", style="dim")
     origin_style = "bold yellow" if run.record.synthetic else ""
-    period = f"{written_time(stats['start'])} to {written_time(stats['end'])}" if stats["bars"] else "no bars"
+    period = f"{timestamp(stats['start'])} to {timestamp(stats['end'])}" if stats["bars"] else "no bars"
     rows = {
         "Data": (run.origin, origin_style),
         "Symbols": (_shortened(run.symbols, width - 12), ""),
@@ -196,10 +197,10 @@ def _trades(run: RunAnalysis) -> Iterator[RenderableType]:
         grid.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in shown.to_dict("records"):
         grid.add_row(
-            Text(printed(row["symbol"])), f"{row['size']:,.6g}", _moment(row["entry_time"], row["entry_price"]),
+            Text(printed(row["symbol"])), brief(row["size"]), _moment(row["entry_time"], row["entry_price"]),
             _moment(row["exit_time"], row["exit_price"]),
-            Text(written("expectancy", row["pnl"]), style=_colour("expectancy", row["pnl"])),
-            written("return", row["return"]),
+            Text(money(row["pnl"]), style=_colour("expectancy", row["pnl"])),
+            percent(row["return"]),
         )  # fmt: skip
     yield grid
 
@@ -208,7 +209,7 @@ def _moment(time: Any, price: float) -> str:
     if math.isnan(price):
         return "open"
     # The zone is in the heading already, and the year is in the period.
-    return f"{time:%Y-%m-%d} {price:,.2f}" if time == time.normalize() else f"{time:%m-%d %H:%M} {price:,.2f}"
+    return f"{time:%Y-%m-%d} {money(price)}" if time == time.normalize() else f"{time:%m-%d %H:%M} {money(price)}"
 
 
 def _why_no_trade(run: RunAnalysis) -> str:
@@ -237,7 +238,7 @@ def _warnings(run: RunAnalysis) -> Iterator[RenderableType]:
     if refused:
         yield Text()
     for (status, reason), count in refused.most_common(_REASONS):
-        yield Text(f"! {count:,} {'order' if count == 1 else 'orders'} {status}: {printed(reason)}", style="yellow")
+        yield Text(f"! {counted(count, 'order')} {status}: {printed(reason)}", style="yellow")
     if len(refused) > _REASONS:
         rest = sum(count for _, count in refused.most_common()[_REASONS:])
         yield Text(f"! {rest:,} more for other reasons; see result.orders", style="yellow")
@@ -269,14 +270,14 @@ def _facts(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
     # One of two streams may wait for the clock, the other for data: the mode of the run is the clock's, or live.
     modes = {str(stream["mode"]) for stream in streams if "mode" in stream}
     facts += [mode for mode in ("live", "clock-driven", "data-driven") if mode in modes][:1]
-    speed, achieved = session.get("speed_multiplier"), session.get("achieved_speed")
-    if speed:
-        facts.append(f"speed {written_speed(speed)}")
+    asked, achieved = session.get("speed_multiplier"), session.get("achieved_speed")
+    if asked:
+        facts.append(f"speed {speed(asked)}")
         if achieved:
-            facts.append(f"achieved {written_speed(achieved)}")
+            facts.append(f"achieved {speed(achieved)}")
     overruns = sum(int(stream.get("overruns") or 0) for stream in streams)
     if overruns:
-        facts.append(f"{overruns:,} overruns")
+        facts.append(f"{counted(overruns, 'overrun')}")
     if facts:
         yield Text("\n" + ", ".join(facts), style="dim")
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nbbacktest.core.enums import Side
+from nbbacktest.core.formats import brief, change, percent
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.report.benchmark import Benchmark
@@ -102,7 +103,7 @@ def _marks(run: RunAnalysis, symbol: str, side: Side, binning: Binning) -> tuple
     count = np.bincount(group)
     verb = {Side.BUY: "bought", Side.SELL: "sold"}[side]
     text = [
-        f"{verb} {units:,.6g} at {'' if n == 1 else 'an average of '}{p:,.6g}" + (f" in {n} fills" if n > 1 else "")
+        f"{verb} {brief(units)} at {'' if n == 1 else 'an average of '}{brief(p)}" + (f" in {n} fills" if n > 1 else "")
         for units, p, n in zip(size, price, count, strict=True)
     ]
     return axis(binning.starts(keys)), price, text
@@ -220,8 +221,8 @@ def trades_panel(run: RunAnalysis, yaxis: str) -> Panel | None:
         local_time(record.stamps, stamps) // DAY * DAY + DAY // 2 if record.daily else local_time(record.stamps, stamps)
     )
     text = [
-        f"{escape(t.symbol)} {'long' if t.size > 0 else 'short'} {abs(t.size):,.6g}: {t.return_:+.2%} ({t.pnl:+,.2f})"
-        f", MAE {worst:.2%}, MFE {best:+.2%}"
+        f"{escape(t.symbol)} {'long' if t.size > 0 else 'short'} {brief(abs(t.size))}: {t.return_:+.2%} ({change(t.pnl)})"
+        f", MAE {percent(worst)}, MFE {best:+.2%}"
         for t, worst, best in zip(shown, far.mae, far.mfe, strict=True)
     ]
     heading = "Trades: net return at the exit; the bar reaches from MAE to MFE"
@@ -296,7 +297,7 @@ def months_panel(run: RunAnalysis, axes: Sequence[str]) -> Panel | None:
     shown = table.tail(YEARS)
     values = shown.to_numpy()
     full = shades(table.iloc[:, :-1])
-    text = [["" if np.isnan(v) else f"{v:.1%}" for v in row] for row in values]
+    text = [["" if np.isnan(v) else percent(v, 1) for v in row] for row in values]
     heading = "Net return by month" + (f" (the newest {YEARS} of {len(table)} years)" if len(table) > YEARS else "")
     return Panel(
         heading,

@@ -17,6 +17,7 @@ from prompt_toolkit.styles import Style
 
 import nbbacktest as nb
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.formats import money
 from nbbacktest.core.shown import printed
 from nbbacktest.display.terminal_input import Leaving, leaving_asked
 from nbbacktest.report.result import Result
@@ -113,7 +114,7 @@ class _News:
         shot = self.shot
         if shot is None or self._system.is_stopped():
             return None
-        return f" {shot.time or 'before the first bar'}   {shot.progress:.1%}   equity {shot.equity:,.2f} "
+        return f" {shot.time or 'before the first bar'}   {shot.progress:.1%}   equity {money(shot.equity)} "
 
     def _progress(self, shot: Snapshot) -> None:
         self.shot = shot

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal, NamedTuple
 
+from nbbacktest.core.formats import counted
+
 Kind = Literal["bar", "indicator", "order", "fill"]
 
 
@@ -159,8 +161,8 @@ class AuditReport:
         indicators, orders, fills = self.compared
         return (
             f"{', '.join(self.strategies)} on {', '.join(self.symbols)}: {self.instants:,} instants, data cut at "
-            f"{_count(len(self.cuts), 'instant')} from {self.cuts[0]} to {self.cuts[-1]} (seed {self.seed}), "
-            f"{_count(indicators, 'indicator')}, {_count(orders, 'order')} and {_count(fills, 'fill')} compared"
+            f"{counted(len(self.cuts), 'instant')} from {self.cuts[0]} to {self.cuts[-1]} (seed {self.seed}), "
+            f"{counted(indicators, 'indicator')}, {counted(orders, 'order')} and {counted(fills, 'fill')} compared"
         )
 
 
@@ -184,10 +186,6 @@ def _cells(one: Difference) -> tuple[str, ...]:
 
 def _cell(text: str) -> str:
     return f'<td style="text-align:left">{escape(text)}</td>'
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _written(value: Any) -> str:

@@ -217,7 +217,7 @@ class SystemManager:
         StrategyBlockedError
             A time was given to a running system, and a strategy's call is under way for more than 10 s.
         """
-        run = self._from_outside(Command.UNTIL)
+        run = self._from_outside(Command.RUN_UNTIL)
         if callable(when):
             if (reason := unrun(when)) is not None:
                 raise ValueError(f"run_until({getattr(when, '__name__', when)}): it {reason}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from nbbacktest.core.enums import SystemState
-from nbbacktest.report.table import written_speed
+from nbbacktest.core.formats import money, speed
 
 
 def summary(status: dict[str, Any]) -> list[str]:
@@ -19,7 +18,7 @@ def summary(status: dict[str, Any]) -> list[str]:
         ("Sim time", shown_time(session["sim_time"])),
         ("Progress", f"{session['progress']:.1%}, {status['performance_metrics']['bars_processed']:,} bars"),
         ("Speed", shown_speed(session)),
-        ("Equity", f"{shown_money(account['equity'])}, cash {shown_money(account['cash'])}"),
+        ("Equity", f"{money(account['equity'], '-')}, cash {money(account['cash'], '-')}"),
         ("Positions", ", ".join(f"{symbol} {size:+,g}" for symbol, size in account["positions"].items()) or "none"),
     ]
     if error is not None:
@@ -37,13 +36,8 @@ def shown_time(moment: str | None) -> str:
     return moment.replace("T", " ") if moment else "before the first bar"
 
 
-def shown_money(amount: float | None) -> str:
-    """An amount with two decimals; a dash where a position has no price."""
-    return "-" if amount is None or not math.isfinite(amount) else f"{amount:,.2f}"
-
-
 def shown_speed(session: dict[str, Any], state: str = SystemState.RUNNING.value) -> str:
     """The speed that was asked for, and the one that is achieved."""
     asked, achieved = session["speed_multiplier"], session["achieved_speed"]
-    wish = written_speed(asked) if asked else "as fast as it goes"
-    return f"{wish}, achieved {written_speed(achieved)}" if achieved and state != SystemState.STOPPED.value else wish
+    wish = speed(asked) if asked else "as fast as it goes"
+    return f"{wish}, achieved {speed(achieved)}" if achieved and state != SystemState.STOPPED.value else wish

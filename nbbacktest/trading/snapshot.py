@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nbbacktest.core.enums import OrderType, Side, TimeInForce
+from nbbacktest.core.formats import money
 from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.trading.orders import Fill, Order
@@ -232,4 +233,4 @@ class Snapshot:
         return dict(self._frame.agent.indicators)
 
     def __repr__(self) -> str:
-        return f"<Snapshot {self.cursor} of {self.total} instants, {self.time}, equity {self.equity:,.2f}>"
+        return f"<Snapshot {self.cursor} of {self.total} instants, {self.time}, equity {money(self.equity)}>"

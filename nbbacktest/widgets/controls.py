@@ -1,9 +1,10 @@
-"""The panel's controls: ipywidgets that say what they are, follow a `ViewState`, and tell what the user did."""
+"""The panel's controls: the table of its buttons, and the widgets that show a `ViewState` and report clicks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from threading import get_ident
 from typing import Any
 
@@ -11,6 +12,7 @@ import ipywidgets as iw
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command
+from nbbacktest.system.manager import SystemManager
 from nbbacktest.widgets import texts
 from nbbacktest.widgets.page_bridge import PageBridge
 from nbbacktest.widgets.view import ViewState, differences
@@ -18,15 +20,55 @@ from nbbacktest.widgets.view import ViewState, differences
 DATA, CLOCK = "Data-driven", "Clock-driven"
 SLOWEST, FASTEST = 0.0, 5.0
 """Powers of ten: from real time to a day in less than a second."""
-_BUTTONS = (
-    (Command.START, "Start", "success", "Start a run of the config"),
-    (Command.PAUSE, "Pause", "warning", "Hold the run at the next bar (space)"),
-    (Command.RESUME, "Resume", "primary", "Let the run go on (space)"),
-    (Command.STEP, "Step", "", "Deliver exactly so many instants and rest again (right arrow)"),
-    (Command.STOP, "Stop", "danger", "End the run"),
-)
-Told = Callable[[str, Any], object]
-"""Told what the user did: a command's name and its argument."""
+
+Action = str | Callable[[SystemManager], str]
+"""What a click does: a command, by its word in `nbbacktest.system.commands`, or a function that returns a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class PanelButton:
+    """A button of the panel, and what a click on it does.
+
+    Attributes
+    ----------
+    name : str
+        Its CSS class is ``nbbt-`` and this name.
+    text, style, tooltip : str
+        As ipywidgets' Button takes them.
+    action : str or callable
+        A command by its word, or a function: it is called with the system, outside of the kernel's thread, and the
+        panel shows the message that it returns, or its error.
+    needs : Command or None
+        The button is enabled in states that allow this command; None: in all states.
+    argument : callable, optional
+        Reads the command's argument from the controls.
+    """
+
+    name: str
+    text: str
+    style: str
+    tooltip: str
+    action: Action
+    needs: Command | None = None
+    argument: Callable[[Controls], Any] | None = None
+
+
+BUTTONS = (
+    PanelButton("start", "Start", "success", "Start a run of the config", "start", Command.START),
+    PanelButton("pause", "Pause", "warning", "Hold the run at the next bar (space)", "pause", Command.PAUSE),
+    PanelButton("resume", "Resume", "primary", "Let the run go on (space)", "resume", Command.RESUME),
+    PanelButton(
+        "step", "Step", "", "Deliver exactly so many instants and rest again (right arrow)", "step", Command.STEP,
+        lambda controls: int(controls.count.value),
+    ),
+    PanelButton("stop", "Stop", "danger", "End the run", "stop", Command.STOP),
+)  # fmt: skip
+"""The row of buttons, from left to right. A new button is an entry here, and its action."""
+RUN_UNTIL = PanelButton(
+    "run-until", "Run until", "", "Go on until then, and rest there", "until", Command.RUN_UNTIL,
+    lambda controls: controls.when.value.strip(),
+)  # fmt: skip
+"""The button beside the field for the time or the event."""
 
 
 class Controls:
@@ -34,29 +76,34 @@ class Controls:
 
     Parameters
     ----------
-    told
-        Called in the kernel's thread with what the user did: ``("pause", None)``, ``("step", 10)``, ``("speed", 60.0)``.
+    ask
+        Called in the kernel's thread with an action and its argument, if it has one: ``("pause",)``, ``("step", 10)``,
+        ``("speed", 60.0)``.
 
     Attributes
     ----------
     root : ipywidgets.VBox
-        To be shown above the charts.
+        Stands above the charts.
+    buttons : dict of str to ipywidgets.Button
+        By the names of `BUTTONS`, and `RUN_UNTIL`.
     symbol, interval, follow
         What the bar chart shows.
     """
 
-    def __init__(self, told: Told) -> None:
-        self._told = told
+    def __init__(self, ask: Callable[..., object]) -> None:
+        self._ask = ask
         self._shown: ViewState | None = None
-        self._told_of: tuple[int, SystemState] | None = None  # the run and the state that the notice speaks of
-        self._writer: int | None = (
-            None  # the thread that shows the system just now: what it sets isn't the user's doing
-        )
+        self._notice_of: tuple[int, SystemState] | None = None  # the run and the state that the notice is about
+        # The thread that shows the system now: a value that it sets isn't the user's choice.
+        self._writer: int | None = None
+        self._declared = (*BUTTONS, RUN_UNTIL)
         self.bridge = PageBridge()
         self.state = _html("nbbt-state")
         self.heading = _html("nbbt-heading")
-        self.buttons = {command: self._button(command, *rest) for command, *rest in _BUTTONS}
-        self.count = iw.BoundedIntText(1, min=1, max=1_000_000, tooltip="How many instants a step takes")
+        self.buttons = {button.name: self._button(button) for button in self._declared}
+        self.count: iw.BoundedIntText = iw.BoundedIntText(
+            1, min=1, max=1_000_000, tooltip="How many instants a step takes"
+        )
         self.count.add_class("nbbt-steps")
         self.mode = iw.ToggleButtons(
             options=[DATA, CLOCK],
@@ -69,12 +116,11 @@ class Controls:
         )  # fmt: skip
         self.speed.add_class("nbbt-speed")
         self.achieved = _html("nbbt-achieved")
-        self.when = iw.Combobox(
+        self.when: iw.Combobox = iw.Combobox(
             placeholder="10:30, next fill, next session", options=["next fill", "next session"],
             continuous_update=True, tooltip="A time of the exchange's clock, or an event",
         )  # fmt: skip
         self.when.add_class("nbbt-until")
-        self.until = self._button(Command.UNTIL, "Run until", "", "Go on until then, and rest there")
         self.bar = iw.FloatProgress(0.0, min=0.0, max=1.0)
         self.progress_text = _html("nbbt-progress-text")
         self.progress = iw.Box([self.bar, self.progress_text])
@@ -101,24 +147,20 @@ class Controls:
 
     def _mode_chosen(self, change: Mapping[str, Any]) -> None:
         if self._writer != get_ident():
-            self._told("speed", 0.0 if change["new"] == DATA else float(self.speed.value))
+            self._ask("speed", 0.0 if change["new"] == DATA else float(self.speed.value))
 
     def _speed_chosen(self, change: Mapping[str, Any]) -> None:
         if self._writer != get_ident() and self.mode.value == CLOCK:
-            self._told("speed", float(change["new"]))
+            self._ask("speed", float(change["new"]))
 
-    def _pressed(self, command: Command) -> None:
-        if command is Command.STEP:
-            self._told("step", int(self.count.value))
-        elif command is Command.UNTIL:
-            self._told("until", self.when.value.strip())
-        else:
-            self._told(command.value, None)
+    def _clicked(self, button: PanelButton) -> None:
+        given = () if button.argument is None else (button.argument(self),)
+        self._ask(button.action, *given)
 
     # -- what the system does --------------------------------------------------------------------------------
 
-    def follow_view(self, view: ViewState) -> bool:
-        """Show `view`; sets only what differs from what was shown. Whether anything did."""
+    def show(self, view: ViewState) -> bool:
+        """Show `view`: set only what differs from what was shown; True if anything did."""
         changed = differences(self._shown, view)
         if not changed:
             return False
@@ -131,16 +173,16 @@ class Controls:
         return True
 
     def _write(self, view: ViewState, changed: frozenset[str]) -> None:
-        if self._told_of != (view.run, view.state):
+        if self._notice_of != (view.run, view.state):
             self.notice.value = ""
         self.bridge.run = view.run
         self.bridge.total, self.bridge.cursor = view.total, view.cursor
         self.progress_text.value = texts.progress(view)
         if changed & {"state", "failure"}:
-            self.state.value = texts.badge(view)  # after the counter: who reads "Paused" reads where
+            self.state.value = texts.badge(view)  # after the counter: a page that shows "Paused" shows where
         if "allowed" in changed:
-            for command, button in (*self.buttons.items(), (Command.UNTIL, self.until)):
-                button.disabled = command not in view.allowed
+            for button in self._declared:
+                self.buttons[button.name].disabled = button.needs is not None and button.needs not in view.allowed
             self.count.disabled = Command.STEP not in view.allowed
         self.bar.value = view.cursor / view.total if view.total else 0.0
         if "state" in changed or "failure" in changed:
@@ -164,30 +206,29 @@ class Controls:
             self.speed.value = speed if SLOWEST <= math.log10(speed) <= FASTEST else 10**power
         self.speed.disabled = speed <= 0
 
-    def tell(self, message: str, told_of: tuple[int, SystemState], *, is_error: bool) -> None:
-        """Show what a command answered, as long as the system stays in that run and state."""
-        self.notice.value, self._told_of = texts.notice(message, is_error=is_error), told_of
-        self._shown = None  # where a choice was refused, the page shows it still: all is written anew
+    def show_notice(self, message: str, about: tuple[int, SystemState], *, is_error: bool) -> None:
+        """Show a command's message, as long as the system stays in that run and state."""
+        self.notice.value, self._notice_of = texts.notice(message, is_error=is_error), about
+        self._shown = None  # after a refusal the page still shows the user's choice: the next view sets all values anew
 
-    def tell_next(self, run: str | None) -> None:
-        """Say beside Start what it runs again; None where that is the example."""
-        self.buttons[Command.START].tooltip = f"Run again: {run}" if run else "Run the example"
+    def show_next_start(self, run: str | None) -> None:
+        """Say in Start's tooltip which run it repeats; None: it runs the example."""
+        self.buttons["start"].tooltip = f"Run again: {run}" if run else "Run the example"
 
     # -- how they stand -------------------------------------------------------------------------------------
 
-    def _button(self, command: Command, text: str, style: str, tooltip: str) -> iw.Button:
-        button = iw.Button(description=text, button_style=style, tooltip=tooltip)
-        button.add_class(f"nbbt-{command.value.replace('run_until', 'go')}")
-        button.on_click(lambda _button: self._pressed(command))
+    def _button(self, declared: PanelButton) -> iw.Button:
+        button = iw.Button(description=declared.text, button_style=declared.style, tooltip=declared.tooltip)
+        button.add_class(f"nbbt-{declared.name}")
+        button.on_click(lambda _button: self._clicked(declared))
         return button
 
     def _laid_out(self) -> iw.VBox:
-        step = iw.Box([self.buttons[Command.STEP], self.count])
+        step = iw.Box([self.buttons["step"], self.count])
         step.add_class("nbbt-group")
-        order = (Command.START, Command.PAUSE, Command.RESUME)
-        buttons = iw.Box([*(self.buttons[c] for c in order), step, self.buttons[Command.STOP]])
+        buttons = iw.Box([step if b.name == "step" else self.buttons[b.name] for b in BUTTONS])
         pace = iw.Box([self.mode, self.speed, self.achieved])
-        goal = iw.Box([self.when, self.until])
+        goal = iw.Box([self.when, self.buttons[RUN_UNTIL.name]])
         top = iw.Box([self.state, self.heading])
         for box, name in ((buttons, "nbbt-buttons"), (pace, "nbbt-pace"), (goal, "nbbt-goal"), (top, "nbbt-top")):
             box.add_class(name)

@@ -18,7 +18,7 @@ from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import Run
 from nbbacktest.system.watch import Watch
 from nbbacktest.widgets.charts import Charts
-from nbbacktest.widgets.controls import Controls
+from nbbacktest.widgets.controls import Action, Controls
 from nbbacktest.widgets.panel_threads import CommandDispatcher, FramePump
 from nbbacktest.widgets.static_fallback import StaticFallback, in_words
 from nbbacktest.widgets.view import ViewState, resolve
@@ -33,7 +33,7 @@ RESTING = 0.5
 """Seconds between two looks at a run that rests."""
 
 OFFERED = ("start", "pause", "resume", "step", "until", "speed", "stop")
-"""The commands that it has controls for. It shows the status all the time; symbols join and leave by the others."""
+"""The commands that the panel has controls for."""
 
 _numbers: weakref.WeakKeyDictionary[Run, int] = weakref.WeakKeyDictionary()
 _counter = itertools.count(1)
@@ -94,10 +94,10 @@ class ControlPanel:
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
         self.pump = FramePump(self)
-        self.controls = Controls(lambda name, argument: _passed(me, "_wanted", name, argument))
+        self.controls = Controls(lambda *asked: _passed(me, "_carry_out", *asked))
         self.charts = Charts(self.controls, self.pump.poke)
         self._dispatcher = CommandDispatcher(
-            lambda: number_of(system.run), lambda message, wrong: _passed(me, "_told", message, wrong)
+            lambda: number_of(system.run), lambda message, wrong: _passed(me, "_answered", message, wrong)
         )
         self.controls.bridge.listen(lambda key, run: _passed(me, "_key", key, run))
         self.widget = self._laid_out()
@@ -125,21 +125,26 @@ class ControlPanel:
 
     # -- what the user does ----------------------------------------------------------------------------------
 
-    def _wanted(self, name: str, argument: Any, run: int | None = None) -> None:
-        given = () if argument is None else (argument,)
-        call = self._start if name == "start" else lambda: commands.COMMANDS[name](self.system, *given).message
-        self._dispatcher.submit(name, call, self.controls.bridge.clicked_run() if run is None else run)
+    def _carry_out(self, action: Action, *arguments: Any, run: int | None = None) -> None:
+        """Queue an action for the run that its page showed; `run` is that run's number, if the page sent it along."""
+        seen = self.controls.bridge.clicked_run() if run is None else run
+        if not isinstance(action, str):
+            self._dispatcher.submit_action(lambda: action(self.system), seen)
+        elif action == "start":
+            self._dispatcher.submit("start", self._start, seen)
+        else:
+            self._dispatcher.submit(action, lambda: commands.COMMANDS[action](self.system, *arguments).message, seen)
 
     def _key(self, key: str, run: int) -> None:
         state = self.system.get_state()
         if key == "right" and state is SystemState.PAUSED:
-            self._wanted("step", int(self.controls.count.value), run)
+            self._carry_out("step", int(self.controls.count.value), run=run)
         elif key == "space" and state is not SystemState.STOPPED:
-            self._wanted("pause" if state is SystemState.RUNNING else "resume", None, run)
+            self._carry_out("pause" if state is SystemState.RUNNING else "resume", run=run)
 
-    def _told(self, message: str, wrong: bool) -> None:  # noqa: FBT001 - as the commander says it
+    def _answered(self, message: str, wrong: bool) -> None:  # noqa: FBT001 - as the dispatcher calls it
         with self._guard:  # a frame that was begun before isn't shown after it
-            self.controls.tell(message, (number_of(self.system.run), self.system.get_state()), is_error=wrong)
+            self.controls.show_notice(message, (number_of(self.system.run), self.system.get_state()), is_error=wrong)
         self.pump.poke()
 
     # -- frames ---------------------------------------------------------------------------------------------
@@ -166,10 +171,10 @@ class ControlPanel:
         # The state first: where it says at rest, what was published is as of the cursor.
         state, run = self.system.get_state(), self.system.run
         if self._repeats:
-            self.controls.tell_next(self.system.next_start)
+            self.controls.show_next_start(self.system.next_start)
         if run is None:
             view = resolve(0, state, None, None, (0, 0), 0.0, self.system.next_speed)
-            self.controls.follow_view(view)
+            self.controls.show(view)
             self.charts.answer()
             return view, False
         shot, number = run.published(), number_of(run)
@@ -181,7 +186,7 @@ class ControlPanel:
         view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed, wall)
         self.charts.beat(run, view)
         changed, self._state = view.state is not self._state, view.state
-        self.controls.follow_view(view)
+        self.controls.show(view)
         # After a change the word goes out before pictures are made.
         return view, changed or self.charts.draw(run, view)
 

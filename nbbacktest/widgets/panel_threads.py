@@ -186,37 +186,46 @@ class CommandQueue:
 
 
 class CommandDispatcher:
-    """Two lanes: what moves a run and waits for it to arrive must not hold up a pause.
+    """Carries out commands and other actions in three queues, so that none holds up a pause. Refuses clicks on earlier runs.
 
     Parameters
     ----------
     present
         The number of the present run.
-    tell
-        Told each command's outcome: a message, and whether it is an error. Any thread.
+    answered
+        Called in any thread with each outcome: a message, and True if it is an error.
     """
 
-    def __init__(self, present: Callable[[], int], tell: Callable[[str, bool], object]) -> None:
+    def __init__(self, present: Callable[[], int], answered: Callable[[str, bool], object]) -> None:
         self._present = present
-        self._tell = tell
+        self._answered = answered
         self._prompt = CommandQueue("nbbacktest-panel-commands", self._carry_out)
         self._moves = CommandQueue("nbbacktest-panel-moves", self._carry_out)
+        self._actions = CommandQueue("nbbacktest-panel-actions", self._carry_out)
 
     def submit(self, name: str, call: Callable[[], str], run: int | None) -> None:
-        """Have a command carried out; returns at once."""
+        """Have a command carried out; returns at once.
+
+        A step or a run until waits for its place, so it has a queue of its own. Any other command drops the steps that
+        wait in that queue.
+        """
         moves = name in {"step", "until"}
         if not moves:
-            self._moves.clear()  # steps that wait in line aren't wanted after a pause, a stop or a resume
+            self._moves.clear()
         (self._moves if moves else self._prompt).add(QueuedCommand(name, call, run))
+
+    def submit_action(self, call: Callable[[], str], run: int | None) -> None:
+        """Have a function carried out that is no command of the run; returns at once."""
+        self._actions.add(QueuedCommand("action", call, run))
 
     def _carry_out(self, command: QueuedCommand) -> None:
         if command.run is not None and command.run != self._present():
-            self._tell(STALE, True)
+            self._answered(STALE, True)
             return
         try:
             message = command.call()
         except Exception as error:
             logger.debug("%s failed", command.name, exc_info=True)
-            self._tell(str(error) or type(error).__name__, True)
+            self._answered(str(error) or type(error).__name__, True)
         else:
-            self._tell(message, False)
+            self._answered(message, False)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.formats import DASH, brief, change, compact, counted, money, wall_time, work_time
 from nbbacktest.widgets.view import RunFailure, StageTiming, ViewState, WaitCounts
 
 WORDS = {SystemState.STOPPED: "Stopped", SystemState.RUNNING: "Running", SystemState.PAUSED: "Paused"}
@@ -33,7 +34,7 @@ def progress(view: ViewState) -> str:
     if view.state is SystemState.STOPPED:
         parts.append("finished" if view.cursor >= view.total and not view.failure else "ended early")
     elif view.left is not None:
-        parts.append(f"{duration(view.left)} left")
+        parts.append(f"{wall_time(view.left)} left")
     return " · ".join(parts)
 
 
@@ -50,10 +51,10 @@ def figures(view: ViewState) -> str:
     share = f"{change / view.start_cash:+.2%}" if view.start_cash else ""
     tiles = [
         ("Sim time", escape(view.time) if view.run else "–", escape(view.day)),
-        ("Wall time", duration(view.wall) if view.run else "–", ""),
+        ("Wall time", wall_time(view.wall) if view.run else "–", ""),
         ("Bars/s", compact(view.rate) if view.run else "–", f"{view.bars:,} bars" if view.run else ""),
-        ("Cash", money(view.cash) if view.run else "–", ""),
-        ("Equity", money(view.equity) if view.run else "–", share if view.run else ""),
+        ("Cash", money(view.cash, DASH) if view.run else "–", ""),
+        ("Equity", money(view.equity, DASH) if view.run else "–", share if view.run else ""),
         ("Positions", f"{len(view.holdings):,}" if view.run else "–", f"{view.n_fills:,} fills" if view.run else ""),
     ]
     cells = (
@@ -67,10 +68,9 @@ def figures(view: ViewState) -> str:
 def holdings(view: ViewState) -> str:
     """Open positions and the last fills, side by side."""
     positions = [
-        (escape(h.symbol), f"{h.size:,.6g}", f"{h.average:,.6g}", f"{h.last:,.6g}", signed(h.profit))
-        for h in view.holdings[:8]
+        (escape(h.symbol), brief(h.size), brief(h.average), brief(h.last), signed(h.profit)) for h in view.holdings[:8]
     ]
-    fills = [(f.time, f.side, escape(f.symbol), f"{f.size:,.6g}", f"{f.price:,.6g}") for f in view.fills]
+    fills = [(f.time, f.side, escape(f.symbol), brief(f.size), brief(f.price)) for f in view.fills]
     more = len(view.holdings) - len(positions)
     left = table("Open positions", ("Symbol", "Size", "Average", "Last", "Profit"), positions, "none")
     left += f'<div class="nbbt-faint">and {more:,} more</div>' if more > 0 else ""
@@ -82,12 +82,12 @@ def synchronization(view: ViewState) -> str:
     """How the stages wait for each other, and how long they work."""
     streams = [_stream_row(stream) for stream in view.streams]
     stages = [_stage_row(stage) for stage in view.stages]
-    paced = f"lag {seconds(view.lag)} · {view.overruns:,} overruns · " if view.speed > 0 else ""
+    paced = f"lag {work_time(view.lag)} · {view.overruns:,} overruns · " if view.speed > 0 else ""
     waits = table("Waits", ("Stream", "Signals", "Cycles", "Overruns", "Waited"), streams, "none")
     work = table("Work a window", ("Stage", "Windows", "Mean", "p99", "Total"), stages, "none")
     return (
         f'<div class="nbbt-pair"><div>{waits}</div><div>{work}</div></div>'
-        f'<div class="nbbt-faint">{paced}window {view.window:,} {"instant" if view.window == 1 else "instants"}</div>'
+        f'<div class="nbbt-faint">{paced}window {counted(view.window, "instant")}</div>'
     )
 
 
@@ -121,53 +121,15 @@ def table(title: str, columns: Iterable[str], rows: Sequence[tuple[str, ...]], n
 
 def _stream_row(stream: WaitCounts) -> tuple[str, ...]:
     name = escape(stream.name.replace("->", " → "))
-    return name, compact(stream.signals), compact(stream.cycles), compact(stream.overruns), seconds(stream.waited)
+    return name, compact(stream.signals), compact(stream.cycles), compact(stream.overruns), work_time(stream.waited)
 
 
 def _stage_row(stage: StageTiming) -> tuple[str, ...]:
-    return stage.name, compact(stage.count), seconds(stage.mean), seconds(stage.p99), seconds(stage.total)
-
-
-def duration(value: float) -> str:
-    """Seconds as a clock shows them."""
-    if not math.isfinite(value):
-        return "–"
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(int(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if days else f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def seconds(value: float) -> str:
-    """A short time with its unit."""
-    if value <= 0:
-        return "0"
-    for factor, unit in ((1e6, "µs"), (1e3, "ms"), (1, "s")):
-        if value * factor < 1000 or unit == "s":
-            return f"{value * factor:.3g} {unit}" if value < 1e4 else duration(value)
-    return duration(value)
-
-
-def compact(value: float) -> str:
-    """A number in three digits or so: 12, 4.5k, 1.2M."""
-    if not math.isfinite(value):
-        return "–"
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= limit:
-            scaled = value / (1e3 if unit == "k" else limit)
-            return f"{scaled:.3g}{unit}" if scaled < 1000 else f"{scaled:,.0f}{unit}"
-    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
-
-
-def money(value: float) -> str:
-    """With cents; NaN, which an account without a price has, as a dash."""
-    return f"{value:,.2f}" if math.isfinite(value) else "–"
+    return stage.name, compact(stage.count), work_time(stage.mean), work_time(stage.p99), work_time(stage.total)
 
 
 def signed(value: float) -> str:
     """A profit or a loss, coloured as such."""
     if not math.isfinite(value):
-        return "–"
-    return f'<span class="{"nbbt-gain" if value >= 0 else "nbbt-loss"}">{value:+,.2f}</span>'
+        return DASH
+    return f'<span class="{"nbbt-gain" if value >= 0 else "nbbt-loss"}">{change(value)}</span>'

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.formats import timestamp
 from nbbacktest.core.lifecycle import TABLE, Command
 from nbbacktest.system.run import Run
 from nbbacktest.system.status import status
 from nbbacktest.trading.snapshot import Snapshot
 
-USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.UNTIL, Command.STOP)
+USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.RUN_UNTIL, Command.STOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def resolve(
         total=shot.total,
         session=sessions[0],
         sessions=sessions[1],
-        time=_written(shot.time),
+        time="before the first bar" if shot.time is None else timestamp(shot.time, zone=False),
         day="" if shot.time is None else f"{shot.time:%a}",
         wall=wall,
         left=_left(run, shot, rate) if running else None,
@@ -210,14 +211,6 @@ def _left(run: Run, shot: Snapshot, rate: float) -> float | None:
     if rate <= 0 or not shot.cursor or not bars:
         return None
     return (shot.total - shot.cursor) * (bars / shot.cursor) / rate
-
-
-def _written(time: Any) -> str:
-    if time is None:
-        return "before the first bar"
-    if time == time.normalize() and time.tzinfo is None:
-        return f"{time:%Y-%m-%d}"
-    return f"{time:%Y-%m-%d %H:%M:%S}" if time.second else f"{time:%Y-%m-%d %H:%M}"
 
 
 def _execution(fill: Any, run: Run) -> ShownFill:

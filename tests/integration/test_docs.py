@@ -154,7 +154,7 @@ ASK = {
     Command.PAUSE: lambda system: system.pause(),
     Command.RESUME: lambda system: system.resume(),
     Command.STEP: lambda system: system.step(),
-    Command.UNTIL: lambda system: (system.set_speed(0), system.run_until("2024-10-03 12:00"))[1],
+    Command.RUN_UNTIL: lambda system: (system.set_speed(0), system.run_until("2024-10-03 12:00"))[1],
     Command.STOP: lambda system: system.stop(),
 }
 

@@ -95,7 +95,7 @@ def test_the_panel_calls_the_command_itself(name, monkeypatch):
         "nbbacktest.system.commands.COMMANDS", dict(COMMANDS) | {name: lambda _system: called.set() or answer}
     )
     panel = ControlPanel(nb.SystemManager())
-    panel.controls._told(name, None)
+    panel.controls.buttons[name].click()
     assert called.wait(10)
     panel.close()
 

@@ -431,7 +431,7 @@ class Model:
         return self._set_out(s, number, word, Command.STEP, Trip(s.cursor + instants, stepping=True))
 
     def _command_until(self, s: State, number: int, word: int, target: int) -> Any:
-        return self._set_out(s, number, word, Command.UNTIL, Trip(target))
+        return self._set_out(s, number, word, Command.RUN_UNTIL, Trip(target))
 
     def _set_out(self, s: State, number: int, word: int, command: Command, trip: Trip) -> Any:
         if not s.allows(command):

@@ -63,7 +63,7 @@ def test_the_listener_hears_changes_only():
     """The callback is told each new state; a transition back into the same state is none."""
     heard = []
     life = Lifecycle(heard.append)
-    for command in (Command.START, Command.UNTIL, Command.START, Command.PAUSE, Command.STOP, Command.STOP):
+    for command in (Command.START, Command.RUN_UNTIL, Command.START, Command.PAUSE, Command.STOP, Command.STOP):
         life.apply(command)
     assert heard == ["running", "paused", "stopped"]
 

@@ -14,7 +14,7 @@ import nbbacktest as nb
 from nbbacktest.core.config import EXAMPLE
 from nbbacktest.display.foreground_run import end_event, follow_in_events, follow_in_lines
 from nbbacktest.display.run_meter import RunMeter
-from nbbacktest.display.run_page import RunPage, duration, speed
+from nbbacktest.display.run_page import RunPage
 from nbbacktest.display.terminal_input import Interrupts, Keyboard
 
 
@@ -119,31 +119,6 @@ def test_an_error_is_on_the_page():
     text = "\n".join(drawn(RunPage(RunMeter(system, 100_000).read()), 160))
     system.stop()
     assert "Broken.on_bar raised" in text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "1 s"), (42, "42 s"), (59.5, "1:00"), (185, "3:05"), (7385, "2:03:05")]
-)
-def test_durations(seconds, text):
-    """As people say them, never less than what is left."""
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("x", "text"),
-    [
-        (0, "0x"),
-        (0.5, "0.5x"),
-        (59.84, "59.8x"),
-        (12_400.2, "12,400x"),
-        (9.55e6, "9.55 million x"),
-        (9.999e8, "1,000 million x"),
-        (3e13, "30,000 billion x"),
-    ],
-)
-def test_speeds(x, text):
-    """With the digits that can be read at a glance."""
-    assert speed(x) == text
 
 
 def test_bars_a_second_stand_while_the_run_rests(system, monkeypatch):

@@ -1,13 +1,12 @@
-"""How values are written."""
+"""Statistics as a table."""
 
 from __future__ import annotations
 
 import math
 
-import pandas as pd
 import pytest
 
-from nbbacktest.report.table import GROUPS, Stats, written, written_duration, written_time
+from nbbacktest.report.table import GROUPS, Stats, written
 from nbbacktest.trading.stats import statistics
 from tests.records import run
 
@@ -35,35 +34,6 @@ def test_every_statistic_has_a_label():
 def test_values_have_units(name, value, text):
     """Percent, separators, and no minus before a zero."""
     assert written(name, value) == text
-
-
-@pytest.mark.parametrize(
-    ("stamp", "text"),
-    [
-        (pd.Timestamp("2024-01-02"), "2024-01-02"),
-        (pd.Timestamp("2024-01-02 09:30", tz="America/New_York"), "2024-01-02 09:30 EST"),
-        (pd.Timestamp("2024-01-02 09:30:05"), "2024-01-02 09:30:05"),
-        (pd.NaT, "n/a"),
-    ],
-)
-def test_times_show_what_they_have(stamp, text):
-    """A date is a date, an instant has its zone."""
-    assert written_time(stamp) == text
-
-
-@pytest.mark.parametrize(
-    ("span", "text"),
-    [
-        ("41 days", "41 days"),
-        ("1 day", "1 day"),
-        ("0 days", "0 days"),
-        ("2 days 03:05:00", "2 days 3 h 05 min"),
-        ("00:45:00", "45 min"),
-    ],
-)
-def test_durations_are_in_days_and_hours(span, text):
-    """Nobody counts nanoseconds."""
-    assert written_duration(pd.Timedelta(span)) == text
 
 
 def test_stats_are_read_only_and_whole():

@@ -16,6 +16,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 import nbbacktest as nb
+from nbbacktest.core.lifecycle import Command
+from nbbacktest.widgets import controls
+from nbbacktest.widgets.controls import PanelButton
 from nbbacktest.widgets.live_figure import bring_library
 from nbbacktest.widgets.panel import number_of
 from nbbacktest.widgets.panel_threads import STALE, CommandDispatcher, FramePump
@@ -95,6 +98,44 @@ def test_buttons_do_what_they_say(panel):
     assert not buttons["start"].disabled
 
 
+def test_a_button_that_is_no_command_is_an_entry_and_a_function(monkeypatch):
+    """A button of any action: enabled in every state, called with the system, its message or its error shown, no step lost."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def count_fills(system: nb.SystemManager) -> str:
+        begun.set()
+        go_on.wait(10)
+        return f"<{system.snapshot().n_fills} fills>"
+
+    def fail(_system: nb.SystemManager) -> str:
+        raise OSError("the disk is full")
+
+    added = (
+        PanelButton("fills", "Fills", "", "Count the fills", count_fills),
+        PanelButton("broken", "Broken", "", "Fails", fail, needs=Command.RESUME),
+    )
+    monkeypatch.setattr(controls, "BUTTONS", (*controls.BUTTONS, *added))
+    panel = nb.ControlPanel(nb.SystemManager())
+    system, notice = panel.system, named(panel, "nbbt-notices")
+    try:
+        assert named(panel, "nbbt-fills").description == "Fills"
+        assert (named(panel, "nbbt-fills").disabled, named(panel, "nbbt-broken").disabled) == (False, True)
+        system.start(paused=True)
+        assert eventually(lambda: not named(panel, "nbbt-broken").disabled)
+        named(panel, "nbbt-fills").click()
+        assert begun.wait(10)
+        named(panel, "nbbt-step").click()  # a slow action holds up no command
+        assert eventually(lambda: system.snapshot().cursor == 1 and notice.value)
+        go_on.set()
+        assert eventually(lambda: "&lt;0 fills&gt;" in notice.value)
+        named(panel, "nbbt-broken").click()
+        assert eventually(lambda: "the disk is full" in notice.value and "nbbt-wrong" in notice.value)
+    finally:
+        system.stop()
+        panel.close()
+    assert eventually(lambda: not panel_threads())
+
+
 def test_the_last_frame_is_the_end(panel):
     """When a run has ended, what the panel shows is the result, to the cent, and its thread is gone."""
     panel.system.start()
@@ -140,9 +181,9 @@ def test_panels_of_one_system_agree_and_two_systems_do_not_mix(panel):
 def test_mistakes_are_shown_in_the_panel(panel):
     """What a command refuses is a line in the panel, escaped, and nothing else happens."""
     panel.system.start(paused=True)
-    assert eventually(lambda: not named(panel, "nbbt-go").disabled)
+    assert eventually(lambda: not named(panel, "nbbt-run-until").disabled)
     named(panel, "nbbt-until").value = "<b>noon</b>"
-    named(panel, "nbbt-go").click()
+    named(panel, "nbbt-run-until").click()
     assert eventually(lambda: "is no time" in named(panel, "nbbt-notices").value)
     assert "<b>noon" not in named(panel, "nbbt-notices").value
     assert panel.system.is_paused()
@@ -152,9 +193,9 @@ def test_a_notice_goes_with_the_state_that_it_speaks_of(panel):
     """What was refused in one state isn't shown under the next one, nor under another run."""
     system, notice = panel.system, named(panel, "nbbt-notices")
     system.start(paused=True)
-    assert eventually(lambda: not named(panel, "nbbt-go").disabled)
+    assert eventually(lambda: not named(panel, "nbbt-run-until").disabled)
     named(panel, "nbbt-until").value = "noon"
-    named(panel, "nbbt-go").click()
+    named(panel, "nbbt-run-until").click()
     assert eventually(lambda: "is no time" in notice.value)
     system.step()
     panel.draw_frame()
@@ -228,7 +269,7 @@ def test_run_until_an_event_by_name(panel):
     """The field takes events as well as times."""
     panel.system.start(paused=True)
     named(panel, "nbbt-until").value = "next fill"
-    named(panel, "nbbt-go").click()
+    named(panel, "nbbt-run-until").click()
     assert eventually(lambda: panel.system.is_paused() and panel.system.snapshot().n_fills == 1)
 
 

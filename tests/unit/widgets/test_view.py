@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from nbbacktest.core.enums import SystemState
@@ -23,8 +22,8 @@ def test_only_what_differs_is_named():
 def test_buttons_are_allowed_where_the_state_table_says_so():
     """What can be pressed follows from the lifecycle's one table."""
     assert allowed_in(SystemState.STOPPED) == {Command.START}
-    assert allowed_in(SystemState.RUNNING) == {Command.PAUSE, Command.UNTIL, Command.STOP}
-    assert allowed_in(SystemState.PAUSED) == {Command.RESUME, Command.STEP, Command.UNTIL, Command.STOP}
+    assert allowed_in(SystemState.RUNNING) == {Command.PAUSE, Command.RUN_UNTIL, Command.STOP}
+    assert allowed_in(SystemState.PAUSED) == {Command.RESUME, Command.STEP, Command.RUN_UNTIL, Command.STOP}
 
 
 def test_a_view_is_as_of_the_cursor():
@@ -49,10 +48,3 @@ def test_what_strategies_and_files_say_is_escaped():
     assert evil not in texts.failure(RunFailure(evil, evil))
     assert evil not in texts.heading(ViewState(run=1, name=evil, source=evil))
     assert evil not in texts.notice(evil, is_error=True)
-
-
-def test_numbers_are_written_short():
-    """Counts, times and durations are readable at a glance, also where they aren't known."""
-    assert [texts.compact(x) for x in (0, 12, 4500, 45_000, 1_234_567)] == ["0", "12", "4,500", "45k", "1.23M"]
-    assert [texts.duration(x) for x in (1.25, 75, 3_725, math.nan)] == ["1.2 s", "1:15", "1:02:05", "–"]
-    assert [texts.seconds(x) for x in (0, 2e-6, 0.0123, 4.5)] == ["0", "2 µs", "12.3 ms", "4.5 s"]
