@@ -10,11 +10,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from operator import attrgetter
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from nbbacktest.core.enums import OrderEventKind
-from nbbacktest.core.records import Int64, Stamps
-from nbbacktest.data.trading_days import EPOCH, TradingDays
+from nbbacktest.core.records import BarColumns, Int64, Stamps
+from nbbacktest.data.trading_days import EPOCH, TradingDays, number_of
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Axis, in_callback_order
@@ -22,6 +22,7 @@ from nbbacktest.trading.entries import Value
 from nbbacktest.trading.order_replay import BrokerRules, trailed_until
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.order import EVENT_FIELDS
+from nbbacktest.trading.places import Place, RunTimes, past_place, zone_of
 from nbbacktest.trading.portfolio import Portfolio, Position
 from nbbacktest.trading.record import CashFlow, RunNotes, RunRecord, Split
 from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingSnapshot
@@ -270,31 +271,46 @@ class RecordedDays:
         return date.fromordinal(EPOCH + int(self._days[self._instants.searchsorted(moment, side="right")]))
 
 
-def past_of(record: RunRecord) -> tuple[PastInstants, Axis]:
-    """The past of a finished run, and the axis to look along."""
-    instants, stamps = record.instants, record.stamps
-    series = []
-    for columns in (*record.bars.values(), *record.coarser):
-        is_base = record.bars.get(columns.symbol) is columns
-        known = record.first.get(columns.symbol, 0) if is_base else None
-        first = int(columns.end.searchsorted(instants[0])) if known is None and len(instants) else known or 0
-        series.append(Series(columns, stamps.of(columns.interval), is_base=is_base, first=first))
-    traces = RunTraces(
-        record.cash, record.fills, record.orders, record.flows, record.splits, _notes_of(record),
-        BrokerRules.of(record.config),
-    )  # fmt: skip
-    days = TradingDays(stamps.day_zone) if record.days is None else RecordedDays(instants, record.days)
-    by_bars = {(one.symbol, one.interval): one for one in series}
+class RecordedPast:
+    """The completed instants of a finished run."""
 
-    def newest(count: int, rows: Mapping[Series, int]) -> dict[str, Value]:
-        narrow = traces.notes.narrow or [0] * count
-        return {
-            one.name: one.newest_of(rows[by_bars[one.symbol, one.interval]], plain)
-            for one, plain in zip(record.indicators[:count], narrow, strict=False)
-        }
+    def __init__(self, record: RunRecord) -> None:
+        instants, stamps, notes = record.instants, record.stamps, _notes_of(record)
+        series = [_series_of(record, columns, is_base=True) for columns in record.bars.values()]
+        series += [_series_of(record, columns, is_base=False) for columns in record.coarser]
+        self._axis = Axis(tuple(in_callback_order(series)), instants, None, None)
+        days: Days = TradingDays(stamps.day_zone) if record.days is None else RecordedDays(instants, record.days)
+        self._times = _times_of(record, notes, days)
+        traces = RunTraces(
+            record.cash, record.fills, record.orders, record.flows, record.splits, notes, BrokerRules.of(record.config)
+        )
+        places = {(one.symbol, one.interval): one for one in series}
+        narrow = notes.narrow or [0] * len(record.indicators)
 
-    past = PastInstants(traces, newest, stamps, cast("Days", days))
-    return past, Axis(tuple(in_callback_order(series)), instants, None, None)
+        def newest(count: int, rows: Mapping[Series, int]) -> dict[str, Value]:
+            return {
+                one.name: one.newest_of(rows[places[one.symbol, one.interval]], plain)
+                for one, plain in zip(record.indicators[:count], narrow, strict=False)
+            }
+
+        self._past = PastInstants(traces, newest, stamps, days)
+
+    def look(self, at: Place) -> Snapshot:
+        """The run at a place of its past.
+
+        Raises
+        ------
+        ValueError
+            What is no place, and a place before the start or after the end.
+        """
+        return self._past.at(past_place(at, self._times, len(self._axis.instants)), self._axis)
+
+
+def _series_of(record: RunRecord, columns: BarColumns, *, is_base: bool) -> Series:
+    first = record.first.get(columns.symbol, 0)
+    if not is_base:
+        first = int(columns.end.searchsorted(record.instants[0])) if len(record.instants) else len(columns)
+    return Series(columns, record.stamps.of(columns.interval), is_base=is_base, first=first)
 
 
 def _notes_of(record: RunRecord) -> RunNotes:
@@ -303,3 +319,20 @@ def _notes_of(record: RunRecord) -> RunNotes:
         return record.notes
     begins = [int(c.time[record.first.get(s, 0)]) for s, c in record.bars.items() if record.first.get(s, 0) < len(c)]
     return RunNotes(min(begins, default=0), [(0, len(record.instants))], since=[0] * len(record.indicators))
+
+
+def _times_of(record: RunRecord, notes: RunNotes, days: Days) -> RunTimes:
+    stamps, config, instants = record.stamps, record.config, record.instants
+    step = next(iter(record.bars.values())).interval.ns
+    zone = zone_of(stamps, config.get("exchange", ""), config.get("day_zone"))
+    dates, known = TradingDays(stamps.day_zone), record.days
+
+    def begin(day: date) -> int:
+        """Where a trading day begins: within the run at the end of the one before, outside of it at midnight."""
+        number = number_of(day)
+        if known is None or not len(instants) or not known[0] <= number <= known[-1]:
+            return dates.begin(day)
+        row = int(known.searchsorted(number))
+        return int(instants[row - 1]) if row else min(notes.opens, dates.begin(day))
+
+    return RunTimes(instants, notes.opens, step, stamps, zone, days.day, begin)

@@ -19,8 +19,7 @@ from nbbacktest.engine.window import Window
 from nbbacktest.system.builder import build
 from nbbacktest.system.run import Run
 from nbbacktest.system.status import status
-from tests.live import OPENING, fields, live_of
-from tests.markets import days, minutes
+from tests.markets import minutes
 
 FIELDS = (
     "cursor", "total", "is_open", "time", "session_date", "progress", "bars", "derived", "counts", "cash", "equity",
@@ -136,7 +135,9 @@ class Erratic(nb.Strategy):
             low, high = close - 0.05 - away(), close + 0.05 + away()
             side(symbol, size, stop_loss=low if sign > 0 else high, take_profit=high if sign > 0 else low)
         elif what == 8:
-            self.oco(side(symbol, size, stop=close + sign * (0.01 + away())), side(symbol, size, limit=close - sign * away()))
+            self.oco(
+                side(symbol, size, stop=close + sign * (0.01 + away())), side(symbol, size, limit=close - sign * away())
+            )
         elif what == 9:
             self.close(symbol)
         elif what == 10:
