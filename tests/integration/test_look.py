@@ -19,7 +19,7 @@ from nbbacktest.engine.window import Window
 from nbbacktest.system.builder import build
 from nbbacktest.system.run import Run
 from nbbacktest.system.status import status
-from tests.markets import minutes
+from tests.markets import days, minutes
 
 FIELDS = (
     "cursor", "total", "is_open", "time", "session_date", "progress", "bars", "derived", "counts", "cash", "equity",
@@ -111,48 +111,69 @@ class Erratic(nb.Strategy):
 
     def act(self, symbol):
         with suppress(nb.OrderError):  # what dice ask for isn't always an order
-            self.try_something(symbol)
+            self.dice.choice(ACTS)(self, symbol, Asked(self, symbol))
 
-    def try_something(self, symbol):
-        dice, bars = self.dice, self.bars(symbol)
-        close = bars.close[-1] if len(bars) else 100.0
-        away = lambda: round(dice.uniform(0.0, 0.4), 2)  # noqa: E731
-        side = dice.choice((self.buy, self.sell))
-        sign = 1 if side == self.buy else -1
-        size = dice.choice((1, 5, 10, 0.5, 33))
-        what = dice.randrange(14)
-        if what < 2:
-            side(symbol, size, tag=dice.choice((None, "x")))
-        elif what == 2:
-            side(symbol, size, limit=close - sign * away(), tif=dice.choice(("gtc", "day", "ioc", "fok")))
-        elif what == 3:
-            side(symbol, size, stop=close + sign * away())
-        elif what == 4:
-            side(symbol, size, stop=close + sign * away(), limit=close + sign * away())
-        elif what == 5:
-            side(symbol, size, trail=dice.choice((0.2, "0.2%")))
-        elif what in (6, 7):
-            low, high = close - 0.05 - away(), close + 0.05 + away()
-            side(symbol, size, stop_loss=low if sign > 0 else high, take_profit=high if sign > 0 else low)
-        elif what == 8:
-            self.oco(
-                side(symbol, size, stop=close + sign * (0.01 + away())), side(symbol, size, limit=close - sign * away())
-            )
-        elif what == 9:
-            self.close(symbol)
-        elif what == 10:
-            for order in self.orders(symbol)[:2]:
-                self.cancel(order)
-        elif what == 11:
-            for order in self.orders(symbol)[:3]:
-                if order.trail is not None:
-                    self.replace(order, trail=dice.choice((0.1, 0.3)) if not order.trail_is_fraction else "0.1%")
-                elif order.limit is not None:
-                    self.replace(order, limit=order.limit + 0.01)
-        elif what == 12:
-            side(symbol)
-        else:
-            side(symbol, size, at=dice.choice(("open", "close")))
+
+class Asked:
+    """What an act asks for, by its strategy's dice."""
+
+    def __init__(self, strategy, symbol):
+        dice, bars = strategy.dice, strategy.bars(symbol)
+        self.dice = dice
+        self.close = bars.close[-1] if len(bars) else 100.0
+        self.buys = dice.random() < 0.5
+        self.sign = 1 if self.buys else -1
+        self.side = strategy.buy if self.buys else strategy.sell
+        self.size = dice.choice((1, 5, 10, 0.5, 33))
+
+    def away(self):
+        return round(self.dice.uniform(0.0, 0.004) * abs(self.close), 2)
+
+    def before(self):
+        return self.close - self.sign * self.away()
+
+    def beyond(self):
+        return self.close + self.sign * self.away()
+
+
+def with_exits(strategy, symbol, asked):
+    low, high = asked.close - 0.05 - asked.away(), asked.close + 0.05 + asked.away()
+    stop, target = (low, high) if asked.buys else (high, low)
+    asked.side(symbol, asked.size, stop_loss=stop, take_profit=target)
+
+
+def change_some(strategy, symbol, asked):
+    for order in strategy.orders(symbol)[:3]:
+        if order.trail is not None:
+            strategy.replace(order, trail="0.1%" if order.trail_is_fraction else asked.dice.choice((0.1, 0.3)))
+        elif order.limit is not None:
+            strategy.replace(order, limit=order.limit + 0.01)
+
+
+def cancel_some(strategy, symbol, asked):
+    for order in strategy.orders(symbol)[:2]:
+        strategy.cancel(order)
+
+
+ACTS = (
+    lambda strategy, symbol, asked: asked.side(symbol, asked.size, tag=asked.dice.choice((None, "x"))),
+    lambda strategy, symbol, asked: asked.side(
+        symbol, asked.size, limit=asked.before(), tif=asked.dice.choice(("gtc", "day", "ioc", "fok"))
+    ),
+    lambda strategy, symbol, asked: asked.side(symbol, asked.size, stop=asked.beyond()),
+    lambda strategy, symbol, asked: asked.side(symbol, asked.size, stop=asked.beyond(), limit=asked.beyond()),
+    lambda strategy, symbol, asked: asked.side(symbol, asked.size, trail=asked.dice.choice((0.2, "0.2%"))),
+    lambda strategy, symbol, asked: asked.side(symbol, asked.size, at=asked.dice.choice(("open", "close"))),
+    lambda strategy, symbol, asked: strategy.oco(
+        asked.side(symbol, asked.size, stop=asked.beyond()), asked.side(symbol, asked.size, limit=asked.before())
+    ),
+    lambda strategy, symbol, asked: asked.side(symbol),
+    lambda strategy, symbol, asked: strategy.close(symbol),
+    with_exits,
+    with_exits,
+    change_some,
+    cancel_some,
+)
 
 
 def driven(config, data, strategies):
@@ -178,16 +199,19 @@ def driven(config, data, strategies):
     return run, published
 
 
-def check(run, published, dice):
-    """Look everywhere, in any order, once while the index grows and once more."""
+def check(run, published, dice, saved=None):
+    """Look everywhere, in any order: at the run, at its result and at what was saved of it."""
     result = run.result()
+    looks = [run.look, result.look]
+    if saved is not None:
+        looks.append(nb.Result.load(result.save(saved)).look)
     cursors = list(published)
     for cursor in [*dice.sample(cursors, len(cursors)), *cursors[:3]]:
         seen = published[cursor]
-        wrong = differences(seen, run.look(cursor))
-        assert not wrong, (cursor, wrong)
-        held = run.look(cursor)._frame.agent.held
-        assert held == seen._frame.agent.held, cursor
+        for look in looks:
+            wrong = differences(seen, look(cursor))
+            assert not wrong, (cursor, wrong)
+        assert run.look(cursor)._frame.agent.held == seen._frame.agent.held, cursor
 
 
 def two_days(seed: int, gaps: float, exchange: str) -> pd.DataFrame:
@@ -217,24 +241,77 @@ brokers = st.fixed_dictionaries(
         "tick_size": st.sampled_from([None, 0.05]),
         "commission": st.sampled_from([{"model": "none"}, {"model": "percent", "rate": 0.001}]),
         "stop_and_target": st.sampled_from(["pessimistic", "path"]),
+        "borrow": st.sampled_from([{"model": "none"}, {"model": "annual", "rate": 0.5}]),
+        "interest": st.sampled_from([{"model": "none"}, {"model": "annual", "rate": 0.5}]),
     }
 )
 
 
+def events(dates, symbols):
+    """Splits, dividends and delistings on some of the dates."""
+    value = {"split": st.sampled_from([2.0, 0.5, 3.0]), "dividend": st.just(0.7), "delist": st.just(90.0)}
+    row = st.sampled_from(sorted(value)).flatmap(
+        lambda kind: st.fixed_dictionaries(
+            {
+                "symbol": st.sampled_from(symbols),
+                "date": st.sampled_from(dates),
+                "kind": st.just(kind),
+                "value": value[kind],
+            }
+        )
+    )
+    return st.lists(row, max_size=3, unique_by=lambda row: (row["symbol"], row["kind"]))
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=60)
-@given(markets, brokers, st.integers(0, 10**6), st.booleans(), st.booleans(), st.booleans(), st.integers(1, 2))
-def test_a_look_is_what_was_published(market, broker, seed, sessions, joining, leaving, strategies):
-    """Law 3, over orders, accounts, sessions, joining and leaving symbols, derived intervals and indicators."""
-    data = {f"S{n}": two_days(seed % 50 + n, market["gaps"], market["exchange"]) for n in range(market["symbols"])}
-    config = {"broker": broker, "exchange": market["exchange"], "data": {"derived_intervals": market["derived"]}}
-    if market["exchange"] == "24/7":
+@given(
+    markets, brokers, events(["2024-10-04"], ["S0", "S1"]), st.integers(0, 10**6), st.booleans(), st.booleans(),
+    st.booleans(), st.integers(1, 2),
+)  # fmt: skip
+def test_a_look_is_what_was_published(
+    tmp_path_factory, market, broker, actions, seed, sessions, joining, leaving, strategies
+):
+    """Law 3, over orders, accounts, sessions, actions, joining and leaving symbols, derived intervals and indicators."""
+    exchange = market["exchange"]
+    data = {f"S{n}": two_days(seed % 50 + n, market["gaps"], exchange) for n in range(market["symbols"])}
+    config = {
+        "broker": broker,
+        "exchange": exchange,
+        "data": {
+            "derived_intervals": market["derived"],
+            "adjusted": False,
+            "actions": [row for row in actions if row["symbol"] in data],
+        },
+    }
+    if exchange == "24/7":
         config["day_zone"] = "America/New_York"
-    late = two_days(99, 0.1, market["exchange"])
+    late = two_days(99, 0.1, exchange)
     players = [
         Erratic(seed=seed + n, sessions=sessions, joining=joining and not n, leaving=leaving and not n, late=late)
         for n in range(strategies)
     ]
     run, published = driven(config, data, players)
     assert len(published) > 100
-    check(run, published, random.Random(seed))
+    check(
+        run, published, random.Random(seed), tmp_path_factory.getbasetemp() / "looked.nbbt" if seed % 3 == 0 else None
+    )
+
+
+CLOSED = ["2020-01-20", "2020-02-17", "2020-04-10"]
+DATES = [str(date.date()) for date in pd.bdate_range("2020-01-02", periods=90).drop(CLOSED)]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=20)
+@given(brokers, events(DATES[5:], ["S0", "S1"]), st.integers(0, 10**6), st.booleans(), st.integers(0, 5))
+def test_a_look_at_daily_bars_is_what_was_published(tmp_path_factory, broker, actions, seed, sessions, warmup):
+    """The same of whole sessions, with weekly bars and what every date may bring, after some warm-up."""
+    data = {f"S{n}": days(90, seed=seed % 50 + n).drop(pd.DatetimeIndex(CLOSED)) for n in range(2)}
+    config = {
+        "broker": broker,
+        "data": {"derived_intervals": ["1w"], "adjusted": False, "actions": actions},
+        "backtest": {"start_date": DATES[warmup]},
+    }
+    run, published = driven(config, data, [Erratic(seed=seed, pace=0.5, sessions=sessions)])
+    check(run, published, random.Random(seed), tmp_path_factory.getbasetemp() / "looked.nbbt")
