@@ -165,6 +165,7 @@ STATUS = {
     "performance_metrics.processor_timing": "seconds that the DataProcessor took to cut a window, waiting left out",
     "performance_metrics.analysis_timing": "seconds that the AnalysisEngine took to deliver a window, rests left out",
     "performance_metrics.coordinator_timing": "seconds that the SessionCoordinator took to release windows, or an instant; waiting left out",
+    "performance_metrics.pause_timing": "seconds from each call of `pause` to rest; those that were taken back by a resume aren't counted",
     "performance_metrics.lateness": "seconds by which clock-driven instants began after their deadline",
     "subscriptions.*.mode": "the pair's mode; the second pair of a backtest is data-driven at every speed",
     "subscriptions.*.signals": "`signal_ready` calls",

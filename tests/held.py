@@ -51,4 +51,4 @@ def in_thread(function, *arguments):
 
 def await_hold(system):
     """Wait until somebody holds the system's run, at rest or not."""
-    assert system._condition.until(lambda: system._holder.run.gate._holders, 10)
+    assert system._condition.until(lambda: system._holder.run.gate.is_held, 10)

@@ -16,7 +16,7 @@ from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import Bar, BarColumns, Stamps
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series
@@ -98,7 +98,7 @@ class Rig:
         self.agent = agent or Recorder()
         self.clock = clock or WallClock()
         self.life = Lifecycle()
-        self.gate = Gate(self.life, Monitor(), self.clock)
+        self.gate = RunGate(self.life, Monitor(), self.clock)
         self.timeline = Timeline(parts)
         self.upstream = StreamSubscription("data-driven", "coordinator->processor")
         self.downstream = StreamSubscription("data-driven", "processor->analysis")

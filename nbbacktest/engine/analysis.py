@@ -16,13 +16,12 @@ from nbbacktest.core.clock import Clock
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.agent import Agent, Handler
 from nbbacktest.engine.courtesy import Courtesy
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
+from nbbacktest.engine.gate_state import Decision, MoveRequest
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.threshold import Verdict
 from nbbacktest.engine.timeline import Axis, Timeline
-from nbbacktest.engine.trip import Trip
 from nbbacktest.engine.window import Batch, Quantum
 
 
@@ -77,7 +76,7 @@ class AnalysisEngine:
         self,
         timeline: Timeline,
         agent: Agent,
-        gate: Gate,
+        gate: RunGate,
         inbox: StreamSubscription,
         clock: Clock,
         quantum: Quantum,
@@ -101,7 +100,9 @@ class AnalysisEngine:
         self._abandoned = False
         self._error: BaseException | None = None  # why the run failed; written by the analysis thread, once
         self._stale = 0.0  # when a run that goes on publishes again; used by the analysis thread alone
-        self._watched: tuple[Trip, int] | None = None  # who was asked last, and about which instant
+        self._watched: tuple[MoveRequest, int] | None = (
+            None  # the move whose watcher was asked last, about which instant
+        )
         self.timing = TimingSeries()
         self.lateness = TimingSeries()
         self.lag = 0.0
@@ -127,14 +128,14 @@ class AnalysisEngine:
                         began = perf_counter()
                 # A paused run doesn't end by itself, not even after its last bar.
                 while self.frame.cursor >= len(self._timeline) and not self._gate.closed:
-                    if self._boundary(self.frame.cursor, self._gate.generation) is Verdict.GO:
+                    if self._boundary(self.frame.cursor, self._gate.generation) is Decision.GO:
                         break
         finally:
             self.finish()
 
     def begin(self) -> bool:
         """Start the agent and publish; False where it raised."""
-        self._gate.attend()
+        self._gate.attend(lambda: self._agent.index + 1)
         self._began = True
         try:
             self._agent.start()
@@ -158,7 +159,7 @@ class AnalysisEngine:
         if window.pace is None:
             quantum.learn_wait(waited)
         while cursor < window.stop:
-            if self._boundary(cursor, window.generation) is not Verdict.GO:
+            if self._boundary(cursor, window.generation) is not Decision.GO:
                 break
             if window.pace is not None:
                 self.lag = self._agent.lag = max(0.0, self._clock.now() - window.pace.deadline(cursor))
@@ -226,7 +227,7 @@ class AnalysisEngine:
     # -- the inner loops ------------------------------------------------------------------------------------
 
     def _deliver_single(self, batch: Batch, cursor: int) -> int:
-        agent, gate, pending, match_orders = self._agent, self._gate, self._agent.pending, self._match
+        agent, gate_state, pending, match_orders = self._agent, self._gate.state, self._agent.pending, self._match
         series, call = batch.axis.series[0], self._calls[0]
         warmup = series.first
         bar = None
@@ -238,14 +239,14 @@ class AnalysisEngine:
                 if pending:
                     match_orders((bar,))
                 call(bar)
-                if cursor >= gate.limit:
+                if cursor >= gate_state.limit:
                     break
         except BaseException as error:  # noqa: BLE001 - a strategy may raise anything; it is kept, not swallowed
             self._fail(error, call, bar)
         return cursor
 
     def _deliver_many(self, batch: Batch, cursor: int) -> int:
-        agent, gate, pending, match_orders = self._agent, self._gate, self._agent.pending, self._match
+        agent, gate_state, pending, match_orders = self._agent, self._gate.state, self._agent.pending, self._match
         series, calls, streams, events = batch.axis.series, self._calls, batch.streams, batch.events
         call, bar = None, None
         try:
@@ -272,7 +273,7 @@ class AnalysisEngine:
                     for number, bar in zip(numbers, bars, strict=True):
                         call = calls[number]
                         call(bar)
-                if cursor >= gate.limit:
+                if cursor >= gate_state.limit:
                     break
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error, call, bar)
@@ -280,7 +281,7 @@ class AnalysisEngine:
 
     # -- at boundaries --------------------------------------------------------------------------------------
 
-    def _boundary(self, cursor: int, generation: int, *, leaving: bool = False) -> Verdict:
+    def _boundary(self, cursor: int, generation: int, *, leaving: bool = False) -> Decision:
         """Ask the gate, publishing as often as it wants."""
         gate = self._gate
         if self.errands:
@@ -290,23 +291,23 @@ class AnalysisEngine:
             if gate.is_asked:
                 self._courtesy.hurry()
             fresh = perf_counter() < self._stale
-            verdict = gate.arrive(
+            decision = gate.at_boundary(
                 cursor, generation, self.frame.cursor, self._quantum.turn, fresh=fresh, leaving=leaving
             )
-            if verdict is not Verdict.SERVE:
+            if decision is not Decision.PUBLISH:
                 if gate.rests != rests:
                     self._courtesy.rested()
-                return verdict
+                return decision
             self.frame = self._freeze(cursor)
             self._stale = perf_counter() + self.FRESH
-            trip = gate.trip_at(cursor)
-            if trip is not None and trip.watcher is not None and (trip, cursor) != self._watched:
-                self._watched = trip, cursor
+            move = gate.move_watched_at(cursor)
+            if move is not None and move.watcher is not None and (move, cursor) != self._watched:
+                self._watched = move, cursor
                 try:
-                    found, problem = trip.watcher(self.frame), None
-                except BaseException as error:  # noqa: BLE001 - handed to whoever set the watcher
+                    found, problem = move.watcher(self.frame), None
+                except BaseException as error:  # noqa: BLE001 - raised by the command that set the watcher
                     found, problem = False, error
-                gate.watched(trip, found, problem)
+                gate.watched(move, found, problem)
 
     def _let_others_in(self, seconds: float) -> None:
         """Sleep between two turns, at rest, as between two windows."""

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from nbbacktest.core.enums import StreamMode
 from nbbacktest.core.monitor import surely
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.timeline import Timeline
@@ -31,7 +31,7 @@ class SessionCoordinator:
     def __init__(
         self,
         timeline: Timeline,
-        gate: Gate,
+        gate: RunGate,
         link: Link,
         quantum: Quantum,
         *,
@@ -81,7 +81,7 @@ class SessionCoordinator:
             self._gate.replan(paced=multiplier > 0)
 
     def replan(self, renumber: Callable[[int], int]) -> None:
-        """Plan again from the cursor: the instants to come have changed; see `Gate.replan`."""
+        """Plan again from the cursor: the instants to come have changed; see `RunGate.replan`."""
         with self._repacing:
             self._gate.replan(paced=self._speed > 0, renumber=renumber)
 

@@ -1,26 +1,130 @@
-"""The one gate of a run: pause, step, run-until, re-plan and stop are all a limit on how far the cursor may go."""
+"""The gate of a run: pause, step, run-until, new plan and stop are all a limit on how far the cursor may go."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Protocol, TypeVar
 
+from nbbacktest.core.clock import Clock
 from nbbacktest.core.enums import SystemState
-from nbbacktest.core.lifecycle import Command
-from nbbacktest.core.monitor import surely
-from nbbacktest.engine.threshold import USER, Threshold
-from nbbacktest.engine.trip import Trip, Watcher
+from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.core.monitor import Monitor, surely
+from nbbacktest.engine.gate_state import UNLIMITED, Decision, GateState, MoveRequest, Watcher
+from nbbacktest.engine.metrics import TimingSeries
 
+logger = logging.getLogger("nbbacktest")
 T = TypeVar("T")
 
 
-class Gate(Threshold):
-    """What commands call, from any thread; each takes the lock, and then waits for the run to rest with nothing held.
+class GateRunner(Protocol):
+    """A runner without threads, as its gate knows it: it delivers instants in the thread that waits for them.
 
-    Ctrl-C at any point leaves the gate sound: what a command has changed by then is completed or taken back, and whoever
-    waits looks again. A command that waits for a place holds the run.
+    Attributes
+    ----------
+    wants_rest : bool
+        True where it is to deliver nothing more for now: its user has interrupted it.
     """
+
+    wants_rest: bool
+
+    def until(self, over: Callable[[], bool], timeout: float | None) -> bool:
+        """Move the run until `over()`; False after `timeout` seconds."""
+
+    def kick(self) -> None:
+        """Make the run move on while no command waits for it; returns at once."""
+
+
+class PauseRequest:
+    """One call of `RunGate.pause`, from the call until the run is at rest.
+
+    Attributes
+    ----------
+    instant : int
+        How many instants had begun at the call.
+    where : str
+        In which call it was made, or which it met.
+    is_awaited : bool
+        True while its caller waits for the rest, and so logs it.
+    took : float or None
+        Seconds from the call to rest; None before.
+    rested_at : int
+        Completed instants at rest.
+    """
+
+    __slots__ = ("_began", "instant", "is_awaited", "rested_at", "took", "where")
+
+    def __init__(self, instant: int, where: str, *, is_awaited: bool) -> None:
+        self.instant = instant
+        self.where = where
+        self.is_awaited = is_awaited
+        self.took: float | None = None
+        self.rested_at = 0
+        self._began = perf_counter()
+
+    def rest(self, cursor: int) -> float:
+        """Take it that the run is at rest at `cursor`; returns `took`."""
+        self.rested_at = cursor
+        self.took = perf_counter() - self._began
+        return self.took
+
+    def log(self) -> None:
+        """Write the one line that a pause has in the log."""
+        if self.took is not None:
+            logger.debug(
+                "pause: asked in instant %d, %s; at rest after instant %d, %.3f ms later",
+                self.instant, self.where, self.rested_at, self.took * 1e3,
+            )  # fmt: skip
+
+
+class RunGate:
+    """A `GateState` under a condition: commands change it and wait for it, and so do the engine's threads.
+
+    Any thread may call a command. A command takes the lock, and then waits for the run to rest with nothing held.
+    The innermost loop only compares an int with `state.limit`. Everything else happens under the condition, at
+    boundaries between instants. The gate calls nothing but the state table while it holds the lock.
+
+    Ctrl-C at any point leaves the gate sound: what a command has changed by then is completed or taken back, and all
+    that wait look again. A command that waits for a place and is interrupted holds the run.
+
+    Parameters
+    ----------
+    lifecycle
+        The state table; changed under `condition` only.
+    condition : Monitor
+        Its lock guards the lifecycle and `state`.
+    clock
+        Wall time for paced waits.
+
+    Attributes
+    ----------
+    state : GateState
+        Written under the condition; its single fields may be read without.
+    runner : GateRunner or None
+        Moves a run that has no threads; set before it starts.
+    rests : int
+        How often the analysis has rested in `at_boundary`. Used by the analysis alone.
+    pause_timing : TimingSeries
+        Seconds from each call of `pause` to rest; those that were taken back, or met the end, aren't counted. Written
+        under the condition.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, condition: Monitor, clock: Clock) -> None:
+        self.state = GateState(lifecycle, clock.now())
+        self.runner: GateRunner | None = None
+        self.rests = 0
+        self.pause_timing = TimingSeries()
+        self._pauses: list[PauseRequest] = []  # that aren't at rest yet; guarded by the lock
+        self._unlogged: list[PauseRequest] = []  # at rest, and not awaited; used by the analysis, but for an append
+        self._changed = condition
+        self._clock = clock
+        self._analyst: threading.Thread | None = None  # calls strategies, and so can't wait for the run to rest
+        self._begun: Callable[[], int] = lambda: 0  # written by the analysis, once
+
+    # -- commands -------------------------------------------------------------------------------------------
 
     def pause(self, timeout: float | None = None) -> bool:
         """Hold the run for its user and wait until it is at rest.
@@ -33,49 +137,51 @@ class Gate(Threshold):
         TimeoutError
             Still in a strategy call after `timeout` seconds. The hold stays: the run rests when the call returns.
         """
+        state = self.state
         try:
             with self._changed.lock:
-                if not self._life.allows(Command.PAUSE):
+                if not state.pause(self._clock.now()):
                     return False
-                if not self._closed:
-                    self._hold_for_user()
-                if self._analyst is threading.current_thread():
-                    return not (self._finishing or self._closed)
+                pause = self._noted()
+                self._tell()
+                if self.is_analyst:
+                    return not (state.finishing or state.closed)
         except BaseException:
             self._mend()
             raise
-        return self.hold_until_rest(timeout)
+        try:
+            return self.hold_until_rest(timeout)
+        finally:
+            with self._changed.lock:
+                pause.is_awaited = False
+                is_told = pause.took is not None
+            if is_told:
+                pause.log()
 
     def hold_until_rest(self, timeout: float | None = None) -> bool:
         """Wait, after `hold_here`, until the run is at rest; False where it ended or was resumed first."""
-        return self._await(
-            lambda: self._life.state is SystemState.PAUSED or USER not in self._holders, lambda: self.is_paused, timeout
-        )
+        return self._await(self.state.pause_answer, timeout)
 
     def resume(self) -> bool:
         """Let a paused run go on, or one that was told to pause and isn't at rest yet; False where it does already."""
         try:
             with self._changed.lock:
-                paused = self._life.allows(Command.RESUME)
-                if self._closed or not (paused or USER in self._holders):
-                    return False
-                if paused:
-                    self._life.apply(Command.RESUME)
-                self._go(None)
-                return True
+                goes_on = self.state.resume(self._clock.now())
+                self._tell()
+                return goes_on
         except BaseException:
             self._mend()
             raise
 
     def step(self, instants: int, timeout: float | None = None) -> bool:
-        """Deliver exactly `instants` more and rest; False where the run ended, or somebody else moved it, first."""
-        trip = Trip(0, stepping=True)
+        """Deliver exactly `instants` more and rest; False where the run ended, or another command moved it, first."""
+        move = MoveRequest(stepping=True)
 
         def set_out() -> None:
             with self._changed.lock:
-                self._set_out(Command.STEP, trip, self._cursor + instants)
+                self._set_out(Command.STEP, move, self.state.cursor + instants)
 
-        return self._travel(trip, set_out, timeout)
+        return self._wait_for_move(move, set_out, timeout)
 
     def run_until(self, target: int | None, watcher: Watcher | None, timeout: float | None = None) -> bool:
         """Deliver instants below `target`, or until the watcher says stop; False as for `step`.
@@ -85,8 +191,8 @@ class Gate(Threshold):
         BaseException
             What the watcher raised; the run rests at the instant that it was asked about.
         """
-        trip = Trip(0, watcher=watcher)
-        return self._travel(trip, lambda: self._set_out(Command.RUN_UNTIL, trip, target), timeout)
+        move = MoveRequest(watcher=watcher)
+        return self._wait_for_move(move, lambda: self._set_out(Command.RUN_UNTIL, move, target), timeout)
 
     def run_to(self, place: Callable[[], int | None], rest_timeout: float | None = None) -> bool:
         """Hold the run to ask `place()` how far it is to go, and go there; False as for `step`.
@@ -96,25 +202,25 @@ class Gate(Threshold):
         TimeoutError
             It wasn't at rest to be asked within `rest_timeout` seconds.
         """
-        trip = Trip(0)
+        move = MoveRequest()
 
         def set_out() -> None:
-            self.while_held(lambda _is_open: self._set_out(Command.RUN_UNTIL, trip, place()), rest_timeout)
+            self.while_held(lambda _is_open: self._set_out(Command.RUN_UNTIL, move, place()), rest_timeout)
 
-        return self._travel(trip, set_out, None)
+        return self._wait_for_move(move, set_out, None)
 
-    def set_out(self, target: int | None, watcher: Watcher | None = None) -> Trip:
-        """Begin a `run_until` without waiting for it; a trip of a run that is over arrives nowhere."""
-        trip = Trip(0, watcher=watcher)
-        self._set_out(Command.RUN_UNTIL, trip, target)
-        return trip
+    def set_out(self, target: int | None, watcher: Watcher | None = None) -> MoveRequest:
+        """Begin a `run_until` without waiting for it; a move of a run that is over arrives nowhere."""
+        move = MoveRequest(watcher=watcher)
+        self._set_out(Command.RUN_UNTIL, move, target)
+        return move
 
-    def arrived(self, trip: Trip, timeout: float | None = None) -> bool:
-        """Wait until a trip is over, and tell whether the run rests at its place; raises what its watcher raised."""
-        return self._travel(trip, lambda: None, timeout)
+    def arrived(self, move: MoveRequest, timeout: float | None = None) -> bool:
+        """Wait until a move is over; True if the run rests at its place. Raises what its watcher raised."""
+        return self._wait_for_move(move, lambda: None, timeout)
 
     def while_held(self, action: Callable[[bool], T], timeout: float | None = None) -> T:
-        """Hold the run, whatever the user's own pause, and call `action` with it at rest, and whether it goes on at all.
+        """Hold the run beside the user's own pause, and call `action` with it at rest, and whether it goes on at all.
 
         Raises
         ------
@@ -132,145 +238,363 @@ class Gate(Threshold):
             raise
 
     def hold(self, holder: object, timeout: float | None = None) -> bool:
-        """Hold the run for `holder`, whatever the user's own pause, and wait until it is at rest; holds are counted."""
+        """Hold the run for `holder`, beside the user's own pause, and wait until it is at rest; holds are counted."""
         try:
             with self._changed.lock:
-                self._hold(holder)
-            return self._await(lambda: not self._busy, lambda: not self._closed, timeout)
+                self.state.hold(holder, self._clock.now())
+                self._tell()
+            return self._await(self.state.hold_answer, timeout)
         except BaseException:
             self.release(holder)
             raise
 
     def release(self, holder: object) -> None:
-        """Undo one `hold` of that holder; the run goes on where nobody else holds it."""
+        """Undo one `hold` of that holder; the run goes on where no other holder is left."""
         try:
             with self._changed.lock:
-                left = self._holders.get(holder, 0) - 1
-                if left > 0:
-                    self._holders[holder] = left
-                else:
-                    self._holders.pop(holder, None)
-                if not self._holders:
-                    self._move_on()
+                self.state.release(holder, self._clock.now())
+                self._tell()
         except BaseException:
             self._mend()
             raise
 
     def replan(self, *, paced: bool, renumber: Callable[[int], int] | None = None) -> None:
-        """Make everybody plan again from the cursor, paced by the clock or not.
+        """Make all stages plan again from the cursor, paced by the clock or not.
 
         Where the instants to come are others than before, `renumber` tells from the old number of completed instants
         that a `run_until` is to rest at the new one; a step still counts instants.
         """
         with self._changed.lock:
-            self._paced = paced
-            trip = self._trip
-            if renumber is not None and trip is not None and trip.target is not None and not trip.stepping:
-                trip.target = renumber(trip.target)
-            if not self._holders:
-                self._interrupted_at = self._clock.now()
-                self._moving_since = (self._interrupted_at, self._cursor)
-            self.generation += 1
-            self.limit = 0
-            self._changed.notify_all()
+            self.state.replan(self._clock.now(), paced=paced, renumber=renumber)
+            self._tell()
 
     def call_in(self) -> None:
-        """Have the analysis come by at the end of the instant under way."""
+        """Make the analysis come to a boundary at the end of the instant under way."""
         with self._changed.lock:
-            self.limit = 0
+            self.state.limit = 0
 
     def ask(self, timeout: float) -> bool:
-        """Have the analysis publish at its next boundary.
+        """Make the analysis publish at its next boundary.
 
         Returns False where it didn't come to one within `timeout` seconds: a strategy call takes its time.
         """
         with self._changed.lock:
-            closed = self._closed  # what it publishes at its end is the newest; that is about to come
-            if not closed:
-                if not self._started:
-                    return False
-                if not self._busy and not self._resting:
-                    return True  # between windows, or turns: what was published last is as of the cursor
-                self._asked += 1
-                ticket, self.limit = self._asked, 0
-                self._changed.notify_all()
-        if closed:
-            return self._wait_for(lambda: self._ended, timeout)
-        return self._wait_for(lambda: self._ended or self._served >= ticket, timeout)
+            number = self.state.ask()
+            self._tell()
+        return number is not None and self._wait_for(lambda: self.state.is_answered(number), timeout)
 
     def end(self, command: Command | None = None) -> None:
-        """Have the run end: the analysis stops at its next boundary, and the coordinator waits no longer.
+        """Make the run end: the analysis stops at its next boundary, and the coordinator waits no longer.
 
         With a command (STOP, FINISH or FAIL) it has ended: the analysis has published its last frame, the state says
         so, and every command that waits answers. None answers before.
         """
         surely(lambda: self._end(command))
 
+    # -- for the analysis -----------------------------------------------------------------------------------
+
+    def attend(self, begun: Callable[[], int]) -> None:
+        """Make the calling thread the analysis, which may command but can't wait for itself.
+
+        `begun` tells any thread how many instants have begun; it takes no lock.
+        """
+        self._analyst = threading.current_thread()
+        self._begun = begun
+
+    @contextmanager
+    def standing_in(self) -> Iterator[None]:
+        """Count the caller, which holds the run at an instant, as the analysis: it is about to call users' code.
+
+        What that code may not ask of its own run is refused as in any callback.
+        """
+        analyst, self._analyst = self._analyst, threading.current_thread()
+        try:
+            yield
+        finally:
+            self._analyst = analyst
+
+    def started(self) -> None:
+        """Report that the analysis is ready for its first window and has published."""
+        with self._changed.lock:
+            self.state.start(self._clock.now())
+            self._tell()
+
+    def at_boundary(
+        self,
+        cursor: int,
+        generation: int,
+        published: int,
+        turn: int = UNLIMITED,
+        *,
+        fresh: bool = False,
+        leaving: bool = False,
+    ) -> Decision:
+        """Return what the analysis does next at a boundary; blocks while the run is held, but in a run without threads.
+
+        Parameters
+        ----------
+        cursor
+            Completed instants.
+        generation
+            That of the window in hand.
+        published
+            The cursor of what was published last.
+        turn
+            How many instants may follow before the analysis comes to a boundary again.
+        fresh
+            True where what was published last is recent enough for a run that goes on and wasn't asked to publish.
+        leaving
+            True where the analysis is about to wait for its next window, or for others between two turns: it isn't
+            blocked here.
+        """
+        state, runner = self.state, self.runner
+        leaving = leaving or (runner is not None and runner.wants_rest)
+        while True:
+            with self._changed.lock:
+                decision = state.boundary(
+                    cursor, generation, published, turn, self._clock.now(),
+                    fresh=fresh, leaving=leaving, waits=runner is None,
+                )  # fmt: skip
+                self._tell()
+                if decision is Decision.REST and not self._unlogged:
+                    self._changed.wait()
+                    self.rests += 1
+            while self._unlogged:
+                self._unlogged.pop().log()
+            if decision is not Decision.REST:
+                return decision
+
+    def doze(self, seconds: float) -> None:
+        """Sleep at rest between two turns, so that others can have the interpreter; their commands wake."""
+        with self._changed.lock:
+            if not (self.state.closed or self.state.holders):
+                self._changed.wait(seconds)
+
+    @property
+    def is_asked(self) -> bool:
+        """True while a command waits for a fresh publication."""
+        return self.state.asked > self.state.answered
+
+    def move_watched_at(self, cursor: int) -> MoveRequest | None:
+        """The move whose watcher is to be asked about this instant."""
+        return self.state.move_watched_at(cursor)
+
+    def watched(self, move: MoveRequest, found: object, error: BaseException | None = None) -> None:
+        """Report what a move's watcher answered: the run rests here where it found its place, or raised."""
+        with self._changed.lock:
+            self.state.watched(move, found, error, self._clock.now())
+            self._tell()
+
+    def hold_here(self, trouble: BaseException | None = None) -> None:
+        """Hold the run for its user at the next boundary, without waiting; `trouble` is the error that is the reason."""
+        surely(lambda: self._hold_here(trouble))
+
+    def finishing(self) -> None:
+        """Report that no instant follows any more: what is asked for now comes too late."""
+        self.state.finishing = True
+
+    # -- for the coordinator --------------------------------------------------------------------------------
+
+    def await_start(self) -> bool:
+        """Wait until the analysis has started; False when closed."""
+        state = self.state
+        self._changed.until(lambda: state.started or state.closed)
+        return not state.closed
+
+    def await_open(self) -> bool:
+        """Wait while the run is held, so that time doesn't advance; False when closed."""
+        state = self.state
+        self._changed.until(lambda: state.closed or not state.holders)
+        return not state.closed
+
+    def sleep_until(self, deadline: float, generation: int) -> bool:
+        """Sleep until the clock shows `deadline`; False as soon as the plan of `generation` no longer holds."""
+        state = self.state
+        with self._changed.lock:
+            while not (state.closed or state.holders or generation != state.generation):
+                if self._clock.now() >= deadline:
+                    return True
+                self._clock.wait(self._changed, deadline)
+            return False
+
+    def await_news(self, is_there: Callable[[], bool], deadline: float | None) -> bool:
+        """Wait until `is_there()`, or the clock shows `deadline`; False when closed. `nudge` makes it look again.
+
+        `is_there` is called under the condition: it may only read.
+        """
+        state = self.state
+        with self._changed.lock:
+            while not (state.closed or is_there()):
+                if deadline is not None and self._clock.now() >= deadline:
+                    return True
+                self._clock.wait(self._changed, deadline)
+            return not state.closed
+
+    def nudge(self) -> None:
+        """Make `await_news` look again; from any thread that holds no lock of a feed."""
+        surely(self._nudge)
+
+    # -- what it shows --------------------------------------------------------------------------------------
+
+    @property
+    def cursor(self) -> int:
+        """Completed instants, as of the last boundary."""
+        return self.state.cursor
+
+    @property
+    def generation(self) -> int:
+        """The number of the present plan."""
+        return self.state.generation
+
+    @property
+    def trouble(self) -> BaseException | None:
+        """The error that the run is held for."""
+        return self.state.trouble
+
+    @property
+    def interrupted_at(self) -> float:
+        """What the clock showed when the present hold, or else the last new plan, began."""
+        return self.state.interrupted_at
+
+    @property
+    def moving_since(self) -> float:
+        """What the clock showed when the run was last set in motion: started, resumed, or planned again."""
+        return self.state.moving_since[0]
+
+    @property
+    def motion(self) -> tuple[int, float]:
+        """How many instants the run has moved since it was last set in motion, and in how many seconds."""
+        state = self.state
+        with self._changed.lock:
+            since, start = state.moving_since
+            until = state.interrupted_at if state.holders else self._clock.now()
+            return state.cursor - start, max(until - since, 0.0)
+
+    @property
+    def stepping(self) -> bool:
+        """True while a step is under way: it doesn't wait for the clock."""
+        move = self.state.move
+        return move is not None and move.stepping
+
+    @property
+    def closed(self) -> bool:
+        """True if the run is over or has been told to end."""
+        return self.state.closed
+
+    @property
+    def is_paused(self) -> bool:
+        """True if the run is at rest for its user."""
+        return not self.state.closed and self.state.life.state is SystemState.PAUSED
+
+    @property
+    def is_analyst(self) -> bool:
+        """True if the caller is the analysis thread, and so in a strategy's call."""
+        return self._analyst is threading.current_thread()
+
+    @property
+    def is_held(self) -> bool:
+        """True if the run is held, at rest already or not."""
+        return bool(self.state.holders)
+
+    @property
+    def at_rest(self) -> bool:
+        """True if no strategy call is under way."""
+        return not self.state.busy
+
     # -- under the lock -------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Wake the threads that wait, where the last event concerns them."""
+        state = self.state
+        if state.has_news:
+            state.has_news = False
+            self._changed.notify_all()
+        if state.is_set_going:
+            state.is_set_going = False
+            if self.runner is not None:
+                self.runner.kick()
+        if self._pauses and state.pause_answer() is not None:
+            self._settle_pauses()
+
+    def _noted(self) -> PauseRequest:
+        """Note a pause that was asked for just now."""
+        state, is_inside = self.state, self.is_analyst
+        during = "while strategies were called" if state.busy else "between two windows"
+        where = "in a strategy's callback" if is_inside else during
+        pause = PauseRequest(self._begun(), where, is_awaited=not is_inside)
+        self._pauses.append(pause)
+        return pause
+
+    def _settle_pauses(self) -> None:
+        """Count the pauses that are at rest; where the run ended or goes on instead, they are forgotten."""
+        if self.state.pause_answer():
+            for pause in self._pauses:
+                self.pause_timing.add(pause.rest(self.state.cursor))
+                if not pause.is_awaited:
+                    self._unlogged.append(pause)
+        self._pauses.clear()
 
     def _end(self, command: Command | None) -> None:
         with self._changed.lock:
-            self._closed = True
-            self._ended = self._ended or command is not None
-            self.limit = 0
-            self.generation += 1  # what was released and not delivered never will be
-            if command is not None and self._life.state is not SystemState.STOPPED:
-                self._life.apply(command)
-            self._life.tell()
-            self._changed.notify_all()
-            if self.mover is not None:
-                self.mover.kick()
+            self.state.close(command)
+            self._tell()
 
-    def _set_out(self, command: Command, trip: Trip, target: int | None) -> None:
+    def _hold_here(self, trouble: BaseException | None) -> None:
         with self._changed.lock:
-            trip.after, trip.target = self._cursor, target
-            # The table is the system's: where this run is over, it may speak of the next one.
-            if not self._life.allows(command) or self._closed:
-                return
-            trip.begun = True  # from here on an interrupt holds the run
-            self._life.apply(command)
-            self._go(trip)
-            if not self._busy and trip.target is not None and self._cursor >= trip.target:
-                self._reach(trip)  # it is there already: nobody has to come by, and no deadline to be waited for
-                self._come_to_rest()
+            self.state.hold_for_user(self._clock.now(), trouble)
+            self._tell()
+
+    def _set_out(self, command: Command, move: MoveRequest, target: int | None) -> None:
+        with self._changed.lock:
+            self.state.set_out(command, move, target, self._clock.now())
+            self._tell()
+
+    def _mend(self) -> None:
+        with self._changed.lock:
+            self.state.mend(self._clock.now())
+            self._tell()
+
+    def _nudge(self) -> None:
+        with self._changed.lock:
+            self._changed.notify_all()
 
     # -- without it -----------------------------------------------------------------------------------------
 
-    def _travel(self, trip: Trip, set_out: Callable[[], object], timeout: float | None) -> bool:
+    def _wait_for_move(self, move: MoveRequest, set_out: Callable[[], object], timeout: float | None) -> bool:
         try:
             set_out()
-            arrived = self._await(lambda: trip.over, lambda: trip.reached and not self._closed, timeout)
+            arrived = self._await(lambda: self.state.move_answer(move), timeout)
         except BaseException:
-            self._give_up(trip)
+            self._give_up(move)
             raise
-        if trip.error is not None:
-            raise trip.error
+        if move.error is not None:
+            raise move.error
         return arrived
 
-    def _give_up(self, trip: Trip) -> None:
-        """Rest at once: nobody waits for the place any more."""
-        if not trip.begun:
+    def _give_up(self, move: MoveRequest) -> None:
+        if not move.begun:
             return
         with self._changed.lock:
-            if not (trip.over or self._closed):
-                self._hold_for_user()
+            self.state.give_up(move, self._clock.now())
+            self._tell()
         self._mend()
 
-    def _await(self, arrived: Callable[[], bool], answer: Callable[[], bool], timeout: float | None) -> bool:
-        if self._analyst is threading.current_thread():
+    def _await(self, answer: Callable[[], bool | None], timeout: float | None) -> bool:
+        """Wait until a command has its answer."""
+        if self.is_analyst:
             raise RuntimeError("a strategy's call can't wait for its own run to rest; it rests after the call")
         answers: list[bool] = []
 
         def look() -> bool:
-            # A closed run doesn't arrive any more, and until it has ended neither its state nor its frame is the last one.
-            if not (self._ended or (not self._closed and arrived())):
+            found = answer()
+            if found is None:
                 return False
-            answers.append(answer())
+            answers.append(found)
             return True
 
         if not self._wait_for(look, timeout):
             raise TimeoutError(f"the engine wasn't at rest within {timeout:g} s")
         return answers[-1]
 
-    def _wait_for(self, arrived: Callable[[], bool], timeout: float | None) -> bool:
-        return (self._changed.until if self.mover is None else self.mover.until)(arrived, timeout)
+    def _wait_for(self, is_over: Callable[[], bool], timeout: float | None) -> bool:
+        return (self._changed.until if self.runner is None else self.runner.until)(is_over, timeout)

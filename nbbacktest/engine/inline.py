@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from nbbacktest.engine.analysis import AnalysisEngine
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.window import Quantum, Window
 
 
 def run_inline(
-    timeline: Timeline, gate: Gate, quantum: Quantum, processor: DataProcessor, analysis: AnalysisEngine
+    timeline: Timeline, gate: RunGate, quantum: Quantum, processor: DataProcessor, analysis: AnalysisEngine
 ) -> None:
     """Run to the end, as fast as it goes, with the same order of events and the same result as with threads.
 

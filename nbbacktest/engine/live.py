@@ -12,7 +12,7 @@ from nbbacktest.core.enums import StreamMode
 from nbbacktest.core.errors import LiveRunError
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.inbox import Inbox
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.tape import Tape
@@ -51,7 +51,7 @@ class LiveCoordinator(SessionCoordinator):
     def __init__(
         self,
         timeline: Timeline,
-        gate: Gate,
+        gate: RunGate,
         link: Link,
         quantum: Quantum,
         *,

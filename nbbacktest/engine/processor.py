@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nbbacktest.core.records import Bar, DerivedBar
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
@@ -40,7 +40,7 @@ class DataProcessor:
     def __init__(
         self,
         timeline: Timeline,
-        gate: Gate,
+        gate: RunGate,
         upstream: Link,
         downstream: StreamSubscription,
         loader: ChunkLoader | None = None,

@@ -19,7 +19,7 @@ from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
@@ -126,7 +126,7 @@ def wired(
     warmup = Warmup(series, market.asked, loaded.more)
     clock = clock or WallClock()
     timeline = Timeline(series, lambda instants: market.sessions().elapsed(instants))
-    gate = Gate(lifecycle, condition, clock)
+    gate = RunGate(lifecycle, condition, clock)
     desk = TradingDesk(
         players,
         series=series,

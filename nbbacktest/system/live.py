@@ -27,7 +27,7 @@ from nbbacktest.data.trading_days import day_zone
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.arrivals import NEVER
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.inbox import Inbox, Patience
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.live import LiveCoordinator
@@ -87,7 +87,7 @@ def build_live(
 
     series = _series(bars, derived, stamps, rolling, begins)
     timeline = Timeline(series)
-    gate = Gate(lifecycle, condition, clock)
+    gate = RunGate(lifecycle, condition, clock)
     market = LiveMarket(
         bars, interval, stamps, feed.source, feed.synthetic, opens, config.exchange,
         read_actions(config.data.actions, symbols, adjusted=config.data.adjusted), config.own_hours, is_named=True,

@@ -16,7 +16,7 @@ from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.errors import DataError, LiveRunError, StrategyError, nearest
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline, in_callback_order
 from nbbacktest.system.threads import whole
@@ -57,7 +57,7 @@ class SymbolMembership:
         self,
         timeline: Timeline,
         desk: TradingDesk,
-        gate: Gate,
+        gate: RunGate,
         analysis: AnalysisEngine,
         coordinator: SessionCoordinator,
         supply: Supply,

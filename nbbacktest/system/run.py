@@ -25,7 +25,7 @@ from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.inbox import Inbox
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.loader import ChunkLoader
@@ -61,7 +61,7 @@ class Stages:
     market: MarketData
     timeline: Timeline
     desk: TradingDesk
-    gate: Gate
+    gate: RunGate
     quantum: Quantum
     analysis: AnalysisEngine
     processor: DataProcessor

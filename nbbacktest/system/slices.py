@@ -48,7 +48,7 @@ class Slices:
         self._pace: tuple[int, Pace] | None = None  # the generation that it was made for, too
         self._position = 0.0  # simulated seconds reached
         self._due: float | None = None  # when the next instant is, where the clock is what is waited for
-        stages.gate.mover = self
+        stages.gate.runner = self
 
     def start(self) -> None:
         """Have the first slice come."""
@@ -137,7 +137,7 @@ class Slices:
 
         def pressed() -> None:
             self.wants_rest = True
-            self._gate.limit = 0
+            self._gate.state.limit = 0
 
         try:
             with held_back(pressed) as interrupted:

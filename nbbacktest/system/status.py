@@ -43,7 +43,9 @@ def status(state: SystemState, run: Run | None, next_start: str | None = None) -
 
 def _performance(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
     if run is None or shot is None:
-        timings = dict.fromkeys(("processor_timing", "analysis_timing", "coordinator_timing", "lateness"), _NO_TIMING)
+        timings = dict.fromkeys(
+            ("processor_timing", "analysis_timing", "coordinator_timing", "pause_timing", "lateness"), _NO_TIMING
+        )
         return {"session_duration": 0.0, "bars_processed": 0, "bars_per_second": 0.0, **timings}
     bars, seconds = sum(shot.counts.values()), run.duration
     return {
@@ -53,6 +55,7 @@ def _performance(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         "processor_timing": run.processor.timing.summary(),
         "analysis_timing": run.analysis.timing.summary(),
         "coordinator_timing": run.coordinator.timing.summary(),
+        "pause_timing": run.gate.pause_timing.summary(),
         "lateness": run.analysis.lateness.summary(),
     }
 
@@ -191,7 +194,8 @@ def status_schema() -> dict[str, Any]:
                         "bars_processed": whole,
                         "bars_per_second": number,
                         **dict.fromkeys(
-                            ("processor_timing", "analysis_timing", "coordinator_timing", "lateness"), timing
+                            ("processor_timing", "analysis_timing", "coordinator_timing", "pause_timing", "lateness"),
+                            timing,
                         ),
                     }
                 ),

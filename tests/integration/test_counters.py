@@ -80,6 +80,22 @@ def test_coordinator_timing_is_the_time_that_releasing_takes():
     assert close("coordinator timing", rig.coordinator.timing.total, watch.total)
 
 
+def test_pause_timing_is_the_time_from_the_call_to_rest():
+    """From the call of pause to the return of the callback that it met, by their own watch, is what is published."""
+    agent, inside, returned, truth = Recorder(), threading.Semaphore(0), [], 0.0
+    agent.on_bar = lambda bar: (inside.release(), sleep(0.1), returned.append(perf_counter()))
+    with windowed(agent=agent) as rig:
+        for number in range(5):
+            assert inside.acquire(timeout=10)
+            called = perf_counter()
+            assert rig.gate.pause(10)
+            assert len(returned) == number + 1
+            truth += returned[-1] - called
+            rig.gate.resume()
+    assert rig.gate.pause_timing.count == 5
+    assert close("pause timing", rig.gate.pause_timing.total, truth)
+
+
 def test_wait_seconds_are_the_time_that_was_waited():
     """The seconds that a subscription says it was waited for are those that the one who waited measured."""
     subscription = nb.StreamSubscription("data-driven", "a->b")

@@ -185,7 +185,7 @@ class _Bench:
             rig.coordinator, None, (rig.upstream, rig.downstream), None, rig.clock, loader=loader,  # type: ignore[arg-type]
         )  # fmt: skip
         self._run = Run(stages, lambda run: {}, self._at_end)
-        self._gate = rig.gate
+        self._gate, self._state = rig.gate, rig.gate.state
         self._one_at_a_time = Lock()  # of those that hold the run, as `SymbolMembership` has it
         self._is_alone = len(scenario.controllers) == 1
         self._delivered: list[int] = []
@@ -242,10 +242,10 @@ class _Bench:
     def _check_begin(self, index: int) -> None:
         if index != len(self._delivered):
             self._judge.complain(f"instant {index} is delivered as number {len(self._delivered)}")
-        asked = peek(self._gate, "_asked")
+        asked = peek(self._state, "asked")
         for since in (
-            "hold" if peek(self._gate, "_holders") else None,
-            asked if asked > peek(self._gate, "_served") else None,
+            "hold" if peek(self._state, "holders") else None,
+            asked if asked > peek(self._state, "answered") else None,
         ):
             if since is not None:
                 self._begun_since[since] += 1
@@ -262,33 +262,33 @@ class _Bench:
     def _check_moves(self, where: str) -> None:
         if self._judge.state is not SystemState.RUNNING and not (self._scenario.blocks_at is not None):
             self._judge.complain(f"instant {self._agent.index}: {where} while {self._judge.state}")
-        if not peek(self._gate, "_busy"):
+        if not peek(self._state, "busy"):
             self._judge.complain(f"instant {self._agent.index}: {where} while the gate says that it is at rest")
 
     def _follow_motion(self) -> None:
         """Count for how long the run isn't held."""
-        gate, hold, move_on = self._gate, self._gate._hold, self._gate._move_on
+        state, hold, move_on = self._state, self._state.hold, self._state._move_on
         scheduler = self._judge.scheduler
 
-        def held(holder: str) -> None:
-            if not peek(gate, "_holders"):
+        def held(holder: object, now: float) -> None:
+            if not peek(state, "holders"):
                 self._begun_since["hold"] = 0
                 if self._since is not None:
                     self._moving, self._since = self._moving + scheduler.now - self._since, None
-            hold(holder)
+            hold(holder, now)
 
-        def moved_on() -> None:
+        def moved_on(now: float) -> None:
             if self._since is None:
                 self._since = scheduler.now
-            move_on()
+            move_on(now)
 
-        gate._hold, gate._move_on = held, moved_on  # type: ignore[method-assign]
+        state.hold, state._move_on = held, moved_on  # type: ignore[method-assign]
 
     # -- commands -------------------------------------------------------------------------------------------
 
     def _do(self, name: str, argument: Any) -> None:
         began = self._judge.scheduler.now
-        is_ending = peek(self._gate, "_closed") and self._judge.state is SystemState.RUNNING
+        is_ending = peek(self._state, "closed") and self._judge.state is SystemState.RUNNING
         try:
             answer = getattr(self, f"_{name}")(*([] if argument is None else [argument]))
         except InvalidTransition:
@@ -329,7 +329,7 @@ class _Bench:
         answer = self._gate.pause(10.0)
         if answer and self._is_alone:
             self._at_rest("pause", len(self._delivered))
-            if self._judge.state is not SystemState.PAUSED and not peek(self._gate, "_closed"):
+            if self._judge.state is not SystemState.PAUSED and not peek(self._state, "closed"):
                 self._judge.complain(f"pause: {self._judge.state}")
         return answer
 
@@ -375,7 +375,7 @@ class _Bench:
             try:
                 if answer:
                     count = len(self._delivered)
-                    if peek(self._gate, "_busy"):
+                    if peek(self._state, "busy"):
                         self._judge.complain("held, and not at rest")
                     self._at_rest("hold", count)
                     with self._gate.standing_in():
@@ -407,15 +407,15 @@ class _Bench:
     def _place(self, target: int) -> bool:
         try:
             self._gate.hold("placing", 10.0)
-            trip = self._gate.set_out(target)
+            move = self._gate.set_out(target)
         finally:
             self._gate.release("placing")
-        return trip is not None and self._gate.arrived(trip, 10.0)
+        return self._gate.arrived(move, 10.0)
 
     def _ask(self) -> bool:
-        has_started = peek(self._gate, "_started")
+        has_started = peek(self._state, "started")
         answer = self._gate.ask(0.25)
-        if not answer and has_started and not peek(self._gate, "_closed") and self._scenario.blocks_at is None:
+        if not answer and has_started and not peek(self._state, "closed") and self._scenario.blocks_at is None:
             self._judge.complain("ask: nothing was published, though the run goes on")
         return answer
 

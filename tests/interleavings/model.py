@@ -1,4 +1,4 @@
-"""An explicit model of a run: the three stages, the gate, two subscriptions and those who command, all interleavings of them.
+"""An explicit model of a run: the three stages, the engine's own `GateState`, two subscriptions and controllers, in all interleavings.
 
 Every section under a lock is one step, and so is every read or write of a shared field without one. Who waits goes on
 when it is notified, and so lost notifications are seen. A deadline may pass at any time, and what was published may be
@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nbbacktest.core.enums import SystemState
-from nbbacktest.core.lifecycle import Command
-from tests.interleavings.model_state import FIELDS, UNLIMITED, BrokenError, Plan, State, Trip
+from nbbacktest.core.errors import InvalidTransition
+from nbbacktest.core.lifecycle import HOLDS, Command, Lifecycle
+from nbbacktest.engine.gate_state import UNLIMITED, Decision, GateState, MoveRequest
+from tests.interleavings.model_state import FIELDS, NOW, BrokenError, Plan, State, frozen_gate
 
 RUNNING, PAUSED, STOPPED = SystemState.RUNNING, SystemState.PAUSED, SystemState.STOPPED
 Word = tuple[str, int]
@@ -42,11 +44,17 @@ class Model:
     ) -> None:  # fmt: skip
         self._instants, self._window, self._scripts = instants, window, scripts
         self._raises_at, self._on_error, self._turn, self._faults = raises_at, on_error, turn, faults
-        places = [(who, at) for who, one in enumerate(scripts) for at, word in enumerate(one) if word[0] in _TRIPS]
-        self._trips = {place: number for number, place in enumerate(places)}
+        places = [(who, at) for who, one in enumerate(scripts) for at, word in enumerate(one) if word[0] in _MOVES]
+        self._moves = {place: number for number, place in enumerate(places)}
+        life = Lifecycle()
+        life.apply(Command.START)
+        gate = GateState(life)
+        gate.paced = speed > 0
+        if paused:
+            gate.hold_for_user(NOW)
+        moves = [MoveRequest(stepping=scripts[who][at][0] == "step") for who, at in places]
         start: dict[str, Any] = dict.fromkeys(FIELDS, 0) | {
-            "life": RUNNING, "user": paused, "trip": None, "trips": (Trip(),) * len(places), "closed": False,
-            "ended": False, "started": False, "busy": True, "paced": speed > 0, "speed": speed, "repacing": None, "up_ready": False,
+            "gate": frozen_gate(gate, moves), "speed": speed, "repacing": None, "up_ready": False,
             "up_closed": False, "down_ready": False, "down_closed": False, "plan": Plan(), "batch": None,
             "analysis_over": False, "done": False, "coordinator": ("start",), "processor": ("ready",),
             "analysis": ("start",), "controllers": (("next", 0),) * len(scripts), "asleep": frozenset(),
@@ -65,7 +73,7 @@ class Model:
                 following = self._following(state)
                 if all(after == state for after in following):
                     self._check_end(State(state))
-            except BrokenError as error:
+            except (BrokenError, InvalidTransition) as error:
                 return Found(len(came_from), f"{error}\n{self._way(came_from, state)}")
             for after in following:
                 if after not in came_from:
@@ -107,7 +115,7 @@ class Model:
         gone = state.coordinator[0] == state.processor[0] == state.analysis[0] == "gone"
         if state.life is STOPPED and not (state.done and gone):
             raise BrokenError("it is stopped, and threads are left")
-        if state.life is PAUSED and (state.closed or state.published != state.delivered):
+        if state.life is PAUSED and (state.gate.closed or state.published != state.delivered):
             raise BrokenError("it is paused, and what is published is old")
         is_cut = self._raises_at is not None or any(word[0] == "stop" for one in self._scripts for word in one)
         if state.life is STOPPED and not is_cut and state.delivered != self._instants:
@@ -119,25 +127,25 @@ class Model:
         getattr(self, f"_coordinator_{at}")(s, *rest)
 
     def _coordinator_start(self, s: State) -> None:
-        if s.closed or s.started:
+        if s.gate.closed or s.gate.started:
             s.coordinator = ("loop",)  # whether it is closed is read anew, as it is there
         else:
             s.sleep("coordinator", "gate")
 
     def _coordinator_loop(self, s: State) -> None:
-        s.coordinator = ("close",) if s.closed else ("speed",)
+        s.coordinator = ("close",) if s.gate.closed else ("speed",)
 
     def _coordinator_speed(self, s: State) -> None:
         s.coordinator = ("open",) if s.speed else ("reset",)
 
     def _coordinator_open(self, s: State) -> None:
-        if s.closed or not s.is_held:
+        if s.gate.closed or not s.gate.holders:
             s.coordinator = ("opened",)
         else:
             s.sleep("coordinator", "gate")
 
     def _coordinator_opened(self, s: State) -> None:
-        s.coordinator = ("close",) if s.closed else ("reset",)
+        s.coordinator = ("close",) if s.gate.closed else ("reset",)
 
     def _coordinator_reset(self, s: State) -> None:
         if s.up_ready and not s.up_closed and "plans at once" not in self._faults:
@@ -149,16 +157,16 @@ class Model:
         s.coordinator = ("close",) if s.up_closed else ("generation",)
 
     def _coordinator_generation(self, s: State) -> None:
-        s.coordinator = ("cursor", s.generation)
+        s.coordinator = ("cursor", s.gate.generation)
 
     def _coordinator_cursor(self, s: State, generation: int) -> None:
-        s.coordinator = ("close",) if s.cursor >= self._instants else ("pace", generation, s.cursor)
+        s.coordinator = ("close",) if s.gate.cursor >= self._instants else ("pace", generation, s.gate.cursor)
 
     def _coordinator_pace(self, s: State, generation: int, start: int) -> None:
         s.coordinator = ("stepping", generation, start) if s.speed else ("window", generation, start, self._window)
 
     def _coordinator_stepping(self, s: State, generation: int, start: int) -> None:
-        steps = s.journey is not None and s.journey.stepping
+        steps = s.gate.move is not None and s.gate.move.stepping
         s.coordinator = ("window", generation, start, 1) if steps else ("plan", generation, start)
 
     def _coordinator_window(self, s: State, generation: int, start: int, length: int) -> None:
@@ -172,7 +180,7 @@ class Model:
 
     def _coordinator_sleep(self, s: State, generation: int, instant: int, is_due: bool = False) -> None:
         s.asleep = frozenset(one for one in s.asleep if one[0] != "coordinator")
-        if instant >= self._instants or s.closed or s.is_held or generation != s.generation:
+        if instant >= self._instants or s.gate.closed or s.gate.holders or generation != s.gate.generation:
             s.coordinator = ("loop",)
         elif is_due:
             s.coordinator = ("release", generation, instant)
@@ -197,7 +205,8 @@ class Model:
 
     def _coordinator_finalize(self, s: State) -> None:
         failed = self._raises_at is not None and self._on_error == "stop" and s.delivered > self._raises_at
-        s.end(Command.FAIL if failed else Command.STOP if s.closed else Command.FINISH)
+        s.gate.close(Command.FAIL if failed else Command.STOP if s.gate.closed else Command.FINISH)
+        s.tell()
         s.coordinator = ("tell",)
 
     def _coordinator_tell(self, s: State) -> None:
@@ -219,7 +228,7 @@ class Model:
             s.sleep("processor", "up")
 
     def _processor_generation(self, s: State) -> None:
-        s.processor = ("take", s.generation)
+        s.processor = ("take", s.gate.generation)
 
     def _processor_take(self, s: State, generation: int) -> None:
         plan = s.plan
@@ -272,11 +281,8 @@ class Model:
         s.analysis = ("started",)
 
     def _analysis_started(self, s: State) -> None:
-        s.started = True
-        if s.closed:
-            s.wake("gate")
-        else:
-            s.come_to_rest()
+        s.gate.start(NOW)
+        s.tell()
         s.analysis = ("ready",)
 
     def _analysis_ready(self, s: State) -> None:
@@ -292,36 +298,20 @@ class Model:
         after = []
         for fresh in (True, False) if s.published != cursor else (True,):
             one = State(s.frozen())
-            verdict = self._arrive(one, cursor, batch[2], leaving=leaving, fresh=fresh)
             one.analysis = {
-                "serve": ("publish", batch, cursor, leaving), "go": ("deliver", batch, cursor),
-                "leave": ("reset",), "closed": ("reset",), "rest": one.analysis,
-            }[verdict]  # fmt: skip
+                Decision.PUBLISH: ("publish", batch, cursor, leaving), Decision.GO: ("deliver", batch, cursor),
+                Decision.LEAVE: ("reset",), Decision.CLOSED: ("reset",), Decision.REST: one.analysis,
+            }[self._at_boundary(one, cursor, batch[2], leaving=leaving, fresh=fresh)]  # fmt: skip
             after.append(one)
         return after
 
-    def _arrive(self, s: State, cursor: int, generation: int, *, leaving: bool, fresh: bool) -> str:
-        """As `Threshold.arrive`."""
-        s.cursor = cursor
-        if s.closed:
-            return "closed"
-        if s.published != cursor and s.trip is not None:
-            return "serve"
-        if s.journey is not None and cursor >= s.journey.target:
-            s.reach(s.trip)
-        leaves = leaving or generation != s.generation
-        if s.published != cursor and (leaves or s.is_held or not fresh):
-            return "serve"
-        if leaves:
-            s.come_to_rest()
-            return "leave"
-        if not s.is_held:
-            s.busy = True
-            s.limit = min(UNLIMITED if s.journey is None else s.journey.target, cursor + self._turn)
-            return "go"
-        s.come_to_rest()
-        s.sleep("analysis", "gate")
-        return "rest"
+    def _at_boundary(self, s: State, cursor: int, generation: int, *, leaving: bool, fresh: bool) -> Decision:
+        """As `RunGate.at_boundary`, once round its loop."""
+        decision = s.gate.boundary(cursor, generation, s.published, self._turn, NOW, fresh=fresh, leaving=leaving)
+        s.tell()
+        if decision is Decision.REST:
+            s.sleep("analysis", "gate")
+        return decision
 
     def _analysis_publish(self, s: State, batch: Any, cursor: int, leaving: bool) -> None:
         s.published = cursor
@@ -336,8 +326,8 @@ class Model:
 
     @staticmethod
     def _check_call(s: State) -> None:
-        if s.life is not RUNNING or not s.busy:
-            raise BrokenError(f"a callback while it is {s.life}, {'busy' if s.busy else 'at rest'}")
+        if s.life is not RUNNING or not s.gate.busy:
+            raise BrokenError(f"a callback while it is {s.life}, {'busy' if s.gate.busy else 'at rest'}")
 
     def _analysis_call(self, s: State, batch: Any, cursor: int) -> None:
         self._check_call(s)
@@ -345,17 +335,18 @@ class Model:
 
     def _analysis_fail(self, s: State, batch: Any, cursor: int) -> None:
         if self._on_error == "pause":
-            s.hold_for_user()
+            s.gate.hold_for_user(NOW)
             s.analysis = ("limit", batch, cursor)
         else:
-            s.end()
+            s.gate.close()
             s.analysis = ("reset",)
+        s.tell()
 
     def _analysis_limit(self, s: State, batch: Any, cursor: int) -> None:
         if cursor >= batch[1]:
             s.analysis = ("boundary", batch, cursor, True)
         else:
-            s.analysis = ("boundary", batch, cursor, False) if cursor >= s.limit else ("deliver", batch, cursor)
+            s.analysis = ("boundary", batch, cursor, False) if cursor >= s.gate.limit else ("deliver", batch, cursor)
 
     def _analysis_reset(self, s: State) -> None:
         if s.down_ready:
@@ -364,14 +355,16 @@ class Model:
         s.analysis = ("ready",)
 
     def _analysis_tail(self, s: State) -> None:
-        s.analysis = ("last",) if s.published >= self._instants and not s.closed else ("finish",)
+        s.analysis = ("last",) if s.published >= self._instants and not s.gate.closed else ("finish",)
 
     def _analysis_last(self, s: State) -> None:
-        verdict = self._arrive(s, self._instants, s.generation, leaving=False, fresh=True)
-        if verdict != "rest":
-            s.analysis = ("finish",) if verdict in {"go", "closed"} else ("tail",)
+        decision = self._at_boundary(s, self._instants, s.gate.generation, leaving=False, fresh=True)
+        if decision is not Decision.REST:
+            s.analysis = ("finish",) if decision in {Decision.GO, Decision.CLOSED} else ("tail",)
 
     def _analysis_finish(self, s: State) -> None:
+        s.gate.finishing = True
+        s.published = s.delivered
         s.down_closed = True
         s.wake("down")
         s.analysis = ("over",)
@@ -398,56 +391,81 @@ class Model:
             places[number] = after
             s.controllers = tuple(places)
 
+    @staticmethod
+    def _allows(s: State, command: Command) -> bool:
+        """Whether the command would change something; one that makes no sense is refused, and the next one given."""
+        try:
+            return s.gate.life.allows(command)
+        except InvalidTransition:
+            return False
+
+    def _waited(self, s: State, number: int, answer: bool | None) -> bool:
+        """Whether a command has its answer; else it sleeps."""
+        if answer is None:
+            s.sleep(number, "gate")
+            return False
+        if s.gate.closed and s.life is not STOPPED:
+            raise BrokenError("a command answers before the run has ended")
+        return True
+
     def _command_pause(self, s: State, number: int, word: int, _: int) -> Any:
-        if not s.allows(Command.PAUSE):
+        if not (self._allows(s, Command.PAUSE) and s.gate.pause(NOW)):
             return "next", word + 1
-        if not s.closed:
-            s.hold_for_user()
+        s.tell()
         return "pausing", word
 
-    def _may_answer(self, s: State, arrived: bool) -> bool:
-        """As `Gate._await`: a run that was told to end doesn't arrive any more, and answers when it has ended."""
-        over = s.closed if "answers early" in self._faults else s.ended
-        if over and s.life is not STOPPED:
-            raise BrokenError("a command answers before the run has ended")
-        return over or (arrived and not s.closed)
-
     def _command_pausing(self, s: State, number: int, word: int, _: int) -> Any:
-        if not self._may_answer(s, s.life is PAUSED or not s.user):
-            return s.sleep(number, "gate")  # type: ignore[arg-type, func-returns-value]
-        rests = not s.busy and s.published == s.delivered and s.analysis[0] not in {"deliver", "call"}
-        if s.life is PAUSED and not s.closed and len(self._scripts) == 1 and not rests:
+        answer = s.gate.pause_answer()
+        if not self._waited(s, number, answer):
+            return None
+        rests = not s.gate.busy and s.published == s.delivered and s.analysis[0] not in {"deliver", "call"}
+        if answer and len(self._scripts) == 1 and not rests:
             raise BrokenError("pause returned, and the run isn't at rest")
         return "next", word + 1
 
     def _command_resume(self, s: State, number: int, word: int, _: int) -> Any:
-        if not s.closed and s.life is not STOPPED and (s.allows(Command.RESUME) or s.user):
-            if s.allows(Command.RESUME):
-                s.apply(Command.RESUME)
-            s.go(None)
+        if s.life is not STOPPED:
+            s.gate.resume(NOW)
+            s.tell()
         return "next", word + 1
 
     def _command_step(self, s: State, number: int, word: int, instants: int) -> Any:
-        return self._set_out(s, number, word, Command.STEP, Trip(s.cursor + instants, stepping=True))
+        return self._set_out(s, number, word, Command.STEP, s.gate.cursor + instants)
 
     def _command_until(self, s: State, number: int, word: int, target: int) -> Any:
-        return self._set_out(s, number, word, Command.RUN_UNTIL, Trip(target))
+        return self._set_out(s, number, word, Command.RUN_UNTIL, target)
 
-    def _set_out(self, s: State, number: int, word: int, command: Command, trip: Trip) -> Any:
-        if not s.allows(command):
+    def _set_out(self, s: State, number: int, word: int, command: Command, target: int) -> Any:
+        if not self._allows(s, command):
             return "next", word + 1
-        mine = self._trips[number, word]
-        if not s.closed:
-            s.change_trip(mine, **trip._asdict())
-            s.set_out(command, mine)
-        return "travelling", word, mine
+        mine = self._moves[number, word]
+        s.gate.set_out(command, s.moves[mine], target, NOW)
+        s.tell()
+        return "moving", word, mine
 
-    def _command_travelling(self, s: State, number: int, word: int, _: int, mine: int) -> Any:
-        trip = s.trips[mine]
-        if not self._may_answer(s, trip.over):
-            return s.sleep(number, "gate")  # type: ignore[arg-type, func-returns-value]
-        if len(self._scripts) == 1 and trip.reached and not s.closed and s.delivered > trip.target:
-            raise BrokenError(f"went to {s.delivered} instead of {trip.target}")
+    def _command_moving(self, s: State, number: int, word: int, _: int, mine: int) -> Any:
+        move = s.moves[mine]
+        answer = s.gate.move_answer(move)
+        if not self._waited(s, number, answer):
+            return None
+        if len(self._scripts) == 1 and answer and move.target is not None and s.delivered > move.target:
+            raise BrokenError(f"went to {s.delivered} instead of {move.target}")
+        return "next", word + 1
+
+    def _command_ask(self, s: State, number: int, word: int, _: int) -> Any:
+        was_closed, asked = s.gate.closed, s.gate.ask()
+        s.tell()
+        if was_closed and asked is not None and s.gate.is_answered(asked) and s.life is not STOPPED:
+            raise BrokenError("what is asked for is answered before the last publication")
+        if not asked:  # before the start, or at rest
+            return "next", word + 1
+        return "asking", word, asked, s.delivered
+
+    def _command_asking(self, s: State, number: int, word: int, _: int, asked: int, delivered: int) -> Any:
+        if not s.gate.is_answered(asked):
+            return s.sleep(number, "gate")  # type: ignore[func-returns-value]
+        if s.published < delivered:
+            raise BrokenError("what was asked for isn't published")
         return "next", word + 1
 
     def _command_speed(self, s: State, number: int, word: int, speed: int) -> Any:
@@ -460,7 +478,8 @@ class Model:
     def _command_replan(self, s: State, number: int, word: int, _: int, held_at: int | None) -> Any:
         if held_at is not None and s.delivered != held_at:
             raise BrokenError("it moved while it was held")
-        s.replan()
+        s.gate.replan(NOW, paced=s.speed > 0)
+        s.tell()
         s.repacing = None
         s.wake("repacing")
         return ("next", word + 1) if held_at is None else ("release", word)
@@ -468,34 +487,38 @@ class Model:
     def _repace(self, s: State, number: int, then: Any) -> Any:
         """Take the coordinator's lock for a change of its plan."""
         if s.repacing is not None:
-            return s.sleep(number, "repacing")  # type: ignore[arg-type, func-returns-value]
+            return s.sleep(number, "repacing")  # type: ignore[func-returns-value]
         s.repacing = number
         return then
 
     def _command_add(self, s: State, number: int, word: int, _: int) -> Any:
-        if not s.allows(Command.ADD):
+        if not self._allows(s, Command.ADD):
             return "next", word + 1
-        s.hold(user=False)
+        s.gate.hold(f"controller {number}", NOW)
+        s.tell()
         return "holding", word
 
     def _command_holding(self, s: State, number: int, word: int, _: int) -> Any:
-        if not self._may_answer(s, not s.busy):
-            return s.sleep(number, "gate")  # type: ignore[arg-type, func-returns-value]
-        return ("release", word) if s.closed else ("held", word, s.delivered)
+        answer = s.gate.hold_answer()
+        if not self._waited(s, number, answer):
+            return None
+        return ("held", word, s.delivered) if answer else ("release", word)
 
     def _command_held(self, s: State, number: int, word: int, _: int, held_at: int) -> Any:
-        if s.delivered != held_at or (s.published != held_at and not s.closed):
+        if s.delivered != held_at or (s.published != held_at and not s.gate.closed):
             raise BrokenError("it moved while it was held, or what is published is old")
         return self._repace(s, number, ("replan", word, held_at))
 
     def _command_release(self, s: State, number: int, word: int, _: int) -> Any:
-        s.release()
+        s.gate.release(f"controller {number}", NOW)
+        s.tell()
         return "next", word + 1
 
     def _command_stop(self, s: State, number: int, word: int, _: int) -> Any:
-        if s.holds_already(Command.STOP):
+        if (s.life, Command.STOP) in HOLDS:
             return "next", word + 1
-        s.end()
+        s.gate.close()
+        s.tell()
         return "close_up", word
 
     def _command_close_up(self, s: State, number: int, word: int, _: int) -> Any:
@@ -509,8 +532,8 @@ class Model:
         return "ending", word
 
     def _command_ending(self, s: State, number: int, word: int, _: int) -> Any:
-        return ("next", word + 1) if s.done else s.sleep(number, "over")  # type: ignore[arg-type, func-returns-value]
+        return ("next", word + 1) if s.done else s.sleep(number, "over")  # type: ignore[func-returns-value]
 
 
 _ASLEEP = FIELDS.index("asleep")
-_TRIPS = frozenset({"step", "until"})
+_MOVES = frozenset({"step", "until"})

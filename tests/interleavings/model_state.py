@@ -1,6 +1,6 @@
-"""The state of the explicit model, and the gate's sections under its lock: each is one step, as in the engine.
+"""The state of the explicit model: the engine's own `GateState`, and beside it the streams, the stages and the controllers.
 
-States change by the table of `nbbacktest.core.lifecycle`, which the engine uses too: neither can know another one.
+The gate's events are those of the engine, not written anew; states change by the table of `nbbacktest.core.lifecycle`.
 """
 
 from __future__ import annotations
@@ -8,26 +8,32 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from nbbacktest.core.enums import SystemState
-from nbbacktest.core.lifecycle import HOLDS, TABLE, Command
+from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.engine.gate_state import GateState, MoveRequest
 
-UNLIMITED = 99
+NOW = 0.0
+"""What the clock shows at every event: how much time passes decides nothing in a gate."""
+
+MOVE_FIELDS = ("after", "target", "stepping", "begun", "over", "reached")
+GATE_FIELDS = (
+    "limit", "generation", "cursor", "busy", "resting", "paced", "asked", "answering", "answered", "started",
+    "finishing", "closed", "ended",
+)  # fmt: skip
+"""The plain fields that decide. Left out: times, and the two that tell `RunGate` to notify, which are taken down at once."""
+
+FIELDS = (
+    "gate", "speed", "repacing", "up_ready", "up_closed", "down_ready", "down_closed", "plan", "serial", "taken", "batch",
+    "published", "delivered", "analysis_over", "done", "coordinator", "processor", "analysis", "controllers", "asleep",
+)  # fmt: skip
+"""All that a state is. `asleep` are those that wait for a notification, each as its name and the condition's."""
 
 
 class BrokenError(Exception):
     """A state that the protocol must never come to."""
 
 
-class Trip(NamedTuple):
-    """A step or a run_until."""
-
-    target: int = 0
-    stepping: bool = False
-    over: bool = False
-    reached: bool = False
-
-
 class Plan(NamedTuple):
-    """What the coordinator has released; as `nbbacktest.engine.window.Plan`."""
+    """What the coordinator has released; as the engine's `Plan`."""
 
     serial: int = 0
     start: int = 0
@@ -36,52 +42,86 @@ class Plan(NamedTuple):
     paced: bool = False
 
 
-FIELDS = (
-    "life", "user", "holds", "trip", "trips", "limit", "generation", "cursor", "closed", "ended", "started", "busy",
-    "paced", "speed", "repacing", "up_ready", "up_closed", "down_ready", "down_closed", "plan", "serial", "taken", "batch",
-    "published", "delivered", "analysis_over", "done", "coordinator", "processor", "analysis", "controllers", "asleep",
-)  # fmt: skip
-"""All that a state is. `asleep` are those that wait for a notification, each as its name and the condition's."""
+def frozen_gate(gate: GateState, moves: list[MoveRequest]) -> tuple[Any, ...]:
+    """A gate's state and the moves that were asked of it, as one value."""
+    return (
+        gate.life.state,
+        tuple(sorted(gate.holders.items(), key=str)),
+        None if gate.move is None else moves.index(gate.move),
+        tuple([tuple([getattr(move, name) for name in MOVE_FIELDS]) for move in moves]),
+        tuple([getattr(gate, name) for name in GATE_FIELDS]),
+    )
+
+
+def thawed_gate(value: tuple[Any, ...]) -> tuple[GateState, list[MoveRequest]]:
+    """A gate's state of that value, open to events, and its moves."""
+    state, holders, move, moves, fields = value
+    life = Lifecycle()
+    life._state = life._told = state
+    gate, requests = GateState(life), []
+    for values in moves:
+        request = MoveRequest()
+        for name, one in zip(MOVE_FIELDS, values, strict=True):
+            setattr(request, name, one)
+        requests.append(request)
+    gate.holders = dict(holders)
+    gate.move = None if move is None else requests[move]
+    vars(gate).update(zip(GATE_FIELDS, fields, strict=True))
+    return gate, requests
 
 
 class State:
-    """One state, open to change; `frozen` is its value."""
-
-    __slots__ = FIELDS
+    """One state, open to change; `frozen` is its value. The gate is thawed where a step first uses it."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:
-        for name, value in zip(FIELDS, values, strict=True):
-            setattr(self, name, value)
+        self._gate: GateState | None = None
+        self._moves: list[MoveRequest] = []
+        self._gate_value = values[0]
+        vars(self).update(zip(FIELDS[1:], values[1:], strict=True))
+
+    def __getattr__(self, name: str) -> Any:
+        """For the type checker: the fields are set all at once."""
+        raise AttributeError(name)
+
+    @property
+    def gate(self) -> GateState:
+        """The engine's gate, as of this state."""
+        if self._gate is None:
+            self._gate, self._moves = thawed_gate(self._gate_value)
+        return self._gate
+
+    @property
+    def moves(self) -> list[MoveRequest]:
+        """The moves of all commands, in order."""
+        _ = self.gate
+        return self._moves
+
+    @property
+    def life(self) -> SystemState:
+        """Running, paused or stopped."""
+        return self._gate_value[0] if self._gate is None else self._gate.life.state  # type: ignore[no-any-return]
 
     def frozen(self) -> tuple[Any, ...]:
         """All fields, as one value."""
-        return tuple([getattr(self, name) for name in FIELDS])
-
-    # -- the table ------------------------------------------------------------------------------------------
-
-    def allows(self, command: Command) -> bool:
-        """Whether the command would change something; where it makes no sense, nobody gives it here."""
-        return (self.life, command) in TABLE
-
-    def holds_already(self, command: Command) -> bool:
-        """Whether its wish is so."""
-        return (self.life, command) in HOLDS
-
-    def apply(self, command: Command) -> None:
-        """Make the transition."""
-        if not self.allows(command):
-            raise BrokenError(f"the table has no {command} while {self.life}")
-        self.life = TABLE[self.life, command]
+        gate = self._gate_value if self._gate is None else frozen_gate(self._gate, self._moves)
+        fields = vars(self)
+        return (gate, *[fields[name] for name in FIELDS[1:]])
 
     # -- conditions -----------------------------------------------------------------------------------------
 
-    def sleep(self, who: str, condition: str) -> None:
+    def sleep(self, who: str | int, condition: str) -> None:
         """Wait for a notification of that condition."""
         self.asleep |= {(who, condition)}
 
     def wake(self, condition: str) -> None:
         """Notify all who wait for it."""
         self.asleep = frozenset(one for one in self.asleep if one[1] != condition)
+
+    def tell(self) -> None:
+        """As `RunGate._tell`: the end of every section under the gate's lock."""
+        if self.gate.has_news:
+            self.gate.has_news = False
+            self.wake("gate")
 
     def signal_up(self) -> None:
         """The coordinator to the processor."""
@@ -94,90 +134,3 @@ class State:
         if not (self.down_closed or self.down_ready):
             self.down_ready = True
             self.wake("down")
-
-    # -- the gate, as `Threshold` and `Gate` have it --------------------------------------------------------
-
-    @property
-    def is_held(self) -> bool:
-        """Whether anybody holds the run."""
-        return self.user or self.holds > 0
-
-    @property
-    def journey(self) -> Trip | None:
-        """The step or run_until that is under way."""
-        return None if self.trip is None else self.trips[self.trip]
-
-    def change_trip(self, number: int, **fields: Any) -> None:
-        """Replace some of a trip's fields."""
-        trips = list(self.trips)
-        trips[number] = trips[number]._replace(**fields)
-        self.trips = tuple(trips)
-
-    def leave_trip(self) -> None:
-        if self.trip is not None:
-            self.change_trip(self.trip, over=True)
-            self.trip = None
-
-    def come_to_rest(self) -> None:
-        self.busy = False
-        if self.user:
-            self.leave_trip()
-            if self.life is SystemState.RUNNING and not self.closed:
-                self.apply(Command.REST)
-        self.wake("gate")
-
-    def hold(self, *, user: bool) -> None:
-        if user:
-            self.user = True
-        else:
-            self.holds += 1
-        self.limit = 0
-        self.wake("gate")
-
-    def hold_for_user(self) -> None:
-        self.hold(user=True)
-        if not self.busy:
-            self.come_to_rest()
-
-    def move_on(self) -> None:
-        self.limit = 0
-        if self.paced:
-            self.generation += 1
-        self.wake("gate")
-
-    def go(self, trip: int | None) -> None:
-        self.user = False
-        self.leave_trip()
-        self.trip = trip
-        self.move_on()
-
-    def reach(self, trip: int) -> None:
-        self.change_trip(trip, reached=True)
-        self.hold(user=True)
-
-    def set_out(self, command: Command, trip: int) -> None:
-        self.apply(command)
-        self.go(trip)
-        if not self.busy and self.cursor >= self.trips[trip].target:
-            self.reach(trip)
-            self.come_to_rest()
-
-    def replan(self) -> None:
-        self.paced = self.speed > 0
-        self.generation += 1
-        self.limit = 0
-        self.wake("gate")
-
-    def release(self) -> None:
-        self.holds -= 1
-        if not self.is_held:
-            self.move_on()
-
-    def end(self, command: Command | None = None) -> None:
-        self.closed = True
-        self.ended = self.ended or command is not None
-        self.limit = 0
-        self.generation += 1
-        if command is not None and self.life is not SystemState.STOPPED:
-            self.apply(command)
-        self.wake("gate")

@@ -12,15 +12,16 @@ from typing import NamedTuple
 from nbbacktest.core.monitor import Flag, Monitor
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
+from nbbacktest.engine.gate_state import GateState
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.threshold import Threshold
 from nbbacktest.engine.window import Link
 from nbbacktest.system.run import Run
 
 NOTIFY = "self._changed.notify_all()"
+NEWS = "self.has_news = True"
 
 
 class Mutant(NamedTuple):
@@ -44,13 +45,14 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
-    Mutant("a rest tells nobody", Threshold._come_to_rest, f"    {NOTIFY}\n", "    pass\n"),
-    Mutant("going on tells nobody", Threshold._move_on, f"    {NOTIFY}\n", "    pass\n"),
-    Mutant("going on leaves deadlines as they were", Threshold._move_on, "self.generation += 1", "pass"),
-    Mutant("a hold leaves the limit", Threshold._hold, "self.limit = 0", "pass"),
-    Mutant("a publication tells nobody", Threshold.arrive, NOTIFY, "pass"),
-    Mutant("windows that were given up are gone on with", Threshold.arrive, "generation != self.generation", "False"),
-    Mutant("a trip ends an instant late", Threshold.arrive, "cursor >= trip.target", "cursor > trip.target"),
+    Mutant("a rest tells nobody", GateState._come_to_rest, NEWS, "pass"),
+    Mutant("going on tells nobody", GateState._move_on, "self.has_news = self.is_set_going = True", "pass"),
+    Mutant("the gate tells nobody", RunGate._tell, NOTIFY, "pass"),
+    Mutant("going on leaves deadlines as they were", GateState._move_on, "self.generation += 1", "pass"),
+    Mutant("a hold leaves the limit", GateState.hold, "self.limit = 0", "pass"),
+    Mutant("a publication tells nobody", GateState.boundary, NEWS, "pass"),
+    Mutant("windows that were given up are gone on with", GateState.boundary, "generation != self.generation", "False"),
+    Mutant("a move ends an instant late", GateState.boundary, "cursor >= move.target", "cursor > move.target"),
     Mutant("windows that were given up are handed out", Link.take, "or plan.generation != generation", ""),
     Mutant("a window isn't acknowledged", Link.take, "self.subscription.reset()", "pass"),
     Mutant("an acknowledgement tells nobody", StreamSubscription.reset, NOTIFY, "pass"),
@@ -63,25 +65,25 @@ MUTANTS = (
     Mutant("a pace's generation is read anew", SessionCoordinator._release_on_time,
            "link.open(start, start, generation, pace)", "link.open(start, start, gate.generation, pace)",
            harmless="nothing is released before the next sleep, which compares with the generation that was read first"),
-    Mutant("the end leaves windows valid", Gate._end, "self.generation += 1", "pass",
+    Mutant("the end leaves windows valid", GateState.close, "self.generation += 1", "pass",
            harmless="slower only: all who look at the generation look whether the gate is closed first"),
-    Mutant("a new plan tells nobody", Gate.replan, NOTIFY, "pass"),
-    Mutant("a new plan leaves windows valid", Gate.replan, "self.generation += 1", "pass"),
-    Mutant("the last release doesn't go on", Gate.release, "self._move_on()", "pass"),
-    Mutant("a place that is reached already isn't noticed", Gate._set_out, "self._reach(trip)", "pass"),
-    Mutant("a hold at rest doesn't say so", Threshold._hold_for_user, "self._come_to_rest()", "pass"),
+    Mutant("a new plan tells nobody", GateState.replan, NEWS, "pass"),
+    Mutant("a new plan leaves windows valid", GateState.replan, "self.generation += 1", "pass"),
+    Mutant("the last release doesn't go on", GateState.release, "self._move_on(now)", "pass"),
+    Mutant("a place that is reached already isn't noticed", GateState.set_out, "self._reach(move, now)", "pass"),
+    Mutant("a hold at rest doesn't say so", GateState.hold_for_user, "self._come_to_rest()", "pass"),
     Mutant("the processor leaves the analysis waiting", DataProcessor.work, "self._downstream.close()", "pass"),
     Mutant("the analysis doesn't acknowledge", AnalysisEngine.work, "self._inbox.reset()", "pass"),
     Mutant("the end leaves the streams open", Run._end, "stream.close()", "pass"),
     Mutant("a chunk that is loaded tells nobody", ChunkLoader._load, NOTIFY, "pass"),
     Mutant("the end leaves the loader asleep", ChunkLoader.close, NOTIFY, "pass"),
-    Mutant("a question leaves the limit", Gate.ask, "self._asked, 0", "self._asked, self.limit"),
-    Mutant("who lets others in is deaf meanwhile", Threshold.doze, "if not (self._closed or self._holders):", "if True:"),
+    Mutant("a question leaves the limit", GateState.ask, "self.limit = 0", "pass"),
+    Mutant("who lets others in is deaf meanwhile", RunGate.doze, "if not (self.state.closed or self.state.holders):", "if True:"),
     Mutant("who lets others in isn't at rest", AnalysisEngine._let_others_in, "leaving=True", "leaving=False"),
-    Mutant("a command answers before the run has ended", Gate._await, "self._ended or", "self._closed or"),
-    Mutant("what is asked for isn't the last publication", Gate.ask,
-           "lambda: self._ended, timeout", "lambda: True, timeout"),
-    Mutant("a run that has ended tells nobody", Gate._end, NOTIFY, "pass"),
+    Mutant("a command answers before the run has ended", GateState._answer, "self.ended or", "self.closed or"),
+    Mutant("what is asked for isn't the last publication", GateState.ask,
+           "return UNLIMITED", "return 0"),
+    Mutant("a run that has ended tells nobody", GateState.close, "self.has_news = self.is_set_going = True", "pass"),
     Mutant("news reach no ticket", Monitor.notify_all, "ticket.release()", "pass"),
     Mutant("news reach no condition", Monitor.notify_all, "self._news.notify_all()", "pass"),
     Mutant("news reach the first ticket alone", Monitor.notify_all, "for ticket in self._tickets:",

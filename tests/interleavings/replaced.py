@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
@@ -18,12 +18,14 @@ import nbbacktest.system.live
 import nbbacktest.system.manager
 import nbbacktest.system.slices
 import nbbacktest.system.streamed  # noqa: F401 - what a schedule would import on its way is imported before
+from nbbacktest.core.clock import Clock
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Flag, Monitor
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.courtesy import Courtesy
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
+from nbbacktest.engine.gate_state import GateState
 from nbbacktest.engine.inbox import Inbox
 from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
@@ -36,32 +38,34 @@ ELSEWHERE = ("nbbacktest.system.remote", "nbbacktest.system.feeds", "nbbacktest.
 """What works with sockets and processes, and so with threads that are real."""
 
 SHARED: dict[type, tuple[str | None, frozenset[str]]] = {
-    Gate: (
-        "_changed",
+    GateState: (
+        "guard",
         frozenset(
             {
                 "limit",
                 "generation",
+                "cursor",
+                "holders",
+                "move",
                 "trouble",
-                "mover",
-                "_cursor",
-                "_closed",
-                "_holders",
-                "_trip",
-                "_busy",
-                "_started",
-                "_finishing",
-                "_resting",
-                "_paced",
-                "_analyst",
-                "_interrupted_at",
-                "_moving_since",
-                "_asked",
-                "_served",
-                "_serving",
+                "busy",
+                "resting",
+                "paced",
+                "asked",
+                "answering",
+                "answered",
+                "moving_since",
+                "interrupted_at",
+                "started",
+                "finishing",
+                "closed",
+                "ended",
+                "has_news",
+                "is_set_going",
             }
         ),
     ),
+    RunGate: ("_changed", frozenset({"runner", "_analyst"})),
     StreamSubscription: ("_changed", frozenset({"_ready", "_overruns", "_mode"})),
     Inbox: ("_lock", frozenset({"serial", "error"})),
     AnalysisEngine: (None, frozenset({"frame", "_error"})),
@@ -113,7 +117,18 @@ def replaced() -> Iterator[None]:
         for kind, (guard, names) in SHARED.items():
             stack.enter_context(_watched(kind, guard, names))
         stack.enter_context(mock.patch.object(Courtesy, "offer", _offer))
+        stack.enter_context(mock.patch.object(RunGate, "__init__", _guarding_its_state(RunGate.__init__)))
         yield
+
+
+def _guarding_its_state(init: Callable[..., None]) -> Callable[..., None]:
+    """Have a gate's state know the lock that guards it, which is the gate's."""
+
+    def made(gate: RunGate, lifecycle: Lifecycle, condition: Monitor, clock: Clock) -> None:
+        init(gate, lifecycle, condition, clock)
+        gate.state.guard = condition  # type: ignore[attr-defined]
+
+    return made
 
 
 def _offer(courtesy: Courtesy) -> None:

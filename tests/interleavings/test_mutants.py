@@ -8,7 +8,7 @@ from tests.interleavings import engine_world
 from tests.interleavings.explore import FoundError, laboratory, try_paths, try_seeds
 from tests.interleavings.mutants import MUTANTS, planted
 
-SEEDS = 900
+SEEDS = 1300
 
 
 def look() -> None:
@@ -33,5 +33,5 @@ def test_what_is_called_harmless_does_no_harm(mutant):
 
 
 def test_the_list_is_whole():
-    """Thirty-eight faults of the gate, the stages and the monitor, of which four can't show."""
-    assert (len(MUTANTS), sum(bool(one.harmless) for one in MUTANTS)) == (38, 4)
+    """Thirty-nine faults of the gate, the stages and the monitor, of which four can't show."""
+    assert (len(MUTANTS), sum(bool(one.harmless) for one in MUTANTS)) == (39, 4)

@@ -292,7 +292,7 @@ def advance_and_settle(clock, rig, seconds, cursor):
     """Move the clock and wait until the engine has come to `cursor` and the coordinator sleeps again."""
     clock.advance(seconds)
     is_last = cursor == len(rig.timeline)  # after it the analysis rests for a moment only, and ends
-    assert rig.gate._changed.until(lambda: rig.gate._cursor == cursor and (is_last or not rig.gate._busy), 10)
+    assert rig.gate._changed.until(lambda: rig.gate.cursor == cursor and (is_last or rig.gate.at_rest), 10)
     rig.upstream.wait_until_reset()
     if not is_last:
         clock.wait_for_sleepers(1)

@@ -11,7 +11,7 @@ from nbbacktest.core.clock import ManualClock
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from tests.rig import Recorder, Rig, series
 
 
@@ -46,7 +46,7 @@ def await_state(rig, state=SystemState.PAUSED):
 
 
 def await_hold(rig):
-    assert rig.gate._changed.until(lambda: rig.gate._holders, 10)
+    assert rig.gate._changed.until(lambda: rig.gate.state.holders, 10)
 
 
 def indices(agent):
@@ -274,7 +274,7 @@ def test_commands_to_a_run_that_has_ended_leave_the_next_one_alone():
 def test_an_abandoned_start_does_not_pause_the_next_run():
     """A strategy that returns from on_start after its run has ended finds a closed gate, and touches no state."""
     life = Lifecycle()
-    gate = Gate(life, Monitor(), ManualClock())
+    gate = RunGate(life, Monitor(), ManualClock())
     life.apply(Command.START)
     gate.hold_here()
     gate.end(Command.STOP)
@@ -458,6 +458,72 @@ def test_an_abandoned_call_of_several_handlers_calls_no_other():
         agent.leave.release()
         rig.join()
     assert second == [0, 1, 2]
+
+
+# -- what is told of a pause --------------------------------------------------------------------------------
+
+
+def pause_lines(caplog):
+    return [record.message.rpartition(", ")[0] for record in caplog.records if record.message.startswith("pause")]
+
+
+def test_a_pause_has_one_line_in_the_log(caplog, aside):
+    """Asked at which instant, met what, at rest at which; once at rest, however often it was asked for."""
+    caplog.set_level("DEBUG", "nbbacktest")
+    agent = Blocking(3)
+    with Rig(series("A", range(100)), agent=agent, window=100) as rig:
+        assert agent.entered.acquire(timeout=10)
+        pausing = aside(rig.gate.pause, 10)
+        await_hold(rig)
+        agent.leave.release()
+        assert pausing.result(10)
+        assert rig.gate.pause(10) is False
+        assert rig.gate.pause_timing.count == 1
+    assert pause_lines(caplog) == ["pause: asked in instant 4, while strategies were called; at rest after instant 4"]
+
+
+def test_a_pause_from_a_callback_is_logged_at_its_rest(caplog):
+    """By the analysis, which nobody waits for there."""
+    caplog.set_level("DEBUG", "nbbacktest")
+    agent = Recorder()
+    with paused(agent=agent) as rig:
+        rig.gate.hold_until_rest(10)
+        rig.gate.step(2, 10)
+        agent.on_bar = lambda bar: rig.gate.pause() if agent.index == 3 else None
+        rig.gate.resume()
+        await_state(rig)
+        assert rig.gate.step(1, 10)
+        assert rig.gate.pause_timing.count == 1
+    assert pause_lines(caplog) == ["pause: asked in instant 4, in a strategy's callback; at rest after instant 4"]
+
+
+def test_a_pause_that_was_waited_for_in_vain_is_logged_at_its_rest(caplog):
+    """Its time counts until then, though its caller has gone."""
+    caplog.set_level("DEBUG", "nbbacktest")
+    agent = Blocking(0)
+    with Rig(series("A", range(10)), agent=agent) as rig:
+        assert agent.entered.acquire(timeout=10)
+        with pytest.raises(TimeoutError):
+            rig.gate.pause(0.01)
+        agent.leave.release()
+        await_state(rig)
+        assert rig.gate.step(1, 10)
+        assert rig.gate.pause_timing.smallest >= 0.01
+    assert pause_lines(caplog) == ["pause: asked in instant 1, while strategies were called; at rest after instant 1"]
+
+
+def test_a_pause_that_is_taken_back_is_not_counted(aside):
+    """It never came to rest."""
+    agent = Blocking(3)
+    with Rig(series("A", range(100)), agent=agent) as rig:
+        assert agent.entered.acquire(timeout=10)
+        pausing = aside(rig.gate.pause, 10)
+        await_hold(rig)
+        rig.gate.resume()
+        assert pausing.result(10) is False
+        agent.leave.release()
+        rig.join()
+    assert rig.gate.pause_timing.count == 0
 
 
 # -- between two turns --------------------------------------------------------------------------------------

@@ -395,6 +395,7 @@ def test_status_is_json_of_the_documented_shape(tmp_path):
     assert final["session"]["progress"] == 1.0
     for stage in ("processor_timing", "analysis_timing", "coordinator_timing"):
         assert final["performance_metrics"][stage]["count"] > 0
+    assert final["performance_metrics"]["pause_timing"]["count"] == 0
     for stream in final["subscriptions"].values():
         assert stream["signals"] == stream["cycles"] > 0
 

@@ -10,7 +10,7 @@ import pytest
 
 import nbbacktest as nb
 from nbbacktest.core.records import BarColumns
-from nbbacktest.engine.gate import Gate
+from nbbacktest.engine.gate import RunGate
 from nbbacktest.system.run import Run
 from nbbacktest.system.turns import TURNS
 from nbbacktest.trading.desk import TradingDesk
@@ -210,7 +210,7 @@ def test_nothing_is_left_of_runs_that_have_ended(end, threads, monkeypatch):
 
 def alive():
     gc.collect()
-    kinds = (Run, nb.SystemManager, TradingDesk, BarColumns, Gate)
+    kinds = (Run, nb.SystemManager, TradingDesk, BarColumns, RunGate)
     return Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, kinds))
 
 

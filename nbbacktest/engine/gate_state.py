@@ -1,0 +1,388 @@
+"""The state of a run's gate: events in, decisions out. It has no lock, thread or clock.
+
+`RunGate` changes it under its lock and waits for what it decides. The model in `tests/interleavings` goes through
+all its interleavings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+
+from nbbacktest.core.enums import SystemState
+from nbbacktest.core.lifecycle import Command, Lifecycle
+
+UNLIMITED = 1 << 62
+USER = "user"
+"""The holder that stands for the user's own pause."""
+
+Watcher = Callable[[Any], object]
+
+
+class Decision(Enum):
+    """What the analysis does at a boundary between two instants.
+
+    GO: deliver instants up to the limit. PUBLISH: publish a frame, ask the watcher, and come to the boundary again.
+    REST: wait for news, and come to the boundary again. LEAVE: at rest; the window or the turn is done or given up.
+    CLOSED: the run is over.
+    """
+
+    GO = auto()
+    PUBLISH = auto()
+    REST = auto()
+    LEAVE = auto()
+    CLOSED = auto()
+
+
+class MoveRequest:
+    """A step or a run_until: a place at which the run is to rest. The gate's state writes it.
+
+    Attributes
+    ----------
+    after : int
+        Completed instants when the move began; the watcher is asked about later ones.
+    target : int or None
+        Completed instants to rest at.
+    watcher : callable or None
+        Asked by the analysis, with no lock held, after each instant.
+    stepping : bool
+        True for a step, which doesn't wait for the clock.
+    begun : bool
+        True once the run was set in motion for it.
+    over : bool
+        True once the run rests, or goes on for another command.
+    reached : bool
+        True once the run came to the place.
+    error : BaseException or None
+        What the watcher raised.
+    """
+
+    __slots__ = ("after", "begun", "error", "over", "reached", "stepping", "target", "watcher")
+
+    def __init__(
+        self, after: int = 0, target: int | None = None, watcher: Watcher | None = None, *, stepping: bool = False
+    ) -> None:
+        self.after = after
+        self.target = target
+        self.watcher = watcher
+        self.stepping = stepping
+        self.begun = False
+        self.over = False
+        self.reached = False
+        self.error: BaseException | None = None
+
+    def limit(self, cursor: int) -> int:
+        """The cursor that the run may come to from `cursor` before it asks the gate again."""
+        if self.watcher is not None:
+            return cursor + 1
+        return UNLIMITED if self.target is None else self.target
+
+
+class GateState:
+    """Holds a run at an instant, exactly.
+
+    *At rest* means: the cursor can't pass the limit and no strategy's call is under way. The analysis rests at a
+    boundary and between its windows. It publishes before it rests, so what is published then is as of the cursor.
+
+    Each method is one event. `now` is the clock's time at the event, in seconds.
+
+    Parameters
+    ----------
+    life
+        The state table of the system.
+
+    Attributes
+    ----------
+    limit : int
+        The cursor must stay below it for another instant to be delivered. The analysis reads it without the lock, once
+        an instant, and so sees a change before its next instant.
+    generation : int
+        Rises with every new plan; windows of an older one are given up at the next boundary.
+    cursor : int
+        Completed instants, as of the last boundary.
+    holders : dict
+        For each holder, how many of its holds are open.
+    move : MoveRequest or None
+        The step or run_until that is under way.
+    trouble : BaseException or None
+        The error that the run is held for; gone when the run goes on.
+    busy : bool
+        True while strategies are called, and so from before the start on.
+    resting : bool
+        True while the analysis waits at a boundary, where it can be asked to publish.
+    paced : bool
+        True where a clock says when an instant is due.
+    asked, answering, answered : int
+        Numbers of requests for a fresh frame: the newest one, the newest that the frame under way answers, the newest
+        that is answered.
+    moving_since : (float, int)
+        When, and at which cursor, the run was last set in motion: started, resumed, or planned again.
+    interrupted_at : float
+        When the present hold, or else the last new plan, began.
+    started, finishing, closed, ended : bool
+        The analysis is ready for its first window; no instant follows any more; the run was told to end; it has ended.
+    has_news : bool
+        True where a thread that waits for the gate has to look again. `RunGate` takes it down.
+    is_set_going : bool
+        True where a run without threads has to be given a turn. `RunGate` takes it down.
+    """
+
+    def __init__(self, life: Lifecycle, now: float = 0.0) -> None:
+        self.life = life
+        self.limit = 0
+        self.generation = 0
+        self.cursor = 0
+        self.holders: dict[object, int] = {}
+        self.move: MoveRequest | None = None
+        self.trouble: BaseException | None = None
+        self.busy = True
+        self.resting = False
+        self.paced = False
+        self.asked = self.answering = self.answered = 0
+        self.moving_since = (now, 0)
+        self.interrupted_at = now
+        self.started = False
+        self.finishing = False
+        self.closed = False
+        self.ended = False
+        self.has_news = False
+        self.is_set_going = False
+
+    # -- commands -------------------------------------------------------------------------------------------
+
+    def pause(self, now: float) -> bool:
+        """Hold the run for its user; False where it is paused already."""
+        if not self.life.allows(Command.PAUSE):
+            return False
+        if not self.closed:
+            self.hold_for_user(now)
+        return True
+
+    def resume(self, now: float) -> bool:
+        """Undo the user's pause, at rest already or not; False where there is none."""
+        paused = self.life.allows(Command.RESUME)
+        if self.closed or not (paused or USER in self.holders):
+            return False
+        if paused:
+            self.life.apply(Command.RESUME)
+        self._go(None, now)
+        return True
+
+    def set_out(self, command: Command, move: MoveRequest, target: int | None, now: float) -> None:
+        """Begin a step or a run_until; a run that is over isn't moved."""
+        move.after, move.target = self.cursor, target
+        # The table is the system's: where this run is over, it may speak of the next one.
+        if not self.life.allows(command) or self.closed:
+            return
+        move.begun = True  # from here on an interrupt holds the run
+        self.life.apply(command)
+        self._go(move, now)
+        if not self.busy and move.target is not None and self.cursor >= move.target:
+            self._reach(move, now)  # it is there already: the analysis doesn't come to a boundary to find that
+            self._come_to_rest()
+
+    def give_up(self, move: MoveRequest, now: float) -> None:
+        """Rest at once where the command that asked for `move` waits no longer: it timed out or was interrupted."""
+        if move.begun and not (move.over or self.closed):
+            self.hold_for_user(now)
+
+    def hold_for_user(self, now: float, trouble: BaseException | None = None) -> None:
+        """Hold the run at its next boundary as a pause does; `trouble` is the error that is the reason."""
+        self.trouble = self.trouble or trouble
+        self.hold(USER, now)
+        if not self.busy:
+            self._come_to_rest()  # the analysis has nothing in hand and comes to no boundary
+
+    def hold(self, holder: object, now: float) -> None:
+        """Hold the run; the holds of one holder are counted, the user's is one."""
+        if not self.holders:
+            self.interrupted_at = now
+        self.holders[holder] = 1 if holder == USER else self.holders.get(holder, 0) + 1
+        self.limit = 0
+        self.has_news = True
+
+    def release(self, holder: object, now: float) -> None:
+        """Undo one hold of that holder; the run goes on where no other is left."""
+        left = self.holders.get(holder, 0) - 1
+        if left > 0:
+            self.holders[holder] = left
+        else:
+            self.holders.pop(holder, None)
+        if not self.holders:
+            self._move_on(now)
+
+    def replan(self, now: float, *, paced: bool, renumber: Callable[[int], int] | None = None) -> None:
+        """Make all windows invalid; see `RunGate.replan`."""
+        self.paced = paced
+        move = self.move
+        if renumber is not None and move is not None and move.target is not None and not move.stepping:
+            move.target = renumber(move.target)
+        if not self.holders:
+            self.interrupted_at = now
+            self.moving_since = (now, self.cursor)
+        self.generation += 1
+        self.limit = 0
+        self.has_news = True
+
+    def ask(self) -> int | None:
+        """Ask for a fresh frame: the number of the request, for `is_answered`; None before the start."""
+        if self.closed:
+            return UNLIMITED  # what is published at the end is the newest; that is about to come
+        if not self.started:
+            return None
+        if not self.busy and not self.resting:
+            return 0  # between windows or turns: what was published last is as of the cursor
+        self.asked += 1
+        self.limit = 0
+        self.has_news = True
+        return self.asked
+
+    def close(self, command: Command | None = None) -> None:
+        """Tell the run to end; with a command (STOP, FINISH or FAIL), that it has ended."""
+        self.closed = True
+        self.ended = self.ended or command is not None
+        self.limit = 0
+        self.generation += 1  # what was released and not delivered never will be
+        if command is not None and self.life.state is not SystemState.STOPPED:
+            self.life.apply(command)
+        self.life.tell()
+        self.has_news = self.is_set_going = True
+
+    def mend(self, now: float) -> None:
+        """Make all fields agree with the holders again, after an interrupt has cut a command in two."""
+        if not self.holders:
+            self._move_on(now)
+        elif not self.busy:
+            self._come_to_rest()
+        self.limit = 0
+        self.life.tell()
+        self.has_news = True
+
+    # -- answers: None means that the command waits on ------------------------------------------------------
+
+    def pause_answer(self) -> bool | None:
+        """True at rest for the user, False where the run ended or was resumed first."""
+        rests = self.life.state is SystemState.PAUSED
+        return self._answer(arrived=rests or USER not in self.holders, answer=rests)
+
+    def move_answer(self, move: MoveRequest) -> bool | None:
+        """True where the run rests at the place of `move`, False where it ended, or another command moved it, first."""
+        return self._answer(arrived=move.over, answer=move.reached)
+
+    def hold_answer(self) -> bool | None:
+        """True where the run rests at an instant, False where it has ended."""
+        return self._answer(arrived=not self.busy, answer=True)
+
+    def is_answered(self, number: int) -> bool:
+        """True if the frame that was asked for by that number is published."""
+        return self.ended or self.answered >= number
+
+    def _answer(self, *, arrived: bool, answer: bool) -> bool | None:
+        # A closed run doesn't arrive any more, and until it has ended neither its state nor its frame is the last one.
+        if self.ended or (arrived and not self.closed):
+            return answer and not self.closed
+        return None
+
+    # -- what the stages report -----------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Take it that the analysis is ready for its first window and has published."""
+        self.started = True
+        self.moving_since = (now, 0)
+        self.has_news = True
+        if not self.closed:
+            self._come_to_rest()
+
+    def boundary(
+        self,
+        cursor: int,
+        generation: int,
+        published: int,
+        turn: int,
+        now: float,
+        *,
+        fresh: bool = False,
+        leaving: bool = False,
+        waits: bool = True,
+    ) -> Decision:
+        """Decide what the analysis does between two instants; see `RunGate.at_boundary`.
+
+        `waits` is False for an analysis that can't wait at a boundary: where it would, it leaves.
+        """
+        self.cursor = cursor
+        self.resting = False
+        if self.answered != self.answering:
+            self.answered = self.answering
+            self.has_news = True
+        if self.closed:
+            return Decision.CLOSED
+        move = self.move
+        if self.asked > self.answered or (published != cursor and move is not None):
+            return self._publish()
+        if move is not None and move.target is not None and cursor >= move.target:
+            self._reach(move, now)
+        leaves = leaving or generation != self.generation
+        if published != cursor and (leaves or self.holders or not fresh):
+            return self._publish()
+        if leaves:
+            self._come_to_rest()
+            return Decision.LEAVE
+        if not self.holders:
+            self.busy = True
+            limit = UNLIMITED if self.move is None else self.move.limit(cursor)
+            self.limit = min(limit, cursor + turn)
+            return Decision.GO
+        self._come_to_rest()
+        if not waits:
+            return Decision.LEAVE
+        self.resting = True
+        return Decision.REST
+
+    def move_watched_at(self, cursor: int) -> MoveRequest | None:
+        """The move whose watcher is to be asked about this instant: None about the one that it began at."""
+        move = self.move
+        return move if move is not None and move.watcher is not None and cursor > move.after else None
+
+    def watched(self, move: MoveRequest, found: object, error: BaseException | None, now: float) -> None:
+        """Take the watcher's answer: the run rests here where the place is found, or the watcher raised."""
+        if (found or error is not None) and move is self.move:
+            move.error = error
+            self._reach(move, now)
+
+    # -- parts of events ------------------------------------------------------------------------------------
+
+    def _publish(self) -> Decision:
+        self.answering = self.asked
+        return Decision.PUBLISH
+
+    def _go(self, move: MoveRequest | None, now: float) -> None:
+        self.holders.pop(USER, None)
+        self._leave_move()
+        self.move = move
+        self.trouble = None
+        self._move_on(now)
+
+    def _move_on(self, now: float) -> None:
+        self.moving_since = (now, self.cursor)
+        self.limit = 0  # an analysis under way comes to a boundary and learns where to go
+        if self.paced:
+            self.generation += 1  # what was due before the hold is due anew
+        self.has_news = self.is_set_going = True
+
+    def _leave_move(self) -> None:
+        if self.move is not None:
+            self.move.over = True
+            self.move = None
+
+    def _reach(self, move: MoveRequest, now: float) -> None:
+        move.reached = True
+        self.hold(USER, now)
+
+    def _come_to_rest(self) -> None:
+        self.busy = False
+        if USER in self.holders:
+            self._leave_move()
+            if self.life.state is SystemState.RUNNING and not self.closed:
+                self.life.apply(Command.REST)
+        self.has_news = True
