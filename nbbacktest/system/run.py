@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
@@ -40,10 +40,11 @@ from nbbacktest.system.membership import FixedSymbols, SymbolMembership
 from nbbacktest.system.recorded import recorded
 from nbbacktest.system.threads import has_threads, whole
 from nbbacktest.trading.desk import TradingDesk
-from nbbacktest.trading.look import PastInstants, RunTraces
-from nbbacktest.trading.order_replay import BrokerRules
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from nbbacktest.trading.look import PastInstants
 
 logger = logging.getLogger("nbbacktest")
 
@@ -288,6 +289,9 @@ class Run:
         return shot
 
     def _recorded_past(self) -> PastInstants:
+        from nbbacktest.trading.look import PastInstants, RunTraces
+        from nbbacktest.trading.order_replay import BrokerRules
+
         desk = self.desk
         rules = BrokerRules.of(self.config.to_dict())
         traces = RunTraces(desk.terms.cash, desk.fills, desk.orders, desk.flows, desk.splits, desk.notes, rules)

@@ -24,7 +24,7 @@ ANSWER_LIMIT = 64 * 1024 * 1024
 SHOWN = 60
 """How much of a wrong value an error repeats."""
 
-OFFERED = ("pause", "resume", "step", "until", "speed", "add", "remove", "stop", "status")
+OFFERED = ("pause", "resume", "step", "until", "speed", "add", "remove", "stop", "look", "status")
 """The commands of `nbbacktest.system.commands` that may be asked for. Not `start`, which takes a path."""
 SESSION = "session"
 """What is asked beside the commands: who is there, answered without asking the engine."""

@@ -31,8 +31,8 @@ def held(system):
 
 
 def test_the_table_holds_every_command_of_the_contract():
-    """The contract's eight commands and two for symbols, each a function of this module under its own name."""
-    names = ["start", "pause", "resume", "step", "until", "speed", "add", "remove", "stop", "status"]
+    """The contract's eight commands, two for symbols and one to look back, each a function of this module under its own name."""
+    names = ["start", "pause", "resume", "step", "until", "speed", "add", "remove", "stop", "look", "status"]
     assert list(COMMANDS) == names
     assert all(getattr(commands, name) is function for name, function in COMMANDS.items())
 
@@ -51,7 +51,7 @@ def test_parameters_leave_the_system_to_the_face():
     assert typed == {
         "start": {"config": str | None, "speed": float | None, "paused": bool},
         "pause": {}, "resume": {}, "step": {"n": int}, "until": {"when": str}, "speed": {"x": float},
-        "add": {"symbol": str}, "remove": {"symbol": str, "close": bool}, "stop": {}, "status": {},
+        "add": {"symbol": str}, "remove": {"symbol": str, "close": bool}, "stop": {}, "look": {"at": str}, "status": {},
     }  # fmt: skip
 
 
