@@ -11,10 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 from nbbacktest.core.actions import COUNTED_TWICE, Actions
 from nbbacktest.core.errors import DataError, closest
 from nbbacktest.core.hours import ZoneName
-from nbbacktest.core.imports import is_reference
 from nbbacktest.core.intervals import SECOND, Interval
 from nbbacktest.core.model import Model
 from nbbacktest.core.refusals import RefusedError
+from nbbacktest.core.user_code import is_reference
 
 
 class BuiltInSource(NamedTuple):

@@ -127,6 +127,10 @@ class IndicatorError(NbBacktestError, ValueError):
     """An indicator that can't be computed, or whose values don't match its bars."""
 
 
+class StateError(NbBacktestError, TypeError):
+    """A run's state that can't be saved or restored: something in it can't be copied, or the fresh run isn't alike."""
+
+
 class ScheduleError(NbBacktestError, ValueError):
     """A call that can't be scheduled as it was written, or not with these bars."""
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbbacktest.core.errors import DataError, nearest
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.errors import DataError, DataQualityWarning, nearest
 from nbbacktest.core.records import Float64
+from nbbacktest.core.user_code import callers_level
 from nbbacktest.data.faults import PRICES
 from nbbacktest.data.times import TIME_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_ADJUSTED_CLOSES = ("adjclose", "adjustedclose", "closeadj")
+_APART = 1e-6  # relative; below it two closes are one that was rounded
 SYMBOL_COLUMNS = ("symbol", "ticker")
 """Names of a column, or of an index's level, that says whose bars these are."""
 
@@ -241,3 +247,45 @@ def _cure(column: pd.Series[Any], name: Any, *, is_text: bool) -> str:
         point = f'{known} = {known}.str.replace(".", "").str.replace(",", ".").astype(float)'
         return f"points part thousands and the comma is the decimal one: {point}"
     return f'convert it with {known} = pd.to_numeric({known}, errors="coerce"), which makes NaN of it, and remove such rows'
+
+
+def check_columns(frames: Mapping[str, Any], config: SessionConfig) -> None:
+    """Say where a frame's column of adjusted closes shows that its other prices aren't adjusted, though they should be.
+
+    Raises
+    ------
+    DataError
+        Where the config sets `data.adjusted`; else a `DataQualityWarning` is given.
+    """
+    if not config.data.adjusted:
+        return
+    for symbol, frame in frames.items():
+        apart = _apart(frame)
+        if apart is None:
+            continue
+        name, worst = apart
+        text = (
+            f"{symbol}: prices aren't adjusted, by its column {name!r}, which differs from close by up to {worst:.1%}; "
+            "give prices that are, or set data.adjusted to false, and data.actions to the splits and dividends"
+        )
+        if "adjusted" in config.data.model_fields_set:
+            raise DataError(text)
+        warnings.warn(text, DataQualityWarning, stacklevel=callers_level())
+
+
+def _apart(frame: Any) -> tuple[str, float] | None:
+    names = {_plain(name): name for name in getattr(frame, "columns", ()) if isinstance(name, str)}
+    found = next((names[name] for name in _ADJUSTED_CLOSES if name in names), None)
+    if found is None or "close" not in names:
+        return None
+    try:
+        closes, adjusted = (np.asarray(frame[name], dtype=float) for name in (names["close"], found))
+    except (TypeError, ValueError):
+        return None  # which is judged as any other column that is no number
+    sound = np.isfinite(closes) & np.isfinite(adjusted) & (closes != 0)
+    worst = float(np.max(np.abs(adjusted[sound] / closes[sound] - 1), initial=0.0))
+    return (found, worst) if worst > _APART else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace(" ", "").replace("_", "").replace(".", "")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 from zoneinfo import available_timezones
 
-from nbbacktest.core.actions import ActionRow
+from pydantic import ValidationError
+
+from nbbacktest.core.actions import ActionKind, ActionRow
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import StampMeaning
-from nbbacktest.core.errors import ConfigError, DataError, NbBacktestError, Problem, nearest
+from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, NbBacktestError, Problem, nearest
 from nbbacktest.core.intervals import HOUR, Interval
+from nbbacktest.core.refusals import problems_of
 from nbbacktest.core.shown import said
+from nbbacktest.core.user_code import callers_level
 from nbbacktest.data.warmup import Need, reach_in_days
 
 if TYPE_CHECKING:
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
 
 Prices = Literal["adjusted", "split-adjusted", "raw", "either"]
 """What a source's prices may be: adjusted for splits and dividends, for splits alone, not at all, or as it is asked."""
+
+_IN_PRICES: dict[str, tuple[ActionKind, ...]] = {"adjusted": ("split", "dividend"), "split-adjusted": ("split",)}
+"""By the word for prices, the kinds of action that they have in them."""
 
 INVENTED = "nbbacktest.synthetic"
 """Key in the `attrs` of an invented frame: a run over it says so."""
@@ -142,11 +150,6 @@ class BarSource(Protocol):
         ...
 
 
-def is_source(value: Any) -> bool:
-    """True if `value` is an object that has bars to give."""
-    return not isinstance(value, type) and callable(getattr(value, "bars", None))
-
-
 def made_with(found: type[Any], options: Mapping[str, Any]) -> DataSource:
     """An object of a source's class, made with the config's options.
 
@@ -162,6 +165,22 @@ def made_with(found: type[Any], options: Mapping[str, Any]) -> DataSource:
     except Exception as error:
         cure = f"{found.__name__} can't be made with them: {said(error)}; correct them"
         raise ConfigError([Problem("data.options", dict(options), cure)]) from error
+
+
+class AskedSource:
+    """A `DataSource`, asked symbol by symbol: a user's own, LEAN's, Yahoo's."""
+
+    def __init__(self, source: DataSource) -> None:
+        self._source = source
+
+    def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:
+        """What the source answers, with its prices and corporate actions; see `ask`."""
+        source, called = self._source, name_of(self._source)
+        prices = prices_of(source, config, called)
+        either = getattr(source, "prices", None) == "either"
+        bars = ask(source, config, needs, **({"adjusted": prices == "adjusted"} if either else {}))
+        actions = own_actions(source, config, called, bars.frames) if config.data.actions is None else None
+        return replace(bars, source=f"{called}, {prices} prices" if either else called, prices=prices, actions=actions)
 
 
 def name_of(source: DataSource) -> str:
@@ -254,3 +273,70 @@ def _bars(
         asked = f"from {first or 'the first'} to {last or 'the last'}"
         raise DataError(f"{called} has no {interval} bars of {symbol} {asked}; ask for other days, or symbols")
     return frame
+
+
+def prices_of(source: DataSource, config: SessionConfig, called: str) -> Prices | None:
+    """What a source's prices will be in this run; None where it doesn't say.
+
+    Raises
+    ------
+    ConfigError
+        Where the config asks for other prices than the source has, or gives splits that its prices have in them.
+    DataError
+        Where the source says something else than the words for it.
+    """
+    told: Prices | None = getattr(source, "prices", None)
+    adjusted, actions = config.data.adjusted, config.data.actions
+    if told not in (None, *get_args(Prices)):
+        raise DataError(f"{called}: prices is {told!r}; set it to one of {', '.join(map(repr, get_args(Prices)))}")
+    if told == "either":
+        return "adjusted" if adjusted else "raw"
+    if told is not None and "adjusted" in config.data.model_fields_set and (told == "adjusted") != adjusted:
+        cure = (
+            f"{called} gives {told} prices; set it to {str(not adjusted).lower()}, or ask a source that has the others"
+        )
+        raise ConfigError([Problem("data.adjusted", adjusted, cure)])
+    if told == "split-adjusted" and not isinstance(actions, str) and any(row.kind == "split" for row in actions or ()):
+        cure = f"{called} gives prices that have splits in them already; leave the splits out"
+        raise ConfigError([Problem("data.actions", "split", cure)])
+    return told
+
+
+def own_actions(
+    source: DataSource, config: SessionConfig, called: str, symbols: Iterable[str]
+) -> tuple[ActionRow, ...] | None:
+    """What a source knows of splits, dividends and delistings, but those that its prices have in them; None: nothing.
+
+    Where prices are raw it warns of symbols of which nothing is known.
+
+    Raises
+    ------
+    DataError
+        Where the source gives what is no such row.
+    """
+    ask = getattr(source, "actions", None)
+    if not callable(ask):
+        return None
+    prices = prices_of(source, config, called) or ("adjusted" if config.data.adjusted else "raw")
+    found: list[ActionRow] = []
+    unknown = []
+    for symbol in symbols:
+        rows = ask(symbol)
+        if rows is None:
+            unknown.append(symbol)
+        for row in rows or ():
+            try:
+                read = ActionRow.model_validate(row, strict=False)
+            except ValidationError as error:
+                problems = "; ".join(str(problem) for problem in problems_of(ActionRow, error))
+                raise DataError(f"{called}.actions({symbol!r}): {problems}") from None
+            if read.kind not in _IN_PRICES.get(prices, ()):
+                found.append(read.model_copy(update={"symbol": symbol}))
+    if unknown and prices == "raw":
+        warnings.warn(
+            f"{called} knows no splits and dividends of {', '.join(unknown)}, whose prices are raw; give data.actions, "
+            "[] where there are none",
+            DataQualityWarning,
+            stacklevel=callers_level(),
+        )
+    return tuple(found)

@@ -171,11 +171,6 @@ def load_others(
     stamps, exchange
         As found for the base bars; daily bars end with the exchange's sessions.
 
-    Returns
-    -------
-    Others
-        None where there are none.
-
     Raises
     ------
     ConfigError, DataError

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from nbbacktest.core.calls import callers_level
 from nbbacktest.core.data_config import QualityConfig
 from nbbacktest.core.errors import DataError, DataQualityWarning
+from nbbacktest.core.user_code import callers_level
 from nbbacktest.data.calendar import local_dates
 from nbbacktest.data.coverage import Coverage, Grid, cover
 from nbbacktest.data.market import MarketData

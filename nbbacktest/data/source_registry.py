@@ -10,16 +10,20 @@ from typing import Any
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import SOURCES
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
-from nbbacktest.core.imports import imported
+from nbbacktest.core.user_code import imported
 from nbbacktest.data.columns import by_symbol
-from nbbacktest.data.corporate_actions import own_actions, prices_of
-from nbbacktest.data.datasource import INVENTED, BarSource, DataSource, SourceBars, ask, is_source, made_with, name_of
+from nbbacktest.data.datasource import INVENTED, AskedSource, BarSource, DataSource, SourceBars, made_with
 from nbbacktest.data.files import FileSource
 from nbbacktest.data.other_bases import is_nested, taken_apart
 from nbbacktest.data.warmup import Need
 
 LONE_SYMBOL = "ASSET"
 """What a single DataFrame's bars are called where no symbol is configured."""
+
+
+def is_source(value: Any) -> bool:
+    """True if `value` is an object that has bars to give."""
+    return not isinstance(value, type) and callable(getattr(value, "bars", None))
 
 
 def source_of(config: SessionConfig, data: Any) -> BarSource:
@@ -66,22 +70,6 @@ def _users_own(config: SessionConfig) -> DataSource:
 
 def _has_bars(value: Any) -> bool:
     return callable(getattr(value, "bars", None))
-
-
-class AskedSource:
-    """A `DataSource`, asked symbol by symbol: a user's own, LEAN's, Yahoo's."""
-
-    def __init__(self, source: DataSource) -> None:
-        self._source = source
-
-    def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:
-        """What the source answers, with its prices and corporate actions; see `ask`."""
-        source, called = self._source, name_of(self._source)
-        prices = prices_of(source, config, called)
-        either = getattr(source, "prices", None) == "either"
-        bars = ask(source, config, needs, **({"adjusted": prices == "adjusted"} if either else {}))
-        actions = own_actions(source, config, called, bars.frames) if config.data.actions is None else None
-        return replace(bars, source=f"{called}, {prices} prices" if either else called, prices=prices, actions=actions)
 
 
 class FrameSource:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.intervals import DAY, Interval
@@ -26,7 +27,8 @@ from nbbacktest.data.bar_spans import (
 from nbbacktest.data.bar_spans import place as placed
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
 from nbbacktest.data.calendar_periods import whole_periods
-from nbbacktest.data.corporate_actions import check_columns, read_actions
+from nbbacktest.data.columns import check_columns
+from nbbacktest.data.corporate_actions import read_actions
 from nbbacktest.data.datasource import DataSource, SourceBars
 from nbbacktest.data.frames import Policy, RawBars, as_one, judged, read_frame, refuse_empty
 from nbbacktest.data.interval_inference import on_grid
@@ -232,8 +234,10 @@ def place(draft: Draft) -> None:
     draft.bars, draft.left_out = bars, left_out
     weekends = not is_named and on_weekends([columns.time for columns in bars.values()])
     draft.exchange = ALWAYS_OPEN if weekends else config.exchange
-    draft.others, notes = load_others(config, found.others, tuple(bars), interval, stamps, draft.exchange)
-    draft.notes = {raw.label: raw.told(draft.policy) for raw in draft.raws} | notes
+    draft.others, draft.notes = {}, {raw.label: raw.told(draft.policy) for raw in draft.raws}
+    if found.others or config.data.other_bases:
+        draft.others, notes = load_others(config, found.others, tuple(bars), interval, stamps, draft.exchange)
+        draft.notes |= notes
 
 
 def cut(draft: Draft) -> MarketData:
@@ -245,7 +249,6 @@ def cut(draft: Draft) -> MarketData:
     every |= {(symbol, name): columns for name, part in draft.others.items() for symbol, columns in part.items()}
     kept = cut_bars(every, base, config, draft.stamps, draft.sessions, draft.exchange, draft.needs)
     bars = {symbol: kept.bars[symbol, base] for symbol in whole}
-    given, symbols, adjusted = config.data.actions, tuple(bars), config.data.adjusted
     market = MarketData(
         bars,
         draft.interval,
@@ -254,9 +257,7 @@ def cut(draft: Draft) -> MarketData:
         draft.found.synthetic,
         kept.start,
         draft.exchange,
-        read_actions(draft.found.actions, symbols)
-        if given is None
-        else read_actions(given, symbols, adjusted=adjusted),
+        _actions_of(draft, tuple(bars)),
         hours=config.own_hours,
         left_out=of_the_days(draft.left_out, bars, config.backtest, draft.stamps),
         days_asked=(config.backtest.start_date, config.backtest.end_date),
@@ -270,6 +271,14 @@ def cut(draft: Draft) -> MarketData:
     if draft.others:
         market = replace(market, disagreements=compared(market))
     return hold_to_quality(market, config.data.quality, draft.notes)
+
+
+def _actions_of(draft: Draft, symbols: tuple[str, ...]) -> tuple[CorporateAction, ...]:
+    """The splits, dividends and delistings that the config gives, else those that the source knows."""
+    settings, own = draft.config.data, draft.found.actions
+    if settings.actions is not None:
+        return read_actions(settings.actions, symbols, adjusted=settings.adjusted)
+    return read_actions(own, symbols) if own else ()
 
 
 def exchange_is_named(draft: Draft) -> bool:

@@ -22,8 +22,7 @@ from nbbacktest.core.files import write_whole
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Float64, Stamps
 from nbbacktest.trading.orders import Fill, Order, OrderEvent, OrderTerms
-from nbbacktest.trading.readings import Reading
-from nbbacktest.trading.record import CashFlow, RunNotes, RunRecord, SessionEdge, Split
+from nbbacktest.trading.record import CashFlow, IndicatorRecord, RunNotes, RunRecord, SessionEdge, Split
 
 FORMAT = "nbbacktest result"
 VERSION = 2
@@ -228,10 +227,10 @@ def _notes(kept: dict[str, Any] | None) -> RunNotes | None:
     return RunNotes(kept["opens"], totals, kept["joined"], edges, kept["since"], kept["narrow"])
 
 
-def _reading(archive: zipfile.ZipFile, number: int, row: list[str]) -> Reading:
+def _reading(archive: zipfile.ZipFile, number: int, row: list[str]) -> IndicatorRecord:
     name, strategy, symbol, interval = row
     end = _column(archive, f"indicators/{number}/end", np.int64)
-    return Reading(name, strategy, symbol, interval, end, _table(archive, f"indicators/{number}/values"))
+    return IndicatorRecord(name, strategy, symbol, interval, end, _table(archive, f"indicators/{number}/values"))
 
 
 def _table(archive: zipfile.ZipFile, name: str) -> Float64:

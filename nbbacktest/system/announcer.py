@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from nbbacktest.core.calls import unrun
 from nbbacktest.core.monitor import Monitor, started
+from nbbacktest.core.user_code import unrun
 from nbbacktest.system.threads import has_threads
 from nbbacktest.system.turns import TURNS
 

@@ -12,7 +12,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import Interval
 from nbbacktest.data.corporate_actions import read_actions
-from nbbacktest.data.datasource import is_source
+from nbbacktest.data.source_registry import is_source
 from nbbacktest.data.sources import load
 from nbbacktest.engine.series import Series
 from nbbacktest.system.loaded import Loaded

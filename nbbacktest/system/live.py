@@ -14,7 +14,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.lifecycle import Lifecycle
-from nbbacktest.core.live import clean_token
+from nbbacktest.core.live_config import clean_token
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import RollingSessions

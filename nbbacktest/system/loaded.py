@@ -16,9 +16,9 @@ from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns
 from nbbacktest.data.calendar import SessionTable
 from nbbacktest.data.calendar_periods import whole_periods
-from nbbacktest.data.datasource import is_source
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.quality_limits import hold_to_quality
+from nbbacktest.data.source_registry import is_source
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need, built, read_needs, seen_from
 from nbbacktest.engine.series import Series

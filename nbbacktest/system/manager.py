@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbbacktest.core.calls import unrun
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.enums import SystemState
@@ -20,6 +19,7 @@ from nbbacktest.core.errors import InvalidTransition, LiveRunError, StrategyBloc
 from nbbacktest.core.files import write_whole
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
+from nbbacktest.core.user_code import unrun
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result

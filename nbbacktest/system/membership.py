@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from nbbacktest.core.actions import CorporateAction
-from nbbacktest.core.errors import DataError, LiveRunError, StrategyError, nearest
+from nbbacktest.core.errors import DataError, LiveRunError, StateError, StrategyError, nearest
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import RunGate
@@ -22,6 +22,7 @@ from nbbacktest.engine.timeline import Timeline, in_callback_order
 from nbbacktest.system.threads import whole
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.roster import admit, check_admission, check_leave, dismiss, give_notice
+from nbbacktest.trading.state import TradingState, restored_series
 
 Supply = Callable[[str, Any], tuple[list[Series], tuple[CorporateAction, ...]]]
 """Loads one more symbol: its series, base and derived, and its splits and dividends."""
@@ -42,6 +43,15 @@ class Move:
     symbol: str
     joined: bool
     time: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What moves with a run's cursor, as a value of no run: of its trading, and which symbols joined and left."""
+
+    trading: TradingState
+    moves: tuple[Move, ...]
+    gone: frozenset[str]
 
 
 class SymbolMembership:
@@ -109,6 +119,40 @@ class SymbolMembership:
         """Let a symbol that has become flat leave when the instant under way is complete; for the desk."""
         self._analysis.errands.append(lambda cursor: self._part(symbol, cursor))
         self._gate.call_in()
+
+    # -- the state of the run's trading ---------------------------------------------------------------------
+
+    def save(self) -> RunState:
+        """What moves with the cursor, of trading and of membership; called while the run rests between two instants.
+
+        Raises
+        ------
+        StateError
+            Where a strategy keeps what can't be copied.
+        """
+        if self._analysis.errands:
+            raise StateError(
+                "strategies have asked for symbols to join or leave, and that waits; save the state after it"
+            )
+        return RunState(self._desk.save(self._timeline.series), tuple(self.moves), frozenset(self._gone))
+
+    def restore(self, state: RunState) -> int:
+        """Go on from `state` in a fresh run that has started; returns the cursor that it stands at then.
+
+        Raises
+        ------
+        StateError
+            Where the fresh run's strategies aren't those that were saved.
+        """
+        trading = state.trading
+        self._analysis.errands.clear()  # what the fresh strategies asked for is in the state, if it came about
+        present = {(series.symbol, series.interval): series for series in self._timeline.series}
+        series = restored_series(trading.series, present)
+        self._renumber = self._timeline.recast(series)
+        self._desk.restore(trading, series, self._timeline.instants)
+        self.moves[:], self._gone = state.moves, set(state.gone)
+        self._go_on(trading.index + 1)
+        return trading.index + 1
 
     # -- at an instant --------------------------------------------------------------------------------------
 

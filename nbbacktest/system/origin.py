@@ -9,8 +9,8 @@ from typing import Any
 
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
-from nbbacktest.data.datasource import is_source
 from nbbacktest.data.market import MarketData
+from nbbacktest.data.source_registry import is_source
 from nbbacktest.engine.feed import Feed
 from nbbacktest.system.builder import StrategySource
 from nbbacktest.system.instances import copied

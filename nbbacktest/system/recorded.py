@@ -11,8 +11,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.trading.desk import TradingDesk
-from nbbacktest.trading.readings import readings
-from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.record import RunRecord, indicator_records
 from nbbacktest.trading.streams import StreamIndicator
 
 
@@ -63,7 +62,7 @@ def recorded(
         log=tuple(desk.log),
         flows=tuple(desk.flows),
         splits=tuple(desk.splits),
-        indicators=readings(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
+        indicators=indicator_records(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
         days=days,
         coarser=tuple(coarser) if whole else (),
         notes=replace(desk.notes, narrow=narrow) if whole else None,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Sequence
 from math import copysign
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.records import Bar
 from nbbacktest.trading.account import Allowance
-from nbbacktest.trading.costs import fee_of, slip_of
+from nbbacktest.trading.costs import RunningFee, fee_of, slip_of
 from nbbacktest.trading.matching import (
     PHASES,
     FillRules,
@@ -47,6 +47,26 @@ class Delistings(Protocol):
 
 Notice = Callable[[str, str, str], None]
 """(strategy, symbol, text): an order came to nothing."""
+
+
+class BrokerState(NamedTuple):
+    """What a broker keeps beside the orders.
+
+    Attributes
+    ----------
+    used : dict
+        Units by symbol that have filled at the instant `used_at`, of which bars' volume caps ask.
+    fees : object
+        What a commission that depends on earlier fills has counted; None for the others.
+    delisted : dict
+        By symbol that was, what an order for it is told.
+    """
+
+    used: dict[str, float]
+    used_at: int
+    fees: Any
+    delisted: dict[str, str]
+
 
 _Turn = tuple[int, int]
 _Hit = tuple[_Turn, Order, Bar, float]
@@ -116,6 +136,19 @@ class Broker:
         self.orders = self.blotter.orders
         self.delistings: Delistings | None = None
         self.delisted: dict[str, str] = {}
+
+    def save(self) -> BrokerState:
+        """The volume used, the fees counted and the symbols that were delisted."""
+        fees = self._fee.save() if isinstance(self._fee, RunningFee) else None
+        return BrokerState(dict(self._used), self._used_at, fees, dict(self.delisted))
+
+    def restore(self, saved: BrokerState) -> None:
+        """Go on from what `save` gave, the run's fills being as they were then."""
+        self._used, self._used_at = dict(saved.used), saved.used_at
+        if isinstance(self._fee, RunningFee):
+            self._fee.restore(saved.fees)
+        self.delisted.clear()
+        self.delisted.update(saved.delisted)
 
     def accept(self, order: Order, index: int, now: int) -> None:
         """Open `order`; it can fill from its symbol's next base bar on, or by ``this_close`` at once."""

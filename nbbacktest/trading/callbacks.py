@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nbbacktest.core.calls import unrun
 from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 from nbbacktest.core.records import Stamps
 from nbbacktest.core.shown import said
+from nbbacktest.core.user_code import unrun
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.strategy import Strategy

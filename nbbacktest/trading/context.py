@@ -11,7 +11,7 @@ from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import FormingBar
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.series import BarsView, Series
-from nbbacktest.trading.indicators import Indicator, compute, series_of_inputs
+from nbbacktest.trading.indicators import Indicator, IndicatorCall, series_of_inputs
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.orders.blotter import open_orders
 from nbbacktest.trading.orders.request import (
@@ -26,7 +26,7 @@ from nbbacktest.trading.orders.request import (
 )
 from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.sizes import add_sizes
-from nbbacktest.trading.streams import StreamIndicator, is_streaming, stream
+from nbbacktest.trading.streams import StreamIndicator, make_indicators
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -321,9 +321,9 @@ class StrategyContext:
         series = series_of_inputs(inputs) if symbol is None and interval is None else None
         if series is None:
             series = self.series(symbol, interval)
-        make = stream if is_streaming(func) else compute
-        made = make(func, series, inputs, options, name)
+        made = make_indicators(func, series, inputs, options, name)
         handles = made if isinstance(made, tuple) else (made,)
+        self._desk.indicators.calls.append(IndicatorCall(self.name, func, inputs, options, series, name, len(handles)))
         if not self._desk.has_begun:
             self._handles += handles
         for handle in handles:

@@ -29,9 +29,9 @@ from nbbacktest.core.costs import (
 )
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import ConfigError, OrderError, Problem
-from nbbacktest.core.imports import imported
 from nbbacktest.core.records import Bar
 from nbbacktest.core.shown import said
+from nbbacktest.core.user_code import imported
 from nbbacktest.trading.orders import Fill, Order
 
 Fee = Callable[[Order, float, float, Bar], float]

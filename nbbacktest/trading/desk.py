@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import DataQualityWarning, StrategyError
+from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.core.shown import said, shown
 from nbbacktest.data.trading_days import TradingDays
@@ -24,9 +24,8 @@ from nbbacktest.trading.callbacks import Callbacks, blame, overrides
 from nbbacktest.trading.context import StrategyContext
 from nbbacktest.trading.corporate import CorporateActions
 from nbbacktest.trading.delisting import Delistings
-from nbbacktest.trading.entries import IndicatorList
 from nbbacktest.trading.forming import FormingBars
-from nbbacktest.trading.indicators import Indicator
+from nbbacktest.trading.indicators import Indicator, IndicatorList
 from nbbacktest.trading.log import RunLog
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
@@ -36,7 +35,10 @@ from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, RunNotes, SessionEdge, Split
 from nbbacktest.trading.roster import refusal
 from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
+from nbbacktest.trading.state import ContextState, Past, TradingState, restore_orders, saved_orders, saved_series
 from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.strategy_state import RunObjects, restore_strategies, save_strategies
+from nbbacktest.trading.streams import make_indicators
 from nbbacktest.trading.timetable import Moment, Timetable
 from nbbacktest.trading.warmup import Warmup
 
@@ -318,6 +320,99 @@ class TradingDesk:
             n_fills=len(self.fills),
             last_fills=tuple(self.fills[-_LAST_FILLS:]),
             indicators=self.indicators.freeze(),
+        )
+
+    # -- its state as a value -------------------------------------------------------------------------------
+
+    def save(self, series: Sequence[Series]) -> TradingState:
+        """Everything that moves with the cursor, between two instants; `series` as the timeline has them.
+
+        Raises
+        ------
+        StateError
+            Where a strategy keeps what can't be copied.
+        """
+        return TradingState(
+            index=self.index,
+            lag=self.lag,
+            is_revised=self._revised,
+            series=saved_series(series),
+            actions=self._actions,
+            leaving=frozenset(self.leaving),
+            contexts=tuple(ContextState(context.symbols, context.takes_all) for _, context in self.contexts),
+            portfolio=self.portfolio.save(),
+            broker=self.broker.save(),
+            blotter=saved_orders(self.broker.blotter),
+            sessions=self.timetable.save(),
+            indicators=self.indicators.save(),
+            fills=Past.of(self.fills),
+            flows=Past.of(self.flows),
+            splits=Past.of(self.splits),
+            log=Past.of(self.log),
+            notes=self.notes.copy(),
+            warned=frozenset(self.log.warned),
+            strategies=save_strategies(self._objects()),
+        )
+
+    def restore(self, state: TradingState, series: Sequence[Series], instants: Int64) -> None:
+        """Go on from `state`, in a desk that was started anew over the same bars.
+
+        Parameters
+        ----------
+        series
+            As `restored_series` gives them.
+        instants
+            The run's, those of symbols that had joined included.
+
+        Raises
+        ------
+        StateError
+            Where the fresh strategies aren't those that were saved.
+        """
+        names = len(state.contexts), len(state.sessions.calls)
+        if not self.is_open or self.index >= 0 or names != (len(self.contexts), len(self.timetable.scheduled)):
+            raise StateError(
+                "a state is restored in a desk of the same strategies, started anew and before any instant"
+            )
+        missing = self.indicators.missing(state.indicators)
+        self.series.clear()
+        self.series.update({(one.symbol, one.interval): one for one in series})
+        self._instants, self.index, self.lag, self._revised = instants, state.index, state.lag, state.is_revised
+        for pairs in ((state.fills, self.fills), (state.flows, self.flows), (state.splits, self.splits)):
+            pairs[0].restore(pairs[1])
+        state.log.restore(self.log)
+        self.log.warned = set(state.warned)
+        self.notes = state.notes.copy()
+        self.leaving = set(state.leaving)
+        for (_, context), saved in zip(self.contexts, state.contexts, strict=True):
+            context.trade(saved.symbols)
+        self.portfolio.restore(state.portfolio, {one.symbol: one for one in series if one.is_base})
+        self.broker.restore(state.broker)
+        restore_orders(self.broker.blotter, state.blotter)
+        self._actions = state.actions
+        self._date_events()
+        self._add_sessions()
+        self.timetable.restore(state.sessions)
+        for call in missing:
+            made = make_indicators(
+                call.func, self.series[call.series.symbol, call.series.interval], *call[2:4], call.name
+            )
+            self.indicators.calls.append(call)
+            for handle in made if isinstance(made, tuple) else (made,):
+                self.indicators.enter(state.indicators.keys[len(self.indicators)], call.strategy, handle)
+        copies = restore_strategies(self._objects(), state.strategies)
+        self.indicators.resume(state.indicators, copies, len(self.indicators.calls) - len(missing))
+
+    def _objects(self) -> RunObjects:
+        feeds = self.indicators.feeds
+        return RunObjects(
+            strategies=self.strategies,
+            contexts=[context for _, context in self.contexts],
+            orders=self.orders,
+            series=self.series,
+            indicators=[entry.handle for entry in self.indicators],
+            scheduled=self.timetable.scheduled,
+            streams=[None if feed is None else feed.func for feed in feeds],
         )
 
     def split(self, symbol: str, ratio: float) -> None:

@@ -1,23 +1,25 @@
-"""Indicators over whole columns, seen up to the cursor. Streaming ones are in `streams`."""
+"""Indicators over whole columns, seen up to the cursor, and the list of a run's indicators. Streaming ones are in `streams`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import nan
 from operator import index
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
 
 import numpy as np
 
-from nbbacktest.core.errors import IndicatorError
+from nbbacktest.core.errors import IndicatorError, StateError
 from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.core.shown import said, shown
 from nbbacktest.engine.series import BarsView, ColumnView, Series
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Value = float | tuple[float, ...]
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 
@@ -71,6 +73,11 @@ class Indicator:
     def is_settled(self) -> bool:
         """Whether all its values are computed, those of bars to come too, and reading them changes nothing."""
         return not self._series.is_open
+
+    @property
+    def feed(self) -> BarFeed | None:
+        """What feeds it bar by bar; None, since its values are computed at once."""
+        return None
 
     def newest_of(self, n: int) -> float:
         """What ``[-1]`` is, or was, when `n` bars were completed; NaN for none. Of a settled one, in any thread."""
@@ -135,6 +142,227 @@ class Indicator:
     def __repr__(self) -> str:
         newest = self[-1] if len(self) else "no value yet"
         return f"<{self.name} of {self.symbol} {self.interval}: {newest}>"
+
+
+class IndicatorEntry(NamedTuple):
+    """An indicator and what it is called in snapshots."""
+
+    key: str
+    strategy: str
+    handle: Indicator
+
+
+class IndicatorCall(NamedTuple):
+    """One call of `Strategy.indicator`, and how many indicators it made."""
+
+    strategy: str
+    func: Any
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
+    series: Series
+    name: str | None
+    outputs: int
+
+
+class IndicatorAt(NamedTuple):
+    """Stands for an indicator among the inputs of another one: its number in the run."""
+
+    number: int
+
+
+class StreamState(NamedTuple):
+    """How many bars a streaming object was fed, and what it answered: the stores, which only grow."""
+
+    filled: int
+    narrow: int
+    stores: tuple[Any, ...]
+
+
+class IndicatorState(NamedTuple):
+    """The indicators of a run.
+
+    Attributes
+    ----------
+    calls : tuple of IndicatorCall
+        With `IndicatorAt` in place of indicators.
+    keys : tuple of str
+        What all of them are called.
+    feeds : dict
+        By number of the call, those that are fed bar by bar.
+    """
+
+    calls: tuple[IndicatorCall, ...]
+    keys: tuple[str, ...]
+    feeds: dict[int, StreamState]
+
+
+class BarFeed(Protocol):
+    """What a run's list needs of the feed of a streaming indicator.
+
+    Attributes
+    ----------
+    func : object
+        The user's object whose `update` is called; None where there is none.
+    """
+
+    @property
+    def func(self) -> Any:
+        """The user's object."""
+        ...
+
+    def save(self) -> StreamState:
+        """How far it was fed."""
+        ...
+
+    def resume(self, saved: StreamState, func: Any) -> None:
+        """Go on with the copy `func` of the object that was fed so far; None: feed the fresh one anew."""
+        ...
+
+
+class IndicatorList(list[IndicatorEntry]):
+    """In the order in which strategies made them; it only ever grows.
+
+    Each time that a run publishes, all newest values are. Of an indicator over whole columns that is the number of
+    its bars, and its value is looked up by who asks for it: in a run of 500 symbols a third of the time went into values
+    that nobody read. What is fed bar by bar, or is of bars that are still to come, is read at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: set[str] = set()
+        self._rows: dict[Series, int] = {}  # those of whole columns, and where their numbers stand among `freeze`'s
+        self._fed: list[IndicatorEntry] = []
+        self.calls: list[IndicatorCall] = []
+
+    def enter(self, word: str, strategy: str, handle: Indicator) -> None:
+        """Enter one under `word`, numbered where another is called so already: SMA(close, 10) #2."""
+        number, key = 1, word
+        while key in self._keys:
+            number += 1
+            key = f"{word} #{number}"
+        self._keys.add(key)
+        entry = IndicatorEntry(key, strategy, handle)
+        if handle.is_settled:
+            self._rows.setdefault(handle.series, len(self._rows))
+        else:
+            self._fed.append(entry)
+        self.append(entry)
+
+    def at(self, count: int, rows: Mapping[Series, int]) -> dict[str, Value]:
+        """The values of the first `count` when so many bars of each series were completed."""
+        return {key: handle.newest_of(rows[handle.series]) for key, _, handle in self[:count]}
+
+    @property
+    def feeds(self) -> list[BarFeed | None]:
+        """For each call, what feeds its indicators; None for those over whole columns."""
+        found, first = [], 0
+        for call in self.calls:
+            found.append(self[first].handle.feed)
+            first += call.outputs
+        return found
+
+    def save(self) -> IndicatorState:
+        """How all of them were made, and how far those that are fed were fed."""
+        numbers = {id(entry.handle): IndicatorAt(number) for number, entry in enumerate(self)}
+        calls = [
+            call._replace(
+                inputs=tuple(numbers.get(id(value), value) for value in call.inputs),
+                options={name: numbers.get(id(value), value) for name, value in call.options.items()},
+            )
+            for call in self.calls
+        ]
+        feeds = {number: feed.save() for number, feed in enumerate(self.feeds) if feed is not None}
+        return IndicatorState(tuple(calls), tuple(entry.key for entry in self), feeds)
+
+    def missing(self, saved: IndicatorState) -> list[IndicatorCall]:
+        """The calls that were made later than those of this list, which is a fresh run's.
+
+        Raises
+        ------
+        StateError
+            Where the run has made other indicators than that one had.
+        """
+        if (keys := [entry.key for entry in self]) != list(saved.keys[: len(keys)]):
+            raise StateError(
+                f"the fresh run's indicators are {', '.join(keys)}; the saved ones {', '.join(saved.keys)}"
+            )
+        return [
+            call._replace(
+                inputs=tuple(self._meant(value) for value in call.inputs),
+                options={name: self._meant(value) for name, value in call.options.items()},
+            )
+            for call in saved.calls[len(self.calls) :]
+        ]
+
+    def _meant(self, value: Any) -> Any:
+        return self[value.number].handle if isinstance(value, IndicatorAt) else value
+
+    def resume(self, saved: IndicatorState, copies: Mapping[int, Any], fresh: int) -> None:
+        """Let those that are fed go on, with copies of the users' objects by number of the call.
+
+        The objects of the first `fresh` calls are a fresh run's own: without a copy they are fed anew.
+
+        Raises
+        ------
+        StateError
+            Where an object that was first fed after `on_start` has no copy.
+        """
+        for number, feed in enumerate(self.feeds):
+            if feed is not None:
+                if feed.func is not None and number >= fresh and number not in copies:
+                    raise StateError(f"{feed.func!r}, made after on_start, feeds an indicator and can't be copied")
+                feed.resume(saved.feeds[number], copies.get(number))
+
+    def freeze(self) -> Mapping[str, Value]:
+        """The newest values by key, as they are now whenever they are read."""
+        rows = [series.n for series in self._rows]
+        return _Newest(self, len(self), rows, {key: newest(handle) for key, _, handle in self._fed})
+
+    def read(self, count: int, rows: list[int], fed: dict[str, Value]) -> dict[str, Value]:
+        """The values of the first `count`, from what `freeze` put down."""
+        found = {}
+        for key, _, handle in self[:count]:
+            value = fed.get(key)
+            found[key] = handle.newest_of(rows[self._rows[handle.series]]) if value is None else value
+        return found
+
+
+class _Newest(Mapping[str, Value]):
+    """Values that are looked up when the first one is asked for; rows that were seen never change."""
+
+    __slots__ = ("_count", "_fed", "_list", "_rows", "_values")
+
+    def __init__(self, every: IndicatorList, count: int, rows: list[int], fed: dict[str, Value]) -> None:
+        self._list = every
+        self._count = count
+        self._rows = rows
+        self._fed = fed
+        self._values: dict[str, Value] | None = None
+
+    def _read(self) -> dict[str, Value]:
+        if self._values is None:
+            self._values = self._list.read(self._count, self._rows, self._fed)
+        return self._values
+
+    def __getitem__(self, key: str) -> Value:
+        return self._read()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return repr(self._read())
+
+
+def newest(handle: Indicator) -> Value:
+    """The newest value; NaN before there is one, and where a streaming object raises when it is fed."""
+    try:
+        return handle[-1]
+    except Exception:  # noqa: BLE001 - the strategy that reads it is told, a snapshot isn't the place
+        return nan
 
 
 def bounded(key: Any, n: int, name: str) -> int:

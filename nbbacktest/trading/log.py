@@ -17,7 +17,7 @@ class RunLog(list[Line]):
     def __init__(self, now: Callable[[], int]) -> None:
         super().__init__()
         self._now = now
-        self._warned: set[str] = set()
+        self.warned: set[str] = set()
 
     def note(self, name: str, text: str) -> None:
         """Put down a line for the strategy `name`."""
@@ -26,6 +26,6 @@ class RunLog(list[Line]):
     def nothing_comes(self, name: str, symbol: str, text: str) -> None:
         """Put down why what `name` ordered of `symbol` comes to nothing; warn of it once a symbol."""
         self.note(name, text)
-        if symbol not in self._warned:
-            self._warned.add(symbol)
+        if symbol not in self.warned:
+            self.warned.add(symbol)
             warnings.warn(f"{name}: {text} (said once for {symbol}; see result.log)", OrderWarning, stacklevel=5)

@@ -18,7 +18,7 @@ from nbbacktest.data.trading_days import EPOCH, TradingDays, number_of
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Axis, in_callback_order
-from nbbacktest.trading.entries import Value
+from nbbacktest.trading.indicators import Value
 from nbbacktest.trading.order_replay import BrokerRules, trailed_until
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.order import EVENT_FIELDS

@@ -5,6 +5,9 @@ Positions are kept by strategy and symbol, so that several strategies may trade 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import msgspec
 
 from nbbacktest.engine.series import Series
@@ -55,6 +58,33 @@ class Position(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+class PositionState(NamedTuple):
+    """A position without its bars."""
+
+    strategy: str
+    symbol: str
+    size: float
+    average_price: float
+    noise: float
+
+
+class PortfolioState(NamedTuple):
+    """An account as a value.
+
+    Attributes
+    ----------
+    positions : tuple of PositionState
+        Flat ones included, in their order.
+    held : tuple of (strategy, symbol)
+        Those that aren't flat, in the order in which they were opened.
+    """
+
+    cash: float
+    positions: tuple[PositionState, ...]
+    held: tuple[tuple[str, str], ...]
+    may_fall_below_0: bool | None
+
+
 class Portfolio:
     """One account: cash, and the positions of every strategy.
 
@@ -85,6 +115,26 @@ class Portfolio:
         own = {s.symbol: Position(strategy, s.symbol, 0.0, 0.0, s) for s in series}
         self.positions[strategy] = own
         return own
+
+    def save(self) -> PortfolioState:
+        """The account as it is now."""
+        positions = tuple(
+            PositionState(p.strategy, p.symbol, p.size, p.average_price, p.noise)
+            for own in self.positions.values()
+            for p in own.values()
+        )
+        return PortfolioState(self.cash, positions, tuple(self.held), self.may_fall_below_0)
+
+    def restore(self, saved: PortfolioState, series: Mapping[str, Series]) -> None:
+        """Go on from what `save` gave, over these base bars by symbol; the strategies' accounts are open."""
+        for own in self.positions.values():
+            own.clear()
+        for strategy, symbol, size, average, noise in saved.positions:
+            self.positions[strategy][symbol] = Position(strategy, symbol, size, average, series[symbol], noise)
+        self.held.clear()
+        self.held.update({(strategy, symbol): self.positions[strategy][symbol] for strategy, symbol in saved.held})
+        self._shorts = sum(position.size < 0 for position in self.held.values())
+        self.cash, self.may_fall_below_0 = saved.cash, saved.may_fall_below_0
 
     @property
     def equity(self) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from nbbacktest.core.records import BarColumns, Int64, Stamps
+import numpy as np
+
+from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
 from nbbacktest.trading.executions import Executions
+from nbbacktest.trading.indicators import Indicator, IndicatorEntry
 from nbbacktest.trading.orders import Fill, Order
-from nbbacktest.trading.readings import Reading
+from nbbacktest.trading.streams import StreamIndicator
 
 
 class CashFlow(NamedTuple):
@@ -41,6 +45,46 @@ class Split(NamedTuple):
     index: int  # type: ignore[assignment]  # as above
     symbol: str
     ratio: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndicatorRecord:
+    """One indicator of one strategy.
+
+    Attributes
+    ----------
+    name : str
+        As snapshots call it.
+    strategy, symbol, interval : str
+        Whose it is, and of which bars.
+    end : int64 array
+        When each bar closed, nanoseconds UTC, rising: the instant from which on its value could be read.
+    values : float64 array
+        One a bar, or one row a bar where the indicator answers tuples. A streaming one that wasn't read to the end has
+        fewer than there are bars.
+    """
+
+    name: str
+    strategy: str
+    symbol: str
+    interval: str
+    end: Int64
+    values: Float64
+
+    def newest_of(self, n: int, narrow: int = 0) -> float | tuple[float, ...]:
+        """The newest value when `n` bars were completed; NaN for none, as for the first `narrow`, which were no tuples yet."""
+        if not narrow < n <= len(self.values):
+            return float("nan")
+        value = self.values[n - 1]
+        return tuple(value.tolist()) if self.values.ndim > 1 else float(value)
+
+    def at(self, instant: int) -> float | tuple[float, ...]:
+        """The newest value at `instant`; NaN where there was none yet, or where it was never read."""
+        row = int(np.searchsorted(self.end, instant, side="right")) - 1
+        if not 0 <= row < len(self.values):
+            return float("nan")
+        value = self.values[row]
+        return tuple(value.tolist()) if self.values.ndim > 1 else float(value)
 
 
 class SessionEdge(NamedTuple):
@@ -89,6 +133,12 @@ class RunNotes:
     since: list[int] = field(default_factory=list)
     narrow: list[int] = field(default_factory=list)
 
+    def copy(self) -> RunNotes:
+        """The notes until now, for another run that goes on from here."""
+        return RunNotes(
+            self.opens, [*self.totals], {**self.joined}, {**self.edges}, [*self.since], [*self.narrow]
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
@@ -124,7 +174,7 @@ class RunRecord:
         What strategies logged: (instant, strategy, message).
     flows, splits : tuple of CashFlow, tuple of Split
         What changed cash and positions beside the fills, in the order in which it happened.
-    indicators : tuple of Reading
+    indicators : tuple of IndicatorRecord
         What the strategies' indicators read, in the order in which they were made.
     days : int64 array or None
         The trading day of every instant, as days since 1970-01-01. None: of a record from before 0.2.
@@ -154,7 +204,7 @@ class RunRecord:
     log: tuple[tuple[int, str, str], ...] = ()
     flows: tuple[CashFlow, ...] = ()
     splits: tuple[Split, ...] = ()
-    indicators: tuple[Reading, ...] = ()
+    indicators: tuple[IndicatorRecord, ...] = ()
     days: Int64 | None = None
     trading_days: int | None = None
     coarser: tuple[BarColumns, ...] = ()
@@ -164,3 +214,21 @@ class RunRecord:
     def executions(self) -> Executions:
         """The fills as columns."""
         return Executions(self.fills)
+
+
+def indicator_records(entries: Sequence[IndicatorEntry], last: int) -> tuple[IndicatorRecord, ...]:
+    """The columns of all indicators, up to the instant `last`, in the order in which strategies made them."""
+    kept = []
+    for key, strategy, handle in entries:
+        end = handle._series.columns.end  # noqa: SLF001 - hidden from strategies only
+        end = end[: np.searchsorted(end, last, side="right")]
+        kept.append(IndicatorRecord(key, strategy, handle.symbol, handle.interval, end, _values(handle, len(end))))
+    return tuple(kept)
+
+
+def _values(handle: Indicator, count: int) -> Float64:
+    """Views of whole columns; copies of what was fed, as far as it was: its own stores may grow on."""
+    if not isinstance(handle, StreamIndicator):
+        return handle._until(count)[:count]  # noqa: SLF001 - as above
+    feed = handle.feed
+    return np.array(feed.stores[handle.output][: min(feed.filled, count)], dtype=np.float64)

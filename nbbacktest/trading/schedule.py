@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nbbacktest.core.calls import unrun
 from nbbacktest.core.errors import ScheduleError, nearest
 from nbbacktest.core.hours import time_of_day
 from nbbacktest.core.intervals import DAY, MINUTE
 from nbbacktest.core.records import Int64, Stamps
+from nbbacktest.core.user_code import unrun
 from nbbacktest.data.calendar import SessionTable, local_times
 
 NEVER = -1
@@ -50,16 +50,18 @@ class Scheduled:
 
     Attributes
     ----------
+    callback : callable
+        What is called.
     is_active : bool
         False once it was cancelled.
     calls : int
         How often it was called.
     """
 
-    __slots__ = ("_callback", "_words", "calls", "is_active")
+    __slots__ = ("_words", "callback", "calls", "is_active")
 
     def __init__(self, callback: Callable[[], object], words: str) -> None:
-        self._callback = callback
+        self.callback = callback
         self._words = words
         self.is_active = True
         self.calls = 0
@@ -67,7 +69,7 @@ class Scheduled:
     @property
     def name(self) -> str:
         """What is called."""
-        return getattr(self._callback, "__name__", repr(self._callback))
+        return getattr(self.callback, "__name__", repr(self.callback))
 
     def cancel(self) -> None:
         """Call it no more, not even in the session under way; again is no mistake."""
@@ -76,7 +78,7 @@ class Scheduled:
     def __call__(self) -> None:
         """Call the function now, which counts; what it returns is dropped."""
         self.calls += 1
-        self._callback()
+        self.callback()
 
     def __repr__(self) -> str:
         return f"<Scheduled {self.name} {self._words}{'' if self.is_active else ', cancelled'}>"

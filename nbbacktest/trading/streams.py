@@ -6,7 +6,7 @@ They are fed when they are read, up to the cursor and in order, so that the valu
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import nan
 from typing import Any
 
@@ -16,7 +16,16 @@ from nbbacktest.core.errors import IndicatorError
 from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.core.shown import said
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.indicators import COLUMNS, Indicator, bounded, check_input, output_names, title_of
+from nbbacktest.trading.indicators import (
+    COLUMNS,
+    Indicator,
+    StreamState,
+    bounded,
+    check_input,
+    compute,
+    output_names,
+    title_of,
+)
 
 
 class Feed:
@@ -34,11 +43,30 @@ class Feed:
 
     __slots__ = ("_answer", "_title", "filled", "narrow", "stores")
 
-    def __init__(self, answer: Callable[[int], Any], outputs: int, title: str) -> None:
+    def __init__(self, answer: _UpdateStream | _TalibStream, outputs: int, title: str) -> None:
         self._answer = answer
         self._title = title
         self.filled = self.narrow = 0
         self.stores: list[Any] = [array("d") for _ in range(outputs)]
+
+    @property
+    def func(self) -> Any:
+        """The user's object whose `update` is called; None for TA-Lib's."""
+        return self._answer.func if isinstance(self._answer, _UpdateStream) else None
+
+    def save(self) -> StreamState:
+        """How far it was fed, and what it answered."""
+        return StreamState(self.filled, self.narrow, tuple(self.stores))
+
+    def resume(self, saved: StreamState, func: Any) -> None:
+        """Go on with `func`, a copy of the object that was fed so far; None: feed the fresh one anew."""
+        if func is None:
+            self.catch_up(saved.filled)
+            return
+        if isinstance(self._answer, _UpdateStream):
+            self._answer.func = func
+        self.stores = [store[: saved.filled] for store in saved.stores]
+        self.filled, self.narrow = saved.filled, saved.narrow
 
     def catch_up(self, n: int) -> None:
         """Feed the bars that have completed since, up to the first `n`.
@@ -80,12 +108,12 @@ class StreamIndicator(Indicator):
     Where the object's `update` answers a tuple, ``[-1]`` is that tuple and a slice has two dimensions.
     """
 
-    __slots__ = ("_feed", "_output")
+    __slots__ = ("_feed", "output")
 
     def __init__(self, series: Series, feed: Feed, output: int, name: str) -> None:
         self._series = series
         self._feed = feed
-        self._output = output
+        self.output = output
         self.name = name
 
     def renew(self) -> None:
@@ -95,6 +123,11 @@ class StreamIndicator(Indicator):
     def is_settled(self) -> bool:
         """Never: to read it is to feed it."""
         return False
+
+    @property
+    def feed(self) -> Feed:
+        """What feeds it."""
+        return self._feed
 
     @property
     def is_fed(self) -> bool:
@@ -108,7 +141,7 @@ class StreamIndicator(Indicator):
 
     def newest_of(self, n: int) -> Any:
         """What ``[-1]`` was when `n` bars were completed; NaN for none, and where it wasn't fed so far."""
-        store = self._feed.stores[self._output]
+        store = self._feed.stores[self.output]
         return store[n - 1] if self._feed.narrow < n <= len(store) else nan
 
     def __getitem__(self, key: Any) -> Any:
@@ -119,17 +152,25 @@ class StreamIndicator(Indicator):
         if key.__class__ is int and key < 0:
             row = n + key
             if row >= 0:
-                return feed.stores[self._output][row]
+                return feed.stores[self.output][row]
         return self._lookup(key)
 
     def _lookup(self, key: Any) -> Any:
         n = self._series.n
-        store = self._feed.stores[self._output]
+        store = self._feed.stores[self.output]
         if isinstance(key, slice):
             start, stop, step = key.indices(n)
             # A negative step may end before the first row, which a plain slice writes as None.
             return np.array(store[start : stop if stop >= 0 else None : step], dtype=np.float64)
         return store[bounded(key, n, self.name)]
+
+
+def make_indicators(
+    func: Any, series: Series, inputs: tuple[Any, ...], options: dict[str, Any], name: str | None
+) -> Any:
+    """One indicator or several, over whole columns or fed bar by bar, as `func` is; see `compute` and `stream`."""
+    make = stream if is_streaming(func) else compute
+    return make(func, series, inputs, options, name)
 
 
 def is_streaming(func: Any) -> bool:
@@ -162,7 +203,7 @@ def stream(
     moving = _Moving(series, {place: v for place, v in enumerate(inputs) if isinstance(v, (str, Indicator))})
     if not moving.places:
         raise IndicatorError(f"{title} has no input that changes with the bars; name a column: {', '.join(COLUMNS)}")
-    answer: Callable[[int], Any]
+    answer: _UpdateStream | _TalibStream
     if _is_talib_stream(func):
         names = output_names(func)
         answer = _TalibStream(func, inputs, options, moving)
@@ -214,13 +255,21 @@ class _Moving:
 class _UpdateStream:
     """Calls the `update` of a user's object with each completed bar."""
 
-    __slots__ = ("_inputs", "_moving", "_options", "_update", "func")
+    __slots__ = ("_func", "_inputs", "_moving", "_options", "_update")
 
     def __init__(self, func: Any, inputs: Sequence[Any], options: dict[str, Any], moving: _Moving) -> None:
         self.func = func
-        self._update = func.update
         self._inputs, self._options = inputs, options
         self._moving = moving
+
+    @property
+    def func(self) -> Any:
+        """The user's object."""
+        return self._func
+
+    @func.setter
+    def func(self, func: Any) -> None:
+        self._func, self._update = func, func.update
 
     def __call__(self, row: int) -> Any:
         fast = self._moving.by_row()

@@ -44,6 +44,27 @@ class _Entry(NamedTuple):
     moments: list[int]
 
 
+class SessionState(NamedTuple):
+    """Where a run stands in its sessions.
+
+    Attributes
+    ----------
+    row : int
+        The session under way, -1 between two.
+    due : tuple of (moment, number of entry)
+        What it still has to bring, rising.
+    next : int or None
+        The number of the next instant that may bring something; None where that is to be found out.
+    calls : tuple of (bool, int)
+        Of everything scheduled, whether it is active and how often it was called.
+    """
+
+    row: int
+    due: tuple[tuple[int, int], ...]
+    next: int | None
+    calls: tuple[tuple[bool, int], ...]
+
+
 class Timetable:
     """The sessions of one run, as its strategies are told of them.
 
@@ -117,6 +138,26 @@ class Timetable:
             return False
         self._sessions()
         return True
+
+    @property
+    def scheduled(self) -> list[Scheduled]:
+        """What strategies have scheduled, in order."""
+        return [entry.call for entry in self._entries]
+
+    def save(self) -> SessionState:
+        """Where the run stands between two instants."""
+        following = self._next if self._planned is self._desk.instants else None
+        calls = tuple((call.is_active, call.calls) for call in self.scheduled)
+        return SessionState(self._row, tuple(self._due), following, calls)
+
+    def restore(self, saved: SessionState) -> None:
+        """Go on from what `save` gave; the strategies have scheduled the same."""
+        self._row, self._due, self._last = saved.row, list(saved.due), None
+        self._planned = None
+        if saved.next is not None:
+            self._next, self._planned = saved.next, self._desk.instants
+        for call, (is_active, calls) in zip(self.scheduled, saved.calls, strict=True):
+            call.is_active, call.calls = is_active, calls
 
     # -- at instants ----------------------------------------------------------------------------------------
 

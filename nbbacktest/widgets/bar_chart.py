@@ -244,7 +244,7 @@ def _values(handle: Indicator, rows: Int64) -> Float64 | None:
     if not isinstance(handle, StreamIndicator):
         return handle._values[rows]  # noqa: SLF001 - hidden from strategies only; reading a streaming one would feed it
     feed = handle._feed  # noqa: SLF001 - as above
-    store = feed.stores[handle._output]  # noqa: SLF001 - as above
+    store = feed.stores[handle.output]
     filled = min(feed.filled, len(store))
     if filled and isinstance(store[0], tuple):
         return None

@@ -267,7 +267,7 @@ def events(dates, symbols):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     markets, brokers, events(["2024-10-04"], ["S0", "S1"]), st.integers(0, 10**6), st.booleans(), st.booleans(),
     st.booleans(), st.integers(1, 2),
@@ -306,7 +306,7 @@ DATES = [str(date.date()) for date in pd.bdate_range("2020-01-02", periods=90).d
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(brokers, events(DATES[5:], ["S0", "S1"]), st.integers(0, 10**6), st.booleans(), st.integers(0, 5))
 def test_a_look_at_daily_bars_is_what_was_published(tmp_path_factory, broker, actions, seed, sessions, warmup):
     """The same of whole sessions, with weekly bars and what every date may bring, after some warm-up."""

@@ -22,7 +22,7 @@ from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import HIDDEN, ConfigError, DataError, FeedError, Problem, nearest
 from nbbacktest.core.intervals import SECOND
-from nbbacktest.core.live import clean_token
+from nbbacktest.core.live_config import clean_token
 from nbbacktest.core.monitor import Monitor, started
 from nbbacktest.data.incoming_bars import read_instant, written
 from nbbacktest.data.market import MarketData

@@ -12,7 +12,7 @@ from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import Bar, BarColumns
 from nbbacktest.core.shown import said
-from nbbacktest.data.datasource import is_source
+from nbbacktest.data.source_registry import is_source
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.inline import run_inline

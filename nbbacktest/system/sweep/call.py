@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from nbbacktest.core.calls import unrun
 from nbbacktest.core.errors import ConfigError, Problem, SweepInterrupted
 from nbbacktest.core.shown import shown
+from nbbacktest.core.user_code import unrun
 from nbbacktest.report.console import Progress, line_of_progress
 from nbbacktest.report.result import Result
 from nbbacktest.report.sweep import SweepResult, check_statistic, rehearse, score_of

@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from nbbacktest.core.calls import unrun
 from nbbacktest.core.errors import ConfigError, ParameterError, Problem, nearest
 from nbbacktest.core.shown import said
+from nbbacktest.core.user_code import unrun
 from nbbacktest.trading.callbacks import check_callbacks
 from nbbacktest.trading.parameters import check, parameters_of
 from nbbacktest.trading.strategy import Strategy

@@ -114,6 +114,18 @@ class Blotter:
         else:
             self.pending.pop("", None)
 
+    def resume(self, orders: Iterable[Order], waiting: Iterable[Order], *, is_watched: bool) -> None:
+        """Go on with other orders: all of a run, and those of them that wait, symbol by symbol."""
+        self.orders[:] = orders
+        self.pending.clear()
+        self._books.clear()
+        self._next_expiry = _NEVER
+        for order in waiting:
+            self._work(order)
+        for book in self.pending.values():
+            book.stale = True
+        self.watch(wanted=is_watched)
+
     # -- beginnings -----------------------------------------------------------------------------------------
 
     def accept(self, order: Order, now: int) -> None:

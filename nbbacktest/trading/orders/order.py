@@ -146,7 +146,7 @@ class Order(msgspec.Struct, eq=False):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Brackets and their exits refer to each other: what is unpickled is there before it has its fields.
-        return _blank, (), (None, {name: getattr(self, name) for name in self.__struct_fields__})
+        return blank_order, (), (None, {name: getattr(self, name) for name in self.__struct_fields__})
 
     @property
     def submitted(self) -> pd.Timestamp | None:
@@ -305,5 +305,6 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
         return f"<Fill of order {self.order_id}{tag} {self.time}: {self.side} {self.size:g} {self.symbol} at {self.price:g}{fee}>"
 
 
-def _blank() -> Order:
+def blank_order() -> Order:
+    """An order whose fields are still to be set."""
     return Order(0, "", "", Side.BUY, None, OrderType.MARKET)

@@ -10,12 +10,12 @@ import pytest
 import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig, config_schema
 from nbbacktest.core.data_config import SOURCES, BuiltInSource
-from nbbacktest.core.imports import imported
+from nbbacktest.core.user_code import imported
 from nbbacktest.data import synthetic
-from nbbacktest.data.datasource import SourceBars, is_source
+from nbbacktest.data.datasource import SourceBars
 from nbbacktest.data.files import FileSource
 from nbbacktest.data.handed import HANDED_OVER, HandedOver
-from nbbacktest.data.source_registry import AskedSource, FrameSource, source_of
+from nbbacktest.data.source_registry import AskedSource, FrameSource, is_source, source_of
 
 BARS = synthetic.bars("EXE", "2024-10-03", "2024-10-03")["EXE"]
 

@@ -20,7 +20,7 @@ from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.report import storage
 from nbbacktest.report.result import Result
 from nbbacktest.trading.orders import Order
-from nbbacktest.trading.readings import Reading
+from nbbacktest.trading.record import IndicatorRecord
 from tests.markets import minutes as minutes_of
 from tests.records import bars, daily_bars, minutes, run, traded_runs
 
@@ -255,8 +255,8 @@ def test_lives_links_and_indicators_come_back(tmp_path):
     entry.note(6, OrderEventKind.PARTIALLY_FILLED, "why", 1.5, 9.4)
     ends = record.instants
     readings = (
-        Reading("one", "S", "A", "1m", ends, np.arange(4.0)),
-        Reading("two", "S", "A", "1m", ends, np.arange(6.0).reshape(3, 2)),
+        IndicatorRecord("one", "S", "A", "1m", ends, np.arange(4.0)),
+        IndicatorRecord("two", "S", "A", "1m", ends, np.arange(6.0).reshape(3, 2)),
     )
     saved = Result(replace(record, orders=tuple(orders), indicators=readings))
     loaded = Result.load(saved.save(tmp_path / "x")).record

@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from nbbacktest.core.calls import unrun
+from nbbacktest.core.user_code import unrun
 
 
 async def awaited():

@@ -1,8 +1,9 @@
-"""Brings what a config names as ``module:Name`` and tells in one line why it can't."""
+"""A user's code: a class brought by its name, and calls between it and the package."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -44,3 +45,23 @@ def imported(path: str, text: str, fits: Callable[[Any], bool]) -> Any:
         meant = nearest(name, [other for other, value in members if fits(value)])
         raise ConfigError([Problem(path, text, f"module {module_name!r} has no {name!r}; {meant}")])
     return found
+
+
+def unrun(function: Any) -> str | None:
+    """Why a call of `function` runs nothing of it, and the cure; None where a call runs it."""
+    # An object that is called like a function runs the method of its class.
+    for one in (function, inspect.getattr_static(type(function), "__call__", None)):
+        if inspect.isasyncgenfunction(one) or inspect.isgeneratorfunction(one):
+            return "is a generator function, and a call of it runs nothing; write it without yield"
+        if inspect.iscoroutinefunction(one):
+            return "is a coroutine function, and a call of it runs nothing; write def in place of async def"
+    return None
+
+
+def callers_level() -> int:
+    """How far up the stack the first call from outside of this package is, as `warnings.warn` counts from the calling function."""
+    package, level = __name__.partition(".")[0], 1
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    return level - 1

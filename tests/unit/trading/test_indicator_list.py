@@ -7,7 +7,7 @@ import talib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbbacktest.trading.entries import newest
+from nbbacktest.trading.indicators import newest
 from nbbacktest.trading.strategy import Strategy
 from tests.drivers import flat, run, series_of
 
