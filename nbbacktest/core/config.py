@@ -270,7 +270,7 @@ EXAMPLE: dict[str, Any] = {
     "strategies": [{"class": "nbbacktest.strategies:SmaCross", "params": {"fast": 10, "slow": 30}}],
     "broker": {"cash": 100000, "commission": {"model": "percent", "rate": 0.001}, "slippage": {"model": "none"}},
 }
-"""What `start()` runs when it is given nothing; `session_configs/example_session.json` is the same at a pace to watch."""
+"""The config that `start()` runs without arguments; `session_configs/example_session.json` is the same at a pace to watch."""
 
 
 def config_schema() -> dict[str, Any]:

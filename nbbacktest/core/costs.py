@@ -1,4 +1,4 @@
-"""What trading costs, as the session config writes it: commission, slippage, short borrow, debit interest.
+"""The costs of trading in the session config: commission, slippage, short borrow, debit interest.
 
 Models only; `nbbacktest.trading.costs` and `nbbacktest.trading.accruals` compute with them.
 """

@@ -118,7 +118,7 @@ def bar_counts(value: Any) -> Any:
     Raises
     ------
     ValueError
-        Where it is neither.
+        If it is neither.
     """
     if not isinstance(value, Mapping):
         return _count(value)
@@ -157,7 +157,7 @@ def _interval(text: str) -> str:
 
 
 StampMeaning = Literal["open", "close"]
-"""What a stamp says of its bar: when it opens, or when it closes."""
+"""The moment of a bar that its stamp marks."""
 
 IntervalText = Annotated[str, AfterValidator(_interval)]
 """An interval such as ``"5m"``; another spelling of the same length (``"60s"``) becomes the usual one (``"1m"``)."""

@@ -19,7 +19,7 @@ def known_zone(name: str) -> str:
     Raises
     ------
     ValueError
-        Where it isn't, with the nearest name that is.
+        If it isn't, with the nearest name that is.
     """
     try:
         ZoneInfo(name)
@@ -42,7 +42,7 @@ def time_of_day(text: str) -> int:
     Raises
     ------
     ValueError
-        Where the text is no such time.
+        If the text is no such time.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class OwnHours(Model):
 
     @property
     def opens_before(self) -> bool:
-        """Whether a session begins on the evening before its date."""
+        """True if a session begins on the evening before its date."""
         return time_of_day(self.close) <= time_of_day(self.open)
 
 

@@ -67,16 +67,16 @@ class Interval:
 
     @property
     def is_daily(self) -> bool:
-        """Whether its bars are whole sessions, or several, stamped with a date."""
+        """True if its bars are whole sessions, or several, stamped with a date."""
         return self.ns >= DAY
 
     @property
     def is_calendar(self) -> bool:
-        """Whether its bars are the calendar's weeks or months, which differ in length."""
+        """True if its bars are the calendar's weeks or months, which differ in length."""
         return self.name in _CALENDAR
 
     def misfit(self, base: Interval) -> str | None:
-        """Why bars of this length can't be built from those of `base`, and what can; None where they can.
+        """The reason why bars of this length can't be built from those of `base`, and the lengths that can; None if they can.
 
         A session, a week and a month are built from any bars that lie in one session.
         """

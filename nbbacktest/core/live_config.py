@@ -90,7 +90,7 @@ def clean_token(text: str) -> str:
     Raises
     ------
     ValueError
-        Where that can't be a token. The message doesn't show it.
+        If that can't be a token. The message doesn't show it.
     """
     if not isinstance(text, str):
         raise ValueError(f"is a {type(text).__name__}, not a text; give the token as a text")  # noqa: TRY004 - one class

@@ -1,4 +1,4 @@
-"""What all parts of the session config are made of."""
+"""The base class of all parts of the session config."""
 
 from __future__ import annotations
 

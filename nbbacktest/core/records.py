@@ -1,4 +1,4 @@
-"""What a bar is: one immutable record for strategies, and columns of them for everything else."""
+"""Bars: one immutable record for strategies, and columns of them for everything else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """How a run's times are labelled. Labels change nothing else: which day a time belongs to is `day_zone`'s matter.
+    """The labels of a run's times. They decide nothing: `day_zone` says which day a time belongs to.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Stamps:
 
     @property
     def _are_moved(self) -> bool:
-        """Whether dates are shown as the midnights of another zone than their own."""
+        """True if dates are shown as the midnights of another zone than their own."""
         return self.daily and not self.dates and self.day_zone != self.timezone
 
     def instant(self, ns: int) -> pd.Timestamp:
@@ -144,17 +144,17 @@ class Bar(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def base_count(self) -> int:
-        """How many base bars it was built from; 1 for a base bar."""
+        """The number of base bars that it was built from; 1 for a base bar."""
         return 1
 
     @property
     def expected_count(self) -> int:
-        """How many base bars the calendar has room for in it; 1 for a base bar."""
+        """The number of base bars that the calendar has room for in it; 1 for a base bar."""
         return 1
 
     @property
     def is_complete(self) -> bool:
-        """Whether none of its base bars is missing."""
+        """True if none of its base bars is missing."""
         return self.base_count >= self.expected_count
 
 
@@ -267,7 +267,7 @@ class BarColumns:
 
     @property
     def is_derived(self) -> bool:
-        """Whether the bars were built from base bars."""
+        """True if the bars were built from base bars."""
         return self.root is not None
 
     def taken(self, rows: builtins.slice | Bools) -> BarColumns:

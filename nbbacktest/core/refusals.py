@@ -37,7 +37,7 @@ _TAG = "model"
 
 
 class RefusedError(ValueError):
-    """What a validator that sees several keys raises: which of them is wrong, its value, and the cure."""
+    """The error of a validator that sees several keys: the one that is wrong, its value, and the cure."""
 
     def __init__(self, key: str, value: Any, cure: str) -> None:
         super().__init__(f"{key} = {value!r}: {cure}")
@@ -114,7 +114,7 @@ def _either(choices: list[str]) -> str:
 
 
 class _Place:
-    """Where in a config something is, entered key by key."""
+    """A place in a config, entered key by key."""
 
     def __init__(self, root: type[BaseModel]) -> None:
         self.path: list[str] = []
@@ -148,13 +148,13 @@ class _Place:
 
     @property
     def hint(self) -> str:
-        """What the field is, in brackets, where it says so."""
+        """The field's description in brackets; "" without one."""
         words = self._field.description if self._field else None
         return f" ({words})" if words else ""
 
     @property
     def tags(self) -> list[str]:
-        """What tells the members of a union here apart; empty where there is none."""
+        """The tags of a union's members here; empty if this is no union."""
         return [tag for model in self._models for tag in _tags_of(model)]
 
 

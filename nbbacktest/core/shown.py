@@ -11,7 +11,7 @@ _UNPRINTED = re.compile(
     "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
     "\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-"""What a terminal obeys instead of showing it, but for line ends and tabs: C0, C1, bidi controls, invisible characters."""
+"""Characters that a terminal obeys instead of showing them, but for line ends and tabs: C0, C1, bidi controls, invisible ones."""
 
 
 def shown(value: object) -> str:

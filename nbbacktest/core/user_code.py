@@ -13,13 +13,13 @@ from nbbacktest.core.shown import said
 
 
 def is_reference(text: str) -> bool:
-    """Whether `text` has the form ``module:Name``."""
+    """True if `text` has the form ``module:Name``."""
     module, colon, name = text.partition(":")
     return bool(colon and module) and name.isidentifier()
 
 
 def imported(path: str, text: str, fits: Callable[[Any], bool]) -> Any:
-    """What `text`, a ``module:Name``, refers to; ``__main__`` is the notebook.
+    """The object that `text`, a ``module:Name``, refers to; ``__main__`` is the notebook.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def imported(path: str, text: str, fits: Callable[[Any], bool]) -> Any:
     Raises
     ------
     ConfigError
-        Where the module can't be imported, or has no such name.
+        If the module can't be imported, or has no such name.
     """
     module_name, _, name = text.partition(":")
     try:
@@ -48,7 +48,7 @@ def imported(path: str, text: str, fits: Callable[[Any], bool]) -> Any:
 
 
 def unrun(function: Any) -> str | None:
-    """Why a call of `function` runs nothing of it, and the cure; None where a call runs it."""
+    """The reason why a call of `function` runs nothing of it, and the cure; None if a call runs it."""
     # An object that is called like a function runs the method of its class.
     for one in (function, inspect.getattr_static(type(function), "__call__", None)):
         if inspect.isasyncgenfunction(one) or inspect.isgeneratorfunction(one):
@@ -59,7 +59,7 @@ def unrun(function: Any) -> str | None:
 
 
 def callers_level() -> int:
-    """How far up the stack the first call from outside of this package is, as `warnings.warn` counts from the calling function."""
+    """The stack level of the first call from outside of this package, as `warnings.warn` counts it from the calling function."""
     package, level = __name__.partition(".")[0], 1
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:

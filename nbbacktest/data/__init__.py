@@ -1,1 +1,1 @@
-"""Where bars come from: sources, calendars, checks and derived bars. Knows no thread and no money."""
+"""Bars: their sources, calendars, checks and derived bars. Knows no thread and no money."""

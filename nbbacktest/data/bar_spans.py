@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 _NEARLY_ALL = 0.8  # of stamps, which lie off the minute alike
 _BEFORE_THE_END = (1, 1_000, 1_000_000, SECOND)
-"""How far before the end of a bar sources stamp it, so that stamps of two bars differ: 09:30:59.999, in nanoseconds."""
+"""Nanoseconds before the end of a bar at which sources stamp it, as 09:30:59.999."""
 
 
 def full_stamps(raw: RawBars, given: Interval | None, mark: StampMeaning) -> RawBars:
-    """Bars stamped a moment before their ends, as 09:30:59.999, with the ends that are meant.
+    """Move stamps that lie a moment before their bars' ends, as 09:30:59.999, to these ends.
 
     Raises
     ------
     DataError
-        Where nearly all stamps lie off the minute in another way, or mark opens.
+        If nearly all stamps lie off the minute in another way, or mark opens.
     """
     if not (raw.ticks % MINUTE).any():
         return raw
@@ -68,7 +68,7 @@ def full_stamps(raw: RawBars, given: Interval | None, mark: StampMeaning) -> Raw
 
 
 def meant_end(ns: int, length: int) -> int:
-    """Where a bar ends that is stamped a moment before its end, as 09:30:59.999; other instants as they are.
+    """The end of a bar that is stamped a moment before it, as 09:30:59.999; other instants stay as they are.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def meant_end(ns: int, length: int) -> int:
 
 
 def _conventions(unit: int) -> tuple[int, ...]:
-    """A whole second before the end is one of them where bars are whole minutes."""
+    """The distances before a bar's end that are a convention; a whole second is one if bars are whole minutes."""
     return _BEFORE_THE_END if unit == MINUTE else _BEFORE_THE_END[:-1]
 
 
@@ -94,10 +94,10 @@ def _commonest(spacings: Int64) -> int:
 
 
 def opens_of(ends: Int64, length: int) -> Int64:
-    """Where bars begin that end at these rising instants: no earlier than the end of the bar before them.
+    """The begins of bars that end at these rising instants: none before the end of the bar before it.
 
-    One that is cut short, by the close or a lunch break, begins where the one before it ended; where that is missing it is
-    as short as those that end at the same time of other days.
+    A bar that the close or a lunch break cuts short begins where the bar before it ended. If that bar is missing, the short one
+    is as long as the short ones that end at the same time of other days.
     """
     opens: Int64 = ends - length
     before = np.diff(ends)
@@ -118,15 +118,15 @@ def opens_of(ends: Int64, length: int) -> Int64:
 
 
 def agree(raws: Sequence[RawBars], given: Interval | None, mark: StampMeaning = "open") -> Interval:
-    """The interval that all bars have: as given, else the commonest spacing that nearly all rows fit.
+    """The interval of all bars: the one given, else the commonest spacing that nearly all rows fit.
 
     Bars a day or more apart are daily; bars a week or more apart are as long as they commonly are apart.
 
     Raises
     ------
     DataError
-        Where symbols have different intervals, or stamps are finer or coarser than the one given, or
-        there is just one intraday bar and nothing to infer from.
+        If symbols have different intervals, stamps are finer or coarser than the one given, or one intraday bar is all
+        that there is to infer from.
     """
     interval = given or inferred(raws, mark)
     if given is None and len(raws) == 1:
@@ -139,9 +139,9 @@ def agree(raws: Sequence[RawBars], given: Interval | None, mark: StampMeaning = 
 def shown(
     raws: Sequence[RawBars], interval: Interval, config: SessionConfig, local: str | None, *, is_named: bool
 ) -> Stamps:
-    """How a run's times are labelled, and in which zone its dates begin.
+    """The labels of a run's times, and the zone in which its dates begin.
 
-    Labels are in the config's `timezone`; else in the exchange's, where it was named and has one; else in that of the bars.
+    Labels are in the config's `timezone`, else in the zone of the named exchange, else in that of the bars.
     Naive session dates stay naive.
 
     Parameters
@@ -149,12 +149,12 @@ def shown(
     local
         The zone that the source says its naive stamps are in.
     is_named
-        Whether the exchange was named, or brings the data.
+        True if the exchange was named, or brings the data.
 
     Raises
     ------
     DataError
-        Where some symbols' stamps are naive and others' aren't.
+        If some symbols' stamps are naive and others' aren't.
     """
     naive = [raw for raw in raws if raw.is_naive]
     if naive and len(naive) < len(raws):
@@ -189,19 +189,19 @@ def place(
     Parameters
     ----------
     timezone
-        Where naive intraday stamps are local; None where nobody said.
+        The zone of naive intraday stamps; None: it isn't known.
     mark
         What intraday stamps mark; None is their open. Daily bars carry their session's date either way, and weeks a
         date in them, but that one on a weekend is told by this to begin or to end its week.
     sessions
-        Where given, daily bars end at their session's close, weeks and months at that of their last session, and an
-        intraday bar where trading stops in it. Otherwise they end with their length, whole days at the next midnight.
+        With sessions, daily bars end at their session's close, weeks and months at that of their last session, and an
+        intraday bar when trading stops in it. Without, bars end with their length, whole days at the next midnight.
 
     Raises
     ------
     DataError
-        Where naive intraday stamps have no time zone, or don't exist or exist twice in it, where two
-        daily bars have one date, or a daily bar's date is no session.
+        If naive intraday stamps have no time zone, or don't exist or exist twice in it; if two daily bars have one date, or a
+        daily bar's date is no session.
     """
     judged(raw, time_faults(raw, interval, stamps, timezone=timezone, sessions=sessions, mark=mark), "refuse")
     if interval.is_daily:
@@ -216,11 +216,11 @@ def place(
 
 
 def intraday_ends(time: Int64, length: int, sessions: SessionTable | None, *, is_anchored: bool | None = None) -> Int64:
-    """Where bars of `length` nanoseconds end that begin at `time`: after their length, or where trading stops before.
+    """The ends of bars of `length` nanoseconds that begin at `time`: after their length, or earlier if trading stops.
 
-    Trading that goes on within the length, after a break or without one, is part of the bar. Only where all bars begin
-    a whole number of lengths after an open, and some take over after a break before the length is up, does each end with
-    its own part; `is_anchored` says so where other bars aren't known.
+    Trading that goes on within the length, after a break or without one, is part of the bar. A bar ends with its own part of the
+    session if all bars begin a whole number of lengths after an open, and some begin after a break before the last one's
+    length is up; `is_anchored` says so for a bar that is looked at alone.
     """
     end = time + length
     if sessions is None or not len(sessions) or not len(time):
@@ -236,15 +236,15 @@ def intraday_ends(time: Int64, length: int, sessions: SessionTable | None, *, is
 
 
 def within(columns: BarColumns, sessions: SessionTable, left_out: dict[str, Int64]) -> BarColumns:
-    """The bars that reach into a session; the begins of the others are put into `left_out` as ``"outside"``.
+    """Keep the bars that reach into a session; the begins of the others go into `left_out` as ``"outside"``.
 
-    A bar that is under way when trading begins, as the first one of hours by the clock, begins with it: what it tells
-    was traded from then on.
+    A bar that began before its session opened, as the first of hours by the clock, begins at the open: its prices were traded
+    from then on.
 
     Raises
     ------
     DataError
-        Where there is none.
+        If there is none.
     """
     part = np.searchsorted(sessions.part_open, columns.end, side="left") - 1
     inside = (part >= 0) & (columns.time < sessions.part_close[part])
@@ -270,12 +270,12 @@ def time_faults(
     sessions: SessionTable | None,
     mark: StampMeaning | None = None,
 ) -> Iterator[Fault]:
-    """What is wrong with bars whose stamps rise, once it is known what they mean; see `place` for the parameters.
+    """The faults of rising stamps once their meaning is known; see `place` for the parameters.
 
     Raises
     ------
     DataError
-        Where naive intraday stamps have no time zone.
+        If naive intraday stamps have no time zone.
     """
     if not interval.is_daily:
         if raw.is_naive and len(raw.index):
@@ -313,7 +313,7 @@ def time_faults(
 
 
 def instants_of(index: pd.DatetimeIndex, timezone: str | None) -> Int64:
-    """Stamps as nanoseconds UTC: naive ones are local; NaT (the least int64) where the clocks skip or repeat one."""
+    """Stamps as nanoseconds UTC. Naive ones are local; one that the clocks skip or repeat is NaT (the least int64)."""
     if index.tz is not None:
         return index.asi8
     return index.tz_localize(timezone or "UTC", ambiguous="NaT", nonexistent="NaT").asi8
@@ -328,7 +328,7 @@ def begins_of(
     timezone: str | None,
     mark: StampMeaning | None,
 ) -> Int64:
-    """Where the rows of a source that have these stamps begin, nanoseconds UTC; NaT where that isn't known."""
+    """The begins of rows with these stamps, nanoseconds UTC; NaT if unknown."""
     if interval.is_daily:
         return local_midnights(_dates(replace(raw, index=index), stamps), stamps.day_zone)
     instants = instants_of(index, timezone)
@@ -342,7 +342,7 @@ def begins_of(
 def begins_left_out(
     raw: RawBars, interval: Interval, stamps: Stamps, *, timezone: str | None, mark: StampMeaning | None
 ) -> dict[str, Int64]:
-    """By kind of fault, where the rows that were left out would begin; NaT where that isn't known."""
+    """The begins of rows that were left out, by kind of fault; NaT if unknown."""
     found: dict[str, Int64] = {}
     for kind, index in raw.left_out.items():
         known = index[index.notna()]
@@ -375,14 +375,14 @@ def _clock_fault(raw: RawBars, timezone: str | None) -> Fault:
 
 
 def reach(raws: Sequence[RawBars]) -> tuple[date, date]:
-    """Dates that surely cover the bars, whatever the time zone."""
+    """The first and the last date that cover the bars in every time zone."""
     first, last = min(int(raw.ticks[0]) for raw in raws), max(int(raw.ticks[-1]) for raw in raws)
     slack = timedelta(days=2)
     return utc_date(first) - slack, utc_date(last) + slack
 
 
 def unknown_mark(label: str, interval: Interval) -> DataError:
-    """What to say where nobody said what the stamps of a file mark."""
+    """The error for a file whose stamps may mark opens or closes."""
     return DataError(
         f"{label}: whether the times of {interval} bars mark their open or their close can't be known from "
         'a file, and the wrong guess looks ahead; set data.stamp in the config to "open" or "close"'
@@ -410,7 +410,7 @@ def _days(
 
 
 def _dates(raw: RawBars, stamps: Stamps, sessions: SessionTable | None = None) -> Days:
-    """The dates that daily stamps mean: the source's own, where all are its midnights, else their trading days."""
+    """The dates of daily stamps: the source's own if all are its midnights, else their trading days."""
     index = raw.index
     if raw.is_naive or _at_midnight(index):
         return index.tz_localize(None).to_numpy().astype("datetime64[D]")

@@ -1,4 +1,4 @@
-"""When an exchange is open: session tables from its calendar, open market time along them, and what local clocks show."""
+"""Exchange calendars: tables of sessions, open market time along them, and local clocks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 Days = npt.NDArray[np.datetime64]
 
 ALWAYS_OPEN = "24/7"
-_BUILT_FOR = 2024  # any year that every calendar knows, for questions that have no year in them
+_BUILT_FOR = 2024  # a year that every calendar knows, to ask for a time zone
 _YEARS = (1680, 2260)  # what int64 nanoseconds reach, with room for padding
 _SCHEDULE = ("open", "close", "break_start", "break_end")
 _OPEN_ALL_DAY = ("CMES", "us_futures")  # exchange_calendars up to 4.13 counts their daily hour of pause as open
-_SLACK = timedelta(days=7)  # callers ask for a few days more than their bars; no reason to refuse them
+_SLACK = timedelta(days=7)  # callers ask for a few days more than their bars have, which is no mistake
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,20 +42,20 @@ class SessionTable:
     open, close : int64 arrays
         Nanoseconds UTC; a session spans ``[open, close)``. Half days close early.
     exchange : str
-        The calendar's code, for messages.
+        The calendar's code; messages name it.
     break_start, break_end : int64 arrays
-        The lunch break (Tokyo, Hong Kong), which belongs to no session; both are the close where there is none. Left
+        The lunch break (Tokyo, Hong Kong), which belongs to no session; both are the close of a session without one. Left
         out: no session has one.
     local_timezone : str
-        IANA name of the exchange's own zone, in which hours are told; `timezone` where left out. The two differ only
-        where no exchange was named for the bars, so that their dates are not its.
+        IANA name of the exchange's own zone, in which hours are given; left out: `timezone`. The two differ only if no
+        exchange was named for the bars, so that dates begin in another zone.
     around : datetime64[D] array
-        The dates of the sessions before the first one and after the last one, NaT where unknown.
+        The dates of the sessions before the first one and after the last one; NaT: unknown.
     part_open, part_close, part_row : int64 arrays
-        The stretches that are traded without a break, rising: a morning and an afternoon, or a whole session; and
-        the row of each one's session. Made from the rest.
+        The parts of sessions that are traded without a break, rising: a morning and an afternoon, or a whole session; and
+        the row of each part's session. Computed from the other columns.
     part_stop : int64 array
-        When trading next stops for each part: its close, or a later part's where parts follow without a pause.
+        The next instant at which trading stops after each part's open: its close, or a later part's if no pause lies between.
     """
 
     timezone: str
@@ -97,22 +97,22 @@ class SessionTable:
         return len(self.dates)
 
     def part_of(self, ns: npt.ArrayLike) -> Int64:
-        """The number of the part that each instant lies in, -1 where it lies in none."""
+        """The number of the part that each instant lies in; -1: in none."""
         instants = np.asarray(ns, dtype=np.int64)
         part = np.searchsorted(self.part_open, instants, side="right").astype(np.int64) - 1
-        # Number -1 reads the last close, which is harmless: those stay -1 either way.
+        # Part -1 reads the last close; these instants stay -1 either way.
         return np.where(instants < self.part_close[part], part, -1) if len(self) else part
 
     def session_of(self, ns: npt.ArrayLike) -> Int64:
-        """The row of the session that each instant lies in, -1 where it lies in none, or in a lunch break."""
+        """The row of the session that each instant lies in; -1: in none, or in a lunch break."""
         part = self.part_of(ns)
         return np.where(part < 0, -1, self.part_row[part]) if len(self) else part
 
     def elapsed(self, ns: npt.ArrayLike) -> Float64:
         """Seconds of open market time from the first open until each instant.
 
-        Closed hours and lunch breaks count nothing: every instant between two sessions has the value of the
-        earlier one's close. Instants before the first open are 0.
+        Closed hours and lunch breaks don't count: an instant between two sessions has the value of the earlier one's close,
+        and one before the first open has 0.
         """
         instants = np.asarray(ns, dtype=np.int64)
         if not len(self):
@@ -123,14 +123,14 @@ class SessionTable:
         return np.where(part < 0, 0, before[part] + inside) / SECOND
 
     def date_index(self, day: date | np.datetime64) -> int:
-        """The row of the first session on or after `day`; the table's length where there is none."""
+        """The row of the first session on or after `day`; the table's length if there is none."""
         return int(np.searchsorted(self.dates, np.array([day], dtype="datetime64[D]"))[0])
 
     def day_start(self, day: date | np.datetime64) -> int:
-        """Where trading day `day` begins, nanoseconds UTC.
+        """The begin of trading day `day`, nanoseconds UTC.
 
-        That is its local midnight, or its session's open where that comes first, as with futures
-        whose session opens on the evening before.
+        It is the local midnight, or the session's open if that comes first, as for futures whose session opens on
+        the evening before.
         """
         midnight = int(local_midnights(np.array([day], dtype="datetime64[D]"), self.timezone)[0])
         row = self.date_index(day)
@@ -166,16 +166,16 @@ def session_table(
         IANA name of the zone in which dates begin at midnight, and sessions of ``"24/7"`` with them; None for the
         exchange's own, UTC for ``"24/7"``.
     hours
-        One's own, in the exchange's local time; None: the calendar's. Where they end at the regular close or later,
-        half days end with them too; where they end before it, an early close stays. The same for the open. A
-        lunch break stays.
+        One's own, in the exchange's local time; None: the calendar's. If they end at the regular close or later, they hold
+        on half days too; if they end before it, an early close stays. The same holds for the open. A lunch break
+        stays.
 
     Raises
     ------
     ConfigError
-        Where the exchange is unknown, or the hours share no time with its regular ones.
+        If the exchange is unknown, or the hours share no time with its regular ones.
     DataError
-        Where there is no session in the range, or the calendar doesn't reach that far.
+        If there is no session in the range, or the calendar doesn't reach that far.
 
     Examples
     --------
@@ -209,7 +209,7 @@ def exchange_timezone(exchange: str) -> str:
     Raises
     ------
     ConfigError
-        Where the exchange is unknown.
+        If the exchange is unknown.
     """
     return "UTC" if exchange == ALWAYS_OPEN else _whole_years(exchange, _BUILT_FOR, _BUILT_FOR).timezone
 
@@ -217,7 +217,7 @@ def exchange_timezone(exchange: str) -> str:
 def local_midnights(dates: Days, timezone: str) -> Int64:
     """The instants (nanoseconds UTC) at which `dates` begin in `timezone`.
 
-    Where the clocks skip midnight, the day begins at the first time that exists.
+    A day whose midnight the clocks skip begins at the first time that exists.
     """
     return local_times(dates, 0, timezone)
 
@@ -242,9 +242,9 @@ def local_times(dates: Days, since_midnight: int, timezone: str) -> Int64:
 
 
 def _after_skip(local: Int64, timezone: str) -> Int64:
-    """The first instants at which clocks show more than the times given, which they skip.
+    """The first instants at which clocks show a later time than these, which they skip.
 
-    pandas' own way (``nonexistent="shift_forward"``) errs where a whole date is skipped, as at the date line.
+    pandas' own way (``nonexistent="shift_forward"``) is wrong for a whole date that is skipped, as at the date line.
     """
     before, after = local - 15 * HOUR, local + 13 * HOUR  # no zone is further from UTC
     while (after - before > 1).any():
@@ -255,7 +255,7 @@ def _after_skip(local: Int64, timezone: str) -> Int64:
 
 
 def local_clock(ns: Int64, timezone: str) -> Int64:
-    """What clocks in `timezone` show at instants (nanoseconds UTC), as nanoseconds since 1970-01-01 00:00 there."""
+    """The times that clocks in `timezone` show at instants (nanoseconds UTC), as nanoseconds since 1970-01-01 00:00 there."""
     if timezone == "UTC" or not len(ns):
         return ns
     import pandas as pd
@@ -272,19 +272,19 @@ def local_dates(ns: Int64, timezone: str) -> Int64:
 
 @lru_cache(maxsize=32)
 def _whole_years(exchange: str, first: int, last: int) -> SessionTable:
-    """Build by whole years, with padding, so that nearby ranges share one calendar (0.2 s each)."""
+    """The sessions of whole years, with padding, so that nearby ranges share one calendar (0.2 s each)."""
     import exchange_calendars
     from exchange_calendars.errors import InvalidCalendarName
 
     start, end = date(first, 1, 1) - timedelta(days=31), date(last, 12, 31) + timedelta(days=31)
     try:
         with warnings.catch_warnings():
-            # exchange_calendars 4.13 uses what pandas 3.1 deprecates: nothing that a user could act on.
+            # exchange_calendars 4.13 uses what pandas 3.1 deprecates; a user can't do anything about it.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             try:
                 calendar = exchange_calendars.get_calendar(exchange, start=start, end=end)
             except ValueError:
-                # Only some of those years are known to this calendar: take the ones that are.
+                # This calendar knows only some of those years: take these.
                 calendar = _clamped(exchange, start, end)
     except InvalidCalendarName:
         names = {*exchange_calendars.get_calendar_names(), ALWAYS_OPEN}
@@ -293,7 +293,7 @@ def _whole_years(exchange: str, first: int, last: int) -> SessionTable:
     except DataError:
         raise
     except Exception as error:
-        # Some calendars need another pandas than the one that is installed: each fails in its own way.
+        # Some calendars need another version of pandas than the installed one, and each fails in its own way.
         raise DataError(
             f"exchange_calendars {exchange_calendars.__version__} can't build the calendar of {exchange} "
             f"({type(error).__name__}: {str(error)[:80]}); name another exchange, or install a version of it that can"
@@ -330,11 +330,11 @@ def _with_hours(table: SessionTable, hours: OwnHours) -> SessionTable:
             'write hours of that session, or leave them at "regular"'
         )
         raise ConfigError([Problem("hours", hours.model_dump(), cure)])
-    if apart.any():  # on half days that are over before the hours begin
+    if apart.any():  # half days that end before the hours begin
         names = ("dates", "open", "close", "break_start", "break_end")
         table = replace(table, **{name: getattr(table, name)[~apart] for name in names})
         opened, closed = opened[~apart], closed[~apart]
-    # A late open and an early close are the exchange's, but where the hours are longer than the regular ones.
+    # A late open and an early close stay, unless the hours are longer than the regular ones.
     if _since_midnight(opened, table).min() > _since_midnight(table.open, table).min():
         opened = np.maximum(opened, table.open)
     if _since_midnight(closed, table).max() < _since_midnight(table.close, table).max():
@@ -376,7 +376,7 @@ def _clamped(exchange: str, start: date, end: date) -> ExchangeCalendar:
 
 
 def _check_reach(whole: SessionTable, exchange: str, first: date, last: date) -> None:
-    """Refuse days that the calendar doesn't know: they would pass for closed ones."""
+    """Refuse days that the calendar doesn't know: they would count as closed."""
     known_first, known_last = whole.dates[0].item(), whole.dates[-1].item()
     if first + _SLACK < known_first or last - _SLACK > known_last:
         raise DataError(
@@ -395,7 +395,7 @@ def _bounds(calendar: ExchangeCalendar) -> str:
 
 
 def _shown(word: str, names: set[str]) -> list[str]:
-    """A hundred codes are no help; where none is near, the ones that most people trade are."""
+    """The codes to suggest: all if one is near `word`, else those of the largest exchanges."""
     from difflib import get_close_matches
 
     usual = ["24/7", "CMES", "XAMS", "XETR", "XHKG", "XLON", "XNAS", "XNYS", "XPAR", "XTKS", "XTSE"]
@@ -403,14 +403,14 @@ def _shown(word: str, names: set[str]) -> list[str]:
 
 
 _DAYS_AHEAD = 4
-"""A time of day is shown within so many dates: clocks may skip it on one, and a whole date at the date line."""
+"""Clocks show a time of day within this many dates: they may skip it on one, and a whole date at the date line."""
 
 
 def next_showing(since_midnight: int, timezone: str, after: int) -> int:
     """The first instant later than `after` at which clocks in `timezone` show that time of day, nanoseconds UTC.
 
-    A day on which the clocks skip the time doesn't show it, so that the next day's is meant. A time that the clocks repeat
-    is shown twice, and each showing counts.
+    A day on which the clocks skip the time is passed over. A time that the clocks repeat is shown twice, and each showing
+    counts.
     """
     today = int(local_clock(np.array([after], dtype=np.int64), timezone)[0]) // DAY
     days = (today + np.arange(_DAYS_AHEAD)) * DAY
@@ -455,13 +455,13 @@ def _showings(local: int, timezone: str) -> Int64:
 
 
 _BEFORE, _AFTER = timedelta(days=10), timedelta(days=40)
-_AHEAD = 400 * DAY  # how far orders look: the end of the next session, wherever holidays are
+_AHEAD = 400 * DAY  # orders look as far as the end of the next session, beyond all holidays
 
 
 class RollingSessions:
-    """The sessions of an exchange around whatever instants are asked about.
+    """The sessions of an exchange around the instants that are asked for.
 
-    Any thread may ask: tables are immutable, and replaced as a whole.
+    Any thread may ask: a table never changes, and is replaced as a whole.
 
     Parameters
     ----------
@@ -475,7 +475,7 @@ class RollingSessions:
     Raises
     ------
     ConfigError
-        Where the exchange is unknown.
+        If the exchange is unknown.
     """
 
     def __init__(self, exchange: str, day_zone: str | None = None, hours: OwnHours | None = None) -> None:
@@ -490,7 +490,7 @@ class RollingSessions:
         Raises
         ------
         DataError
-            Where the calendar doesn't reach that far.
+            If the calendar doesn't reach that far.
         """
         low, high = _utc_date(first) - timedelta(days=2), _utc_date(last) + timedelta(days=2)
         known = self._known
@@ -502,7 +502,7 @@ class RollingSessions:
         return known[2]
 
     def at(self, ns: int) -> tuple[int, int] | None:
-        """When the session's part that `ns` lies in opens and closes: up to a lunch break, or after it; None outside."""
+        """The open and close of the session's part that `ns` lies in, before or after a lunch break; None outside."""
         table = self.covering(ns, ns)
         part = int(np.searchsorted(table.part_open, ns, side="right")) - 1
         if part < 0 or ns >= table.part_close[part]:
@@ -510,11 +510,11 @@ class RollingSessions:
         return int(table.part_open[part]), int(table.part_close[part])
 
     def ending(self, ns: int) -> tuple[int, int] | None:
-        """The same for ``(open, close]``: the part that a bar with this end is of."""
+        """The same for ``(open, close]``: the part of a bar that ends at `ns`."""
         return self.at(ns - 1)
 
     def dated(self, day: date) -> tuple[int, int] | None:
-        """When the session of that date opens and closes; None where there is none."""
+        """The open and close of the session of that date; None if there is none."""
         noon = int(np.datetime64(day, "ns").astype(np.int64)) + DAY // 2
         table = self.covering(noon - DAY, noon + DAY)
         row = table.date_index(day)
@@ -523,7 +523,7 @@ class RollingSessions:
         return int(table.open[row]), int(table.close[row])
 
     def ahead(self, first: int, last: int) -> SessionTable:
-        """The same to a good year after `last`, or as much of it as the calendar knows: what orders may look at."""
+        """The sessions to a good year after `last`, as far as the calendar knows them: orders may expire in them."""
         try:
             return self.covering(first, last + _AHEAD)
         except DataError:

@@ -1,4 +1,4 @@
-"""Whole weeks and months: which sessions they have, when their bars begin and end, and what a stamp says of them."""
+"""Whole weeks and months: their sessions, the spans of their bars, and the meaning of their stamps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def period_starts(dates: Days, interval: Interval, mark: StampMeaning | None = N
 
 
 def refuse_weekend_stamps(label: str, dates: Days, interval: Interval, mark: StampMeaning | None) -> None:
-    """Refuse weeks that may begin or end with their stamps, where nobody said which.
+    """Refuse weeks that are stamped on a weekend if neither source nor config says what their stamps mark.
 
     Raises
     ------
@@ -68,10 +68,10 @@ def refuse_weekend_stamps(label: str, dates: Days, interval: Interval, mark: Sta
 def whole_spans(
     dates: Days, interval: Interval, day_zone: str, sessions: SessionTable | None, mark: StampMeaning | None
 ) -> tuple[Int64, Int64]:
-    """Where weeks or months begin and end that have these dates in them, nanoseconds UTC.
+    """The begins and ends of the weeks or months with these dates, nanoseconds UTC.
 
-    With `sessions`, those of whole periods, from the midnight of the first one's date to the last one's close. Without,
-    and where a period has none, from midnight to midnight.
+    With `sessions` (of whole periods) a period goes from the midnight of its first session's date to its last session's close.
+    Without, and without a session in it, it goes from midnight to midnight.
     """
     starts = period_starts(dates, interval, mark)
     after = starts + _WEEK

@@ -26,11 +26,11 @@ SYMBOL_COLUMNS = ("symbol", "ticker")
 
 
 def by_symbol(frame: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
-    """One table for each symbol of a table that names them; None where it is one symbol's own.
+    """One table for each symbol of a table that names several; None if it is one symbol's own.
 
-    Two levels of columns, of which one holds the names of prices, as yfinance has them either way round; two levels of
-    index, of which one holds times; or a column named symbol or ticker that names several, where they have bars at one
-    time: else it may be one symbol that was renamed.
+    Such a table has two levels of columns, of which one holds the names of prices, as yfinance gives them; two levels of
+    index, of which one holds times; or a column named symbol or ticker with several names that have bars at one time
+    (without such times it may be one symbol that was renamed).
     """
     import pandas as pd
 
@@ -91,12 +91,12 @@ def of_symbol(frame: pd.DataFrame, symbol: str, label: str, *, chosen: bool) -> 
     Parameters
     ----------
     chosen
-        Whether somebody said that the bars of `symbol` are meant; else those of the only symbol that there is are.
+        True if the config or the caller names `symbol`; else a table of one other symbol is taken too.
 
     Raises
     ------
     DataError
-        Where it isn't among them, or they can't be told apart.
+        If it isn't among them, or they can't be told apart.
     """
     parts = by_symbol(frame)
     if parts is None:
@@ -142,12 +142,12 @@ def numbers_of(
     names
         By our names, the frame's; see `names_of`.
     coerce
-        Whether text that is no number is NaN, and not refused.
+        True: text that is no number becomes NaN; False: it is refused.
 
     Raises
     ------
     DataError
-        Where a column holds something else than numbers.
+        If a column holds something else than numbers.
     """
     columns = {
         name: _numbers(frame[original], label, original, index, coerce=coerce) for name, original in names.items()
@@ -188,7 +188,7 @@ def names_of(frame: pd.DataFrame, label: str) -> dict[str, Any]:
     Raises
     ------
     DataError
-        Where one is missing, or there twice.
+        If one is missing, or there twice.
     """
     found: dict[str, Any] = {}
     bare = {original: str(original).strip().strip("<>").lower() for original in frame.columns}
@@ -230,7 +230,7 @@ def _numbers(column: pd.Series[Any], label: str, name: Any, index: pd.DatetimeIn
 
 
 def _cure(column: pd.Series[Any], name: Any, *, is_text: bool) -> str:
-    """What makes numbers of this column."""
+    """The cure that makes numbers of this column."""
     if not is_text:
         return "bars need numbers: bring the column that holds them, or make numbers of it; pd.to_numeric makes them of text"
     known = f"frame[{name!r}]"
@@ -250,12 +250,12 @@ def _cure(column: pd.Series[Any], name: Any, *, is_text: bool) -> str:
 
 
 def check_columns(frames: Mapping[str, Any], config: SessionConfig) -> None:
-    """Say where a frame's column of adjusted closes shows that its other prices aren't adjusted, though they should be.
+    """Warn of prices that should be adjusted if a column of adjusted closes shows that they aren't.
 
     Raises
     ------
     DataError
-        Where the config sets `data.adjusted`; else a `DataQualityWarning` is given.
+        Instead of a `DataQualityWarning`, if the config sets `data.adjusted`.
     """
     if not config.data.adjusted:
         return

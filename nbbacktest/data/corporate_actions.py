@@ -35,7 +35,7 @@ def read_actions(
     Raises
     ------
     DataNotFoundError
-        Where there is no such file.
+        If there is no such file.
     DataError
         For a row that makes no sense, with its line; for two splits of one symbol on one date, and two delistings; where
         no row is of a symbol that is run.

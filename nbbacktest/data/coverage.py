@@ -18,7 +18,7 @@ COUNTS = (
     "expected", "present", "missing", "gaps", "duplicates", "out_of_order", "off_grid", "not_finite", "bad_ohlc", "bad_volume",
     "bad_time", "zero_volume", "outside",
 )  # fmt: skip
-"""What is counted for each session, in the order in which it is shown."""
+"""The counts of each session, in the order in which they are shown."""
 
 
 class Grid:
@@ -35,7 +35,7 @@ class Grid:
     Raises
     ------
     DataError
-        Where the interval is longer than a day.
+        If the interval is longer than a day.
     """
 
     def __init__(self, sessions: SessionTable, interval: Interval) -> None:
@@ -55,8 +55,8 @@ class Grid:
     def slots_of(self, time: Int64) -> Int64:
         """The slot of each bar, by the bars' begins; -1 for those outside of the sessions.
 
-        It is the slot that a bar begins in. Of bars by the clock, such as hours from 10:00 on where trading begins at 9:30,
-        it is the one that they end in, so that the first of a session, which is shorter, has a slot of its own.
+        A bar's slot is the one that it begins in. For bars by the clock, such as hours from 10:00 on if trading begins at 9:30,
+        it is the slot that they end in, so that the short first bar of a session has a slot of its own.
         """
         if not len(self.sessions):
             return np.full(len(time), -1)
@@ -73,7 +73,7 @@ class Grid:
         return np.where((part >= 0) & (time < self._close[part]), slot, -1).astype(np.int64)
 
     def filled(self, time: Int64) -> int:
-        """How many slots there is a bar for, where no two begin in one slot: counts without looking at each bar."""
+        """The number of slots with a bar, if no two bars begin in one slot: counted without looking at each bar."""
         if self.interval.is_daily:
             return int((self.slots_of(time) >= 0).sum())
         return int((np.searchsorted(time, self._close) - np.searchsorted(time, self._open)).sum())
@@ -83,7 +83,7 @@ class Grid:
         return self._row[np.searchsorted(self._after, slots, side="right")]
 
     def begins_of(self, slots: Int64) -> Int64:
-        """Where each slot begins, nanoseconds UTC; a day at its date's local midnight."""
+        """The begin of each slot, nanoseconds UTC; of a day its date's local midnight."""
         if self.interval.is_daily:
             return local_midnights(self.sessions.dates[slots], self.sessions.timezone)
         part = np.searchsorted(self._after, slots, side="right")

@@ -1,4 +1,4 @@
-"""What a source of bars is: the protocol that users write, the one that the loader asks, and how the first answers the second."""
+"""Sources of bars: the protocol that users write, the one that the loader asks, and the class that joins the two."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 Prices = Literal["adjusted", "split-adjusted", "raw", "either"]
-"""What a source's prices may be: adjusted for splits and dividends, for splits alone, not at all, or as it is asked."""
+"""The prices of a source: adjusted for splits and dividends, for splits alone, not at all, or as the run asks."""
 
 _IN_PRICES: dict[str, tuple[ActionKind, ...]] = {"adjusted": ("split", "dividend"), "split-adjusted": ("split",)}
 """By the word for prices, the kinds of action that they have in them."""
@@ -35,11 +35,11 @@ INVENTED = "nbbacktest.synthetic"
 """Key in the `attrs` of an invented frame: a run over it says so."""
 
 _SHORT_SESSION = 4 * HOUR
-"""What is reckoned with before an exchange's own hours are known; few have less."""
+"""The length of a session to reckon with before the exchange's own is known; few are shorter."""
 
 
 class DataSource(Protocol):
-    """Where a run may get its bars: any object with `bars`; what else it says about itself is optional.
+    """A source of a run's bars: any object with `bars`; the attributes are optional.
 
     Derive from it to have the defaults, or just write the same names. Pass an instance as `data`, or name the class in
     a config, ``"source": "module:Name"``, with what it is made with as ``"options"``.
@@ -139,7 +139,7 @@ class SourceBars:
 
 
 class BarSource(Protocol):
-    """What `nbbacktest.data.sources.load` asks for bars: every kind of source is one.
+    """A source as `nbbacktest.data.sources.load` asks it: built-in sources, frames and files are such, and others are wrapped.
 
     A built-in source has a classmethod `of_config` too, which makes it from the session config: it gives a `BarSource`, or
     a `DataSource`, which is asked symbol by symbol. Its line in `nbbacktest.core.data_config.SOURCES` gives it its name.
@@ -156,7 +156,7 @@ def made_with(found: type[Any], options: Mapping[str, Any]) -> DataSource:
     Raises
     ------
     ConfigError
-        Where the class refuses them.
+        If the class refuses them.
     """
     try:
         return found(**options)  # type: ignore[no-any-return] # it has `bars`
@@ -174,7 +174,7 @@ class AskedSource:
         self._source = source
 
     def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:
-        """What the source answers, with its prices and corporate actions; see `ask`."""
+        """The source's bars, with its prices and corporate actions; see `ask`."""
         source, called = self._source, name_of(self._source)
         prices = prices_of(source, config, called)
         either = getattr(source, "prices", None) == "either"
@@ -184,7 +184,7 @@ class AskedSource:
 
 
 def name_of(source: DataSource) -> str:
-    """What reports and errors call a source."""
+    """The source's name for reports and errors."""
     return getattr(source, "name", None) or type(source).__name__
 
 
@@ -199,9 +199,9 @@ def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), *
     Raises
     ------
     ConfigError
-        Where the config asks for what the source can't give, or contradicts it.
+        If the config asks for what the source can't give, or contradicts it.
     DataError
-        Where the source doesn't say what has to be known, or raised.
+        If the source doesn't say what has to be known, or raised.
     """
     called = name_of(source)
     symbols = config.data.symbols if "symbols" in config.data.model_fields_set else getattr(source, "symbols", None)
@@ -222,7 +222,7 @@ def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), *
 
 
 def first_needed(config: SessionConfig, interval: Interval, needs: Sequence[Need] = ()) -> date | None:
-    """A day from which on there surely are the sessions and bars of the warm-up; None: from the first that there is."""
+    """The first day to ask for, early enough for the warm-up; None: the source's first."""
     first, sessions = config.backtest.start_date, config.data.warmup_days
     if first is None:
         return None
@@ -276,14 +276,14 @@ def _bars(
 
 
 def prices_of(source: DataSource, config: SessionConfig, called: str) -> Prices | None:
-    """What a source's prices will be in this run; None where it doesn't say.
+    """The prices that a source gives in this run; None: it doesn't say.
 
     Raises
     ------
     ConfigError
-        Where the config asks for other prices than the source has, or gives splits that its prices have in them.
+        If the config asks for other prices than the source has, or gives splits that its prices have in them.
     DataError
-        Where the source says something else than the words for it.
+        If the source says something else than the words for it.
     """
     told: Prices | None = getattr(source, "prices", None)
     adjusted, actions = config.data.adjusted, config.data.actions
@@ -305,14 +305,14 @@ def prices_of(source: DataSource, config: SessionConfig, called: str) -> Prices 
 def own_actions(
     source: DataSource, config: SessionConfig, called: str, symbols: Iterable[str]
 ) -> tuple[ActionRow, ...] | None:
-    """What a source knows of splits, dividends and delistings, but those that its prices have in them; None: nothing.
+    """The splits, dividends and delistings that a source knows and its prices don't have in them; None: it knows none.
 
-    Where prices are raw it warns of symbols of which nothing is known.
+    It warns of symbols with raw prices of which the source knows nothing.
 
     Raises
     ------
     DataError
-        Where the source gives what is no such row.
+        If the source gives what is no such row.
     """
     ask = getattr(source, "actions", None)
     if not callable(ask):

@@ -1,4 +1,4 @@
-"""What is wrong with rows of bars: pure functions from columns and stamps to masks. `frames.judged` decides what becomes of them."""
+"""Finds faulty rows of bars: pure functions from columns and stamps to masks. `frames.judged` refuses such rows or leaves them out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FaultKind = Literal[
 KINDS: tuple[FaultKind, ...] = (
     "bad_time", "not_finite", "bad_ohlc", "bad_volume", "out_of_order", "duplicates", "off_grid", "closed",
 )  # fmt: skip
-"""What may be wrong with a row: no stamp, or a local time that doesn't exist or exists twice; a price or volume that
+"""The faults of a row: no stamp, or a local time that doesn't exist or exists twice; a price or volume that
 is no finite number; prices that contradict each other; a negative volume; a stamp that goes back and is another row's,
 or lies beyond all others; one that came before, or lies inside the bar before it; one that fits no bar of the interval;
 a daily bar on a day without a session."""
@@ -47,7 +47,7 @@ class Fault:
     columns : tuple of str
         The columns that show it.
     refusal : str
-        The whole message where this is refused; "" where it follows from the rest.
+        The whole message if this is refused; "": it follows from the other attributes.
     """
 
     kind: FaultKind
@@ -61,7 +61,7 @@ class Fault:
 
 
 def value_faults(columns: dict[str, Float64]) -> Iterator[Fault]:
-    """What is wrong with prices and volumes, each row for itself.
+    """The faults of prices and volumes, each row for itself.
 
     Prices may be negative, as those of futures have been.
     """
@@ -78,7 +78,7 @@ def value_faults(columns: dict[str, Float64]) -> Iterator[Fault]:
 
 
 def first_kinds(faults: Sequence[Fault], rows: int) -> dict[FaultKind, Bools]:
-    """Which rows have which kind, each row at the first of the faults that it has."""
+    """Rows by kind of fault; a row counts at the first fault that it has."""
     left = np.ones(rows, dtype=np.bool_)
     found: dict[FaultKind, Bools] = {}
     for fault in faults:
@@ -97,7 +97,7 @@ _SMALL_HOURS = 4  # clocks are set back between midnight and then
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowOrder:
-    """What is to be done with rows so that their stamps rise.
+    """The order in which rows' stamps rise, and the rows that stand in its way.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class RowOrder:
     twice : bool array
         Rows with the stamp of the latest row before them.
     falling : bool
-        Whether the newest row comes first.
+        True if the newest row comes first.
     """
 
     rows: Int64
@@ -124,7 +124,7 @@ class RowOrder:
 
 
 def order_of(ticks: Int64) -> RowOrder:
-    """Sort rows by their stamps; of rows with one stamp the first stays.
+    """Sort rows by their stamps; of rows with the same stamp the first stays.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def _mask(rows: Int64, count: int) -> Bools:
 
 
 def _in_place(ticks: Int64) -> tuple[Bools, bool]:
-    """Which of some distinct stamps rise, or fall, as they stand: as many as can be; and whether they fall."""
+    """The most of these distinct stamps that rise, or fall, as they stand; and True if they fall."""
     steps = np.diff(ticks)
     if (steps > 0).all() or (steps < 0).all():
         return np.ones(len(ticks), dtype=np.bool_), bool(len(steps) and steps[0] < 0)
@@ -209,7 +209,7 @@ def _strays(ticks: Int64, in_place: Bools) -> Bools:
 
 
 def disorder(order: RowOrder, index: pd.DatetimeIndex, zone: str | None) -> str:
-    """What is wrong with stamps that don't rise, the gravest first."""
+    """The message for stamps that don't rise, of the gravest fault."""
     if order.stray.any():
         row = int(np.argmax(order.stray))
         near = [str(index[other]) for other in (row - 1, row + 1) if 0 <= other < len(index)]
@@ -240,7 +240,7 @@ def disorder(order: RowOrder, index: pd.DatetimeIndex, zone: str | None) -> str:
 
 
 def _repeated_hour(order: RowOrder, stamps: pd.DatetimeIndex, zone: str | None) -> str | None:
-    """What to say where stamps don't rise, or may not, since local clocks repeated an hour."""
+    """The message for stamps that don't rise because local clocks repeated an hour; None if another reason holds."""
     rows = np.flatnonzero(order.moved | order.back | order.twice)
     index = stamps[rows]
     if stamps.tz is not None or not (index.asi8 % DAY).any():

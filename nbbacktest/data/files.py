@@ -1,4 +1,4 @@
-"""CSV and Parquet files, and folders of them, as DataFrames indexed by time. What their stamps mean is decided further on."""
+"""CSV and Parquet files, and folders of them, as DataFrames indexed by time. `bar_spans` decides what their stamps mean."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_csv(file: Path, separator: str | None, decimal: str | None) -> pd.DataF
     Raises
     ------
     DataError
-        Where commas may be decimal ones or part thousands.
+        If commas may be decimal ones or part thousands.
     """
     import pandas as pd
 
@@ -60,7 +60,7 @@ def read_csv(file: Path, separator: str | None, decimal: str | None) -> pd.DataF
 
 
 def _exactly() -> dict[str, Any]:
-    """What makes pandas' own engine read numbers to the last digit; from 3.1 on it always does."""
+    """The option by which pandas' own engine reads numbers to the last digit; from 3.1 on it always does."""
     import pandas as pd
 
     version = tuple(int(part) for part in pd.__version__.split(".")[:2])
@@ -149,7 +149,7 @@ def _decimal(frame: pd.DataFrame) -> str | None:
     Raises
     ------
     DataError
-        Where commas may part thousands as well.
+        If commas may part thousands as well.
     """
     import pandas as pd
 
@@ -192,7 +192,7 @@ def kind_of(path: str) -> FileKind:
     Raises
     ------
     DataError
-        Where the name ends in neither.
+        If the name ends in neither.
     """
     suffixes = [suffix.lower() for suffix in Path(path).suffixes if suffix.lower() not in _COMPRESSION]
     kind = _KINDS.get(suffixes[-1]) if suffixes else None
@@ -221,9 +221,9 @@ def read_file(path: str, kind: FileKind, separator: str | None = None, decimal: 
     Raises
     ------
     DataNotFoundError
-        Where there is no such file; it names the nearest that exists.
+        If there is no such file; it names the nearest that exists.
     DataError
-        Where it can't be read, or has no column of times.
+        If it can't be read, or has no column of times.
     """
     import pandas as pd
 
@@ -260,7 +260,7 @@ _SYMBOL_KEYS = ("symbol", "ticker")
 
 
 def is_dataset(path: str, symbols: tuple[str, ...]) -> bool:
-    """Whether that is a folder of Parquet files; where the path has ``{symbol}``, for the first of the symbols."""
+    """True if the path is a folder of Parquet files; ``{symbol}`` in it is the first of the symbols."""
     return _of(path, symbols[0] if symbols else "").is_dir()
 
 
@@ -270,7 +270,7 @@ def symbols_in(path: str) -> tuple[str, ...]:
     Raises
     ------
     DataError
-        Where it isn't.
+        If it isn't.
     """
     root = Path(path).expanduser()
     found = {name for file in _parquet_below(root) if (name := _symbol_of(file, root)) is not None}
@@ -288,7 +288,7 @@ def files_of(path: str, symbol: str) -> tuple[str, ...]:
     Raises
     ------
     DataNotFoundError
-        Where there is none.
+        If there is none.
     """
     root = _of(path, symbol)
     if root.is_file():
@@ -314,7 +314,7 @@ def read_files(paths: tuple[str, ...]) -> pd.DataFrame:
     Raises
     ------
     DataError
-        Where one can't be read, or has no column of times.
+        If one can't be read, or has no column of times.
     """
     import pandas as pd
     import pyarrow.parquet as pq
@@ -342,7 +342,7 @@ def refuse_one_for_all(path: str, symbols: tuple[str, ...]) -> None:
     Raises
     ------
     DataError
-        Where it is one.
+        If it is one.
     """
     if len(symbols) > 1 and "{symbol}" not in path and not Path(path).expanduser().is_dir():
         kind_of(path)
@@ -424,12 +424,12 @@ class FileSource:
 
 
 def given_path(data: str | Path, symbols: tuple[str, ...] | None) -> tuple[str, FileKind, tuple[str, ...]]:
-    """What a path means that a Python user hands over: path, kind and symbols.
+    """The path, kind and symbols of files that a Python user names by a path.
 
     Raises
     ------
     DataError
-        Where the symbols aren't known, or it is one file for several.
+        If the symbols aren't known, or it is one file for several.
     """
     path = str(data)
     if "{symbol}" in path and not symbols:

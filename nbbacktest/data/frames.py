@@ -1,7 +1,7 @@
 """A DataFrame's bars, read and judged: every mistake is one error that names the symbol, the row and the cure.
 
-It knows values and their order; which spans of time the stamps mean is `spans`' duty. What is wrong with rows is found
-by `faults`; where faults aren't refused, the rows that have them are left out here, and kept apart by kind.
+It judges values and their order; `bar_spans` gives the stamps their spans of time. `faults` finds the faulty rows; they are
+refused here, or left out and kept apart by kind.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Policy = Literal["refuse", "warn", "drop"]
-"""What becomes of a faulty row; to warn and to drop leave it out alike, and differ in what is said."""
+"""The treatment of faulty rows. Both ``warn`` and ``drop`` leave them out; ``drop`` warns only if they are many."""
 
 _BOTH = 2
 _FEW_ROWS = 3
 
 LOUD = 0.1
-"""The share of a symbol's rows above which it is told that they were left out, also where faults are dropped; three are few
-of however many."""
+"""The share of a symbol's rows above which a warning says that they were left out, even if faults are dropped. Up to three rows
+are few, of any number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawBars:
-    """Checked values whose stamps still are what the source wrote.
+    """Checked values with the stamps that the source wrote.
 
     Attributes
     ----------
     symbol : str
     label : str
-        How errors call these bars: the symbol, and the file where there is one.
+        The name of these bars in errors: the symbol, with the file if there is one.
     index : pandas.DatetimeIndex
-        Strictly rising stamps, in nanoseconds; naive where the source gave no time zone.
+        Strictly rising stamps, in nanoseconds; naive if the source gave no time zone.
     columns : dict
         float64 arrays of open, high, low, close and volume.
     left_out : dict
@@ -50,7 +50,7 @@ class RawBars:
     notes : tuple of str
         What was wrong with them, in words.
     moved : pandas.DatetimeIndex or None
-        The stamps of the rows that came after later ones and were sorted into place.
+        The stamps of the rows that stood after later ones and were sorted into place.
     """
 
     symbol: str
@@ -63,7 +63,7 @@ class RawBars:
 
     @property
     def is_naive(self) -> bool:
-        """Whether the stamps name no time zone."""
+        """True if the stamps name no time zone."""
         return self.index.tz is None
 
     @property
@@ -73,17 +73,17 @@ class RawBars:
 
     @property
     def ticks(self) -> Int64:
-        """Nanoseconds: UTC, or of the local clock where naive."""
+        """Nanoseconds UTC; of naive stamps, of the local clock."""
         return self.index.asi8
 
     @property
     def clocks(self) -> Int64:
-        """What local clocks showed, in nanoseconds."""
+        """The times that local clocks showed, in nanoseconds."""
         return self.index.asi8 if self.index.tz is None else self.index.tz_localize(None).asi8
 
     @property
     def disordered(self) -> dict[FaultKind, pd.DatetimeIndex]:
-        """The rows that were left out, and those that were only sorted counted as out of order too."""
+        """The rows that were left out by kind, with the sorted ones counted as out of order."""
         import pandas as pd
 
         if self.moved is None or not len(self.moved):
@@ -93,7 +93,7 @@ class RawBars:
         return self.left_out | {"out_of_order": every}
 
     def told(self, policy: Policy) -> tuple[str, ...]:
-        """What is to be said of its rows: nothing where faults are dropped and few were."""
+        """The warnings about its rows; none if faults are dropped and few rows were left out."""
         gone = sum(map(len, self.left_out.values()))
         rows = gone + len(self.index)
         if not self.notes or (policy == "drop" and gone <= max(_FEW_ROWS, LOUD * rows)):
@@ -111,31 +111,31 @@ def read_frame(
     chosen: bool = False,
     zone: str | None = None,
 ) -> RawBars:
-    """Read a DataFrame's bars and judge their values and order.
+    """Read a DataFrame's bars; refuse or leave out rows with wrong values or in a wrong order.
 
     Parameters
     ----------
     frame
-        Columns open, high, low, close and, by choice, volume (zeros where it is missing or has no value at all), in any
-        case and order, indexed by stamp, or with a column of them. Other columns are left alone. Prices may be negative,
+        Columns open, high, low, close and, by choice, volume (zeros if it is missing or has no value at all), in any
+        case and order, indexed by stamp, or with a column of stamps. Other columns are ignored. Prices may be negative,
         as those of futures have been; NaN and infinite ones are faults.
     symbol
-        Whose bars these are; of a table of several symbols, whose are taken.
+        The symbol of these bars; out of a table of several symbols, the one to take.
     file
         Named in errors.
     faults
         ``"refuse"`` refuses the first kind of fault found; otherwise faulty rows are left out, and rows that are only
         unsorted are sorted.
     chosen
-        Whether somebody said that these are `symbol`'s bars, so that a column which says otherwise is a mistake.
+        True if the config or the caller says that these are `symbol`'s bars, so that a column which says otherwise is a mistake.
     zone
-        Where naive intraday stamps are local, where that is known: an hour that its clocks repeat is told apart by it.
+        The zone of naive intraday stamps, if known: it tells the two hours apart that its clocks repeat.
 
     Raises
     ------
     DataError
-        Where this is no frame of bars, or one of another symbol, or of several; at the first kind of fault, with the
-        first row that has it and how many have, where faults are refused.
+        If this is no frame of bars, or one of another symbol, or of several; if faults are refused, at the first kind of fault, with
+        its first row and the number of rows.
     """
     raw = parse_frame(frame, symbol, file, faults=faults, chosen=chosen)
     raw = judged(raw, _stamp_faults(raw), faults)
@@ -148,7 +148,7 @@ def read_frame(
 
 
 def as_one(raws: list[RawBars], zone: str | None) -> list[RawBars]:
-    """Naive stamps told in their zone too, where an hour that clocks repeat has given one to other symbols' stamps."""
+    """Give all symbols' naive stamps their zone if some symbol's have got it by an hour that clocks repeat."""
     if zone is None or len({raw.is_naive for raw in raws}) < _BOTH:
         return raws
     found = []
@@ -159,12 +159,12 @@ def as_one(raws: list[RawBars], zone: str | None) -> list[RawBars]:
 
 
 def refuse_empty(raw: RawBars) -> None:
-    """Refuse bars of which none is left.
+    """Refuse bars without a sound row.
 
     Raises
     ------
     DataError
-        With what was wrong with them.
+        With the faults of the rows.
     """
     if not len(raw.index):
         rows = sum(map(len, raw.left_out.values()))
@@ -192,12 +192,12 @@ def parse_frame(frame: Any, symbol: str, file: str | None, *, faults: Policy, ch
 
 
 def judged(raw: RawBars, faults: Iterable[Fault], policy: Policy) -> RawBars:
-    """What is left of the bars where these faults are refused, or the rows that have them left out.
+    """Refuse rows with these faults, or leave them out.
 
     Raises
     ------
     DataError
-        At the first fault, where faults are refused.
+        At the first fault, if faults are refused.
     """
     found = [fault for fault in faults if fault]
     if not found:
@@ -226,12 +226,12 @@ def _stamp_faults(raw: RawBars) -> Iterator[Fault]:
 
 
 def in_order(raw: RawBars, policy: Policy, zone: str | None = None) -> RawBars:
-    """Bars whose stamps rise: sorted where they are only unsorted, without the rows that contradict others.
+    """Bars with rising stamps: unsorted rows are sorted, and rows that contradict others are left out.
 
     Raises
     ------
     DataError
-        Where they don't rise as they stand, and faults are refused.
+        If they don't rise as they stand, and faults are refused.
     """
     order = order_of(raw.ticks)
     if len(order.rows) == len(raw.index) and not order.moved.any():

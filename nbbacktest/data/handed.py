@@ -1,4 +1,4 @@
-"""What stands for a source in the config of a result whose bars were handed over to its run."""
+"""The source in the config of a result whose bars were handed over to its run: it refuses, and says so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nbbacktest.core.errors import DataError
 
 
 class HandedOver:
-    """Has no bars: a config can't hold a frame, and other bars in its place would be another run without a word."""
+    """A source without bars: a config can't hold the frames that were handed over, and other bars would silently be another run."""
 
     stamp = "open"
 

@@ -1,4 +1,4 @@
-"""One bar as somebody hands it over while a run goes on: read, checked, and laid on its interval's grid."""
+"""Bars that come one by one while a live run goes on: read, checked, and laid on their interval's grid."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class BarReader:
     stamps
         For messages.
     derived
-        Whether coarser bars are built: then all bars must lie in sessions, on the grid that begins at their open.
+        True if coarser bars are built: then all bars must lie in sessions, on the grid that begins at their open.
     """
 
     def __init__(

@@ -1,4 +1,8 @@
-"""Which length bars have, and which rows are bars of that length: told from stamps alone, without any calendar."""
+"""The length of bars, and the rows that are bars of that length: inferred from stamps alone, without a calendar.
+
+Sessions and lunch breaks begin a grid anew, clocks shift it, gaps leave it as it is; single rows that fit neither the rows
+before nor the rows after them are off it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ _LONGEST_WEEK = 7 * DAY
 
 
 def fits(raw: RawBars, length: int, mark: StampMeaning) -> bool:
-    """Whether nearly all rows are bars of that length, gaps aside."""
+    """True if nearly all rows are bars of that length, gaps aside."""
     off = off_grid(raw, length, mark)
     if off.sum() > max(1, FEW * len(off)):
         return False
@@ -68,7 +72,7 @@ def off_grid(raw: RawBars, length: int, mark: StampMeaning) -> Bools:
 def _alone(ticks: Int64, clocks: Int64, length: int, mark: StampMeaning, *, lenient: bool) -> Bools:
     """Rows that lie a whole number of lengths from none of their two neighbours on either side, and belong to no pattern.
 
-    Until the first of them are out, `lenient`: what seems odd of the others may be since these stood there.
+    In the first round it is `lenient`: other rows may seem odd because of those that are still among them.
     """
     count = len(ticks)
     alone = np.ones(count, dtype=np.bool_)
@@ -99,7 +103,7 @@ def _alone(ticks: Int64, clocks: Int64, length: int, mark: StampMeaning, *, leni
 
 
 def _times(values: Int64) -> Int64:
-    """How often each value, or row of values, is there."""
+    """The number of times that each value, or row of values, is there."""
     _, number, times = np.unique(values, axis=0, return_inverse=True, return_counts=True)
     found: Int64 = times[number.reshape(-1)]
     return found
@@ -152,7 +156,7 @@ def grid_faults(raw: RawBars, interval: Interval, mark: StampMeaning) -> Iterato
 
 
 def on_grid(raw: RawBars, interval: Interval, mark: StampMeaning, policy: Policy, *, streamed: bool = False) -> RawBars:
-    """The rows that are bars of the interval; what others are, `policy` says.
+    """Keep the rows that are bars of the interval; `policy` says what becomes of others.
 
     Downloads of daily bars end with the day that is under way, stamped with a time of day, those of weeks and months with a
     day in one: such a last row is no bar yet. It is left out under every policy, and told, but for streamed bars, of which
@@ -161,7 +165,7 @@ def on_grid(raw: RawBars, interval: Interval, mark: StampMeaning, policy: Policy
     Raises
     ------
     DataError
-        Where there are other rows, and faults are refused.
+        If there are other rows, and faults are refused.
     """
     faults = list(grid_faults(raw, interval, mark))
     if policy == "refuse" and interval.is_daily and not streamed and faults:
@@ -190,7 +194,7 @@ def inferred(raws: Sequence[RawBars], mark: StampMeaning) -> Interval:
     Raises
     ------
     DataError
-        Where there is none, or just one intraday bar and nothing to infer from.
+        If there is none, or just one intraday bar and nothing to infer from.
     """
     spacings = np.concatenate([np.diff(raw.ticks) for raw in raws])
     if not len(spacings):
@@ -273,13 +277,13 @@ def _cut_short(raws: Sequence[RawBars]) -> set[int]:
 
 
 def _is_usual(length: int, times: int) -> bool:
-    """Whether bars may have that length unsaid: one that is seen just once has to divide a day."""
+    """True if bars may have that length without the config's word; a spacing that is seen once has to divide a day."""
     whole = MINUTE % length == 0 if length < MINUTE else length % (MINUTE // 2) == 0
     return length % SECOND == 0 and whole and (times > 1 or DAY % length == 0 or length > DAY)
 
 
 def check_length(raw: RawBars, interval: Interval, raws: Sequence[RawBars], mark: StampMeaning, *, known: bool) -> None:
-    """Refuse bars that have another length than `interval`; `known` where it was set and not inferred.
+    """Refuse bars that have another length than `interval`, which is `known` if it was set and not inferred.
 
     Raises
     ------
@@ -327,7 +331,7 @@ def check_length(raw: RawBars, interval: Interval, raws: Sequence[RawBars], mark
 
 
 def _step(spacings: Int64) -> int:
-    """What nine in ten of the spacings are multiples of, the commonest first."""
+    """The greatest step of which nine in ten of the spacings, the commonest first, are multiples."""
     values, times = np.unique(spacings, return_counts=True)
     order = np.argsort(-times, kind="stable")
     enough = int(np.searchsorted(np.cumsum(times[order]), _MOST * len(spacings))) + 1
@@ -335,19 +339,19 @@ def _step(spacings: Int64) -> int:
 
 
 def _least(interval: Interval) -> int:
-    """How close two bars may be."""
+    """The least distance of two bars."""
     if interval.is_calendar:
         return interval.ns // 2  # stamped with their first sessions, weeks may be 4 days apart, and months 28
     return interval.ns - (_CLOCK_CHANGE if interval.is_daily else 0)
 
 
 def usual(raws: Sequence[RawBars]) -> Interval:
-    """The commonest spacing of all, where nothing better is known.
+    """The commonest spacing, to fall back on if no length fits.
 
     Raises
     ------
     DataError
-        Where there are no two bars of a symbol, or the spacing is no interval.
+        If there are no two bars of a symbol, or the spacing is no interval.
     """
     spacings = np.concatenate([np.diff(raw.ticks) for raw in raws])
     return Interval.from_ns(_candidates(spacings)[0][0]) if len(spacings) else inferred(raws, "open")

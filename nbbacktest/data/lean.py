@@ -83,9 +83,9 @@ class LeanSource:
         Raises
         ------
         DataNotFoundError
-            Where there is no such folder, or none of the symbol; no factor file where prices are to be adjusted.
+            If there is no such folder, or none of the symbol; no factor file where prices are to be adjusted.
         DataError
-            Where a file can't be read, or holds something else than its name says.
+            If a file can't be read, or holds something else than its name says.
         """
         if not self._equity.is_dir():
             raise DataNotFoundError(
@@ -103,7 +103,7 @@ class LeanSource:
         return self._adjusted(raw, symbol, company) if adjusted else raw
 
     def actions(self, symbol: str) -> tuple[ActionRow, ...] | None:
-        """What the symbol's files tell of: splits and dividends, and a delisting at the last close.
+        """The splits and dividends in the symbol's files, and its delisting at the last close.
 
         Returns
         -------
@@ -113,7 +113,7 @@ class LeanSource:
         Raises
         ------
         DataError
-            Where a file can't be read, or doesn't tell how much a dividend was.
+            If a file can't be read, or doesn't tell how much a dividend was.
         """
         company = self._events.company(symbol)
         factors = self._events.factors(company)
@@ -241,7 +241,7 @@ def _priced(table: pd.DataFrame, index: pd.DatetimeIndex) -> pd.DataFrame:
 
 
 def _nothing(folder: Path, symbol: str, company: Company, start: date | None, end: date | None) -> DataError:
-    """Why there is no bar: no file of any of its tickers, or none of these days."""
+    """The error for a symbol without a bar: no file of its tickers, or none of these days."""
     tickers = {part.ticker: None for part in company.stretches(None, None)}
     there = {entry.name.removesuffix(".zip") for entry in folder.iterdir()} if folder.is_dir() else set()
     asked = f"from {start or 'the first'} to {end or 'the last'}"

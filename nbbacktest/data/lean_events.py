@@ -33,7 +33,7 @@ _Row = TypeVar("_Row")
 
 
 class Factor(NamedTuple):
-    """What prices up to a day, that day included, are multiplied with."""
+    """The factors of prices up to a day, that day included."""
 
     day: date
     dividends: float
@@ -73,7 +73,7 @@ class Factors:
         Raises
         ------
         DataError
-            Where the file doesn't say which close a dividend was taken off.
+            If the file doesn't say which close a dividend was taken off.
         """
         for row, after in zip(self.rows, self.rows[1:], strict=False):
             ex = row.day + timedelta(days=_TO_NEXT_WEEKDAY[row.day.weekday()])
@@ -107,7 +107,7 @@ class Stretch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """What a symbol means: the name of its files, and its tickers; none are known where there is no map file."""
+    """The company that a symbol means: the name of its files, and its tickers; none are known without a map file."""
 
     name: str
     tickers: tuple[Named, ...] = ()
@@ -145,7 +145,7 @@ class LeanEvents:
         Raises
         ------
         DataError
-            Where a map file can't be read.
+            If a map file can't be read.
         """
         wanted = symbol.lower()
         own = self._tickers(wanted)
@@ -160,7 +160,7 @@ class LeanEvents:
         Raises
         ------
         DataError
-            Where it can't be read, or holds no factor.
+            If it can't be read, or holds no factor.
         """
         lines = self._factors.lines(company.name)
         if lines is None:
@@ -221,7 +221,7 @@ class _Shelf:
                 yield name, self._text(archive, name)
 
     def where(self, name: str) -> Path:
-        """What an error calls the file."""
+        """The file's name for errors."""
         return self._files.get(name) or (self._archive or self._folder) / f"{name}.csv"
 
     def lines(self, name: str) -> list[str] | None:

@@ -20,13 +20,13 @@ from nbbacktest.data.trading_days import TradingDays, sessions_count
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LiveMarket(MarketData):
-    """What is known of a market before its bars come: symbols, interval, sessions, and perhaps history.
+    """A market before its bars come: symbols, interval, sessions, and perhaps history.
 
     Attributes
     ----------
     rolling : RollingSessions
     now : callable
-        What its feed's clock shows, nanoseconds UTC.
+        The time by its feed's clock, nanoseconds UTC.
     """
 
     rolling: RollingSessions
@@ -34,7 +34,7 @@ class LiveMarket(MarketData):
 
     @cached_property
     def days(self) -> TradingDays:
-        """Which trading day a time belongs to."""
+        """The rule for the trading day of a time."""
         zone = self.stamps.day_zone
         if not sessions_count(self.exchange, is_named=self.is_named):
             return TradingDays(zone)
@@ -47,7 +47,7 @@ class LiveMarket(MarketData):
 
 
 def history(config: SessionConfig, data: Any = None) -> MarketData | None:
-    """Load a live run's history, all of it warm-up; None where none was asked for.
+    """Load a live run's history, all of it warm-up; None if it isn't asked for.
 
     Parameters
     ----------

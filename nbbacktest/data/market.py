@@ -1,4 +1,4 @@
-"""The bars of a run and what is to be known about them: the one thing that every source yields."""
+"""The bars of a run and the facts about them: the one type that every source leads to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Disagreement(NamedTuple):
-    """One value of one session on which bars of two lengths don't agree.
+    """A value of one session on which bars of two lengths disagree.
 
     Attributes
     ----------
@@ -37,9 +37,9 @@ class Disagreement(NamedTuple):
     interval : str
         Of the coarser bars.
     field : str
-        open, high, low, close or volume; or bars, where one of the two has none in that session.
+        open, high, low, close or volume; or bars, if one of the two has none in that session.
     finer, coarser : float
-        What the session's bars of each add up to; for bars, how many there are.
+        The sum of the session's bars of each length; for ``bars``, their number.
     """
 
     symbol: str
@@ -57,42 +57,42 @@ class MarketData:
     Attributes
     ----------
     bars : dict
-        Base bars by symbol, in the session's order, warm-up included.
+        Base bars by symbol, in the config's order, warm-up included.
     interval : Interval
         Length of the base bars; the same for all symbols.
     stamps : Stamps
-        How instants are shown.
+        The labels of instants.
     source : str
-        Where the bars came from, for people to judge: ``"synthetic, seed 7"``, ``"data.csv"``.
+        The source's name in reports: ``"synthetic, seed 7"``, ``"data.csv"``.
     synthetic : bool
-        Whether the bars were invented.
+        True if the bars were invented.
     start : int
         Nanoseconds UTC at which trading begins; bars with ``end <= start`` are warm-up.
     exchange : str
         The calendar's code, or ``"24/7"``.
     actions : tuple of CorporateAction
-        Splits and dividends, where prices are raw; delistings.
+        Splits and dividends of raw prices; delistings.
     hours : OwnHours or None
-        The sessions' hours where they aren't the calendar's own.
+        The sessions' hours; None: the calendar's own.
     left_out : dict
         By symbol and reason, the begins (nanoseconds UTC) of the rows that were left out: kinds of
         `nbbacktest.data.faults`, ``"outside"`` the sessions, and ``"thin"`` for sessions with too few bars.
     days_asked : tuple
-        The first and the last day that were asked for; None where the data decided.
+        The first and the last day that the config asks for; None: the data's own.
     placed : bool
-        Whether the exchange's sessions were needed to place the bars, so that counting against them costs little.
+        True if the exchange's sessions were needed to place the bars, so that counting against them costs little.
     is_named : bool
-        Whether the exchange was named, or brings the data: then its sessions are the trading days, else dates are.
+        True if the exchange was named, or brings the data: its sessions are the trading days. Else dates are.
     streamed : Streamed or None
-        Where the bars' values are to be had little by little; those of `bars` count for nothing then.
+        The source of values that come chunk by chunk; those of `bars` count for nothing then.
     others : dict
-        Coarser bars that were loaded and not derived: by interval, then by symbol. Not every symbol needs them.
+        Coarser bars that were loaded and not derived, by interval and then by symbol; a symbol may lack them.
     earlier : dict
-        What the source has of each symbol and interval before those bars: there for whoever asks for more warm-up.
+        The source's bars of each symbol and interval before these: a strategy may ask for more warm-up.
     disagreements : tuple of Disagreement
-        Where the coarser bars say something else than the base bars.
+        The values on which coarser bars and base bars disagree.
     asked : tuple of Need
-        What was asked for as warm-up when the bars were loaded, counted in bars.
+        The warm-up that was asked for when the bars were loaded, counted in bars.
     """
 
     bars: dict[str, BarColumns]
@@ -120,23 +120,23 @@ class MarketData:
         Raises
         ------
         ConfigError
-            Where the exchange is unknown.
+            If the exchange is unknown.
         DataError
-            Where the exchange has no session there.
+            If the exchange has no session there.
         """
         return self._sessions
 
     def periods(self) -> SessionTable:
         """The sessions of all the weeks and months that have a part in the bars, to their ends.
 
-        Built when first asked for, then kept. What a week or a month has room for, and when it ends, depends on sessions
-        that the bars needn't reach.
+        Built when first asked for, then kept. A week's or a month's room and end depend on sessions beyond the first and the
+        last bar.
         """
         return self._periods
 
     @property
     def reach(self) -> tuple[int, int]:
-        """Where the first bar of all begins and the last one ends, nanoseconds UTC."""
+        """The first bar's begin and the last one's end, over all symbols, nanoseconds UTC."""
         return (
             min(int(columns.time[0]) for columns in self.bars.values() if len(columns)),
             max(int(columns.end[-1]) for columns in self.bars.values() if len(columns)),
@@ -144,21 +144,21 @@ class MarketData:
 
     @property
     def end(self) -> int:
-        """Where the last session that has bars closes, nanoseconds UTC: what would complete later never does."""
+        """The close of the last session that has bars, nanoseconds UTC: a bar that would complete later never does."""
         _, last = self.reach
         row = int(np.searchsorted(self.sessions().open, last)) - 1
         return max(last, int(self.sessions().close[row]))
 
     @cached_property
     def days(self) -> TradingDays:
-        """Which trading day a time belongs to."""
+        """The rule for the trading day of a time."""
         zone = self.stamps.day_zone
         if not sessions_count(self.exchange, is_named=self.is_named):
             return TradingDays(zone)
         return TradingDays(zone, RollingSessions(self.exchange, zone, self.hours).covering)
 
     def trading_days(self, first: int, last: int) -> int | None:
-        """How many trading days there are from one to another (days since 1970-01-01); None where no exchange was named."""
+        """The number of trading days from one to another (days since 1970-01-01); None if no exchange was named."""
         if not self.is_named or self.interval.ns > DAY:
             return None
         if self.exchange == ALWAYS_OPEN:
@@ -177,11 +177,11 @@ class MarketData:
 
     @cached_property
     def quality(self) -> dict[str, dict[str, Any]]:
-        """By symbol, how complete and sound its bars are: totals over all sessions, warm-up included.
+        """Totals of how complete and sound the bars are, by symbol, over all sessions, warm-up included.
 
         ``interval``, ``present``, ``left_out`` (rows, for whatever reason), ``outside``, ``zero_volume``; ``expected``,
-        ``missing`` and ``quality`` (percent) too, where the sessions were needed anyway, and else None. Volumes of
-        streamed bars aren't counted: None. The whole report is `nbbacktest.data_quality`. Counted when first asked for, then kept.
+        ``missing`` and ``quality`` (percent) are None unless the sessions were needed to place the bars. So is `zero_volume` of
+        streamed bars. The whole report is `nbbacktest.data_quality`. Counted when first asked for, then kept.
         """
         grid = None
         if self.placed and self.interval.ns <= DAY:
@@ -209,7 +209,7 @@ class MarketData:
         return found
 
     def due(self) -> SessionTable:
-        """The sessions that bars should fill: `sessions`, and those of the days that were asked for beyond them.
+        """The sessions that bars should fill: `sessions`, and those of the asked days beyond them.
 
         Raises
         ------

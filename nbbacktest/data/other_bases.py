@@ -48,7 +48,7 @@ class Bases(NamedTuple):
 
 
 def is_nested(data: Any) -> bool:
-    """Whether `data` is a mapping in which a symbol has bars of several lengths."""
+    """True if `data` is a mapping in which a symbol has bars of several lengths."""
     return isinstance(data, Mapping) and any(isinstance(value, Mapping) for value in data.values())
 
 
@@ -58,7 +58,7 @@ def taken_apart(data: Mapping[Any, Any]) -> Bases:
     Raises
     ------
     DataError
-        Where a key is no interval, or a symbol lacks the finest one.
+        If a key is no interval, or a symbol lacks the finest one.
     """
     nested: dict[Any, dict[Interval, Any]] = {}
     for symbol, value in data.items():
@@ -98,7 +98,7 @@ def disagreements(base: BarColumns, coarser: BarColumns, sessions: SessionTable)
     Raises
     ------
     DataError
-        Where bars lie outside every session.
+        If bars lie outside every session.
     """
     if not len(base) or not len(coarser):
         return []
@@ -143,7 +143,7 @@ class Others(NamedTuple):
     bars : dict
         By interval, rising, and symbol.
     notes : dict
-        By what some bars are called, what was wrong with the rows that were left out.
+        The faults of rows that were left out, by the name of their bars in errors.
     """
 
     bars: dict[str, dict[str, BarColumns]]
@@ -174,7 +174,7 @@ def load_others(
     Raises
     ------
     ConfigError, DataError
-        Where an interval doesn't fit beside the base bars or the derived ones; where bars are wrong or missing.
+        If an interval doesn't fit beside the base bars or the derived ones; if bars are wrong or missing.
     """
     settings = config.data
     raws = _read(config, given, symbols)
@@ -252,7 +252,7 @@ def _judged(raw: RawBars, interval: Interval, stamps: Stamps, config: SessionCon
 
 
 def compared(market: MarketData) -> tuple[Disagreement, ...]:
-    """Find where the coarser bars and the base bars tell different things; warn where they do."""
+    """Find the values on which coarser bars and base bars disagree; warn of the first."""
     coarser = [(symbol, columns) for part in market.others.values() for symbol, columns in part.items()]
     every = [columns for columns in (*market.bars.values(), *(columns for _, columns in coarser)) if len(columns)]
     first, last = min(int(c.time[0]) for c in every), max(int(c.end[-1]) for c in every)

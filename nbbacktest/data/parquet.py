@@ -48,7 +48,7 @@ class ParquetBars:
     name
         What errors call the whole of them.
     chosen
-        Whether somebody said that these are the bars of `symbol`; see `read_frame`.
+        True if the config or the caller names `symbol`; see `read_frame`.
     """
 
     def __init__(self, symbol: str, paths: Sequence[str], name: str, *, chosen: bool = True) -> None:
@@ -71,7 +71,7 @@ class ParquetBars:
         Raises
         ------
         DataError
-            As `read_frame`; where a file can't be read or has no column of times.
+            As `read_frame`; if a file can't be read or has no column of times.
         """
         import pandas as pd
         import pyarrow as pa
@@ -108,7 +108,7 @@ class ParquetBars:
         Raises
         ------
         DataError
-            As `read_frame`; where a file has been changed since its times were read, or can't be read.
+            As `read_frame`; if a file has been changed since its times were read, or can't be read.
         """
         self._check_unchanged()
         frame = self._frame(self._take(start, stop), start, stop)
@@ -183,7 +183,7 @@ class ParquetBars:
             self._rest = batch.slice(count) if count < len(batch) else None
 
     def _next(self, file: _File) -> pa.RecordBatch:
-        """What comes at the present row of the open file, which is opened there where it isn't."""
+        """The batch at the present row of a file, which is opened there if it isn't open."""
         if self._rest is not None:
             return self._rest
         if self._open is None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class QualityReport:
-    """How complete and sound bars are. Prints as a table, in a notebook too.
+    """The completeness and soundness of bars. Prints as a table, in a notebook too.
 
     Counts are of bars, by symbol and session:
 
@@ -67,7 +67,7 @@ class QualityReport:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Whose bars these are."""
+        """The symbols of the bars."""
         return tuple(self._parts)
 
     def to_frame(self) -> pd.DataFrame:
@@ -204,9 +204,9 @@ def data_quality(
     Raises
     ------
     ConfigError
-        Where a config is wrong, or the exchange is unknown.
+        If a config is wrong, or the exchange is unknown.
     DataError
-        Where this isn't a table of bars: a file that isn't there, a column that is missing, no stamp at all; where
+        If this isn't a table of bars: a file that isn't there, a column that is missing, no stamp at all; where
         bars are longer than a day.
 
     Examples
@@ -301,7 +301,7 @@ def _surveyed(raws: Sequence[RawBars], given: Interval | None, mark: StampMeanin
     Raises
     ------
     DataError
-        Where not even a spacing is known.
+        If not even a spacing is known.
     """
     stamped = list(raws)
     with suppress(DataError):

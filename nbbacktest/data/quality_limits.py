@@ -17,7 +17,7 @@ from nbbacktest.data.market import MarketData
 
 
 def hold_to_quality(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tuple[str, ...]]) -> MarketData:
-    """The market as `data.quality` has it, once its faulty rows are out; with one warning where it says so.
+    """Hold a market without faulty rows to `data.quality`; all warnings are given as one.
 
     A symbol's share is how many of its expected bars there are, over all sessions that are due, warm-up included.
     Where one is below `minimum`: ``refuse`` refuses; ``warn`` warns and changes nothing; ``drop`` leaves every session
@@ -27,14 +27,14 @@ def hold_to_quality(market: MarketData, wanted: QualityConfig, notes: Mapping[st
     Parameters
     ----------
     notes
-        By what a symbol's bars are called, what is to be told of the rows that were left out.
+        The warnings about rows that were left out, by the name of a symbol's bars in errors.
 
     Raises
     ------
     DataError
-        Where a symbol has too few bars, and that is refused, or no session is left.
+        If a symbol has too few bars and that is refused, or no session is left.
     DataQualityWarning
-        As a warning, where that is wanted.
+        As a warning, if `data.quality` wants one.
     """
     said = [f"{label}: {'; '.join(texts)}" for label, texts in notes.items() if texts]
     if wanted.minimum:

@@ -1,4 +1,4 @@
-"""Coarser bars from base bars: anchored to each session's open, cut at its break and its close, linear in the bars."""
+"""Coarser bars from base bars: anchored to each session's open, cut at its break and its close, in linear time."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from nbbacktest.data.calendar import Days, SessionTable, local_midnights
 
 
 class Buckets(NamedTuple):
-    """Where the bars of a coarser interval lie, one row for each that has base bars.
+    """The places of a coarser interval's bars, one row for each that has base bars.
 
     Attributes
     ----------
     first : int64 array
         The row of the first base bar in each.
     time : int64 array
-        Its stamp, nanoseconds UTC.
+        The stamp of each, nanoseconds UTC.
     begin, end : int64 arrays
         Base bars that start in ``[begin, end)`` belong to it; it is complete at `end`, or with the last of them.
     expected : int64 array
-        How many base bars it has room for.
+        The number of base bars that each has room for.
     """
 
     first: Int64
@@ -37,14 +37,13 @@ class Buckets(NamedTuple):
 def derive(base: BarColumns, interval: Interval, sessions: SessionTable) -> BarColumns:
     """Build the bars of `interval` from those of `base`.
 
-    A bucket begins a whole number of intervals after its session's open, holds the base bars that
-    start in it, and ends one interval later or at the session's close. A lunch break ends a bucket too, and those of
-    the afternoon begin a whole number of intervals after it. Without base bars in it there
-    is no bar. It never ends before the last base bar that it is built from, so it can't be seen early
-    even where base bars straddle buckets.
+    A bar begins a whole number of intervals after its session's open, holds the base bars that start in it, and ends one
+    interval later or at the session's close. A lunch break ends it too, and the bars of the afternoon begin a whole number
+    of intervals after the break. Without base bars in it there is no bar. It never ends before the last of its base bars, so
+    it can't be seen early even if base bars begin in one bar and end in the next.
 
-    A day is a session. A week (ISO) and a month hold the sessions that are dated in them, and end with
-    the last of those in `sessions`, whether that one has bars or not.
+    A day is a session. A week (ISO) and a month hold the sessions that are dated in them, and end with the last of these
+    sessions even if it has no bars.
 
     Parameters
     ----------
@@ -59,13 +58,13 @@ def derive(base: BarColumns, interval: Interval, sessions: SessionTable) -> BarC
     Returns
     -------
     BarColumns
-        With `base_count` and `expected_count` filled: how many base bars each bar was built from, and how many it
-        has room for.
+        With `base_count` and `expected_count`: the number of base bars that each bar was built from, and that it has room
+        for.
 
     Raises
     ------
     DataError
-        Where the interval doesn't fit, or bars lie outside every session.
+        If the interval doesn't fit, or bars lie outside every session.
     """
     root = base.root or base.interval
     _check_interval(base, interval)
@@ -126,7 +125,7 @@ def _periods(base: BarColumns, row: Int64, interval: Interval, sessions: Session
 
 
 def period_opens(sessions: SessionTable, interval: Interval) -> Int64:
-    """When the weeks or months of these sessions begin, nanoseconds UTC: their first sessions' opens."""
+    """The begins of these sessions' weeks or months, nanoseconds UTC: their first sessions' opens."""
     opens: Int64 = sessions.open[_first_of_each(_period_keys(sessions.dates, interval))]
     return opens
 
@@ -142,20 +141,20 @@ def _period_keys(dates: Days, interval: Interval) -> Int64:
 
 
 def _ends_at_midnight(base: BarColumns, row: Int64, sessions: SessionTable) -> bool:
-    """Whether these daily bars end with their date and not with their session, as those without a calendar do."""
+    """True if these daily bars end with their date and not with their session, as those without a calendar do."""
     return int(base.end[-1]) == int(
         local_midnights(sessions.dates[row[-1:]] + np.timedelta64(1, "D"), sessions.timezone)[0]
     )
 
 
 def _room(begin: Int64, end: Int64, root: Interval) -> Int64:
-    """How many bars of `root` the time from `begin` to `end` has room for; one that is cut short counts."""
+    """The number of `root` bars that fit from `begin` to `end`; one that is cut short counts."""
     room: Int64 = np.maximum(-(-(end - begin) // root.ns), 1)
     return room
 
 
 def _room_of_sessions(sessions: SessionTable, root: Interval) -> Int64:
-    """The same for each session, part by part: no bar goes on after a lunch break."""
+    """The number of `root` bars in each session, part by part: no bar goes on after a lunch break."""
     room = np.zeros(len(sessions), np.int64)
     np.add.at(room, sessions.part_row, _room(sessions.part_open, sessions.part_close, root))
     return room
@@ -175,7 +174,7 @@ def _rows(base: BarColumns, sessions: SessionTable) -> Int64:
 
 
 def _parts(base: BarColumns, sessions: SessionTable) -> Int64:
-    """The part of a session that every bar starts in. Both rise: looking up the parts among the bars is the cheap way."""
+    """The part of a session that every bar starts in. Parts and bars rise, and parts are few: they are looked up among the bars."""
     begin = np.searchsorted(base.time, sessions.part_open)
     counts = np.searchsorted(base.time, sessions.part_close) - begin
     if int(counts.sum()) < len(base):
@@ -214,7 +213,7 @@ def _first_of_each(*keys: Int64) -> Int64:
 
 
 class Forming:
-    """Looks at one symbol's base bars through one coarser interval. Where a bucket lies is found once for it.
+    """One symbol's bar of a coarser interval while it forms. The bucket's bounds are found once.
 
     Parameters
     ----------
@@ -235,9 +234,9 @@ class Forming:
         self._first = self._time = self._expected = 0
 
     def at(self, columns: BarColumns, n: int) -> FormingBar | None:
-        """The bucket of the newest of the first `n` base bars, as far as those go; None where there are none.
+        """The bar that forms from the first `n` base bars, of the bucket that the newest lies in; None without base bars.
 
-        It is the derived bar itself where the bucket's last base bar is among them: the caller knows what time it is.
+        It is the derived bar itself once the bucket's last base bar is among them: `n` is the caller's clock.
         """
         if not n:
             return None
@@ -254,7 +253,7 @@ class Forming:
             float(columns.high[cut].max()),
             float(columns.low[cut].min()),
             float(columns.close[n - 1]),
-            # As derived bars are added up, so that both agree to the last digit.
+            # Added up as derived bars are, so that both agree to the last digit.
             float(np.add.reduceat(columns.volume[cut], [0])[0]),
             n - self._first,
             self._expected,

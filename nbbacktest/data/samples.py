@@ -24,7 +24,7 @@ class SampleSource:
 
     @classmethod
     def of_config(cls, config: SessionConfig) -> Self:  # noqa: ARG003 - as sources have it
-        """The samples need nothing of the config to be found."""
+        """It needs nothing of the config to be made."""
         return cls()
 
     def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:  # noqa: ARG002 - as sources have it
@@ -33,7 +33,7 @@ class SampleSource:
         Raises
         ------
         ConfigError
-            Where the config asks for another interval than a day.
+            If the config asks for another interval than a day.
         """
         settings, daily = config.data, Interval.parse("1d")
         if settings.chosen_interval not in (None, daily):
@@ -59,9 +59,9 @@ def frames(symbols: Sequence[str], *, adjusted: bool = True) -> dict[str, pd.Dat
     Raises
     ------
     MissingExtraError
-        Where the package isn't installed.
+        If the package isn't installed.
     DataError
-        Where a symbol isn't among the samples.
+        If a symbol isn't among the samples.
     """
     table = _table()
     known = set(table["Ticker"])

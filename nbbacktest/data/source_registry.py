@@ -1,4 +1,4 @@
-"""Which source a run's bars are of: the one that its config names, or what a Python user hands over."""
+"""The source of a run's bars: the one that its config names, or what a Python user hands over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nbbacktest.data.other_bases import is_nested, taken_apart
 from nbbacktest.data.warmup import Need
 
 LONE_SYMBOL = "ASSET"
-"""What a single DataFrame's bars are called where no symbol is configured."""
+"""The symbol of a single DataFrame's bars if the config names none."""
 
 
 def is_source(value: Any) -> bool:
@@ -32,9 +32,9 @@ def source_of(config: SessionConfig, data: Any) -> BarSource:
     Raises
     ------
     ConfigError
-        Where the config names no source, or its options don't fit it.
+        If the config names no source, or its options don't fit it.
     DataError
-        Where `data` is nothing that bars can be had from.
+        If `data` is nothing that bars can be had from.
     """
     import pandas as pd
 
@@ -84,9 +84,9 @@ class FrameSource:
         Raises
         ------
         DataError
-            Where the data has no such symbol, or its keys are no symbols and intervals.
+            If the data has no such symbol, or its keys are no symbols and intervals.
         ConfigError
-            Where the config names another interval than the shortest of several.
+            If the config names another interval than the shortest of several.
         """
         data, symbols = self._data, config.data.chosen_symbols
         if not isinstance(data, Mapping):

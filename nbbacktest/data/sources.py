@@ -101,17 +101,17 @@ class Draft:
 
     @property
     def known_interval(self) -> Interval | None:
-        """The bars' length where the source or the config says it."""
+        """The bars' length, if the source or the config says it."""
         return self.found.interval or self.config.data.chosen_interval
 
     @property
     def stamp(self) -> StampMeaning | None:
-        """What intraday stamps mark where the source or the config says it."""
+        """The moment of a bar that intraday stamps mark, if the source or the config says it."""
         return self.found.stamp or self.config.data.stamp
 
     @property
     def zone(self) -> str | None:
-        """The zone that stamps without one are local in, where the source or the config says it."""
+        """The zone of naive stamps, if the source or the config says it."""
         return self.found.timezone or self.config.data.timezone or self.config.timezone
 
 
@@ -127,37 +127,35 @@ def load(
     Parameters
     ----------
     config
-        What to load. Where `data` is given, its source and path count for nothing, and its symbols,
-        interval and exchange only where they were set and not left at their defaults.
+        What to load. With `data`, its source and path count for nothing, and its symbols, interval and exchange only if they
+        were set and not left at their defaults.
     data
-        A DataFrame (called by the one symbol set in the config, else ``"ASSET"``), DataFrames by
-        symbol, or by symbol and interval where there are several lengths of bars; a CSV's or Parquet file's path
-        (called by the symbol set, else by the file's name), a folder of Parquet files, a `DataSource`, or `MarketData`,
-        which is returned as it is.
+        A DataFrame (its symbol is the one set in the config, else ``"ASSET"``), DataFrames by symbol, or by symbol and
+        interval; the path of a CSV or Parquet file (its symbol is the one set, else the file's name), a folder of
+        Parquet files, a `DataSource`, or `MarketData`, which is returned as it is.
     needs
-        What strategies need as warm-up, beside what the config asks for.
+        The strategies' warm-up, beside the config's.
     stream
-        Whether the caller can do with bars whose values come later, where the config wants that or they are many.
+        True if the caller can take bars whose values come later, which the config may ask for, and large files do.
 
     Returns
     -------
     MarketData
         From `warmup_days` sessions and `warmup_bars` bars before the start date, as far as the data goes, to the end
         date; what there is before that is in `earlier`.
-        Stamps are shown in the config's time zone; else in the exchange's, where `data` is None or an
-        exchange was set; else in the data's own. Where an exchange was set, its sessions are the trading days, and daily
-        bars end at their session's close; otherwise dates are, and they end at the next midnight, without
-        building a calendar.
+        Stamps are shown in the config's time zone; else in the exchange's, if `data` is None or an exchange was set; else in
+        the data's own. If an exchange was set, its sessions are the trading days, and daily bars end at their session's
+        close. Otherwise dates are the trading days, daily bars end at the next midnight, and no calendar is built.
 
     Raises
     ------
     ConfigError
-        Where the config asks for what the source can't do, or names an unknown exchange.
+        If the config asks for something that the source can't do, or names an unknown exchange.
     DataError
-        Where bars are missing, not in the range of dates, or can't be read; where they are faulty or too few, and
-        `data.quality` refuses that.
+        If bars are missing, not in the range of dates, or can't be read; if they are faulty or too few and `data.quality`
+        refuses that.
     MissingExtraError
-        Where the source's package isn't installed.
+        If the source's package isn't installed.
     """
     if isinstance(data, MarketData):
         return data
@@ -289,12 +287,12 @@ def exchange_is_named(draft: Draft) -> bool:
 
 
 def stamp_of(draft: Draft) -> StampMeaning | None:
-    """What the stamps mark; None where neither source nor config says it and it makes no difference, or is their open.
+    """The moment of a bar that stamps mark; None if neither source nor config says it: it makes no difference, or it is the open.
 
     Raises
     ------
     DataError
-        Where neither says what a file's intraday stamps mark.
+        If neither says what a file's intraday stamps mark.
     """
     if draft.stamp is None and draft.found.files and not draft.interval.is_daily:
         raise unknown_mark(next(f"{symbol} ({file})" for symbol, file in draft.found.files.items()), draft.interval)
@@ -316,7 +314,7 @@ def on_weekends(times: Sequence[Int64]) -> bool:
     for time in times:
         if not len(time):
             continue
-        # The days are few and times rise: to look where each begins is quicker than to divide every time.
+        # Days are few and times rise: looking up where each day begins is quicker than dividing every time.
         days = np.arange(time[0] // DAY, time[-1] // DAY + 1)
         begins = np.concatenate(([0], np.searchsorted(time, days[1:] * DAY), [len(time)]))
         bars += np.bincount((days + 3) % 7, begins[1:] - begins[:-1], minlength=7)  # 1 January 1970 was a Thursday

@@ -1,4 +1,4 @@
-"""Bars whose values come chunk by chunk: which are streamed, what a chunk is, and where values lie once they are loaded."""
+"""Bars whose values come chunk by chunk: the choice to stream them, their chunks, and the store of loaded values."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ColumnStore:
     Raises
     ------
     DataError
-        Where the disk has no room for them.
+        If the disk has no room for them.
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:
@@ -70,7 +70,7 @@ class ColumnStore:
         Raises
         ------
         DataError
-            Where the disk is full.
+            If the disk is full.
         """
         place = self._starts[column] + row
         if self._file is None:
@@ -129,7 +129,7 @@ _BAR_BYTES = 8 * len(_VALUES)
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """Where the values of a run's base bars are.
+    """The source of the values of a run's base bars.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class Streamed:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """How one series is made from base bars.
+    """The recipe of one series that is made from base bars.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ class ColumnChunks:
     Raises
     ------
     DataError
-        Where there is no room for what is to be unpacked.
+        If there is no room for what is to be unpacked.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class ColumnChunks:
         Raises
         ------
         DataError
-            Where bars are faulty, or can't be read.
+            If bars are faulty, or can't be read.
         """
         before, after = self.rows(chunk - 1), self.rows(chunk)
         for number, source in enumerate(self._sources):
@@ -262,7 +262,7 @@ def _with_values(shape: BarColumns, values: Sequence[Float64]) -> BarColumns:
 
 
 def days_of(columns: Sequence[BarColumns], stamps: Stamps, sessions: SessionTable | None) -> Int64:
-    """When sessions begin; where there is no exchange, the midnights."""
+    """The begins of sessions; midnights without an exchange."""
     if sessions is not None:
         return sessions.open
     first = min(int(c.time[0]) for c in columns)
@@ -272,7 +272,7 @@ def days_of(columns: Sequence[BarColumns], stamps: Stamps, sessions: SessionTabl
 
 
 def _edges(ends: Sequence[Int64], start: int, begins: Int64) -> Int64:
-    """Up to which moments chunks go: beginnings of sessions, and the last one behind everything."""
+    """The moments up to which chunks go: begins of sessions, and a last one after all bars."""
     moments = np.append(begins[begins > start], LATEST)
     done_by = np.sum([np.searchsorted(end, moments, side="right") for end in ends], axis=0)
     warm = sum(int(np.searchsorted(end, start, side="right")) for end in ends)
@@ -297,7 +297,7 @@ _ROW_BYTES = 48  # time and five values
 
 @dataclass(frozen=True, slots=True)
 class StreamedBars:
-    """What is streamed: by symbol, the bars and what errors call them; and what reports call it all."""
+    """Streamed bars by symbol, with their names in errors, and the name of the whole in reports."""
 
     sources: dict[str, ParquetBars]
     files: dict[str, str]
@@ -317,7 +317,7 @@ class StreamedBars:
         return found
 
     def cut(self, every: Mapping[str, BarColumns], kept: Mapping[str, BarColumns]) -> Streamed:
-        """Where the values of the bars are that were kept of all."""
+        """The source of the values of the bars that were kept."""
         first = {s: int(np.searchsorted(every[s].time, c.time[0])) if len(c) else 0 for s, c in kept.items()}
         return Streamed(self.sources, first)
 
@@ -328,9 +328,9 @@ def streamed_bars(config: SessionConfig, data: Any) -> StreamedBars | None:
     Raises
     ------
     ConfigError
-        Where the config asks to stream what can't be.
+        If the config asks to stream what can't be.
     DataError
-        Where files are missing or can't be read.
+        If files are missing or can't be read.
     """
     settings = config.data
     # Rows that are left out must be known before the first instant, and so must what other bars are compared with.
@@ -365,7 +365,7 @@ def _refuse_wish(config: SessionConfig, cure: str) -> None:
 
 
 def _bytes(found: Mapping[str, tuple[str, ...]]) -> int:
-    """How large the bars are once they are unpacked."""
+    """The bytes of the bars once they are unpacked."""
     import pyarrow.parquet as pq
 
     rows = 0

@@ -31,7 +31,7 @@ _STREAMS = {"level": 1, "path": 2}
 
 @dataclass(frozen=True, slots=True)
 class _Character:
-    """What makes a symbol's bars its own; a function of its name alone."""
+    """The traits of a symbol's bars; a function of its name alone."""
 
     key: int
     price: float
@@ -85,9 +85,9 @@ def bars(
     Raises
     ------
     ConfigError
-        Where the exchange is unknown, or the interval doesn't divide the session.
+        If the exchange is unknown, or the interval doesn't divide the session.
     DataError
-        Where the interval can't be read, or there is no session between start and end.
+        If the interval can't be read, or there is no session between start and end.
 
     Examples
     --------
@@ -105,7 +105,7 @@ class SyntheticSource:
 
     @classmethod
     def of_config(cls, config: SessionConfig) -> Self:  # noqa: ARG003 - as sources have it
-        """What is invented follows from the config that `find` gets."""
+        """It needs nothing of the config to be made."""
         return cls()
 
     def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:
@@ -114,9 +114,9 @@ class SyntheticSource:
         Raises
         ------
         ConfigError
-            Where the config has no first or no last day; as `frames`.
+            If the config has no first or no last day; as `frames`.
         DataError
-            Where there is no session on these days.
+            If there is no session on these days.
         """
         first, last, settings = config.backtest.start_date, config.backtest.end_date, config.data
         missing = [
@@ -147,7 +147,7 @@ def frames(symbols: Sequence[str], sessions: SessionTable, interval: Interval, s
     Raises
     ------
     ConfigError
-        Where the interval is longer than a day or doesn't divide the usual session, or a session is
+        If the interval is longer than a day or doesn't divide the usual session, or a session is
         before 1900.
     """
     import pandas as pd
@@ -179,7 +179,7 @@ def frames(symbols: Sequence[str], sessions: SessionTable, interval: Interval, s
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Where bars lie, and how long.
+    """The places and lengths of bars.
 
     For each session how many bars, and how long it is traded; for each bar its time, and its begin and span in traded
     time, in which a lunch break is nothing.

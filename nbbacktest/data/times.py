@@ -131,7 +131,7 @@ def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
     Raises
     ------
     DataError
-        Where it has none, or they have more than one meaning.
+        If it has none, or they have more than one meaning.
     """
     import pandas as pd
 
@@ -189,7 +189,7 @@ def indexed(frame: pd.DataFrame, label: str) -> pd.DatetimeIndex | pd.DataFrame:
     Raises
     ------
     DataError
-        Where neither holds times.
+        If neither holds times.
     """
     import pandas as pd
 
@@ -344,7 +344,7 @@ def _have_offsets(column: pd.Series[Any]) -> pd.Series[bool]:
 
 
 def _why(column: pd.Series[Any], name: str) -> str:
-    """Why these are no times, and what to do; `name` is how Python calls them."""
+    """The reason why these are no times, and the cure; `name` is the column in Python."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(column.dtype):

@@ -74,7 +74,7 @@ class TradingDays:
         return date.fromordinal(_EPOCH + int(self.of(np.array([moment], dtype=np.int64))[0]))
 
     def begin(self, day: date | np.datetime64) -> int:
-        """Where trading day `day` begins, nanoseconds UTC; see `SessionTable.day_start`."""
+        """The begin of trading day `day`, nanoseconds UTC; see `SessionTable.day_start`."""
         first = np.array([day], dtype="datetime64[D]")
         midnight = int(local_midnights(first, self.zone)[0])
         return midnight if self._sessions is None else self._sessions(midnight, midnight).day_start(first[0])
@@ -93,7 +93,7 @@ def day_zone(config: SessionConfig, own: str | None, *, is_named: bool) -> str:
     own
         The zone of the data's stamps; None for dates without one.
     is_named
-        Whether the exchange was named or brings the data, so that its days count.
+        True if the exchange was named or brings the data, so that its days count.
     """
     if config.day_zone is not None:
         return config.day_zone
@@ -101,5 +101,5 @@ def day_zone(config: SessionConfig, own: str | None, *, is_named: bool) -> str:
 
 
 def sessions_count(exchange: str, *, is_named: bool) -> bool:
-    """Whether trading days are the exchange's sessions, and not dates."""
+    """True if trading days are the exchange's sessions, and not dates."""
     return is_named and exchange != ALWAYS_OPEN

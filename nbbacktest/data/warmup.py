@@ -1,4 +1,4 @@
-"""Which of a source's bars a run has: its range of dates, and the warm-up before it, in days or counted in bars."""
+"""The bars of a source that a run has: its range of dates, and the warm-up before it, in days or counted in bars."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nbbacktest.data.trading_days import TradingDays
 
 
 class Need(NamedTuple):
-    """So many bars before the first that is traded.
+    """A number of bars that are needed before the first that is traded.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class Need(NamedTuple):
     interval : str or None
         Whose bars are counted; None is the base interval.
     symbols : tuple of str or None
-        Who needs them; None is every symbol that has such bars.
+        The symbols that need them; None: every one that has such bars.
     where : str
-        Who asked, for messages.
+        The place that asks for them, for messages.
     """
 
     bars: int
@@ -46,7 +46,7 @@ def read_needs(value: Any, where: str, symbols: tuple[str, ...] | None = None) -
     Raises
     ------
     ConfigError
-        Where it is neither.
+        If it is neither.
     """
     try:
         counts = bar_counts(value)
@@ -73,7 +73,7 @@ def seen_from(
     *,
     complete: bool,
 ) -> int:
-    """Where loading has to start for all `needs`, nanoseconds UTC: the earliest of their reaches, `start` at the latest.
+    """The instant from which to load for all `needs`, nanoseconds UTC: the earliest that one reaches, `start` at the latest.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def seen_from(
     sessions
         Whole weeks and months over the bars; called where derived bars have to be counted.
     complete
-        Whether derived bars that lack base bars count for nothing.
+        True if derived bars that lack base bars count for nothing.
     """
     earliest = start
     for need in needs:
@@ -113,7 +113,7 @@ def _before(columns: BarColumns, start: int) -> BarColumns:
 def _begins(
     base: BarColumns, interval: Interval, start: int, sessions: Callable[[], SessionTable], *, complete: bool
 ) -> Int64:
-    """Where the first base bar of each derived bar begins that has ended by `start`."""
+    """The begins of the first base bars of those derived bars that have ended by `start`."""
     if not len(base):
         return base.time
     bars = derive(base, interval, sessions())
@@ -191,7 +191,7 @@ def cut_bars(
     Raises
     ------
     DataError
-        Where a symbol has no base bar in the range, or the range has no session.
+        If a symbol has no base bar in the range, or the range has no session.
     """
     begin, stop, warmup = config.backtest.start_date, config.backtest.end_date, config.data.warmup_days
     bars = {symbol: columns for (symbol, interval), columns in every.items() if interval == base}
@@ -245,7 +245,7 @@ def _must_trade(sessions: SessionTable, begin: date, stop: date) -> None:
 
 
 def _warm_from(bars: Mapping[str, BarColumns], days: SessionTable, start: int, warmup: int) -> int:
-    """Where the warm-up begins: that many days that have bars before `start`, or as many as there are."""
+    """The begin of the warm-up: that many days that have bars before `start`, or as many as there are."""
     if not warmup:
         return start
     starts = np.minimum(local_midnights(days.dates, days.timezone), days.open)
@@ -264,7 +264,7 @@ def _warm_from(bars: Mapping[str, BarColumns], days: SessionTable, start: int, w
 def of_the_days(
     left_out: Mapping[str, Mapping[str, Int64]], bars: Mapping[str, BarColumns], days: BacktestConfig, stamps: Stamps
 ) -> dict[str, dict[str, Int64]]:
-    """What was left out of the days that are run; what has no time counts as one of them."""
+    """The rows that were left out of the days that are run; a row without a time counts as one of them."""
     low = min(int(columns.time[0]) for columns in bars.values()) if days.start_date else NO_TIME
     after = -NO_TIME - 1
     if days.end_date is not None:

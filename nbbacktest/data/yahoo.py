@@ -62,9 +62,9 @@ class YahooSource:
         Raises
         ------
         MissingExtraError
-            Where yfinance isn't installed.
+            If yfinance isn't installed.
         DataError
-            Where Yahoo has no such bars, or gave those of another symbol.
+            If Yahoo has no such bars, or gave those of another symbol.
         """
         length = Interval.parse(interval)
         asked: dict[str, Any] = {"start": start.isoformat()} if start else {"period": "max"}

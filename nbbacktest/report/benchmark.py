@@ -1,4 +1,4 @@
-"""What a run is compared with: prices by date, lined up with the run's own days."""
+"""A benchmark: prices by date, lined up with the run's own days, and the comparison with the run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Benchmark:
     before: float | None
 
     def curve(self, cash: float) -> Float64:
-        """What the starting cash would be worth at those days, held in the benchmark from its first price on."""
+        """The starting cash held in the benchmark from its first price on: its worth at those days."""
         return cash * (self.prices / (self.prices[0] if self.before is None else self.before))
 
 
@@ -77,7 +77,7 @@ class Comparison(Stats):
 def compare(record: RunRecord, equity: Float64, benchmark: Benchmark) -> Comparison:
     """The run against the benchmark, by daily returns between the dates that both have.
 
-    Where the benchmark has no price before the run's first day, that day only gives the level to start from.
+    If the benchmark has no price before the run's first day, that day only gives the level to start from.
     """
     own = equity[benchmark.rows]
     if benchmark.before is None:
@@ -130,7 +130,7 @@ def _of_symbol(record: RunRecord, symbol: str) -> tuple[str, Int64, Float64]:
             "Or give its prices as a Series"
         )
     bars = record.bars[symbol]
-    # As the run's own days are counted; of the warm-up nothing but dates is known.
+    # Bars of the run have its own days; bars of the warm-up have dates alone.
     days, own = local_dates(bars.end - 1, record.stamps.day_zone), local_days(record)
     at = np.searchsorted(record.instants, bars.end)
     traded = (at < len(own)) & (bars.end >= (record.instants[0] if len(own) else 0))

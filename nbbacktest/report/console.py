@@ -22,7 +22,7 @@ _EVERY_SECONDS = 0.2
 
 
 def console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
-    """A rich console that writes what it is given, without colours of its own making.
+    """A rich console that adds no colours of its own.
 
     Control characters in texts, such as an escape sequence in a session's name, are written escaped, and brackets and
     colons are themselves.
@@ -33,7 +33,7 @@ def console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
 
 @cache
 def _harmless() -> Any:
-    """The console's class; rich is imported where something is drawn."""
+    """The console's class; rich is imported when it is first needed."""
     from rich.console import Console
     from rich.text import Span, Text
 
@@ -42,7 +42,7 @@ def _harmless() -> Any:
             return super().render_str(printed(text), **options)
 
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Any:
-            """All that is drawn comes by here, and in the end it is text."""
+            """Escape control characters: every text that is drawn passes through this method."""
             if isinstance(renderable, Text) and printed(renderable.plain) != renderable.plain:
                 renderable = _escaped(renderable)
             return super().render(renderable, options)
@@ -57,10 +57,10 @@ def _harmless() -> Any:
 
 
 class Progress:
-    """Shows nothing."""
+    """A line of progress that shows nothing."""
 
     def show(self, done: int, total: int) -> None:
-        """Take note of how many are done."""
+        """Show that `done` of `total` points are done."""
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +70,7 @@ class Progress:
 
 
 class _Line(Progress):
-    """A line that is written again and again, a few times a second at most."""
+    """A line that is overwritten, a few times a second at most."""
 
     def __init__(self) -> None:
         self._began = monotonic()
@@ -86,7 +86,7 @@ class _Line(Progress):
         self.write(f"{done:,} of {total:,} points, {rest}")
 
     def write(self, text: str) -> None:
-        """Put it in place of what was shown before."""
+        """Replace the line by `text`."""
         raise NotImplementedError
 
 
@@ -96,7 +96,7 @@ class _Terminal(_Line):
         sys.stderr.flush()
 
     def __exit__(self, *_: object) -> None:
-        sys.stderr.write("\r\x1b[2K")  # the results speak for themselves
+        sys.stderr.write("\r\x1b[2K")
         sys.stderr.flush()
 
 
@@ -117,7 +117,7 @@ class _Notebook(_Line):
 
 @contextmanager
 def line_of_progress(total: int) -> Iterator[Progress]:
-    """The line that fits where this runs; one for what has a single point would tell nobody anything."""
+    """The line of progress that fits a notebook or a terminal; an empty one elsewhere, and for a single point."""
     line: Progress = Progress()
     if total > 1 and _in_kernel():
         line = _Notebook()

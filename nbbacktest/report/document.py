@@ -51,7 +51,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as what JSON knows."""
+    """`value` made of dict, list, str, int, float, bool and None."""
     import pandas as pd
 
     if isinstance(value, dict):

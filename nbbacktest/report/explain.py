@@ -1,4 +1,4 @@
-"""Why: one instant of a finished run, with what was on order then and what became of each order. As text and as tables."""
+"""The explanation of one instant of a finished run: bars, orders and their outcome, account, indicators. As text and as tables."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def _moment(record: RunRecord, time: Any) -> int:
 
 
 def _row_at(record: RunRecord, symbol: str, ns: int) -> int | None:
-    """The bar that spans the moment; of a daily run, the one of its date."""
+    """The row of the bar that spans the moment; of a daily run, of the bar of its date."""
     bars = record.bars[symbol]
     row = int(np.searchsorted(bars.time, ns, side="right")) - 1
     if row < 0:

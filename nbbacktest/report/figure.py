@@ -48,7 +48,7 @@ _TIMES = 40
 def draw(
     run: RunAnalysis, symbol: str | None = None, benchmark: BenchmarkSource | None = None, *, months: bool = True
 ) -> go.Figure:
-    """The figure of a result.
+    """The figure of a finished run.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _capped(run: RunAnalysis, shown: list[str]) -> list[str]:
 
 
 def _place(figure: go.Figure, shown: list[str], panels: list[Panel | None], heat: Panel | None, years: int) -> None:
-    """Lay the panels out from the top down, in pixels, whatever is there; the months have an axis of their own."""
+    """Lay out the panels that exist, from the top down, in pixels; the months have an axis of their own."""
     heights = [_PRICE, _EQUITY, _DRAWDOWN, _TRADES, _ROLLING]
     names = ["yaxis", "yaxis2", "yaxis3", "yaxis4", "yaxis5"]
     headings = [f"{shown[0]} price" if len(shown) == 1 else "", *("" if p is None else p.heading for p in panels)]
@@ -161,7 +161,7 @@ def _place(figure: go.Figure, shown: list[str], panels: list[Panel | None], heat
 
 
 def _span(base: Interval, local: list[Int64], binning: Binning) -> list[float] | None:
-    """The axis's whole range, stated: plotly's own guess is off where hours are left out."""
+    """The axis's whole range. It is stated, since plotly's own guess is off if hours are left out."""
     times = [t for t in local if len(t)]
     if not times:
         return None

@@ -34,7 +34,7 @@ def equity_series(record: RunRecord, equity: Float64) -> pd.Series[float]:
 
 
 def instant_index(record: RunRecord) -> pd.DatetimeIndex:
-    """What the run's instants are called."""
+    """The labels of the run's instants: when bars closed, or of a daily run their session's date."""
     import pandas as pd
 
     if not record.daily:
@@ -215,7 +215,7 @@ def _times(record: RunRecord, moments: Sequence[int | None]) -> pd.DatetimeIndex
 
 
 def instant_labels(record: RunRecord, moments: Sequence[int | None]) -> pd.DatetimeIndex:
-    """What instants, and moments between them, are called: as in `instant_index`."""
+    """The labels of given moments, as in `instant_index`."""
     if not record.daily:
         return record.stamps.index(_ns(moments))
     import pandas as pd

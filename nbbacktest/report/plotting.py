@@ -22,7 +22,7 @@ INK, GRID = "#808080", "rgba(128,128,128,0.22)"
 MILLISECOND = 1_000_000
 
 MOST = 600
-"""How many candles a browser draws without a wait."""
+"""The most candles that a browser draws without a wait."""
 
 _STEPS = (
     *(n * SECOND for n in (1, 2, 5, 10, 15, 30)),
@@ -35,7 +35,7 @@ _CALENDAR = (("1 day", "D"), ("1 week", "W"), ("1 month", "M"), ("1 quarter", "Q
 
 @dataclass(frozen=True, slots=True)
 class Binning:
-    """Which bars make one candle.
+    """A rule that joins bars into candles.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Binning:
         return np.asarray(months // {"M": 1, "Q": 3, "Y": 12}[self.unit], dtype=np.int64)
 
     def starts(self, keys: Int64) -> Int64:
-        """Where each of these candles starts, local nanoseconds."""
+        """The start of each of these candles, local nanoseconds."""
         if self.step:
             return keys * self.step + self.anchor
         if self.unit == "D":
@@ -91,7 +91,7 @@ class Candles:
 
 
 def local_time(stamps: Stamps, ns: Int64) -> Int64:
-    """What the clock shows at these instants that times are labelled by, as nanoseconds since 1970 on it.
+    """These instants on the clock that labels show, as nanoseconds since 1970 on it.
 
     Of session-long bars that is the clock that their dates begin by.
     """
@@ -148,9 +148,9 @@ def join(bars: BarColumns, first: int, local: Int64, binning: Binning) -> Candle
 
 
 def extremes(values: Float64, most: int = MOST) -> Int64:
-    """Which of `values` to draw so that no high or low is lost: rising positions, at most about twice `most`.
+    """The positions of `values` to draw so that no high or low is lost: rising, at most about twice `most`.
 
-    Of every run of equal length the lowest and the highest, and the first and the last of all.
+    They are the lowest and the highest of every stretch of equal length, and the first and the last of all.
     """
     count = len(values)
     if count <= 2 * most:
@@ -165,7 +165,7 @@ def extremes(values: Float64, most: int = MOST) -> Int64:
 
 
 def closed_spans(local: Int64, base: Interval, most: int = 200) -> list[tuple[int, int]]:
-    """When nothing traded for an hour or more between intraday bars: from a bar's end to the next one's start.
+    """The stretches of an hour or more between intraday bars: from a bar's end to the next one's start.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def axis(local: Int64) -> Float64:
 
 
 def period(binning: Binning) -> dict[str, Any]:
-    """Draws a candle in the middle of its time, which it then covers, and calls it by its start."""
+    """The properties that draw a candle in the middle of its time, and label it by its start."""
     months = {"M": "M1", "Q": "M3", "Y": "M12"}.get(binning.unit)
     if months:
         return {"xperiod": months, "xperiodalignment": "middle"}
@@ -200,14 +200,14 @@ def period(binning: Binning) -> dict[str, Any]:
 
 
 def moments(record: RunRecord, instants: Int64) -> Int64:
-    """Where instants stand on the axis: of a daily run in the middle of their date, under its candle."""
+    """The places of instants on the axis; those of a daily run are in the middle of their date, under its candle."""
     if not record.daily:
         return local_time(record.stamps, instants)
     return local_time(record.stamps, instants - 1) // DAY * DAY + DAY // 2
 
 
 def breaks(base: Interval, local: list[Int64], binning: Binning) -> list[dict[str, Any]]:
-    """The closed hours or days, which the axis leaves out; found in the bars, so holidays and half days are right."""
+    """The closed hours or days, which the axis leaves out. They are found in the bars, so holidays and half days are right."""
     times = [t for t in local if len(t)]
     if not times or binning.unit not in ("", "D"):
         return []

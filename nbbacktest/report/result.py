@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Result:
-    """What a backtest gave. It can't be changed: frames and mappings are copies, and yours to change.
+    """The result of a backtest. It can't be changed: frames and mappings are copies, and yours to change.
 
     Attributes
     ----------
@@ -71,22 +71,22 @@ class Result:
 
     @property
     def source(self) -> str:
-        """Where the bars came from."""
+        """The source of the bars."""
         return self.record.source
 
     @property
     def synthetic(self) -> bool:
-        """Whether the bars were invented."""
+        """True if the bars were invented."""
         return self.record.synthetic
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """What ran, as ``Name(param=value, ...)``."""
+        """The strategies that ran, as ``Name(param=value, ...)``."""
         return self.record.strategies
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Whose bars were run, in the session's order."""
+        """The symbols that were run, in the session's order."""
         return self.analysis.symbols
 
     @property
@@ -138,7 +138,7 @@ class Result:
         Columns: `symbol`, `size` (signed), `entry_time`, `exit_time`, `entry_price`, `exit_price`, `pnl` (net), `return`
         (of the entry's notional), `commission`, `tag`, `strategy`, `mae` and `mfe` (how far it went against and in
         favour of its holder, of the entry's price; `nbbacktest.trading.excursions` says what counts), `mae_value` and
-        `mfe_value` (in the account's currency). A trade still open has no exit; its `pnl` and `return` are at the last
+        `mfe_value` (in the account's currency). A trade that is still open has no exit; its `pnl` and `return` are at the last
         close, and it counts in no trade statistic. All `pnl` and all `flows` together are the run's whole change of
         equity.
         """
@@ -199,7 +199,7 @@ class Result:
 
     @property
     def log(self) -> pd.DataFrame:
-        """What strategies logged: `time` (the instant), `strategy`, `message`."""
+        """The strategies' messages: `time` (the instant), `strategy`, `message`."""
         return self.analysis.log.copy()
 
     @property
@@ -284,7 +284,7 @@ class Result:
         return draw(self.analysis, symbol, benchmark)
 
     def explain(self, time: Any, symbol: str | None = None) -> Explanation:
-        """What happened on one bar and why: orders that filled, or missed and by how much, the account, indicators.
+        """Explain one bar: which orders filled, which missed, by how much and why; the account; indicators.
 
         It prints as text and shows as tables; ``.orders`` is a DataFrame.
 

@@ -1,4 +1,4 @@
-"""A result as one file: a zip of JSON and numpy columns, without pickle, and whole or not there at all."""
+"""A result as one file: a zip of JSON and numpy columns, without pickle, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _ORDER_1 = (
     "id", "strategy", "symbol", "side", "size", "type", "limit", "stop", "tif", "tag", "submitted", "status", "reason",
     "closed", "fill_price",
 )  # fmt: skip
-"""What version 1 kept of an order."""
+"""The fields of an order in version 1."""
 _ORDER = (
     *_ORDER_1, "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced", "triggered", "filled", "best",
 )  # fmt: skip
@@ -55,11 +55,11 @@ _GIVEN = (
 _OUTCOME = ("reason", "closed", "fill_price", "triggered", "filled", "best")
 _TIMES = ("submitted", "begins", "expires", "closed")
 _FILL = 10
-"""Values of a fill in its row; what came later stands beside them, so that an older version reads these."""
+"""Values of a fill in its row. Later ones stand beside the row, so that an older version can read it."""
 
 
 def save_record(record: RunRecord, path: Path) -> None:
-    """Write `record` to the file `path`, in one step: whoever reads it sees the old file or the new one.
+    """Write `record` to the file `path`, in one step: a reader sees the old file or the new one.
 
     Equal records give equal bytes, on one machine.
 
@@ -242,7 +242,7 @@ def _table(archive: zipfile.ZipFile, name: str) -> Float64:
 
 
 def _field(name: str) -> str:
-    """What a value of an order is called in memory."""
+    """The attribute of `Order` that the saved field `name` goes into."""
     return f"{name}_ns" if name in _TIMES else name
 
 
@@ -292,7 +292,7 @@ def _order(kept: dict[str, Any], stamps: Stamps) -> Order:
 
 
 def _check(record: RunRecord) -> None:
-    """Refuse here what would fail, or be wrong, only when a property is asked for."""
+    """Refuse a damaged record now, and not only when a statistic of it is asked for."""
     last = 0
     for fill in record.fills:
         if not last <= fill.index <= len(record.instants) or fill.symbol not in record.bars:

@@ -1,4 +1,4 @@
-"""What a sweep gave: a table with a row a point, the best of them, a heat map, and any of them run again in full."""
+"""The result of a sweep: a table with a row a point, the best point, a heat map, and a full run of any point."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SweepResult:
     parameters : tuple of str
         The grid's, in its order.
     total : int
-        How many points there were to run; more than there are rows where the sweep was interrupted.
+        The number of points to run; more than the rows if the sweep was interrupted.
     strategy : str
         The name of its class.
 
@@ -78,7 +78,7 @@ class SweepResult:
 
     @property
     def complete(self) -> bool:
-        """Whether every point was run."""
+        """True if every point was run."""
         return len(self) == self.total
 
     @cached_property
@@ -264,7 +264,7 @@ def _undefined(name: str) -> Any:
 
 
 def check_statistic(by: Any) -> None:
-    """Refuse what orders no points.
+    """Refuse a `by` that can't order points: no function and no number of a row.
 
     Raises
     ------
@@ -309,7 +309,7 @@ def score_of(by: Score, row: Mapping[str, Any], point: Mapping[str, Any], where:
 
 
 def rehearse(by: Score, point: Mapping[str, Any]) -> None:
-    """Ask a function about an invented row before any point is run, to see whether it names what rows have.
+    """Call a score function with an invented row before any point is run, to see if it asks for names that rows have.
 
     Raises
     ------
@@ -369,7 +369,7 @@ def _heatmap(
     rows
         Which of them to look at.
     shown, order
-        By point, what is coloured, and what makes one the best.
+        By point, the value that is coloured, and the one that makes a point the best.
     """
     import plotly.graph_objects as go
 

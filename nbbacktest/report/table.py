@@ -1,4 +1,4 @@
-"""The statistics as something to read: a mapping that prints as a table, and how each value is written."""
+"""The labels and units of all statistics, and `Stats`: a mapping that prints as a table."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
     "percent": percent,
     "times": lambda value: f"{money(value)} x" if math.isfinite(value) else money(value),
 }
-"""How each kind of value is written."""
+"""The function that writes each kind of value."""
 
 _KINDS = {name: kind for group in (*GROUPS.values(), *AGAINST.values()) for name, (_, kind) in group.items()}
 
@@ -98,7 +98,7 @@ class Stats(Mapping[str, Any]):
 
     @property
     def reasons(self) -> dict[str, str]:
-        """For each statistic that is NaN, why it can't be said: a sentence by name."""
+        """For each statistic that is NaN, a sentence that says why."""
         return self._reasons()
 
     @property
@@ -140,7 +140,7 @@ class Stats(Mapping[str, Any]):
         return f"<div>{cells}</div>"
 
     def _title(self, name: str) -> str:
-        """Why the value is missing, to be seen where the mouse rests on it."""
+        """The reason why the value is missing, as the cell's tooltip."""
         value = self[name]
         missing = isinstance(value, float) and math.isnan(value)
         return f' title="{escape(self.reasons.get(name, ""))}"' if missing else ""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MOST_TRADES, MOST_REJECTED = 500, 200
 """Rows of the tables of trades and of rejected orders: a browser lays these out without a wait."""
 
-# The browser itself then refuses every request: what is in the file is all there is.
+# With this policy the browser refuses every request, so the file can load nothing.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
@@ -298,7 +298,7 @@ _WIDTH, _HEIGHT = 640, 90
 
 
 def notebook_page(run: RunAnalysis) -> str:
-    """Self-contained HTML; it takes its colours from the page, so it reads on light and on dark."""
+    """The result in a notebook: HTML that takes its colours from the page, so it reads on light and on dark."""
     stats = run.stats
     period = f"{timestamp(stats['start'])} to {timestamp(stats['end'])}" if stats["bars"] else "no bars"
     facts = " · ".join((", ".join(run.symbols), period, f"{stats['bars']:,} bars"))

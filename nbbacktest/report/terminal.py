@@ -46,12 +46,12 @@ def print_report(run: RunAnalysis, console: Console | None = None) -> None:
     console = console or plain_console()
     width = min(console.width, _WIDEST)
     for part in _parts(run, width, blocks=_shows_blocks(console)):
-        # Not one group: each part then keeps the width that it needs, and a closed pipe ends between two.
+        # The parts are printed one by one: each keeps the width that it needs, and a closed pipe ends between two.
         console.print(part, width=width, highlight=False)
 
 
 def _shows_blocks(console: Console) -> bool:
-    """A pipe on Windows may take no character beyond its code page."""
+    """True if the console can write block characters; a pipe on Windows may not."""
     return console.encoding.lower().startswith("utf")
 
 
@@ -106,7 +106,7 @@ def _pairs(rows: list[tuple[str, Any]]) -> RenderableType:
 
 
 def _shortened(names: tuple[str, ...], width: int) -> str:
-    """As many names as fit on a line, and how many more there are."""
+    """The names that fit on a line, and the number of the others."""
     for count in range(len(names), 0, -1):
         rest = f" and {len(names) - count} more" if count < len(names) else ""
         text = ", ".join(names[:count]) + rest
@@ -130,8 +130,8 @@ def columns_chart(values: Float64 | Sequence[float], width: int, height: int = 4
     left = max(map(len, labels.values()))
     columns = max(min(len(equity), width - left - 3), 1)
     ends = (np.arange(1, columns + 1) * len(equity)) // columns - 1
-    # Whoever ends lowest still stands on something.
-    span = high / 2 - low / 2  # of halves: the whole may be no float
+    # Halves, since the whole span may be beyond a float.
+    span = high / 2 - low / 2
     share = (equity[ends] / 2 - low / 2) / span if span > 0 else np.full(columns, 0.5)
     eighths = 1 + np.rint(share * (8 * height - 1))
     for row in range(height - 1, -1, -1):
@@ -257,7 +257,7 @@ def _first_line(error: Any) -> str:
 
 
 def _facts(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """How the run itself went, as far as its status says."""
+    """Bars, speed and overruns of the run, as far as its status tells them."""
     from rich.text import Text
 
     performance = metrics.get("performance_metrics") or {}
@@ -267,7 +267,7 @@ def _facts(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
     facts = []
     if count is not None and seconds:
         facts.append(f"{count:,} bars in {seconds:,.2f} s ({count / seconds:,.0f} bars/s)")
-    # One of two streams may wait for the clock, the other for data: the mode of the run is the clock's, or live.
+    # One stream may wait for the clock and the other for data: the run then counts as clock-driven, or as live.
     modes = {str(stream["mode"]) for stream in streams if "mode" in stream}
     facts += [mode for mode in ("live", "clock-driven", "data-driven") if mode in modes][:1]
     asked, achieved = session.get("speed_multiplier"), session.get("achieved_speed")
@@ -317,7 +317,7 @@ def show_quality(
 
 
 def coverage_table(report: QualityReport) -> Table:
-    """By symbol, how many of the expected bars there are."""
+    """Expected and present bars by symbol."""
     title = f"{report.interval} bars of {report.source}, against the sessions of {report.exchange}"
     totals = _totals(report)
     labels = {"sessions": "Sessions"} | _COVERAGE

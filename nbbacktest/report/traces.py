@@ -1,6 +1,6 @@
-"""What a figure draws: candles, fills, orders' levels, the account, trades, months. Each is bounded in its points.
+"""The traces of a figure: candles, fills, orders' levels, the account, trades, months. Each has a bounded number of points.
 
-Pure functions of a result; they know no panel's place, only its axis's name.
+Pure functions of a `RunAnalysis`. `figure` places the panels; a trace only knows the name of its axis.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from nbbacktest.report.analysis import RunAnalysis
 
 LEVELS = 200
-"""How many orders' levels are drawn for a symbol: the newest."""
+"""The most orders of a symbol whose levels are drawn: the newest ones."""
 YEARS = 25
-"""How many years a heat map shows: the newest."""
+"""The most years that a heat map shows: the newest ones."""
 WINDOW = 63
 """Days of the rolling panel: a quarter of a year."""
 
@@ -91,7 +91,7 @@ def price_traces(run: RunAnalysis, symbol: str, local: Int64, binning: Binning) 
 
 
 def _marks(run: RunAnalysis, symbol: str, side: Side, binning: Binning) -> tuple[Float64, Float64, list[str]]:
-    """Fills by candle: where, at which mean price, and what to say. One mark a candle keeps the drawing bounded."""
+    """One mark for each candle with fills: its place, mean price and text."""
     fills = [fill for fill in run.record.fills if fill.symbol == symbol and fill.side is side]
     if not fills:
         none = np.empty(0, dtype=np.float64)
@@ -143,7 +143,7 @@ def level_orders(record: RunRecord, symbol: str) -> list[Order]:
 
 
 def _spans(record: RunRecord, order: Order, name: str) -> Iterator[tuple[int, int, float]]:
-    """When an order's level stood where: (from, to, level), instants."""
+    """The levels of an order, each with its first and last instant."""
     if not len(record.instants):
         return
     first, last = int(record.instants[0]), int(record.instants[-1])
@@ -207,7 +207,7 @@ def drawdown_panel(run: RunAnalysis) -> Panel:
 
 
 def trades_panel(run: RunAnalysis, yaxis: str) -> Panel | None:
-    """Each closed trade at its exit: its net return, and how far it went against and in favour of its holder."""
+    """Each closed trade at its exit: its net return, MAE and MFE."""
     import plotly.graph_objects as go
 
     record = run.record
@@ -281,7 +281,7 @@ def rolling_panel(run: RunAnalysis, yaxis: str) -> Panel | None:
 
 
 def shades(values: npt.ArrayLike) -> float:
-    """The return that has the full colour in a heat map: nearly the largest, so that one month doesn't pale the rest."""
+    """The return that has the full colour in a heat map: the 95% quantile, so that one month doesn't pale the rest."""
     known = np.abs(np.asarray(values, dtype=np.float64))
     known = known[np.isfinite(known)]
     return max(float(np.quantile(known, 0.95)), 0.005) if len(known) else 0.005

@@ -12,24 +12,15 @@ from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase,
 from nbbacktest.core.records import Bar
 from nbbacktest.trading.account import Allowance
 from nbbacktest.trading.costs import RunningFee, fee_of, slip_of
-from nbbacktest.trading.matching import (
-    PHASES,
-    FillRules,
-    best_of,
-    match,
-    part_of_bar,
-    precedence,
-    reaches_stop,
-    trailed,
-)
+from nbbacktest.trading.matching import Hit, hit_of, in_turn
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import Blotter, OpenOrders
 from nbbacktest.trading.orders.rules import TradingRules
+from nbbacktest.trading.orders.types import AT_OPEN, PHASES, RULES, FillRules
 from nbbacktest.trading.portfolio import Portfolio, Position
 from nbbacktest.trading.sizes import add_sizes, is_rounding
 
-_BUY, _MARKET, _STOP_LIMIT, _TRAILING = Side.BUY, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP
-_AT_OPEN = Phase.OPEN
+_BUY, _MARKET = Side.BUY, OrderType.MARKET
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
 
 
@@ -68,11 +59,6 @@ class BrokerState(NamedTuple):
     delisted: dict[str, str]
 
 
-_Turn = tuple[int, int]
-_Hit = tuple[_Turn, Order, Bar, float]
-_FIRST: _Turn = (0, 0)  # the turn of what has none yet
-
-
 class Broker:
     """Meets the orders of one run with its bars.
 
@@ -97,7 +83,6 @@ class Broker:
         "_at_once",
         "_base",
         "_fee",
-        "_market_phase",
         "_portfolio",
         "_rules",
         "_say_nothing",
@@ -124,7 +109,6 @@ class Broker:
         self._fee = fee_of(broker.commission, self.fills)
         self._slip = slip_of(broker.slippage)
         self._rules = FillRules(broker.fill == "next_close", broker.limit_fill == "cross", broker.stop_and_target)
-        self._market_phase = None if self._rules.at_close else _AT_OPEN
         self._at_once = broker.fill == "this_close"
         self._share = broker.volume_share
         self._used: dict[str, float] = {}
@@ -176,12 +160,7 @@ class Broker:
             The instant: its number in the run, and its nanoseconds UTC.
         """
         if not (len(bars) == 1 and self._is_met_alone(bars[0], index, now)):
-            hits, passed = self._meet(bars)
-            if hits:
-                self._execute_all(hits, index, now)
-            for order, bar in passed:
-                if order.status is _OPEN:
-                    self._pass_by(order, bar, now)
+            self._meet(bars, index, now)
         if self.delistings is not None:
             self.delistings.happen(bars, index, now)
         self.blotter.expire(now)
@@ -193,90 +172,71 @@ class Broker:
 
     # -- one instant ----------------------------------------------------------------------------------------
 
-    def _is_met_alone(self, bar: Bar, index: int, now: int) -> bool:
-        """Fill the only order that waits for the only bar, as most are; whether that was so.
+    def _concerned(self, bar: Bar) -> Sequence[Order]:
+        """The open orders among which `bar` may fill or change some; none if it is outside of the reach of all."""
+        if bar.interval != self._base or (orders := self.pending.get(bar.symbol)) is None:
+            return ()
+        if orders.stale:
+            orders.measure()
+        return () if bar.low > orders.falls_to and bar.high < orders.rises_to else orders
 
-        What `_meet` and `_execute_all` would do, without their lists: nothing has to be put in turn. Saves 1.2 us of 9.4 an order.
+    def _is_met_alone(self, bar: Bar, index: int, now: int) -> bool:
+        """Fill the only order that the only bar concerns, as most are; whether there is nothing left to do.
+
+        Does what `_meet` does of one hit, without its lists. Saves 0.3 us of 5.5 an order.
         """
-        book = self.pending.get(bar.symbol)
-        if book is None or len(book) != 1 or bar.interval != self._base:
+        orders = self._concerned(bar)
+        if len(orders) != 1 or orders[0].children:
+            return not orders
+        hit = hit_of(orders[0], bar, self._rules)
+        if hit is None:
             return False
-        order = book[0]
-        if order.children or (price := match(order, bar, self._rules)) is None:
-            return False
-        phase = self._market_phase if order.type is _MARKET else None
-        self._execute(order, bar, price, phase or PHASES[part_of_bar(order, bar, price, self._rules)], index, now)
+        _, order, _, price, phase = hit
+        self._execute(order, bar, price, PHASES[phase], index, now)
         return True
 
-    def _meet(self, bars: Sequence[Bar]) -> tuple[list[_Hit], list[tuple[Order, Bar]]]:
-        """What the bars fill, in turn, and what they concern without filling it."""
-        pending, base, rules = self.pending, self._base, self._rules
-        hits: list[_Hit] = []
-        passed: list[tuple[Order, Bar]] = []
+    def _meet(self, bars: Sequence[Bar], index: int, now: int) -> None:
+        """Execute the orders that the bars fill, in turn; then change those that the bars concern without filling them."""
+        rules = self._rules
+        hits: list[Hit] = []
+        misses: list[tuple[Order, Bar]] = []
         for bar in bars:
-            if bar.interval != base or (book := pending.get(bar.symbol)) is None:
-                continue
-            if book.stale:
-                book.measure()
-            if bar.low > book.falls_to and bar.high < book.rises_to:
-                continue
-            for order in book:
-                price = match(order, bar, rules)
-                if price is not None:
-                    hits.append((_FIRST, order, bar, price))
-                elif order.is_eager or order.type is _STOP_LIMIT:
-                    passed.append((order, bar))
-        return (self._sequenced(hits) if len(hits) > 1 else hits), passed
+            for order in self._concerned(bar):
+                hit = hit_of(order, bar, rules)
+                if hit is not None:
+                    hits.append(hit)
+                elif order.is_immediate or RULES[order.type].changes_on_a_miss:
+                    misses.append((order, bar))
+        self._execute_all(in_turn(hits, rules) if len(hits) > 1 else hits, index, now)
+        for order, bar in misses:
+            if order.status is _OPEN:
+                self._miss(order, bar, now)
 
-    def _execute_all(self, hits: list[_Hit], index: int, now: int) -> None:
+    def _execute_all(self, hits: list[Hit], index: int, now: int) -> None:
         # The list grows while it is walked: exits that come to life with their entry may fill in the same bar.
-        for place, (_, order, bar, price) in enumerate(hits, start=1):
+        for place, (_, order, bar, price, phase) in enumerate(hits, start=1):
             if order.status is not _OPEN:
                 continue
-            phase = PHASES[part_of_bar(order, bar, price, self._rules)]
-            born = self._execute(order, bar, price, phase, index, now)
-            if born and phase is _AT_OPEN:
-                matched = [(exit_, match(exit_, bar, self._rules)) for exit_ in born]
-                reached = [(_FIRST, exit_, bar, at) for exit_, at in matched if at is not None]
-                for hit in self._sequenced(reached):
+            born = self._execute(order, bar, price, PHASES[phase], index, now)
+            if born and phase == AT_OPEN:
+                reached = [hit for exit_ in born if (hit := hit_of(exit_, bar, self._rules)) is not None]
+                for hit in in_turn(reached, self._rules):
                     insort(hits, hit, lo=place)
 
-    def _sequenced(self, hits: list[_Hit]) -> list[_Hit]:
-        """Hits in turn: at the open, inside the bar, at its close, and within each by submission.
-
-        All symbols share the cash, and so the turns. Linked orders share theirs out as the rules say.
-        """
-        groups: dict[int, list[tuple[_Turn, _Hit]]] = {}
-        for hit in hits:
-            _, order, bar, price = hit
-            group = order.oco
-            key = order.id if group is None else -min(one.id for one in group)
-            groups.setdefault(key, []).append(((part_of_bar(order, bar, price, self._rules), order.id), hit))
-        ordered: list[_Hit] = []
-        for members in groups.values():
-            turns = sorted(turn for turn, _ in members)
-            if len(members) > 1:
-                members.sort(key=lambda one: self._preference(one[1]))
-            ordered += [(turn, *hit[1:]) for turn, (_, hit) in zip(turns, members, strict=True)]
-        # No two turns are equal, so that nothing else is compared.
-        ordered.sort()
-        return ordered
-
-    def _preference(self, hit: _Hit) -> tuple[int, float, int]:
-        _, order, bar, price = hit
-        return (*precedence(order, bar, price, self._rules), order.id)
-
-    def _pass_by(self, order: Order, bar: Bar, now: int) -> None:
-        """A bar that concerned an order, and didn't fill it."""
+    def _miss(self, order: Order, bar: Bar, now: int) -> None:
+        """Change `order` by a bar that concerned it, and didn't fill it."""
         if order.is_immediate:
             level = "" if order.limit is None else f" is beyond the limit of {order.limit:g}"
             self.blotter.end(order, _CANCELLED, f"{order.tif}: the open of {bar.open:g}{level}", now)
-        elif order.type is _TRAILING:
-            if not order.triggered:
-                order.stop = self.trading_rules.outward(trailed(order, bar), order.side)
-                order.best = best_of(order, bar)
-        elif order.type is _STOP_LIMIT and not order.triggered and reaches_stop(order, bar):
-            self.blotter.trigger(order, now, order.stop)
+            return
+        missed = RULES[order.type].missed(order, bar)
+        if missed is None:
+            return
+        if missed.triggered is not None:
+            self.blotter.trigger(order, now, missed.triggered)
+        if missed.trailed is not None:
+            stop, order.best = missed.trailed
+            order.stop = self.trading_rules.outward(stop, order.side)
 
     def _call_margin(self, now: int) -> None:
         margin = self._allowance.margin
@@ -357,7 +317,7 @@ class Broker:
         else:
             order.filled = filled
             blotter.note(order, OrderEventKind.PARTIALLY_FILLED, now, None, size, price)
-            if order.has_one_chance:
+            if _has_one_chance(order):
                 left = order.size - order.filled
                 blotter.end(order, _CANCELLED, f"the volume cap left {left:g} of {order.size:g}", now)
         born = blotter.release(order, opened, now) if order.children else []
@@ -402,7 +362,7 @@ class Broker:
         if wanted <= room or is_rounding(wanted - room, wanted):
             return wanted
         size = self.trading_rules.in_lots(max(room, 0.0))
-        if order.tif is TimeInForce.FOK or (order.has_one_chance and not size):
+        if order.tif is TimeInForce.FOK or (_has_one_chance(order) and not size):
             reason = f"{wanted:g} wanted, the volume cap leaves {max(room, 0.0):g} of {bar.volume:g}"
             self.blotter.end(order, _CANCELLED, reason, now)
             return 0.0
@@ -416,3 +376,8 @@ class Broker:
 def _beyond(position: Position, size: float) -> float:
     """How many of `size` units are left to open when they have closed `position`."""
     return abs(add_sizes(position.size, -copysign(size, position.size), position.noise)[0])
+
+
+def _has_one_chance(order: Order) -> bool:
+    """Whether what the volume cap leaves of `order` is cancelled instead of waiting on."""
+    return order.is_immediate or RULES[order.type].is_for_a_session

@@ -1,4 +1,4 @@
-"""What an account was worth at every instant, computed afterwards from fills, cash flows and closes.
+"""Equity, cash and positions at every instant, computed after the run from fills, cash flows and closes.
 
 Pure functions of a `RunRecord`: arrays of one value an instant, in one fixed order of summation, so that
 equal records give equal bits.
@@ -49,7 +49,7 @@ def position_curve(record: RunRecord, symbol: str) -> Float64:
 
 
 def _levels(record: RunRecord, symbol: str) -> tuple[Float64, Int64]:
-    """What is held before the first change and after each, and the instants of the changes."""
+    """The units held before the first change and after each change, and the instants of the changes."""
     done = record.executions
     rows = done.rows.get(symbol, _NONE)
     index, signed = done.index[rows], done.signed[rows]
@@ -57,7 +57,7 @@ def _levels(record: RunRecord, symbol: str) -> tuple[Float64, Int64]:
     if splits:
         return _through_splits(index, signed, splits)
     if len(signed) > 1 and np.array_equal(signed[1::2], -signed[: len(signed) // 2 * 2 : 2]):
-        # In and out again, as most go: nothing is added up, so that nothing has to be rounded.
+        # Positions that are opened and closed whole: no sums, so no rounding.
         levels = np.concatenate(([0.0], signed))
         levels[2::2] = 0.0
     else:
@@ -107,13 +107,13 @@ def equity_curve(record: RunRecord) -> Float64:
     for symbol in record.bars:
         if symbol in traded:
             worth = position_curve(record, symbol)
-            # A symbol that has no close yet can't be held: nothing times NaN counts as nothing.
+            # A symbol without a close can't be held: 0 times NaN counts as 0.
             equity += np.multiply(worth, marks(record, symbol), out=worth, where=worth != 0.0)
     return equity
 
 
 def invested(record: RunRecord) -> npt.NDArray[np.bool_]:
-    """Whether any position was open at the end of every instant, long or short."""
+    """True for each instant at whose end any position was open, long or short."""
     held = np.zeros(len(record.instants), dtype=bool)
     for symbol in record.executions.rows:
         levels, changes = _levels(record, symbol)
@@ -131,7 +131,7 @@ def local_days(record: RunRecord) -> Int64:
 
 
 def day_ends(days: Int64) -> Int64:
-    """Which instants are their trading day's last, as rising positions."""
+    """The positions of the instants that are the last of their trading day, rising."""
     if not len(days):
         return np.empty(0, dtype=np.int64)
     return np.append(np.flatnonzero(np.diff(days)), len(days) - 1).astype(np.int64)
@@ -145,7 +145,7 @@ def _spread(levels: npt.NDArray[_Level], changes: Int64, count: int) -> npt.NDAr
 
 
 def _seen(instants: Int64, bars: BarColumns, first: int) -> Int64 | None:
-    """How many bars had closed by every instant, or None where each instant closes just the next one."""
+    """The number of bars that had closed by every instant; None if each instant closes exactly the next bar."""
     if len(bars) - first == len(instants) and np.array_equal(bars.end[first:], instants):
         return None
     return np.searchsorted(bars.end, instants, side="right").astype(np.int64)

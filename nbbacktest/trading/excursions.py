@@ -1,12 +1,13 @@
-"""How far each trade went against and in favour of its holder while it was open: MAE and MFE, from the bars inside it.
+"""MAE and MFE: the largest moves against and in favour of each trade's holder while it was open, from the bars inside it.
 
-Pure functions of a `RunRecord` and its trades. Only what surely happened while the trade was open counts:
+Pure functions of a `RunRecord` and its trades. A price counts only if it surely occurred while the trade was open:
 
 * every bar that lies wholly inside the trade counts with its high and its low;
-* the entry's bar is such a bar where the entry was at its open. Else the order of prices inside it is not known: its
-  close counts alone, since that came after the entry (nothing, where the entry was at the close itself);
-* the exit's bar is such a bar where the exit was at its close. Else its open counts alone, since that came before;
-* where in its bar a fill was it says itself (`Fill.phase`): no price tells it once slippage or a split has changed one;
+* so does the entry's bar if the entry was at its open. Else the order of prices inside the bar is not known: its close
+  counts alone, since it came after the entry (and nothing, if the entry was at the close itself);
+* so does the exit's bar if the exit was at its close. Else its open counts alone, since it came before the exit;
+* `Fill.phase` says if a fill was at the open, inside the bar or at the close: its price can't, once slippage or a split
+  has changed it;
 * the entry's and the exit's own prices always count, and a trade that began and ended in one bar has these alone.
 """
 
@@ -24,9 +25,8 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.trades import Trades
 
 _OPEN, _INSIDE, _CLOSE = 0, 1, 2
-_OFTEN = (
-    4  # times that a value may be looked at, where the other way takes as many as the longest span has binary digits
-)
+_OFTEN = 4
+"""Most looks at a value on average for the simple way of `_extreme`; the other takes as many as the longest span has bits."""
 _MARKET, _ON_OPEN, _ON_CLOSE = OrderType.MARKET, OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
 
 
@@ -64,7 +64,7 @@ def excursions(record: RunRecord, trades: Trades) -> Excursions:
     down, up = low - entry, high - entry
     worst, best = np.where(size > 0, down, -up), np.where(size > 0, up, -down)
     unit = np.where(entry == 0.0, np.nan, np.abs(entry))
-    # Adding zero makes of -0.0, which an empty adverse move of a short is, plain 0.0.
+    # Adding zero turns -0.0, the empty adverse move of a short, into 0.0.
     return Excursions(worst / unit + 0.0, best / unit + 0.0, worst * np.abs(size) + 0.0, best * np.abs(size) + 0.0)
 
 
@@ -85,7 +85,7 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Trades, phase: Phases)
     opens, closes, lows, highs = (
         column if ahead is None else column / ahead for column in (bars.open, bars.close, bars.low, bars.high)
     )
-    # What of the first and the last bar is known, where they aren't wholly inside.
+    # The known price of the first and the last bar, if they aren't wholly inside.
     later = last_row > first_row
     for rows, prices, counts in (
         (first_row, closes, (began != _OPEN) & (later | (ended == _CLOSE))),
@@ -100,13 +100,13 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Trades, phase: Phases)
 
 
 def _phases(record: RunRecord) -> Phases:
-    """Where in its bar each fill was."""
+    """The phase of each fill in its bar; older results, which lack it, are told by the order's type or the price."""
     done = record.executions
     phase = done.phase
     if (phase >= 0).all():
         return phase
-    # A result of before fills knew it: the kind of the order tells, and else whether the price is the open, which
-    # slippage and splits hide.
+    # Fills of older results have no phase. The order's type tells it; for other types it is the open if the price is,
+    # which slippage and splits hide.
     for symbol, rows in done.rows.items():
         bars = record.bars[symbol]
         if len(bars):
@@ -127,7 +127,7 @@ def _phases(record: RunRecord) -> Phases:
 
 
 def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
-    """By row, how many units at the end one unit of that bar has become; None where there was no split."""
+    """By row, the number of units that one unit of that bar has become at the end; None without a split."""
     splits = [split for split in record.splits if split.symbol == bars.symbol]
     if not splits:
         return None
@@ -140,9 +140,9 @@ def _splits_ahead(record: RunRecord, bars: BarColumns) -> Float64 | None:
 def _extreme(values: Float64, start: Int64, stop: Int64, *, lowest: bool) -> Float64:
     """The lowest (highest) of ``values[start:stop]`` for each pair, NaN for an empty one.
 
-    Spans that follow each other, as most do, are looked through once, and what lies between them. Else, however long
-    and many they are, each power of two of their lengths is looked at once: a span is the union of two that overlap
-    and have such a length. O(values * log(longest)), and no more memory than `values`.
+    If the spans hardly overlap, one pass over them and the gaps between them is enough. Else a table of extremes is
+    made for each power of two up to the longest span: any span is the union of two that overlap and have such a
+    length. O(values * log(longest)), and no more memory than `values`.
     """
     pick = np.minimum if lowest else np.maximum
     found = np.full(len(start), np.nan)
@@ -150,7 +150,7 @@ def _extreme(values: Float64, start: Int64, stop: Int64, *, lowest: bool) -> Flo
     some = np.flatnonzero(length)
     edges = np.column_stack((start[some], stop[some])).ravel()
     if len(edges) and np.maximum(np.diff(edges), 0).sum() <= _OFTEN * len(values):
-        # One value more, since the last span may end behind the last one. Of each two results one is of what lies between.
+        # The extra value allows for a span that ends at the end. Every second result is that of a gap.
         found[some] = pick.reduceat(np.append(values, np.nan), edges)[::2]
         return found
     # frexp is exact where a logarithm might be a bit below a whole number.

@@ -1,4 +1,4 @@
-"""A run's fills as columns: what sums over them reads arrays, and not the fills one by one."""
+"""A run's fills as columns, for sums over arrays."""
 
 from __future__ import annotations
 
@@ -54,31 +54,31 @@ class Executions:
 
     @property
     def phase(self) -> npt.NDArray[np.int8]:
-        """Where in their bars: 0 at the open, 1 inside, 2 at the close; -1 where a result was saved before fills knew."""
+        """The place in the bar: 0 at the open, 1 inside, 2 at the close; -1 in results of before fills had it."""
         return np.fromiter((_PHASES[fill.phase] for fill in self._fills), np.int8, len(self._fills))
 
     @property
     def traded(self) -> Float64:
-        """``size * |price|`` of each: what was traded at a price below zero was traded too."""
+        """``size * |price|`` of each fill, also at a price below zero."""
         return np.abs(self.signed * self.price)
 
     @property
     def rows(self) -> dict[str, Int64]:
-        """By symbol that has fills, where these are, in the order of the first ones."""
+        """The rows of each symbol that has fills, in the order of their first ones."""
         if self._rows is None:
             self._rows = places_of(self.symbols)
         return self._rows
 
     @property
     def books(self) -> Iterable[Int64]:
-        """For each strategy and symbol that has fills, where these are."""
+        """The rows of each strategy and symbol that has fills."""
         if len(set(self.strategies)) < 2:
             return self.rows.values()
         return places_of(tuple(zip(self.strategies, self.symbols, strict=True))).values()
 
 
 def places_of(names: Sequence[_Name]) -> dict[_Name, Int64]:
-    """By name, where it is, in the order of the first ones."""
+    """The places of each name, in the order of their first ones."""
     if len(set(names)) == 1:
         return {names[0]: np.arange(len(names))}
     places: dict[_Name, list[int]] = {}

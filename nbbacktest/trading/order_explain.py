@@ -7,14 +7,14 @@ else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf
 from typing import NamedTuple
 
 from nbbacktest.core.enums import OrderEventKind, OrderType, Side
 from nbbacktest.core.records import Bar
-from nbbacktest.trading.matching import at_open, match, reaches_stop
+from nbbacktest.trading.matching import hit_of, match
 from nbbacktest.trading.order_replay import BrokerRules, life_of, order_before
 from nbbacktest.trading.orders import Fill, Order, OrderEvent
+from nbbacktest.trading.orders.types import AT_OPEN, RULES, number_words
 from nbbacktest.trading.record import RunRecord
 
 _ENDS = (OrderEventKind.REJECTED, OrderEventKind.CANCELLED, OrderEventKind.EXPIRED)
@@ -72,7 +72,10 @@ def _explain(record: RunRecord, index: int, order: Order, bar: Bar | None, rules
     if order.type is OrderType.DELISTING:
         told = next((event.reason for event in events if event.reason), "delisted")
         return OrderOutcome(
-            then, "filled", None, f"{_n(order.filled)} at {_n(order.fill_price)}: {told}; no order of a strategy"
+            then,
+            "filled",
+            None,
+            f"{number_words(order.filled)} at {number_words(order.fill_price)}: {told}; no order of a strategy",
         )
     if fills and bar is not None:
         return _filled(then, events, fills, bar, rules, is_decided_here=order.submitted_ns == instant)
@@ -109,8 +112,8 @@ def _fills_of(record: RunRecord, index: int) -> list[Fill]:
 
 def _entered_at_open(record: RunRecord, index: int, entry: Order, bar: Bar, rules: BrokerRules) -> bool:
     before = order_before(record, index, entry, rules)
-    price = match(before, bar, rules.fill)
-    return price is not None and at_open(before, bar, price, rules.fill)
+    hit = hit_of(before, bar, rules.fill)
+    return hit is not None and hit[4] == AT_OPEN
 
 
 # -- the words ----------------------------------------------------------------------------------------------
@@ -125,42 +128,28 @@ def _filled(
     how = (
         "by this_close, the close of the bar that it was decided on"
         if is_decided_here
-        else _how(then, bar, by_rule, rules)
+        else RULES[then.type].fill_words(then, bar, price if by_rule is None else by_rule, rules.fill)
     )
-    words = [f"{_n(size)} at {_n(price)}: {how}"]
+    words = [f"{number_words(size)} at {number_words(price)}: {how}"]
     if by_rule is not None and price != by_rule:
         worse = (price - by_rule) * _sign(then)
-        words.append(f"{_n(abs(worse))} {'worse' if worse > 0 else 'better'} than {_n(by_rule)} by slippage")
+        words.append(
+            f"{number_words(abs(worse))} {'worse' if worse > 0 else 'better'} than {number_words(by_rule)} by slippage"
+        )
     if fee:
         words.append(f"commission {fee:,.2f}")
     whole = any(event.kind is OrderEventKind.FILLED for event in events)
     asked = then.size
     if not whole:
         left = (asked or 0.0) - then.filled - size
-        share = "" if rules.share is None else f" ({_n(rules.share)} of the bar's volume of {_n(bar.volume)})"
-        words.append(f"the volume cap{share} left {_n(left)} of {_n(asked or 0.0)}")
+        share = (
+            ""
+            if rules.share is None
+            else f" ({number_words(rules.share)} of the bar's volume of {number_words(bar.volume)})"
+        )
+        words.append(f"the volume cap{share} left {number_words(left)} of {number_words(asked or 0.0)}")
         words += [event.reason for event in events if event.kind in _ENDS and event.reason]
     return OrderOutcome(then, "filled" if whole else "partially filled", None, "; ".join(words))
-
-
-def _how(order: Order, bar: Bar, price: float | None, rules: BrokerRules) -> str:
-    """By which rule a bar fills an order."""
-    kind = order.type
-    if kind is OrderType.MARKET_ON_CLOSE or (kind is OrderType.MARKET and price == bar.close and rules.fill.at_close):
-        return "the close"
-    if kind in (OrderType.MARKET, OrderType.MARKET_ON_OPEN):
-        return "the open"
-    limited = kind is OrderType.LIMIT or (kind is OrderType.STOP_LIMIT and order.triggered)
-    if not limited and order.triggered:
-        return "the open; its stop had triggered before"
-    name, level = ("limit", order.limit) if limited else ("stop", order.stop)
-    reached, at = ("low", bar.low) if (order.side is Side.BUY) is limited else ("high", bar.high)
-    word = f"{name} {_n(level)}"
-    if price is not None and at_open(order, bar, price, rules.fill) and price != level:
-        side = "better than" if limited else "beyond"
-        return f"the open {_n(bar.open)} was {side} the {word} already"
-    then = f", and the limit {_n(order.limit)} allowed it" if kind is OrderType.STOP_LIMIT and not limited else ""
-    return f"the {reached} {_n(at)} reached the {word}{then}"
 
 
 def _ended(then: Order, ending: OrderEvent, bar: Bar | None, rules: BrokerRules) -> OrderOutcome:
@@ -179,73 +168,29 @@ def _ended(then: Order, ending: OrderEvent, bar: Bar | None, rules: BrokerRules)
             then,
             str(ending.kind),
             None,
-            f"{reason}; this bar reached it too, at {_n(price)}, and {rule} put the other first",
+            f"{reason}; this bar reached it too, at {number_words(price)}, and {rule} put the other first",
         )
     if ending.kind is OrderEventKind.REJECTED:
-        reason = f"to be filled at {_n(price)} ({_how(then, bar, price, rules)}), but refused: {reason}"
+        reason = f"to be filled at {number_words(price)} ({RULES[then.type].fill_words(then, bar, price, rules.fill)}), but refused: {reason}"
     return OrderOutcome(then, str(ending.kind), None, reason)
 
 
 def _capped(record: RunRecord, index: int, then: Order, price: float, bar: Bar, rules: BrokerRules) -> OrderOutcome:
-    how = _how(then, bar, price, rules)
+    how = RULES[then.type].fill_words(then, bar, price, rules.fill)
     if rules.share is None:
         return OrderOutcome(then, "waits", None, f"{how}, and it did not fill")
     used = sum(fill.size for fill in _fills_of(record, index) if fill.symbol == then.symbol)
     room = max(rules.share * bar.volume - used, 0.0)
-    cap = f"{_n(rules.share)} of the bar's volume of {_n(bar.volume)}"
-    why = f"{how}, but the volume cap, {cap}, left {_n(room)} beside {_n(used)} filled for others; it waits on"
+    cap = f"{number_words(rules.share)} of the bar's volume of {number_words(bar.volume)}"
+    why = f"{how}, but the volume cap, {cap}, left {number_words(room)} beside {number_words(used)} filled for others; it waits on"
     return OrderOutcome(then, "capped", None, why)
 
 
 def _missed(then: Order, bar: Bar, rules: BrokerRules) -> OrderOutcome:
-    kind = then.type
     if then.expires_ns and bar.time_ns >= then.expires_ns:
         return OrderOutcome(then, "waits", None, "the bar began when its time was over already")
-    if kind is OrderType.MARKET_ON_OPEN:
-        return OrderOutcome(then, "waits", None, f"for the session that opens at {_when(then.begins_ns, bar)}")
-    if kind is OrderType.MARKET_ON_CLOSE:
-        return OrderOutcome(then, "waits", None, f"for the close of its session at {_when(then.expires_ns, bar)}")
-    buys = then.side is Side.BUY
-    if kind is not OrderType.LIMIT and not then.triggered:
-        level, (word, seen) = then.stop or 0.0, ("high", bar.high) if buys else ("low", bar.low)
-        if reaches_stop(then, bar):
-            trigger = f"the {word} {_n(seen)} reached the stop {_n(level)}"
-            far = _limit_words(then, bar)
-            return OrderOutcome(then, "triggered", None, f"{trigger}; {far}, so the limit waits for the next bar")
-        away = abs(level - seen)
-        trail = "" if then.trail is None else " where it had trailed to"
-        why = f"for the trigger: the {word} {_n(seen)} missed the stop {_n(level)}{trail} by {_n(away)}"
-        return OrderOutcome(then, "waits", away, why)
-    level, (word, seen) = then.limit or 0.0, ("low", bar.low) if buys else ("high", bar.high)
-    away = (seen - level) * (1.0 if buys else -1.0)
-    if away > 0:
-        why = f"by {_n(away)}: the {word} {_n(seen)} stayed {'above' if buys else 'below'} the limit {_n(level)}"
-    elif away == 0 and rules.fill.strict:
-        why = f"touched, not crossed: the {word} {_n(seen)} is the limit itself, and limit_fill is 'cross'"
-    else:
-        why = f"its one chance was the open {_n(bar.open)}, beyond the limit {_n(level)}"
-        away = abs(bar.open - level)
-    return OrderOutcome(then, "missed", max(away, 0.0), why)
-
-
-def _limit_words(order: Order, bar: Bar) -> str:
-    """Why a stop-limit's limit didn't fill in the bar that triggered it."""
-    limit, word = order.limit or 0.0, "above" if order.side is Side.BUY else "below"
-    if (bar.close - limit) * _sign(order) > 0:
-        return (
-            f"the close {_n(bar.close)} was {word} the limit {_n(limit)}, and what came before the trigger is unknown"
-        )
-    return f"the limit {_n(limit)} was not surely reached after the trigger"
-
-
-def _when(ns: int, bar: Bar) -> str:
-    return f"{bar._stamps.stamp(ns):%Y-%m-%d %H:%M}"  # noqa: SLF001 - hidden from strategies only
+    return OrderOutcome(then, *RULES[then.type].miss_words(then, bar, rules.fill))
 
 
 def _sign(order: Order) -> float:
     return 1.0 if order.side is Side.BUY else -1.0
-
-
-def _n(value: float | None) -> str:
-    """A number without the residue of its arithmetic: 0.01, not 0.010000000000005."""
-    return "none" if value is None or abs(value) == inf else f"{value:.10g}" if abs(value) >= 1 else f"{value:.6g}"

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbbacktest.core.config import BrokerConfig
-from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType
+from nbbacktest.core.enums import OrderEventKind, OrderStatus
 from nbbacktest.core.records import Bar, BarColumns, Stamps
-from nbbacktest.trading.matching import FillRules, trailed
 from nbbacktest.trading.orders import Order, OrderEvent
 from nbbacktest.trading.orders.rules import TradingRules
+from nbbacktest.trading.orders.types import FillRules, trailed
 from nbbacktest.trading.record import RunRecord
 
 _FILLS = (OrderEventKind.FILLED, OrderEventKind.PARTIALLY_FILLED)
@@ -82,7 +82,7 @@ def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules
                 then.triggered = True
             if event.kind in _FILLS:
                 then.filled += event.size or 0.0
-    if then.type is OrderType.TRAILING_STOP and not then.triggered and then.stop is not None:
+    if then.trail is not None and not then.triggered and then.stop is not None:
         then.stop = trailed_until(record.bars[order.symbol], then, set_at, instant, rules)
     return then
 

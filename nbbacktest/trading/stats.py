@@ -53,7 +53,7 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
     record
         The run.
     equity, trades
-        What `equity_curve` and `round_trips` give, where they are at hand already.
+        The results of `equity_curve` and `round_trips`, if they are at hand.
 
     Returns
     -------
@@ -226,7 +226,7 @@ def drawdowns(equity: Float64, cash: float) -> Float64:
 
 
 def _falls(equity: Float64, peak: Float64) -> Float64:
-    """In the place of `peak`."""
+    """``equity / peak - 1``, written into `peak`."""
     return np.subtract(np.divide(equity, peak, out=peak), 1.0, out=peak)
 
 
@@ -268,7 +268,7 @@ def exposure(record: RunRecord) -> float:
 
 
 def turnover(traded: Float64, equity: Float64) -> float:
-    """What was traded in proportion to the account: ``sum(size * |price|) / mean(equity)``, from ``size * |price|`` of each fill.
+    """The traded value in proportion to the account: ``sum(size * |price|) / mean(equity)``, from ``size * |price|`` of each fill.
 
     Both sides count, over the whole run (not annual): buying all and selling it is 2. NaN where mean equity isn't positive.
     """

@@ -79,12 +79,12 @@ class Trade(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """Whether it has no exit; such a trade counts in no trade statistic."""
+        """True if the trade has no exit; such a trade counts in no trade statistic."""
         return self.exit_ns is None
 
 
 class Trades(Sequence[Trade]):
-    """Round trips as columns; a `Trade` is made for who asks for one.
+    """Round trips as columns; a `Trade` is made when one is asked for.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Trades(Sequence[Trade]):
     __slots__ = ("_fills", "commission", "entry", "entry_price", "exit", "exit_price", "pnl", "return_", "size")
 
     def __init__(self, fills: Sequence[Fill], matches: Matches, marks: Float64, prices: Float64) -> None:
-        """Value `matches`; `marks` are what the open ones are worth a unit, `prices` those of `fills`."""
+        """Value `matches`; `marks` are the prices of open trades' units, `prices` those of `fills`."""
         self._fills = fills
         self.entry, self.exit, self.size, self.entry_price, self.commission = matches
         closed = self.exit >= 0
@@ -164,7 +164,7 @@ def round_trips(record: RunRecord) -> Trades:
     """Match every exit with the oldest entries of the same strategy and symbol (FIFO).
 
     An exit of part of a position splits off a trade; one fill that turns a position round closes the old
-    one and opens the new one. What rounding alone leaves of a size is nothing (`nbbacktest.trading.sizes`). A trade that went through
+    one and opens the new one. A size that is rounding alone counts as zero (`nbbacktest.trading.sizes`). A trade that went through
     a split is told in units and prices of after it, its entry too. Cash flows (dividends, fees for borrowing, interest)
     belong to no trade.
 
@@ -180,7 +180,7 @@ def round_trips(record: RunRecord) -> Trades:
 
 
 def _by_turns(done: Executions) -> Matches | None:
-    """The matches of positions that were opened and closed whole by turns, as most are; None where one wasn't."""
+    """The matches if every position was opened and closed whole, by turns; else None."""
     entries, exits, still_open = [_NONE], [_NONE], [_NONE]
     for rows in done.books:
         ins, outs = rows[: len(rows) // 2 * 2 : 2], rows[1::2]
@@ -215,7 +215,7 @@ def _first_in_first_out(record: RunRecord) -> Matches:
         if rest.size:
             lots.append(rest)
         if not held[fill.strategy, fill.symbol].add(float(fill.signed_size)) and lots:
-            # The position is flat: what is left of single lots is the rounding of their parts.
+            # The position is flat: the lots that are left are the rounding of their parts.
             last = found[-1]
             found[-1] = (*last[:4], last[4] + sum(lot.commission for lot in lots))
             lots.clear()
@@ -236,7 +236,7 @@ _Book = tuple[str, str]  # strategy and symbol
 
 @dataclass(slots=True)
 class _Lot:
-    """What is left of one fill: signed units and the commission that goes with them."""
+    """The open rest of one fill: signed units, and the commission that goes with them."""
 
     fill: Fill
     row: int
@@ -257,7 +257,7 @@ class _Lot:
 
 
 def _split(books: dict[_Book, deque[_Lot]], held: dict[_Book, Tally], split: Split) -> None:
-    """Count what is open of the symbol in units of after the split, at prices of after the split."""
+    """Express the symbol's open lots in units and prices of after the split."""
     for (strategy, symbol), lots in books.items():
         if symbol == split.symbol:
             held[strategy, symbol].split(split.ratio)

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any
 
-from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
+from nbbacktest.core.enums import OrderEventKind, OrderStatus, TimeInForce
 from nbbacktest.core.errors import OrderError
 from nbbacktest.core.intervals import LATEST
 from nbbacktest.trading.orders.order import Order
+from nbbacktest.trading.orders.types import RULES
 from nbbacktest.trading.sizes import is_rounding
 
-_LIMIT, _STOP_LIMIT, _BUY = OrderType.LIMIT, OrderType.STOP_LIMIT, Side.BUY
 _OPEN, _HELD = OrderStatus.OPEN, OrderStatus.HELD
 _CANCELLED, _FILLED = OrderStatus.CANCELLED, OrderStatus.FILLED
 _SUBMITTED, _ACCEPTED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED
@@ -50,14 +50,19 @@ class OpenOrders(list[Order]):
         self.falls_to, self.rises_to, self.stale = -inf, inf, False
 
     def start(self, order: Order) -> None:
-        """Put the first `order` into an empty book."""
+        """Put the first `order` into an empty list."""
         self.append(order)
-        self.falls_to, self.rises_to, self.stale = inf if order.is_eager else -inf, inf, not order.is_eager
+        self.falls_to, self.rises_to = RULES[order.type].reach(order)
+        self.stale = False
 
     def add(self, order: Order) -> None:
         """Put `order` behind the others."""
         self.append(order)
-        self._widen(order)
+        falls_to, rises_to = RULES[order.type].reach(order)
+        if falls_to > self.falls_to:
+            self.falls_to = falls_to
+        if rises_to < self.rises_to:
+            self.rises_to = rises_to
 
     def discard(self, order: Order) -> None:
         """Take `order` out."""
@@ -65,23 +70,11 @@ class OpenOrders(list[Order]):
         self.stale = True
 
     def measure(self) -> None:
-        """Find the bounds anew."""
-        self.falls_to, self.rises_to, self.stale = -inf, inf, False
-        for order in self:
-            self._widen(order)
-
-    def _widen(self, order: Order) -> None:
-        if order.is_eager:
-            self.falls_to = inf
-            return
-        limited = order.type is _LIMIT or (order.type is _STOP_LIMIT and order.triggered)
-        level = order.limit if limited else order.stop
-        if level is None:
-            return
-        if (order.side is _BUY) is limited:
-            self.falls_to = max(self.falls_to, level)
-        else:
-            self.rises_to = min(self.rises_to, level)
+        """Find the bounds anew: the highest and the lowest of all orders' reach."""
+        reaches = [RULES[order.type].reach(order) for order in self]
+        self.falls_to = max((falls_to for falls_to, _ in reaches), default=-inf)
+        self.rises_to = min((rises_to for _, rises_to in reaches), default=inf)
+        self.stale = False
 
 
 class Blotter:
@@ -189,8 +182,8 @@ class Blotter:
 
     def split(self, symbol: str, ratio: float, now: int) -> None:
         """Count the open orders of `symbol`, and the exits that they hold, in units of after a split."""
-        book = self.pending.get(symbol)
-        waiting = list(book or ())
+        orders = self.pending.get(symbol)
+        waiting = list(orders or ())
         for order in waiting + [child for entry in waiting for child in entry.children if child.status is _HELD]:
             for name in ("size", "filled"):
                 if (units := getattr(order, name)) is not None:
@@ -201,8 +194,8 @@ class Blotter:
             if order.trail is not None and not order.trail_is_fraction:
                 order.trail /= ratio
             self.note(order, OrderEventKind.REPLACED, now, f"split: {ratio:g} new units for an old one")
-        if book is not None:
-            book.stale = True
+        if orders is not None:
+            orders.stale = True
 
     # -- ends -----------------------------------------------------------------------------------------------
 
@@ -225,10 +218,10 @@ class Blotter:
         """End the orders whose time is over; costs nothing where there are none."""
         if now < self._next_expiry:
             return
-        waiting = [order for book in self.pending.values() for order in book if order.expires_ns]
+        waiting = [order for orders in self.pending.values() for order in orders if order.expires_ns]
         for order in waiting:
             if order.expires_ns <= now:
-                self.end(order, OrderStatus.EXPIRED, _lateness(order), now)
+                self.end(order, OrderStatus.EXPIRED, RULES[order.type].lateness or _LATE[order.tif], now)
         self._next_expiry = min((order.expires_ns for order in waiting if order.is_open), default=LATEST)
 
     def cancel(self, order: Order, now: int) -> None:
@@ -313,39 +306,31 @@ class Blotter:
             self.news.append(order)
 
     def _work(self, order: Order) -> None:
-        book = self.pending.get(order.symbol)
-        if book is None:
-            book = self._books.get(order.symbol)
-            if book is None:
-                book = self._books[order.symbol] = OpenOrders()
-            self.pending[order.symbol] = book
-            book.start(order)
+        orders = self.pending.get(order.symbol)
+        if orders is None:
+            orders = self._books.get(order.symbol)
+            if orders is None:
+                orders = self._books[order.symbol] = OpenOrders()
+            self.pending[order.symbol] = orders
+            orders.start(order)
         else:
-            book.add(order)
+            orders.add(order)
         if order.expires_ns and order.expires_ns < self._next_expiry:
             self._next_expiry = order.expires_ns
 
     def _close(self, order: Order) -> None:
         if order.status is _OPEN:
-            book = self.pending[order.symbol]
-            if len(book) == 1:
-                book.clear()
+            orders = self.pending[order.symbol]
+            if len(orders) == 1:
+                orders.clear()
                 del self.pending[order.symbol]
             else:
-                book.discard(order)
+                orders.discard(order)
 
     def _drop_held(self, order: Order, now: int) -> None:
         for child in order.children:
             if child.status is _HELD:
                 self.end(child, _CANCELLED, f"its entry, order {order.id}, opened nothing: {order.status}", now)
-
-
-def _lateness(order: Order) -> str:
-    if order.type is OrderType.MARKET_ON_OPEN:
-        return "the session ended without a bar of the symbol"
-    if order.type is OrderType.MARKET_ON_CLOSE:
-        return "no bar of the symbol closed with the session"
-    return _LATE[order.tif]
 
 
 def _written(value: float | None) -> str:
@@ -355,5 +340,5 @@ def _written(value: float | None) -> str:
 def open_orders(pending: Mapping[str, list[Order]], strategy: str | None, symbol: str | None) -> list[Order]:
     """The waiting orders of one strategy or of all, of one symbol or of all, in order of submission."""
     books = pending.values() if symbol is None else (pending.get(symbol, ()),)
-    found = [order for book in books for order in book if strategy is None or order.strategy == strategy]
+    found = [order for orders in books for order in orders if strategy is None or order.strategy == strategy]
     return sorted(found, key=lambda order: order.id)

@@ -13,13 +13,10 @@ from nbbacktest.core.records import Stamps
 if TYPE_CHECKING:
     import pandas as pd
 
-_ON_SESSION = (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE)
 _SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
 EVENT_FIELDS = 9  # of an event, its terms included
-_STOP_LIMIT = OrderType.STOP_LIMIT
 _OPEN, _HELD, _FILLED = OrderStatus.OPEN, OrderStatus.HELD, OrderStatus.FILLED
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
-_EAGER_TYPES = (OrderType.MARKET, OrderType.TRAILING_STOP, *_ON_SESSION)
 
 
 class OrderTerms(NamedTuple):
@@ -172,12 +169,6 @@ class Order(msgspec.Struct, eq=False):
         return self._stamps.instant(ns) if ns else None
 
     @property
-    def is_eager(self) -> bool:
-        """Whether every bar of its symbol concerns it, whatever its level."""
-        kind = self.type
-        return kind in _EAGER_TYPES or self.is_immediate or (self.triggered and kind is not _STOP_LIMIT)
-
-    @property
     def life(self) -> Sequence[Any]:
         """Its events end to end, `EVENT_FIELDS` values each: their fields up to `terms`, then those of the terms."""
         if self._life is not None:
@@ -239,11 +230,6 @@ class Order(msgspec.Struct, eq=False):
     def is_immediate(self) -> bool:
         """Whether it has one chance only: its symbol's next open."""
         return self.tif is _IOC or self.tif is _FOK
-
-    @property
-    def has_one_chance(self) -> bool:
-        """Whether what the volume cap leaves of it is cancelled instead of waiting on."""
-        return self.is_immediate or self.type in _ON_SESSION
 
     @property
     def remaining(self) -> float | None:

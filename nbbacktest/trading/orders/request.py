@@ -11,14 +11,13 @@ import msgspec
 from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import OrderError, nearest
 from nbbacktest.core.records import Stamps
-from nbbacktest.trading.matching import behind
 from nbbacktest.trading.orders.order import Order
 from nbbacktest.trading.orders.rules import OrderExpiry, TradingRules, check_bracket
+from nbbacktest.trading.orders.types import RULES, behind
 
 _MARKET = OrderType.MARKET
 _GTC, _DAY, _GTD = TimeInForce.GTC, TimeInForce.DAY, TimeInForce.GTD
 _MOMENTS = {"open": OrderType.MARKET_ON_OPEN, "close": OrderType.MARKET_ON_CLOSE}
-_ON_SESSION = tuple(_MOMENTS.values())
 _WORDS = {str(tif) for tif in TimeInForce}
 _PLAIN = (float, int)
 
@@ -350,7 +349,7 @@ def _kind(side: Side, limit: float | None, stop: float | None, trail: Any, at: A
 
 def _time_in_force(side: Side, kind: OrderType, tif: Any, until: Any) -> TimeInForce:
     if tif == "gtc" and until is None:
-        return _DAY if kind in _ON_SESSION else _GTC
+        return _DAY if RULES[kind].is_for_a_session else _GTC
     if tif not in _WORDS:
         raise OrderError(f"{side}(tif={tif!r}) is no time in force; {nearest(str(tif), _WORDS)}")
     word = TimeInForce(tif)
@@ -360,9 +359,9 @@ def _time_in_force(side: Side, kind: OrderType, tif: Any, until: Any) -> TimeInF
         raise OrderError(f"{side}(tif={tif!r}, until={until!r}): until is for gtd; leave tif out")
     elif word is _GTD:
         raise OrderError(f"{side}(tif='gtd') needs the time: until=...")
-    if kind in _ON_SESSION:
+    if RULES[kind].is_for_a_session:
         if word is not _DAY:
             raise OrderError(f"{side}(tif={tif!r}): orders on open or close live for their session; leave tif out")
-    elif word in (TimeInForce.IOC, TimeInForce.FOK) and kind not in (OrderType.MARKET, OrderType.LIMIT):
+    elif word in (TimeInForce.IOC, TimeInForce.FOK) and not RULES[kind].may_be_immediate:
         raise OrderError(f"{side}(tif={tif!r}): a {kind} waits by its nature; use gtc, day or gtd")
     return word

@@ -1,16 +1,23 @@
-"""Equal results have equal fingerprints, others don't."""
+"""What is computed from a record: each part once, and a fingerprint that is equal for equal results alone."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from msgspec import structs
+from rich.console import Console
 
+from nbbacktest.report import analysis
 from nbbacktest.report.analysis import fingerprint
+from nbbacktest.report.document import document
 from nbbacktest.report.result import Result
+from nbbacktest.report.tearsheet import page
+from nbbacktest.report.terminal import print_report
 from nbbacktest.trading.equity import equity_curve
 from tests.records import bars, minutes, run
 
@@ -86,3 +93,27 @@ def test_its_bytes_are_the_documented_ones():
 def test_a_tag_that_is_no_valid_text_has_a_fingerprint(record):
     """A lone surrogate, as file names can hold, ends no report."""
     assert len(of(replace(record, fills=(structs.replace(record.fills[0], tag="\ud800"),)))) == 64
+
+
+def test_what_all_faces_read_is_computed_once(monkeypatch):
+    """Tearsheet, figure, document and terminal share one equity, one matching of trades and one set of statistics."""
+    calls = Counter()
+
+    def counted(name):
+        original = getattr(analysis, name)
+
+        def call(*args):
+            calls[name] += 1
+            return original(*args)
+
+        return call
+
+    for name in ("equity_curve", "round_trips", "statistics", "excursions"):
+        monkeypatch.setattr(analysis, name, counted(name))
+    columns = bars("A", minutes(4), [10.0, 11.0, 12.0, 11.0])
+    result = Result(run([columns], [(1, "A", 1.0, 10.0), (2, "A", -1.0, 12.0)]))
+    page(result.analysis)
+    print_report(result.analysis, Console(file=io.StringIO()))
+    assert document(result.analysis) == result.to_json()
+    assert result.trades is not result.trades
+    assert calls == {"equity_curve": 1, "round_trips": 1, "statistics": 1, "excursions": 1}

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbbacktest.core.enums import OrderType, Side
-from nbbacktest.trading.matching import FillRules, match, precedence, trailed
+from nbbacktest.trading.matching import match, precedence
 from nbbacktest.trading.orders import Order
+from nbbacktest.trading.orders.types import FillRules, trailed
 from nbbacktest.trading.strategy import Strategy
 from tests.drivers import run, series_of
 

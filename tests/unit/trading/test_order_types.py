@@ -1,0 +1,153 @@
+"""Each type of order has one rule, and everything that delivers, filters and explains its fills asks that rule."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nbbacktest as nb
+from nbbacktest.core.enums import OrderType, Side
+from nbbacktest.trading.matching import hit_of, match
+from nbbacktest.trading.orders import Order, types
+from nbbacktest.trading.orders.types import RULES, FillRules, LimitRule
+from tests.drivers import scripted, series_of
+from tests.integration.test_explain import of, ran
+
+KINDS = {
+    "market": lambda near, far: {},
+    "limit": lambda near, far: {"limit": near},
+    "stop": lambda near, far: {"stop": near},
+    "stop_limit": lambda near, far: {"stop": near, "limit": far},
+    "trail": lambda near, far: {"trail": abs(far - near) + 1},
+    "trail percent": lambda near, far: {"trail": f"{abs(far - near) + 1}%"},
+    "open": lambda near, far: {"at": "open"},
+    "close": lambda near, far: {"at": "close"},
+    "immediate": lambda near, far: {"limit": near, "tif": "ioc"},
+    "day": lambda near, far: {"limit": near, "tif": "day"},
+}
+levels = st.integers(88, 112)
+deeds = st.tuples(st.integers(1, 4), st.sampled_from(["buy", "sell"]), st.sampled_from(sorted(KINDS)), levels, levels)
+rules = st.builds(FillRules, st.booleans(), st.booleans(), st.sampled_from(["pessimistic", "path"]))
+
+
+@st.composite
+def rows(draw, least=4, most=9):
+    made = []
+    for _ in range(draw(st.integers(least, most))):
+        low, a, b, high = sorted(draw(st.lists(levels, min_size=4, max_size=4)))
+        made.append((*draw(st.sampled_from([(a, high, low, b), (b, high, low, a)])), 1_000))
+    return made
+
+
+def placed(deed):
+    number, side, kind, near, far = deed
+    return number, lambda s: getattr(s, side)(size=1, tag=str(number), **KINDS[kind](near, far))
+
+
+def test_every_type_has_a_rule():
+    """No type is without a rule, and no rule without a type."""
+    assert RULES.keys() == set(OrderType)
+
+
+def test_a_type_without_a_rule_is_not_imported():
+    """A member of `OrderType` that `RULES` lacks stops the import, and is named."""
+    tree = ast.parse(Path(types.__file__).read_text(encoding="utf-8"))
+    table = next(node.value for node in tree.body if isinstance(node, ast.AnnAssign) and node.target.id == "RULES")
+    del table.keys[1], table.values[1]
+    with pytest.raises(NotImplementedError, match="how orders of these types fill: limit"):
+        exec(compile(tree, types.__file__, "exec"), {"__name__": "without"})
+
+
+@settings(max_examples=150)
+@given(rows(), deeds, st.lists(deeds, max_size=6), st.booleans(), st.sampled_from(["touch", "cross"]))
+def test_one_order_alone_and_beside_many_fills_the_same(bars, deed, others, first, limit_fill):
+    """Orders that share neither cash nor a link don't know of each other: same bar, price, part of the bar and life."""
+
+    def life(deeds_, place):
+        plan = {}
+        for number, act in map(placed, deeds_):
+            before = plan.get(number, lambda s: None)
+            plan[number] = lambda s, before=before, act=act: (before(s), act(s))[1]
+        desk = scripted(plan, series_of(bars), cash=1e9, limit_fill=limit_fill)
+        order = [o for o in desk.orders if o.tag == str(deed[0])][place]
+        fills = [(f.index, f.price, f.size, f.phase) for f in desk.fills if f.order_id == order.id]
+        return fills, order.events, order.status, order.stop
+
+    mates = [other for other in others if other[0] != deed[0]]
+    assert life([deed], 0) == life([deed, *mates] if first else [*mates, deed], 0)
+
+
+@given(rows(1, 1), st.sampled_from(sorted(KINDS)), st.sampled_from(Side), levels, levels, st.booleans(), rules)
+def test_what_a_bar_does_is_within_reach(bars, kind, side, near, far, triggered, choice):
+    """A bar outside of a rule's reach neither fills nor changes the order: the broker may pass it over."""
+    asked = KINDS[kind](near, far)
+    bar = series_of(bars).bar(0)
+    desk = scripted({1: lambda s: getattr(s, str(side))(size=1, **asked)}, series_of(bars))
+    order = desk.orders[0]
+    order.triggered = triggered and order.stop is not None
+    order.expires_ns = 0 if kind != "close" else order.expires_ns
+    falls_to, rises_to = RULES[order.type].reach(order)
+    if bar.low > falls_to and bar.high < rises_to:
+        assert match(order, bar, choice) is None
+        assert RULES[order.type].missed(order, bar) is None
+
+
+@given(rows(1, 1), st.sampled_from(sorted(KINDS)), st.sampled_from(Side), levels, levels, rules)
+def test_words_agree_with_prices(bars, kind, side, near, far, choice):
+    """Where a bar fills an order the rule has words for the fill, else for the miss, which say how far it was."""
+    bar = series_of(bars).bar(0)
+    desk = scripted({1: lambda s: getattr(s, str(side))(size=1, **KINDS[kind](near, far))}, series_of(bars))
+    order, rule = desk.orders[0], RULES[desk.orders[0].type]
+    hit = hit_of(order, bar, choice)
+    if hit is not None:
+        assert rule.fill_words(order, bar, hit[3], choice)
+    else:
+        words = rule.miss_words(order, bar, choice)
+        assert words.why
+        assert words.missed_by is None or words.missed_by >= 0
+
+
+class LimitWithinATenth(LimitRule):
+    """A limit that fills at a price that is up to a tenth worse."""
+
+    def level(self, order):
+        return order.limit + (0.1 if order.side is Side.BUY else -0.1)
+
+
+def test_a_rule_is_changed_in_one_place(monkeypatch):
+    """A limit relaxed by a tenth fills alone, fills beside another order, and is explained by the level that it has then."""
+    low = [(100, 101, 99, 100), (100, 101, 99, 100), (100, 101, 99.05, 100)]
+
+    def alone(s):
+        return s.buy(size=1, limit=98.95)
+
+    def beside(s):
+        return s.buy(size=1, limit=50), s.buy(size=1, limit=98.95), s.sell(size=1, limit=150)
+
+    def fills():
+        return [[(f.index, f.price) for f in scripted({2: do}, series_of(low)).fills] for do in (alone, beside)]
+
+    why = "by 0.05: the low 96 stayed above the limit 95.95"
+    assert fills() == [[], []]
+    assert of(ran(lambda s: s.buy(size=1, limit=95.95)), "2024-10-03")["why"] == why
+    monkeypatch.setitem(RULES, OrderType.LIMIT, LimitWithinATenth())
+    assert fills() == [[(2, 98.95 + 0.1)]] * 2
+    relaxed = of(ran(lambda s: s.buy(size=1, limit=95.95)), "2024-10-03")["why"]
+    assert relaxed == "1 at 96.05: the low 96 reached the limit 96.05"
+
+
+def test_a_delisting_is_no_order_that_a_bar_fills():
+    """No bar concerns it."""
+    order = Order(1, "S", "EXE", Side.SELL, 1.0, OrderType.DELISTING)
+    bar = series_of([(100, 101, 99, 100)]).bar(0)
+    falls_to, rises_to = RULES[OrderType.DELISTING].reach(order)
+    assert bar.low > falls_to
+    assert bar.high < rises_to
+    assert match(order, bar) is None
+
+
+def test_a_public_order_type_is_named_as_its_rule():
+    """What users see of types is what the table knows."""
+    assert {str(kind) for kind in RULES} == {str(kind) for kind in nb.OrderType}
