@@ -4,7 +4,9 @@ import os
 import sys
 
 if not sys.flags.safe_path and sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109 - as Python puts it there
-    sys.path.append(sys.path.pop(0))  # Python puts the current folder first; installed modules are meant
+    sys.path.append(
+        sys.path.pop(0)
+    )  # Python puts the current folder first: a file of it would shadow an installed module
 
 from nbbacktest.cli import main
 

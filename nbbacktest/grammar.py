@@ -1,4 +1,4 @@
-"""The commands as text: one parser, with the same names, options and help, for every face that is typed at."""
+"""The parser of the commands, with the same names, options and help for the command line, the shell and the magics."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cyclopts import App, CoercionError, Parameter, Token
 from nbbacktest.system.commands import COMMANDS, parameters
 
 Call = Callable[[str, dict[str, Any]], Any]
-"""Carries a command out: its name, and its arguments by name; what it returns, parsing returns."""
+"""Called with a command's name and its arguments by name; the parser returns what it returns."""
 
 
 class Option(NamedTuple):
-    """An option that a face adds to a command: for itself, not for the system.
+    """An option that a face adds to a command for its own use; the command itself doesn't get it.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Option(NamedTuple):
 
 
 def _whole(_type: Any, tokens: Sequence[Token]) -> int:
-    """A number as it is typed; cyclopts by itself would round 1.5."""
+    """The whole number that was typed; cyclopts alone would round 1.5."""
     text = tokens[0].value
     try:
         number = float(text)
@@ -46,7 +46,7 @@ def _whole(_type: Any, tokens: Sequence[Token]) -> int:
 
 
 Whole = Annotated[int, Parameter(converter=_whole)]
-"""A whole number, which isn't made of another one."""
+"""A whole number; 1.5 is refused, 2.0 is taken."""
 
 JSON = Option("json_", bool, "Answer as JSON.")
 SESSION = Option("session", str | None, "Which running session, by the start of its id; the only one where left out.")
@@ -58,7 +58,7 @@ def system_app(call: Call, options: Mapping[str, Sequence[Option]]) -> App:
     Parameters
     ----------
     call
-        Who carries them out.
+        Carries a command out.
     options
         For each command, what the face adds to its parameters.
     """
@@ -91,7 +91,7 @@ def _typed(name: str, call: Call, options: Sequence[Option]) -> Callable[..., An
 
 
 def _as_typed(parameter: inspect.Parameter) -> inspect.Parameter:
-    """What Python takes by position is typed without its name, and what it takes by name, as an option."""
+    """A positional parameter is typed without its name, a keyword parameter as an option."""
     if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
         return parameter.replace(annotation=_annotated(parameter.annotation, parameter.name))
     annotation = parameter.annotation
@@ -112,5 +112,5 @@ def _annotated(annotation: Any, name: str, text: str | None = None) -> Any:
 
 
 def _joined(_type: Any, tokens: Sequence[Token]) -> str:
-    """Times and events have spaces in them; nobody has to quote them."""
+    """All words as one text: times and events have spaces, and need no quotes."""
     return " ".join(token.value for token in tokens)

@@ -1,6 +1,6 @@
-"""``%backtest`` and ``%%backtest``: what is typed in a notebook, handed to the same commands as everywhere.
+"""The magics ``%backtest`` and ``%%backtest``: the commands in a notebook.
 
-Parsing is `nbbacktest.grammar`'s. A mistake gives one line, never a traceback.
+`nbbacktest.grammar` parses them. A mistake gives one line and no traceback.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BODY = "the cell's body"
 
 
 class Status(dict[str, Any]):
-    """The JSON status as a mapping; a notebook shows it in a line, as its text was printed already."""
+    """The JSON status as a mapping, which a notebook shows in one line."""
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001, ARG002 - IPython's protocol
         session = self["session"]
@@ -80,7 +80,7 @@ class BacktestMagics(Magics):
 
     @property
     def system(self) -> SystemManager:
-        """What line magics speak to: the system of the newest cell, or the process's one."""
+        """The system that line magics command: that of the newest ``%%backtest`` cell, else the process's."""
         return self._newest or get_system_manager()
 
     @staticmethod
@@ -218,11 +218,11 @@ class BacktestMagics(Magics):
         return text
 
     def _strategies(self) -> list[type[Strategy]]:
-        """Run the body in the user's namespace; the Strategy subclasses that it defines, in order."""
+        """Run the body in the user's namespace; returns the Strategy subclasses that it defines, in order."""
         space = self._ipython.user_ns
         before = dict(space)
         source = self._ipython.transform_cell(self._body)  # type: ignore[no-untyped-call]
-        # Kept as IPython keeps a cell, so that a strategy's traceback shows its lines.
+        # IPython keeps the source, so that a strategy's traceback shows its lines.
         filename = self._ipython.compile.cache(source, self._ipython.execution_count)
         try:
             tree = ast.parse(source, filename)
@@ -249,7 +249,7 @@ class BacktestMagics(Magics):
         return made
 
     def _cell_id(self) -> str:
-        """What tells the cell that is run from others: its id, or its text where messages bring none, as in consoles."""
+        """The identity of the cell that runs: its id, or its text in consoles, whose messages have no id."""
         kernel = getattr(self._ipython, "kernel", None)
         parent: Mapping[str, Any] = kernel.get_parent() if kernel is not None else {}
         found = (parent.get("metadata") or {}).get("cellId")
@@ -257,7 +257,7 @@ class BacktestMagics(Magics):
 
 
 def _awaited(system: SystemManager) -> Any:
-    """Wait for the end in short waits; an interrupt pauses the run."""
+    """Wait for the end of the run; an interrupt pauses it."""
     try:
         while True:
             try:
@@ -297,7 +297,7 @@ _OPTIONS = ("--data", "--cash", "--speed", "--wait", "--no-panel", "--name")
 
 
 def complete(_shell: Any, event: Any) -> list[str]:
-    """What may follow ``%backtest`` on its line."""
+    """The words that may follow ``%backtest`` on its line."""
     words, partial = event.line.split(), event.symbol
     if words and words[0] == "%%backtest":
         return [*_OPTIONS, *_configs(partial)]

@@ -1,4 +1,4 @@
-"""The program `nbbacktest`: its commands, how it is called, and what it ends with.
+"""The program `nbbacktest`: its commands, `main`, and its exit status.
 
 Exit status 0 done, 1 the run failed, 2 wrong usage or config, 3 no running session, 130 interrupted.
 """
@@ -67,11 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     take_any_text()
     try:
-        # No default command: a misspelt one would be taken for its argument.
+        # There is no default command: it would take a misspelt command for its argument.
         status = _call(tokens) if tokens else _shell()
         sys.stdout.flush()
     except BrokenPipeError:
-        return FAILED  # the reader has gone: nobody is left to be told
+        return FAILED  # the reader of the output has gone
     except (Exception, KeyboardInterrupt) as error:
         told = ending(error)
         if told is None:

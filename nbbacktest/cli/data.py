@@ -1,4 +1,4 @@
-"""The command line's `data` commands: what is known of bars before they are run."""
+"""The command line's `data` commands: checks of bars before a run."""
 
 from __future__ import annotations
 

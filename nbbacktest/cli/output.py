@@ -1,4 +1,4 @@
-"""What a command prints and its exit status: answers, the one line of an error, and the state of standard output and error."""
+"""Output and exit status of commands: answers, the line of an error, and what standard output and error can take."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def show_answer(answer: dict[str, Any], *, as_json: bool = False) -> None:
 
 
 def complain(message: str, status: int) -> int:
-    """Say it where complaints go; returns the exit status, for the caller to pass on."""
-    with contextlib.suppress(OSError):  # the terminal is gone, and nobody to be told
+    """Print an error to standard error; returns `status`, for the caller to pass on."""
+    with contextlib.suppress(OSError):  # the terminal is gone
         console(stderr=True).print(f"nbbacktest: {message}", style="red", markup=False, soft_wrap=True)
     return status
 
 
 def ending(error: BaseException) -> tuple[str, int] | None:
-    """What to say of an error, and the exit status; None where it is a bug, whose traceback is what helps."""
+    """The message of an error and the exit status; None for a bug, which is shown with its traceback."""
     if isinstance(error, NoSessionError):
         return str(error), UNREACHED
     if isinstance(error, InvalidTransition):
@@ -69,23 +69,22 @@ def ending(error: BaseException) -> tuple[str, int] | None:
 
 
 def take_any_text() -> None:
-    """Let both streams take whatever is written.
+    """Make both streams take any text.
 
-    A character that a stream's encoding lacks is written as Python escapes it, so that it can still be told.
-    A stream that is closed leads nowhere.
+    A character that a stream's encoding lacks is written as Python's escape of it. Text for a closed stream is dropped.
     """
     if sys.stdout is None:
         sys.stdout = _nowhere()
     if sys.stderr is None:
         sys.stderr = _nowhere()
     for stream in (sys.stdout, sys.stderr):
-        # A notebook's or a test's stream may be of another kind, and those take any text.
+        # The stream of a notebook or a test is of another class, which takes any text.
         if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def drop_unwritable() -> None:
-    """Empty both streams; one that can't be written to any more leads nowhere, so that the exit has nothing to fail at."""
+    """Flush both streams; a stream that fails is replaced by the null device, so that Python's exit doesn't fail at it."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

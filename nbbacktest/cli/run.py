@@ -40,12 +40,12 @@ def run(
     if save is not None:
         _check_target(save)
     find_local_modules()
-    # Nobody can look at a run that is held at its error here, nor set it going again.
+    # A run that is held at an error could be neither looked at nor resumed here.
     settings = nb.SessionConfig.load(config).overlaid({"on_error": "stop"}, str(config))
     with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if json_ else contextlib.nullcontext():
         outcome = _outcome(settings)
         with uninterrupted():
-            # Kept before anything is printed: the report's reader may have gone, and the terminal with it.
+            # Saved before the report: printing fails if the reader of the output has gone.
             failure = _saved(outcome.result, save) if save is not None else None
     if outcome.complaint is not None:
         complain(outcome.complaint, outcome.status)
@@ -88,7 +88,7 @@ def schema(name: Literal["config", "status"] = "config", /) -> int:
 
 
 class _FinishedRun(NamedTuple):
-    """What was run, the exit status, and what is to be said of how it ended."""
+    """The result of a run, the exit status, and a message if the run didn't reach its end."""
 
     result: nb.Result
     status: int
@@ -96,7 +96,7 @@ class _FinishedRun(NamedTuple):
 
 
 def _outcome(settings: nb.SessionConfig) -> _FinishedRun:
-    """Run to the end, or to what ends it before."""
+    """Run to the end, or to an interrupt, a signal or a strategy's error."""
     system = nb.SystemManager()
     try:
         system.start(settings)
@@ -104,7 +104,7 @@ def _outcome(settings: nb.SessionConfig) -> _FinishedRun:
         return _FinishedRun(system.wait(), DONE)
     except KeyboardInterrupt:
         if system.get_coordinator() is None:
-            raise  # bars are still being read: there is nothing to report
+            raise  # bars are still being read: there is no result yet
         system.stop()
         return _FinishedRun(system.wait(), INTERRUPTED, "interrupted: this is what was run until then")
     except Leaving as leaving:
@@ -117,7 +117,7 @@ def _outcome(settings: nb.SessionConfig) -> _FinishedRun:
 
 
 def _check_target(save: Path) -> None:
-    """Refuse, before a long run, a place that its result can't be saved to."""
+    """Raise before the run if its result can't be saved to `save`."""
     try:
         try_target(save)
     except OSError as error:
@@ -126,7 +126,7 @@ def _check_target(save: Path) -> None:
 
 
 def _saved(result: nb.Result, save: Path) -> OSError | None:
-    """Save; what the disk says is told after the report, which is then all that is left of the run."""
+    """Save the result; returns the disk's error, so that the report is printed before it is raised."""
     try:
         result.save(save)
     except OSError as error:
@@ -135,7 +135,7 @@ def _saved(result: nb.Result, save: Path) -> OSError | None:
 
 
 def _follow(system: nb.SystemManager) -> None:
-    """Show how far the run is, where somebody watches."""
+    """Show a progress bar on standard error, if that is a terminal."""
     terminal = console(stderr=True)
     if not terminal.is_terminal:
         return
@@ -162,7 +162,7 @@ def _follow(system: nb.SystemManager) -> None:
 def find_local_modules() -> None:
     """Let a config name strategies in modules of the current folder.
 
-    The folder comes last: a file of it that is called as an installed module is, such as json.py, takes nothing's place.
+    The folder comes last, so that a file such as json.py doesn't shadow an installed module of the same name.
     """
     if "" in sys.path:
         sys.path.remove("")

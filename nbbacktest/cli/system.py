@@ -28,7 +28,7 @@ _EVENTS = Option("json_", bool, "Write events as JSON lines: start, state, progr
 
 
 def call(name: str, arguments: dict[str, Any]) -> int:
-    """Carry out a command as a terminal does: `start` here, in the foreground, all others on a run elsewhere."""
+    """Carry out a command of a terminal: `start` in this process, in the foreground, others on a run of another process."""
     as_json = arguments.pop("json_")
     if name == "start":
         return _start(arguments, as_json=as_json)
@@ -36,7 +36,7 @@ def call(name: str, arguments: dict[str, Any]) -> int:
 
 
 def elsewhere(name: str, arguments: dict[str, Any], session: str | None, *, as_json: bool) -> int:
-    """Carry out a command on a run of another process; a status of several is their list."""
+    """Carry out a command on a run of another process; `status` with several runs lists them."""
     from nbbacktest.system.remote.client import reach, sessions
 
     if name == "status" and session is None:
@@ -98,7 +98,7 @@ def show_sessions(entries: Sequence[SessionEntry], *, as_json: bool = False) -> 
 
 
 def show_gone(entries: Sequence[SessionEntry]) -> None:
-    """Say of sessions whose process died that they are gone, and that their entries are, too."""
+    """Print a line for each session whose process died and whose entry was removed."""
     for entry in entries:
         gone = f"session {entry.id} ({entry.name}) is gone: process {entry.pid} died; its entry is removed"
         sys.stdout.write(printed(gone) + "\n")

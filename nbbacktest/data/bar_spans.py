@@ -12,7 +12,7 @@ import numpy as np
 
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import DAY, MINUTE, SECOND, Interval
+from nbbacktest.core.intervals import DAY, MINUTE, NO_TIME, SECOND, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, Days, SessionTable, local_midnights
 from nbbacktest.data.calendar_periods import period_starts, refuse_weekend_stamps, utc_date, whole_spans
@@ -115,9 +115,6 @@ def opens_of(ends: Int64, length: int) -> Int64:
     like = whole_ & (2 * cut[number] >= times[number])
     opens[like] = ends[like] - lasting[number[like]]
     return opens
-
-
-_NO_TIME = np.iinfo(np.int64).min  # as pandas counts NaT
 
 
 def agree(raws: Sequence[RawBars], given: Interval | None, mark: StampMeaning = "open") -> Interval:
@@ -337,9 +334,9 @@ def begins_of(
     instants = instants_of(index, timezone)
     if mark != "close":
         return instants
-    if index is raw.index and not (instants == _NO_TIME).any():
+    if index is raw.index and not (instants == NO_TIME).any():
         return opens_of(instants, interval.ns)
-    return np.where(instants == _NO_TIME, _NO_TIME, instants - interval.ns)
+    return np.where(instants == NO_TIME, NO_TIME, instants - interval.ns)
 
 
 def begins_left_out(
@@ -350,7 +347,7 @@ def begins_left_out(
     for kind, index in raw.left_out.items():
         known = index[index.notna()]
         begins = begins_of(raw, known, interval, stamps, timezone=timezone, mark=mark)
-        found[kind] = np.append(begins, np.full(len(index) - len(known), _NO_TIME))
+        found[kind] = np.append(begins, np.full(len(index) - len(known), NO_TIME))
     return found
 
 
@@ -364,7 +361,7 @@ def _clock_fault(raw: RawBars, timezone: str | None) -> Fault:
             f"{raw.label}: the stamps name no time zone, the first is {raw.index[0]}; set data.timezone in the "
             'config, for example to "America/New_York", or give stamps with one (frame.tz_localize)'
         )
-    wrong = instants_of(raw.index, timezone) == _NO_TIME
+    wrong = instants_of(raw.index, timezone) == NO_TIME
     noun = "stamp doesn't exist or exists" if int(wrong.sum()) == 1 else "stamps don't exist or exist"
     return Fault(
         "bad_time",

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import DAY, Interval
+from nbbacktest.core.intervals import DAY, NO_TIME, Interval
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.data.calendar import Days, SessionTable, local_dates, local_midnights
 
-NO_TIME = np.iinfo(np.int64).min
 """An instant that isn't known, as pandas counts NaT."""
 
 COUNTS = (

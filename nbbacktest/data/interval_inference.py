@@ -10,7 +10,7 @@ import numpy as np
 
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import DAY, HOUR, MINUTE, SECOND, Interval
+from nbbacktest.core.intervals import DAY, HOUR, LATEST, MINUTE, SECOND, Interval
 from nbbacktest.core.records import Int64
 from nbbacktest.data.calendar_periods import period_starts
 from nbbacktest.data.faults import Bools, Fault
@@ -260,7 +260,7 @@ def _cut_short(raws: Sequence[RawBars]) -> set[int]:
     found: dict[int, list[float]] = {}
     for raw in raws:
         steps = np.diff(raw.ticks)
-        edge = [np.iinfo(np.int64).max] if len(steps) > _BOTH else [0]
+        edge = [LATEST] if len(steps) > _BOTH else [0]
         alone = (steps < np.append(edge, steps[:-1])) & (steps < np.append(steps[1:], edge))
         values, number, times = np.unique(steps, return_inverse=True, return_counts=True)
         for value, count, lone in zip(

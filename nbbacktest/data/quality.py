@@ -14,12 +14,12 @@ import numpy as np
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import ConfigError, DataError, Problem
-from nbbacktest.core.intervals import Interval
+from nbbacktest.core.intervals import NO_TIME, Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data import sources
 from nbbacktest.data.bar_spans import begins_left_out, begins_of, full_stamps, shown, time_faults
 from nbbacktest.data.calendar import ALWAYS_OPEN, local_dates
-from nbbacktest.data.coverage import COUNTS, NO_TIME, Coverage, Grid, cover, quality
+from nbbacktest.data.coverage import COUNTS, Coverage, Grid, cover, quality
 from nbbacktest.data.frames import RawBars, judged
 from nbbacktest.data.interval_inference import fits, inferred, on_grid, usual
 from nbbacktest.data.market import MarketData

@@ -15,6 +15,7 @@ import numpy as np
 
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, Problem
+from nbbacktest.core.intervals import LATEST
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
 from nbbacktest.data.calendar import SessionTable, local_midnights
 from nbbacktest.data.files import files_of, given_path, is_dataset, refuse_one_for_all, unreadable
@@ -124,7 +125,6 @@ MOST_OPEN = 64
 
 _VALUES = ("open", "high", "low", "close", "volume")
 _BAR_BYTES = 8 * len(_VALUES)
-_END = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +273,7 @@ def days_of(columns: Sequence[BarColumns], stamps: Stamps, sessions: SessionTabl
 
 def _edges(ends: Sequence[Int64], start: int, begins: Int64) -> Int64:
     """Up to which moments chunks go: beginnings of sessions, and the last one behind everything."""
-    moments = np.append(begins[begins > start], _END)
+    moments = np.append(begins[begins > start], LATEST)
     done_by = np.sum([np.searchsorted(end, moments, side="right") for end in ends], axis=0)
     warm = sum(int(np.searchsorted(end, start, side="right")) for end in ends)
     done, budget, edges = warm, CHUNK_BYTES // _BAR_BYTES, []
@@ -284,7 +284,7 @@ def _edges(ends: Sequence[Int64], start: int, begins: Int64) -> Int64:
         fits = int(np.searchsorted(done_by, done + budget, side="right")) - 1
         edges.append(moments[max(at_least, fits)])
         done = int(done_by[max(at_least, fits)])
-    edges[-1] = _END
+    edges[-1] = LATEST
     return np.array(edges, dtype=np.int64)
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nbbacktest.core.intervals import LATEST, NO_TIME
 from nbbacktest.core.records import Int64
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, exchange_timezone, local_dates, local_midnights
 
 if TYPE_CHECKING:
     from nbbacktest.core.config import SessionConfig
 
-EPOCH = date(1970, 1, 1).toordinal()
-_CLOSED = np.iinfo(np.int64).min
+_EPOCH = date(1970, 1, 1).toordinal()
 _SATURDAY = 5
 
 
@@ -55,15 +55,15 @@ class TradingDays:
         # Moments rise, so that looking up the few sessions among them is the cheap way.
         edges = np.searchsorted(moments, np.column_stack((table.open, table.close)).ravel())
         counts = np.diff(edges, prepend=0, append=len(moments))
-        stretches = np.full(2 * len(table) + 1, _CLOSED)
+        stretches = np.full(2 * len(table) + 1, NO_TIME)
         stretches[1::2] = dates
         days = np.repeat(stretches, counts)
-        closed = np.flatnonzero(days == _CLOSED)
+        closed = np.flatnonzero(days == NO_TIME)
         if len(closed):
             own = local_dates(moments[closed], self.zone)
             after = np.searchsorted(table.open, moments[closed], side="right")
-            earlier = np.append(_CLOSED, dates)[after]
-            later = np.append(dates, np.iinfo(np.int64).max)[after]
+            earlier = np.append(NO_TIME, dates)[after]
+            later = np.append(dates, LATEST)[after]
             weekday = (own + 3) % 7  # 1 January 1970 was a Thursday
             own = np.where(weekday >= _SATURDAY, own + 7 - weekday, own)
             days[closed] = np.clip(own, earlier, later)
@@ -71,7 +71,7 @@ class TradingDays:
 
     def day(self, moment: int) -> date:
         """The trading day of one moment, nanoseconds UTC."""
-        return date.fromordinal(EPOCH + int(self.of(np.array([moment], dtype=np.int64))[0]))
+        return date.fromordinal(_EPOCH + int(self.of(np.array([moment], dtype=np.int64))[0]))
 
     def begin(self, day: date | np.datetime64) -> int:
         """Where trading day `day` begins, nanoseconds UTC; see `SessionTable.day_start`."""
@@ -82,7 +82,7 @@ class TradingDays:
 
 def number_of(day: date) -> int:
     """`day` as days since 1970-01-01, as `TradingDays.of` counts them."""
-    return day.toordinal() - EPOCH
+    return day.toordinal() - _EPOCH
 
 
 def day_zone(config: SessionConfig, own: str | None, *, is_named: bool) -> str:

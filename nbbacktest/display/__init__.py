@@ -1,1 +1,1 @@
-"""A run in the terminal that started it: a live page with keys, or plain lines, or events for programs."""
+"""A run in the terminal that started it: a live page with keys, plain lines, or JSON events for programs."""

@@ -55,7 +55,7 @@ class Ended(NamedTuple):
 def run_in_foreground(
     system: SystemManager, config: Path | None, *, speed: float | None, paused: bool, as_json: bool, console: Console
 ) -> Ended:
-    """Start a run, show it until it ends, and report what was run; whatever happens, nothing goes on after it.
+    """Start a run, show it until it ends, and report it. The run is stopped also if this raises.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def run_in_foreground(
     """
     settings = SessionConfig.load(config if config is not None else EXAMPLE)
     out, left, interrupted = sys.stdout, None, False
-    # What strategies print must not come between the events.
+    # Strategies' own output goes to stderr, so that stdout holds JSON alone.
     with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         try:
             answer = commands.start(system, settings, speed=speed, paused=paused)
@@ -111,7 +111,7 @@ def _outcome(system: SystemManager) -> tuple[Result, StrategyError | None]:
 
 
 def follow_in_lines(system: SystemManager, cash: float, out: TextIO) -> bool:
-    """Write a line at every change of state and every two seconds; returns whether Ctrl-C ended the run."""
+    """Write a line at every change of state and every two seconds; returns True if Ctrl-C ended the run."""
     return _follow(system, cash, LINE_SECONDS, lambda _kind, reading: _write(out, printed(_line(reading))))
 
 

@@ -1,4 +1,4 @@
-"""The live page: drawn ten times a second, commanded by single keys, left by the end of the run."""
+"""The live page of a terminal: drawn ten times a second, with commands as single keys, until the run ends."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class LiveTerminal:
         self._meter = RunMeter(system, cash)
         self._console = console
         self._notice, self._until = "", 0.0
-        self._asked = False  # a Ctrl-C has paused; the next one stops
+        self._asked = False  # a Ctrl-C has paused the run; the next one stops it
 
     def show(self) -> bool:
-        """Draw and obey until the run has ended; returns whether Ctrl-C ended it."""
+        """Draw the page and carry out keys until the run has ended; returns True if Ctrl-C ended it."""
         from rich.live import Live
 
         live = Live(console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop")
@@ -92,7 +92,7 @@ class LiveTerminal:
         return RunPage(reading, keys if keyboard.present else _WITHOUT_KEYS, notice)
 
     def _interrupt(self) -> bool:
-        """The first Ctrl-C pauses and asks, the second stops; returns whether it was the second."""
+        """The first Ctrl-C pauses and asks, the second stops; returns True for the second."""
         if self._asked or self._system.is_stopped():
             self._command("stop")
             return True

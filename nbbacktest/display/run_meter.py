@@ -1,4 +1,4 @@
-"""What the display shows, read from a system: frozen values, so that drawing asks nobody anything."""
+"""Readings of a run for the display: frozen values, so that drawing needs no lock of the engine."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class RunReading:
 
 
 class RunMeter:
-    """Reads a system again and again, and remembers what a pace and a line need.
+    """Takes readings of a system, and keeps the past values that the pace and the equity line need.
 
     Parameters
     ----------
@@ -90,11 +90,11 @@ class RunMeter:
         self._watch = Watch()
         self._pace: deque[tuple[float, float]] = deque()  # wall seconds, progress
         self._curve = [(0.0, cash)]
-        self._every = 1  # which reading is kept as a point of the line
+        self._every = 1  # every how many readings one becomes a point of the line
         self._readings = 0
 
     def read(self) -> RunReading:
-        """Look at the run; takes as long as the bar that is under way."""
+        """Take a reading; waits for the bar that is being processed."""
         status = self._system.status()
         shot = self._system.snapshot()
         state = SystemState(status["system_manager"]["_state"])

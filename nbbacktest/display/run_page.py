@@ -33,7 +33,7 @@ Keys = Sequence[tuple[str, str]]
 
 
 class RunPage:
-    """A rich renderable of one reading; as wide as the terminal, and of a height that doesn't jump.
+    """A rich renderable of one reading: as wide as the terminal, and of the same height in all states.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def _head(r: RunReading, width: int) -> Iterable[RenderableType]:
 
 
 def _columns(r: RunReading, width: int) -> list[float]:
-    """Equity by progress, so that the line grows to the right edge with the run."""
+    """Equity at each column; the line reaches the right edge at the end of the run."""
     marks = [progress for progress, _ in r.curve]
     count = max(round(r.progress * width), 1)
     return [r.curve[max(bisect_right(marks, (j + 1) / width) - 1, 0)][1] for j in range(count)]

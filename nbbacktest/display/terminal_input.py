@@ -30,7 +30,7 @@ class Keyboard:
 
     @property
     def present(self) -> bool:
-        """Whether there are keys to be pressed."""
+        """True if there is a keyboard."""
         return self._present
 
     def __enter__(self) -> Self:
@@ -41,7 +41,7 @@ class Keyboard:
         self.release()
 
     def take(self) -> None:
-        """Have keys come one by one."""
+        """Deliver keys one by one, without a line's end."""
         if self._present and sys.platform != "win32":
             import termios
             import tty
@@ -54,7 +54,7 @@ class Keyboard:
         if self._before is not None and sys.platform != "win32":
             import termios
 
-            # What was typed and not read isn't left to the next program.
+            # Unread keys are dropped, so that the next program doesn't get them.
             with suppress(termios.error):  # the terminal is gone
                 termios.tcsetattr(self._file, termios.TCSAFLUSH, self._before)
             self._before = None
@@ -84,7 +84,7 @@ class Keyboard:
 class Interrupts:
     """Counts Ctrl-C while it is entered; must be entered by the main thread, elsewhere it counts nothing.
 
-    While a command waits for the engine (`waiting`), a Ctrl-C raises as it always does: nobody is kept waiting.
+    While a command waits for the engine (`waiting`), a Ctrl-C raises KeyboardInterrupt at once.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Interrupts:
             self._before.append((signal.SIGINT, signal.signal(signal.SIGINT, self._interrupted)))
             self._before += leave_in_order()
         except ValueError:
-            pass  # not the main thread: whoever has it sees to signals
+            pass  # another thread than the main one: signals are not its own
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,12 +105,12 @@ class Interrupts:
         self._before.clear()
 
     def taken(self) -> bool:
-        """Whether Ctrl-C was pressed since this was asked last."""
+        """True if Ctrl-C was pressed since the last call."""
         count, self._count = self._count, 0
         return count > 0
 
     def waiting(self, call: Callable[[], Any]) -> Any:
-        """Do what may take long; a Ctrl-C during it raises KeyboardInterrupt."""
+        """Make a call that may take long; a Ctrl-C during it raises KeyboardInterrupt."""
         self._waiting = True
         try:
             return call()
@@ -128,7 +128,7 @@ class Leaving(SystemExit):
 
     @property
     def reason(self) -> str:
-        """What it was, to be told."""
+        """A line that names the signal."""
         return f"ended by {signal.Signals(int(self.code or 0) - 128).name}: this is what was run until then"
 
 
@@ -153,7 +153,7 @@ def restore(handlers: list[tuple[int, Any]]) -> None:
 
 @contextmanager
 def leaving_in_order() -> Iterator[None]:
-    """`leave_in_order` for a while; outside of the main thread, whose owner sees to signals, it does nothing."""
+    """`leave_in_order` within a block; outside of the main thread it does nothing."""
     handlers: list[tuple[int, Any]] = []
     try:
         with suppress(ValueError):
@@ -165,10 +165,10 @@ def leaving_in_order() -> Iterator[None]:
 
 @contextmanager
 def leaving_asked(ask: Callable[[Leaving], object]) -> Iterator[None]:
-    """Have the end of the session asked of an event loop: raised in a callback of its own, it would be swallowed there.
+    """Hand the end of the session to an event loop, which would swallow an exception raised in one of its callbacks.
 
-    Where `leave_in_order` is in force, `ask` is called by the signal's handler with what it would raise, once; it must
-    only schedule. What came is raised when the context is left.
+    While `leave_in_order` is in force, the signal's handler calls `ask` once, with the `Leaving` that it would raise; `ask`
+    may only schedule. The `Leaving` is raised when the block ends.
     """
     came: list[Leaving] = []
 
@@ -189,7 +189,7 @@ def leaving_asked(ask: Callable[[Leaving], object]) -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Have Ctrl-C, SIGTERM and SIGHUP wait until what must not be lost is done."""
+    """Hold back Ctrl-C, SIGTERM and SIGHUP until the block is done, such as while a result is saved."""
     came: list[int] = []
     handlers: list[tuple[int, Any]] = []
     try:
@@ -204,7 +204,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 class Suspension:
-    """Ctrl-Z while a terminal is drawn on: the terminal is put in order before the process stops, and drawn on again after.
+    """Handles Ctrl-Z while a page is drawn: restores the terminal before the process stops, and draws again after.
 
     Parameters
     ----------
@@ -230,10 +230,10 @@ class Suspension:
         self._before.clear()
 
     def heed(self) -> None:
-        """Stop where that was asked for; returns when the process goes on."""
+        """Stop the process if Ctrl-Z was pressed; returns when it goes on."""
         if sys.platform == "win32" or not (self._asked or self._continued):
             return
-        # Whatever stopped the process before it went on, the shell may have changed the terminal's modes meanwhile.
+        # The shell may have changed the terminal's modes while the process was stopped.
         self._leave()
         if self._asked:
             self._asked = False
@@ -255,7 +255,7 @@ def _ends() -> list[signal.Signals]:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    """End as an exit does, so that the terminal is put in order, the run stopped and what was run reported."""
+    """Raise an exit, so that the terminal is restored, the run stopped and its part reported."""
     raise Leaving(128 + number)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import DAY
+from nbbacktest.core.intervals import DAY, NO_TIME
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.data.calendar import local_clock
 from nbbacktest.trading.equity import day_ends, local_days
@@ -226,8 +226,7 @@ def instant_labels(record: RunRecord, moments: Sequence[int | None]) -> pd.Datet
 
 
 def _ns(moments: Sequence[int | None]) -> Int64:
-    missing = np.iinfo(np.int64).min  # what NaT is
-    return np.array([missing if m is None else m for m in moments], dtype=np.int64)
+    return np.array([NO_TIME if m is None else m for m in moments], dtype=np.int64)
 
 
 def _floats(values: Sequence[float | None]) -> Float64:

@@ -1,4 +1,4 @@
-"""The interactive shell: `nbbacktest` alone. Typed at a terminal, or a script through standard input."""
+"""The interactive shell that `nbbacktest` alone starts: at a terminal, or for a script on standard input."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from nbbacktest.shell.interpreter import Interpreter
 def interact() -> int:
     """Read and carry out commands until the input ends or `exit` is given; returns the exit status.
 
-    A run that goes on then is stopped: the shell leaves nothing behind. The status of a script is that of its worst
-    command; at a terminal it is 0.
+    A run that is still under way is stopped. A script's status is the highest of its commands; at a terminal it is 0.
     """
     import nbbacktest as nb
 
@@ -26,7 +25,7 @@ def interact() -> int:
                 interpreter.close(reporting=True)
             raise
         finally:
-            with contextlib.suppress(OSError):  # the terminal is gone, and nobody to be told
+            with contextlib.suppress(OSError):  # the terminal is gone
                 interpreter.close()
 
 

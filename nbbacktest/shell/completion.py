@@ -1,4 +1,4 @@
-"""What the word under the cursor may become: commands, options, configs, times, sessions."""
+"""Completion of the word before the cursor: commands, options, configs, times, sessions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMES = 6
 
 
 class Candidate(NamedTuple):
-    """A word that fits, what is told of it, and how many characters before the cursor it takes the place of."""
+    """A word that fits, a note about it, and how many characters before the cursor it replaces."""
 
     text: str
     told: str
@@ -100,7 +100,7 @@ def _options(node: App) -> Iterator[tuple[str, str]]:
 
 
 def _configs(current: str) -> list[str]:
-    """JSON files and folders that begin so; where nothing is typed, also those of the usual folder."""
+    """JSON files and folders that begin with `current`; if nothing is typed, those of `CONFIG_FOLDER` too."""
     folder, start = os.path.split(current)
     places = [folder] if current else ["", CONFIG_FOLDER]
     found = []

@@ -1,4 +1,4 @@
-"""Carries out the shell's lines, one after the other; a mistake in one is told in one line and harms no other."""
+"""Carries out the shell's lines one after the other; a mistake gives one line, and the next line is read."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Interpreter:
         return status
 
     def close(self, *, reporting: bool = False) -> None:
-        """Stop a run that goes on; its report is shown where nobody is left to ask for it."""
+        """Stop a run that is under way; with `reporting`, show its report."""
         if not self.system.is_stopped():
             show_answer(COMMANDS["stop"](self.system).to_dict())
             if reporting:
@@ -141,14 +141,14 @@ class Interpreter:
 
     def _interrupted(self, words: list[str]) -> int:
         if words[0] == "system" and len(words) > 1 and words[1] in _MOVING:
-            with contextlib.suppress(NbBacktestError):  # it ended meanwhile, or a strategy's call doesn't come back
+            with contextlib.suppress(NbBacktestError):  # the run has ended, or a strategy's call doesn't return
                 self.system.pause()
         going = "" if self.system.is_stopped() else f"; the run is {self.system.get_state()}"
         return complain(f"interrupted{going}", INTERRUPTED)
 
 
 def outcome(result: Any) -> str:
-    """How a run ended, in a line."""
+    """A line that says how a run ended."""
     error = result.record.metrics.get("error")
     if error:
         return f"Run failed: {error['message']}"
@@ -178,17 +178,17 @@ def _overview(app: App) -> None:
 
 
 def first_line(command: App) -> str:
-    """What a command's help begins with."""
+    """The first line of a command's help."""
     return command.help.strip().splitlines()[0]
 
 
 def _whole(words: list[str]) -> list[str]:
-    """A line with the `system` that was left out."""
+    """The words of a line, with `system` before its commands."""
     return ["system", *words] if words and words[0] in COMMANDS else words
 
 
 def _others() -> str | None:
-    """Where other processes run something, how to reach it."""
+    """A hint at the runs of other processes; None if there are none."""
     from nbbacktest.system.remote.client import sessions as present
 
     try:

@@ -1,4 +1,4 @@
-"""The shell at a terminal: a prompt that shows the state, history, completion, news of the run while one types."""
+"""The shell at a terminal: a prompt with the run's state, history and completion, and a line with its progress."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def converse(interpreter: Interpreter) -> None:
     try:
         while not interpreter.over:
             try:
-                # What the run prints meanwhile goes above the prompt.
+                # Output of the run goes above the prompt.
                 with patch_stdout(raw=True):
                     line = _asked(session)
             except KeyboardInterrupt:
-                continue  # the line is dropped, as shells do
+                continue  # Ctrl-C drops the line, as in shells
             except EOFError:
                 break
             interpreter.execute(line)
@@ -95,7 +95,7 @@ def _asked(session: PromptSession[str]) -> str:
 
 
 class _News:
-    """The run as it was published last: what the prompt shows must not wait for a bar that is under way."""
+    """The last published state of the run, for the prompt: reading it never waits for a bar that is being processed."""
 
     def __init__(self, interpreter: Interpreter) -> None:
         self._system = interpreter.system
@@ -122,7 +122,9 @@ class _News:
     def _end(self, result: Result) -> None:
         self.shot = None
         metrics = result.record.metrics
-        if metrics["session"]["progress"] == 1.0 or metrics["error"]:  # else somebody stopped it, and was told
+        if (
+            metrics["session"]["progress"] == 1.0 or metrics["error"]
+        ):  # else a command stopped it, and its answer said so
             sys.stdout.write(printed(outcome(result)) + "\n")
             sys.stdout.flush()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING, Protocol
 
+from nbbacktest.core.intervals import LATEST
 from nbbacktest.trading.accruals import Accruals
 from nbbacktest.trading.corporate import CorporateActions
 from nbbacktest.trading.record import CashFlow, Split
@@ -47,15 +48,12 @@ class DatedEvents:
         if index < self.next:
             return
         self._due.pop()
-        self.next = self._due[-1] if self._due else _NEVER
+        self.next = self._due[-1] if self._due else LATEST
         if index in self._charged:
             self._book.flows += self._accruals.charge(index)
         flows, splits = self._corporate.apply(index)
         self._book.flows += flows
         self._book.splits += splits
-
-
-_NEVER = 2**63 - 1
 
 
 class Events(Protocol):

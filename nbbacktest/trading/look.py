@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from nbbacktest.core.enums import OrderEventKind
 from nbbacktest.core.records import BarColumns, Int64, Stamps
-from nbbacktest.data.trading_days import EPOCH, TradingDays, number_of
+from nbbacktest.data.trading_days import TradingDays, number_of
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Axis, in_callback_order
@@ -268,7 +268,8 @@ class RecordedDays:
 
     def day(self, moment: int) -> date:
         """The trading day of the instant that ends just after `moment`."""
-        return date.fromordinal(EPOCH + int(self._days[self._instants.searchsorted(moment, side="right")]))
+        number = self._days[self._instants.searchsorted(moment, side="right")]
+        return number.astype("datetime64[D]").item()  # type: ignore[no-any-return]
 
 
 class RecordedPast:

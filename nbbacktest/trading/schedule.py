@@ -13,12 +13,11 @@ import numpy.typing as npt
 
 from nbbacktest.core.errors import ScheduleError, nearest
 from nbbacktest.core.hours import time_of_day
-from nbbacktest.core.intervals import DAY, MINUTE
+from nbbacktest.core.intervals import DAY, MINUTE, NO_TIME
 from nbbacktest.core.records import Int64, Stamps
 from nbbacktest.core.user_code import unrun
 from nbbacktest.data.calendar import SessionTable, local_times
 
-NEVER = -1
 """Stands for the moment in a session that has none."""
 
 EVERY = ("day", "week_start", "week_end", "month_start", "month_end")
@@ -106,7 +105,7 @@ def read_terms(callback: Any, at: Any, before_close: Any, after_open: Any, every
 
 
 def moments(terms: Terms, table: SessionTable) -> Int64:
-    """When `terms` come due in each session, nanoseconds UTC; `NEVER` in those that they don't mean, or that lack the time.
+    """When `terms` come due in each session, nanoseconds UTC; `NO_TIME` in those that they don't mean, or that lack the time.
 
     Raises
     ------
@@ -130,7 +129,7 @@ def moments(terms: Terms, table: SessionTable) -> Int64:
             f"schedule({terms.words}): no session of this run has that time; that of {table.dates[0]} goes from "
             f"{first:%H:%M} to {last:%H:%M} in {table.local_timezone}; choose a time inside, or extend hours in the config"
         )
-    return np.where(has_it & _meant(terms.every, table), at, NEVER)
+    return np.where(has_it & _meant(terms.every, table), at, NO_TIME)
 
 
 def _meant(every: str, table: SessionTable) -> npt.NDArray[np.bool_]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nbbacktest.core.errors import DataError, ScheduleError, StrategyError
-from nbbacktest.core.intervals import DAY
+from nbbacktest.core.intervals import DAY, LATEST, NO_TIME
 from nbbacktest.core.records import Bar, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
 from nbbacktest.trading.callbacks import blame, overrides
-from nbbacktest.trading.schedule import NEVER, Scheduled, Terms, moments, read_terms
+from nbbacktest.trading.schedule import Scheduled, Terms, moments, read_terms
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.strategy import Strategy
-
-_AFTER_ALL = 2**63 - 1
 
 
 class Moment(NamedTuple):
@@ -225,12 +223,12 @@ class Timetable:
     def _start(self, row: int) -> StrategyError | None:
         self._row = row
         due = [(entry.moments[row], number) for number, entry in enumerate(self._entries)]
-        self._due = sorted(one for one in due if one[0] != NEVER)
+        self._due = sorted(one for one in due if one[0] != NO_TIME)
         return self._tell(self._starts, "on_session_start", row)
 
     def _end(self) -> StrategyError | None:
         """Call what the session still has to bring, and tell of its end."""
-        failure = self._call(_AFTER_ALL)
+        failure = self._call(LATEST)
         row, self._row = self._row, -1
         failed = self._tell(self._ends, "on_session_end", row)
         return failure or failed
@@ -290,7 +288,7 @@ class Timetable:
             moment = min(self._due[0][0], close) if self._due else close
             return int(np.searchsorted(instants, moment))
         row = int(np.searchsorted(table.close, now, side="right"))
-        return int(np.searchsorted(instants, table.open[row], side="right")) if row < len(table) else _AFTER_ALL
+        return int(np.searchsorted(instants, table.open[row], side="right")) if row < len(table) else LATEST
 
     def _sessions(self) -> SessionTable:
         if self._table is None:

@@ -1,4 +1,4 @@
-"""The notebook's face: controls, live charts, and the pump that keeps them current. Needs the extra ``lab``."""
+"""The control panel of a notebook: controls, live charts, and their threads. Needs the extra ``lab``."""
 
 from nbbacktest.core.errors import MissingExtraError
 

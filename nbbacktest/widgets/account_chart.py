@@ -26,7 +26,7 @@ _RUN = 64
 
 
 class AccountChart:
-    """Draws a run's equity, its drawdown, and the same cash held in a symbol. For one thread."""
+    """Makes the account chart of a run. For one thread."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -57,7 +57,7 @@ class AccountChart:
         return local_time(stamps, instants - 1) // DAY * DAY + DAY // 2
 
     def _breaks(self, cursor: int) -> list[dict[str, Any]]:
-        """The closed hours of what has been run; on long runs each is too short to be seen, and dear to draw."""
+        """The closed hours so far, which the chart leaves out; none on long runs, where they are too narrow to be seen."""
         columns = self._base.columns
         stop = min(self._base.first + cursor, len(columns))
         if cursor > 20_000 or columns.interval.is_daily or stop <= self._base.first:
@@ -67,7 +67,7 @@ class AccountChart:
 
 
 class ThinnedCurve:
-    """A growing column of which only highs and lows are looked at again: `rows` says which.
+    """A growing column that is drawn by its highs and lows alone.
 
     Parameters
     ----------
@@ -79,10 +79,10 @@ class ThinnedCurve:
         self.values = values
         self.count = 0
         self._kept: list[Int64] = []
-        self._until = 0  # whole runs of values before it are in `_kept`
+        self._until = 0  # highs and lows of all values before it are in `_kept`
 
     def grow(self, count: int) -> None:
-        """Take in the values up to `count`."""
+        """Add the values up to `count`."""
         self.count = count
         stop = count // _RUN * _RUN
         if stop > self._until:
@@ -95,7 +95,7 @@ class ThinnedCurve:
                 self._kept = [np.concatenate(self._kept)]
 
     def rows(self, most: int) -> Int64:
-        """Rising positions that keep every high and low at a resolution of about `most` points."""
+        """Row numbers, rising, of about `most` points that keep every high and low."""
         if self.count <= most * _RUN:
             return extremes(self.values[: self.count], most)
         tail = np.arange(self._until, self.count, dtype=np.int64)
@@ -106,7 +106,7 @@ class ThinnedCurve:
 
 
 class AccountCurves:
-    """Equity, its fall below its peak, and the same cash held in one symbol. For one thread.
+    """Equity, drawdown, and the starting cash held in one symbol, at every instant so far. For one thread.
 
     Attributes
     ----------
@@ -123,10 +123,10 @@ class AccountCurves:
         self._base = {series.symbol: series for series in run.timeline.series if series.is_base}
         self._cash = self._peak = float(run.config.broker.cash)
         self._sizes = {symbol: Tally() for symbol in self._base}
-        self._fills = self._flows = self._splits = 0  # how many were counted
+        self._fills = self._flows = self._splits = 0  # how many are in the curves
 
     def grow(self, frame: Frame) -> None:
-        """Compute what came since the last call."""
+        """Compute the instants since the last call."""
         start, stop = self.equity.count, frame.cursor
         if stop <= start:
             return
@@ -140,7 +140,7 @@ class AccountCurves:
         self.drawdown.grow(stop)
 
     def holding(self, symbol: str) -> ThinnedCurve:
-        """What the starting cash would be worth in `symbol`; NaN before its first close."""
+        """The starting cash as a position in `symbol`; NaN before its first close."""
         curve = self.held.get(symbol)
         if curve is None:
             curve = self.held[symbol] = ThinnedCurve(np.zeros(len(self._run.timeline)))
@@ -193,13 +193,13 @@ class AccountCurves:
 
 
 def _steps(levels: list[float], changes: list[int], start: int, stop: int) -> Float64:
-    """A level at the end of the instants from `start` up to `stop`: the first one, and that from each change on."""
+    """A level at each instant from `start` up to `stop`: the first level, then that of each change from its instant on."""
     edges = [start, *(max(at, start) for at in changes), stop]
     return np.repeat(np.array(levels, dtype=np.float64), np.diff(edges))
 
 
 def equity_figure() -> LiveFigure:
-    """Equity and a benchmark, with the drawdown below."""
+    """The empty figure: equity and a benchmark, with the drawdown below."""
     traces = [
         go.Scatter(name="Equity", mode="lines", visible=False, line={"color": EQUITY, "width": 1.6},
                    hovertemplate="%{y:,.2f}"),

@@ -46,7 +46,7 @@ FOLLOWED = 180
 OVERLAYS, STUDIES = 6, 3
 """How many indicators are drawn over the prices, and under them."""
 _ENOUGH = 20
-"""Values of an indicator that tell where it is drawn."""
+"""How many values of an indicator decide if it is drawn over the prices or under them."""
 CANDLES, VOLUME, BOUGHT, SOLD, LIMITS, STOPS = range(6)
 COUNT = 6 + OVERLAYS + STUDIES
 
@@ -60,14 +60,14 @@ _NO_CANDLES = {**dict.fromkeys(("x", "open", "high", "low", "close"), _NONE), "v
 
 @dataclass(frozen=True, slots=True)
 class ChartSelection:
-    """What the user wants to see.
+    """The series and the span that the user chose.
 
     Attributes
     ----------
     follows : bool
-        Whether the newest bars are shown, wherever they are.
+        True: the newest bars are shown as they come.
     span : tuple of float or None
-        Else from where to where, in milliseconds on the exchange's clock; None for all.
+        The span if it doesn't follow, in milliseconds on the exchange's clock; None for all bars.
     """
 
     symbol: str
@@ -81,7 +81,7 @@ NOTHING = FigureProps((_NO_CANDLES, *[EMPTY] * (COUNT - 1)), _HIDDEN)
 
 
 class FillMarkers:
-    """The fills of a run by symbol and side, taken in as they come. For one thread."""
+    """The fills of a run so far, by symbol and side. For one thread."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -89,7 +89,7 @@ class FillMarkers:
         self._rows: dict[tuple[str, Side], tuple[array[int], array[float], array[float]]] = {}
 
     def grow(self, count: int) -> None:
-        """Take in the first `count` fills of the run."""
+        """Add the run's fills up to `count`."""
         fills: list[Fill] = self._run.desk.fills[self._count : count]
         self._count += len(fills)
         for fill in fills:
@@ -109,14 +109,14 @@ class FillMarkers:
 
 
 class BarChart:
-    """Draws a run's bars. For one thread."""
+    """Makes the bar chart of a run. For one thread."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._number = {(s.symbol, s.interval): n for n, s in enumerate(run.timeline.series)}
         self._local: dict[int, Int64] = {}
         self._marks = FillMarkers(run)
-        self._study: dict[str, bool] = {}  # by indicator, whether it is drawn under the prices; decided once
+        self._study: dict[str, bool] = {}  # by indicator: True if it is drawn under the prices; decided once
 
     def props(self, frame: Frame, selection: ChartSelection) -> FigureProps:
         """The chart as of `frame`."""
@@ -166,7 +166,7 @@ class BarChart:
         local = self._local_times(number)
         low, high = (int(edge * _MILLISECOND) for edge in selection.span)
         start, stop = np.searchsorted(local[:count], [low, high])
-        # A third more on both sides: what comes into sight by a drag is there already.
+        # A third more on both sides, so that a drag shows bars at once.
         margin = max(int(stop - start) // 3, 10)
         return max(int(start) - margin, 0), min(int(stop) + margin, count)
 
@@ -196,7 +196,7 @@ class BarChart:
 
     @staticmethod
     def _keys(times: Int64, series: Series, columns: BarColumns, binning: Binning) -> Int64:
-        """The candle of each fill: that of the shown bar that its base bar lies in."""
+        """The key of each fill's candle: the candle that holds the bar of the fill."""
         rows = np.clip(np.searchsorted(columns.time, times, side="right") - 1, 0, None)
         return binning.keys(local_time(series.stamps, columns.time[rows]))
 
@@ -240,7 +240,7 @@ class BarChart:
 
 
 def _values(handle: Indicator, rows: Int64) -> Float64 | None:
-    """An indicator at these bars; NaN where it hasn't been fed. None where it isn't a number a bar."""
+    """An indicator's values at these bars, NaN where there is none yet; None if it gives more than a number a bar."""
     if not isinstance(handle, StreamIndicator):
         return handle._values[rows]  # noqa: SLF001 - hidden from strategies only; reading a streaming one would feed it
     feed = handle._feed  # noqa: SLF001 - as above
@@ -257,7 +257,7 @@ def _values(handle: Indicator, rows: Int64) -> Float64 | None:
 
 
 def _like_prices(values: Float64, close: Float64) -> bool:
-    """Whether an indicator moves where the prices do, and so is drawn over them: averages do, oscillators don't."""
+    """True if an indicator lies near the prices, as averages do, and is drawn over them; oscillators are drawn below."""
     away = np.abs(values - close)
     away = away[np.isfinite(away)]
     near = max(3 * float(close.max() - close.min()), 0.05 * float(np.abs(close).mean()))
@@ -271,7 +271,7 @@ def _length(binning: Binning, x: Float64) -> float:
 
 
 def _heights(x: Float64, low: Float64, high: Float64, selection: ChartSelection) -> dict[str, Any]:
-    """The prices in sight with a little air; the user zooms in time, and prices follow."""
+    """The range of the price axis: that of the shown bars, with a margin."""
     if selection.span is not None and not selection.follows:
         inside = (x >= selection.span[0]) & (x <= selection.span[1])
         if inside.any():
@@ -282,7 +282,7 @@ def _heights(x: Float64, low: Float64, high: Float64, selection: ChartSelection)
 
 
 def _rows(*, has_studies: bool, has_volume: bool) -> dict[str, Any]:
-    """Which panels there are, from the bottom up: studies, volume, prices."""
+    """Where the three price axes lie, from the bottom up: studies, volume, prices."""
     floor = 0.0
     layout: dict[str, Any] = {"yaxis3.visible": has_studies, "yaxis2.visible": has_volume}
     if has_studies:
@@ -296,7 +296,7 @@ def _rows(*, has_studies: bool, has_volume: bool) -> dict[str, Any]:
 
 
 def bars_figure() -> LiveFigure:
-    """Candles, volume, fills, orders' levels, indicators."""
+    """The empty figure: candles, volume, fills, orders' levels, indicators."""
     traces: list[Any] = [
         go.Candlestick(
             showlegend=False, visible=False,

@@ -1,4 +1,4 @@
-"""The panel's three charts: what of a run they show, in which turn, and what the user's zoom means."""
+"""The panel's three charts: when each is drawn, and what a zoom selects."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from nbbacktest.widgets.view import ViewState
 
 
 class Charts:
-    """Draws for the pump's thread; zooms and choices come from the kernel's.
+    """Draws the three charts in the pump's thread; zooms and choices arrive in the kernel's.
 
     Parameters
     ----------
     controls
-        Where the user chooses symbol, interval and whether to follow.
+        The controls for symbol, interval and following.
     poke
-        Has a frame drawn at once.
+        Asks the pump for a frame at once.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Charts:
 
     @property
     def drawing_seconds(self) -> float:
-        """How long the page took for the last bars."""
+        """Seconds that the page took to draw the last bar chart."""
         return self.bars.drawing_seconds
 
     def sessions(self, run: Run, cursor: int) -> tuple[int, int]:
@@ -58,21 +58,21 @@ class Charts:
         return self._of(run).sessions(cursor)
 
     def beat(self, run: Run, view: ViewState) -> None:
-        """Remember how the stages keep up."""
+        """Add a sample to the synchronization chart."""
         self._of(run).sync.add(SyncSample(view.wall, view.speed, view.achieved, view.lag, view.overruns))
 
     def draw(self, run: Run, view: ViewState) -> bool:
-        """Draw what is new, where the page is ready for it; whether it wasn't."""
+        """Draw what is new; returns True if the page is still drawing the last frame, and nothing was sent."""
         if self.bars.is_behind:
             return True
         drawing, frame, selection = self._of(run), run.analysis.frame, self._selection(run)
         drawings: list[tuple[LiveFigure, Callable[[], FigureProps]]] = [
             (self.equity, lambda: drawing.account.props(frame, selection.symbol)),
             (self.sync, drawing.sync.props),
-            (self.bars, lambda: drawing.bars.props(frame, selection)),  # last: its acknowledgement is that of all
+            (self.bars, lambda: drawing.bars.props(frame, selection)),  # last: its acknowledgement counts for all three
         ]
         if view.state is SystemState.RUNNING and view.speed == 0:
-            # One at a time: a page that draws three at once is deaf to a click for as long.
+            # One chart a frame: a page hears no click while it draws.
             self._turn += 1
             drawings = [drawings[2 if self._turn % 2 else self._turn // 2 % 2]]
         for figure, make_props in drawings:
@@ -81,7 +81,7 @@ class Charts:
         return False
 
     def answer(self) -> None:
-        """Where there is no run to draw: send a page what it lacks."""
+        """Send pages what they lack, without a run to draw."""
         for figure in (self.bars, self.equity, self.sync):
             figure.answer()
 
@@ -99,7 +99,7 @@ class Charts:
             return ChartSelection(symbol, interval, follows, None if follows else self._span)
 
     def _zoomed(self, changes: Mapping[str, Any]) -> None:
-        """The user moved the time axis: the chart follows no more, until it is told to."""
+        """Stop following when the user has moved the time axis."""
         span = span_of(changes)
         if span is None and not changes.get("xaxis.autorange"):
             return
@@ -110,7 +110,7 @@ class Charts:
 
 
 class _Drawing:
-    """What is drawn of one run."""
+    """The three charts of one run."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -126,7 +126,7 @@ class _Drawing:
 
 
 def span_of(changes: Mapping[str, Any]) -> tuple[float, float] | None:
-    """From where to where the time axis goes now, in milliseconds; None where it wasn't said."""
+    """The new range of the time axis, in milliseconds; None if `changes` hold none."""
     low, high = changes.get("xaxis.range[0]"), changes.get("xaxis.range[1]")
     if low is None or high is None:
         low, high = changes.get("xaxis.range") or (None, None)

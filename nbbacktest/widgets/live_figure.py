@@ -31,7 +31,7 @@ from nbbacktest.report.plotting import EQUITY, GRID, INK
 from nbbacktest.widgets.page_bridge import STATIC, ReachableWidget, javascript
 
 LIMIT_SECONDS = 1.5
-"""How long to wait for the browser's acknowledgement: in a blocking cell none comes."""
+"""How long to wait for the browser's acknowledgement: while a cell blocks the kernel, none arrives."""
 
 Props = Mapping[str, Any]
 """Properties of a trace or of a layout, by their paths."""
@@ -54,7 +54,7 @@ AXIS: dict[str, Any] = {
 """The properties that all axes begin with."""
 
 LIBRARY_KEY = f"plotly {plotly.__version__}"
-"""Which library: panels of two kernels may share a page."""
+"""The library's version: panels of two kernels may share a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def base_layout(height: int) -> dict[str, Any]:
         "font": {"color": INK, "size": 11},
         "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
         "hovermode": "x unified",
-        # Dark on every page: a label without a colour of its own is white, also where the page is black.
+        # Dark on every page: plotly's own label is white, on a dark page too.
         "hoverlabel": {"namelength": -1, "bgcolor": "#262c34", "bordercolor": INK, "font": {"color": "#eef1f5"}},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": EQUITY, "remove": ["lasso", "select"]},
         "legend": {
@@ -101,7 +101,7 @@ def _packed() -> bytes:
 
 
 class ChartLibrary(anywidget.AnyWidget):
-    """Shows nothing; unpacks the library in every page that opens it."""
+    """A widget without a view that unpacks plotly.js in every page."""
 
     _esm = (STATIC / "library.js").read_text(encoding="utf-8")
     key = traitlets.Unicode(LIBRARY_KEY).tag(sync=True)
@@ -113,7 +113,7 @@ _the_one: ChartLibrary | None = None
 
 
 def bring_library() -> ChartLibrary:
-    """The kernel's one library, opened in its pages; made anew where somebody has closed all widgets."""
+    """The kernel's one `ChartLibrary`, open in its pages; a new one if it was closed."""
     global _the_one  # noqa: PLW0603 - what a page has is per kernel, as the widgets' own registry is
     with _making:
         if _the_one is None or _the_one.comm is None:
@@ -122,7 +122,7 @@ def bring_library() -> ChartLibrary:
 
 
 class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plotly ships no types
-    """A figure whose traces are all there from the start and are then changed in place, by one thread at a time.
+    """A figure with a fixed list of traces, which are changed in place by one thread at a time.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
     name
         Its CSS class.
     acknowledges
-        Whether the browser says when it has drawn: of figures that are drawn together, the last one.
+        True: the browser reports when it has drawn. Of figures that are drawn together, the last one has it.
     """
 
     _esm = javascript("figure.js")
@@ -158,7 +158,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
         self._config = {"displaylogo": False, "responsive": False, "doubleClick": "autosize"}
         self._shown: list[dict[str, Any]] = [{} for _ in traces]
         self._shown_layout: dict[str, Any] = {}
-        self._lacks = False  # whether a page lacks something: the next message is all of the figure; under the lock
+        self._lacks = False  # a page lacks something, so the next message is the whole figure; under the lock
         self._acknowledged = 0  # written by the thread that serves messages
         self._sent_at = 0.0
         self._took = 0.0
@@ -171,7 +171,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
         self.open()
 
     def open(self) -> None:
-        """Open the figure in the pages, as soon as it is whole: its first message is all of it."""
+        """Open the figure in the pages, if it is complete: its first message holds all of it."""
         if self._version >= 0:
             super().open()
 
@@ -183,20 +183,20 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
 
     @property
     def is_behind(self) -> bool:
-        """Whether the browser has something still to draw; after `LIMIT_SECONDS` it isn't waited for any more."""
-        # Nobody has drawn anything yet: there is no page, or it is still loading, and will ask for all of it.
+        """True while the browser still draws the last message, for `LIMIT_SECONDS` at most."""
+        # Before the first acknowledgement there is no page, or one that loads and will ask for the whole figure.
         waiting = 0 < self._acknowledged < self._last_trace_edit_id
         return waiting and monotonic() - self._sent_at < LIMIT_SECONDS
 
     @property
     def drawing_seconds(self) -> float:
-        """How long the browser took for the last update, the way there and back included; 0 where it never said."""
+        """Seconds from the last message to its acknowledgement; 0 before the first."""
         return self._took
 
     def draw(self, traces: Sequence[Props], layout: Props) -> bool:
-        """Show these properties, a mapping for each trace; only what differs is sent, or all where a page lacks something.
+        """Show these properties, a mapping for each trace; returns True if anything was sent.
 
-        Returns whether anything was sent.
+        Only differences are sent, or the whole figure if a page lacks something.
         """
         with self._drawing:
             before = self._last_trace_edit_id
@@ -216,7 +216,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
             return bool(self._last_trace_edit_id > before)
 
     def answer(self) -> None:
-        """Send all of the figure where a page has said that it lacks something."""
+        """Send the whole figure if a page has reported that it lacks something."""
         with self._drawing:
             if self._lacks:
                 style, layout = self._whole()
@@ -257,7 +257,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
     def _send_update_msg(
         self, restyle_data: Any, relayout_data: Any, trace_indexes: Any = None, source_view_id: Any = None
     ) -> None:
-        # The one message to the pages, where plotly has eight; the number in it makes each a change.
+        # One kind of message, where plotly has eight; its number makes each message a change of the trait.
         if self._version < 0:
             return  # the figure is being made
         with self._drawing, self.hold_sync():
@@ -311,7 +311,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
             super().plotly_restyle(*args, **kwargs)
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - theirs
-        """What a page that loads is given: the figure as it is, not as it was made."""
+        """The state that a loading page is given: the figure as it is now."""
         with self._drawing:
             state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
             # plotly refreshes these two only where the figure itself is displayed, not in a box or after a reload.

@@ -1,4 +1,4 @@
-"""The control panel: puts controls and charts over a system, and draws both from one frozen view at a time."""
+"""The control panel of a system: controls and charts, each frame drawn from one frozen `ViewState`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from nbbacktest.widgets.static_fallback import StaticFallback, in_words
 from nbbacktest.widgets.view import ViewState, resolve
 
 FRAMES = 6.0
-"""Frames a second, where the page keeps up."""
+"""Frames a second, if the page keeps up."""
 SHARE = 0.02
-"""How much of one processor drawing may take from a run that goes as fast as it can."""
+"""The share of one processor that drawing takes from an unpaced run at most."""
 SLOWEST = 0.75
-"""Seconds between two frames at most, where drawing is dear."""
+"""Seconds between two frames at most, if drawing takes long."""
 RESTING = 0.5
-"""Seconds between two looks at a run that rests."""
+"""Seconds between two frames of a paused run."""
 
 OFFERED = ("start", "pause", "resume", "step", "until", "speed", "stop")
 """The commands that the panel has controls for."""
@@ -41,7 +41,7 @@ _numbering = threading.Lock()  # guards the two above
 
 
 def number_of(run: Run | None) -> int:
-    """Which run of the process it is, counted from 1 as panels meet them; 0 for none."""
+    """The number of a run in this process, counted from 1 as panels see them; 0 for none."""
     if run is None:
         return 0
     with _numbering:
@@ -56,24 +56,24 @@ class ControlPanel:
     Parameters
     ----------
     system : SystemManager
-        Whose runs to show, the present one and those that follow.
+        The panel shows its runs, the present one and later ones.
     config : path, mapping or SessionConfig, optional
-        What Start runs; None: what ran before, whole, or at first a small example.
+        The config that Start runs; None: the last run again, or at first a small example.
     start : callable, optional
-        What Start does instead, for runs of live strategies and data.
+        Called by Start instead, for runs with strategies and data from Python; returns the message to show.
 
     Attributes
     ----------
     widget : ipywidgets.VBox
         The panel as a widget, to put into boxes of your own.
     controls, charts
-        Its parts.
+        The parts of the panel.
 
     Notes
     -----
     Once shown, a panel lives until `close` or the kernel's end. One that was never shown ends with its last reference.
-    A closed panel that is shown says that it is closed; `SystemManager.panel` gives an open one.
-    It holds its system; its thread lives only while a run is under way.
+    Showing a closed panel shows a line that says so; `SystemManager.panel` returns an open one.
+    A panel holds its system; its thread lives only while a run is under way.
     """
 
     def __init__(
@@ -88,7 +88,9 @@ class ControlPanel:
         self.system = system
         self._repeats = start is None and config is None
         self._start = start or (lambda: commands.start(system, config).message)
-        self._guard = threading.RLock()  # guards what a frame is made from: pages and the pump both come
+        self._guard = (
+            threading.RLock()
+        )  # guards the fields of a frame, which the pump and the kernel's thread both draw
         self._rate, self._number, self._watch = _Rate(), 0, Watch()
         self._fallback = StaticFallback()
         self._state: SystemState | None = None  # what was shown last
@@ -115,11 +117,11 @@ class ControlPanel:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was closed."""
+        """True if it was closed."""
         return self.widget.comm is None
 
     def close(self) -> None:
-        """Take the panel out of the page and let it go; the run goes on."""
+        """Remove the panel from its pages; the run goes on."""
         _kept.discard(self)
         _close(self.widget, self._forget, self.pump)
 
@@ -150,7 +152,7 @@ class ControlPanel:
     # -- frames ---------------------------------------------------------------------------------------------
 
     def draw_frame(self) -> float | None:
-        """Show the system as it is; in how many seconds to come again, None where nothing moves any more."""
+        """Draw a frame; returns in how many seconds the next is due, None if nothing moves."""
         began, worked = monotonic(), thread_time()
         with self._guard:
             view, behind = self._draw()
@@ -163,12 +165,12 @@ class ControlPanel:
             return RESTING
         if view.speed > 0:
             return max(1 / FRAMES - (monotonic() - began), 0.02)
-        # Drawing must neither slow the engine down nor keep the page from hearing clicks.
+        # Drawing must neither slow the engine down nor keep the page from handling clicks.
         dear = max((thread_time() - worked) / SHARE, 3 * self.charts.drawing_seconds)
         return min(max(1 / FRAMES, dear), SLOWEST)
 
     def _draw(self) -> tuple[ViewState, bool]:
-        # The state first: where it says at rest, what was published is as of the cursor.
+        # The state is read first: if it says at rest, the published snapshot is that of the cursor.
         state, run = self.system.get_state(), self.system.run
         if self._repeats:
             self.controls.show_next_start(self.system.next_start)
@@ -187,7 +189,7 @@ class ControlPanel:
         self.charts.beat(run, view)
         changed, self._state = view.state is not self._state, view.state
         self.controls.show(view)
-        # After a change the word goes out before pictures are made.
+        # A new state is sent before the charts are drawn.
         return view, changed or self.charts.draw(run, view)
 
     # -- how it is shown ------------------------------------------------------------------------------------
@@ -204,7 +206,7 @@ class ControlPanel:
         return panel
 
     def _ipython_display_(self) -> None:
-        """Show the panel, and under it, once a run has ended, a picture that stays when the kernel is gone."""
+        """Show the panel and, once a run has ended, below it a picture that needs no kernel."""
         from IPython.display import display
 
         display(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
@@ -213,7 +215,7 @@ class ControlPanel:
             self.pump.poke()
 
     def publish_fallback(self) -> None:
-        """Draw the picture of the ended run now, where there is one and it isn't drawn yet."""
+        """Draw the picture of the ended run, if there is one without a picture."""
         run = self.system.run
         if run is not None and run.done:
             self._fallback.show(run)
@@ -236,7 +238,7 @@ _of_system: weakref.WeakKeyDictionary[SystemManager, weakref.ref[ControlPanel]] 
 
 
 def panel_of(system: SystemManager) -> ControlPanel:
-    """The system's panel: the one that was asked for before, as long as it isn't closed, else a new one."""
+    """The system's panel: the same at each call until it is closed, then a new one."""
     known = _of_system.get(system)
     panel = known() if known is not None else None
     if panel is None or panel.is_closed:
@@ -246,17 +248,17 @@ def panel_of(system: SystemManager) -> ControlPanel:
 
 
 _kept: set[ControlPanel] = set()
-"""Panels that were shown: they live in pages, where no reference is counted."""
+"""Panels that were shown: a page holds no Python reference to them."""
 
 
 class _Rate:
-    """Bars a second over the last second or so."""
+    """Bars a second over the last 1.5 seconds."""
 
     def __init__(self) -> None:
         self._seen: list[tuple[float, int]] = []
 
     def at(self, bars: int, now: float) -> float:
-        """Take in that `bars` were processed at `now`; the rate of late."""
+        """Add a count of processed bars at `now`; returns the rate."""
         self._seen = [*(entry for entry in self._seen if now - entry[0] < 1.5), (now, bars)]
         (then, before), (until, after) = self._seen[0], self._seen[-1]
         return (after - before) / (until - then) if until > then else 0.0
@@ -277,6 +279,6 @@ def _close(widget: iw.Widget, forget: Callable[[], None], pump: FramePump) -> No
         if isinstance(one, (tuple, list)):
             pending += one
         elif isinstance(one, iw.Widget):
-            # Children, layouts and styles are models of their own, each open in every page until it is closed.
+            # Children, layouts and styles are models too: a page keeps each until it is closed.
             pending += one._trait_values.values()  # noqa: SLF001 - reading a trait by its name would make its default
             one.close()

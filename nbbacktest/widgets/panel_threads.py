@@ -1,4 +1,4 @@
-"""A panel's threads: the pump draws frames, two queues carry out what was clicked. Without threads both work by turns.
+"""A panel's threads: the pump draws frames, three queues carry out clicks. Without threads both work by turns.
 
 Each thread lives only while it has something to do. The pump knows its panel weakly: dropping the panel ends the thread.
 """
@@ -22,14 +22,14 @@ STALE = "That was meant for an earlier run; nothing was done"
 
 
 class Drawable(Protocol):
-    """What is pumped."""
+    """What a `FramePump` draws."""
 
     def draw_frame(self) -> float | None:
-        """Draw what is new; in how many seconds to come again, None where nothing more will come by itself."""
+        """Draw a frame; returns in how many seconds the next is due, None if nothing moves."""
 
 
 class FramePump:
-    """Calls `draw_frame` again and again from a thread of its own, which lives only as long as there is something to draw."""
+    """Calls `draw_frame` from a thread of its own, which lives only while there is something to draw."""
 
     def __init__(self, drawn: Drawable) -> None:
         self._drawn = weakref.ref(drawn)
@@ -37,10 +37,10 @@ class FramePump:
         self._guard = threading.Lock()  # guards the two below
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._next = 0  # without threads: the number of the turn that is to come; older ones are dropped
+        self._next = 0  # without threads: the number of the next turn; turns with an older number do nothing
 
     def poke(self) -> None:
-        """Have a frame drawn at once. Any thread; returns at once."""
+        """Ask for a frame at once. Any thread; returns at once."""
         if not has_threads():
             self._ask_for_turn(0.0)
             return
@@ -55,10 +55,10 @@ class FramePump:
                 try:
                     started(self._thread)
                 except BaseException as error:
-                    self._thread = None  # where it has started all the same, it finds that it isn't the one, and ends
+                    self._thread = None  # if it has started all the same, it sees that it isn't `_thread`, and ends
                     if not isinstance(error, RuntimeError):
                         raise
-                    # No thread to be had, or the interpreter is ending: the run matters more.
+                    # No thread can start, or the interpreter ends: the run goes on without a frame.
                     logger.exception("the panel can't be drawn now; the next event tries again")
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class FramePump:
                 self._ask_for_turn(seconds)
 
     def rest(self, seconds: float | None) -> bool:
-        """Wait for the next frame's time; False where the thread is to end, which it must do then."""
+        """Wait until the next frame is due; returns False if the thread must end."""
         if seconds is not None:
             self._wanted.wait(seconds)
         with self._guard:
@@ -108,7 +108,7 @@ def _work(me: weakref.ref[FramePump], drawn: weakref.ref[Drawable]) -> None:
 
 
 def _drawn(target: Drawable | None) -> float | None:
-    """Draw a frame; in how many seconds the next one is wanted."""
+    """Draw a frame; returns in how many seconds the next is due."""
     try:
         return None if target is None else target.draw_frame()
     except Exception:
@@ -117,7 +117,7 @@ def _drawn(target: Drawable | None) -> float | None:
 
 
 def _brief(seconds: float | None) -> float | None:
-    """No long waits: a panel that is dropped meanwhile is to leave no thread behind."""
+    """At most a second: a panel that is dropped during the wait leaves its thread no longer than that."""
     return seconds if seconds is None else min(seconds, 1.0)
 
 
@@ -127,11 +127,11 @@ class QueuedCommand(NamedTuple):
     Attributes
     ----------
     name : str
-        What it is called in messages.
+        Its name in log lines.
     call : callable
-        Carries it out and returns what to tell the user.
+        Carries it out and returns the message to show.
     run : int or None
-        The run that the user was looking at; None: whichever there is.
+        The number of the run that the page showed; None: any run.
     """
 
     name: str
@@ -164,7 +164,7 @@ class CommandQueue:
                     raise
 
     def clear(self) -> None:
-        """Forget what hasn't begun."""
+        """Drop commands that haven't begun."""
         with self._guard:
             self._queued.clear()
 
@@ -204,7 +204,7 @@ class CommandDispatcher:
         self._actions = CommandQueue("nbbacktest-panel-actions", self._carry_out)
 
     def submit(self, name: str, call: Callable[[], str], run: int | None) -> None:
-        """Have a command carried out; returns at once.
+        """Queue a command; returns at once.
 
         A step or a run until waits for its place, so it has a queue of its own. Any other command drops the steps that
         wait in that queue.
@@ -215,7 +215,7 @@ class CommandDispatcher:
         (self._moves if moves else self._prompt).add(QueuedCommand(name, call, run))
 
     def submit_action(self, call: Callable[[], str], run: int | None) -> None:
-        """Have a function carried out that is no command of the run; returns at once."""
+        """Queue a function that is no command of the run; returns at once."""
         self._actions.add(QueuedCommand("action", call, run))
 
     def _carry_out(self, command: QueuedCommand) -> None:

@@ -1,4 +1,4 @@
-"""What stands where a panel was when no kernel is there: a drawn picture and a summary in words. No browser makes them."""
+"""The panel without a kernel: a picture of the ended run as SVG, and a summary in words."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NAMES = {"return": "Return", "final_equity": "Final equity", "max_drawdown": "M
 
 
 def in_words(system: SystemManager) -> dict[str, str]:
-    """Words for a viewer that can't show widgets, as plain text and as HTML."""
+    """A line for viewers that can't show widgets, as plain text and as HTML."""
     run = system.run
     what = "no run yet" if run is None else f"{run.config.session_name}, {system.snapshot()}"
     text = f"nbbacktest control panel: {what}"
@@ -40,25 +40,25 @@ def in_words(system: SystemManager) -> dict[str, str]:
 
 
 class StaticFallback:
-    """The picture of a panel's newest ended run, in every cell that shows the panel: one picture, sent once for all of them."""
+    """The picture of a panel's newest ended run, shared by all cells that show the panel."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()  # one thread at a time draws; guards the fields below
-        self._run: weakref.ref[Run] | None = None  # whose picture is there
+        self._run: weakref.ref[Run] | None = None  # the run of the picture
         self._drawn: dict[str, Any] = {"text/plain": ""}
         self._handle: DisplayHandle | None = None
 
     def place(self) -> None:
-        """Give it a place in the output of the cell that runs now: empty until a run has ended."""
+        """Add the picture to the output of the cell that runs; it is empty until a run has ended."""
         from IPython.display import display
 
         with self._guard:
-            # One name for all places: an update reaches each of them, and places of cells that ran again cost nothing.
+            # All cells share one display id: an update reaches each of them, and outputs of cells that ran again cost nothing.
             name = uuid4().hex if self._handle is None else self._handle.display_id
             self._handle = display(self._drawn, raw=True, display_id=name)  # type: ignore[no-untyped-call]
 
     def show(self, run: Run) -> None:
-        """Put the picture of an ended run there; where it is there already, nothing changes."""
+        """Draw the picture of an ended run; a second call for the same run does nothing."""
         with self._guard:
             if self._handle is None or (self._run is not None and self._run() is run):
                 return
@@ -72,7 +72,7 @@ def bundle(result: Result) -> dict[str, Any]:
 
 
 def picture(result: Result) -> str:
-    """An SVG that needs nothing from elsewhere and reads on light and on dark."""
+    """The result as an SVG without outside resources, readable on light and dark pages."""
     record = result.record
     if not len(record.instants):
         return _svg([_text(_EDGE, 26, result.name, 16, bold=True), _text(_EDGE, 48, "no bars", 12)], 64)

@@ -72,12 +72,12 @@ class SyncChart:
 
 
 def _positive(values: Float64) -> Float64:
-    """What a logarithmic axis can show."""
+    """Values with NaN for those that a logarithmic axis can't show."""
     return np.where(values > 0, values, np.nan)
 
 
 def sync_figure() -> LiveFigure:
-    """Asked and achieved speed above, lag and overruns below, over wall time."""
+    """The empty figure: asked and achieved speed above, lag and overruns below, over wall time."""
     traces = [
         go.Scatter(
             name=name, mode="lines", visible=False, yaxis=axis, hovertemplate=f"%{{y:{digits}}}",

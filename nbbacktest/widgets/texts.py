@@ -20,14 +20,14 @@ def badge(view: ViewState) -> str:
 
 
 def heading(view: ViewState) -> str:
-    """What is run."""
+    """The run's name and its source."""
     if not view.run:
         return '<span class="nbbt-name">No run yet</span> <span class="nbbt-faint">Start runs the config, or an example</span>'
     return f'<span class="nbbt-name">{escape(view.name)}</span> <span class="nbbt-faint">{escape(view.source)}</span>'
 
 
 def progress(view: ViewState) -> str:
-    """How far, by bars and by sessions, and how long to go."""
+    """Progress in bars and sessions, and the time left."""
     if not view.run:
         return "Bar 0 of 0"
     parts = [f"<b>Bar {view.cursor:,} of {view.total:,}</b>", f"session {view.session:,} of {view.sessions:,}"]
@@ -39,14 +39,14 @@ def progress(view: ViewState) -> str:
 
 
 def achieved(view: ViewState) -> str:
-    """The speed that is kept, beside the one that is asked for."""
+    """The achieved speed, which stands beside the asked one."""
     if not view.run or view.achieved <= 0:
         return '<span class="nbbt-faint">achieved –</span>'
     return f"achieved <b>{compact(view.achieved)}×</b>"
 
 
 def figures(view: ViewState) -> str:
-    """The numbers, as tiles."""
+    """Time, speed and account as tiles."""
     change = view.equity - view.start_cash
     share = f"{change / view.start_cash:+.2%}" if view.start_cash else ""
     tiles = [
@@ -79,7 +79,7 @@ def holdings(view: ViewState) -> str:
 
 
 def synchronization(view: ViewState) -> str:
-    """How the stages wait for each other, and how long they work."""
+    """Tables of the stages' waits and of their work."""
     streams = [_stream_row(stream) for stream in view.streams]
     stages = [_stage_row(stage) for stage in view.stages]
     paced = f"lag {work_time(view.lag)} · {view.overruns:,} overruns · " if view.speed > 0 else ""
@@ -92,7 +92,7 @@ def synchronization(view: ViewState) -> str:
 
 
 def failure(problem: RunFailure | None) -> str:
-    """An error in a line, its traceback folded."""
+    """An error's message, with its traceback folded."""
     if problem is None:
         return ""
     return (
@@ -102,7 +102,7 @@ def failure(problem: RunFailure | None) -> str:
 
 
 def notice(message: str, *, is_error: bool) -> str:
-    """What the last command answered."""
+    """The last command's message."""
     name = "nbbt-notice nbbt-wrong" if is_error else "nbbt-notice"
     return f'<div class="{name}">{escape(message)}</div>' if message else ""
 

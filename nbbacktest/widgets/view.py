@@ -1,4 +1,4 @@
-"""What a panel shows besides charts: one frozen `ViewState`, and what differs between two. Knows no widget and no thread."""
+"""The state that a panel's controls show: one frozen `ViewState`, and the differences of two. Knows no widget and no thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.RUN
 
 @dataclass(frozen=True, slots=True)
 class ShownPosition:
-    """A position that isn't flat."""
+    """A row of the table of open positions."""
 
     symbol: str
     size: float
@@ -28,7 +28,7 @@ class ShownPosition:
 
 @dataclass(frozen=True, slots=True)
 class ShownFill:
-    """A fill; `time` as the run shows times."""
+    """A row of the table of last fills; `time` is formatted."""
 
     time: str
     symbol: str
@@ -39,7 +39,7 @@ class ShownFill:
 
 @dataclass(frozen=True, slots=True)
 class StageTiming:
-    """Seconds that one stage of the engine took for a window: how many windows, mean, 99th percentile, all together."""
+    """Seconds a window that one stage of the engine took: number of windows, mean, 99th percentile, total."""
 
     name: str
     count: int
@@ -50,7 +50,7 @@ class StageTiming:
 
 @dataclass(frozen=True, slots=True)
 class WaitCounts:
-    """What one stage waited for another."""
+    """Counts of a subscription between two stages, and the seconds waited at it."""
 
     name: str
     mode: str
@@ -62,7 +62,7 @@ class WaitCounts:
 
 @dataclass(frozen=True, slots=True)
 class RunFailure:
-    """Why a run failed or is held."""
+    """The error that ended a run, or holds it."""
 
     message: str
     traceback: str
@@ -75,15 +75,15 @@ class ViewState:
     Attributes
     ----------
     run : int
-        Which run of the process, counted from 1; 0 where nothing was started yet.
+        The run's number in this process, counted from 1; 0 before the first.
     allowed : frozenset of Command
-        What the state lets a user ask for.
+        The commands that the state allows.
     cursor, total : int
         Completed instants, and how many the run has.
     session, sessions : int
         Trading days begun, and how many the run has.
     wall, left : float
-        Wall seconds in which the run moved, and until the end at the present pace; `left` is None where that isn't known.
+        Wall seconds in which the run moved, and those left at the present pace; `left` is None if it isn't known.
     rate : float
         Bars a second: lately while it runs, else over `wall`.
     """
@@ -121,17 +121,17 @@ class ViewState:
 
     @property
     def overruns(self) -> int:
-        """Of all streams together."""
+        """Overruns of all subscriptions."""
         return sum(stream.overruns for stream in self.streams)
 
 
 def allowed_in(state: SystemState) -> frozenset[Command]:
-    """What a user may ask for in that state."""
+    """The commands of a panel that the state allows."""
     return frozenset(command for command in USERS if (state, command) in TABLE)
 
 
 def differences(old: ViewState | None, new: ViewState) -> frozenset[str]:
-    """The names of the fields that differ; all where there is nothing old."""
+    """The names of the fields that differ; all names if `old` is None."""
     names = (entry.name for entry in fields(ViewState))
     return frozenset(name for name in names if old is None or getattr(old, name) != getattr(new, name))
 
@@ -145,15 +145,15 @@ def resolve(
     Parameters
     ----------
     number
-        Which run it is.
+        The number of the run.
     shot
-        The run as it was published last: nothing is asked of the engine, and nothing waits for it.
+        The last published snapshot: reading it needs no lock of the engine.
     sessions
         Trading days begun, and all of them.
     rate
         Bars a second, lately.
     speed
-        What the next start would take, where nothing runs.
+        The speed of the next start, which is shown while nothing runs.
     wall
         Wall seconds in which the run moved; None: those since its start.
     """
@@ -201,7 +201,7 @@ def resolve(
 
 
 def _left(run: Run, shot: Snapshot, rate: float) -> float | None:
-    """Seconds until the end: by the clock where one paces the run, else at the pace of late."""
+    """Wall seconds until the end: by the clock of a paced run, else at the recent rate."""
     if shot.cursor >= shot.total:
         return 0.0
     if run.coordinator.speed > 0:

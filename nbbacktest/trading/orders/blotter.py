@@ -8,6 +8,7 @@ from typing import Any
 
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import OrderError
+from nbbacktest.core.intervals import LATEST
 from nbbacktest.trading.orders.order import Order
 from nbbacktest.trading.sizes import is_rounding
 
@@ -15,7 +16,6 @@ _LIMIT, _STOP_LIMIT, _BUY = OrderType.LIMIT, OrderType.STOP_LIMIT, Side.BUY
 _OPEN, _HELD = OrderStatus.OPEN, OrderStatus.HELD
 _CANCELLED, _FILLED = OrderStatus.CANCELLED, OrderStatus.FILLED
 _SUBMITTED, _ACCEPTED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED
-_NEVER = 1 << 63
 
 _ENDED = {
     OrderStatus.FILLED: OrderEventKind.FILLED,
@@ -105,7 +105,7 @@ class Blotter:
         self.orders: list[Order] = []
         self.news: list[Order] | None = None
         self._books: dict[str, OpenOrders] = {}
-        self._next_expiry = _NEVER
+        self._next_expiry = LATEST
 
     def watch(self, *, wanted: bool) -> None:
         """Whether `pending` is to be true though no order waits, so that every instant is matched."""
@@ -119,7 +119,7 @@ class Blotter:
         self.orders[:] = orders
         self.pending.clear()
         self._books.clear()
-        self._next_expiry = _NEVER
+        self._next_expiry = LATEST
         for order in waiting:
             self._work(order)
         for book in self.pending.values():
@@ -229,7 +229,7 @@ class Blotter:
         for order in waiting:
             if order.expires_ns <= now:
                 self.end(order, OrderStatus.EXPIRED, _lateness(order), now)
-        self._next_expiry = min((order.expires_ns for order in waiting if order.is_open), default=_NEVER)
+        self._next_expiry = min((order.expires_ns for order in waiting if order.is_open), default=LATEST)
 
     def cancel(self, order: Order, now: int) -> None:
         """Take back an open order.

@@ -1,12 +1,12 @@
-// A figure that takes the chart library from the page instead of bringing five megabytes of its own, and whose pictures are
-// right by construction. The page keeps what the kernel said, whether or not anything is drawn yet; each view draws all of it.
-// A message names the version that it changes: one that doesn't fit was preceded by one that got lost, and isn't used.
+// A figure that takes the chart library from the page; plotly's own figure brings five megabytes each. The page keeps the
+// properties that the kernel sent, also before anything is drawn; each view draws all of them. A message names the version
+// that it changes. If the page has another version, an earlier message was lost, and this one isn't applied.
 const libraries = (globalThis.nbbtPlotly ??= new Map());
 const COLUMNS = { float64: Float64Array, float32: Float32Array, int32: Int32Array, uint32: Uint32Array, int16: Int16Array,
   uint16: Uint16Array, int8: Int8Array, uint8: Uint8Array };
-const AGAIN = 1000; // milliseconds between two questions
-const QUIET = 1000; // milliseconds without news after which also what nobody sees is drawn
-const HELD = 2000; // milliseconds for which the user's zoom holds until the kernel has heard of it
+const AGAIN = 1000; // milliseconds between two reports of the version to the kernel
+const QUIET = 1000; // milliseconds without a message after which charts out of sight are drawn too
+const HELD = 2000; // milliseconds for which the user's zoom stays until the kernel has received it
 
 function slot(key) {
   if (!libraries.has(key)) {
@@ -17,7 +17,7 @@ function slot(key) {
   return libraries.get(key);
 }
 
-// From the kernel's form: columns come as bytes.
+// Decodes a message of the kernel: columns are sent as bytes.
 function received(value) {
   if (value === "_undefined_") return undefined;
   if (Array.isArray(value)) return value.map(received);
@@ -29,14 +29,14 @@ function received(value) {
   return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, received(one)]));
 }
 
-// plotly.js writes into what it is given; into columns it doesn't.
+// A copy, because plotly.js writes into its arguments, but not into columns.
 function copied(value) {
   if (Array.isArray(value)) return value.map(copied);
   if (value === null || typeof value !== "object" || ArrayBuffer.isView(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, copied(one)]));
 }
 
-// Sets a property by its path, such as xaxis.range; null takes it away.
+// Sets a property by its path, such as xaxis.range; null removes it.
 function put(target, path, value) {
   const steps = path.split(".");
   const last = steps.pop();
@@ -45,7 +45,7 @@ function put(target, path, value) {
   else target[last] = value;
 }
 
-// What the kernel said of one figure.
+// The properties of one figure, as the kernel sent them.
 class Said {
   constructor(model) {
     this.model = model;
@@ -87,7 +87,7 @@ class Said {
     this.show();
   }
 
-  // Tells the kernel what the page has; it sends all of the figure where that isn't what it said last.
+  // Reports the page's version to the kernel, which sends the whole figure if its own is another.
   report() {
     this.asked = performance.now();
     this.model.send({ kind: "drawn", version: this.version });
@@ -101,7 +101,7 @@ class Said {
 class View {
   constructor(said, el, { Plotly, FigureView }) {
     Object.assign(this, { said, el, Plotly, version: null, seen: true, waits: false, listens: false });
-    // Only what tells the kernel of the user's doing; it draws nothing.
+    // Reports the user's zooms to the kernel; it draws nothing.
     this.user = new FigureView({ set: (...one) => said.model.set(...one), save_changes: () => said.model.save_changes() }, el);
     this.user.viewID = "a page";
   }
@@ -117,8 +117,7 @@ class View {
     }
   }
 
-  // A picture takes longer than the answer to a click that it would keep waiting, and one that comes while the mouse drags a
-  // frame over the chart would end the drag.
+  // Drawing waits for the answer to a click, which takes less time. It waits for the end of a drag, which it would break off.
   inTurn() {
     const patience = Math.max(globalThis.nbbtAnswerBy ?? 0, this.el.nbbtDraggedUntil ?? 0) - performance.now();
     this.waits = patience > 0;
@@ -148,7 +147,7 @@ class View {
     model.save_changes();
   }
 
-  // The user's zoom stays: a frame that was made before the kernel heard of it doesn't undo it.
+  // The user's zoom stays: a frame that was made before the kernel received it doesn't undo it.
   zoomed(layout) {
     const axis = this.el.layout?.xaxis;
     if (axis?.range && performance.now() - (this.el.nbbtZoomed ?? -Infinity) < HELD) {
@@ -163,7 +162,7 @@ class View {
       this.el.on(`plotly_${name}`, (event) => this.user[`handle_plotly_${name}`](event));
     }
     this.el.on("plotly_relayout", (changes) => {
-      if (changes.autosize) return; // the page's doing
+      if (changes.autosize) return; // by the page, not by the user
       if (Object.keys(changes).some((name) => name.startsWith("xaxis."))) this.el.nbbtZoomed = performance.now();
       this.user.handle_plotly_relayout(changes);
     });
@@ -195,7 +194,7 @@ export default () => {
       drawing.setAttribute("role", "img");
       drawing.setAttribute("aria-label", model.get("_label"));
       el.append(drawing);
-      // While the mouse drags a frame over the chart, nothing is drawn anew; five seconds at most.
+      // While the mouse drags a frame over the chart, nothing is drawn, for five seconds at most.
       const press = () => (drawing.nbbtDraggedUntil = performance.now() + 5000);
       const release = () => (drawing.nbbtDraggedUntil = 0);
       drawing.addEventListener("pointerdown", press, true);

@@ -25,7 +25,7 @@ async function unpack(view) {
 }
 
 export default {
-  // Only offered: unpacking keeps a page busy for seconds, in which models that are still being made are given up.
+  // Unpacked at first use: it keeps a page busy for seconds, in which the host gives up models that are being made.
   initialize({ model }) {
     let library;
     slot(model.get("key")).offer(() => (library ??= unpack(model.get("bundle")).catch((error) => {

@@ -1,4 +1,4 @@
-// What Python can't do for a panel: keys, names for screen readers, and which run the user was looking at.
+// The page's part of a panel: keys, names for screen readers, and the number of the run that the page shows.
 const NAMES = {
   ".nbbt-speed .noUi-handle": "Speed, simulated seconds a second",
   ".nbbt-mode": "Mode",
@@ -31,7 +31,7 @@ function describe(root, model) {
   }
 }
 
-// The charts wait for the answer to a command, see library.js; a quarter of a second at most.
+// The charts wait for the answer to a command, see figure.js; a quarter of a second at most.
 function hurry() {
   globalThis.nbbtAnswerBy = performance.now() + 250;
 }
@@ -63,7 +63,7 @@ function attach(root, model) {
   root.tabIndex = 0;
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Backtest control panel. Space pauses and resumes, the right arrow steps.");
-  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys stay away while the panel has the focus
+  root.dataset.lmSuppressShortcuts = "true"; // switches JupyterLab's own keys off while the panel has the focus
   for (const name of ["pointerdown", "click", "change", "keydown"]) root.addEventListener(name, tell, true);
   root.addEventListener("keydown", key);
   const named = () => describe(root, model);

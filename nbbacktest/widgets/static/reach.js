@@ -1,5 +1,5 @@
-// A host drops whatever the kernel says to a model whose code took longer than two seconds to come, and for good. Where that
-// has happened, listen to the kernel without the host, and have it say all of it again.
+// A host drops all messages to a model whose code took longer than two seconds to load. If that has happened, listen to the
+// kernel without the host, and request the whole state again.
 async function reach(model) {
   const own = await model.widget_manager?.get_model?.(model.get("_me"));
   if (!own?._handle_comm_msg) return;

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import MINUTE, Interval
+from nbbacktest.core.intervals import MINUTE, NO_TIME, Interval
 from nbbacktest.data.calendar import SessionTable, session_table
-from nbbacktest.data.coverage import COUNTS, NO_TIME, Grid, cover, quality
+from nbbacktest.data.coverage import COUNTS, Grid, cover, quality
 
 NOTHING: dict[str, np.ndarray] = {}
 

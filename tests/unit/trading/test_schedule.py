@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbbacktest.core.errors import ScheduleError
-from nbbacktest.core.intervals import MINUTE
+from nbbacktest.core.intervals import MINUTE, NO_TIME
 from nbbacktest.data.calendar import SessionTable, local_clock, session_table
-from nbbacktest.trading.schedule import NEVER, Scheduled, moments, read_terms
+from nbbacktest.trading.schedule import Scheduled, moments, read_terms
 
 # A half day on the 29th, the last session of November and of its week.
 NEW_YORK = session_table("XNYS", dt.date(2024, 11, 25), dt.date(2024, 12, 10))
@@ -27,9 +27,9 @@ def times(table: SessionTable, **terms) -> dict[str, str]:
     """The local time that each session is called at, by its date; sessions without are left out."""
     given = {"at": None, "before_close": None, "after_open": None, "every": "day"} | terms
     found = moments(read_terms(nothing, **given), table)
-    at = pd.DatetimeIndex(np.where(found == NEVER, 0, found), tz="UTC").tz_convert(table.local_timezone)
+    at = pd.DatetimeIndex(np.where(found == NO_TIME, 0, found), tz="UTC").tz_convert(table.local_timezone)
     pairs = zip(table.dates.tolist(), found, at, strict=True)
-    return {day.isoformat(): f"{moment:%d %H:%M}" for day, ns, moment in pairs if ns != NEVER}
+    return {day.isoformat(): f"{moment:%d %H:%M}" for day, ns, moment in pairs if ns != NO_TIME}
 
 
 def test_times_are_on_the_exchanges_clocks():
