@@ -53,11 +53,11 @@ def main(*, quick: bool) -> None:
         for name, strategy in (("SMA 20/50", Cross), ("brackets", Brackets))
     ]
     columns = ["run", "orders", "index, once, ms", "look p50 ms", "look p99 ms", "look max ms"]
-    notes = [
+    note = (
         f"CPU time of the calling thread: {LOOKS:,} looks at instants drawn at random. The index is what a first look makes of "
         f"the record, the best of {REPEATS}; later looks take in only what is new."
-    ]
-    hand_over([Table("Looking back: any past instant from the record", columns, rows, notes)])
+    )
+    hand_over([Table("Looking back: any past instant from the record", columns, rows, [note])])
 
 
 if __name__ == "__main__":
