@@ -366,9 +366,8 @@ class Broker:
             reason = f"{wanted:g} wanted, the volume cap leaves {max(room, 0.0):g} of {bar.volume:g}"
             self.blotter.end(order, _CANCELLED, reason, now)
             return 0.0
-        if (
-            not size and order.size != order.life[-4]
-        ):  # it waits on for no more than there is to close: its life says so
+        if not size and order.size != order.life[-4]:
+            # It waits on, for no more than there is to close: its life says so.
             order.note(now, OrderEventKind.REPLACED, f"{wanted:g} are left to close")
         return size
 
