@@ -85,7 +85,7 @@ def inline(frame: object, strategy: type[nb.Strategy], window: int | None = None
     stages = build(CONFIG, Lifecycle(), Monitor(), data=frame, strategies=strategy, window=window)
     run = _made(stages)
     began = perf_counter()
-    run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
+    run_inline(stages.world.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
     return perf_counter() - began, outcome(run).fingerprint
 
 

@@ -58,13 +58,12 @@ if TYPE_CHECKING:
     from nbbacktest.report.result import Result
     from nbbacktest.report.sweep import SweepResult
     from nbbacktest.system.audit import audit_lookahead
+    from nbbacktest.system.audit_report import AuditReport
     from nbbacktest.system.backtest import backtest
     from nbbacktest.system.feeds.client import WebSocketFeed
-    from nbbacktest.system.findings import AuditReport
-    from nbbacktest.system.manager import SystemManager
-    from nbbacktest.system.process import get_system_manager
-    from nbbacktest.system.schemas import schema
-    from nbbacktest.system.sweep.call import sweep
+    from nbbacktest.system.session import SystemManager, get_system_manager
+    from nbbacktest.system.status import schema
+    from nbbacktest.system.sweep.sweep import sweep
     from nbbacktest.trading.orders import Fill, Order
     from nbbacktest.trading.snapshot import Snapshot
     from nbbacktest.trading.strategy import Strategy
@@ -96,11 +95,10 @@ _HOMES = {
     "system.audit": ("audit_lookahead",),
     "system.backtest": ("backtest",),
     "system.feeds.client": ("WebSocketFeed",),
-    "system.findings": ("AuditReport",),
-    "system.manager": ("SystemManager",),
-    "system.process": ("get_system_manager",),
-    "system.schemas": ("schema",),
-    "system.sweep.call": ("sweep",),
+    "system.audit_report": ("AuditReport",),
+    "system.session": ("SystemManager", "get_system_manager"),
+    "system.status": ("schema",),
+    "system.sweep.sweep": ("sweep",),
     "trading.orders": ("Fill", "Order"),
     "trading.snapshot": ("Snapshot",),
     "trading.strategy": ("Strategy",),

@@ -23,8 +23,7 @@ from nbbacktest.core.errors import InvalidTransition, NbBacktestError
 from nbbacktest.core.shown import printed, said
 from nbbacktest.grammar import JSON, system_app
 from nbbacktest.system.commands import COMMANDS, Answer
-from nbbacktest.system.manager import SystemManager
-from nbbacktest.system.process import get_system_manager
+from nbbacktest.system.session import SystemManager, get_system_manager
 from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Tests start runs by the hundreds; those about doors open theirs.
+# Tests start runs by the hundreds; those about control servers open theirs.
 os.environ["NBBACKTEST_REMOTE"] = "off"
 
 GRACE_SECONDS = 5.0

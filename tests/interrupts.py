@@ -26,7 +26,7 @@ from nbbacktest.core.errors import RemoteError
 from nbbacktest.core.lifecycle import TABLE
 from nbbacktest.shell.interpreter import Interpreter
 from nbbacktest.system.remote.client import reach
-from tests.doors import runtime_folder
+from tests.control_servers import runtime_folder
 from tests.held import Quiet
 from tests.markets import minutes
 

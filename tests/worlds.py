@@ -11,10 +11,12 @@ from nbbacktest.core.monitor import Monitor
 from nbbacktest.data.sources import load
 from nbbacktest.engine.window import Window
 from nbbacktest.report.result import Result
-from nbbacktest.system.builder import StrategySource, players_of, wired
-from nbbacktest.system.loaded import Loaded, needs_of
+from nbbacktest.system.builder import strategies_of
 from nbbacktest.system.membership import RunState
-from nbbacktest.system.recorded import recorded
+from nbbacktest.system.origin import StrategySource
+from nbbacktest.system.run_bars import RunBars, needs_of
+from nbbacktest.system.stages import Stages, wire
+from nbbacktest.system.world import record_of, world_of
 
 
 class Origin:
@@ -24,44 +26,41 @@ class Origin:
         self.config = SessionConfig.load(config)
         self._data = data
         self._strategies = strategies
-        needs = needs_of(self._players())
-        self._loaded = Loaded(self.config, data, load(self.config, data, needs=needs))
-        self._loaded.reach(needs)
+        needs = needs_of(self._made())
+        self._bars = RunBars(self.config, data, load(self.config, data, needs=needs))
+        self._bars.reach(needs)
 
-    def _players(self) -> Any:
-        return players_of(self.config, self._strategies())
+    def _made(self) -> Any:
+        return strategies_of(self.config, self._strategies())
 
     def world(self) -> World:
         """A fresh one, started."""
-        lifecycle = Lifecycle()
-        stages = wired(
-            self.config, lifecycle, Monitor(), self._players(), self._loaded.fresh(), data=self._data, window=1 << 16
-        )
-        return World(stages)
+        world = world_of(self.config, self._made(), self._bars.fresh(), data=self._data)
+        return World(wire(self.config, Lifecycle(), Monitor(), world, window=1 << 16))
 
     def at(self, state: RunState) -> World:
         """A fresh one that goes on from a state that another one saved."""
         world = self.world()
-        world.cursor = world.stages.membership.restore(state)
+        world.cursor = world.stages.world.membership.restore(state)
         return world
 
 
 class World:
     """One run without threads of its own."""
 
-    def __init__(self, stages: Any) -> None:
+    def __init__(self, stages: Stages) -> None:
         self.stages = stages
         self.cursor = 0
         if not stages.analysis.begin():
             raise stages.analysis.error
 
     def __len__(self) -> int:
-        return len(self.stages.timeline)
+        return len(self.stages.world.timeline)
 
     @property
     def desk(self) -> Any:
         """Its trading."""
-        return self.stages.desk
+        return self.stages.world.desk
 
     def to(self, cursor: int | None = None) -> World:
         """Go forward to the instant `cursor`, or to the end."""
@@ -78,12 +77,12 @@ class World:
     def save(self) -> RunState:
         """Its state as a value, at the boundary that it has come to."""
         self.stages.analysis.run_errands(self.cursor)
-        return self.stages.membership.save()
+        return self.stages.world.membership.save()
 
     def result(self) -> Result:
         """What it gave, ended here."""
         stages = self.stages
         stages.analysis.finish()
         return Result(
-            recorded(stages.config, stages.market, stages.analysis, self.desk, source="", synthetic=False, metrics={})
+            record_of(stages.config, stages.world, stages.analysis.frame, source="", synthetic=False, metrics={})
         )

@@ -39,7 +39,7 @@ def serve(
         The address to listen on; others than this machine's own need a token.
     """
     from nbbacktest.system.feeds.server import serve as start
-    from nbbacktest.system.live import read_token
+    from nbbacktest.system.live_builder import read_token
 
     token = read_token(token_file, "--token-file") if token_file is not None else os.environ.get(TOKEN) or None
     with leaving_in_order(), start(config, port=port, speed=speed, token=token, host=host) as server:

@@ -18,7 +18,7 @@ from nbbacktest.core.shown import printed
 from nbbacktest.grammar import JSON, SESSION, Option, system_app
 from nbbacktest.report.console import console
 from nbbacktest.system.commands import COMMANDS
-from nbbacktest.system.summary import shown_time
+from nbbacktest.system.status import shown_time
 
 if TYPE_CHECKING:
     from nbbacktest.system.remote.registry import SessionEntry

@@ -492,7 +492,7 @@ class RollingSessions:
         DataError
             If the calendar doesn't reach that far.
         """
-        low, high = _utc_date(first) - timedelta(days=2), _utc_date(last) + timedelta(days=2)
+        low, high = utc_date(first) - timedelta(days=2), utc_date(last) + timedelta(days=2)
         known = self._known
         if known is None or low < known[0] or high > known[1]:
             if known is not None:
@@ -530,6 +530,7 @@ class RollingSessions:
             return self.covering(first, last)
 
 
-def _utc_date(ns: int) -> date:
+def utc_date(ns: int) -> date:
+    """The date of an instant in UTC."""
     day: date = np.datetime64(ns, "ns").astype("datetime64[D]").item()
     return day

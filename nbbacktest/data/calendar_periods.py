@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import Int64
-from nbbacktest.data.calendar import Days, SessionTable, local_midnights, session_table
+from nbbacktest.data.calendar import Days, SessionTable, local_midnights, session_table, utc_date
 
 _DAY, _MONTH = timedelta(days=1), timedelta(days=31)
 _WEEK = np.timedelta64(7, "D")
@@ -26,12 +26,6 @@ def whole_periods(exchange: str, first: int, last: int, day_zone: str, hours: Ow
     next_month = (high.replace(day=1) + _MONTH).replace(day=1)
     high = max(next_month - _DAY, high + timedelta(days=6 - high.weekday()))
     return session_table(exchange, low, high, day_zone, hours)
-
-
-def utc_date(ns: int) -> date:
-    """The date of an instant in UTC."""
-    day: date = np.datetime64(ns, "ns").astype("datetime64[D]").item()
-    return day
 
 
 def period_starts(dates: Days, interval: Interval, mark: StampMeaning | None = None) -> Days:

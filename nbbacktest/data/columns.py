@@ -14,7 +14,7 @@ from nbbacktest.core.errors import DataError, DataQualityWarning, nearest
 from nbbacktest.core.records import Float64
 from nbbacktest.core.user_code import callers_level
 from nbbacktest.data.faults import PRICES
-from nbbacktest.data.times import TIME_COLUMNS
+from nbbacktest.data.times import TIME_COLUMNS, plain_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def by_symbol(frame: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
     if frame.index.nlevels == 2:
         return _by_index(frame)
     for column in frame.columns:
-        several = _bare(column) in SYMBOL_COLUMNS and len(frame[column].dropna().unique()) > 1
+        several = plain_name(column) in SYMBOL_COLUMNS and len(frame[column].dropna().unique()) > 1
         if several and _has_repeated_times(frame):
             parts = frame.groupby(column, sort=False, observed=True)
             return {str(symbol): part.drop(columns=[column]) for symbol, part in parts}
@@ -49,12 +49,12 @@ def by_symbol(frame: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
 
 
 def _has_repeated_times(frame: pd.DataFrame) -> bool:
-    columns = [column for column in frame.columns if _bare(column) in TIME_COLUMNS]
+    columns = [column for column in frame.columns if plain_name(column) in TIME_COLUMNS]
     return bool((frame.duplicated(subset=columns) if columns else frame.index.duplicated()).any())
 
 
 def _by_columns(frame: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
-    fields = [level for level in (0, 1) if set(PRICES) <= {_bare(name) for name in frame.columns.unique(level)}]
+    fields = [level for level in (0, 1) if set(PRICES) <= {plain_name(name) for name in frame.columns.unique(level)}]
     if len(fields) != 1:
         return None
     level = 1 - fields[0]
@@ -62,7 +62,7 @@ def _by_columns(frame: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
     several = len(frame.columns.unique(level)) > 1
     for symbol in frame.columns.unique(level):
         part: Any = frame.xs(symbol, axis=1, level=level)
-        prices = [column for column in part.columns if _bare(column) in PRICES]
+        prices = [column for column in part.columns if plain_name(column) in PRICES]
         # Tables of several symbols have a row where any of them has a bar.
         found[str(symbol)] = part.dropna(how="all", subset=prices) if several else part
     return found
@@ -74,7 +74,7 @@ def _by_index(frame: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
     index: Any = frame.index
     timed = [level for level in (0, 1) if isinstance(index.levels[level], pd.DatetimeIndex)]
     if len(timed) != 1:
-        named = [level for level, name in enumerate(index.names) if _bare(name) in SYMBOL_COLUMNS]
+        named = [level for level, name in enumerate(index.names) if plain_name(name) in SYMBOL_COLUMNS]
         if len(named) != 1:
             return None
         timed = [1 - named[0]]
@@ -119,13 +119,9 @@ def _selection(frame: pd.DataFrame) -> str:
     """A call that selects the columns of the first symbol."""
     first = frame.columns[0]
     level = next(
-        (n for n in range(frame.columns.nlevels) if _bare(first[n]) not in (*PRICES, "volume", "adj close")), 0
+        (n for n in range(frame.columns.nlevels) if plain_name(first[n]) not in (*PRICES, "volume", "adj close")), 0
     )
     return f"frame.xs({first[level]!r}, axis=1, level={level})"
-
-
-def _bare(name: Any) -> str:
-    return str(name).strip().strip("<>").lower()
 
 
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
@@ -165,7 +161,7 @@ def refuse_others(frame: pd.DataFrame, symbol: str, label: str, *, chosen: bool)
     DataError
     """
     for original in frame.columns:
-        if str(original).strip().strip("<>").lower() not in SYMBOL_COLUMNS:
+        if plain_name(original) not in SYMBOL_COLUMNS:
             continue
         said = [str(value) for value in frame[original].dropna().unique()]
         if len(said) > 1:
@@ -191,7 +187,7 @@ def names_of(frame: pd.DataFrame, label: str) -> dict[str, Any]:
         If one is missing, or there twice.
     """
     found: dict[str, Any] = {}
-    bare = {original: str(original).strip().strip("<>").lower() for original in frame.columns}
+    bare = {original: plain_name(original) for original in frame.columns}
     for original in frame.columns:
         name = "volume" if bare[original] == "vol" and "volume" not in bare.values() else bare[original]
         if name not in (*PRICES, "volume"):

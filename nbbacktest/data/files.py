@@ -16,7 +16,7 @@ from nbbacktest.core.intervals import MINUTE
 from nbbacktest.data.columns import by_symbol
 from nbbacktest.data.datasource import SourceBars
 from nbbacktest.data.faults import PRICES
-from nbbacktest.data.times import by_time, time_column, told
+from nbbacktest.data.times import by_time, plain_name, time_column, told
 from nbbacktest.data.warmup import Need
 
 if TYPE_CHECKING:
@@ -156,8 +156,8 @@ def _decimal(frame: pd.DataFrame) -> str | None:
     def is_text(column: Any) -> bool:
         return not pd.api.types.is_numeric_dtype(frame[column].dtype)
 
-    prices = [column for column in frame.columns if _bare(column) in PRICES]
-    volume = [column for column in frame.columns if _bare(column) == "volume" and is_text(column)]
+    prices = [column for column in frame.columns if plain_name(column) in PRICES]
+    volume = [column for column in frame.columns if plain_name(column) == "volume" and is_text(column)]
     text = pd.concat(
         [frame[c].dropna().astype(str).str.strip() for c in (*filter(is_text, prices), *volume)]
         or [pd.Series([], dtype=str)]
@@ -174,10 +174,6 @@ def _decimal(frame: pd.DataFrame) -> str | None:
             'in the config to "," or "."'
         )
     return "," if all(_DECIMAL_COMMA.fullmatch(value) for value in text) else None
-
-
-def _bare(name: Any) -> str:
-    return str(name).strip().strip("<>").lower()
 
 
 FileKind = Literal["csv", "parquet"]

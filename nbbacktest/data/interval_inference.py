@@ -209,7 +209,7 @@ def inferred(raws: Sequence[RawBars], mark: StampMeaning) -> Interval:
         return period
     if (
         least < DAY - _CLOCK_CHANGE
-        and 2 * int((spacings == least).sum()) > len(spacings)
+        and 2 * np.count_nonzero(spacings == least) > len(spacings)
         and _is_usual(least, len(spacings))
         and not (spacings[spacings != least] % least).any()
     ):

@@ -16,8 +16,8 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
-from nbbacktest.data.calendar import ALWAYS_OPEN, RollingSessions, SessionTable, session_table
-from nbbacktest.data.calendar_periods import utc_date, whole_periods
+from nbbacktest.data.calendar import ALWAYS_OPEN, RollingSessions, SessionTable, session_table, utc_date
+from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.coverage import Grid, quality
 from nbbacktest.data.streaming import Streamed
 from nbbacktest.data.trading_days import TradingDays, sessions_count

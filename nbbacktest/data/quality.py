@@ -340,11 +340,7 @@ def _between(market: MarketData, config: SessionConfig) -> MarketData:
             inside &= days <= np.datetime64(last, "D")
         return inside
 
-    names = ("time", "end", "open", "high", "low", "close", "volume")
-    bars = {}
-    for symbol, columns in market.bars.items():
-        inside = kept(columns.time)
-        bars[symbol] = replace(columns, **{name: getattr(columns, name)[inside] for name in names})
+    bars = {symbol: columns.taken(kept(columns.time)) for symbol, columns in market.bars.items()}
     left_out = {
         symbol: {kind: ns[(ns == NO_TIME) | kept(ns)] for kind, ns in kinds.items()}
         for symbol, kinds in market.left_out.items()

@@ -9,7 +9,8 @@ import numpy as np
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, FormingBar, Int64, Stamps
-from nbbacktest.data.calendar import Days, SessionTable, local_midnights
+from nbbacktest.data.calendar import SessionTable, local_midnights
+from nbbacktest.data.calendar_periods import period_starts
 
 
 class Buckets(NamedTuple):
@@ -109,7 +110,7 @@ def buckets(base: BarColumns, interval: Interval, sessions: SessionTable) -> Buc
 
 def _periods(base: BarColumns, row: Int64, interval: Interval, sessions: SessionTable, root: Interval) -> Buckets:
     """Buckets of whole sessions: those of a day, a week, a month."""
-    keys = _period_keys(sessions.dates, interval)
+    keys = period_starts(sessions.dates, interval).astype(np.int64)
     first = _first_of_each(keys[row])
     here = keys[row[first]]
     opening = np.searchsorted(keys, here)
@@ -126,18 +127,8 @@ def _periods(base: BarColumns, row: Int64, interval: Interval, sessions: Session
 
 def period_opens(sessions: SessionTable, interval: Interval) -> Int64:
     """The begins of these sessions' weeks or months, nanoseconds UTC: their first sessions' opens."""
-    opens: Int64 = sessions.open[_first_of_each(_period_keys(sessions.dates, interval))]
+    opens: Int64 = sessions.open[_first_of_each(period_starts(sessions.dates, interval).astype(np.int64))]
     return opens
-
-
-def _period_keys(dates: Days, interval: Interval) -> Int64:
-    """A number for the period of each session's date, rising with it."""
-    days = dates.astype("datetime64[D]").astype(np.int64)
-    if interval.name == "1w":
-        return (days + 3) // 7  # 1 January 1970 was a Thursday, and weeks begin on Mondays
-    if interval.name == "1mo":
-        return dates.astype("datetime64[M]").astype(np.int64)
-    return days
 
 
 def _ends_at_midnight(base: BarColumns, row: Int64, sessions: SessionTable) -> bool:

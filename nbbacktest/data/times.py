@@ -154,7 +154,7 @@ def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
         # An empty column has no type to go by; that there is no bar is said further on.
         return frame.drop(columns=[name]).set_index(pd.DatetimeIndex([]))
     column = frame[name]
-    date = next((c for c in frame.columns if _bare(c) == "date" and c != name), None)
+    date = next((c for c in frame.columns if plain_name(c) == "date" and c != name), None)
     if date is not None and pd.api.types.is_integer_dtype(column.dtype):
         column = _clocks(column)
     if _is_time_of_day(column):
@@ -171,7 +171,7 @@ def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
 
 
 def _is_known(name: Any) -> bool:
-    return _bare(name) in (*PRICES, "volume", "adj close")
+    return plain_name(name) in (*PRICES, "volume", "adj close")
 
 
 def time_column(frame: pd.DataFrame) -> Any:
@@ -179,7 +179,7 @@ def time_column(frame: pd.DataFrame) -> Any:
 
     A column named time that holds times of day belongs to one named date.
     """
-    named = {_bare(column): column for column in reversed(frame.columns)}
+    named = {plain_name(column): column for column in reversed(frame.columns)}
     return next((named[known] for known in TIME_COLUMNS if known in named), None)
 
 
@@ -247,7 +247,10 @@ def read_times(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
         return in_a_zone(pd.DatetimeIndex(column))
     if pd.api.types.is_numeric_dtype(column.dtype):
         return _compact(column)
-    if _bare(column.name) in _DUKASCOPY and (found := _by_format(column, _DUKASCOPY[_bare(column.name)])) is not None:
+    if (
+        plain_name(column.name) in _DUKASCOPY
+        and (found := _by_format(column, _DUKASCOPY[plain_name(column.name)])) is not None
+    ):
         return found
     # Offsets that change with the seasons have no zone but UTC in common.
     offsets = _have_offsets(column)
@@ -256,7 +259,7 @@ def read_times(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
     try:
         if not offsets.any():
             times = pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601"))
-            return times.tz_localize("UTC") if _bare(column.name) == "gmt time" and times.tz is None else times
+            return times.tz_localize("UTC") if plain_name(column.name) == "gmt time" and times.tz is None else times
         utc = pd.DatetimeIndex(pd.to_datetime(column.astype(object), format="ISO8601", utc=True))
         bare = column.astype("string").str.strip().str.replace(_OFFSET, "", regex=True)
         return told(utc, pd.DatetimeIndex(pd.to_datetime(bare, format="ISO8601")))
@@ -331,7 +334,8 @@ def _is_time_of_day(column: pd.Series[Any]) -> bool:
     return bool(len(text)) and bool(text.str.fullmatch(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?").all())
 
 
-def _bare(name: Any) -> str:
+def plain_name(name: Any) -> str:
+    """The name of a column without spaces, the brackets of MetaTrader's files, and capitals."""
     return str(name).strip().strip("<>").lower()
 
 

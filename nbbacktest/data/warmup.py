@@ -14,8 +14,8 @@ from nbbacktest.core.data_config import bar_counts
 from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, Problem
 from nbbacktest.core.intervals import NO_TIME, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
-from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
-from nbbacktest.data.calendar_periods import utc_date, whole_periods
+from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table, utc_date
+from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.resample import derive
 from nbbacktest.data.trading_days import TradingDays
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.shown import printed
 from nbbacktest.system.manager import SystemManager
-from nbbacktest.system.watch import Watch
+from nbbacktest.system.run import MovingTime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ class RunMeter:
     def __init__(self, system: SystemManager, cash: float) -> None:
         self._system = system
         self._cash = cash
-        self._watch = Watch()
+        self._watch = MovingTime()
         self._pace: deque[tuple[float, float]] = deque()  # wall seconds, progress
         self._curve = [(0.0, cash)]
         self._every = 1  # every how many readings one becomes a point of the line

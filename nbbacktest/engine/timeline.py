@@ -55,12 +55,19 @@ class Timeline:
     elapsed
         Gives, for instants in nanoseconds UTC, the seconds of open market before each. Called at most once for an
         axis, and only where a clock paces the run or its speed is asked for.
+    axis
+        The merged order of other series over the same columns, if it is known.
     """
 
-    def __init__(self, series: Sequence[Series], elapsed: Callable[[Int64], Float64] | None = None) -> None:
+    def __init__(
+        self,
+        series: Sequence[Series],
+        elapsed: Callable[[Int64], Float64] | None = None,
+        axis: Axis | None = None,
+    ) -> None:
         self._elapsed = elapsed
         self._timed: tuple[Axis, Float64] | None = None
-        self.axis = merged(series)
+        self.axis = merged(series) if axis is None else axis._replace(series=tuple(series))
 
     def __len__(self) -> int:
         return len(self.axis.instants)

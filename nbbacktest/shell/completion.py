@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nbbacktest.core.errors import NbBacktestError
 from nbbacktest.shell.interpreter import first_line
 from nbbacktest.system.commands import COMMANDS
-from nbbacktest.system.moments import EVENTS
+from nbbacktest.system.targets import EVENTS
 from nbbacktest.trading.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from nbbacktest.grammar import JSON, SESSION, system_app
 from nbbacktest.report.console import console
 from nbbacktest.system.commands import COMMANDS, parameters
 from nbbacktest.system.manager import SystemManager
-
-_MOVING = ("step", "until")
+from nbbacktest.system.remote.messages import WAITING
 
 
 class Interpreter:
@@ -140,7 +139,7 @@ class Interpreter:
         return DONE
 
     def _interrupted(self, words: list[str]) -> int:
-        if words[0] == "system" and len(words) > 1 and words[1] in _MOVING:
+        if words[0] == "system" and len(words) > 1 and words[1] in WAITING:
             with contextlib.suppress(NbBacktestError):  # the run has ended, or a strategy's call doesn't return
                 self.system.pause()
         going = "" if self.system.is_stopped() else f"; the run is {self.system.get_state()}"

@@ -99,7 +99,7 @@ class _News:
 
     def __init__(self, interpreter: Interpreter) -> None:
         self._system = interpreter.system
-        self.shot: Snapshot | None = None  # written by the announcer's thread alone
+        self.shot: Snapshot | None = None  # written by the dispatcher's thread alone
         self._ends = [self._system.on_progress(self._progress), self._system.on_end(self._end)]
 
     def close(self) -> None:

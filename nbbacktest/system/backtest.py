@@ -8,9 +8,8 @@ from typing import Any
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.report.result import Result
-from nbbacktest.system.builder import StrategySource
 from nbbacktest.system.manager import SystemManager
-from nbbacktest.system.origin import ConfigSource
+from nbbacktest.system.origin import ConfigSource, StrategySource
 
 CASH = 100_000.0
 
@@ -47,7 +46,7 @@ def backtest(
         Coarser intervals to build, such as ``("5m", "1d", "1w")``.
     config : path, mapping or SessionConfig, optional
         Everything else that a session config can say (time zone, exchange, limits, ...). The arguments above win
-        over it where they aren't left at their defaults.
+        over it unless they are left at their defaults.
     **strategy_params
         Values for the strategy's parameters.
 
@@ -100,12 +99,12 @@ def settings_of(
         cure = "is no backtest; start it with a SystemManager: start(config, feed=...)"
         raise ConfigError([Problem("mode", base.mode, cure)], "backtest()")
     if base.on_error != "stop":
-        changes["on_error"] = "stop"  # nobody is there to resume a held run
+        changes["on_error"] = "stop"  # no other thread could resume a held run
     return base.overlaid(changes, where="backtest()")
 
 
 def _refuse_nothing(data: Any, strategy: Any, settings: SessionConfig) -> None:
-    """None means what the config says, where it says something."""
+    """Refuse arguments of None, unless the config has that section."""
     problems = []
     if data is None and "data" not in settings.model_fields_set:
         cure = "is no data; give a DataFrame, a mapping {symbol: DataFrame}, a path, or a config with data"
@@ -118,7 +117,7 @@ def _refuse_nothing(data: Any, strategy: Any, settings: SessionConfig) -> None:
 
 
 def _model(name: str, value: Any) -> Any:
-    """A cost model as the config writes it; None where it was left at 0."""
+    """A cost model as the config writes it; None if it was left at 0."""
     if hasattr(value, "model_dump"):
         return value.model_dump()
     if name == "commission" and callable(value):

@@ -1,4 +1,4 @@
-"""The one place that wires a run: config and data in, stages out. Everything that can be refused is refused here."""
+"""Builds a run: config and data in, wired stages out. Everything that can be refused is refused here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nbbacktest.core.clock import Clock, WallClock
+from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig, StrategyConfig
 from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError
 from nbbacktest.core.lifecycle import Lifecycle
@@ -16,29 +16,13 @@ from nbbacktest.core.user_code import imported
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need
-from nbbacktest.engine.analysis import AnalysisEngine
-from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.lag import LagWatch
-from nbbacktest.engine.processor import DataProcessor
-from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Link, Quantum
-from nbbacktest.system.handed import handed_over
-from nbbacktest.system.instances import begin, copied
-from nbbacktest.system.joining import supply_of
-from nbbacktest.system.loaded import Loaded, needs_of, warn_of_lack
-from nbbacktest.system.membership import SymbolMembership
-from nbbacktest.system.run import Stages
-from nbbacktest.system.streamed import loader_of
+from nbbacktest.system.origin import StrategySource, copied, live_sections, restore_given
+from nbbacktest.system.run_bars import RunBars, needs_of, warn_of_lack
+from nbbacktest.system.stages import Stages, wire
+from nbbacktest.system.world import StrategyList, world_of
 from nbbacktest.trading.callbacks import check_callbacks
-from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy
-from nbbacktest.trading.warmup import Warmup
-
-StrategySource = type[Strategy] | Strategy
-Players = list[tuple[Strategy, tuple[str, ...] | None]]
 
 
 def build(
@@ -59,102 +43,40 @@ def build(
     Parameters
     ----------
     data, strategies
-        Live objects that take the place of the config's `data` and `strategies`.
+        Live objects in place of the config's `data` and `strategies`.
     params
         Parameter values for `strategies`.
     clock, window
         For tests: another clock, and a fixed window length.
     feed
-        Where a live run's bars come from; None makes the one that the config names.
+        The source of a live run's bars; None makes the one that the config names.
     market
-        The bars that were read from `data` before; they are not read again.
+        The bars that were read from `data` before, and aren't read again.
 
     Raises
     ------
     ConfigError, DataError
-        Where the config or the data can't be run.
+        The config or the data can't be run.
     """
-    players = players_of(config, strategies, params)
-    for strategy, _ in players:
+    made = strategies_of(config, strategies, params)
+    for strategy, _ in made:
         if any(strategy is one for one in _several(strategies)):
-            begin(strategy)
+            restore_given(strategy)
     if config.mode == "live":
-        from nbbacktest.system.live import build_live  # a tenth of all modules, for few runs
+        from nbbacktest.system.live_builder import live_world  # a tenth of all modules, for few runs
 
-        return build_live(config, lifecycle, condition, players, feed=feed, data=data, clock=clock)
+        world, live = live_world(config, made, feed=feed, data=data)
+        return wire(config, lifecycle, condition, world, live=live, clock=clock)
     if feed is not None:
         raise ConfigError([Problem("mode", config.mode, 'a feed is for live runs; set mode to "live", or give data')])
-    needs = needs_of(players)
-    loaded = Loaded(config, data, market or load(config, data, needs=needs, stream=True))
-    loaded.reach(needs)
-    stages = wired(config, lifecycle, condition, players, loaded, data=data, clock=clock, window=window)
-    warn_of_lack(stages.desk.warmup, loaded.market.asked)
-    given = [] if strategies is None else [strategy for strategy, _ in players]
-    return replace(stages, handed=handed_over(data, loaded.market, given))
-
-
-def wired(
-    config: SessionConfig,
-    lifecycle: Lifecycle,
-    condition: Monitor,
-    players: Players,
-    loaded: Loaded,
-    *,
-    data: Any = None,
-    clock: Clock | None = None,
-    window: int | None = None,
-) -> Stages:
-    """Wire the stages over bars that are loaded, as far back as these strategies need.
-
-    Parameters
-    ----------
-    players
-        Strategies that were in no run yet, each with the symbols that it trades; see `players_of`.
-    loaded
-        What the run may reach further back in; no other run has it.
-    data
-        Where a symbol that joins may come from.
-
-    Raises
-    ------
-    ConfigError, DataError
-        Where the bars can't be run with that config.
-    """
-    market = loaded.market
-    series = loaded.series()
-    loader = loader_of(market, series, lambda base, one: loaded.derived(base, one.whole.interval))
-    warmup = Warmup(series, market.asked, loaded.more)
-    clock = clock or WallClock()
-    timeline = Timeline(series, lambda instants: market.sessions().elapsed(instants))
-    gate = RunGate(lifecycle, condition, clock)
-    desk = TradingDesk(
-        players,
-        series=series,
-        instants=timeline.instants,
-        broker=config.broker,
-        limits=config.limits,
-        stamps=market.stamps,
-        actions=market.actions,
-        sessions=market.sessions,
-        days=market.days,
-        periods=loaded.periods,
-        warmup=warmup,
-    )
-    upstream = StreamSubscription("data-driven", "coordinator->processor")
-    downstream = StreamSubscription("data-driven", "processor->analysis")
-    link = Link(upstream)
-    quantum = Quantum(window)
-    analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
-    processor = DataProcessor(timeline, gate, link, downstream, loader)
-    lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock)
-    coordinator = SessionCoordinator(timeline, gate, link, quantum, lag=lag)
-    coordinator.set_speed(config.backtest.speed_multiplier)
-    membership = SymbolMembership(timeline, desk, gate, analysis, coordinator, supply_of(config, data, loaded))
-    desk.membership = membership
-    return Stages(
-        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
-        (upstream, downstream), lag, clock, loader=loader,
-    )  # fmt: skip
+    needs = needs_of(made)
+    bars = RunBars(config, data, market or load(config, data, needs=needs, stream=True))
+    bars.reach(needs)
+    world = world_of(config, made, bars, data=data)
+    stages = wire(config, lifecycle, condition, world, clock=clock, window=window)
+    warn_of_lack(world.desk.warmup, world.market.asked)
+    given = [] if strategies is None else [strategy for strategy, _ in made]
+    return replace(stages, live_objects=live_sections(data, world.market, given))
 
 
 def warmup_needs(
@@ -162,31 +84,31 @@ def warmup_needs(
     strategies: StrategySource | Sequence[StrategySource] | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> tuple[Need, ...]:
-    """What the strategies of a run need as warm-up, for who loads its data beforehand."""
-    return needs_of(players_of(config, strategies, params))
+    """The warm-up that the strategies of a run need, to load its data beforehand."""
+    return needs_of(strategies_of(config, strategies, params))
 
 
-def players_of(
+def strategies_of(
     config: SessionConfig,
     live: StrategySource | Sequence[StrategySource] | None,
     params: Mapping[str, Any] | None = None,
-) -> Players:
+) -> StrategyList:
     """Make the strategies of a run, each with the symbols that it trades (None: all).
 
     Raises
     ------
     ConfigError
-        Where there is none, one is no strategy, parameters don't fit, or a callback is a coroutine or a generator.
+        There is none, one is no strategy, parameters don't fit, or a callback is a coroutine or a generator.
     StrategyError
-        Where one raised when it was made.
+        The constructor of one raised.
     """
-    players = _players(config, live, params or {})
-    for strategy, _ in players:
+    made = _strategies(config, live, params or {})
+    for strategy, _ in made:
         check_callbacks(strategy)
-    return players
+    return made
 
 
-def _players(config: SessionConfig, live: Any, params: Mapping[str, Any]) -> Players:
+def _strategies(config: SessionConfig, live: Any, params: Mapping[str, Any]) -> StrategyList:
     if live is None:
         if not config.strategies:
             cure = "names no strategy; add one, such as {'class': 'nbbacktest.strategies:SmaCross'}"
@@ -209,7 +131,7 @@ def _configured(number: int, part: StrategyConfig) -> Strategy:
     found = imported(path, part.class_path, _is_strategy)
     if not _is_strategy(found):
         raise ConfigError([Problem(path, part.class_path, "is not a subclass of nbbacktest.Strategy; name one")])
-    return _made(found, copied(part.params))  # what a strategy puts into a list is its run's, not the config's
+    return _made(found, copied(part.params))  # a list that a strategy changes is its run's, not the config's
 
 
 def _made(strategy: type[Strategy], params: Mapping[str, Any]) -> Strategy:

@@ -1,7 +1,7 @@
 """The commands that every face offers: one typed function each, whose docstring is its help.
 
-Faces only parse what was typed and draw what is answered; the first argument, the system, is theirs to give. What makes
-no sense is raised (`InvalidTransition`, `ConfigError`, `ValueError`, ...).
+A face parses a line, calls the function with its system, and draws the answer. A command that makes no sense raises
+(`InvalidTransition`, `ConfigError`, `ValueError`, ...).
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition
 from nbbacktest.system.manager import SystemManager
-from nbbacktest.system.moments import EVENTS
 from nbbacktest.system.origin import ConfigSource
-from nbbacktest.system.summary import snapshot_data, snapshot_summary, summary
+from nbbacktest.system.status import snapshot_data, snapshot_summary, summary
+from nbbacktest.system.targets import EVENTS
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command did.
+    """The answer to a command.
 
     Attributes
     ----------
     command : str
         Its name.
     value : object
-        What the Python method returned.
+        The return value of the Python method.
     state : str
         The system's state afterwards: ``"running"``, ``"paused"`` or ``"stopped"``.
     message : str
-        What to tell the user, one line or several.
+        For the user, one line or several.
     hint : str or None
-        What to tell besides: the next thing to do, or what it led to.
+        For the user besides: the next thing to do, or a consequence.
     data : dict or None
         Details that JSON can hold; of `status`, the JSON status; of `look`, what was seen.
     """
@@ -221,7 +221,7 @@ COMMANDS: Mapping[str, Callable[..., Answer]] = MappingProxyType(
 
 
 def parameters(name: str) -> tuple[inspect.Parameter, ...]:
-    """What the command `name` takes besides the system, with its types resolved; of configs only the paths to them."""
+    """The parameters of the command `name` besides the system, with resolved types; a config is the path of one."""
     given = list(inspect.signature(COMMANDS[name], eval_str=True).parameters.values())[1:]
     return tuple(p.replace(annotation=str | None) if p.annotation == ConfigSource | None else p for p in given)
 

@@ -15,11 +15,11 @@ from nbbacktest.data.corporate_actions import read_actions
 from nbbacktest.data.source_registry import is_source
 from nbbacktest.data.sources import load
 from nbbacktest.engine.series import Series
-from nbbacktest.system.loaded import Loaded
 from nbbacktest.system.membership import Supply
+from nbbacktest.system.run_bars import RunBars
 
 
-def supply_of(config: SessionConfig, data: Any, loaded: Loaded) -> Supply:
+def supply_of(config: SessionConfig, data: Any, loaded: RunBars) -> Supply:
     """What loads one more symbol for the run of `loaded`.
 
     It gets all the series that the run's symbols have: derived ones, and those of other bases where there are such bars
@@ -46,7 +46,7 @@ def supply_of(config: SessionConfig, data: Any, loaded: Loaded) -> Supply:
         given, adjusted = config.data.actions, config.data.adjusted
         own = None if given is None else read_actions(given, (symbol,), required=False, adjusted=adjusted)
         actions = market.actions if own is None else own
-        return loaded.joined(Loaded(alone, source, replace(market, stamps=run.stamps, start=run.start))), actions
+        return loaded.joined(RunBars(alone, source, replace(market, stamps=run.stamps, start=run.start))), actions
 
     return supply
 

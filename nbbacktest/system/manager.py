@@ -1,4 +1,4 @@
-"""The SystemManager: commands in, states out. Every face calls these methods; none has a way around them."""
+"""The SystemManager: commands in, states out. Every face calls these methods, and has no other way to a run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
@@ -23,27 +22,34 @@ from nbbacktest.core.user_code import unrun
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
-from nbbacktest.system.announcer import Announcer
-from nbbacktest.system.builder import StrategySource, build
-from nbbacktest.system.moments import Until, past_cursor, target_of
-from nbbacktest.system.origin import ConfigSource, Origin, origin_of
-from nbbacktest.system.run import Run, RunHolder, Stages, outcome
+from nbbacktest.system.builder import build
+from nbbacktest.system.event_dispatcher import EventDispatcher
+from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
+from nbbacktest.system.run import Run, RunHolder, outcome
+from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
+from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
-from nbbacktest.system.threads import has_threads, require_threads, whole
-from nbbacktest.system.turns import TURNS
+from nbbacktest.system.targets import Until, past_cursor, target_of
 from nbbacktest.trading.places import Place
 from nbbacktest.trading.snapshot import Snapshot
 from nbbacktest.trading.strategy import Strategy
 
-if TYPE_CHECKING:
-    from nbbacktest.system.remote.door import Door
-
 STOP_SECONDS = 5.0
-"""How long `stop` waits for a strategy's call that is under way."""
+"""The most seconds that `stop` waits for a strategy's call."""
 REST_SECONDS = 10.0
-"""How long `pause` waits for one."""
+"""The most seconds that `pause` waits for one."""
 FLUSH_SECONDS = 5.0
-"""How long the end of a wait waits for callbacks that are under way."""
+"""The most seconds that the end of a `wait` waits for callbacks."""
+
+
+class OpenedRun(Protocol):
+    """What is opened beside a run, such as its control server; closed at the run's end."""
+
+    def open(self) -> None:
+        """Called once the run has started."""
+
+    def close(self) -> None:
+        """Called at the end of the run, in the coordinator's thread; it must not wait."""
 
 
 class SystemManager:
@@ -66,21 +72,26 @@ class SystemManager:
     True
     """
 
+    run_hook: ClassVar[Callable[[SystemManager, SessionConfig], OpenedRun | None]] = staticmethod(lambda *_: None)
+    """Makes what is opened beside a run, or None; set by `nbbacktest.system.session`."""
+    panel_hook: ClassVar[Callable[[SystemManager], Any]]
+    """Gives a manager's panel; set by `nbbacktest.system.session`."""
+
     def __init__(self, *, clock: Clock | None = None, reachable: bool = True) -> None:
-        dispatcher = self._announcer = Announcer()
+        dispatcher = self._events = EventDispatcher()
         # Guards the lifecycle, the run holder and every gate of this system; nothing is called while it is held.
         self._condition = Monitor()
         self._life = Lifecycle(lambda state: dispatcher.post("state", state))
         self._holder = RunHolder()
         self._origin: Origin | None = None  # of the newest run; written under the condition
-        self._reachable = reachable  # by the user's other terminals, where the config and the environment let them
+        self._reachable = reachable  # by the user's other terminals, if config and environment allow it
         self._speed: float | None = None  # asked for while stopped; the next start takes it
         self._clock = clock
         weakref.finalize(self, self._holder.leash.end).atexit = False  # the exit ends all runs together
         _managers.add(self)
 
     def _forked(self) -> None:
-        """Begin anew in a forked child: the run's threads are the parent's, and any lock may be held there for ever."""
+        """Begin anew in a forked child, which has none of the parent's threads and may have its locks held for ever."""
         origin, run = self._origin, self._holder.run
         SystemManager.__init__(self, clock=self._clock, reachable=self._reachable)
         self._origin = origin
@@ -105,11 +116,11 @@ class SystemManager:
         Parameters
         ----------
         config : path, mapping or SessionConfig, optional
-            A config is a new beginning: of what was given before, nothing is left. None runs again what ran before,
-            with its data, strategies, parameters and feed, but for those that are given now. At first it is a small
-            example with synthetic bars, or, with `data`, the defaults.
+            With a config, nothing of the last run is taken over. None runs the last run again, with its data, strategies,
+            parameters and feed, except for those that are given now; the first time, a small example with synthetic
+            bars or, with `data`, the defaults.
         data : DataFrame, mapping of DataFrames, or path, optional
-            Takes the place of the config's data. Bars in memory are copied: what becomes of them later changes no run.
+            Takes the place of the config's data. Bars in memory are copied: later changes of them change no run.
         strategies : Strategy class, instance or list of them, optional
             Take the place of the config's strategies; `params` are their parameters. An instance begins each run with
             the state that it was given with, and what its owner has set between runs.
@@ -118,19 +129,19 @@ class SystemManager:
         paused : bool
             Hold the run before its first bar: `step` or `resume` set it in motion.
         feed : Feed, optional
-            Where a live run's bars come from, such as a `PushFeed`; left out, the one that the config names.
+            The source of a live run's bars, such as a `PushFeed`; None: the one that the config names.
 
         Returns
         -------
         bool
-            False where a run is under way already.
+            False if a run is under way already.
 
         Raises
         ------
         ConfigError, DataError
-            Before any thread is started.
+            Raised before any thread is started.
         NoThreadsError
-            A live run on a host without them.
+            A live run on a host without threads.
         """
         if not self._allowed(Command.START):
             return False
@@ -141,12 +152,12 @@ class SystemManager:
             settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
             params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market,
         )  # fmt: skip
-        door = self._door(settings)
-        run = self._made(stages, door)
+        beside = SystemManager.run_hook(self, settings) if self._reachable else None
+        run = self._made(stages, beside)
         speed = origin.speed if asked is None else asked
         if speed is not None and not run.is_live:
             run.coordinator.set_speed(speed)
-        if not self._begun(run, door, origin.built(stages, speed), asked, paused=paused):
+        if not self._begun(run, beside, origin.built(stages, speed), asked, paused=paused):
             return False  # another thread was faster
         if paused:
             self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
@@ -160,15 +171,15 @@ class SystemManager:
         Returns
         -------
         bool
-            True once the engine is at rest: no bar is delivered after that. False where the run was paused already,
-            or ended or was resumed by somebody else before it came to rest. From inside a strategy's callback,
-            True at once: the run rests when the callback's instant is complete; False in `on_stop`. A live run is
-            never held: False, with a warning in the log.
+            True once the engine is at rest: no bar is delivered after that. False if the run was paused already, or
+            ended or was resumed by another command before it came to rest. Inside a strategy's callback, True at
+            once: the run rests when the callback's instant is complete; False in `on_stop`. A live run is never held:
+            False, with a warning in the log.
 
         Raises
         ------
         InvalidTransition
-            Where nothing runs.
+            Nothing runs.
         StrategyBlockedError
             A strategy's call is still under way after 10 s; the run will rest when it returns.
         """
@@ -180,14 +191,14 @@ class SystemManager:
         return self._at_rest(run, lambda: run.gate.pause(REST_SECONDS))
 
     def resume(self) -> bool:
-        """Let a paused run go on, or one whose pause hasn't come to rest yet; False where it is running already."""
+        """Let a paused run go on, also if its pause hasn't come to rest yet; False if it is running already."""
         self._allowed(Command.RESUME)
         return self._present(Command.RESUME).gate.resume()
 
     def step(self, n: int = 1) -> bool:
         """Deliver exactly `n` instants and rest again; waits for it. An instant is all bars that close at one time.
 
-        Returns True at rest, False where the run came to its end, or others stopped, paused or moved it, before.
+        Returns True at rest; False if the run came to its end, or another command stopped, paused or moved it, before.
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"step takes a whole number of at least 1, not {n!r}")
@@ -207,8 +218,8 @@ class SystemManager:
         Returns
         -------
         bool
-            True at rest at that place; False where the run came to its end, or others stopped, paused or moved it,
-            before.
+            True at rest at that place; False if the run came to its end, or another command stopped, paused or moved
+            it, before.
 
         Raises
         ------
@@ -222,11 +233,11 @@ class SystemManager:
             if (reason := unrun(when)) is not None:
                 raise ValueError(f"run_until({getattr(when, '__name__', when)}): it {reason}")
             return run.gate.run_until(None, lambda _frame: when(run.published()))
-        # Where a running system is can be told when it stands; what a time means depends on it.
+        # What a time means depends on the cursor, which is known only once the run stands.
         return self._at_rest(run, lambda: run.gate.run_to(lambda: target_of(when, run), REST_SECONDS))
 
     def stop(self) -> bool:
-        """End the run, from every state; False where nothing runs.
+        """End the run, from every state; False if nothing runs.
 
         Raises
         ------
@@ -243,33 +254,33 @@ class SystemManager:
         return True
 
     def add_symbol(self, symbol: str, data: Any = None) -> bool:
-        """Let a symbol join the run between two instants; whether the run is paused stays as it is.
+        """Let a symbol join the run between two instants; a paused run stays paused.
 
-        Its bars up to now are history, as warm-up is; from then on the run is the one that it would have been had the
-        symbol been there silently before. Strategies that trade all symbols trade it, and are told by
+        Its bars up to now are history, as warm-up is; from then on the run is as if the symbol had been there from
+        the start, without a trade. Strategies that trade all symbols trade it, and are told by
         `on_symbol_added`.
 
         Parameters
         ----------
         symbol : str
-            Found where the run's data come from; a file's path has ``{symbol}`` in it.
+            One that the run's source of data has; the path of files has ``{symbol}`` in it.
         data : DataFrame, mapping of DataFrames by interval, or path, optional
-            Its bars, where they are somewhere else.
+            Its bars, if that source doesn't have them.
 
         Returns
         -------
         bool
-            True: it has joined; from inside a strategy's callback, it joins when the callback's instant is complete.
+            True: it has joined; inside a strategy's callback, it joins when the callback's instant is complete.
 
         Raises
         ------
         ConfigError, DataError
-            For a symbol that is in the run already or has no bars for it, and where the run is at its end.
+            The symbol is in the run already or has no bars for it, or the run is at its end.
         InvalidTransition
-            Where nothing runs.
+            Nothing runs.
         """
         self._allowed(Command.ADD)
-        return self._present(Command.ADD).membership.add(symbol, data)
+        return self._present(Command.ADD).world.membership.add(symbol, data)
 
     def remove_symbol(self, symbol: str, positions: str = "refuse") -> bool:
         """Let a symbol leave the run between two instants: its orders are cancelled, no bar of it comes any more.
@@ -278,8 +289,8 @@ class SystemManager:
         ----------
         symbol : str
         positions : str
-            What becomes of open ones. ``"refuse"``: it is an error that there is one. ``"close"``: they are closed at the
-            market, and the symbol leaves when all are.
+            ``"refuse"``: an open position is an error. ``"close"``: positions are closed at the market, and the symbol
+            leaves when all are closed.
 
         Returns
         -------
@@ -289,12 +300,12 @@ class SystemManager:
         Raises
         ------
         DataError
-            For a symbol that isn't in the run, its only one, and one that is held.
+            The symbol isn't in the run, is its only one, or has an open position.
         InvalidTransition
-            Where nothing runs.
+            Nothing runs.
         """
         self._allowed(Command.REMOVE)
-        return self._present(Command.REMOVE).membership.remove(symbol, positions)
+        return self._present(Command.REMOVE).world.membership.remove(symbol, positions)
 
     def set_speed(self, multiplier: float) -> None:
         """Change the speed: 0 is data-driven, 60 is a simulated minute a second. May change while running.
@@ -315,7 +326,7 @@ class SystemManager:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def wait(self, timeout: float | None = None) -> Result:
-        """Wait for the end of the present run, or take that of the last one.
+        """Wait for the end of the present run; if nothing runs, return the last run's result.
 
         Raises
         ------
@@ -329,7 +340,7 @@ class SystemManager:
             raise RuntimeError("a strategy can't wait for the end of its own run")
         if not run.wait(timeout):
             raise TimeoutError(f"the run is {self._life.state} after {timeout:g} s; it goes on")
-        self._announcer.flush(FLUSH_SECONDS)
+        self._events.flush(FLUSH_SECONDS)
         return outcome(run)
 
     async def finished(self) -> Result:
@@ -344,11 +355,14 @@ class SystemManager:
                 over.set_result(None)
 
         def tell(_run: Run) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile: nothing waits any more
                 loop.call_soon_threadsafe(settle)
 
         forget = run.when_done(tell)
-        TURNS.attend()
+        if not has_threads():
+            from nbbacktest.system.cooperative import CALLS
+
+            CALLS.attach_loop()
         try:
             await over
         finally:
@@ -362,26 +376,26 @@ class SystemManager:
         return self._life.state
 
     def is_running(self) -> bool:
-        """Whether a run is under way and not paused."""
+        """True if a run is under way and not paused."""
         return self._life.state is SystemState.RUNNING
 
     def is_paused(self) -> bool:
-        """Whether a run is at rest at a bar."""
+        """True if a run is at rest at a bar."""
         return self._life.state is SystemState.PAUSED
 
     def is_stopped(self) -> bool:
-        """Whether nothing runs."""
+        """True if nothing runs."""
         return self._life.state is SystemState.STOPPED
 
     @property
     def mode(self) -> str:
-        """What kind of run it is: ``"backtest"``."""
+        """The kind of the present or last run: ``"backtest"`` or ``"live"``."""
         run = self._holder.run
         return run.config.mode if run else "backtest"
 
     @property
     def next_start(self) -> str | None:
-        """What a `start` without arguments runs: strategies, symbols and source of the newest run; None before the first."""
+        """Strategies, symbols and source of the run that a `start` without arguments begins; None before the first run."""
         return self._origin.description if self._origin is not None else None
 
     @property
@@ -396,7 +410,7 @@ class SystemManager:
 
     @property
     def error(self) -> BaseException | None:
-        """Why the present or last run failed, or is held; None where nothing did."""
+        """The error that ended the present or last run, or holds it; None if there is none."""
         run = self._holder.run
         return run.error if run else None
 
@@ -404,7 +418,7 @@ class SystemManager:
     def strategies(self) -> tuple[Strategy, ...]:
         """The live strategy objects of the present or last run, to look into while paused."""
         run = self._holder.run
-        return tuple(run.desk.strategies) if run else ()
+        return tuple(run.world.desk.strategies) if run else ()
 
     def get_coordinator(self) -> SessionCoordinator | None:
         """The present or last run's coordinator; None before the first run."""
@@ -417,7 +431,7 @@ class SystemManager:
         return self._holder.run
 
     def snapshot(self) -> Snapshot:
-        """The run as of its cursor, frozen; of the last run where nothing runs."""
+        """The present run as of its cursor, frozen; if nothing runs, the last run."""
         return self._latest().snapshot()
 
     def look(self, at: Place) -> Snapshot:
@@ -449,7 +463,7 @@ class SystemManager:
         return status(self._life.state, run, self.next_start)
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The status as JSON text, also written to `path` where one is given."""
+        """The status as JSON text, also written to `path` if one is given."""
         text = json.dumps(self.status(), indent=2, allow_nan=False)
         if path is not None:
             write_whole(Path(path), lambda file: file.write(text.encode() + b"\n"))
@@ -461,31 +475,30 @@ class SystemManager:
         Raises
         ------
         MissingExtraError
-            Where the extra ``lab`` isn't installed.
+            The extra ``lab`` isn't installed.
         """
-        # By name: a face stands above this floor, and is loaded only where somebody asks for it.
-        return import_module("nbbacktest.widgets.panel").panel_of(self)
+        return SystemManager.panel_hook(self)
 
     # -- callbacks ------------------------------------------------------------------------------------------
 
     def on_state(self, callback: Callable[[SystemState], object]) -> Callable[[], None]:
-        """Call `callback(state)` at every change of state, in order; returns the function that ends it.
+        """Call `callback(state)` at every change of state, in order; returns the function that unsubscribes it.
 
-        Callbacks run in a thread of their own, with no lock held; what one raises is logged and harms nothing.
+        Callbacks run in a thread of their own, with no lock held; an exception of one is logged, and the run goes on.
         """
-        return self._announcer.subscribe("state", callback)
+        return self._events.subscribe("state", callback)
 
     def on_progress(self, callback: Callable[[Snapshot], object]) -> Callable[[], None]:
         """Call `callback(snapshot)` about ten times a second while a run is under way."""
-        return self._announcer.subscribe("progress", callback)
+        return self._events.subscribe("progress", callback)
 
     def on_end(self, callback: Callable[[Result], object]) -> Callable[[], None]:
         """Call `callback(result)` at the end of every run; `wait` returns after that."""
-        return self._announcer.subscribe("end", callback)
+        return self._events.subscribe("end", callback)
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _begun(self, run: Run, door: Door | None, origin: Origin, asked: float | None, *, paused: bool) -> bool:
+    def _begun(self, run: Run, beside: OpenedRun | None, origin: Origin, asked: float | None, *, paused: bool) -> bool:
         try:
             with self._condition.lock:
                 if not self._life.allows(Command.START):
@@ -497,33 +510,26 @@ class SystemManager:
                 self._origin = origin
                 self._holder.put(run)
                 self._life.apply(Command.START)
-            self._announcer.watch(run.published)
+            self._events.poll_progress(run.published)
             run.start()
-            if door is not None:
-                whole(door.open)  # its files are written whole, or not at all
+            if beside is not None:
+                uninterrupted(beside.open)  # its files are written whole, or not at all
         except BaseException as error:
             if self._holder.run is run:
                 run.call_off(error, STOP_SECONDS)
             raise
         return True
 
-    def _made(self, stages: Stages, door: Door | None) -> Run:
-        announcer, leash = self._announcer, self._holder.leash  # the run holds no reference to its manager
+    def _made(self, stages: Stages, beside: OpenedRun | None) -> Run:
+        dispatcher, leash = self._events, self._holder.leash  # the run holds no reference to its manager
 
         def ended(run: Run) -> None:
             leash.let_go(run)
-            if door is not None:
-                door.close()
-            announcer.run_ended(run)
+            if beside is not None:
+                beside.close()
+            dispatcher.run_ended(run)
 
         return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended)
-
-    def _door(self, settings: SessionConfig) -> Door | None:
-        if not (self._reachable and has_threads()):
-            return None
-        from nbbacktest.system.remote.door import door_of
-
-        return door_of(self, settings)
 
     def _allowed(self, command: Command) -> bool:
         with self._condition.lock:
@@ -542,7 +548,7 @@ class SystemManager:
         return run
 
     def _from_outside(self, command: Command) -> Run:
-        """The run, for a command that waits for it."""
+        """The run, for a command that waits for it; refused inside the engine."""
         run = self._holder.run
         if run is not None and run.is_live and self._life.state is not SystemState.STOPPED:
             raise LiveRunError(command.value, self._life.history)  # "pause it first" would be no help there

@@ -19,7 +19,7 @@ from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline, in_callback_order
-from nbbacktest.system.threads import whole
+from nbbacktest.system.runner import uninterrupted
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.roster import admit, check_admission, check_leave, dismiss, give_notice
 from nbbacktest.trading.state import TradingState, restored_series
@@ -164,7 +164,7 @@ class SymbolMembership:
             self._gate.call_in()
             return
         # A symbol that has joined by half is none that a run could go on with.
-        whole(lambda: self._hold_and(action))
+        uninterrupted(lambda: self._hold_and(action))
 
     def _hold_and(self, action: Callable[[int], object]) -> None:
         with self._one_at_a_time:

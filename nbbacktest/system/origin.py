@@ -1,42 +1,53 @@
-"""Where a run comes from, whole: what `start` was given, so that a start without arguments runs the same again."""
+"""The origin of a run, whole: what `start` was given, so that a start without arguments runs the same again.
+
+Strategy objects that are given as they are belong to it: each run begins with the state that its object was given with.
+"""
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
+from nbbacktest.data.handed import HANDED_OVER
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.source_registry import is_source
 from nbbacktest.engine.feed import Feed
-from nbbacktest.system.builder import StrategySource
-from nbbacktest.system.instances import copied
-from nbbacktest.system.run import Stages
+from nbbacktest.system.stages import Stages
+from nbbacktest.trading.context import StrategyContext
+from nbbacktest.trading.parameters import parameters_of
+from nbbacktest.trading.strategy import Strategy
 
 ConfigSource = str | Path | dict[str, Any] | SessionConfig
+StrategySource = type[Strategy] | Strategy
 Strategies = StrategySource | Sequence[StrategySource] | None
+
+_KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_KEPT = "_as_given"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a run is made from.
+    """The arguments of `start` for a run, whole.
 
     Attributes
     ----------
     config : SessionConfig
     data, strategies
-        Live objects that take the place of the config's; None where the config's count.
+        Live objects in place of the config's; None if the config's count.
     params : mapping
         Parameter values for `strategies`.
     feed : Feed or None
-        Where a live run's bars come from.
+        The source of a live run's bars.
     speed : float or None
-        What was asked for in place of the config's.
+        Asked for in place of the config's.
     market : MarketData or None
-        The bars as they were read from `data` that lies in memory: its owner may have changed it since.
+        The bars that were read from `data` in memory: its owner may have changed `data` since.
     description : str
         Strategies, symbols and source, for people.
     """
@@ -51,8 +62,8 @@ class Origin:
     description: str = ""
 
     def built(self, stages: Stages, speed: float | None) -> Origin:
-        """The same once it has been built and before it runs: what the next start repeats."""
-        market, desk = stages.market, stages.desk
+        """The same with its stages built, before they run: what the next start repeats."""
+        market, desk = stages.world.market, stages.world.desk
         held = self.data is not None and not is_source(self.data) and not isinstance(self.data, (str, Path))
         source = market.source if stages.feed is None else stages.feed.source
         return replace(
@@ -72,15 +83,15 @@ def origin_of(
     params: Mapping[str, Any],
     feed: Feed | None,
 ) -> Origin:
-    """What `start` is to run.
+    """The origin of the run that `start` begins.
 
-    With a config, that and what is given beside it. Without one, what ran before, `before`, with what is given in its
-    place; at first the example, or the defaults where there is data.
+    With a config: the config, and the arguments beside it. Without one: the last origin, `before`, with the arguments that
+    are given; the first time the example, or the defaults if there is data.
 
     Raises
     ------
     ConfigError
-        Where the config can't be read, or there are parameters for strategies that the config names.
+        The config can't be read, or parameters are given for strategies that the config names.
     """
     if config is None and before is not None:
         origin = before
@@ -107,3 +118,102 @@ def own_copy(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {name: own_copy(part) for name, part in data.items()}
     return data.copy() if hasattr(data, "columns") else data
+
+
+def live_sections(data: Any, market: MarketData, strategies: Sequence[Strategy]) -> dict[str, Any]:
+    """The sections of a recorded config that live objects took the place of: a config with bars and strategies of its own is another run's.
+
+    Bars are a file if its path was given, else a source that asks for them. Strategies are named if they can be imported
+    by their names and their parameters can be written as JSON, else left out.
+    """
+    said: dict[str, Any] = {}
+    if data is not None:
+        kind = _KINDS.get(Path(data).suffix.lower()) if isinstance(data, (str, Path)) else None
+        source = {"source": kind, "path": str(data)} if kind else {"source": HANDED_OVER, "path": None}
+        own = {"symbols": list(market.bars), "interval": market.interval.name, "options": {}}
+        said["data"] = {**source, **own}
+    if strategies:
+        named = [_named(strategy) for strategy in strategies]
+        said["strategies"] = [] if None in named else named
+    return said
+
+
+def _named(strategy: Strategy) -> dict[str, Any] | None:
+    kind = type(strategy)
+    if "<" in kind.__qualname__:  # defined in a function
+        return None
+    names = parameters_of(kind, Strategy)
+    params = {name: getattr(strategy, name) for name in names if hasattr(strategy, name)}
+    try:
+        written = json.loads(json.dumps(params, allow_nan=False))
+    except (TypeError, ValueError):
+        return None
+    return {"class": f"{kind.__module__}:{kind.__qualname__}", "symbols": None, "params": written}
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Kept beside the attributes of a strategy object.
+
+    Attributes
+    ----------
+    given : dict
+        Its attributes as they were before its run.
+    left : dict
+        The objects that its run has left in them. An attribute that is another object now was set by its owner since.
+    """
+
+    given: dict[str, Any]
+    left: dict[str, Any] = field(default_factory=dict)
+
+
+def restore_given(strategy: Strategy) -> None:
+    """Set a strategy object back to the state that it was given with, and keep that state for its next run.
+
+    Attributes that its owner has set since its last run stay. An object that is in a run isn't touched.
+    """
+    context = vars(strategy).get("_strategy_context")
+    if isinstance(context, StrategyContext) and context.is_taken:
+        return
+    given = _as_given(strategy)
+    vars(strategy).clear()
+    vars(strategy).update(given)
+    vars(strategy)[_KEPT] = _Kept(copied(given))
+
+
+def note_left(strategy: Strategy) -> None:
+    """Note the attributes that a run has left in a strategy object."""
+    kept = vars(strategy).get(_KEPT)
+    if kept is not None:
+        kept.left = {name: value for name, value in vars(strategy).items() if name != _KEPT}
+
+
+def fresh_instance(strategy: Strategy) -> Strategy:
+    """Another object of the same class, with the state that this one was given with."""
+    other = copy.copy(strategy)
+    vars(other).clear()
+    vars(other).update(_as_given(strategy))
+    return other
+
+
+def _as_given(strategy: Strategy) -> dict[str, Any]:
+    """Copies of the attributes of a strategy object as they were before its run, with those that its owner has set since."""
+    state = dict(vars(strategy))
+    kept = state.pop(_KEPT, None)
+    if kept is None:
+        return copied(state)
+    left = kept.left or state  # if its run never ended, all attributes are the run's
+    own = {name: value for name, value in state.items() if name not in left or value is not left[name]}
+    return copied({**kept.given, **own})
+
+
+def copied(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A deep copy of values by name, in which two attributes still share an object; an object that can't be copied is shared."""
+    memo: dict[int, Any] = {}
+    copied = {}
+    for name, value in state.items():
+        try:
+            copied[name] = copy.deepcopy(value, memo)
+        except Exception:  # noqa: BLE001 - a lock, a file, an object of another library
+            copied[name] = value
+    return copied

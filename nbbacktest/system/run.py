@@ -1,4 +1,4 @@
-"""One run, whole: its stages, its threads, its end. Started once, ends once."""
+"""One run, whole: its stages, its world, its end. Started once, ended once; and the holder by which its manager's end ends it."""
 
 from __future__ import annotations
 
@@ -8,38 +8,24 @@ import os
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from nbbacktest.core.clock import Clock
-from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedError, StrategyError
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.monitor import Flag, surely
 from nbbacktest.core.records import Stamps
 from nbbacktest.core.shown import said
-from nbbacktest.data.market import MarketData
 from nbbacktest.data.trading_days import TradingDays
-from nbbacktest.engine.analysis import AnalysisEngine, Frame
-from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.inbox import Inbox
-from nbbacktest.engine.lag import LagWatch
-from nbbacktest.engine.loader import ChunkLoader
-from nbbacktest.engine.processor import DataProcessor
-from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Quantum
 from nbbacktest.report.result import Result
-from nbbacktest.system.driver import Driver, Threads
-from nbbacktest.system.instances import end
-from nbbacktest.system.membership import FixedSymbols, SymbolMembership
-from nbbacktest.system.recorded import recorded
-from nbbacktest.system.threads import has_threads, whole
-from nbbacktest.trading.desk import TradingDesk
+from nbbacktest.system.origin import note_left
+from nbbacktest.system.runner import Runner, ThreadedRunner, has_threads, uninterrupted
+from nbbacktest.system.stages import Stages
+from nbbacktest.system.world import record_of
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot
 
@@ -49,60 +35,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbbacktest")
 
 FEED_SECONDS = 2.0
-"""How long a run's end waits for its feed's."""
+"""The most seconds that the end of a run waits for the end of its feed."""
 EXIT_SECONDS = 1.0
-"""How long the process's exit waits for strategies' calls, for all runs together."""
-
-
-@dataclass(frozen=True)
-class Stages:
-    """What a builder has wired together for one run."""
-
-    config: SessionConfig
-    market: MarketData
-    timeline: Timeline
-    desk: TradingDesk
-    gate: RunGate
-    quantum: Quantum
-    analysis: AnalysisEngine
-    processor: DataProcessor
-    coordinator: SessionCoordinator
-    membership: SymbolMembership | FixedSymbols
-    streams: tuple[StreamSubscription, ...]
-    lag: LagWatch
-    clock: Clock
-    feed: Feed | None = None
-    inbox: Inbox | None = None
-    loader: ChunkLoader | None = None
-    handed: Mapping[str, Any] = field(default_factory=dict)
-    """What the config says of live objects that took the place of its own: see `origin.handed_over`."""
+"""The most seconds that the process's exit waits for strategies' calls, for all runs together."""
 
 
 class Run:
-    """The stages of one run, what moves them and what they leave behind.
+    """The stages of one run, its world and its end.
 
-    Holds no reference to its manager: dropping that one ends the run.
+    A run holds no reference to its manager: dropping the manager ends the run.
+
+    Attributes
+    ----------
+    world : World
+        The present one: timeline, desk, membership. Read it once, and read the rest from there: another world may take its
+        place while the run is held.
     """
 
     def __init__(
         self, stages: Stages, describe: Callable[[Run], dict[str, Any]], on_end: Callable[[Run], None]
     ) -> None:
         self.config = stages.config
-        self.timeline = stages.timeline
+        self.world = stages.world
         self.gate = stages.gate
         self.analysis = stages.analysis
         self.processor = stages.processor
         self.coordinator = stages.coordinator
-        self.membership = stages.membership
         self.streams = stages.streams
-        self.loader = stages.loader
-        self.desk = stages.desk
         self.quantum = stages.quantum
         self.lag = stages.lag
         self.feed = stages.feed
         self.inbox = stages.inbox
-        self._market = stages.market
-        self._handed = stages.handed
+        self._live_objects = stages.live_objects
         self._describe = describe
         self._on_end = on_end
         self._began = monotonic()
@@ -110,20 +74,20 @@ class Run:
         self._crash: BaseException | None = None  # the first crash of a stage; written once, by that stage's thread
         self._told: tuple[BaseException | None, str | None] | None = None  # the error and its text as the run ended
         self._done = Flag()
-        self._finalized = threading.Lock()  # taken once and kept, by whoever finalizes
+        self._finalized = threading.Lock()  # taken once and kept, by `_finalize`
         self._ending = threading.Lock()  # guards the listeners, and the result's making
         self._result: Result | None = None
         self._looking = threading.Lock()  # guards `_past`, which is kept from one look to the next
         self._past: PastInstants | None = None
         self._listeners: list[Callable[[Run], None]] = []
-        self._driver = self._driven(stages)
+        self._runner = self._runner_of(stages)
 
     # -- life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Set the stages going; where the system refuses a thread, none is left."""
+        """Set the stages going; if the operating system refuses a thread, none is left."""
         self._began = monotonic()
-        self._driver.start()
+        self._runner.start()
 
     def stop(self, timeout: float) -> None:
         """End the run from wherever it is.
@@ -135,7 +99,7 @@ class Run:
             left behind, and ends when the call returns.
         """
         surely(self._end)
-        if self.is_engine_thread() or self._driver.wait(self._done, timeout):
+        if self.is_engine_thread() or self._runner.wait(self._done, timeout):
             return
         blocked = StrategyBlockedError(
             f"{self.blocked_call()} has not returned {timeout:g} s after stop(); "
@@ -148,24 +112,24 @@ class Run:
         """End the run without waiting for the strategy's call any longer."""
         self.analysis.abandon()
         self._crash_with(error)
-        self._driver.give_up()
+        self._runner.give_up()
         if not self._done.wait(1.0):
-            whole(self._finalize)
+            uninterrupted(self._finalize)
 
     def call_off(self, error: BaseException, timeout: float) -> None:
-        """End a run whose start was cut short by `error`, be it before its first thread or after; waits for that."""
+        """End a run whose start was cut short by `error`, before its first thread or after it; waits for the end."""
         surely(lambda: self._crash_with(error))
-        self._driver.call_off()
-        self._driver.wait(self._done, timeout)
+        self._runner.call_off()
+        self._runner.wait(self._done, timeout)
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the end; False after `timeout` seconds."""
-        return self._driver.wait(self._done, timeout)
+        return self._runner.wait(self._done, timeout)
 
     def when_done(self, listener: Callable[[Run], None]) -> Callable[[], None]:
-        """Call `listener` at the end, from the coordinator's thread; at once where it has come.
+        """Call `listener` at the end, from the coordinator's thread; at once if the run has ended.
 
-        Returns the function that takes the wish back.
+        Returns the function that cancels the call.
         """
 
         def forget() -> None:
@@ -181,19 +145,19 @@ class Run:
         return forget
 
     def is_engine_thread(self) -> bool:
-        """Whether the caller is in a strategy's call, or a thread of the engine: then it must not wait for the run."""
-        return self._driver.is_here() or self.gate.is_analyst
+        """True in a strategy's call and in a thread of the engine: there, nothing may wait for the run."""
+        return self._runner.is_here() or self.gate.is_analyst
 
     @property
     def done(self) -> bool:
-        """Whether the run has ended."""
+        """True if the run has ended."""
         return self._done.is_set()
 
-    # -- what it shows --------------------------------------------------------------------------------------
+    # -- what can be seen of it --------------------------------------------------------------------------------------
 
     @property
     def error(self) -> BaseException | None:
-        """Why the run failed, or is held; None where nothing did."""
+        """The error that ended the run, or holds it; None if there is none."""
         return self._crash or self.processor.error or self.analysis.error
 
     @property
@@ -206,33 +170,33 @@ class Run:
 
     @property
     def source(self) -> str:
-        """Where the bars come from."""
-        return self._market.source if self.feed is None else self.feed.source
+        """The source of the bars, for people."""
+        return self.world.market.source if self.feed is None else self.feed.source
 
     @property
     def is_live(self) -> bool:
-        """Whether its bars come from a feed."""
+        """True if its bars come from a feed."""
         return self.feed is not None
 
     @property
     def disagreements(self) -> int:
-        """In how many places coarser bars say something else than the base bars."""
-        return len(self._market.disagreements)
+        """The number of places where coarser bars disagree with the base bars."""
+        return len(self.world.market.disagreements)
 
     @property
     def stamps(self) -> Stamps:
-        """How this run shows instants."""
-        return self._market.stamps
+        """The format in which this run shows instants."""
+        return self.world.market.stamps
 
     @property
     def days(self) -> TradingDays:
-        """Which trading day a time belongs to."""
-        return self._market.days
+        """The trading days that times belong to."""
+        return self.world.market.days
 
     @property
     def quality(self) -> dict[str, dict[str, Any]]:
-        """By symbol, how complete and sound its bars are; nothing in a live run, whose feed counts instead."""
-        return {} if self.is_live else self._market.quality
+        """The quality of each symbol's bars; empty in a live run, whose feed counts instead."""
+        return {} if self.is_live else self.world.market.quality
 
     @property
     def duration(self) -> float:
@@ -243,7 +207,7 @@ class Run:
     def achieved_speed(self) -> float:
         """Simulated seconds a second of wall time, since the run was last set in motion.
 
-        Counted in open hours where a clock paces the run, else in plain time.
+        Counted in open hours if a clock paces the run, else in plain time.
         """
         moved, seconds = self.gate.motion
         if self._ended is not None and not self.gate.is_held:
@@ -253,22 +217,22 @@ class Run:
             return 0.0
         first, last = max(cursor - moved, 0), cursor - 1
         if self.coordinator.speed > 0:
-            simulated = float(self.timeline.seconds[last] - self.timeline.seconds[first])
+            simulated = float(self.world.timeline.seconds[last] - self.world.timeline.seconds[first])
         else:
-            simulated = float(self.timeline.instants[last] - self.timeline.instants[first]) / 1e9
+            simulated = float(self.world.timeline.instants[last] - self.world.timeline.instants[first]) / 1e9
         return simulated / seconds
 
     def published(self) -> Snapshot:
-        """What the engine published last; asks and waits for nobody."""
+        """The engine's last publication; neither asks nor waits."""
         return self._shown(self.analysis.frame)
 
     def _shown(self, frame: Frame) -> Snapshot:
         return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, self.days, is_open=self.is_live)
 
     def snapshot(self, timeout: float = 0.25) -> Snapshot:
-        """The run as of its cursor; where a strategy call takes longer than `timeout`, as of its last publication.
+        """The run as of its cursor; if a strategy's call takes longer than `timeout` seconds, the last publication.
 
-        Inside a strategy's call it is of the instant under way, as far as that has come.
+        Inside a strategy's call it shows the instant under way, as far as that has come.
         """
         if self.gate.is_analyst and not self.done:
             return self._shown(self.analysis.under_way())
@@ -284,7 +248,7 @@ class Run:
         with self._looking:
             # An interrupt in between leaves none, and the next look begins anew.
             past, self._past = self._past or self._recorded_past(), None
-            shot = past.at(cursor, self.timeline.axis)
+            shot = past.at(cursor, self.world.timeline.axis)
             self._past = past
         return shot
 
@@ -292,9 +256,8 @@ class Run:
         from nbbacktest.trading.look import PastInstants, RunTraces
         from nbbacktest.trading.order_replay import BrokerRules
 
-        desk = self.desk
-        rules = BrokerRules.of(self.config.to_dict())
-        traces = RunTraces(desk.terms.cash, desk.fills, desk.orders, desk.flows, desk.splits, desk.notes, rules)
+        desk, rules = self.world.desk, BrokerRules.of(self.config.to_dict())
+        traces = RunTraces(desk.terms.cash, desk.lists, desk.notes, rules)
         return PastInstants(traces, desk.indicators.at, self.stamps, self.days)
 
     def moment(self, cursor: int) -> str | None:
@@ -302,14 +265,14 @@ class Run:
         if not cursor:
             return None
         aware = Stamps(self.stamps.timezone)
-        return aware.stamp(int(self.timeline.instants[cursor - 1])).isoformat()
+        return aware.stamp(int(self.world.timeline.instants[cursor - 1])).isoformat()
 
     def session_date(self, cursor: int) -> str | None:
         """The trading day of that instant, which belongs to the day that it ends."""
-        return self.days.day(int(self.timeline.instants[cursor - 1]) - 1).isoformat() if cursor else None
+        return self.days.day(int(self.world.timeline.instants[cursor - 1]) - 1).isoformat() if cursor else None
 
     def result(self) -> Result:
-        """What the run has done; call it when it has ended."""
+        """The result of the run; call it when the run has ended."""
         with self._ending:
             if self._result is None:
                 self._result = Result(self._record())
@@ -317,21 +280,21 @@ class Run:
 
     # -- the stages -----------------------------------------------------------------------------------------
 
-    def _driven(self, stages: Stages) -> Driver:
+    def _runner_of(self, stages: Stages) -> Runner:
         if not has_threads():
-            from nbbacktest.system.slices import Slices
+            from nbbacktest.system.cooperative import CooperativeRunner
 
-            return Slices(stages, self._crash_with, self._finalize)
-        loader = {} if self.loader is None else {"loader": self._guarded(self.loader.work)}
+            return CooperativeRunner(stages, self._crash_with, self._finalize)
+        loader = {} if stages.world.loader is None else {"loader": self._guarded(stages.world.loader.work)}
         bodies = loader | {
             "analysis": self._guarded(lambda: self.analysis.work(lambda: self.processor.batch)),
             "processor": self._guarded(self.processor.work),
             "coordinator": self._guarded(self.coordinator.work),
         }
-        return Threads(bodies, self._crash_with, self._finalize)
+        return ThreadedRunner(bodies, self._crash_with, self._finalize)
 
     def _guarded(self, body: Callable[[], None]) -> Callable[[], None]:
-        """Keep what a stage raises, and end the run: nobody waits for a dead stage."""
+        """Keep what a stage raises, and end the run: no other stage is to wait for it."""
 
         def work() -> None:
             try:
@@ -346,20 +309,20 @@ class Run:
         self._end()
 
     def _end(self) -> None:
-        """Tell all stages, however they wait and whoever of them is gone."""
+        """Tell all stages to end, however they wait."""
         self.gate.end()
         for stream in self.streams:
             stream.close()
-        if self.loader is not None:
-            self.loader.close()
+        if self.world.loader is not None:
+            self.world.loader.close()
 
     def _finalize(self) -> None:
         if not self._finalized.acquire(blocking=False):
             return
         self._ended = monotonic()
-        self._told = self.error, self.traceback  # whoever it is raised to adds frames
-        for strategy in self.desk.strategies:
-            self._tell(end, strategy)
+        self._told = self.error, self.traceback  # raising it adds frames
+        for strategy in self.world.desk.strategies:
+            self._tell(note_left, strategy)
         if self.feed is not None:
             self._end_feed(self.feed)
         told = self.gate.closed  # by stop, or by its manager's end
@@ -367,8 +330,8 @@ class Run:
             self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
             self._tell(self._on_end, self)
         finally:
-            if self.loader is not None:
-                self.loader.close()
+            if self.world.loader is not None:
+                self.world.loader.close()
             with self._ending:
                 self._done.set()
                 listeners, self._listeners = self._listeners, []
@@ -376,7 +339,7 @@ class Run:
             self._tell(listener, self)
 
     def _end_feed(self, feed: Feed) -> None:
-        """Have the feed end; a user's may take its time, and the run waits for it no longer than `FEED_SECONDS`."""
+        """End the feed; the run waits for a user's feed no longer than `FEED_SECONDS`."""
         if type(feed).__module__.startswith("nbbacktest."):
             self._tell(feed.end)
             return
@@ -387,28 +350,26 @@ class Run:
             logger.error("%r.end() has not returned after %g s; the run has ended without it", feed, FEED_SECONDS)
 
     def _tell(self, listener: Callable[..., object], *facts: object) -> None:
-        """Call what may be a user's: whatever it raises, the run ends for all that wait for it."""
+        """Call a function that may be a user's: whatever it raises, the run ends for every thread that waits."""
         try:
             listener(*facts)
         except BaseException:
             logger.exception("%r raised at the end of a run", listener)
 
     def blocked_call(self) -> str:
-        """Name the user's line that the analysis is in."""
-        return self._driver.blocked_call()
+        """Name the line of user code that the analysis executes."""
+        return self._runner.blocked_call()
 
     def _record(self) -> RunRecord:
-        synthetic = self._market.synthetic if self.feed is None else self.feed.synthetic
-        metrics = self._describe(self)
-        return recorded(
+        synthetic = self.world.market.synthetic if self.feed is None else self.feed.synthetic
+        return record_of(
             self.config,
-            self._market,
-            self.analysis,
-            self.desk,
+            self.world,
+            self.analysis.frame,
             source=self.source,
             synthetic=synthetic,
-            metrics=metrics,
-            handed=self._handed,
+            metrics=self._describe(self),
+            live_sections=self._live_objects,
         )
 
 
@@ -428,24 +389,26 @@ def outcome(run: Run) -> Result:
     if isinstance(error, (StrategyError, DataError)):
         error.result = result
     if isinstance(error, NbBacktestError):
-        raise error.with_traceback(None)  # else it would collect the frames of all who have waited
+        raise error.with_traceback(None)  # else it would collect the frames of every wait
     raise NbBacktestError(f"the engine failed: {said(error)}") from error
 
 
 class RunHolder:
-    """Holds the present run of a manager, apart from it: the manager's end, or the process's, can end the run.
+    """Holds the present or last run of a manager, so that the manager's end, or the process's, can end the run.
+
+    A finalizer keeps what it holds alive, so it is given a `RunLeash` instead of the run's holder.
 
     Attributes
     ----------
     run : Run or None
-        The present one, or the last one. Written by `put`.
-    leash : Leash
-        What the manager's end pulls.
+        Written by `put`.
+    leash : RunLeash
+        Of the run that goes on.
     """
 
     def __init__(self) -> None:
         self.run: Run | None = None
-        self.leash = Leash()
+        self.leash = RunLeash()
         _holders.add(self)
 
     def put(self, run: Run) -> None:
@@ -453,27 +416,23 @@ class RunHolder:
         self.run = self.leash.run = run
 
 
-class Leash:
-    """Holds a run for as long as it goes on, for those that are to end it.
-
-    A finalizer lives as long as its object, and what it holds does too. A run that has ended may lead back to its manager:
-    by a strategy that knows it, or by the frames of an error.
-    """
+class RunLeash:
+    """Holds a run for as long as it goes on: a run that has ended may lead back to its manager, by a strategy or an error's frames."""
 
     def __init__(self) -> None:
         self.run: Run | None = None
         self._process = os.getpid()
 
     def let_go(self, run: Run) -> None:
-        """Forget a run that has ended, unless there is another one; told by the run's end."""
+        """Forget a run that has ended, unless another one has taken its place."""
         if self.run is run:
             self.run = None
 
     def end(self) -> Run | None:
-        """Tell the run to end and wait for nothing: this may be called by the garbage collector, from any thread.
+        """Tell the run to end, and wait for nothing: the garbage collector may call this, in any thread.
 
-        Returns the run where it goes on for a moment. A forked child has none of its parent's threads, nor their
-        locks in any known state: there it does nothing.
+        Returns the run if it goes on for a moment. A forked child has none of its parent's threads, and its locks may be
+        taken for ever: there this does nothing.
         """
         run = self.run
         if run is None or run.done or self._process != os.getpid():
@@ -487,9 +446,33 @@ _holders: weakref.WeakSet[RunHolder] = weakref.WeakSet()  # those of all manager
 
 @atexit.register
 def _end_all() -> None:
-    """End all runs, first telling each and then waiting, so that many take no longer than one."""
+    """End all runs: first tell each, then wait, so that many take no longer than one."""
     deadline = monotonic() + EXIT_SECONDS
     ending = [holder.leash.end() for holder in list(_holders)]
     for run in ending:
         if run is not None:
             run.wait(max(deadline - monotonic(), 0.0))
+
+
+class MovingTime:
+    """Counts the wall seconds for which a run has moved: the clock that a face shows. For one thread, and one run after another.
+
+    A rest counts from the moment at which it is first seen; if a run rested before that, this time is part of the count.
+    """
+
+    def __init__(self) -> None:
+        self._run: weakref.ref[Run] | None = None
+        self._rested = 0.0
+        self._since: float | None = None  # the run's duration when its present rest was first seen
+
+    def seconds(self, run: Run, state: SystemState) -> float:
+        """Wall seconds from the run's start to its end or to now, without the rests that were seen."""
+        if self._run is None or self._run() is not run:
+            self._run, self._rested, self._since = weakref.ref(run), 0.0, None
+        now = run.duration
+        if state is SystemState.PAUSED:
+            self._since = now if self._since is None else self._since
+            return self._since - self._rested
+        if self._since is not None:
+            self._rested, self._since = self._rested + now - self._since, None
+        return now - self._rested

@@ -34,7 +34,7 @@ from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, RunNotes, SessionEdge, Split
 from nbbacktest.trading.roster import refusal
-from nbbacktest.trading.snapshot import OrderRow, TradingSnapshot
+from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
 from nbbacktest.trading.state import ContextState, Past, TradingState, restore_orders, saved_orders, saved_series
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.strategy_state import RunObjects, restore_strategies, save_strategies
@@ -320,6 +320,7 @@ class TradingDesk:
             n_fills=len(self.fills),
             last_fills=tuple(self.fills[-_LAST_FILLS:]),
             indicators=self.indicators.freeze(),
+            lists=self.lists,
         )
 
     # -- its state as a value -------------------------------------------------------------------------------
@@ -423,6 +424,11 @@ class TradingDesk:
     def contexts(self) -> list[tuple[Strategy, StrategyContext]]:
         """The strategies and their contexts, in order."""
         return list(zip(self.strategies, self._contexts.values(), strict=True))
+
+    @property
+    def lists(self) -> TradingLists:
+        """All that the desk has recorded, which only grows."""
+        return TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators)
 
     def note_edge(self) -> None:
         """Note how far the run has come, where what comes next bears the time of the last instant."""

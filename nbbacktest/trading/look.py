@@ -18,14 +18,14 @@ from nbbacktest.data.trading_days import TradingDays, number_of
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Axis, in_callback_order
-from nbbacktest.trading.indicators import Value
+from nbbacktest.trading.indicators import IndicatorList, Value
 from nbbacktest.trading.order_replay import BrokerRules, trailed_until
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.places import Place, RunTimes, past_place, zone_of
 from nbbacktest.trading.portfolio import Portfolio, Position
 from nbbacktest.trading.record import CashFlow, RunNotes, RunRecord, Split
-from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingSnapshot
+from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingLists, TradingSnapshot
 
 _EVERY = 128
 """After how many changes of the account it is kept, and after how many orders those that are open."""
@@ -44,10 +44,7 @@ class RunTraces(NamedTuple):
     """What a run has recorded until now; the lists may grow on."""
 
     cash: float
-    fills: Sequence[Fill]
-    orders: Sequence[Order]
-    flows: Sequence[CashFlow]
-    splits: Sequence[Split]
+    lists: TradingLists
     notes: RunNotes
     rules: BrokerRules
 
@@ -99,8 +96,9 @@ class PastInstants:
             closes=closes,
             orders=self._orders.at(cursor, axis.instants, base),
             n_fills=n_fills,
-            last_fills=tuple(self._traces.fills[max(n_fills - _LAST_FILLS, 0) : n_fills]),
+            last_fills=tuple(self._traces.lists.fills[max(n_fills - _LAST_FILLS, 0) : n_fills]),
             indicators=self._newest(bisect_right(notes.since, cursor), seen),
+            lists=self._traces.lists,
         )
         total = next((total for since, total in reversed(notes.totals) if since <= cursor), cursor)
         frame = Frame(cursor, Axis(series, axis.instants, None, None), rows, agent)
@@ -122,7 +120,7 @@ class _AccountHistory:
         traces = self._traces
         self._advance(cursor, base)
         count = bisect_left(self._changes, cursor, key=_index)
-        n_fills = bisect_left(traces.fills, cursor, key=_index)
+        n_fills = bisect_left(traces.lists.fills, cursor, key=_index)
         edge = traces.notes.edges.get(cursor)
         if edge is not None:
             count -= n_fills - edge.n_fills  # fills are the last changes of an instant
@@ -141,7 +139,7 @@ class _AccountHistory:
         """Take in the changes of the instants before `cursor` that weren't known yet."""
         traces, changes, head = self._traces, self._changes, self._head
         fresh: list[Change] = []
-        every: tuple[Sequence[Change], ...] = (traces.flows, traces.splits, traces.fills)
+        every: tuple[Sequence[Change], ...] = (traces.lists.flows, traces.lists.splits, traces.lists.fills)
         for place, known in enumerate(every):
             first = self._taken[place]
             stop = bisect_left(known, cursor, lo=first, key=_index)
@@ -186,13 +184,13 @@ class _OrderHistory:
         if edge is None:
             found = [(order, None) for order in self._near(moment)]
         else:
-            found = [(traces.orders[number - 1], count) for number, count in edge.orders]
+            found = [(traces.lists.orders[number - 1], count) for number, count in edge.orders]
         rows = (self._row(order, moment, count, instants, base) for order, count in found)
         return tuple([row for row in rows if row is not None])
 
     def _near(self, moment: int) -> list[Order]:
         """Orders that weren't closed by then, as far as that is known from their numbers and ends."""
-        orders, kept = self._traces.orders, self._open
+        orders, kept = self._traces.lists.orders, self._open
         stop = bisect_right(orders, moment, key=_submitted)
         while len(kept) * _EVERY < stop:
             number = len(kept) * _EVERY
@@ -243,7 +241,7 @@ class _OrderHistory:
             elif _is_split(kind, reason):
                 ratios = [
                     split.ratio
-                    for split in self._traces.splits
+                    for split in self._traces.lists.splits
                     if split.symbol == order.symbol and instants[split.index] == time
                 ]
                 number = done.get(time, 0)
@@ -282,9 +280,10 @@ class RecordedPast:
         self._axis = Axis(tuple(in_callback_order(series)), instants, None, None)
         days: Days = TradingDays(stamps.day_zone) if record.days is None else RecordedDays(instants, record.days)
         self._times = _times_of(record, notes, days)
-        traces = RunTraces(
-            record.cash, record.fills, record.orders, record.flows, record.splits, notes, BrokerRules.of(record.config)
+        lists = TradingLists(
+            list(record.fills), list(record.orders), list(record.flows), list(record.splits), IndicatorList()
         )
+        traces = RunTraces(record.cash, lists, notes, BrokerRules.of(record.config))
         places = {(one.symbol, one.interval): one for one in series}
         narrow = notes.narrow or [0] * len(record.indicators)
 

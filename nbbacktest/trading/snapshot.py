@@ -18,6 +18,9 @@ from nbbacktest.trading.portfolio import Position
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nbbacktest.trading.indicators import IndicatorList
+    from nbbacktest.trading.record import CashFlow, Split
+
 
 class PositionRow(NamedTuple):
     """A position that isn't flat.
@@ -91,6 +94,22 @@ class OrderRow(NamedTuple):
         return f"<Order {self.id} {self.side} {size} {self.symbol} {self.type}{levels}: open{part}>"
 
 
+class TradingLists(NamedTuple):
+    """The lists of one desk, which only grow: what a snapshot counts is their beginning.
+
+    Attributes
+    ----------
+    indicators : IndicatorList
+        In the order in which strategies made them.
+    """
+
+    fills: list[Fill]
+    orders: list[Order]
+    flows: list[CashFlow]
+    splits: list[Split]
+    indicators: IndicatorList
+
+
 @dataclass(frozen=True, slots=True)
 class TradingSnapshot:
     """Everything that changes with trading, as of the last completed instant.
@@ -112,6 +131,8 @@ class TradingSnapshot:
     indicators : mapping
         By name, the newest value; NaN where there is none yet. Of several symbols or strategies, the name
         says which one it is.
+    lists : TradingLists
+        Of the desk that this is a snapshot of.
     """
 
     cash: float
@@ -122,6 +143,7 @@ class TradingSnapshot:
     n_fills: int
     last_fills: tuple[Fill, ...]
     indicators: Mapping[str, float | tuple[float, ...]]
+    lists: TradingLists
 
     @property
     def positions(self) -> tuple[PositionRow, ...]:

@@ -31,7 +31,7 @@ class AccountChart:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._curves = AccountCurves(run)
-        self._base = next(series for series in run.timeline.series if series.is_base)
+        self._base = next(series for series in run.world.timeline.series if series.is_base)
 
     def props(self, frame: Frame, symbol: str) -> FigureProps:
         """The chart as of `frame`; `symbol` is the benchmark."""
@@ -51,7 +51,7 @@ class AccountChart:
         return {"x": axis(self._moments(rows)), "y": curve.values[rows], "visible": True}
 
     def _moments(self, rows: Int64) -> Int64:
-        instants, stamps = self._run.timeline.instants[rows], self._base.stamps
+        instants, stamps = self._run.world.timeline.instants[rows], self._base.stamps
         if not self._base.columns.interval.is_daily:
             return local_time(stamps, instants)
         return local_time(stamps, instants - 1) // DAY * DAY + DAY // 2
@@ -116,11 +116,11 @@ class AccountCurves:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        count = len(run.timeline)
+        count = len(run.world.timeline)
         self.equity = ThinnedCurve(np.zeros(count))
         self.drawdown = ThinnedCurve(np.zeros(count))
         self.held: dict[str, ThinnedCurve] = {}
-        self._base = {series.symbol: series for series in run.timeline.series if series.is_base}
+        self._base = {series.symbol: series for series in run.world.timeline.series if series.is_base}
         self._cash = self._peak = float(run.config.broker.cash)
         self._sizes = {symbol: Tally() for symbol in self._base}
         self._fills = self._flows = self._splits = 0  # how many are in the curves
@@ -143,7 +143,7 @@ class AccountCurves:
         """The starting cash as a position in `symbol`; NaN before its first close."""
         curve = self.held.get(symbol)
         if curve is None:
-            curve = self.held[symbol] = ThinnedCurve(np.zeros(len(self._run.timeline)))
+            curve = self.held[symbol] = ThinnedCurve(np.zeros(len(self._run.world.timeline)))
         start, stop = curve.count, self.equity.count
         if stop > start:
             closes = self._marks(symbol, start, stop)
@@ -155,10 +155,10 @@ class AccountCurves:
         return curve
 
     def _cash_and_positions(self, frame: Frame, start: int, stop: int) -> Float64:
-        desk = self._run.desk
-        flows = [flow for flow in desk.flows[self._flows :] if flow.index < stop]
-        splits = [split for split in desk.splits[self._splits :] if split.index < stop]
-        fills = desk.fills[self._fills : frame.agent.n_fills]
+        lists = frame.agent.lists
+        flows = [flow for flow in lists.flows[self._flows :] if flow.index < stop]
+        splits = [split for split in lists.splits[self._splits :] if split.index < stop]
+        fills = lists.fills[self._fills : frame.agent.n_fills]
         self._flows += len(flows)
         self._splits += len(splits)
         self._fills += len(fills)
@@ -183,7 +183,7 @@ class AccountCurves:
 
     def _marks(self, symbol: str, start: int, stop: int) -> Float64:
         """The newest close at or before each of these instants; NaN before the first."""
-        series, timeline = self._base[symbol], self._run.timeline
+        series, timeline = self._base[symbol], self._run.world.timeline
         columns = series.columns
         if len(timeline.series) == 1:
             return columns.close[series.first + start : series.first + stop]

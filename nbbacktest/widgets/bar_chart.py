@@ -83,14 +83,13 @@ NOTHING = FigureProps((_NO_CANDLES, *[EMPTY] * (COUNT - 1)), _HIDDEN)
 class FillMarkers:
     """The fills of a run so far, by symbol and side. For one thread."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self) -> None:
         self._count = 0
         self._rows: dict[tuple[str, Side], tuple[array[int], array[float], array[float]]] = {}
 
-    def grow(self, count: int) -> None:
-        """Add the run's fills up to `count`."""
-        fills: list[Fill] = self._run.desk.fills[self._count : count]
+    def grow(self, frame: Frame) -> None:
+        """Take in the fills of the run up to `frame`."""
+        fills: list[Fill] = frame.agent.lists.fills[self._count : frame.agent.n_fills]
         self._count += len(fills)
         for fill in fills:
             key = (fill.symbol, fill.side)
@@ -113,15 +112,15 @@ class BarChart:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._number = {(s.symbol, s.interval): n for n, s in enumerate(run.timeline.series)}
+        self._number = {(s.symbol, s.interval): n for n, s in enumerate(run.world.timeline.series)}
         self._local: dict[int, Int64] = {}
-        self._marks = FillMarkers(run)
-        self._study: dict[str, bool] = {}  # by indicator: True if it is drawn under the prices; decided once
+        self._marks = FillMarkers()
+        self._study: dict[str, bool] = {}  # by indicator, whether it is drawn under the prices; decided once
 
     def props(self, frame: Frame, selection: ChartSelection) -> FigureProps:
         """The chart as of `frame`."""
         number = self._number[selection.symbol, selection.interval]
-        series, count = self._run.timeline.series[number], frame.rows[number]
+        series, count = frame.axis.series[number], frame.rows[number]
         start, stop = self._cut(number, count, selection)
         if stop <= start:
             return NOTHING
@@ -141,7 +140,7 @@ class BarChart:
             *self._fills(frame, series, columns, binning, place),
             *self._levels(frame, series, columns, local),
         ]  # fmt: skip
-        overlays, studies = self._indicators(series, start + ends, x, place, candles.close)
+        overlays, studies = self._indicators(frame, series, start + ends, x, place, candles.close)
         traces += [*overlays, *[EMPTY] * (OVERLAYS - len(overlays)), *studies, *[EMPTY] * (STUDIES - len(studies))]
         layout: dict[str, Any] = {
             "xaxis.visible": True,
@@ -172,7 +171,7 @@ class BarChart:
 
     def _local_times(self, number: int) -> Int64:
         if number not in self._local:
-            series = self._run.timeline.series[number]
+            series = self._run.world.timeline.series[number]
             self._local[number] = local_time(series.stamps, series.columns.time)
         return self._local[number]
 
@@ -181,7 +180,7 @@ class BarChart:
     def _fills(
         self, frame: Frame, series: Series, columns: BarColumns, binning: Binning, place: Mapping[str, Any]
     ) -> Iterator[Mapping[str, Any]]:
-        self._marks.grow(frame.agent.n_fills)
+        self._marks.grow(frame)
         first, last = int(columns.time[0]), int(columns.end[-1])
         for side, verb in ((Side.BUY, "bought"), (Side.SELL, "sold")):
             times, sizes, prices = self._marks.between(series.symbol, side, first, last)
@@ -219,11 +218,11 @@ class BarChart:
             yield {"x": x.ravel(), "y": y.ravel(), "visible": True}
 
     def _indicators(
-        self, series: Series, rows: Int64, x: Float64, place: Mapping[str, Any], close: Float64
+        self, frame: Frame, series: Series, rows: Int64, x: Float64, place: Mapping[str, Any], close: Float64
     ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
         over: list[Mapping[str, Any]] = []
         under: list[Mapping[str, Any]] = []
-        for key, _, handle in tuple(self._run.desk.indicators):
+        for key, _, handle in tuple(frame.agent.lists.indicators):
             if handle.symbol != series.symbol or handle.interval != series.interval:
                 continue
             values = _values(handle, rows)

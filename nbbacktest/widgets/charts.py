@@ -91,7 +91,7 @@ class Charts:
         return self._drawing
 
     def _selection(self, run: Run) -> ChartSelection:
-        names = [(series.symbol, series.interval) for series in run.timeline.series]
+        names = [(series.symbol, series.interval) for series in run.world.timeline.series]
         chosen = (self._controls.symbol.value, self._controls.interval.value)
         symbol, interval = chosen if chosen in names else names[0]
         follows = bool(self._controls.follow.value)
@@ -119,7 +119,7 @@ class _Drawing:
 
     def sessions(self, cursor: int) -> tuple[int, int]:
         if self._starts is None:
-            instants = self.run.timeline.instants
+            instants = self.run.world.timeline.instants
             days = self.run.days.of(instants - 1)
             self._starts = np.flatnonzero(np.diff(days, prepend=days[:1] - 1))
         return int(np.searchsorted(self._starts, cursor, side="left")), len(self._starts)

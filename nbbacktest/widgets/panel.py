@@ -15,8 +15,7 @@ from nbbacktest.core.enums import SystemState
 from nbbacktest.system import commands
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
-from nbbacktest.system.run import Run
-from nbbacktest.system.watch import Watch
+from nbbacktest.system.run import MovingTime, Run
 from nbbacktest.widgets.charts import Charts
 from nbbacktest.widgets.controls import Action, Controls
 from nbbacktest.widgets.panel_threads import CommandDispatcher, FramePump
@@ -91,7 +90,7 @@ class ControlPanel:
         self._guard = (
             threading.RLock()
         )  # guards the fields of a frame, which the pump and the kernel's thread both draw
-        self._rate, self._number, self._watch = _Rate(), 0, Watch()
+        self._rate, self._number, self._watch = _Rate(), 0, MovingTime()
         self._fallback = StaticFallback()
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from nbbacktest.core.monitor import Flag, started
-from nbbacktest.system.threads import has_threads
-from nbbacktest.system.turns import TURNS
+from nbbacktest.system.cooperative import CALLS
+from nbbacktest.system.runner import has_threads
 
 logger = logging.getLogger("nbbacktest")
 
@@ -76,7 +76,7 @@ class FramePump:
             if take is not None:
                 take(number)
 
-        TURNS.later(seconds, come)
+        CALLS.call_later(seconds, come)
 
     def _take_turn(self, number: int) -> None:
         if number == self._next and not self._closed:
@@ -154,7 +154,7 @@ class CommandQueue:
         with self._guard:
             self._queued.append(command)
             if not has_threads():
-                TURNS.later(0.0, self._take_turn)
+                CALLS.call_later(0.0, self._take_turn)
             elif self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 try:

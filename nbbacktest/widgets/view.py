@@ -163,7 +163,7 @@ def resolve(
     session, performance = facts["session"], facts["performance_metrics"]
     running = state is SystemState.RUNNING
     wall = run.duration if wall is None else wall
-    series, bars = run.timeline.series, sum(shot.counts.values())
+    series, bars = run.world.timeline.series, sum(shot.counts.values())
     return ViewState(
         run=number,
         state=state,
@@ -205,7 +205,7 @@ def _left(run: Run, shot: Snapshot, rate: float) -> float | None:
     if shot.cursor >= shot.total:
         return 0.0
     if run.coordinator.speed > 0:
-        seconds = run.timeline.seconds
+        seconds = run.world.timeline.seconds
         return float(seconds[-1] - seconds[max(shot.cursor - 1, 0)]) / run.coordinator.speed
     bars = sum(shot.counts.values())
     if rate <= 0 or not shot.cursor or not bars:

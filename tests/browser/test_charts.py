@@ -99,7 +99,7 @@ def all_props(
 ) -> dict[str, FigureProps]:
     """What the charts have to show of a run that rests or has ended."""
     run = system.run
-    first = run.timeline.series[0]
+    first = run.world.timeline.series[0]
     symbol, interval = symbol or first.symbol, interval or first.interval
     frame = run.analysis.frame
     return {

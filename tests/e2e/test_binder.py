@@ -45,6 +45,7 @@ def test_the_first_notebook_runs_in_binders_environment(tmp_path):
         "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "VIRTUAL_ENV": str(home),
         "HOME": str(tmp_path),
+        "PIP_COMPILE": "no",  # half a gigabyte of modules, of which a few are imported
         "PIP_CACHE_DIR": run(
             sys.executable, "-m", "pip", "cache", "dir", cwd=ROOT, environment=dict(os.environ)
         ).strip(),

@@ -11,12 +11,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 
 import nbbacktest as nb
+from nbbacktest.cli import main
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "session_configs/example_session.json"
@@ -31,7 +32,7 @@ pyte = pytest.importorskip("pyte")
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A home, a history and a folder of sessions of this test alone; doors are open."""
+    """A home, a history and a folder of sessions of this test alone; control servers are open."""
     loud = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "CLICOLOR_FORCE", "NBBACKTEST_REMOTE")
     return {key: value for key, value in os.environ.items() if key not in loud} | {
         "TERM": "xterm-256color", "PYTHONUTF8": "1", "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
@@ -59,8 +60,25 @@ def spawn(environment: dict[str, str]) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
+def second(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A second terminal in the test's own process: the command line's `main`, without the start of an interpreter."""
+    for name in ("HOME", "JUPYTER_RUNTIME_DIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, environment[name])
+    monkeypatch.delenv("NBBACKTEST_REMOTE", raising=False)
+    monkeypatch.chdir(ROOT)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        status = main(arguments)
+        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
 def command(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """A second terminal: run the command there and give what it printed."""
+    """A second terminal: run the command in a process of its own; returns its output."""
 
     def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -143,7 +161,7 @@ def test_the_run_goes_on_while_one_types(spawn):
     assert ended(shell) == 0
 
 
-def test_leaving_stops_the_run_and_keeps_the_history(spawn, command, tmp_path):
+def test_leaving_stops_the_run_and_keeps_the_history(spawn, second, tmp_path):
     """At the end of the shell nothing runs and nothing lies about but the history, which only its user can read."""
     shell = spawn()
     shell.expect(r"\[STOPPED\]")
@@ -153,7 +171,7 @@ def test_leaving_stops_the_run_and_keeps_the_history(spawn, command, tmp_path):
     shell.sendeof()
     shell.expect_exact("System stopped")
     assert ended(shell) == 0
-    assert command("system", "status").returncode == 3
+    assert second("system", "status").returncode == 3
     history = tmp_path / "state" / "nbbacktest" / "history"
     assert f"+start {CONFIG}" in history.read_text(encoding="utf-8")
     assert history.stat().st_mode & 0o077 == 0
@@ -162,7 +180,7 @@ def test_leaving_stops_the_run_and_keeps_the_history(spawn, command, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["system", "start", CONFIG, "--speed", "60"]], ids=["shell", "display"])
-def test_a_closed_terminal_ends_the_run(spawn, command, tmp_path, arguments):
+def test_a_closed_terminal_ends_the_run(spawn, second, arguments):
     """Who closes the window leaves nothing behind, no entry either."""
     child = spawn(*arguments)
     if not arguments:
@@ -172,7 +190,7 @@ def test_a_closed_terminal_ends_the_run(spawn, command, tmp_path, arguments):
     child.kill(signal.SIGHUP)
     child.expect(pexpect.EOF)
     child.wait()
-    assert command("sessions").stdout == "no session is running\n"
+    assert second("sessions").stdout == "no session is running\n"
 
 
 def test_tab_completes_and_ctrl_c_drops_the_line(spawn):
@@ -192,7 +210,7 @@ def test_tab_completes_and_ctrl_c_drops_the_line(spawn):
     assert ended(shell) == 0
 
 
-def test_ctrl_c_while_a_command_waits_pauses_the_run(spawn, command):
+def test_ctrl_c_while_a_command_waits_pauses_the_run(spawn, second):
     """`until` is left by Ctrl-C, with the run at rest and the shell at its prompt."""
     shell = spawn()
     shell.expect(r"\[STOPPED\]")
@@ -200,8 +218,9 @@ def test_ctrl_c_while_a_command_waits_pauses_the_run(spawn, command):
     shell.expect(r"\[PAUSED\]")
     shell.sendline("until 15:59")
     deadline = monotonic() + 30
-    while "running" not in command("sessions").stdout:
+    while "running" not in second("sessions").stdout:
         assert monotonic() < deadline
+        sleep(0.02)
     shell.sendintr()
     shell.expect_exact("interrupted; the run is paused")
     shell.expect(r"\[PAUSED\]")
@@ -227,60 +246,60 @@ def test_a_script_through_standard_input(command):
 # -- a second terminal --------------------------------------------------------------------------------------
 
 
-def test_the_dialogue_from_a_second_terminal(spawn, command):
+def test_the_dialogue_from_a_second_terminal(spawn, second, command):
     """A run in the foreground of one terminal is paused, looked at, stepped, resumed and stopped from another."""
     first = spawn("system", "start", CONFIG, "--speed", "600")
     first.expect_exact("System started successfully")
     first.expect_exact("RUNNING")
 
-    def said(*words: str) -> str:
-        done = command("system", *words)
+    def said(*words: str, run: Callable[..., subprocess.CompletedProcess[str]] = second) -> str:
+        done = run("system", *words)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
-    assert said("pause") == "System paused\nUse 'system resume' to continue\n"
+    assert said("pause", run=command) == "System paused\nUse 'system resume' to continue\n"
     before = json.loads(said("status", "--json"))
     assert "State: PAUSED" in said("status")
     assert "Stepped 3 instants at" in said("step", "3")
     after = json.loads(said("status", "--json"))
     assert after["performance_metrics"]["bars_processed"] == before["performance_metrics"]["bars_processed"] + 6
-    assert "paused" in command("sessions").stdout
+    assert "paused" in second("sessions").stdout
     assert said("until", "next", "fill").startswith("System paused at")
     assert said("resume") == "System resumed\nState: running\n"
     assert said("stop") == "System stopped\n"
     first.expect_exact("Final equity")
     assert ended(first) == 0
-    assert command("system", "pause").returncode == 3
+    assert second("system", "pause").returncode == 3
 
 
-def test_several_sessions_are_listed_and_one_is_picked(spawn, command):
+def test_several_sessions_are_listed_and_one_is_picked(spawn, second):
     """Without --session a status of several is their list, and any other command asks which one."""
     for _ in range(2):
         child = spawn("system", "start", CONFIG, "--speed", "60")
         child.expect_exact("RUNNING")
-    listed = json.loads(command("sessions", "--json").stdout)["sessions"]
+    listed = json.loads(second("sessions", "--json").stdout)["sessions"]
     assert len(listed) == 2
-    assert command("system", "status").stdout.count("Example") == 2
-    asked = command("system", "pause")
+    assert second("system", "status").stdout.count("Example") == 2
+    asked = second("system", "pause")
     assert asked.returncode == 2
     assert all(entry["id"] in asked.stderr for entry in listed)
     for entry in listed:
-        assert command("system", "stop", "--session", entry["id"]).stdout == "System stopped\n"
-    nobody = command("system", "status")
+        assert second("system", "stop", "--session", entry["id"]).stdout == "System stopped\n"
+    nobody = second("system", "status")
     assert (nobody.returncode, nobody.stdout) == (3, "")
     assert "no session is running" in nobody.stderr
 
 
-def test_a_killed_run_is_reported_as_gone_and_swept(spawn, command):
+def test_a_killed_run_is_reported_as_gone_and_swept(spawn, second):
     """A run ended by kill -9 leaves an entry; the next status says so and removes it."""
     child = spawn("system", "start", CONFIG)
     child.expect_exact("RUNNING")
     child.kill(9)
     child.wait()
-    told = command("system", "status")
+    told = second("system", "status")
     assert told.returncode == 3
     assert f"process {child.pid} died" in told.stdout
-    assert command("sessions").stdout == "no session is running\n"
+    assert second("sessions").stdout == "no session is running\n"
 
 
 # -- the live display ---------------------------------------------------------------------------------------
@@ -359,9 +378,9 @@ def test_events_for_programs(command):
         (["validate", CONFIG], 0),
     ],
 )
-def test_exit_statuses(command, arguments, status):
-    """0 done, 2 wrong usage or config, 3 no running session; one message, no traceback."""
-    done = command(*arguments)
+def test_exit_statuses(command, second, arguments, status):
+    """0 done, 2 wrong usage or config, 3 no running session; one message, no traceback. Each in a process once."""
+    done = (command if len(arguments) == 2 else second)(*arguments)
     assert done.returncode == status
     assert "Traceback" not in done.stderr
     assert bool(done.stderr) is (status != 0)
@@ -388,9 +407,9 @@ def test_a_failing_strategy_is_status_1(command, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
-def test_completion_scripts_are_printed(command, name):
+def test_completion_scripts_are_printed(second, name):
     """A script that names the commands, in the shell's own syntax where that shell is here to check it."""
-    done = command("completion", name)
+    done = second("completion", name)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(word in done.stdout for word in ("nbbacktest", "system", "sessions", "pause"))
     if shutil.which(name):
@@ -400,11 +419,11 @@ def test_completion_scripts_are_printed(command, name):
         assert checked.stderr == ""
 
 
-def test_bash_completes(command):
+def test_bash_completes(second):
     """In bash itself, `nbbacktest system st` has the commands that begin so."""
     if shutil.which("bash") is None:
         pytest.skip("no bash here")
-    script = command("completion", "bash").stdout
+    script = second("completion", "bash").stdout
     asked = "COMP_WORDS=(nbbacktest system st); COMP_CWORD=2; _nbbacktest; printf '%s\\n' \"${COMPREPLY[@]}\""
     done = subprocess.run(
         ["bash", "-c", f"complete() {{ :; }}\n{script}\n{asked}"],

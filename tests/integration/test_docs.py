@@ -57,7 +57,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "session_configs", tmp_path / "session_configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr("nbbacktest.system.process._the_one", None)
+    monkeypatch.setattr("nbbacktest.system.session._the_one", None)
     monkeypatch.delenv("NBBACKTEST_REMOTE")
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     return tmp_path

@@ -16,11 +16,9 @@ import nbbacktest as nb
 from nbbacktest.cli import app as command_line
 from nbbacktest.shell.interpreter import Interpreter
 from nbbacktest.system.commands import COMMANDS, parameters
-from nbbacktest.system.remote import messages
 
 OWN = {"--json", "--session", "--help", "-h", "--version"}
 """What a face adds for itself."""
-LOCAL = {"start"}
 """Needs files of the machine that it is typed at, and a process of its own: not for the channel."""
 
 
@@ -98,8 +96,3 @@ def test_the_panel_calls_the_command_itself(name, monkeypatch):
     panel.controls.buttons[name].click()
     assert called.wait(10)
     panel.close()
-
-
-def test_the_channel_carries_every_command_but_start():
-    """What other processes may ask is the table's, without what takes a path."""
-    assert set(messages.OFFERED) == set(COMMANDS) - LOCAL

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doors import runtime_folder
+from tests.control_servers import runtime_folder
 from tests.interrupts import CASES, Case, chosen, tried
 
 ROOT = Path(__file__).parents[2]

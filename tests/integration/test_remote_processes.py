@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from nbbacktest.system.remote import reach, sessions
-from nbbacktest.system.remote.folder import folder
-from tests.doors import ROOT, SLOW, held, program, runtime_folder, the_entry, until
+from nbbacktest.system.remote.registry import sessions_folder
+from tests.control_servers import ROOT, SLOW, held, program, runtime_folder, the_entry, until
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="users, signals and socket files are of POSIX")
 root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
@@ -80,8 +80,8 @@ def test_another_user_comes_to_nothing(opened):
     with held():
         entry = the_entry()
         if opened:
-            folder().chmod(0o755)
-        arguments = [str(folder() / f"{entry.id}.key"), entry.address, str(folder())]
+            sessions_folder().chmod(0o755)
+        arguments = [str(sessions_folder() / f"{entry.id}.key"), entry.address, str(sessions_folder())]
         done = subprocess.run(
             [sys.executable, "-c", INTRUDER, *arguments], capture_output=True, text=True, timeout=50, check=False
         )
@@ -104,10 +104,10 @@ def test_a_killed_run_is_told_as_gone_and_removed():
         assert (found.pid, found.state) == (process.pid, "paused")
         process.send_signal(signal.SIGKILL)
         until(lambda: process.poll() is not None)
-        assert len(list(folder().iterdir())) == 3
+        assert len(list(sessions_folder().iterdir())) == 3
         [found] = sessions()
         assert (found.pid, found.state) == (process.pid, "gone")
-        assert list(folder().iterdir()) == []
+        assert list(sessions_folder().iterdir()) == []
         assert sessions() == []
 
 
@@ -129,7 +129,7 @@ def test_a_process_that_ends_in_the_middle_of_a_run_removes_its_files():
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(20) == 0
-        assert list(folder().iterdir()) == []
+        assert list(sessions_folder().iterdir()) == []
 
 
 def test_a_run_is_stopped_from_another_process():

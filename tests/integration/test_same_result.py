@@ -83,7 +83,7 @@ def reference(symbols):
     """The fingerprint of the inline run: one thread, no pause."""
     if symbols not in REFERENCE:
         stages, run, _ = make(symbols)
-        run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
+        run_inline(stages.world.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
         result = outcome(run)
         assert len(result.fills) > 20 * symbols
         REFERENCE[symbols] = result.fingerprint

@@ -103,8 +103,10 @@ def test_sessions_do_not_depend_on_how_a_run_is_driven(shared_data: Path):
     for window in (None, 1, 7, 4096):
         told = Told()
         stages = build(SessionConfig.load(config), Lifecycle(), Monitor(), strategies=told, window=window)
-        run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
-        seen.append(([(f.time_ns, f.symbol, f.price) for f in stages.desk.fills], told.starts, told.ends, told.calls))
+        run_inline(stages.world.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
+        seen.append(
+            ([(f.time_ns, f.symbol, f.price) for f in stages.world.desk.fills], told.starts, told.ends, told.calls)
+        )
     system, told = nb.SystemManager(), Told()
     system.start(config, strategies=told, paused=True)
     for count in (1, 388, 1, 1, 60):
@@ -175,10 +177,10 @@ def test_the_clock_skips_a_lunch_break_at_once():
         "strategies": [{"class": "nbbacktest.strategies:BuyAndHold"}],
     }
     stages = build(SessionConfig.load(config), Lifecycle(), Monitor())
-    seconds = np.diff(stages.timeline.seconds)
-    assert len(stages.timeline) == 600
+    seconds = np.diff(stages.world.timeline.seconds)
+    assert len(stages.world.timeline) == 600
     assert set(seconds.tolist()) == {60.0}
-    hours = next(series for series in stages.timeline.series if series.interval == "1h").columns
+    hours = next(series for series in stages.world.timeline.series if series.interval == "1h").columns
     local = pd.DatetimeIndex(hours.time, tz="UTC").tz_convert("Asia/Tokyo").strftime("%H:%M").tolist()
     assert local[:6] == ["09:00", "10:00", "11:00", "12:30", "13:30", "14:30"]
 

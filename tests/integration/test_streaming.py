@@ -147,13 +147,21 @@ actions = st.lists(
 )
 
 
+DRIVEN = {"derived_intervals": ["15m"], "warmup_days": 1, "first": DAYS[1]}
+
+
+@pytest.fixture(scope="module")
+def in_memory(data):
+    """What a run in memory has to say, which streamed runs must say too, however they are driven."""
+    path = data / "files" / "{symbol}.parquet"
+    return said(nb.backtest(None, Reader, config=config(path, stream=False, **DRIVEN)))
+
+
 @given(script=actions, window=st.sampled_from([None, 1, 100, 5000]))
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_pauses_steps_and_windows_change_nothing(data, script, window):
+def test_pauses_steps_and_windows_change_nothing(data, in_memory, script, window):
     """However a streamed run is driven, and however its windows lie across chunks."""
-    rules = {"derived_intervals": ["15m"], "warmup_days": 1, "first": DAYS[1]}
-    path = data / "files" / "{symbol}.parquet"
-    whole = nb.backtest(None, Reader, config=config(path, stream=False, **rules))
+    rules, path = DRIVEN, data / "files" / "{symbol}.parquet"
     with sized(60_000, 0):
         life, condition = Lifecycle(), Monitor()
         settings_ = SessionConfig.load(config(path, stream=True, **rules))
@@ -180,7 +188,7 @@ def test_pauses_steps_and_windows_change_nothing(data, script, window):
         if run.gate.is_paused:
             run.gate.resume()
         assert run.wait(60)
-    assert said(outcome(run)) == said(whole)
+    assert said(outcome(run)) == in_memory
 
 
 def test_same_in_the_callers_thread(data):
@@ -191,7 +199,7 @@ def test_same_in_the_callers_thread(data):
         settings_ = SessionConfig.load(config(path, stream=True))
         stages = build(settings_, Lifecycle(), Monitor(), strategies=Reader)
         run = Run(stages, lambda run: status(nb.SystemState.STOPPED, run), lambda run: None)
-        run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
+        run_inline(stages.world.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
         assert said(outcome(run)) == said(whole)
 
 
@@ -204,10 +212,10 @@ def test_derived_bars_are_those_of_the_whole_to_the_bit(data):
         with sized(1, 0):
             settings_ = SessionConfig.load(config(path, stream=stream, **rules))
             stages = build(settings_, Lifecycle(), Monitor(), strategies=Reader)
-            if stages.loader is not None:
-                stages.loader.reach(stages.timeline.axis, len(stages.timeline) - 1)
-                stages.loader.close()
-            built.append([series.whole for series in stages.timeline.series])
+            if stages.world.loader is not None:
+                stages.world.loader.reach(stages.world.timeline.axis, len(stages.world.timeline) - 1)
+                stages.world.loader.close()
+            built.append([series.whole for series in stages.world.timeline.series])
     for whole, streamed in zip(*built, strict=True):
         for name in ("time", "end", "open", "high", "low", "close", "volume"):
             assert getattr(whole, name).tobytes() == getattr(streamed, name).tobytes()

@@ -173,7 +173,7 @@ def sights(system):
     return (
         system.get_state(),
         system.strategies[0].count,
-        run.desk.index,
+        run.world.desk.index,
         run.gate.cursor,
         shot.cursor,
         shot.equity,
@@ -255,7 +255,11 @@ class Commands(RuleBasedStateMachine):
 
     @rule(n=st.integers(1, 30))
     def step(self, n):
-        if self.cursor is not None and self.state is PAUSED and self.cursor + n > len(self.system._holder.run.timeline):
+        if (
+            self.cursor is not None
+            and self.state is PAUSED
+            and self.cursor + n > len(self.system._holder.run.world.timeline)
+        ):
             return
         if self.expect("step", lambda: self.system.step(n)):
             self.cursor += n

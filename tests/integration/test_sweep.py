@@ -23,8 +23,9 @@ import nbbacktest as nb
 from nbbacktest.report.analysis import fingerprint
 from nbbacktest.strategies import SmaCross
 from nbbacktest.system.backtest import settings_of
-from nbbacktest.system.sweep import pool, share
-from nbbacktest.system.sweep.bench import Bench
+from nbbacktest.system.sweep import pool
+from nbbacktest.system.sweep import worker as worker_module
+from nbbacktest.system.sweep.worker import SweepWorker
 from nbbacktest.trading.equity import equity_curve
 from tests.markets import minutes
 
@@ -88,12 +89,12 @@ def test_a_point_has_the_fingerprint_of_a_backtest(fast, slow, warmup, day_only,
     point = {"fast": fast, "slow": slow, "warmup_bars": warmup, "day_only": day_only}
     other = {**point, "warmup_bars": 13}
     whole = settings_of(config, 100_000.0, commission, 0.0, fill, ())
-    bench = Bench(whole, bars, Warm, {})
-    bench.prepare(bars, [other, point])
-    copied = share.unpacked(share.packed(bench))
+    worker = SweepWorker(whole, bars, Warm, {})
+    worker.prepare(bars, [other, point])
+    copied = worker_module.unpacked(worker_module.packed(worker))
     result = nb.backtest(bars, Warm, commission=commission, fill=fill, config=config, **point)
-    for one in (bench, copied, copied):
-        one.play(other)
+    for one in (worker, copied, copied):
+        one.run(other)
         record = one.record(point)
         assert fingerprint(record, equity_curve(record)) == result.fingerprint
 
@@ -255,15 +256,15 @@ if __name__ == "__main__":
 
 
 class Elsewhere(ThreadPoolExecutor.__base__):
-    """Runs each task as a machine would that neither holds the bench nor sees its file."""
+    """Runs each task as a machine would that neither holds the worker nor sees its file."""
 
-    def submit(self, task, ticket, points):
-        kept, share._held = share._held, {}
+    def submit(self, task, handle, points):
+        kept, worker_module._held = worker_module._held, {}
         future = Future()
         try:
-            future.set_result(task(ticket._replace(path="nowhere"), points))
+            future.set_result(task(handle._replace(path="nowhere"), points))
         finally:
-            share._held = kept
+            worker_module._held = kept
         return future
 
 

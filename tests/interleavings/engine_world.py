@@ -13,7 +13,9 @@ from nbbacktest.core.errors import InvalidTransition, StrategyBlockedError
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.timeline import in_callback_order
-from nbbacktest.system.run import Run, Stages
+from nbbacktest.system.run import Run
+from nbbacktest.system.stages import Stages
+from nbbacktest.system.world import World
 from tests.interleavings.chunked import Pieces
 from tests.interleavings.judged import Judge, Outcome
 from tests.interleavings.replaced import peek
@@ -181,8 +183,8 @@ class _Bench:
             self._pieces = Pieces(whole, scenario.chunk, scenario.chunk_fails, Boom)
             loader = rig.processor._loader = ChunkLoader(self._pieces, rig.timeline.series)
         stages = Stages(
-            None, None, rig.timeline, self._agent, rig.gate, rig.quantum, rig.analysis, rig.processor,  # type: ignore[arg-type]
-            rig.coordinator, None, (rig.upstream, rig.downstream), None, rig.clock, loader=loader,  # type: ignore[arg-type]
+            None, World(None, rig.timeline, self._agent, None, loader), rig.gate, rig.quantum, rig.analysis,  # type: ignore[arg-type]
+            rig.processor, rig.coordinator, (rig.upstream, rig.downstream), None, rig.clock,  # type: ignore[arg-type]
         )  # fmt: skip
         self._run = Run(stages, lambda run: {}, self._at_end)
         self._gate, self._state = rig.gate, rig.gate.state

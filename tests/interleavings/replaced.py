@@ -14,10 +14,9 @@ from unittest import mock
 import nbbacktest.core.clock
 import nbbacktest.core.monitor
 import nbbacktest.engine.live
-import nbbacktest.system.live
-import nbbacktest.system.manager
-import nbbacktest.system.slices
-import nbbacktest.system.streamed  # noqa: F401 - what a schedule would import on its way is imported before
+import nbbacktest.system.cooperative
+import nbbacktest.system.live_builder
+import nbbacktest.system.manager  # noqa: F401 - what a schedule would import on its way is imported before
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Flag, Monitor

@@ -20,8 +20,8 @@ from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import NbBacktestError, StrategyBlockedError
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
+from nbbacktest.system.cooperative import CALLS
 from nbbacktest.system.run import Run
-from nbbacktest.system.turns import TURNS
 from tests.interleavings.choices import Departures
 from tests.interleavings.judged import FINISHES, Judge, Outcome
 from tests.interleavings.replaced import peek
@@ -210,7 +210,7 @@ class _Bench:
                 super().on_start()
                 bench._traders.append(self)
                 self.stops = 0
-                [self.run] = [run for run in bench.runs if self in run.desk.strategies]
+                [self.run] = [run for run in bench.runs if self in run.world.desk.strategies]
                 if scenario.start_raises:
                     raise Boom("at the start")
 
@@ -257,9 +257,9 @@ class _Bench:
                 if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
                     signal.raise_signal(signal.SIGINT)
             elif name == "add":
-                run.membership.add("Z", joining(self._scenario.minutes))
+                run.world.membership.add("Z", joining(self._scenario.minutes))
             elif name == "remove":
-                run.membership.remove("B", "close")
+                run.world.membership.remove("B", "close")
             else:
                 getattr(self, f"_{name}")(*{"speed": [6_000.0], "step": [1], "until": [0]}.get(name, []))
         except REFUSALS:
@@ -377,7 +377,7 @@ class _Bench:
     def _turn(self, seconds: float) -> None:
         """What an event loop does between two cells; without threads it is what moves a run."""
         sleep(seconds)
-        TURNS.take()
+        CALLS.make_due()
 
     def _finish(self) -> None:
         """Go to the end where nobody else does."""
@@ -433,8 +433,8 @@ class _Bench:
         )
         is_whole = not names & {"stop", "add", "remove"} and self._scenario.finish == "resume" and run.error is None
         if is_whole and self._scenario.raises_at is None and self._expected is not None:
-            if run.analysis.frame.cursor != len(run.timeline):
-                judge.complain(f"the run ended at {run.analysis.frame.cursor} of {len(run.timeline)} instants")
+            if run.analysis.frame.cursor != len(run.world.timeline):
+                judge.complain(f"the run ended at {run.analysis.frame.cursor} of {len(run.world.timeline)} instants")
             elif result.fingerprint != self._expected:
                 judge.complain(f"the fingerprint is {result.fingerprint} instead of {self._expected}")
 

@@ -206,7 +206,7 @@ def test_a_thread_is_a_task_of_its_own():
     seen = []
     with laboratory(), Scheduler(Departures()) as scheduler:
         thread = Thread(
-            target=lambda: seen.append(engine_modules()["nbbacktest.system.driver"].threading.current_thread())
+            target=lambda: seen.append(engine_modules()["nbbacktest.system.runner"].threading.current_thread())
         )
         scheduler.spawn("starter", lambda: (thread.start(), thread.join(), seen.append(thread.is_alive())))
         scheduler.run()
@@ -273,7 +273,7 @@ def test_no_module_with_threads_is_forgotten():
             has_threads = any(alias.name == "threading" for node in names for alias in node.names)
             if has_threads and name not in known and not name.startswith(ELSEWHERE):
                 missing.append(name)
-    assert set(missing) <= {"nbbacktest.system.audit", "nbbacktest.system.process"}  # no run of theirs is here
+    assert set(missing) <= {"nbbacktest.system.audit", "nbbacktest.system.session"}  # no run of theirs is here
 
 
 def test_every_shared_field_exists():
@@ -286,7 +286,17 @@ def test_every_shared_field_exists():
             bench = live_world._Bench(live_world.CASES["two pushers"], live_world.Judge(Departures(), outcome), None)
             bench.system.start(live_world.config(False, 1.0), feed=bench._feed, strategies=bench._strategy)
     run = bench.system.run
-    stages = [run.gate, run.analysis, run.processor, run.coordinator, run.timeline, run.inbox, run.lag, run]
+    stages = [
+        run.gate,
+        run.gate.state,
+        run.analysis,
+        run.processor,
+        run.coordinator,
+        run.world.timeline,
+        run.inbox,
+        run.lag,
+        run,
+    ]
     others = [bench.system._life, bench.system._holder, run._done, run.gate._changed]
     owners = {type(one): one for one in [*stages, *run.streams, *others]}
     for kind, (guard, names) in SHARED.items():

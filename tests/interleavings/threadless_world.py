@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from nbbacktest.system.threads import VARIABLE
-from nbbacktest.system.turns import TURNS
+from nbbacktest.system.cooperative import CALLS
+from nbbacktest.system.runner import VARIABLE
 from tests.interleavings import system_world
 from tests.interleavings.judged import Outcome
 from tests.interleavings.scheduler import Choices
@@ -63,7 +63,7 @@ def drawn(dice: random.Random) -> Scenario:
 def run(scenario: Scenario, choices: Choices) -> Outcome:
     """One schedule of it, judged: a run without threads is to be the one that threads give."""
     expected = system_world.undisturbed(scenario.minutes, scenario.derived)
-    TURNS._queue.clear()
+    CALLS._queue.clear()
     with mock.patch.dict(os.environ, {VARIABLE: "off"}):
         outcome, _ = system_world.schedule(scenario, choices, expected)
     return outcome

@@ -55,10 +55,10 @@ def calls_a_bar(count, derived=(), handler=None):
 
     sys.setprofile(count_event)
     try:
-        run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
+        run_inline(stages.world.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
     finally:
         sys.setprofile(None)
-    return (events["call"] + events["c_call"]) / count, len(stages.desk.fills) / count
+    return (events["call"] + events["c_call"]) / count, len(stages.world.desk.fills) / count
 
 
 @pytest.mark.parametrize("derived", [(), ("5m", "15m")])
@@ -162,7 +162,7 @@ def test_the_engine_adds_few_instructions_to_a_bare_loop():
             strategy.on_bar(Bar(*row))
 
     engine = opcodes(
-        lambda: run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
+        lambda: run_inline(stages.world.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
     )
     loop = opcodes(bare)
     assert stages.analysis.frame.cursor == count
@@ -208,7 +208,7 @@ def test_collecting_garbage_is_not_set_off_by_bars():
     gc.collect()
     gc.callbacks.append(note)
     try:
-        run_inline(stages.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
+        run_inline(stages.world.timeline, stages.gate, stages.quantum, stages.processor, stages.analysis)
     finally:
         gc.callbacks.remove(note)
     assert len(collections) < 20

@@ -39,7 +39,7 @@ CONNECT_SECONDS = 5.0
 FASTEST = 1e9
 """Seconds a second: the highest speed of a replay that has a clock. As fast as it goes is 0."""
 _LONGEST_STRIDE = 365 * DAY
-"""How far a replay's clock runs on, at most, from what its server said last."""
+"""The most that a replay's clock runs on from the last time that its server told."""
 KEEPALIVE_SECONDS = 20.0
 """Between two pings, and for the answer of each: a network that falls silent is noticed within twice that."""
 T = TypeVar("T")
@@ -50,13 +50,13 @@ _TOO_BIG = 1009  # the close code for it
 class WebSocketFeed(PushFeed):
     """A live feed from a server that speaks JSON over a WebSocket, such as ``nbbacktest feed serve``.
 
-    Where the connection breaks it is made again, after waits that double from the first to the longest, and the server
+    A broken connection is made again, after waits that double from the first to the longest, and the server
     is asked for what was missed. A token that is refused, and a server that can't serve these symbols, end the run at once.
 
     Parameters
     ----------
     url : str
-        Such as ``"ws://127.0.0.1:8765"``; ``wss`` where others could listen. No secrets in it.
+        Such as ``"ws://127.0.0.1:8765"``; ``wss`` if others could listen. No secrets in it.
     token : str, optional
         Sent in the header `Authorization` as ``Bearer TOKEN``; never shown.
     reconnect_seconds : (float, float)
@@ -67,7 +67,7 @@ class WebSocketFeed(PushFeed):
     ConfigError
         For what is no such address, or no such waits.
     MissingExtraError
-        Where the package websockets isn't installed.
+        The package websockets isn't installed.
     """
 
     def __init__(
@@ -82,7 +82,9 @@ class WebSocketFeed(PushFeed):
         self._waits = reconnect_seconds
         self._over = Flag()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()  # guards the socket: whoever ends the feed closes it under the thread's hands
+        self._lock = (
+            threading.Lock()
+        )  # guards the socket: the thread that ends the feed closes it while the feed's thread uses it
         self._socket: socket.socket | None = None
         self._has_met = False
         self._clock: tuple[int, float, float] | None = (
@@ -92,7 +94,7 @@ class WebSocketFeed(PushFeed):
     # -- what its run calls ---------------------------------------------------------------------------------
 
     def attach(self, inbox: Inbox) -> None:
-        """Serve a run; nobody is connected to yet."""
+        """Serve a run; no connection is made yet."""
         super().attach(inbox)
         inbox.disconnected()
 
@@ -137,7 +139,7 @@ class WebSocketFeed(PushFeed):
                     self.close(final)
                     return
                 reason = _told(error)
-            except Exception as error:  # noqa: BLE001 - nobody waits for a dead thread: the run ends, and says why
+            except Exception as error:  # noqa: BLE001 - kept in the inbox: the run ends with it
                 self.close(FeedError(f"the feed {self.url} failed: {_told(said(error))}"))
                 return
             self._attached.disconnected()
@@ -149,7 +151,7 @@ class WebSocketFeed(PushFeed):
             self._over.wait(wait)
 
     def _final(self, error: Exception) -> FeedError | None:
-        """What ends the run, where trying again can't help."""
+        """The error that ends the run, since another try can't help."""
         from websockets.exceptions import ConnectionClosed, InvalidStatus
 
         if isinstance(error, FeedError):
@@ -168,7 +170,7 @@ class WebSocketFeed(PushFeed):
         )
 
     def _converse(self) -> bool:
-        """One connection, from hello to its end; whether there was nothing more to come."""
+        """Serve one connection, from hello to its end; True if no more bars are to come."""
         from websockets.sync.client import connect
 
         headers = {"Authorization": f"Bearer {self._token}"} if self._token is not None else None
@@ -216,7 +218,7 @@ class WebSocketFeed(PushFeed):
         return made
 
     def _handle(self, text: str | bytes) -> bool:
-        """Take one message; True where it was the last one. What makes no sense is counted."""
+        """Take one message; True if it was the last one. A message that makes no sense is counted."""
         inbox = self._attached
         try:
             message = json.loads(text)
@@ -236,7 +238,7 @@ class WebSocketFeed(PushFeed):
             return self._obey(message.pop("type", None), message)
         except DataError:
             pass  # the inbox has counted it
-        except (ArithmeticError, ValueError, TypeError, RecursionError) as error:  # values that nobody can mean
+        except (ArithmeticError, ValueError, TypeError, RecursionError) as error:  # values that no server can mean
             inbox.refuse(f"a message can't be read: {_told(said(error))}")
         return False
 
@@ -291,7 +293,7 @@ class WebSocketFeed(PushFeed):
 
 
 def quiet(side: str) -> logging.Logger:
-    """What websockets logs to: its debug lines would show the header with the token, so they are left out."""
+    """The logger of websockets without its debug lines, which would show the header with the token."""
     made = logging.getLogger(f"nbbacktest.websockets.{side}")
     made.addFilter(_is_no_detail)
     return made
@@ -337,7 +339,7 @@ def _checked(key: str, value: T, check: Callable[[T], R], *, shown: Any = None) 
 
 
 def _told(reason: Any) -> str:
-    """What a peer sent, or an error of the connection, short and harmless in a terminal."""
+    """The text of a peer, or of an error of the connection, short and harmless in a terminal."""
     try:
         text = str(reason) or type(reason).__name__
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists within lists

@@ -1,4 +1,4 @@
-"""A server that replays a session's bars to live runs, in real or accelerated time; see docs/live.md for the messages."""
+"""A server that replays the bars of a session to live runs, in real or accelerated time; see docs/live.md for the messages."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from nbbacktest.core.errors import HIDDEN, ConfigError, DataError, FeedError, Pr
 from nbbacktest.core.intervals import SECOND
 from nbbacktest.core.live_config import clean_token
 from nbbacktest.core.monitor import Monitor, started
+from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.data.incoming_bars import read_instant, written
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.system.feeds.client import FASTEST, VERSION, quiet, require_websockets
-from nbbacktest.system.feeds.replay import Replay, ReplayClock
 
 logger = logging.getLogger("nbbacktest")
 
 LOOPBACK = "127.0.0.1"
 ALIVE_SECONDS = 5.0
-"""How long the server is silent at most."""
+"""The most seconds for which the server is silent."""
 STALLED_SECONDS = 30
-"""How long a client may take nothing of what it is sent."""
+"""The most seconds for which a client may read nothing."""
 _LEAVE_SECONDS = 0.5
 _HELLO_BYTES = 64 * 1024
 _HELLO_SECONDS = 10.0
@@ -44,10 +44,10 @@ _NOT_SERVED = 1008  # the close code for it
 
 
 class FeedServer:
-    """Replays a session to whoever connects; a context manager, and any thread may stop it.
+    """Replays a session to all clients that connect; a context manager, and any thread may stop it.
 
-    The session's clock begins with the first client's wish, at the bar that it asks for. Whoever comes later, or again,
-    is sent at once what it missed until then, and goes along.
+    The first client starts the session's clock, at the bar that it asks for. A client that comes later, or again, is sent
+    at once the bars that it missed, and then each when it is due.
 
     Parameters
     ----------
@@ -60,16 +60,16 @@ class FeedServer:
     token : str, optional
         Asked of every client.
     host : str
-        Where to listen; others than loopback need a token.
+        The address to listen on; all but loopback need a token.
 
     Raises
     ------
     ConfigError
         For a speed or a port that can't be, and for a host that others reach without a token.
     FeedError
-        Where the port can't be listened on.
+        The port can't be listened on.
     MissingExtraError
-        Where the package websockets isn't installed.
+        The package websockets isn't installed.
 
     Examples
     --------
@@ -95,7 +95,7 @@ class FeedServer:
         self._market = market
         self._speed = float(speed)
         self._token = token
-        self._changed = Monitor()  # guards the three below, and wakes those who wait for a bar's time
+        self._changed = Monitor()  # guards the three below, and wakes the threads that wait for a bar's time
         self._time = ReplayClock(self._replay, self._speed, clock or WallClock())
         self._stopping = False
         self._served: set[socket.socket] = set()  # those of clients that bars are sent to
@@ -108,7 +108,7 @@ class FeedServer:
 
     @property
     def url(self) -> str:
-        """What clients connect to."""
+        """The URL that clients connect to."""
         return f"ws://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
 
     def stop(self) -> None:
@@ -219,7 +219,7 @@ class FeedServer:
         return tuple(wanted), None if since is None else read_instant(since, "since")
 
     def _messages(self, symbols: tuple[str, ...], since: int | None) -> Iterator[str]:
-        """What one client is sent, each when its time has come."""
+        """The messages for one client, each when its time has come."""
         replay, clock = self._replay, self._time
         row = 0 if since is None else int(np.searchsorted(replay.instants, since, side="right"))
         with self._changed.lock:
@@ -249,7 +249,7 @@ class FeedServer:
         yield json.dumps({"type": "end"})
 
     def _until_due(self, instant: int, alive: float) -> int | None:
-        """Wait until an instant is due, then None; 0 where the server stops; what its clock shows where that is to be said."""
+        """Wait until an instant is due: None then, 0 if the server stops, or the clock's time if it is time to tell it."""
         clock = self._time
         with self._changed.lock:
             deadline = clock.deadline(instant)
@@ -283,7 +283,7 @@ def serve(
     Raises
     ------
     ConfigError, DataError
-        Where the config has no such bars.
+        The config has no such bars.
     """
     return FeedServer(load(SessionConfig.load(config)), port=port, speed=speed, token=token, host=host)
 
@@ -334,3 +334,91 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class Replay:
+    """Base bars of a market from its start on, warm-up left out.
+
+    Attributes
+    ----------
+    instants : int64 array
+        When bars complete, nanoseconds UTC, rising, each once.
+
+    Raises
+    ------
+    DataError
+        There are none.
+    """
+
+    def __init__(self, market: MarketData) -> None:
+        self._daily = market.interval.is_daily
+        self._market = market
+        self._first = {symbol: int((c.end <= market.start).sum()) for symbol, c in market.bars.items()}
+        ends = [c.end[self._first[symbol] :] for symbol, c in market.bars.items()]
+        self.instants = np.unique(np.concatenate(ends))
+        if not len(self.instants):
+            raise DataError(
+                "there are no bars to replay after the start date; set backtest.start_date to an earlier one"
+            )
+
+    def bars(self, instant: int, symbols: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+        """The bars of `symbols` that complete at the instant numbered `instant`, as messages carry them."""
+        moment = self.instants[instant]
+        for symbol, columns in self._market.bars.items():
+            if symbol in symbols:
+                row = int(np.searchsorted(columns.end, moment))
+                if self._first[symbol] <= row < len(columns) and columns.end[row] == moment:
+                    yield self._message(columns, row)
+
+    def seconds(self) -> Float64:
+        """Seconds of open market before each instant; closed hours count nothing."""
+        return self._market.sessions().elapsed(self.instants)
+
+    def _message(self, columns: BarColumns, row: int) -> dict[str, Any]:
+        ns = int(columns.time[row])
+        time = self._market.stamps.begin(ns).date().isoformat() if self._daily else written(ns)
+        return {
+            "symbol": columns.symbol,
+            "time": time,
+            "open": float(columns.open[row]),
+            "high": float(columns.high[row]),
+            "low": float(columns.low[row]),
+            "close": float(columns.close[row]),
+            "volume": float(columns.volume[row]),
+        }
+
+
+class ReplayClock:
+    """Wall deadlines of a replay's instants. Whoever uses it guards it; it begins once.
+
+    Parameters
+    ----------
+    speed
+        Seconds of open market a second; 0: everything is due at once.
+    """
+
+    def __init__(self, replay: Replay, speed: float, clock: Clock) -> None:
+        self.clock = clock
+        self._instants = replay.instants
+        self._speed = speed
+        self._seconds = replay.seconds() if speed else None
+        self._began: tuple[float, float] | None = None  # wall seconds, and seconds of open market
+
+    def begin(self, instant: int) -> None:
+        """Start the clock so that `instant` is due now; a clock that runs already stays as it is."""
+        if self._began is None and self._seconds is not None:
+            at = float(self._seconds[min(instant, len(self._seconds) - 1)])
+            self._began = self.clock.now(), at
+
+    def deadline(self, instant: int) -> float:
+        """The time of the wall clock at which the instant is due."""
+        if self._began is None or self._seconds is None:
+            return 0.0
+        wall, at = self._began
+        return wall + (float(self._seconds[instant]) - at) / self._speed
+
+    def now(self, instant: int) -> int:
+        """The time of the session's clock while the instant is the next one, nanoseconds UTC."""
+        instant = min(instant, len(self._instants) - 1)
+        left = max(self.deadline(instant) - self.clock.now(), 0.0) * self._speed
+        return int(self._instants[instant]) - int(left * 1e9)

@@ -1,4 +1,4 @@
-"""A hand on a run of another process of the same user: a door on the run's side, a client on the other."""
+"""Remote control: commands to a run of another process of the same user, from a client to the run's control server."""
 
 from nbbacktest.core.errors import AmbiguousSessionError, NoSessionError, RemoteCommandError, RemoteError
 from nbbacktest.system.remote.client import Client, reach, sessions

@@ -1,4 +1,4 @@
-"""The terminal's side: which runs there are, and a hand on one of them."""
+"""The terminal's side: the runs that can be reached, and commands to one of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ from typing import Any, Self
 
 from nbbacktest.core.errors import AmbiguousSessionError, NoSessionError, RemoteError, nearest
 from nbbacktest.system.remote import registry
-from nbbacktest.system.remote.channel import Channel, connect
-from nbbacktest.system.remote.folder import folder, private
-from nbbacktest.system.remote.messages import ANSWER_LIMIT, SESSION, read_answer, request
-from nbbacktest.system.remote.processes import lives
-from nbbacktest.system.remote.registry import GONE, SILENT, SessionEntry
+from nbbacktest.system.remote.connection import SocketConnection, connect
+from nbbacktest.system.remote.messages import ANSWER_LIMIT, SESSION, WAITING, read_answer, request
+from nbbacktest.system.remote.registry import GONE, SILENT, SessionEntry, lives, private, sessions_folder
 
 CONNECT_SECONDS = 3.0
-"""How long a process may take to let us in."""
+"""The most seconds that a process may take to accept the connection."""
 ANSWER_SECONDS = 20.0
-"""How long it may take to answer: pause and stop give up on a strategy's call after 10 s and 6 s themselves."""
-_WAITING = ("step", "until")
-"""Commands that wait for the run to come somewhere, however long that is."""
+"""The most seconds to an answer: pause and stop give up on a strategy's call after 10 s and 6 s themselves."""
 
 
 def sessions() -> list[SessionEntry]:
@@ -35,7 +31,7 @@ def sessions() -> list[SessionEntry]:
     Raises
     ------
     RemoteError
-        The folder of the sessions can't be used: it belongs to somebody else.
+        The folder of the sessions can't be used: it belongs to another user.
     """
     place = _folder()
     found = []
@@ -52,7 +48,7 @@ def reach(session: str | None = None) -> Client:
     Parameters
     ----------
     session
-        Its id, the beginning of that, or its name; None where there is just one.
+        Its id, the beginning of that, or its name; None if there is just one.
 
     Raises
     ------
@@ -77,7 +73,7 @@ class Client:
     def __init__(self, entry: SessionEntry) -> None:
         self.entry = entry
         self._asking = threading.Lock()  # held from a question to its answer
-        self._channel = _connected(_folder(), entry)
+        self._connection = _connected(_folder(), entry)
 
     def command(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Have the run's process carry out a command of `nbbacktest.system.commands`, and wait for its answer.
@@ -97,16 +93,16 @@ class Client:
         Raises
         ------
         InvalidTransition, StrategyBlockedError, ValueError, RemoteCommandError
-            What the command raised there, with the same message.
+            The error of the command over there, with the same message.
         RemoteError
             The run's process ended, or didn't answer in time.
         """
         message = request(name, arguments)
         with self._asking:
-            self._channel.deadline = None if name in _WAITING else monotonic() + ANSWER_SECONDS
+            self._connection.deadline = None if name in WAITING else monotonic() + ANSWER_SECONDS
             try:
-                self._channel.send_bytes(message)
-                answer = self._channel.recv_bytes(ANSWER_LIMIT)
+                self._connection.send_bytes(message)
+                answer = self._connection.recv_bytes(ANSWER_LIMIT)
             except TimeoutError:
                 self.close()  # an answer that comes later is no other question's
                 raise RemoteError(
@@ -125,7 +121,7 @@ class Client:
 
     def close(self) -> None:
         """Give the connection back; the run goes on."""
-        self._channel.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +133,7 @@ class Client:
 
 
 def _folder() -> Path:
-    place = folder()
+    place = sessions_folder()
     try:
         private(place)
     except OSError as error:
@@ -146,7 +142,7 @@ def _folder() -> Path:
 
 
 def _present(place: Path, entry: SessionEntry) -> SessionEntry | None:
-    """The entry as it is now; None where the run ended meanwhile, or is on a machine that isn't seen from here."""
+    """The entry as it is now; None if the run ended meanwhile, or is on a machine that isn't seen from here."""
     try:
         with Client(entry) as client:
             now = client.command(SESSION)
@@ -165,21 +161,21 @@ def _present(place: Path, entry: SessionEntry) -> SessionEntry | None:
     return replace(entry, state=str(state), sim_time=sim_time, progress=float(progress))
 
 
-def _connected(place: Path, entry: SessionEntry) -> Channel:
+def _connected(place: Path, entry: SessionEntry) -> SocketConnection:
     """A connection on which both sides have proved that they have the key."""
     where = f"session {entry.id} (process {entry.pid})"
     try:
         key = registry.read_key(place, entry.id)
-        channel = connect(entry.address, CONNECT_SECONDS)
+        connection = connect(entry.address, CONNECT_SECONDS)
     except OSError as error:
         raise RemoteError(f"{where} can't be reached: {error.strerror or error}") from error
     try:
-        channel.prove_second(key)
+        connection.prove_second(key)
     except AuthenticationError as error:
-        channel.close()
+        connection.close()
         raise RemoteError(f"{where} doesn't take its own key, or isn't what its entry says") from error
     except (EOFError, OSError, AssertionError) as error:
-        channel.close()
+        connection.close()
         reason = (
             f"doesn't answer within {CONNECT_SECONDS:g} s"
             if isinstance(error, TimeoutError)
@@ -187,33 +183,35 @@ def _connected(place: Path, entry: SessionEntry) -> Channel:
         )
         raise RemoteError(f"{where} {reason}") from error
     except BaseException:
-        channel.close()
+        connection.close()
         raise
-    return channel
+    return connection
 
 
-def _chosen(found: list[SessionEntry], wish: str | None) -> SessionEntry:
+def _chosen(found: list[SessionEntry], session: str | None) -> SessionEntry:
     there = [entry for entry in found if entry.state != GONE]
     if not there:
         gone = [f"{entry.name!r} (process {entry.pid}) died" for entry in found]
         raise NoSessionError(
             "; ".join(["no session is running", *gone]) + "; start one with: nbbacktest system start CONFIG"
         )
-    fitting = _fitting([entry for entry in there if entry.alive] or there, wish) or _fitting(there, wish)
+    fitting = _fitting([entry for entry in there if entry.alive] or there, session) or _fitting(there, session)
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise NoSessionError(f"no session {wish!r} is running; {nearest(str(wish), [entry.id for entry in there])}")
+        raise NoSessionError(
+            f"no session {session!r} is running; {nearest(str(session), [entry.id for entry in there])}"
+        )
     lines = "".join(f"\n  {entry.id}  {entry.name}, {entry.state}, process {entry.pid}" for entry in fitting)
     raise AmbiguousSessionError(f"{len(fitting)} sessions are running; pick one with --session ID:{lines}")
 
 
-def _fitting(there: list[SessionEntry], wish: str | None) -> list[SessionEntry]:
+def _fitting(there: list[SessionEntry], session: str | None) -> list[SessionEntry]:
     """Those that a user may mean: by the id, else by the name, else by how the id begins."""
-    if wish is None:
+    if session is None:
         return there
     return (
-        [entry for entry in there if entry.id == wish]
-        or [entry for entry in there if entry.name == wish]
-        or [entry for entry in there if wish and entry.id.startswith(wish)]
+        [entry for entry in there if entry.id == session]
+        or [entry for entry in there if entry.name == session]
+        or [entry for entry in there if session and entry.id.startswith(session)]
     )

@@ -1,4 +1,4 @@
-"""What is said: JSON objects with known keys and nothing else. Decides what may be asked, and evaluates nothing."""
+"""The messages between a terminal and a control server: JSON objects with known keys. Decides what may be asked; evaluates nothing."""
 
 from __future__ import annotations
 
@@ -22,16 +22,23 @@ LIMIT = 65_536
 ANSWER_LIMIT = 64 * 1024 * 1024
 """The longest answer that is read: the status of a run of very many symbols."""
 SHOWN = 60
-"""How much of a wrong value an error repeats."""
+"""The most characters of a wrong value that an error repeats."""
 
-OFFERED = ("pause", "resume", "step", "until", "speed", "add", "remove", "stop", "look", "status")
-"""The commands of `nbbacktest.system.commands` that may be asked for. Not `start`, which takes a path."""
 SESSION = "session"
-"""What is asked beside the commands: who is there, answered without asking the engine."""
+"""Asked beside the commands: the state of the session, answered without asking the engine."""
+WAITING = ("step", "until")
+"""The commands that wait for the run to reach a place, however long that takes."""
 
 
 class MessageError(NbBacktestError, ValueError):
     """A message that says nothing that can be done."""
+
+
+def offered() -> tuple[str, ...]:
+    """The commands of `nbbacktest.system.commands` that another process may ask for: all but `start`, which takes a path."""
+    from nbbacktest.system.commands import COMMANDS
+
+    return tuple(name for name in COMMANDS if name != "start")
 
 
 def request(command: str, arguments: dict[str, Any]) -> bytes:
@@ -61,8 +68,9 @@ def read_request(message: bytes) -> tuple[str, dict[str, Any]]:
     if unknown := set(found) - {"version", "command", "arguments"}:
         raise MessageError(f"unknown key {_short(min(unknown))} in the message")
     command, arguments = found.get("command"), found.get("arguments", {})
-    if not isinstance(command, str) or command not in (*OFFERED, SESSION):
-        hint = nearest(command[:SHOWN], OFFERED) if isinstance(command, str) else f"known are: {', '.join(OFFERED)}"
+    known = offered()
+    if not isinstance(command, str) or command not in (*known, SESSION):
+        hint = nearest(command[:SHOWN], known) if isinstance(command, str) else f"known are: {', '.join(known)}"
         raise MessageError(f"there is no command {_short(command)} here; {hint}")
     if not isinstance(arguments, dict):
         raise MessageError(f"the arguments of {command!r} are an object, not {_short(arguments)}")
@@ -83,12 +91,12 @@ def refusal(error: BaseException) -> bytes:
 
 
 def read_answer(message: bytes) -> dict[str, Any]:
-    """What was answered.
+    """The content of an answer.
 
     Raises
     ------
     InvalidTransition, StrategyBlockedError, ValueError, TypeError, RuntimeError, RemoteCommandError
-        What the command raised over there.
+        The error of the command over there.
     RemoteError
         No answer in this form.
     """

@@ -1,4 +1,4 @@
-"""The sessions that can be reached, one entry a file beside the key that opens it; and the sweeping of dead ones."""
+"""The registry of sessions: a private folder with one entry a session beside its key, and the sweeping of those whose process died."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 import os
 import re
 import socket
+import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,10 +24,10 @@ UNASKED = "unasked"
 GONE = "gone"
 SILENT = "silent"
 LINGER_SECONDS = 60.0
-"""How old a file without an entry must be to be swept: younger ones may be of a door that is being opened."""
+"""The age from which a file without an entry is swept: a younger one may belong to a server that opens just now."""
 
 _ID = re.compile(r"[a-z0-9]{4,16}")
-_TEMPORARY = "nbbt-"  # how the folders of sockets begin that have no room in the folder of the entries
+_TEMPORARY = "nbbt-"  # how the names of folders begin that are made for one socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class SessionEntry:
     id, name : str
         A few letters and digits; and the config's `session_name`.
     pid, born, host
-        The process, when it began (None where that can't be told), and its machine.
+        The process, its start (None if unknown), and its machine.
     address : str
         The socket's path, or ``127.0.0.1:port``.
     opened : str
@@ -46,7 +49,7 @@ class SessionEntry:
         ``"gone"`` of one that has died, whose entry has just been removed;
         ``"unasked"`` as it is written down.
     sim_time : str or None
-        The last completed instant, ISO 8601; None before the first, or where nobody answers.
+        The last completed instant, ISO 8601; None before the first, or if the session doesn't answer.
     progress : float
         Completed share of the run, from 0 to 1.
     """
@@ -64,7 +67,7 @@ class SessionEntry:
 
     @property
     def alive(self) -> bool:
-        """Whether it answered."""
+        """True if it answered."""
         return self.state not in (GONE, SILENT, UNASKED)
 
 
@@ -84,7 +87,7 @@ def write_entry(folder: Path, entry: SessionEntry) -> None:
 
 
 def write_key(folder: Path, session: str, key: bytes) -> None:
-    """Write a key that nobody else may read, in a file that wasn't there."""
+    """Write a key to a new file that only the user may read."""
     descriptor = os.open(folder / f"{session}.key", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key)
@@ -105,13 +108,13 @@ def read_key(folder: Path, session: str) -> bytes:
 
 
 def entries(folder: Path) -> Iterator[SessionEntry]:
-    """What the files say, oldest run first; files that are no entries are passed over."""
+    """The entries of the folder, oldest run first; other files are passed over."""
     found = [entry for path in folder.glob("*.json") if (entry := _read(path)) is not None]
     yield from sorted(found, key=lambda entry: (entry.opened, entry.id))
 
 
 def is_listed(folder: Path, session: str) -> bool:
-    """Whether the entry is still there: a run that ends removes its own."""
+    """True if the entry is still there: a run that ends removes its own."""
     return (folder / f"{session}.json").exists()
 
 
@@ -140,12 +143,12 @@ def sweep_strays(folder: Path) -> None:
 
 
 def socket_name(session: str) -> str:
-    """What a session's socket is called in its folder."""
+    """The name of a session's socket in its folder."""
     return f"{session}.sock"
 
 
 def temporary_prefix() -> str:
-    """How a folder is called that is made for one socket."""
+    """The beginning of the name of a folder for one socket."""
     return _TEMPORARY
 
 
@@ -168,3 +171,111 @@ def _read(path: Path) -> SessionEntry | None:
         return None
     born = found.get("born")
     return SessionEntry(**fields, born=born) if born is None or isinstance(born, str) else None
+
+
+NAME = "nbbacktest"
+
+
+def sessions_folder() -> Path:
+    """The folder of the sessions' files; it need not be there."""
+    return _runtime_folder() / NAME
+
+
+def private(path: Path, *, make: bool = False) -> bool:
+    """Make sure that a folder is the user's alone: the rights of others are taken away.
+
+    Parameters
+    ----------
+    make
+        Make it, and the folders above it, if it isn't there.
+
+    Returns
+    -------
+    bool
+        False if there is no such folder.
+
+    Raises
+    ------
+    PermissionError
+        It belongs to another user.
+    OSError
+        It can't be made, or is no folder.
+    """
+    if make:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(f"{path} is no folder; remove it")
+    if sys.platform != "win32":
+        if found.st_uid != os.geteuid():
+            raise PermissionError(f"{path} belongs to user {found.st_uid}, not to user {os.geteuid()}; remove it")
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            path.chmod(0o700)
+    return True
+
+
+def _runtime_folder() -> Path:
+    try:
+        from jupyter_core.paths import jupyter_runtime_dir
+    except ImportError:
+        return _without_jupyter()
+    return Path(jupyter_runtime_dir())
+
+
+def _without_jupyter() -> Path:
+    """The folder that Jupyter would use, so that a terminal without it finds a kernel that has it."""
+    environment = os.environ.get
+    if runtime := environment("JUPYTER_RUNTIME_DIR"):
+        return Path(runtime)
+    if data := environment("JUPYTER_DATA_DIR"):
+        return Path(data, "runtime")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Jupyter" / "runtime"
+    if sys.platform == "win32":
+        appdata = environment("APPDATA")
+        return Path(appdata, "jupyter", "runtime") if appdata else Path.home() / ".jupyter" / "data" / "runtime"
+    return Path(environment("XDG_DATA_HOME") or Path.home() / ".local" / "share", "jupyter", "runtime")
+
+
+def birth(pid: int) -> str | None:
+    """The start of a process, as a text that tells two processes of one number apart; None if there is none, or no way to know."""
+    if sys.platform == "linux":
+        try:
+            # The name, in parentheses, may hold anything; the fields behind it don't.
+            fields = (
+                Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            )
+        except OSError:
+            return None
+        # A killed process stays in the table until its parent has asked for it.
+        return None if fields[0] in "ZX" else fields[19]
+    try:
+        psutil = import_module("psutil")  # comes with ipykernel
+    except ImportError:
+        return None
+    try:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.Error:
+        return None
+
+
+def lives(pid: int, born: str | None) -> bool:
+    """True if the process `pid` that began at `born` lives; also if there is no way to know."""
+    now = birth(pid)
+    if now is not None and born is not None:
+        return now == born
+    if sys.platform == "linux":
+        return now is not None
+    if sys.platform == "win32":  # signal 0 would be Ctrl-C there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

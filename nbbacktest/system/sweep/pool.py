@@ -1,11 +1,14 @@
-"""Spreads points over an executor and brings their rows back, in order; ends what it started, whatever happens."""
+"""Spreads points over an executor and brings their rows back, in order; ends the processes that it started, whatever happens."""
 
 from __future__ import annotations
 
 import gc
 import os
 import signal
+import sys
 import tempfile
+import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,78 +19,85 @@ from time import perf_counter
 from typing import Any
 
 from nbbacktest.core.errors import NbBacktestError
-from nbbacktest.system.sweep.bench import ERROR, Bench, Row
-from nbbacktest.system.sweep.grid import Point
-from nbbacktest.system.sweep.parent import end_with
-from nbbacktest.system.sweep.share import Ticket, hold, packed, release, work
+from nbbacktest.system.sweep.worker import (
+    ERROR,
+    Point,
+    Row,
+    SweepWorker,
+    WorkerHandle,
+    hold,
+    packed,
+    release,
+    run_points,
+)
 
 CHUNK_SECONDS = 0.2
-"""How much work is handed out at once: enough to make the handing over cheap, little enough to show progress."""
+"""The work of one chunk: enough to make handing it over cheap, little enough to show progress."""
 START_SECONDS = 0.7
-"""What a process takes to start and import. Points that take less all together are played by the caller alone."""
+"""The seconds that a process takes to start and import. The caller alone runs points that take less all together."""
 ALONG_SECONDS = 10.0
-"""Up to how much work the caller plays along, in place of one process more, whose start would cost a good part of it."""
+"""Up to how much work the caller runs points too, in place of one process more, whose start would cost a good part of it."""
 _LOOK_SECONDS = 0.2  # a wait's length, so that Ctrl-C gets through on every platform
-_AHEAD = 2  # chunks that a process has at hand while the caller plays along
+_AHEAD = 2  # chunks that a process has at hand while the caller runs points too
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 Told = Callable[[int, Row], None]
 """Is given each point's number and row, as they come."""
 
 
-def play_all(bench: Bench, points: Sequence[Point], executor: Executor | None, told: Told) -> None:
-    """Play all points: the first one here, so that what all need is made ready once, then the others by the executor.
+def run_all(worker: SweepWorker, points: Sequence[Point], executor: Executor | None, told: Told) -> None:
+    """Run all points: the first one here, so that what all need is made ready once, then the others by the executor.
 
     Parameters
     ----------
     executor
-        None takes processes of its own, which end with the call, and the caller itself where the work is little.
+        None takes processes of its own, which end with the call, and the caller itself if the work is little.
 
     Raises
     ------
     ConfigError
-        Where the strategy can't be sent to other processes; no point was played then.
+        The strategy can't be sent to other processes; no point was run.
     NbBacktestError
-        Where workers can't take up the work at all.
+        Workers can't take up the work at all.
     """
     token = uuid.uuid4().hex
     threads = isinstance(executor, ThreadPoolExecutor)
     if not (len(points) == 1 or threads):
-        packed(bench)  # refuses before anything starts; packed again once the first point has made more ready
-    left = _Left(bench, points, told)
-    left.play_here()
+        packed(worker)  # refuses before anything starts; packed again once the first point has made more ready
+    left = _Left(worker, points, told)
+    left.run_here()
     while executor is None and left and left.seconds < START_SECONDS:
-        left.play_here()
+        left.run_here()
     if not left:
         return
-    hold(token, bench)
+    hold(token, worker)
     try:
         with _folder(threads=threads) as folder:
-            file = Path(folder) / "bench"
+            file = Path(folder) / "worker"
             if not threads:
-                file.write_bytes(packed(bench))
-            ticket = Ticket(token, str(file))
+                file.write_bytes(packed(worker))
+            handle = WorkerHandle(token, str(file))
             along = executor is None and left.seconds < ALONG_SECONDS and _cores() > 1
             try:
                 many = min(_cores() - along, len(left.waiting))
                 with _theirs(executor) if executor is not None else _processes(many) as pool:
-                    _spread(pool, ticket, left, along=along)
+                    _spread(pool, handle, left, along=along)
             except BrokenExecutor:
-                _one_by_one(ticket, left)
+                _one_by_one(handle, left)
     finally:
         release(token)
 
 
 class _Left:
-    """The points that have no row yet, and what one takes. False where there are none."""
+    """The points without a row yet, and the time that one takes. False if there are none."""
 
-    def __init__(self, bench: Bench, points: Sequence[Point], told: Told) -> None:
-        self._bench = bench
+    def __init__(self, worker: SweepWorker, points: Sequence[Point], told: Told) -> None:
+        self._worker = worker
         self._told = told
-        self._took = self._played = 0.0
+        self._took = self._count = 0.0
         self.points = points
         self.waiting = deque(range(len(points)))
-        """Those that nobody has begun."""
+        """Those that aren't begun."""
         self.open = dict.fromkeys(self.waiting)
         """Those that aren't done."""
 
@@ -96,50 +106,50 @@ class _Left:
 
     @property
     def seconds(self) -> float:
-        """What those that wait will take one after the other, by those that were played here."""
-        return self._took / self._played * len(self.waiting)
+        """The time that the waiting points take one after the other, judged by those that were run here."""
+        return self._took / self._count * len(self.waiting)
 
-    def play_here(self) -> None:
-        """Play the next one."""
+    def run_here(self) -> None:
+        """Run the next one."""
         number = self.waiting.popleft()
         began = perf_counter()
-        row = self._bench.play(self.points[number])
+        row = self._worker.run(self.points[number])
         self._took += perf_counter() - began
-        self._played += 1
+        self._count += 1
         self.note(number, row)
 
     def note(self, number: int, row: Row) -> None:
-        """Take down a row."""
+        """Note the row of a point."""
         del self.open[number]
         self._told(number, row)
 
-    def draw(self, players: int) -> list[int]:
-        """A chunk of those that wait: fewer to its end, so that all players end together."""
-        many = int(CHUNK_SECONDS * self._played / max(self._took, 1e-9))
-        length = max(1, min(many, len(self.waiting) // (4 * players)))
+    def draw(self, workers: int) -> list[int]:
+        """A chunk of those that wait: fewer to its end, so that all workers end together."""
+        many = int(CHUNK_SECONDS * self._count / max(self._took, 1e-9))
+        length = max(1, min(many, len(self.waiting) // (4 * workers)))
         return [self.waiting.popleft() for _ in range(length)]
 
 
-def _spread(pool: _Pool, ticket: Ticket, left: _Left, *, along: bool) -> None:
-    """Hand out the points in chunks and take the rows as they come; play some here meanwhile, where the caller plays along."""
+def _spread(pool: _Pool, handle: WorkerHandle, left: _Left, *, along: bool) -> None:
+    """Hand out the points in chunks and take the rows as they come; run some here meanwhile, if `along`."""
     workers = getattr(pool.executor, "_max_workers", None) or _cores()
-    flying: dict[Future[Any], list[int]] = {}
+    running: dict[Future[Any], list[int]] = {}
 
     def submit(chunk: list[int]) -> None:
-        flying[pool.submit(work, ticket, [left.points[number] for number in chunk])] = chunk
+        running[pool.submit(run_points, handle, [left.points[number] for number in chunk])] = chunk
 
     while left:
-        while left.waiting and (not along or len(flying) < _AHEAD * workers):
+        while left.waiting and (not along or len(running) < _AHEAD * workers):
             submit(left.draw(workers + along))
-        plays = along and bool(left.waiting)
-        if plays:
-            left.play_here()
-        done, _ = wait(flying, timeout=0 if plays else _LOOK_SECONDS, return_when=FIRST_COMPLETED)
+        joins = along and bool(left.waiting)
+        if joins:
+            left.run_here()
+        done, _ = wait(running, timeout=0 if joins else _LOOK_SECONDS, return_when=FIRST_COMPLETED)
         for future in done:
-            chunk = flying.pop(future)
+            chunk = running.pop(future)
             rows = _rows(future)
             if rows is None:
-                ticket = ticket._replace(content=ticket.content or Path(ticket.path).read_bytes())
+                handle = handle._replace(content=handle.content or Path(handle.path).read_bytes())
                 submit(chunk)
                 continue
             for number, row in zip(chunk, rows, strict=True):
@@ -159,14 +169,14 @@ def _rows(future: Future[Any]) -> list[Row] | None:
     return rows
 
 
-def _one_by_one(ticket: Ticket, left: _Left) -> None:
+def _one_by_one(handle: WorkerHandle, left: _Left) -> None:
     """A process died at one of these points: each gets its turn alone, so that the one to blame is known."""
     waiting = deque(left.open)
     while waiting:
         with _processes(1) as own:
             while waiting:
                 try:
-                    rows = own.submit(work, ticket, [left.points[waiting[0]]]).result()
+                    rows = own.submit(run_points, handle, [left.points[waiting[0]]]).result()
                 except BrokenExecutor:
                     left.note(waiting.popleft(), {ERROR: "its process died: out of memory, or a library that crashed"})
                     break
@@ -187,7 +197,7 @@ class _Pool:
 
 @contextmanager
 def _theirs(executor: Executor) -> Iterator[_Pool]:
-    """The user's; where it is left early, what has begun is waited for by nobody, and nothing else begins."""
+    """The user's executor; if it is left early, points that have begun aren't waited for, and no other begins."""
     pool = _Pool(executor)
     try:
         yield pool
@@ -198,7 +208,7 @@ def _theirs(executor: Executor) -> Iterator[_Pool]:
 
 @contextmanager
 def _processes(count: int) -> Iterator[_Pool]:
-    """Fresh processes that share nothing with this one: no lock that some thread of a notebook's kernel may hold."""
+    """Fresh processes that share nothing with this one, not even a lock that a thread of a notebook's kernel may hold."""
     from loky import ProcessPoolExecutor
 
     env = {name: "1" for name in _THREADS if name not in os.environ}
@@ -206,13 +216,11 @@ def _processes(count: int) -> Iterator[_Pool]:
     try:
         yield _Pool(executor)
     finally:
-        executor.shutdown(
-            wait=True, kill_workers=True
-        )  # what they have done is here: nobody has to wait for their ends
+        executor.shutdown(wait=True, kill_workers=True)  # their rows are here: nothing has to wait for their ends
 
 
 def _begin(caller: int) -> None:
-    """What each of these processes does first."""
+    """Set up one of these processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches it too; it is the caller that answers
     end_with(caller)
     import pandas as pd  # noqa: F401 - every point needs it
@@ -222,7 +230,7 @@ def _begin(caller: int) -> None:
 
 @contextmanager
 def _folder(*, threads: bool) -> Iterator[str]:
-    """A folder for what processes read; where this one is killed, loky's tracker, which outlives it, removes the folder."""
+    """A folder for the worker's file; if this process is killed, loky's tracker, which outlives it, removes the folder."""
     with tempfile.TemporaryDirectory(prefix="nbbacktest-sweep-", ignore_cleanup_errors=True) as folder:
         if threads:
             yield folder
@@ -237,5 +245,30 @@ def _folder(*, threads: bool) -> Iterator[str]:
 
 
 def _cores() -> int:
-    """How many this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_LOOK_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+
+
+def end_with(parent: int) -> None:
+    """End this process when process `parent`, which started it, is gone.
+
+    Linux does it by a signal. Elsewhere on POSIX a thread looks once a second; on Windows nothing is done.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    elif sys.platform != "win32":
+        threading.Thread(target=_watch, args=(parent,), name="nbbacktest-parent", daemon=True).start()
+    if sys.platform != "win32" and os.getppid() != parent:  # it died before the signal was asked for
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)

@@ -155,7 +155,7 @@ def test_closing_stops_what_goes_on(interpreter, capsys):
 @pytest.mark.parametrize("last", ["exit", "quit"])
 def test_a_script_ends_with_its_worst_status(interpreter, capsys, monkeypatch, last):
     """Lines of standard input are carried out until `exit`; no prompt is shown."""
-    monkeypatch.setattr("nbbacktest.system.process._the_one", None)
+    monkeypatch.setattr("nbbacktest.system.session._the_one", None)
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"start fast.json --paused\nbogus\nstep 3\n{last}\nstep 100\n"))
     assert shell.interact() == 2
     out, err = capsys.readouterr()

@@ -18,7 +18,7 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.system import manager as manager_module
-from nbbacktest.system.announcer import Announcer
+from nbbacktest.system.event_dispatcher import EventDispatcher
 from tests.held import Gated, Quiet, await_hold, in_thread, started
 from tests.markets import minutes
 
@@ -237,7 +237,7 @@ def test_callbacks_that_can_not_be_called_do_not_hang_the_run(monkeypatch, caplo
     start = threading.Thread.start
 
     def refuse(thread):
-        if thread.name == "nbbacktest-announcer":
+        if thread.name == "nbbacktest-events":
             raise RuntimeError("no thread")
         start(thread)
 
@@ -286,14 +286,14 @@ def test_the_end_of_a_run_leaves_the_next_ones_progress_alone():
 
     old, new = Ended(), Ended()
     seen, enough = [], threading.Event()
-    announcer = Announcer()
-    announcer.watch(old.published)
-    announcer.watch(new.published)
-    announcer.run_ended(old)
-    announcer.subscribe("progress", lambda shot: (seen.append(shot), enough.set()))
+    dispatcher = EventDispatcher()
+    dispatcher.poll_progress(old.published)
+    dispatcher.poll_progress(new.published)
+    dispatcher.run_ended(old)
+    dispatcher.subscribe("progress", lambda shot: (seen.append(shot), enough.set()))
     assert enough.wait(10)
-    announcer.run_ended(new)
-    assert announcer.flush(10)
+    dispatcher.run_ended(new)
+    assert dispatcher.flush(10)
     assert set(seen) == {new}
 
 
@@ -417,7 +417,7 @@ def test_a_forked_child_sees_a_stopped_manager(parent):
             system.stop()
         held, over = threading.Event(), threading.Event()
         def hold():
-            with system._condition.lock, system._announcer._changed.lock:
+            with system._condition.lock, system._events._changed.lock:
                 held.set()
                 over.wait(60)
         if parent == "held by a thread":

@@ -24,10 +24,9 @@ from nbbacktest.data.incoming_bars import read_instant
 from nbbacktest.data.sources import load
 from nbbacktest.system.feeds import server as feeds
 from nbbacktest.system.feeds.client import growing_waits
-from nbbacktest.system.feeds.replay import Replay, ReplayClock
-from nbbacktest.system.feeds.server import ALIVE_SECONDS, FeedServer, serve
-from nbbacktest.system.live import read_token, token_of
-from tests.doors import until
+from nbbacktest.system.feeds.server import ALIVE_SECONDS, FeedServer, Replay, ReplayClock, serve
+from nbbacktest.system.live_builder import read_token, token_of
+from tests.control_servers import until
 from tests.live import deaf_client
 from tests.markets import minutes
 

@@ -345,7 +345,7 @@ def test_dropping_the_manager_ends_its_run():
     """Nobody can reach the run any more: its threads end."""
     system = started(paused=True)
     run = weakref.ref(system._holder.run)
-    threads = list(run()._driver.threads.values())
+    threads = list(run()._runner.threads.values())
     del system
     gc.collect()
     for thread in threads:

@@ -11,8 +11,8 @@ import pytest
 import nbbacktest as nb
 from nbbacktest.core.records import BarColumns
 from nbbacktest.engine.gate import RunGate
+from nbbacktest.system.cooperative import CALLS
 from nbbacktest.system.run import Run
-from nbbacktest.system.turns import TURNS
 from nbbacktest.trading.desk import TradingDesk
 from tests.held import Quiet, await_hold, in_thread, started
 from tests.markets import minutes
@@ -216,7 +216,7 @@ def alive():
 
 def await_no_runs():
     """Wait for the ends of runs that were told to end and not waited for: their threads, or their turns."""
-    TURNS.take()
+    CALLS.make_due()
     for thread in threading.enumerate():
         if thread.name.startswith("nbbacktest-"):
             thread.join(10)

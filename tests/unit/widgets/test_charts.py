@@ -60,7 +60,7 @@ def arrays(props) -> Iterator[np.ndarray]:
 
 
 def only(system) -> str:
-    return system.run.timeline.series[0].symbol
+    return system.run.world.timeline.series[0].symbol
 
 
 def test_following_shows_the_newest_bars(ended):
@@ -69,7 +69,7 @@ def test_following_shows_the_newest_bars(ended):
     candles = props.traces[CANDLES]
     assert len(props.traces) == COUNT
     assert len(candles["x"]) == FOLLOWED
-    assert candles["close"][-1] == ended.run.timeline.series[0].columns.close[-1]
+    assert candles["close"][-1] == ended.run.world.timeline.series[0].columns.close[-1]
     assert props.layout["xaxis.range"][0] < candles["x"][0] < candles["x"][-1] < props.layout["xaxis.range"][1]
 
 
@@ -139,7 +139,7 @@ def test_curves_grown_in_pieces_are_the_results_curve(ended):
     result = ended.wait()
     frame = ended.run.analysis.frame
     curves = AccountCurves(ended.run)
-    counts = [fill.index for fill in ended.run.desk.fills]
+    counts = [fill.index for fill in ended.run.world.desk.fills]
     for cut in (1, 7, 500, 501, 20_000, 30_000):
         done = sum(index < cut for index in counts)
         agent = frame.agent.__class__(**{**_fields(frame.agent), "n_fills": done})

@@ -125,7 +125,7 @@ def million() -> nb.SystemManager:
 def test_no_message_is_large_on_a_million_bars(million, selection):
     """Followed, whole or zoomed: each frame of a million bars is one message under 300 KB."""
     run, frame = million.run, million.run.analysis.frame
-    symbol = run.timeline.series[0].symbol
+    symbol = run.world.timeline.series[0].symbol
     figures = (bars_figure(), equity_figure())
     all_props = (
         BarChart(run).props(frame, ChartSelection(symbol, "1m", **selection)),

@@ -15,11 +15,8 @@ import pytest
 
 from nbbacktest.core.errors import RemoteError
 from nbbacktest.system.remote import client, registry, sessions
-from nbbacktest.system.remote import folder as folder_module
-from nbbacktest.system.remote.folder import folder, private
-from nbbacktest.system.remote.processes import birth, lives
-from nbbacktest.system.remote.registry import SessionEntry
-from tests.doors import held, runtime_folder, the_entry
+from nbbacktest.system.remote.registry import SessionEntry, birth, lives, private, sessions_folder
+from tests.control_servers import held, runtime_folder, the_entry
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes, owners and socket files are of POSIX")
 KEY = bytes(range(32))
@@ -33,13 +30,13 @@ def runtime():
 
 @pytest.fixture
 def place():
-    private(folder(), make=True)
-    return folder()
+    private(sessions_folder(), make=True)
+    return sessions_folder()
 
 
 def entry(**changes) -> SessionEntry:
     plain = SessionEntry(
-        "abc123", "A", os.getpid(), birth(os.getpid()), registry.this_host(), str(folder() / "abc123.sock"),
+        "abc123", "A", os.getpid(), birth(os.getpid()), registry.this_host(), str(sessions_folder() / "abc123.sock"),
         "2024-10-03T14:00:00+00:00",
     )  # fmt: skip
     return replace(plain, **changes)
@@ -88,12 +85,12 @@ def test_folder_and_files_are_the_users_alone():
     """The folder is 0700; entry, key and socket are 0600; the key has 32 random bytes."""
     with held():
         first = the_entry()
-        assert stat.S_IMODE(folder().stat().st_mode) == 0o700
-        modes = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in folder().iterdir()}
+        assert stat.S_IMODE(sessions_folder().stat().st_mode) == 0o700
+        modes = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in sessions_folder().iterdir()}
         assert modes == {".json": 0o600, ".key": 0o600, ".sock": 0o600}
-        key = registry.read_key(folder(), first.id)
+        key = registry.read_key(sessions_folder(), first.id)
     with held():
-        assert registry.read_key(folder(), the_entry().id) != key
+        assert registry.read_key(sessions_folder(), the_entry().id) != key
 
 
 @posix
@@ -201,7 +198,7 @@ def test_only_what_is_a_sessions_own_is_removed(place, tmp_path):
 
 
 def test_keys_without_an_entry_are_swept_when_they_are_old(place):
-    """What a process left that was killed while it opened goes with the next door; younger files stay."""
+    """What a process left that was killed while it opened goes with the next control server; younger files stay."""
     for name, age in (("aaa111", 3_600), ("bbb222", 0)):
         registry.write_key(place, name, KEY)
         os.utime(place / f"{name}.key", (time.time() - age,) * 2)
@@ -251,5 +248,5 @@ def test_without_jupyter_the_folder_is_the_same(monkeypatch, variables, end):
         monkeypatch.setenv(name, value)
     said = jupyter_runtime_dir()
     monkeypatch.setitem(sys.modules, "jupyter_core.paths", None)
-    assert str(folder_module.folder().parent) == said
+    assert str(registry.sessions_folder().parent) == said
     assert said.endswith(end)

@@ -1,41 +1,95 @@
-"""A run without threads: its stages work in slices, in whoever's thread waits for it, and in turns between cells."""
+"""Runs the stages of a run in slices, in the thread that waits for it, or between the cells of a notebook.
+
+This is what a host without threads has: `CallQueue` holds the calls that are to be made later, `CooperativeRunner` delivers
+instants for a slice of time in each.
+"""
 
 from __future__ import annotations
 
+import heapq
+import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from types import FrameType
 
 from nbbacktest.core.errors import NoThreadsError
 from nbbacktest.core.monitor import Flag
 from nbbacktest.engine.window import Pace, Window
-from nbbacktest.system.interrupted import held_back
-from nbbacktest.system.turns import TURNS
+from nbbacktest.system.stages import Stages
 
-if TYPE_CHECKING:
-    from nbbacktest.system.run import Stages
+logger = logging.getLogger("nbbacktest")
 
 
-class Slices:
-    """Drives a run that is no one's thread.
+class CallQueue:
+    """Calls by the time that they are due, each made once. For one thread.
 
-    Between two slices the run is at rest at an instant: then callbacks are called, frames drawn and commands heard.
+    The running event loop makes them on time: a notebook's loop runs between cells. A function that waits makes them too
+    (`make_due`). Without a loop and without a wait, no call is made.
+    """
+
+    def __init__(self) -> None:
+        self._queue: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = count()
+
+    def call_later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Have `call` made in that many seconds, or at the next opportunity after that."""
+        heapq.heappush(self._queue, (monotonic() + seconds, next(self._numbers), call))
+        self._ask_loop(seconds)
+
+    def make_due(self) -> None:
+        """Make the calls that are due by now, but none that these calls add. An exception of one is logged."""
+        now = monotonic()
+        due = []
+        while self._queue and self._queue[0][0] <= now:
+            due.append(heapq.heappop(self._queue)[2])
+        for call in due:
+            try:
+                call()
+            except Exception:
+                logger.exception("%r raised in its turn", call)
+
+    def attach_loop(self) -> None:
+        """Have the running event loop make the calls that were added before it ran."""
+        for due, _, _ in self._queue:
+            self._ask_loop(due - monotonic())
+
+    def _ask_loop(self, seconds: float) -> None:
+        import asyncio  # 15 ms of a terminal's first run, which has no loop
+
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # there is none: the next wait makes the call
+            return
+        # Never at once: the loop is to handle its messages first. A millisecond more, so that the time has come.
+        loop.call_later(max(seconds, 0.0) + 0.001, self.make_due)
+
+
+CALLS = CallQueue()
+"""The process's."""
+
+
+class CooperativeRunner:
+    """Delivers the instants of a run in slices of the caller's thread.
+
+    Between two slices the run is at rest at an instant: callbacks are called, frames drawn and commands carried out there.
 
     Parameters
     ----------
     crashed
-        Told what a stage raises.
+        Called with the exception of a stage.
     finalize
         Called when all stages are done.
     """
 
     SECONDS = 0.02
-    """How long a slice takes, about: one strategy's call may take longer."""
+    """The seconds of a slice, about: one strategy's call may take longer."""
     NAP = 0.02
-    """How long a wait sleeps at most where nothing is due."""
+    """The most seconds that a wait sleeps if nothing is due."""
     AT_ONCE = 64
-    """How many instants a step makes ready at most."""
+    """The most instants that a step makes ready at once."""
 
     def __init__(self, stages: Stages, crashed: Callable[[BaseException], None], finalize: Callable[[], None]) -> None:
         self._stages = stages
@@ -44,18 +98,18 @@ class Slices:
         self._finalize = finalize
         self._begun = self._inside = self._over = False
         self.wants_rest = False  # Ctrl-C was pressed
-        self._kicked = False  # a turn was asked for and hasn't come
+        self._kicked = False  # a slice was asked for and hasn't come
         self._pace: tuple[int, Pace] | None = None  # the generation that it was made for, too
         self._position = 0.0  # simulated seconds reached
-        self._due: float | None = None  # when the next instant is, where the clock is what is waited for
+        self._due: float | None = None  # when the next instant is due, if the run waits for the clock
         stages.gate.runner = self
 
     def start(self) -> None:
-        """Have the first slice come."""
+        """Ask for the first slice."""
         self.kick()
 
     def call_off(self) -> None:
-        """Finalize where the first slice hasn't come."""
+        """Finalize the run if its first slice hasn't come."""
         if not (self._begun or self._over):
             self._over = True
             self._finalize()
@@ -66,7 +120,7 @@ class Slices:
         Raises
         ------
         NoThreadsError
-            It is paused: nobody could resume it while this waits.
+            It is paused: nothing could resume it while this waits.
         """
         try:
             return self.until(done.is_set, timeout)
@@ -75,14 +129,14 @@ class Slices:
             raise
 
     def is_here(self) -> bool:
-        """Whether a slice is under way."""
+        """True if a slice is under way."""
         return self._inside
 
     def give_up(self) -> None:
-        """Nothing: whoever would give it up is in its thread."""
+        """Nothing: the caller is in the thread of the analysis itself."""
 
     def blocked_call(self) -> str:
-        """Name what is waited for."""
+        """Name the strategy's call; its line isn't known here."""
         return "a strategy's call"
 
     def until(self, over: Callable[[], bool], timeout: float | None) -> bool:
@@ -91,7 +145,7 @@ class Slices:
         with self._heard() as interrupted:
             while not over():
                 self._slice()
-                TURNS.take()
+                CALLS.make_due()
                 if interrupted():
                     raise KeyboardInterrupt
                 if over():
@@ -108,12 +162,12 @@ class Slices:
         return True
 
     def kick(self) -> None:
-        """Have the run move on in a turn; returns at once."""
+        """Ask for a slice; returns at once."""
         if self._kicked:
-            TURNS.attend()  # the loop that was asked for it may be gone
+            CALLS.attach_loop()  # the loop that was asked for the slice may be gone
         elif not self._over:
             self._kicked = True
-            TURNS.later(0.0, self._take_turn)
+            CALLS.call_later(0.0, self._take_turn)
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -129,11 +183,11 @@ class Slices:
                 self._gate.hold_here()
         if self._may_move and not self._kicked:
             self._kicked = True
-            TURNS.later(min(self._seconds_left(), 0.05), self._take_turn)
+            CALLS.call_later(min(self._seconds_left(), 0.05), self._take_turn)
 
     @contextmanager
     def _heard(self) -> Iterator[Callable[[], bool]]:
-        """Come to rest at the next instant when Ctrl-C is pressed."""
+        """Have the run rest at the next instant when Ctrl-C is pressed."""
 
         def pressed() -> None:
             self.wants_rest = True
@@ -149,7 +203,7 @@ class Slices:
         return 0.0 if self._due is None else max(self._due - monotonic(), 0.0)
 
     def _slice(self) -> None:
-        """Deliver what can be delivered now, for `SECONDS`."""
+        """Deliver the instants that are due, for `SECONDS`."""
         if self._inside or self._over:
             return
         self._inside, self._due = True, None
@@ -167,7 +221,7 @@ class Slices:
             self._finalize()
 
     def _work(self, deadline: float) -> bool:
-        """Whether the run is at its end."""
+        """Deliver until the deadline; True if the run is at its end."""
         stages, gate = self._stages, self._gate
         if not self._begun and not gate.closed:
             self._begun = True
@@ -175,7 +229,7 @@ class Slices:
                 return True
         while not (gate.closed or gate.is_held or self.wants_rest):
             start = stages.analysis.frame.cursor
-            if start >= len(stages.timeline):
+            if start >= len(stages.world.timeline):
                 return True
             window = self._next(start)
             if window is None:
@@ -189,31 +243,58 @@ class Slices:
         return gate.closed
 
     def _next(self, start: int) -> Window | None:
-        """The window to deliver now; None where the clock doesn't let any."""
+        """The window to deliver now; None if the clock allows none yet."""
         stages, gate = self._stages, self._gate
         speed, generation = stages.coordinator.speed, gate.generation
         if speed > 0 and not gate.stepping:
             return self._paced(start, generation, speed)
         if speed > 0:
-            self._position, self._pace = float(stages.timeline.seconds[start]), None
+            self._position, self._pace = float(stages.world.timeline.seconds[start]), None
         # A turn at once: a window would be longer than a slice.
         length = min(stages.quantum.turn, self.AT_ONCE) if gate.stepping else stages.quantum.turn
-        return Window(start, min(start + length, len(stages.timeline)), generation, None)
+        return Window(start, min(start + length, len(stages.world.timeline)), generation, None)
 
     def _paced(self, start: int, generation: int, speed: float) -> Window | None:
-        gate, seconds, clock = self._gate, self._stages.timeline.seconds, self._stages.clock
+        gate, seconds, clock = self._gate, self._stages.world.timeline.seconds, self._stages.clock
         if self._pace is None or self._pace[0] != generation:
             if self._pace is not None:
                 self._position = self._pace[1].position(gate.interrupted_at)
-            # Between the last instant and the next: where a pause or a speed change left the simulated clock.
+            # A pause or a change of the speed left the simulated clock between the last instant and the next.
             before = float(seconds[start - 1]) if start else float(seconds[0])
             self._position = min(max(self._position, before), float(seconds[start]))
             self._pace = generation, Pace(gate.moving_since, self._position, speed, seconds)
         pace, now = self._pace[1], clock.now()
         if self._stages.lag.due <= now:
-            self._stages.lag.ask(self._stages.timeline.axis, pace, gate.cursor)
+            self._stages.lag.ask(self._stages.world.timeline.axis, pace, gate.cursor)
         ahead = pace.deadline(start) - now
         if ahead > 0:
             self._due = monotonic() + ahead
             return None
         return Window(start, start + 1, generation, pace)
+
+
+@contextmanager
+def held_back(pressed: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+    """Count Ctrl-C instead of raising it; yields the function that tells if it was pressed. A second one raises.
+
+    `pressed` is called at the first one, at any line of the main thread: it may take no lock. In other threads this does
+    nothing, because signals come to the main one.
+    """
+    times = 0
+
+    def press(_number: int, _frame: FrameType | None) -> None:
+        nonlocal times
+        times += 1
+        if times > 1:
+            raise KeyboardInterrupt
+        pressed()
+
+    try:
+        before = signal.signal(signal.SIGINT, press)
+    except ValueError:
+        yield lambda: False
+        return
+    try:
+        yield lambda: times > 0
+    finally:
+        signal.signal(signal.SIGINT, before)

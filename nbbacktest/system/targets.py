@@ -1,4 +1,4 @@
-"""Where a run is to rest, or is to be looked at: what a time, an event or a cursor means in it."""
+"""The places of a run that commands name: times as texts and datetimes, events by name, cursors of its past."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def _next_session(shot: Snapshot) -> Callable[[Snapshot], bool]:
 EVENTS: Mapping[str, Callable[[Snapshot], Callable[[Snapshot], bool]]] = MappingProxyType(
     {"next fill": _next_fill, "next session": _next_session}
 )
-"""What may be awaited by name: from where the run is, the predicate of the snapshots that come."""
+"""The events by name: each gives, for the snapshot of the present, the predicate of later snapshots."""
 
 
 def target_of(when: Any, run: Run) -> int | None:
-    """How many instants of `run` lie at or before `when`; None where it is later than all of them.
+    """The number of instants of `run` at or before `when`; None if `when` is later than all of them.
 
     Raises
     ------
     ValueError
         A time that can't be read, or lies before the last completed instant.
     """
-    shot, instants = run.published(), run.timeline.instants
+    shot, instants = run.published(), run.world.timeline.instants
     now = int(instants[shot.cursor - 1]) if shot.cursor else int(instants[0]) - 1 if len(instants) else 0
     moment = read_time(when, times_of(run), now)
-    if len(run.timeline) and moment.value > run.timeline.instants[-1]:
+    if len(run.world.timeline) and moment.value > run.world.timeline.instants[-1]:
         return None
-    target = int(np.searchsorted(run.timeline.instants, moment.value, side="right"))
+    target = int(np.searchsorted(run.world.timeline.instants, moment.value, side="right"))
     if target < shot.cursor:
         raise ValueError(f"{moment} has passed: the run stands at {shot.time}")
     return target
@@ -54,8 +54,10 @@ def times_of(run: Run) -> RunTimes:
     """What a time means in `run`."""
     config, days = run.config, run.days
     zone = zone_of(run.stamps, config.exchange, config.day_zone)
-    step = run.timeline.series[0].columns.interval.ns
-    return RunTimes(run.timeline.instants, run.desk.notes.opens, step, run.stamps, zone, days.day, days.begin)
+    step = run.world.timeline.series[0].columns.interval.ns
+    return RunTimes(
+        run.world.timeline.instants, run.world.desk.notes.opens, step, run.stamps, zone, days.day, days.begin
+    )
 
 
 def past_cursor(at: Any, run: Run) -> int:

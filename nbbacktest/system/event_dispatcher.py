@@ -1,4 +1,4 @@
-"""Tells subscribers what happened to a run: in order, from a thread of its own, with no lock held."""
+"""The event dispatcher: calls the callbacks of a system in order, in a thread of its own, with no lock held."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 
 from nbbacktest.core.monitor import Monitor, started
 from nbbacktest.core.user_code import unrun
-from nbbacktest.system.threads import has_threads
-from nbbacktest.system.turns import TURNS
+from nbbacktest.system.runner import has_threads
 
 logger = logging.getLogger("nbbacktest")
 
 Callback = Callable[[Any], object]
 
 
-class Announcer:
-    """A queue and the thread that empties it.
+class EventDispatcher:
+    """A queue of events and the thread that empties it.
 
-    The thread is started by the first event that has a subscriber and ends when there is nothing left to say.
-    What a callback raises is logged, and harms nothing.
+    The first event with a callback starts the thread; it ends when the queue is empty and no progress is polled. An
+    exception of a callback is logged, and the run goes on.
     """
 
     PROGRESS_SECONDS = 0.1
@@ -35,10 +34,10 @@ class Announcer:
         self._progress: Callable[[], Any] | None = None
         self._thread: threading.Thread | None = None
         self._calling = False
-        self._has_turn = False  # without threads: one was asked for and hasn't come
+        self._has_turn = False  # without threads: a call of `_come` was asked for and hasn't come
 
     def subscribe(self, kind: str, callback: Callback) -> Callable[[], None]:
-        """Call `callback` at every event of that kind; returns the function that ends it.
+        """Call `callback` at every event of that kind; returns the function that unsubscribes it.
 
         Raises
         ------
@@ -60,27 +59,27 @@ class Announcer:
         return unsubscribe
 
     def post(self, kind: str, payload: Any) -> None:
-        """Note an event. Returns at once; any thread, under any lock but the announcer's own."""
+        """Queue an event. Returns at once; any thread, under any lock but the dispatcher's own."""
         with self._changed.lock:
             if self._callbacks[kind]:
                 self._queue.append((kind, payload))
                 self._wake()
 
-    def watch(self, progress: Callable[[], Any] | None) -> None:
-        """Ask `progress` for news ten times a second, as long as somebody listens; None ends it."""
+    def poll_progress(self, progress: Callable[[], Any] | None) -> None:
+        """Call `progress` ten times a second for its callbacks, as long as there are any; None ends it."""
         with self._changed.lock:
             self._progress = progress
             self._wake()
 
     def run_ended(self, run: Any) -> None:
-        """Tell of the end of a run: no more progress, and its result."""
+        """Queue the end of a run, with its result; its progress isn't polled any more."""
         with self._changed.lock:
             if self._progress == run.published:  # else the next run has begun already
-                self.watch(None)
+                self.poll_progress(None)
         self.post("end", run.result)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was noted has been told; at once from inside a callback."""
+        """Wait until the events in the queue have been dispatched; returns at once inside a callback."""
         if not has_threads():
             self._take_turn()
             return True
@@ -92,11 +91,11 @@ class Announcer:
         if not has_threads():
             self._ask_for_turn()
         elif self._thread is None and (self._queue or self._polling()):
-            self._thread = threading.Thread(target=self._work, name="nbbacktest-announcer", daemon=True)
+            self._thread = threading.Thread(target=self._work, name="nbbacktest-events", daemon=True)
             try:
                 started(self._thread)
             except BaseException as error:
-                self._thread = None  # where it has started all the same, it finds that it isn't the one, and ends
+                self._thread = None  # if it has started all the same, it finds another thread here, or none, and ends
                 if not isinstance(error, RuntimeError):
                     raise
                 # No thread to be had, or the interpreter is ending: the run matters more.
@@ -105,8 +104,10 @@ class Announcer:
 
     def _ask_for_turn(self) -> None:
         if not self._has_turn and (self._queue or self._polling()):
+            from nbbacktest.system.cooperative import CALLS
+
             self._has_turn = True
-            TURNS.later(0.0 if self._queue else self.PROGRESS_SECONDS, self._come)
+            CALLS.call_later(0.0 if self._queue else self.PROGRESS_SECONDS, self._come)
 
     def _come(self) -> None:
         self._has_turn = False
@@ -115,7 +116,7 @@ class Announcer:
         self._take_turn()
 
     def _take_turn(self) -> None:
-        """Tell all that was noted, in the caller's thread; in order, and so not from inside a callback."""
+        """Dispatch the queue in the caller's thread. Inside a callback it does nothing, to keep the order."""
         if self._calling:
             return
         self._calling = True

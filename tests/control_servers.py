@@ -1,4 +1,4 @@
-"""Runs with their doors open, in a runtime folder of the test's own, and connections that don't behave."""
+"""Runs with their control servers open, in a runtime folder of the test's own, and connections that don't behave."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import Any
 import nbbacktest as nb
 from nbbacktest.core.config import EXAMPLE
 from nbbacktest.system.remote import SessionEntry, registry
-from nbbacktest.system.remote.channel import Channel, connect
-from nbbacktest.system.remote.folder import folder
+from nbbacktest.system.remote.connection import SocketConnection, connect
+from nbbacktest.system.remote.registry import sessions_folder
 
 ROOT = Path(__file__).parents[1]
 SLOW: dict[str, Any] = EXAMPLE | {
@@ -31,7 +31,7 @@ SLOW: dict[str, Any] = EXAMPLE | {
 
 @contextmanager
 def runtime_folder() -> Iterator[Path]:
-    """A new runtime folder with a short path that others may enter, and no variable that keeps doors shut."""
+    """A new runtime folder with a short path that others may enter, and no variable that keeps control servers shut."""
     place = Path(tempfile.mkdtemp(prefix="nb"))
     place.chmod(0o755)
     kept = {name: os.environ.pop(name, None) for name in ("NBBACKTEST_REMOTE", "JUPYTER_RUNTIME_DIR")}
@@ -48,7 +48,7 @@ def runtime_folder() -> Iterator[Path]:
 
 @contextmanager
 def held(config: Any = None) -> Iterator[nb.SystemManager]:
-    """A run that rests before its first bar, its door open; stopped at the end."""
+    """A run that rests before its first bar, its control server open; stopped at the end."""
     system = nb.SystemManager()
     system.start(config, paused=True)
     try:
@@ -59,31 +59,39 @@ def held(config: Any = None) -> Iterator[nb.SystemManager]:
 
 def the_entry() -> SessionEntry:
     """The one entry that is written down."""
-    [entry] = registry.entries(folder())
+    [entry] = registry.entries(sessions_folder())
     return entry
 
 
-def raw(key: bytes | None = None) -> Channel:
+def raw(key: bytes | None = None) -> SocketConnection:
     """A connection to the one run, proven with its key or another, to say anything on."""
     entry = the_entry()
     channel = connect(entry.address, 10)
     try:
-        channel.prove_second(registry.read_key(folder(), entry.id) if key is None else key)
+        channel.prove_second(registry.read_key(sessions_folder(), entry.id) if key is None else key)
     except BaseException:
         channel.close()
         raise
     return channel
 
 
-def said(channel: Channel, message: bytes) -> dict[str, Any]:
+def said(channel: SocketConnection, message: bytes) -> dict[str, Any]:
     """What is answered to these bytes."""
     channel.send_bytes(message)
     return dict(json.loads(channel.recv_bytes()))
 
 
 def threads_gone() -> None:
-    """Wait for the threads of closed connections and doors to end."""
-    until(lambda: not [t for t in threading.enumerate() if t.name in ("nbbacktest-guest", "nbbacktest-door")])
+    """Wait for the threads of closed connections and control servers to end."""
+    until(
+        lambda: (
+            not [
+                t
+                for t in threading.enumerate()
+                if t.name in ("nbbacktest-control-connection", "nbbacktest-control-server")
+            ]
+        )
+    )
 
 
 def until(condition: Any, seconds: float = 20.0) -> None:

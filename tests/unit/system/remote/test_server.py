@@ -1,4 +1,4 @@
-"""A run's door: who comes in, what is answered, what it withstands, and that nothing of it stays."""
+"""A run's control server: who comes in, what is answered, what it withstands, and that nothing of it stays."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ import pytest
 import nbbacktest as nb
 from nbbacktest.core.errors import AmbiguousSessionError, NoSessionError, RemoteError
 from nbbacktest.system.remote import client as client_module
-from nbbacktest.system.remote import door as door_module
-from nbbacktest.system.remote import reach, reception, registry, sessions
-from nbbacktest.system.remote.channel import _place
-from nbbacktest.system.remote.folder import folder
+from nbbacktest.system.remote import reach, registry, server, sessions
+from nbbacktest.system.remote.connection import _place
 from nbbacktest.system.remote.messages import MessageError
-from tests.doors import SLOW, held, raw, runtime_folder, said, the_entry, threads_gone, until
+from nbbacktest.system.remote.registry import sessions_folder
+from tests.control_servers import SLOW, held, raw, runtime_folder, said, the_entry, threads_gone, until
 from tests.markets import minutes
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and socket files are of POSIX")
@@ -38,7 +37,7 @@ def runtime():
 
 
 def files() -> list[str]:
-    return sorted(path.name for path in folder().iterdir()) if folder().exists() else []
+    return sorted(path.name for path in sessions_folder().iterdir()) if sessions_folder().exists() else []
 
 
 # -- commands -----------------------------------------------------------------------------------------------
@@ -209,7 +208,7 @@ def test_an_idle_client_is_sent_away_at_the_end():
             client.command("status")
 
 
-def test_every_run_has_a_door_of_its_own():
+def test_every_run_has_a_control_server_of_its_own():
     """The second run of a manager is found under another id."""
     system = nb.SystemManager()
     ids = set()
@@ -221,14 +220,14 @@ def test_every_run_has_a_door_of_its_own():
 
 
 @pytest.mark.parametrize("value", ["off", "0", "false", "No", " OFF "])
-def test_the_environment_keeps_doors_shut(monkeypatch, value):
+def test_the_environment_keeps_control_servers_shut(monkeypatch, value):
     """NBBACKTEST_REMOTE=off, in any case, and the like: no file, no thread."""
     monkeypatch.setenv("NBBACKTEST_REMOTE", value)
     with held():
         assert files() == []
 
 
-def test_the_config_keeps_a_door_shut():
+def test_the_config_keeps_a_control_server_shut():
     """`remote.enabled` false: that run can't be reached."""
     with held(SLOW | {"remote": {"enabled": False}}):
         assert files() == []
@@ -248,8 +247,8 @@ def test_backtest_never_opens_one():
 
 
 def test_a_folder_that_cant_be_written_costs_a_warning_and_no_run(monkeypatch, tmp_path, caplog):
-    """The run goes on to its end without a door; the log says once why."""
-    door_module._warn.cache_clear()
+    """The run goes on to its end without a control server; the log says once why."""
+    server._warn.cache_clear()
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "file" / "runtime"))
     with caplog.at_level(logging.WARNING, logger="nbbacktest"):
@@ -263,12 +262,12 @@ def test_a_folder_that_cant_be_written_costs_a_warning_and_no_run(monkeypatch, t
 
 
 def test_a_thread_that_cant_be_had_costs_a_warning_and_no_run(monkeypatch, caplog):
-    """Where the system gives no thread for it, the door stays shut, and no file and no socket is left."""
-    door_module._warn.cache_clear()
+    """Where the system gives no thread for it, the control server stays shut, and no file and no socket is left."""
+    server._warn.cache_clear()
     start, before = threading.Thread.start, open_descriptors()
 
     def refuse(thread):
-        if thread.name == "nbbacktest-door":
+        if thread.name == "nbbacktest-control-server":
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -285,7 +284,7 @@ def test_a_long_path_gets_a_socket_elsewhere(monkeypatch, runtime):
     """A socket's path may have some hundred bytes; beyond that it lies in a private temporary folder, which goes too."""
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime / ("long" * 30)))
     with held(), reach() as client:
-        place = door_module.Path(client.entry.address).parent
+        place = server.Path(client.entry.address).parent
         assert len(client.entry.address) < 100
         assert place.stat().st_mode & 0o777 == 0o700
         assert client.command("status")["state"] == "paused"
@@ -295,7 +294,7 @@ def test_a_long_path_gets_a_socket_elsewhere(monkeypatch, runtime):
 
 def test_where_there_are_no_socket_files_it_is_a_port_of_this_machine(monkeypatch):
     """The way of Windows: loopback with the same key, the same answers, and the same refusals."""
-    monkeypatch.setattr(door_module, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(server, "sys", SimpleNamespace(platform="win32"))
     with held() as system, reach() as client:
         assert client.entry.address.startswith("127.0.0.1:")
         assert client.command("step", n=2)["value"] is True
@@ -416,10 +415,10 @@ def test_a_thousand_connections_leave_nothing_open():
     with held() as system:
         with reach() as client:
             client.command("status")
-        until(lambda: not guests())
+        until(lambda: not connections())
         before = open_descriptors()
         entry = the_entry()
-        key = registry.read_key(folder(), entry.id)
+        key = registry.read_key(sessions_folder(), entry.id)
         for number in range(1_000):
             if number % 3 == 0:
                 with socket.socket(socket.AF_UNIX if entry.address.startswith("/") else socket.AF_INET) as own:
@@ -431,12 +430,12 @@ def test_a_thousand_connections_leave_nothing_open():
                 channel = raw(key)
                 assert said(channel, b'{"version": 1, "command": "session"}')["ok"] is True
                 channel.close()
-        until(lambda: not guests() and open_descriptors() == before)
+        until(lambda: not connections() and open_descriptors() == before)
         assert system.is_paused()
 
 
-def guests() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "nbbacktest-guest"]
+def connections() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "nbbacktest-control-connection"]
 
 
 def open_descriptors() -> int:
@@ -447,9 +446,9 @@ def open_descriptors() -> int:
 @posix
 def test_who_says_nothing_holds_up_nobody_and_is_cut(monkeypatch):
     """Connections that never prove their key fill no seat for long: others are served at once, and they are cut."""
-    monkeypatch.setattr(reception, "PROOF_SECONDS", 0.3)
+    monkeypatch.setattr(server, "PROOF_SECONDS", 0.3)
     with held():
-        silent = [socket.socket(socket.AF_UNIX) for _ in range(3 * reception.MOST_GUESTS)]
+        silent = [socket.socket(socket.AF_UNIX) for _ in range(3 * server.MOST_CONNECTIONS)]
         try:
             for own in silent:
                 own.connect(the_entry().address)
@@ -468,7 +467,7 @@ def test_who_says_nothing_holds_up_nobody_and_is_cut(monkeypatch):
 @posix
 def test_half_a_message_is_cut(monkeypatch):
     """Who begins a message and doesn't end it is cut after a while; another is served meanwhile."""
-    monkeypatch.setattr(reception, "MESSAGE_SECONDS", 0.3)
+    monkeypatch.setattr(server, "MESSAGE_SECONDS", 0.3)
     with held(), reach() as client, closing(raw()) as channel:
         channel._socket.sendall(b"\x00\x00\x10\x00half")
         assert client.command("status")["state"] == "paused"
@@ -479,7 +478,7 @@ def test_half_a_message_is_cut(monkeypatch):
 @posix
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_leaves_its_parents_door_alone():
+def test_a_forked_child_leaves_its_parents_control_server_alone():
     """A child that has a run of its own and exits removes nothing and closes nothing of its parent's."""
     with held(), reach() as client:
         before = files()
@@ -489,7 +488,7 @@ def test_a_forked_child_leaves_its_parents_door_alone():
             try:
                 with held():
                     right = len(files()) == 6
-                door_module._close_all()
+                server._close_all()
             finally:
                 os._exit(0 if right else 1)
         assert os.waitpid(child, 0)[1] == 0
@@ -501,9 +500,11 @@ def test_a_forked_child_leaves_its_parents_door_alone():
 
 def test_a_client_that_is_answered_too_late_asks_no_more(monkeypatch):
     """Without an answer in time the connection is given up: a late answer can't be taken for the next one."""
-    answer_now, reply = threading.Event(), door_module.Door._reply
+    answer_now, reply = threading.Event(), server.ControlServer._reply
     monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.05)
-    monkeypatch.setattr(door_module.Door, "_reply", lambda door, message: answer_now.wait(20) and reply(door, message))
+    monkeypatch.setattr(
+        server.ControlServer, "_reply", lambda one, message: answer_now.wait(20) and reply(one, message)
+    )
     with held(), client_module.Client(the_entry()) as client:
         with pytest.raises(RemoteError, match="has not answered 'status' for 0.05 s"):
             client.command("status")

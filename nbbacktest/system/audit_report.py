@@ -1,4 +1,4 @@
-"""What a look-ahead audit found, and how it reads: as text, and in a notebook."""
+"""The report of a look-ahead audit, as text and as a table in a notebook."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Difference(NamedTuple):
     Attributes
     ----------
     kind, name
-        What it is: a bar by its series, an indicator by its name in snapshots, an order or a fill by its terms.
+        A bar by its series, an indicator by its name in snapshots, an order or a fill by its terms.
     field : str or None
-        Which of an order's or a fill's fields; None where the whole is there in one run alone.
+        The field of an order or a fill; None if the whole is there in one run alone.
     moment : int
         When it should have been settled, nanoseconds UTC: the bar's end, the order's submission or end, the fill.
     time : Timestamp
@@ -60,7 +60,7 @@ class EarlyBars(NamedTuple):
     due : Timestamp
         When it is over.
     bars, total : int
-        How many of them there are, of how many bars.
+        The number of such bars, and of all bars.
     reason : str
         Why they can't be over before.
     """
@@ -83,12 +83,12 @@ class EarlyBars(NamedTuple):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AuditReport:
-    """What a look-ahead audit found; prints as text, shows as a table in a notebook.
+    """The findings of a look-ahead audit; prints as text, shows as a table in a notebook.
 
     Attributes
     ----------
     strategies, symbols : tuple of str
-        What was run, on what.
+        The strategies that were run, and their symbols.
     instants : int
         Of the whole data.
     cuts : tuple of Timestamp
@@ -96,7 +96,7 @@ class AuditReport:
     seed : int
         That they were drawn with.
     compared : tuple of int
-        How many indicators, orders and fills there were on the whole data.
+        The numbers of indicators, orders and fills on the whole data.
     differences : tuple of Difference
         The first one of each series of bars, of each indicator, of the orders and of the fills, by time: causes come
         before what follows.
@@ -118,12 +118,12 @@ class AuditReport:
 
     @property
     def clear(self) -> bool:
-        """Whether nothing looked ahead: no difference, no bar told early, and at least one cut that could be compared."""
+        """True if nothing looked ahead: no difference, no bar told early, and at least one cut that could be compared."""
         return not (self.differences or self.early) and len(self.unfinished) < len(self.cuts)
 
     @property
     def first(self) -> Difference | None:
-        """The earliest difference; None where there is none."""
+        """The earliest difference; None if there is none."""
         return self.differences[0] if self.differences else None
 
     @property

@@ -1,4 +1,4 @@
-"""A run's bars as series: base, coarser and derived ones in the order of their callbacks, and more warm-up on demand."""
+"""The bars of a run as series: base, coarser and derived ones in the order of their callbacks, and more warm-up on demand."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from nbbacktest.data.calendar import SessionTable
 from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.quality_limits import hold_to_quality
+from nbbacktest.data.resample import period_opens
 from nbbacktest.data.source_registry import is_source
 from nbbacktest.data.sources import load
+from nbbacktest.data.streaming import ColumnChunks, Derived, days_of
 from nbbacktest.data.warmup import Need, built, read_needs, seen_from
+from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.series import Series
+from nbbacktest.engine.timeline import Axis, Timeline
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.warmup import Warmup
 
 
-class Loaded:
-    """The market data of a run and what is built from it.
+class RunBars:
+    """The market data of one world and the columns built from it.
 
     Attributes
     ----------
     market : MarketData
-        As far back as was asked for until now; changed before the first instant only.
+        As far back as was asked for until now; replaced only before the first instant.
     """
 
     def __init__(self, config: SessionConfig, data: Any, market: MarketData) -> None:
@@ -41,11 +45,15 @@ class Loaded:
         self.market = market
         self._joined: list[MarketData] = []
         self._built: tuple[MarketData, list[tuple[BarColumns, bool]]] | None = None  # what `_columns` gave for which
+        self._axis: tuple[MarketData, Axis] | None = None  # merged for which
 
-    def fresh(self) -> Loaded:
-        """The same for another run: what one reaches back for, or has joining, is none of the other's."""
-        other = Loaded(self._config, self._data, self.market)
-        other._built = self._built
+    def fresh(self) -> RunBars:
+        """The same for another world, with what never changes shared.
+
+        Warm-up that one world reaches back for and symbols that join it don't appear in the other.
+        """
+        other = RunBars(self._config, self._data, self.market)
+        other._built, other._axis = self._built, self._axis
         return other
 
     def series(self) -> list[Series]:
@@ -56,8 +64,40 @@ class Loaded:
             for columns, is_base in self._columns()
         ]
 
-    def joined(self, other: Loaded) -> list[Series]:
-        """The series of a symbol that joins; its bars may go on after those of the others."""
+    def timeline(self, series: Sequence[Series]) -> Timeline:
+        """The timeline of these series, which `series` has made; their ends are merged once for all worlds of the same bars."""
+        market, known = self.market, self._axis
+        axis = known[1] if known is not None and known[0] is market else None
+        made = Timeline(series, lambda instants: market.sessions().elapsed(instants), axis)
+        self._axis = market, made.axis._replace(series=())
+        return made
+
+    def loader(self, series: Sequence[Series]) -> ChunkLoader | None:
+        """Load the first chunk of bars that are streamed into these series; None if none are.
+
+        Raises
+        ------
+        DataError
+            The first bars are faulty, or can't be read.
+        """
+        market = self.market
+        if market.streamed is None:
+            return None
+        base = {one.symbol: number for number, one in enumerate(series) if one.is_base}
+
+        def derived(one: Series) -> Derived:
+            interval = one.whole.interval
+            opens = period_opens(market.periods(), interval) if interval.is_calendar else market.sessions().open
+            return Derived(base[one.symbol], lambda columns: self.derived(columns, interval), opens)
+
+        further = [derived(one) for one in series if not one.is_base]
+        # Without derived bars no calendar is built for this: its sessions begin on other days than these.
+        begins = days_of(list(market.bars.values()), market.stamps, market.sessions() if further else None)
+        shapes = [one.columns for one in series]
+        return ChunkLoader(ColumnChunks(market.streamed, shapes, further, market.start, begins), series)
+
+    def joined(self, other: RunBars) -> list[Series]:
+        """The series of a symbol that joins; its bars may end later than those of the others."""
         self._joined.append(other.market)
         return other.series()
 
@@ -71,13 +111,13 @@ class Loaded:
         return whole_periods(own.exchange, first, last, own.stamps.day_zone, own.hours)
 
     def reach(self, needs: Sequence[Need]) -> None:
-        """Reach as far back as `needs` want that weren't known when the market data was loaded."""
+        """Reach as far back as those of `needs` that weren't known when the market data was loaded."""
         for need in needs:
             if need not in self.market.asked:
                 self.market = replace(self._wider(need, self.market), asked=(*self.market.asked, need))
 
     def more(self, need: Need) -> list[tuple[BarColumns, int]] | None:
-        """Reach as far back as `need` wants: every series' columns and their warm-up; None where there is no more."""
+        """Reach as far back as `need`: the columns of every series and their warm-up; None if there is no more."""
         if self.market.streamed is not None:
             raise DataError(
                 f"{need.where}: bars that are streamed can't be reached back for once they are loaded; set warmup_bars in "
@@ -98,14 +138,14 @@ class Loaded:
 
     @property
     def _may_have_more(self) -> bool:
-        """Whether the source was asked for a range and may have bars before it."""
+        """True if the source was asked for a range and may have bars before it."""
         if self._data is None:
             built_in = SOURCES.get(self._config.data.source)
             return built_in is None or not built_in.reads_all
         return is_source(self._data)
 
     def _wider(self, need: Need, market: MarketData) -> MarketData:
-        """Move what `need` wants from `earlier` to the bars; the same market where that changes nothing."""
+        """Move the bars that `need` asks for from `earlier` to the bars; the same market if that changes nothing."""
         kept = {(symbol, market.interval.name): columns for symbol, columns in market.bars.items()}
         kept |= {(symbol, name): columns for name, part in market.others.items() for symbol, columns in part.items()}
         if not market.earlier:
@@ -154,27 +194,27 @@ class Loaded:
         if not interval.is_calendar:
             return built(base, interval, market.sessions(), complete=self._config.data.require_complete)
         bars = built(base, interval, market.periods(), complete=self._config.data.require_complete)
-        # The calendar goes on where the data ends: the week and the month under way are never completed.
+        # The calendar goes on after the data's end: the week and the month under way there are never completed.
         return bars.slice(0, int(np.searchsorted(bars.end, market.end, side="right")))
 
 
-def needs_of(players: Sequence[tuple[Strategy, tuple[str, ...] | None]]) -> tuple[Need, ...]:
-    """What strategies need as warm-up, by their `warmup_bars`.
+def needs_of(strategies: Sequence[tuple[Strategy, tuple[str, ...] | None]]) -> tuple[Need, ...]:
+    """The warm-up that strategies need, by their `warmup_bars`.
 
     Raises
     ------
     ConfigError
-        Where that is neither a number of bars nor numbers by interval.
+        One is neither a number of bars nor numbers by interval.
     """
     return tuple(
         need
-        for strategy, symbols in players
+        for strategy, symbols in strategies
         for need in read_needs(getattr(strategy, "warmup_bars", 0), f"{type(strategy).__name__}.warmup_bars", symbols)
     )
 
 
 def warn_of_lack(warmup: Warmup, needs: Sequence[Need]) -> None:
-    """Warn where there are fewer warm-up bars than were asked for."""
+    """Warn if there are fewer warm-up bars than were asked for."""
     lacking = [f"{need.where}: {text} bars" for need in needs for text in warmup.lacking(need)]
     if lacking:
         warnings.warn(

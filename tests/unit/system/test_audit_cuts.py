@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import nbbacktest as nb
 from nbbacktest.data import synthetic
-from nbbacktest.system import cuts
+from nbbacktest.system import audit
 from tests.markets import days, minutes
 
 MONTH = synthetic.bars("EXE", "2024-10-01", "2024-10-31")["EXE"]
@@ -105,16 +105,16 @@ def test_how_often_an_indicator_is_tried_is_bounded():
 
     report = nb.audit_lookahead(MONTH, Counts)
     runs = 2 + len(report.cuts)
-    assert len(tried) <= cuts.PROBES + runs
-    assert sum(tried) <= cuts.PROBED_ROWS + (1 + runs) * len(MONTH)
+    assert len(tried) <= audit.PROBES + runs
+    assert sum(tried) <= audit.PROBED_ROWS + (1 + runs) * len(MONTH)
     assert report.clear
     assert len(report.cuts) <= 12 + 6
 
 
 def test_rows_are_tried_once_and_up_to_the_bound(monkeypatch):
     """The first ones are kept where there are too many, and one at least."""
-    monkeypatch.setattr(cuts, "PROBES", 3)
-    assert list(cuts._affordable([5, 5, 7, 5, 9, 11])) == [5, 7, 9]
-    monkeypatch.setattr(cuts, "PROBED_ROWS", 10)
-    assert list(cuts._affordable([50, 7])) == [50]
-    assert list(cuts._affordable([4, 6, 1])) == [4, 6]
+    monkeypatch.setattr(audit, "PROBES", 3)
+    assert list(audit._affordable([5, 5, 7, 5, 9, 11])) == [5, 7, 9]
+    monkeypatch.setattr(audit, "PROBED_ROWS", 10)
+    assert list(audit._affordable([50, 7])) == [50]
+    assert list(audit._affordable([4, 6, 1])) == [4, 6]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import nbbacktest as nb
 from nbbacktest.strategies import SmaCross
-from nbbacktest.system.sweep.grid import axes_of, points_of
+from nbbacktest.system.sweep.sweep import axes_of, points_of
 
 
 def test_points_come_in_the_order_of_the_grid() -> None:

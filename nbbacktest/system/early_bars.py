@@ -1,6 +1,6 @@
-"""Whether a run tells its bars when they are over: a look-ahead that no cut of the data shows, since it is in the bars' ends.
+"""Finds bars that a run delivers before they are over: a look-ahead that no cut of the data shows, since it is in the bars' ends.
 
-A bar may be told when its last trade can be known: a time that the bar's own length says, and the bars that lie in it.
+A bar may be delivered once its last trade can be known. Its own length, and the bars that lie in it, tell that time.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from nbbacktest.core.records import BarColumns, Int64
 from nbbacktest.data.calendar import SessionTable, local_dates
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.series import Series
-from nbbacktest.system.findings import EarlyBars
+from nbbacktest.system.audit_report import EarlyBars
 
 _USUAL = 0.75
 """The share of neighbouring bars whose distance makes it the usual one."""
 
 
 def early_bars(series: Sequence[Series], market: MarketData) -> tuple[EarlyBars, ...]:
-    """Of each series, what is wrong with the ends of its bars, the gravest first; nothing where they are told in time."""
+    """The faults of the ends of each series' bars, the gravest first; none if all bars are delivered in time."""
     base = {one.symbol: one.whole for one in series if one.is_base}
     hours = _Hours.of(market)
     found = []
@@ -108,14 +108,14 @@ class _Hours:
         return np.where(inside, row, -1)
 
     def due(self, begin: Int64, end: Int64, told: Int64) -> Int64:
-        """When bars are over that would end at `end`: there, or where trading stops; outside of the hours when they are told."""
+        """The times at which bars that would end at `end` are over: there, or when trading stops; outside of the hours, as delivered."""
         if self._table is None:
             return end
         row = self.stretch(begin)
         return np.where(row >= 0, np.minimum(end, self._close[np.maximum(row, 0)]), told)
 
     def part_end(self, columns: BarColumns) -> Int64:
-        """Where bars end that are cut at the end of their part of a session; outside of all, where they do end."""
+        """The ends of bars that are cut at the end of their part of a session; outside of all sessions, their own ends."""
         if self._table is None:
             return columns.time + columns.interval.ns
         part = self._table.part_of(columns.time)

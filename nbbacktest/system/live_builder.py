@@ -1,4 +1,4 @@
-"""Wires a live run: history and a feed in, stages out. Everything that can be refused is refused here."""
+"""Builds the world of a live run from its history and its feed. Everything that can be refused is refused here."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from nbbacktest.core.clock import Clock, WallClock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.live_config import clean_token
-from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import RollingSessions
 from nbbacktest.data.corporate_actions import read_actions
@@ -24,54 +21,36 @@ from nbbacktest.data.live_market import LiveMarket, history
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.resample import derive
 from nbbacktest.data.trading_days import day_zone
-from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.arrivals import NEVER
 from nbbacktest.engine.feed import Feed
-from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.inbox import Inbox, Patience
-from nbbacktest.engine.lag import LagWatch
-from nbbacktest.engine.live import LiveCoordinator
-from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series
-from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.tape import Tape
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.engine.window import Link, Quantum
-from nbbacktest.system.membership import FixedSymbols
-from nbbacktest.system.run import Stages
+from nbbacktest.system.stages import LiveBars
+from nbbacktest.system.world import StrategyList, World
 from nbbacktest.trading.live import LiveDesk
-from nbbacktest.trading.strategy import Strategy
 
 
-def build_live(
-    config: SessionConfig,
-    lifecycle: Lifecycle,
-    condition: Monitor,
-    players: Sequence[tuple[Strategy, tuple[str, ...] | None]],
-    *,
-    feed: Feed | None = None,
-    data: Any = None,
-    clock: Clock | None = None,
-) -> Stages:
-    """Load the history and wire the stages; no thread is started, and nobody is connected to.
+def live_world(
+    config: SessionConfig, strategies: StrategyList, *, feed: Feed | None = None, data: Any = None
+) -> tuple[World, LiveBars]:
+    """Load the history and make the world of a live run, and its feed; no connection is made.
 
     Parameters
     ----------
-    players
-        Strategies, each with its symbols.
+    strategies
+        The strategies, each with its symbols.
     feed
-        Where the bars come from; None makes the one that the config names.
+        The source of the bars; None makes the one that the config names.
     data
         History that takes the place of the config's.
 
     Raises
     ------
     ConfigError, DataError
-        Where the config, the history or the feed can't be used.
+        The config, the history or the feed can't be used.
     """
     _refuse_keys(config)
     feed = feed if feed is not None else _configured(config)
-    clock = clock or WallClock()
     past = history(config, data)
     zone = past.stamps.day_zone if past is not None else day_zone(config, None, is_named=True)
     rolling = RollingSessions(config.exchange, zone, config.own_hours)
@@ -87,7 +66,6 @@ def build_live(
 
     series = _series(bars, derived, stamps, rolling, begins)
     timeline = Timeline(series)
-    gate = RunGate(lifecycle, condition, clock)
     market = LiveMarket(
         bars, interval, stamps, feed.source, feed.synthetic, opens, config.exchange,
         read_actions(config.data.actions, symbols, adjusted=config.data.adjusted), config.own_hours, is_named=True,
@@ -96,7 +74,7 @@ def build_live(
     desk = LiveDesk(
         lambda: timeline.instants,
         opens,
-        strategies=players,
+        strategies=strategies,
         series=series,
         broker=config.broker,
         limits=config.limits,
@@ -105,35 +83,17 @@ def build_live(
         sessions=market.sessions,
         days=market.days,
     )
-    membership = desk.membership = FixedSymbols()
-    upstream = StreamSubscription("live", "coordinator->processor")
-    downstream = StreamSubscription("live", "processor->analysis")
-    link, quantum = Link(upstream), Quantum(1)
-    analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
-    processor = DataProcessor(timeline, gate, link, downstream)
     reader = BarReader(symbols, interval, stamps, rolling, derived=bool(derived))
-    live = config.live
-    patience = Patience(live.grace_seconds, live.stale_seconds, live.future_seconds)
-    inbox = Inbox(reader, clock, patience, gate.nudge, begins)
-    lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock, feed.now)
-    coordinator = LiveCoordinator(
-        timeline, gate, link, quantum,
-        feed=feed, inbox=inbox, tape=Tape(timeline, rolling.covering), clock=clock, lag=lag,
-    )  # fmt: skip
-    feed.attach(inbox)
-    return Stages(
-        config, market, timeline, desk, gate, quantum, analysis, processor, coordinator, membership,
-        (upstream, downstream), lag, clock, feed, inbox,
-    )  # fmt: skip
+    return World(market, timeline, desk), LiveBars(feed, reader, rolling, begins)
 
 
 def token_of(config: SessionConfig) -> str | None:
-    """The token that the config's feed is to be shown; None where it names none.
+    """The token for the config's feed; None if the config names none.
 
     Raises
     ------
     ConfigError
-        Where it names a variable or a file that isn't there, or holds nothing.
+        The variable or file that it names doesn't exist, or is empty.
     """
     name, path = config.live.token_env, config.live.token_file
     if name is not None:
@@ -150,7 +110,7 @@ def read_token(path: str | Path, key: str) -> str:
     Raises
     ------
     ConfigError
-        Where there is none.
+        There is none.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -161,7 +121,7 @@ def read_token(path: str | Path, key: str) -> str:
 
 
 def _token(text: str, key: str, place: str) -> str:
-    """The token in a text; an error names the place that the text is from and nothing of the text."""
+    """The token in a text; an error names the place of the text, and shows nothing of it."""
     try:
         return clean_token(text)
     except ValueError as error:
@@ -181,7 +141,7 @@ def _configured(config: SessionConfig) -> Feed:
 
 
 def _beginning(config: SessionConfig, past: MarketData | None, rolling: RollingSessions, feed: Feed) -> tuple[int, int]:
-    """Up to when all is history, and what strategies take for now before the first instant."""
+    """The end of history, and the time that strategies see before the first instant."""
     begins = past.start if past is not None else NEVER
     first = config.backtest.start_date
     if first is None:
@@ -194,7 +154,7 @@ def _beginning(config: SessionConfig, past: MarketData | None, rolling: RollingS
 
 
 def _refuse_keys(config: SessionConfig) -> None:
-    """Refuse what only runs over bars that are all there can do."""
+    """Refuse the keys that only a run over complete data can have."""
     cures = {
         "warmup_bars": "live runs count warm-up in days; set data.warmup_days",
         "require_complete": "live runs deliver derived bars as they are; test bar.is_complete, and leave this out",
@@ -230,7 +190,7 @@ def _no_bars(symbol: str, interval: Interval) -> BarColumns:
 def _series(
     bars: dict[str, BarColumns], derived: Sequence[Interval], stamps: Stamps, rolling: RollingSessions, begins: int
 ) -> list[Series]:
-    """In the order of their callbacks; of coarser bars, those that history completes."""
+    """The series in the order of their callbacks; coarser ones have the bars that history completes."""
     made = [Series(c, stamps.of(c.interval), is_base=True, first=len(c), is_open=True) for c in bars.values()]
     for interval in derived:
         for base in bars.values():

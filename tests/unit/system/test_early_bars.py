@@ -17,8 +17,8 @@ from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.data.sources import load
 from nbbacktest.system.builder import build
-from nbbacktest.system.delivery import early_bars
-from nbbacktest.system.loaded import Loaded
+from nbbacktest.system.early_bars import early_bars
+from nbbacktest.system.run_bars import RunBars
 from tests.held import Quiet
 from tests.markets import minutes
 
@@ -56,7 +56,7 @@ def changed(loaded, change, interval=None):
 
 
 def audited(data, config):
-    """Loaded by the loader, and audited."""
+    """RunBars by the loader, and audited."""
     return nb.audit_lookahead(market(data, config) if not isinstance(data, nb.data.market.MarketData) else data, Quiet,
                               cuts=1, config=config)  # fmt: skip
 
@@ -162,8 +162,8 @@ def test_weeks_and_months_that_end_in_another(interval, freq):
 
 
 def derived_as(change):
-    """`Loaded.derived` with a fault planted."""
-    right = Loaded.derived
+    """`RunBars.derived` with a fault planted."""
+    right = RunBars.derived
     return lambda self, base, interval: change(right(self, base, interval))
 
 
@@ -171,7 +171,7 @@ def test_derived_bars_that_are_told_early(monkeypatch):
     """A bar of five minutes is over with its fifth, and not with its fourth."""
     config = {"data": {"derived_intervals": ["5m"]}}
     assert audited(minutes(100), config).clear
-    monkeypatch.setattr(Loaded, "derived", derived_as(lambda columns: replace(columns, end=columns.end - MINUTE)))
+    monkeypatch.setattr(RunBars, "derived", derived_as(lambda columns: replace(columns, end=columns.end - MINUTE)))
     report = audited(minutes(100), config)
     assert not report.clear
     assert report.early[0].due - report.early[0].told == pd.Timedelta("1min")
@@ -181,7 +181,7 @@ def test_derived_bars_that_are_made_of_later_ones(monkeypatch):
     """A derived bar with the close of the next one differs where the data is cut: the bar is named, not the strategy."""
     config = {"data": {"derived_intervals": ["5m"]}}
     ahead = derived_as(lambda c: replace(c, close=np.append(c.close[1:], c.close[-1:])))
-    monkeypatch.setattr(Loaded, "derived", ahead)
+    monkeypatch.setattr(RunBars, "derived", ahead)
     report = nb.audit_lookahead(minutes(100), Quiet, config=config)
     assert (report.first.kind, report.first.name, report.first.field) == ("bar", "5m of ASSET", "close")
     assert "not the strategy" in repr(report)
@@ -218,4 +218,4 @@ def test_sound_bars_are_cleared(exchange, base, derived, start, gaps):
 
     sound = changed(loaded, thinned)
     stages = build(SessionConfig.load(config), Lifecycle(), Monitor(), data=sound, strategies=Quiet)
-    assert not early_bars(stages.timeline.series, sound)
+    assert not early_bars(stages.world.timeline.series, sound)

@@ -1,4 +1,4 @@
-"""One connection: messages of bytes, proof of the key from both sides, deadlines. Knows nothing of what is said."""
+"""One connection: messages of bytes, proof of the key from both sides, deadlines. Knows nothing of the messages' content."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any, cast
 
 LOOPBACK = "127.0.0.1"
 RETRY_SECONDS = 0.005
-"""How long to wait where others wait in front of the door already."""
+"""Seconds between two tries while the server's queue of connections is full."""
 
 
 class TooLongError(Exception):
     """A message is longer than it may be; it was not read."""
 
 
-class Channel:
+class SocketConnection:
     """A `multiprocessing` connection over a socket of its own, that another thread can cut.
 
     Attributes
     ----------
     deadline : float or None
         When waiting for a message to begin ends in a TimeoutError (`time.monotonic`). Written by the thread that uses
-        the channel.
+        the connection.
     """
 
     def __init__(self, own: socket.socket) -> None:
@@ -52,7 +52,7 @@ class Channel:
         TimeoutError
             None came until the deadline.
         EOFError, OSError
-            The other side has gone, or the channel was cut.
+            The other side has gone, or the connection was cut.
         """
         self.await_message()
         try:
@@ -63,7 +63,7 @@ class Channel:
             raise
 
     def await_message(self) -> None:
-        """Wait until there is something to read, or the other side has gone."""
+        """Wait for the first byte of a message, or the end of the other side."""
         left = None if self.deadline is None else max(self.deadline - monotonic(), 0.0)
         if not self._connection.poll(left):
             raise TimeoutError("no answer within the time")
@@ -79,24 +79,24 @@ class Channel:
         deliver_challenge(cast("Any", self), key)
 
     def drain(self, most: int) -> None:
-        """Say that nothing more comes, and read away what the other side still sends, so that it reads what was said."""
+        """End the sending side, then drop what the other side still sends: after that it reads what was sent to it."""
         self._socket.shutdown(socket.SHUT_WR)
         while most > 0 and (part := self._socket.recv(65_536)):
             most -= len(part)
 
     def cut(self) -> None:
-        """End it from any thread: whoever waits on it, here or on the other side, wakes."""
+        """End the connection from any thread: every wait on it, here and on the other side, wakes."""
         with self._closing, suppress(OSError):
             if not self._closed:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the descriptor back; for the thread that uses the channel."""
+        """Give the descriptor back; for the thread that uses the connection."""
         with self._closing:
             self.forget()
 
     def forget(self) -> None:
-        """Close without the lock: for a forked child, in which whoever held it isn't there."""
+        """Close without the lock: for a forked child, in which the thread that held it doesn't exist."""
         if not self._closed:
             self._closed = True
             self._connection.close()
@@ -104,7 +104,7 @@ class Channel:
 
 
 def listen(address: str, backlog: int) -> socket.socket:
-    """Listen on a path, or on a port of this machine; the path's file is the user's alone before anybody can connect."""
+    """Listen on a path, or on a port of this machine; the path's file is the user's alone before a client can connect."""
     place = _place(address)
     own = socket.socket(socket.AF_INET if isinstance(place, tuple) else socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -119,32 +119,32 @@ def listen(address: str, backlog: int) -> socket.socket:
     return own
 
 
-def connect(address: str, timeout: float) -> Channel:
+def connect(address: str, timeout: float) -> SocketConnection:
     """Connect to such an address.
 
     Raises
     ------
     OSError
-        Nobody listens there (ConnectionRefusedError, FileNotFoundError), or not in time (TimeoutError).
+        Nothing listens there (ConnectionRefusedError, FileNotFoundError), or not in time (TimeoutError).
     """
     place, deadline = _place(address), monotonic() + timeout
     own = socket.socket(socket.AF_INET if isinstance(place, tuple) else socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         own.settimeout(timeout)
         _connect(own, place, deadline)
-        channel = Channel(own)
+        connection = SocketConnection(own)
     except BaseException:
         own.close()
         raise
-    channel.deadline = deadline
-    return channel
+    connection.deadline = deadline
+    return connection
 
 
 def _connect(own: socket.socket, place: str | tuple[str, int], deadline: float) -> None:
     while True:
         try:
             own.connect(place)
-        except BlockingIOError:  # so many want to be let in that the system has no room for one more to wait
+        except BlockingIOError:  # the server's queue of connections is full
             if monotonic() > deadline:
                 raise TimeoutError("too many connect at the same time") from None
             sleep(RETRY_SECONDS)

@@ -8,9 +8,8 @@ import pytest
 
 import nbbacktest as nb
 from nbbacktest.system.backtest import settings_of
-from nbbacktest.system.sweep import bench as module
-from nbbacktest.system.sweep.bench import Bench
-from nbbacktest.system.sweep.share import packed, unpacked
+from nbbacktest.system.sweep import worker as module
+from nbbacktest.system.sweep.worker import SweepWorker, packed, unpacked
 from tests.markets import minutes
 
 SEEN: list[nb.Bar] = []
@@ -25,34 +24,34 @@ class Keeps(nb.Strategy):
         SEEN.append(bar)
 
 
-def played(bench: Bench, **point: Any) -> list[nb.Bar]:
+def played(worker: SweepWorker, **point: Any) -> list[nb.Bar]:
     """The bars that a run of that point sees."""
     SEEN.clear()
-    assert bench.play(point)["error"] is None
+    assert worker.run(point)["error"] is None
     return list(SEEN)
 
 
 @pytest.fixture
-def bench() -> Bench:
+def worker() -> SweepWorker:
     """A hundred bars and their derived ones."""
-    made = Bench(settings_of({"exchange": "24/7"}, 1_000.0, 0.0, 0.0, "next_open", ("5m",)), None, Keeps, {})
+    made = SweepWorker(settings_of({"exchange": "24/7"}, 1_000.0, 0.0, 0.0, "next_open", ("5m",)), None, Keeps, {})
     made.prepare(minutes(100), [{}])
     return made
 
 
-def test_runs_get_the_same_bars(bench: Bench) -> None:
+def test_runs_get_the_same_bars(worker: SweepWorker) -> None:
     """The second run makes none; in another process they are made anew, and are equal."""
-    first, second, elsewhere = played(bench), played(bench, size=2), played(unpacked(packed(bench)))
+    first, second, elsewhere = played(worker), played(worker, size=2), played(unpacked(packed(worker)))
     assert len(first) == 120
     assert all(one is other for one, other in zip(first, second, strict=True))
     assert first == elsewhere
     assert not any(one is other for one, other in zip(first, elsewhere, strict=True))
 
 
-def test_many_bars_are_not_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_bars_are_not_kept(worker: SweepWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Series beyond the limit make theirs in each run; those within it don't."""
     monkeypatch.setattr(module, "_KEPT", 100)
-    first, second = played(bench), played(bench)
+    first, second = played(worker), played(worker)
     assert first == second
     assert {one is other for one, other in zip(first, second, strict=True) if one.interval == "1m"} == {True}
     assert {one is other for one, other in zip(first, second, strict=True) if one.interval == "5m"} == {False}

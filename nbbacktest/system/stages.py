@@ -1,0 +1,126 @@
+"""The stages of a run and the one place that wires them: they live as long as the run, and move the world that they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import Any
+
+from nbbacktest.core.clock import Clock, WallClock
+from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.lifecycle import Lifecycle
+from nbbacktest.core.monitor import Monitor
+from nbbacktest.data.calendar import RollingSessions
+from nbbacktest.data.incoming_bars import BarReader
+from nbbacktest.engine.analysis import AnalysisEngine
+from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.feed import Feed
+from nbbacktest.engine.gate import RunGate
+from nbbacktest.engine.inbox import Inbox, Patience
+from nbbacktest.engine.lag import LagWatch
+from nbbacktest.engine.processor import DataProcessor
+from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.window import Link, Quantum
+from nbbacktest.system.membership import SymbolMembership
+from nbbacktest.system.world import World
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages that move one run, and the world that it begins with.
+
+    Attributes
+    ----------
+    world : World
+        The first one; `Run.world` is the present one.
+    feed, inbox
+        In a live run, the source of its bars, and the queue in which they wait.
+    live_objects : mapping
+        The sections of the recorded config that live objects took the place of: see `origin.live_sections`.
+    """
+
+    config: SessionConfig
+    world: World
+    gate: RunGate
+    quantum: Quantum
+    analysis: AnalysisEngine
+    processor: DataProcessor
+    coordinator: SessionCoordinator
+    streams: tuple[StreamSubscription, ...]
+    lag: LagWatch
+    clock: Clock
+    feed: Feed | None = None
+    inbox: Inbox | None = None
+    live_objects: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LiveBars:
+    """The source of the bars of a live run, and what reads them.
+
+    Attributes
+    ----------
+    begins : int
+        The end of history, nanoseconds UTC.
+    """
+
+    feed: Feed
+    reader: BarReader
+    rolling: RollingSessions
+    begins: int
+
+
+def wire(
+    config: SessionConfig,
+    lifecycle: Lifecycle,
+    condition: Monitor,
+    world: World,
+    *,
+    live: LiveBars | None = None,
+    clock: Clock | None = None,
+    window: int | None = None,
+) -> Stages:
+    """Put a world on stages of its own; no thread is started.
+
+    Parameters
+    ----------
+    live
+        The feed of a live run; None: all bars are in the world.
+    window
+        A fixed window length.
+    """
+    timeline, desk = world.timeline, world.desk
+    clock = clock or WallClock()
+    gate = RunGate(lifecycle, condition, clock)
+    mode = "data-driven" if live is None else "live"
+    upstream = StreamSubscription(mode, "coordinator->processor")
+    downstream = StreamSubscription(mode, "processor->analysis")
+    link = Link(upstream)
+    quantum = Quantum(window if live is None else 1)
+    analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
+    processor = DataProcessor(timeline, gate, link, downstream, world.loader)
+    now = time_ns if live is None else live.feed.now
+    lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock, now)
+    feed, inbox = None, None
+    if live is None:
+        coordinator = SessionCoordinator(timeline, gate, link, quantum, lag=lag)
+        coordinator.set_speed(config.backtest.speed_multiplier)
+    else:
+        from nbbacktest.engine.live import LiveCoordinator  # for few runs
+        from nbbacktest.engine.tape import Tape
+
+        feed, settings = live.feed, config.live
+        patience = Patience(settings.grace_seconds, settings.stale_seconds, settings.future_seconds)
+        inbox = Inbox(live.reader, clock, patience, gate.nudge, live.begins)
+        coordinator = LiveCoordinator(
+            timeline, gate, link, quantum,
+            feed=feed, inbox=inbox, tape=Tape(timeline, live.rolling.covering), clock=clock, lag=lag,
+        )  # fmt: skip
+        feed.attach(inbox)
+    if world.supply is not None:
+        world.membership = SymbolMembership(timeline, desk, gate, analysis, coordinator, world.supply)
+    desk.membership = world.membership
+    return Stages(
+        config, world, gate, quantum, analysis, processor, coordinator, (upstream, downstream), lag, clock, feed, inbox
+    )
