@@ -184,14 +184,14 @@ def driven(config, data, strategies):
     life = Lifecycle()
     stages = build(SessionConfig.load(config), life, Monitor(), data=data, strategies=strategies, window=1)
     run = Run(stages, lambda run: status(nb.SystemState.STOPPED, run), lambda run: None)
-    for strategy in stages.desk.strategies:
-        strategy.universe = stages.membership
+    for strategy in stages.world.desk.strategies:
+        strategy.universe = stages.world.membership
     life.apply(Command.START)
     analysis, published = stages.analysis, {}
     try:
         if analysis.begin():
             published[0] = run.published()
-            while not stages.gate.closed and (cursor := analysis.frame.cursor) < len(stages.timeline):
+            while not stages.gate.closed and (cursor := analysis.frame.cursor) < len(stages.world.timeline):
                 for batch in stages.processor.batches(Window(cursor, cursor + 1, stages.gate.generation, None)):
                     analysis.process(batch)
                 published[analysis.frame.cursor] = run.published()
@@ -454,7 +454,7 @@ def test_a_stream_of_files_is_looked_at_as_it_was(system, tmp_path, monkeypatch)
         "exchange": "XNYS",
     }  # fmt: skip
     system.start(config, strategies=Erratic(seed=3, pace=0.05), paused=True)
-    assert system.run.loader is not None
+    assert system.run.world.loader is not None
     seen = {}
     while system.step(37):
         seen[system.snapshot().cursor] = system.snapshot()
