@@ -44,6 +44,8 @@ class OrderType(StrEnum):
     STOP = "stop"
     STOP_LIMIT = "stop_limit"
     TRAILING_STOP = "trailing_stop"
+    MARKET_IF_TOUCHED = "market_if_touched"
+    LIMIT_IF_TOUCHED = "limit_if_touched"
     MARKET_ON_OPEN = "market_on_open"
     MARKET_ON_CLOSE = "market_on_close"
     DELISTING = "delisting"

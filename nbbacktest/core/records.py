@@ -29,7 +29,7 @@ class Stamps:
     timezone : str
         IANA name of the zone in which times are shown, such as ``"America/New_York"``.
     dates : bool
-        True where the source gave naive session dates: labels are then naive, and in `day_zone`.
+        True if the source gave naive session dates: labels are then naive, and in `day_zone`.
     day_zone : str
         IANA name of the zone in which dates begin at midnight; `timezone` where left out.
     daily : bool

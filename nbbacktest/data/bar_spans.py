@@ -1,4 +1,4 @@
-"""From stamps to spans: what stamps mark, where each bar begins and ends, and how instants are shown."""
+"""From stamps to spans: the moments that stamps mark, each bar's begin and end, and the labels of instants."""
 
 from __future__ import annotations
 

@@ -430,7 +430,7 @@ def moment_of(local: int, timezone: str, now: int) -> int:
     """The instant at which clocks in `timezone` show a date and time, nanoseconds UTC.
 
     A time that the clocks skip is the first one that exists after it. Of a time that they repeat it is the first showing,
-    or the second one where the first lies before `now`.
+    or the second one if the first lies before `now`.
 
     Parameters
     ----------

@@ -131,7 +131,7 @@ _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d*)?")
 def numbers_of(
     frame: pd.DataFrame, names: dict[str, Any], index: pd.DatetimeIndex, label: str, *, coerce: bool
 ) -> dict[str, Float64]:
-    """Open, high, low, close and volume as float64 arrays; volumes are zeros where there are none.
+    """Open, high, low, close and volume as float64 arrays; volumes are zeros if there are none.
 
     Parameters
     ----------

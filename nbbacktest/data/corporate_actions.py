@@ -28,9 +28,9 @@ def read_actions(
         A CSV's path, with the columns date (ISO), kind (split, dividend or delist), value and, for several symbols,
         symbol; or such rows. One file may serve many runs: other symbols' rows are passed over.
     required
-        Whether it is a mistake that no row is of these symbols.
+        True: rows of other symbols alone are a mistake.
     adjusted
-        Whether prices have splits and dividends in them, so that delistings alone are left.
+        True if prices have splits and dividends in them, so that delistings alone are left.
 
     Raises
     ------

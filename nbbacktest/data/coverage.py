@@ -121,7 +121,7 @@ class Coverage:
     undated : int
         Rows left out whose day isn't known; they are in no date's ``bad_time``.
     gap_first, gap_last, gap_count : int64 arrays
-        Missing runs: where the first and the last missing bar would begin (nanoseconds UTC), and how many there are.
+        Missing runs: the begins that their first and last bar would have (nanoseconds UTC), and their numbers of bars.
     gap_date : datetime64[D] array
         The session that each lies in.
     """
@@ -151,7 +151,7 @@ def cover(grid: Grid, time: Int64, volume: Float64, left_out: Mapping[str, Int64
     time, volume
         The sound bars' begins (nanoseconds UTC, rising) and volumes.
     left_out
-        By kind of fault, the begins of the rows that were left out for it; `NO_TIME` where that isn't known.
+        By kind of fault, the begins of the rows that were left out for it; `NO_TIME` if unknown.
     """
     table = grid.sessions
     slots = grid.slots_of(time)
@@ -195,7 +195,7 @@ def quality(present: int, expected: int, duplicates: int) -> float | None:
 
     `present` is how many of the expected bars there is a sound bar for. What was left out as out of order or faulty is
     missing by that, unless there is a sound bar in its place, and what is there twice lowers it by `duplicates`.
-    None where nothing is expected and nothing double.
+    None if nothing is expected and nothing double.
 
     Examples
     --------

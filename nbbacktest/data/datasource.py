@@ -47,25 +47,25 @@ class DataSource(Protocol):
     Attributes
     ----------
     stamp : "open", "close" or None
-        What the times of intraday bars mark. Where it is None the config's `data.stamp` has to say it: it is never
+        The moment of an intraday bar that its time marks. If it is None, the config's `data.stamp` has to say it: it is never
         guessed. Daily bars carry their session's date either way.
     timezone : str or None
         IANA name of the zone in which intraday stamps without one are local; None: they have one.
     intervals : tuple of str or None
         What it can be asked for, such as ``("1m", "1d")``; None: anything.
     symbols : tuple of str or None
-        What is run where the config names no symbols.
+        The symbols that are run if the config names none.
     all_hours : bool
-        Whether there may be bars outside of the exchange's hours. They are then left out, and counted.
+        True if there may be bars outside of the exchange's hours, which are left out and counted.
     prices : "adjusted", "split-adjusted", "raw", "either" or None
-        Whether prices are adjusted for splits and dividends. A config that sets `data.adjusted` otherwise is refused.
+        The kind of prices: adjusted for splits and dividends or not. A config that sets `data.adjusted` otherwise is refused.
         With ``"either"``, `bars` is called with ``adjusted=`` as the config has it. None: it isn't said, and the config
         is believed.
     name : str or None
         What reports call it; None: the class's name.
 
     A method ``actions(symbol)`` may give splits, dividends and delistings, as rows that `data.actions` would take, or None
-    where they aren't known. The run has those that prices don't have in them, unless the config sets `data.actions`.
+    if they aren't known. The run has those that prices don't have in them, unless the config sets `data.actions`.
     """
 
     stamp: StampMeaning | None = None
@@ -103,7 +103,7 @@ class SourceBars:
     source : str
         What reports call the source.
     files : dict
-        By symbol, the file that errors name; empty where the frames aren't of files.
+        By symbol, the file that errors name; empty if the frames aren't of files.
     interval : Interval or None
         The bars' length; None: it is inferred.
     synthetic : bool
@@ -111,7 +111,7 @@ class SourceBars:
     stamp : "open", "close" or None
         What intraday stamps mark; None: the config says it.
     timezone : str or None
-        Where naive intraday stamps are local; None: the config says it.
+        The zone of naive intraday stamps; None: the config says it.
     all_hours : bool
         True if there may be bars outside of the exchange's hours, which are left out.
     chosen : bool

@@ -41,7 +41,7 @@ class Fault:
     kind : str
         One of `KINDS`.
     rows : bool array
-        True where a row has it; may be all False.
+        True if a row has it; may be all False.
     what : str
         In words, for messages.
     columns : tuple of str

@@ -84,7 +84,7 @@ def _cells(line: str, part: str) -> list[str]:
 
 
 def _separator(lines: list[str]) -> str:
-    """The sign that parts the names of prices in the header; a comma where none does."""
+    """The sign that parts the names of prices in the header; a comma if none does."""
     for part in _SEPARATORS:
         if lines and set(PRICES) <= set(_cells(lines[0], part)):
             return part
@@ -144,7 +144,7 @@ def _offset(text: str) -> int:
 
 
 def _decimal(frame: pd.DataFrame) -> str | None:
-    """The sign before decimals of a table whose numbers weren't read since there are commas in them; None where they were.
+    """The sign before decimals of a table whose numbers weren't read since there are commas in them; None if they were.
 
     Raises
     ------

@@ -125,7 +125,7 @@ def _off_days(clocks: Int64) -> Bools:
 
 
 def _off_weeks(clocks: Int64, length: int) -> Bools:
-    """The last row, where it is of a week or a longer time that is still under way: too close to the one before it."""
+    """The last row, if it is of a week or a longer time that is still under way: too close to the row before it."""
     off = np.zeros(len(clocks), dtype=np.bool_)
     if len(clocks) > 1:
         weekday = clocks // DAY % 7
@@ -135,7 +135,7 @@ def _off_weeks(clocks: Int64, length: int) -> Bools:
 
 
 def grid_faults(raw: RawBars, interval: Interval, mark: StampMeaning) -> Iterator[Fault]:
-    """Rows that are no bars of the interval: inside the bar before them, or where none begins or ends."""
+    """Rows that are no bars of the interval: they lie inside the bar before them, or off the grid."""
     off = off_grid(raw, interval.ns, mark)
     if not off.any():
         return
@@ -232,7 +232,7 @@ def inferred(raws: Sequence[RawBars], mark: StampMeaning) -> Interval:
 
 
 def _calendar_period(raws: Sequence[RawBars], spacings: Int64) -> Interval | None:
-    """Weeks, where each has one stamp and all are on weekdays, or months, where each has one; None for other bars.
+    """Weeks, if each has one stamp and all are on weekdays; months, if each has one; None for other bars.
 
     A stamp on a weekend may begin a week or end one, so that such bars are taken for seven days from there on.
     """

@@ -83,7 +83,7 @@ class LeanSource:
         Raises
         ------
         DataNotFoundError
-            If there is no such folder, or none of the symbol; no factor file where prices are to be adjusted.
+            If there is no such folder, or none of the symbol; if prices are to be adjusted and there is no factor file.
         DataError
             If a file can't be read, or holds something else than its name says.
         """
@@ -108,7 +108,7 @@ class LeanSource:
         Returns
         -------
         tuple of ActionRow
-            None where there is no factor file.
+            None if there is no factor file.
 
         Raises
         ------

@@ -50,7 +50,7 @@ class Factors:
     rows : tuple of Factor
         Rising by day. The last row's factors hold on all days after the one before it; later ones have 1.
     first : date or None
-        Where older rows hold no number that can be used, the first day that can be adjusted.
+        The first day that can be adjusted, if older rows hold no usable number.
     """
 
     rows: tuple[Factor, ...]
@@ -114,7 +114,7 @@ class Company:
 
     @property
     def until(self) -> date | None:
-        """Its last day; None where it is traded still, or that isn't known."""
+        """Its last day; None if it is traded still, or that isn't known."""
         return self.tickers[-1].day if self.tickers and self.tickers[-1].day < _TODAY else None
 
     def stretches(self, start: date | None, end: date | None) -> Iterator[Stretch]:
@@ -155,7 +155,7 @@ class LeanEvents:
         return Company(name, self._tickers(name))
 
     def factors(self, company: Company) -> Factors | None:
-        """The factor file of a company; None where there is none.
+        """The factor file of a company; None if there is none.
 
         Raises
         ------
@@ -225,7 +225,7 @@ class _Shelf:
         return self._files.get(name) or (self._archive or self._folder) / f"{name}.csv"
 
     def lines(self, name: str) -> list[str] | None:
-        """Its lines; None where there is no such file."""
+        """Its lines; None if there is no such file."""
         try:
             if name in self._files:
                 return self._files[name].read_text(encoding="utf-8-sig").split()

@@ -44,12 +44,12 @@ class QualityReport:
       contradict each other, with a negative volume; ``bad_time``: those with no stamp, or a local time that doesn't
       exist or exists twice. Each row counts once, at the first of these.
     * ``zero_volume``: sound bars without volume; ``outside``: bars outside of the sessions. Both lower nothing.
-    * ``quality``: in percent, ``100 * present / (expected + duplicates)``; None where nothing is expected.
+    * ``quality``: in percent, ``100 * present / (expected + duplicates)``; None if nothing is expected.
 
     Attributes
     ----------
     source : str
-        Where the bars came from.
+        The source of the bars.
     exchange, timezone : str
     interval : Interval
     """
@@ -73,7 +73,7 @@ class QualityReport:
     def to_frame(self) -> pd.DataFrame:
         """All counts and the quality, a row for each symbol and session, indexed by both.
 
-        A day without a session has a row where there were bars on it; nothing is expected there.
+        A day without a session has a row if there were bars on it; nothing is expected there.
         """
         import pandas as pd
 
@@ -192,7 +192,7 @@ def data_quality(
         file, a `DataSource`; or a session config, as a `SessionConfig`, a mapping, or the path of a ``.json``; or
         `MarketData`, whose left out rows are counted as what they were left out for.
     config
-        Where `source` is data, what else is to be said about it: symbols, time zone, dates.
+        The facts about a `source` that is data: symbols, time zone, dates.
     exchange
         The calendar to count against; None: the config's, and where that says none either, XNYS, or 24/7 for bars on
         Saturdays and Sundays.
@@ -296,7 +296,7 @@ def _survey(config: SessionConfig, data: Any) -> MarketData:
 
 
 def _surveyed(raws: Sequence[RawBars], given: Interval | None, mark: StampMeaning) -> tuple[Interval, list[RawBars]]:
-    """The length of bars, and the rows that fit it, where nothing is refused.
+    """The length of bars, and the rows that fit it; nothing is refused.
 
     Raises
     ------
@@ -324,7 +324,7 @@ def _days_left_out(left_out: Mapping[str, Mapping[str, Any]], day_zone: str) -> 
 
 
 def _between(market: MarketData, config: SessionConfig) -> MarketData:
-    """The bars of the days that are asked for, where some are."""
+    """The bars of the days that the config asks for; all without such days."""
     first, last = config.backtest.start_date, config.backtest.end_date
     if first is None and last is None:
         return market

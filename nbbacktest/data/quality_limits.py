@@ -20,7 +20,7 @@ def hold_to_quality(market: MarketData, wanted: QualityConfig, notes: Mapping[st
     """Hold a market without faulty rows to `data.quality`; all warnings are given as one.
 
     A symbol's share is how many of its expected bars there are, over all sessions that are due, warm-up included.
-    Where one is below `minimum`: ``refuse`` refuses; ``warn`` warns and changes nothing; ``drop`` leaves every session
+    If one is below `minimum`: ``refuse`` refuses; ``warn`` warns and changes nothing; ``drop`` leaves every session
     whose own share is below it out for that symbol, and counts these bars as ``"thin"``. Whether a session is thin is
     known only at its end, so that to drop it is hindsight.
 

@@ -27,7 +27,7 @@ def is_source(value: Any) -> bool:
 
 
 def source_of(config: SessionConfig, data: Any) -> BarSource:
-    """The source that the config names, or that `data` is where it is given.
+    """The source that the config names, or the one that `data` is, if given.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class FrameSource:
         self._data = data
 
     def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:  # noqa: ARG002 - as sources have it
-        """The frames by symbol, those of the config's symbols where it names them.
+        """The frames by symbol; if the config names symbols, theirs.
 
         Raises
         ------

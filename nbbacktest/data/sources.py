@@ -59,7 +59,7 @@ class Draft:
     found : SourceBars
         `find`: what the source has.
     streamed : StreamedBars or None
-        `find`: where values come later.
+        `find`: the files of bars whose values come later.
     raws : list of RawBars
         `read`: the rows by symbol; `check` and `place` leave out faulty ones.
     interval : Interval
@@ -75,7 +75,7 @@ class Draft:
     bars : dict
         `place`: by symbol, the bars with their spans.
     left_out : dict
-        `place`: by symbol and reason, where rows that were left out would begin.
+        `place`: by symbol and reason, the begins of rows that were left out.
     others : dict
         `place`: coarser bars that are loaded beside them, by interval and symbol.
     notes : dict

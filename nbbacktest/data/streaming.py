@@ -152,7 +152,7 @@ class Derived:
     base : int
         The number of the series that it is made from.
     make : callable
-        Makes its bars from any run of base bars that begins where one of `opens` does.
+        Makes its bars from any run of base bars that begins at one of `opens`.
     opens : int64 array
         Moments, nanoseconds UTC, rising, at which none of its bars is under way.
     """
@@ -171,7 +171,7 @@ class ColumnChunks:
     Parameters
     ----------
     streamed
-        Where base bars' values are.
+        The source of base bars' values.
     shapes
         Columns of all series, base bars first, whose times are right and whose values count for nothing.
     derived
@@ -207,7 +207,7 @@ class ColumnChunks:
         return [int(np.searchsorted(columns.end, self.edges[chunk], side="right")) for columns in self.columns]
 
     def load(self, chunk: int, is_over: Callable[[], bool]) -> bool:
-        """Bring in the chunk after the last one; False where it was given up since `is_over`.
+        """Bring in the chunk after the last one; False if it was given up since `is_over`.
 
         Raises
         ------
@@ -323,7 +323,7 @@ class StreamedBars:
 
 
 def streamed_bars(config: SessionConfig, data: Any) -> StreamedBars | None:
-    """The bars that a run streams; None where it loads them whole.
+    """The bars that a run streams; None if it loads them whole.
 
     Raises
     ------

@@ -299,7 +299,7 @@ def _closes(
     passed: Float64,
     first: Int64,
 ) -> Float64:
-    """Log closes: a walk that is bent to end where its day does, which leaves it a Brownian motion."""
+    """Log closes: a walk that is bent to end at its day's close, which leaves it a Brownian motion."""
     common = character.market_share
     step = np.sqrt(common) * market + np.sqrt(1 - common) * noise.step
     step *= character.daily_volatility * np.sqrt((1 - _OVERNIGHT) * share)

@@ -1,4 +1,4 @@
-"""The times of a table of bars: found in a column or the index, read where they have one meaning, told in a zone with a name."""
+"""The times of a table of bars: found in a column or the index, read if they have one meaning, in a zone with a name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MARKETS = (
 
 
 def name_of(zone: Any) -> str | None:
-    """The IANA name of a time zone object; None where it is a plain offset."""
+    """The IANA name of a time zone object; None if it is a plain offset."""
     if zone is None:
         return None
     name = getattr(zone, "key", None) or getattr(zone, "zone", None)
@@ -43,7 +43,7 @@ def told(utc: pd.DatetimeIndex, local: pd.DatetimeIndex) -> pd.DatetimeIndex:
     """Instants with the local times that they were written in, in a zone whose clocks showed these.
 
     It is the first zone, those of large markets before others, that has had all these offsets at these instants; a whole
-    number of hours that none of the markets has is a zone of its own (``Etc/GMT-3`` is UTC+03:00). Where there is none,
+    number of hours that none of the markets has is a zone of its own (``Etc/GMT-3`` is UTC+03:00). If there is none,
     midnights are told as dates without a zone, and other times in UTC.
     """
     known = ~np.asarray(utc.isna())
@@ -83,10 +83,9 @@ def _matching(names: tuple[str, ...], instants: tuple[int, ...], clocks: tuple[i
 
 
 def unfolded(index: pd.DatetimeIndex, zone: str | None) -> pd.DatetimeIndex:
-    """Naive local stamps that don't rise, in their zone, where that is since clocks repeated an hour.
+    """Give naive local stamps their zone if they don't rise because clocks repeated an hour.
 
-    Where the hour is there twice, the stamps go back once in it, so that which copy a row is of needs no guess. Else the
-    stamps are given back as they are.
+    Stamps that go back once in that hour tell its two copies apart. Other stamps are given back as they are.
     """
     if zone is None or index.tz is not None or index.hasnans or bool((np.diff(index.asi8) > 0).all()):
         return index
@@ -175,7 +174,7 @@ def _is_known(name: Any) -> bool:
 
 
 def time_column(frame: pd.DataFrame) -> Any:
-    """The column that is named as one of times; None where none is.
+    """The column that is named as one of times; None if none is.
 
     A column named time that holds times of day belongs to one named date.
     """
@@ -184,7 +183,7 @@ def time_column(frame: pd.DataFrame) -> Any:
 
 
 def indexed(frame: pd.DataFrame, label: str) -> pd.DatetimeIndex | pd.DataFrame:
-    """A table's index as times; or the table indexed anew by its column of times, where its index only counts rows.
+    """A table's index as times; or, if its index only counts rows, the table indexed by its column of times.
 
     Raises
     ------
@@ -236,7 +235,7 @@ def _holds_times(column: pd.Series[Any]) -> bool:
 
 
 def read_times(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
-    """The column's times, or None where it holds something else, or what has more than one meaning.
+    """The column's times, or None if it holds something else, or what has more than one meaning.
 
     Read are datetimes, ISO 8601 with or without offsets, dates written ``20241001`` as text or number, and the formats that
     the column's name says.
@@ -284,7 +283,7 @@ def _by_format(column: pd.Series[Any], form: str) -> pd.DatetimeIndex | None:
 
 
 def _compact(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
-    """Numbers that are dates written without signs between, such as 20241001, where all of them are such dates."""
+    """Numbers such as 20241001 as dates; None if not all of them are dates written like this."""
     import pandas as pd
 
     known = column.dropna()
@@ -318,7 +317,7 @@ def _together(dates: pd.Series[Any], clocks: pd.Series[Any], path: str) -> pd.Da
 
 
 def _clocks(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Times of day that were written as numbers, 93000 for 09:30:00, where they can't be hours and minutes alone."""
+    """Times of day that were written as numbers, 93000 for 09:30:00; numbers that may be hours and minutes stay."""
     text = column.astype(str).str.zfill(6)
     found = text.str.replace(r"(..)(..)(..)", r"\1:\2:\3", regex=True)
     valid = text.str.fullmatch(r"([01]\d|2[0-3])[0-5]\d[0-5]\d").all()
@@ -398,7 +397,7 @@ def _odd(column: pd.Series[Any]) -> Any:
 
 
 def _day_or_month_first(column: pd.Series[Any]) -> str | None:
-    """The format of the column's dates with the day first, where they begin with two short numbers."""
+    """The format of the column's dates with the day first; None unless they begin with two short numbers."""
     import re
 
     found = re.match(

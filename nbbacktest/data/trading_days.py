@@ -1,4 +1,4 @@
-"""The one rule for which trading day a time belongs to: a session of its exchange, or a date where there are none."""
+"""The one rule for the trading day of a time: a session of its exchange, or a date if there are no sessions."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _SATURDAY = 5
 class TradingDays:
     """Tells the trading day of instants.
 
-    It is the session that an instant lies in. Where the exchange is closed, it is the date that clocks show in `zone`: a
+    It is the session that an instant lies in. While the exchange is closed, it is the date that clocks show in `zone`: a
     weekend's is the next weekday's, but none comes before the session that has ended or after the one that follows. Without
     sessions it is the date.
 
     Parameters
     ----------
     zone
-        IANA name of the zone in which dates begin: the exchange's own where it has sessions.
+        IANA name of the zone in which dates begin: the exchange's own if it has sessions.
     sessions
         The sessions around the instants from the first to the last (nanoseconds UTC); None: trading days are dates.
     """
@@ -43,7 +43,7 @@ class TradingDays:
     def of(self, moments: Int64) -> Int64:
         """The trading day of each moment (nanoseconds UTC, rising), as days since 1970-01-01.
 
-        Days never fall where moments rise. An instant at which bars close belongs to the day that it ends: ask for the
+        Days never fall while moments rise. An instant at which bars close belongs to the day that it ends: ask for the
         nanosecond before it.
         """
         if self._sessions is None or not len(moments):

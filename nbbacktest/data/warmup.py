@@ -82,9 +82,9 @@ def seen_from(
     base
         The base interval.
     start
-        Where trading begins: bars that end later are no warm-up.
+        The instant at which trading begins: bars that end later are no warm-up.
     sessions
-        Whole weeks and months over the bars; called where derived bars have to be counted.
+        Whole weeks and months over the bars; called if derived bars have to be counted.
     complete
         True if derived bars that lack base bars count for nothing.
     """
@@ -146,7 +146,7 @@ def check_intervals(needs: Sequence[Need], known: Sequence[str]) -> None:
 
 
 def reach_in_days(need: Need, base: Interval, session_ns: int) -> int:
-    """Calendar days that surely hold that many bars, where sessions are as long as `session_ns`, some of them half."""
+    """Calendar days that surely hold that many bars, if sessions are as long as `session_ns`, and some of them half days."""
     interval = base if need.interval is None else Interval.parse(need.interval)
     if interval.is_calendar:
         return (need.bars + 2) * (interval.ns // Interval.parse("1d").ns + 1)
@@ -159,7 +159,7 @@ _LAST_DAY = date(2261, 12, 31)  # of those that nanoseconds can count
 
 
 class Cut(NamedTuple):
-    """The bars of a run by symbol and interval, those before them, and where trading begins."""
+    """The bars of a run by symbol and interval, the bars before them, and the instant at which trading begins."""
 
     bars: dict[tuple[str, str], BarColumns]
     earlier: dict[tuple[str, str], BarColumns]
@@ -175,7 +175,7 @@ def cut_bars(
     exchange: str,
     needs: Sequence[Need],
 ) -> Cut:
-    """Keep the range of dates and the warm-up before it; say where trading begins.
+    """Keep the range of dates and the warm-up before it; find the instant at which trading begins.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def cut_bars(
     base
         The interval that orders fill on; its bars say where the run begins and ends.
     sessions
-        The exchange's, where they are the trading days; None: these are dates.
+        The exchange's, if they are the trading days; None: dates are.
     exchange
         Whose weeks and months are counted as warm-up.
 

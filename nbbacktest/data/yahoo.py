@@ -23,15 +23,15 @@ _SHORT_REACH = "about 60 days"
 class YahooSource:
     """Bars as ``yfinance.download`` gives them, one symbol at a time.
 
-    Intraday stamps are opens; daily ones are session dates. A bar that is still forming is left out: intraday where its
-    end lies in the future, daily where its date isn't past in UTC.
+    Intraday stamps are opens; daily ones are session dates. A bar that is still forming is left out: intraday if its
+    end lies in the future, daily if its date isn't past in UTC.
 
     Parameters
     ----------
     adjusted
-        Whether open, high, low and close are adjusted for splits and dividends; else for splits alone, as Yahoo has it.
+        True: open, high, low and close are adjusted for splits and dividends; False: for splits alone, as Yahoo has it.
     prepost
-        Whether to ask for bars before and after regular hours too; what the config's hours don't hold is left out.
+        True: ask for bars before and after regular hours too; what the config's hours don't hold is left out.
     timeout
         Seconds after which a request is given up.
     """

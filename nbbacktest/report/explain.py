@@ -18,6 +18,7 @@ from nbbacktest.report.plotting import local_time
 from nbbacktest.trading.equity import cash_curve, position_curve
 from nbbacktest.trading.order_explain import OrderOutcome, explain_orders
 from nbbacktest.trading.orders import Fill
+from nbbacktest.trading.orders.order import levels_of
 from nbbacktest.trading.record import RunRecord
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _ORDER_COLUMNS = (
     "id", "symbol", "side", "size", "type", "limit", "stop", "outcome", "missed_by", "why", "tag", "strategy",
+    "touch",
 )  # fmt: skip
 
 
@@ -72,12 +74,12 @@ class Explanation:
         rows = [
             (
                 v.then.id, v.then.symbol, str(v.then.side), v.then.size, str(v.then.type), v.then.limit, v.then.stop,
-                v.outcome, v.missed_by, v.why, v.then.tag, v.then.strategy,
+                v.outcome, v.missed_by, v.why, v.then.tag, v.then.strategy, v.then.touch,
             )
             for v in self.verdicts
         ]  # fmt: skip
         frame = pd.DataFrame(rows, columns=list(_ORDER_COLUMNS))
-        return frame.astype(dict.fromkeys(("size", "limit", "stop", "missed_by"), "float64"))
+        return frame.astype(dict.fromkeys(("size", "limit", "stop", "missed_by", "touch"), "float64"))
 
     def to_frame(self) -> pd.DataFrame:
         """The same as `orders`."""
@@ -256,11 +258,7 @@ def _bar_words(symbol: str, bar: Bar | None) -> str:
 def _order_words(verdict: OrderOutcome) -> str:
     order = verdict.then
     size = "all" if order.size is None else number(order.size)
-    levels = "".join(
-        f", {name} {_value(level)}"
-        for name, level in (("limit", order.limit), ("stop", order.stop))
-        if level is not None
-    )
+    levels = "".join(f", {name} {_value(level)}" for name, level in levels_of(order))
     part = f", {number(order.filled)} filled before" if order.filled else ""
     kind = str(order.type).replace("_", " ")
     return f"order {order.id}: {order.side} {size} {order.symbol} {kind}{levels}{part}"

@@ -90,13 +90,14 @@ def orders_frame(record: RunRecord) -> pd.DataFrame:
             "tag": _texts([o.tag for o in orders]),
             "filled": _floats([o.filled for o in orders]),
             "trail": _floats([o.trail for o in orders]),
+            "touch": _floats([o.touch for o in orders]),
             "parent": np.array([0 if o.parent is None else o.parent.id for o in orders], dtype=np.int64),
         }
     )
 
 
 def order_events_frame(record: RunRecord) -> pd.DataFrame:
-    """One row an event of an order's life, by order and time; `size` and `price` are a fill's, `limit` and `stop` its levels then."""
+    """One row an event of an order's life, by order and time; `size` and `price` are a fill's, `limit`, `stop` and `touch` its levels then."""
     import pandas as pd
 
     events = [(order.id, event) for order in record.orders for event in order.events]
@@ -110,6 +111,7 @@ def order_events_frame(record: RunRecord) -> pd.DataFrame:
             "price": _floats([e.price for _, e in events]),
             "limit": _floats([e.terms.limit for _, e in events]),
             "stop": _floats([e.terms.stop for _, e in events]),
+            "touch": _floats([e.terms.touch for _, e in events]),
         }
     )
 

@@ -17,7 +17,9 @@ from nbbacktest.trading.record import RunRecord
 
 # Each reads on white and on black, and differs to a colour-blind eye.
 UP, DOWN, BUY, SELL, EQUITY, LOSS = "#2a9d8f", "#e2674a", "#3b82f6", "#d946ef", "#3b82f6", "#e2674a"
-LIMIT, STOP, OTHER = "#d99a1c", "#9b7bea", "#8f9499"
+LIMIT, STOP, TOUCH, OTHER = "#d99a1c", "#9b7bea", "#0f9fb5", "#8f9499"
+LEVEL_LINES = (("limit", LIMIT, "dot"), ("stop", STOP, "dash"), ("touch", TOUCH, "dashdot"))
+"""How the levels of orders are drawn: (field of an order, colour, dash)."""
 INK, GRID = "#808080", "rgba(128,128,128,0.22)"
 MILLISECOND = 1_000_000
 

@@ -48,9 +48,11 @@ _ORDER_1 = (
 """The fields of an order in version 1."""
 _ORDER = (
     *_ORDER_1, "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced", "triggered", "filled", "best",
+    "touch",
 )  # fmt: skip
 _GIVEN = (
     "limit", "stop", "tag", "submitted", "trail", "trail_is_fraction", "begins", "expires", "reduce_only", "is_forced",
+    "touch",
 )  # fmt: skip
 _OUTCOME = ("reason", "closed", "fill_price", "triggered", "filled", "best")
 _TIMES = ("submitted", "begins", "expires", "closed")
@@ -122,7 +124,7 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
             for order in record.orders
             if order.parent is not None or order.oco is not None
         ],
-        "order_events": [[order.id, *event[:6]] for order in record.orders for event in order.events],
+        "order_events": [[order.id, *event[:5], _terms(event)] for order in record.orders for event in order.events],
         "indicators": [[r.name, r.strategy, r.symbol, r.interval] for r in record.indicators],
         "log": record.log,
         "flows": record.flows,
@@ -239,6 +241,11 @@ def _table(archive: zipfile.ZipFile, name: str) -> Float64:
     if table.ndim not in (1, 2) or table.dtype != np.float64:
         raise ValueError(f"table {name} is {table.dtype} with shape {table.shape}")
     return np.asarray(table, dtype=np.float64)
+
+
+def _terms(event: OrderEvent) -> tuple[float | None, ...]:
+    """What an order asked for, as older versions read it where they know all of it."""
+    return event.terms if event.terms.touch is not None else event.terms[:-1]
 
 
 def _field(name: str) -> str:

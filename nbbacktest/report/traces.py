@@ -22,12 +22,11 @@ from nbbacktest.report.plotting import (
     BUY,
     DOWN,
     EQUITY,
-    LIMIT,
+    LEVEL_LINES,
     LOSS,
     MOST,
     OTHER,
     SELL,
-    STOP,
     UP,
     Binning,
     axis,
@@ -41,6 +40,7 @@ from nbbacktest.trading.equity import day_ends, local_days
 from nbbacktest.trading.excursions import excursions
 from nbbacktest.trading.order_replay import level_path, stop_path
 from nbbacktest.trading.orders import Order
+from nbbacktest.trading.orders.order import levels_of
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.stats import drawdowns
 
@@ -113,13 +113,13 @@ def _marks(run: RunAnalysis, symbol: str, side: Side, binning: Binning) -> tuple
 
 
 def level_traces(run: RunAnalysis, symbol: str) -> list[Any]:
-    """The limits and the stops of a symbol's newest orders, each as a line from its submission to its end."""
+    """The levels of a symbol's newest orders, each as a line from its submission to its end."""
     import plotly.graph_objects as go
 
     record = run.record
     orders = level_orders(record, symbol)[-LEVELS:]
     traces = []
-    for name, colour, dash in (("limit", LIMIT, "dot"), ("stop", STOP, "dash")):
+    for name, colour, dash in LEVEL_LINES:
         spans = [span for order in orders for span in _spans(record, order, name)]
         if not spans:
             continue
@@ -138,8 +138,8 @@ def level_traces(run: RunAnalysis, symbol: str) -> list[Any]:
 
 
 def level_orders(record: RunRecord, symbol: str) -> list[Order]:
-    """The symbol's orders that had a limit or a stop, in order of submission."""
-    return [o for o in record.orders if o.symbol == symbol and (o.limit is not None or o.stop is not None)]
+    """The symbol's orders that had a level, in order of submission."""
+    return [o for o in record.orders if o.symbol == symbol and levels_of(o)]
 
 
 def _spans(record: RunRecord, order: Order, name: str) -> Iterator[tuple[int, int, float]]:

@@ -41,7 +41,7 @@ TOLERANCE = 1e-9
 """Values this close, relative to each other, are equal: an algorithm may round differently on fewer bars."""
 
 _ORDER = (
-    "id", "strategy", "symbol", "side", "type", "size", "limit", "stop", "trail", "tif", "tag", "submitted",
+    "id", "strategy", "symbol", "side", "type", "size", "limit", "stop", "touch", "trail", "tif", "tag", "submitted",
     "status", "reason", "closed", "filled", "fill_price",
 )  # fmt: skip
 _OUTCOME = ("status", "reason", "closed", "filled", "fill_price")

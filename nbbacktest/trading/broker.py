@@ -1,4 +1,4 @@
-"""Executes orders on bars: who fills, how much, and whether it can be paid. Knows no strategy and no thread."""
+"""Executes orders on bars: which fill, how much of each, and whether the account can pay. Knows no strategy and no thread."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nbbacktest.trading.costs import RunningFee, fee_of, slip_of
 from nbbacktest.trading.matching import Hit, hit_of, in_turn
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import Blotter, OpenOrders
+from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.orders.rules import TradingRules
 from nbbacktest.trading.orders.types import AT_OPEN, PHASES, RULES, FillRules
 from nbbacktest.trading.portfolio import Portfolio, Position
@@ -37,7 +38,7 @@ class Delistings(Protocol):
 
 
 Notice = Callable[[str, str, str], None]
-"""(strategy, symbol, text): an order came to nothing."""
+"""Called with (strategy, symbol, text) if an order came to nothing."""
 
 
 class BrokerState(NamedTuple):
@@ -50,7 +51,7 @@ class BrokerState(NamedTuple):
     fees : object
         What a commission that depends on earlier fills has counted; None for the others.
     delisted : dict
-        By symbol that was, what an order for it is told.
+        By delisted symbol, the reason that an order for it is rejected with.
     """
 
     used: dict[str, float]
@@ -60,7 +61,7 @@ class BrokerState(NamedTuple):
 
 
 class Broker:
-    """Meets the orders of one run with its bars.
+    """Fills the open orders of one run by its bars.
 
     Attributes
     ----------
@@ -71,9 +72,9 @@ class Broker:
     orders, fills : list
         All of the run, in order of submission and of execution.
     delistings : Delistings or None
-        What the dates of symbols' ends bring; None where there is none.
+        Ends the symbols whose date has come; None if no symbol ends.
     delisted : dict
-        By symbol that was, what an order for it is told.
+        By delisted symbol, the reason that an order for it is rejected with.
     trading_rules : TradingRules
         Which sizes and levels are allowed.
     """
@@ -108,7 +109,7 @@ class Broker:
         self.fills: list[Fill] = []
         self._fee = fee_of(broker.commission, self.fills)
         self._slip = slip_of(broker.slippage)
-        self._rules = FillRules(broker.fill == "next_close", broker.limit_fill == "cross", broker.stop_and_target)
+        self._rules = FillRules.of(broker.fill, broker.limit_fill, broker.stop_and_target)
         self._at_once = broker.fill == "this_close"
         self._share = broker.volume_share
         self._used: dict[str, float] = {}
@@ -140,7 +141,7 @@ class Broker:
         if self._at_once and order.type is _MARKET and index >= 0:
             series = self._portfolio.positions[order.strategy][order.symbol].series
             bar = series.bar(series.n - 1)
-            # Never filled forward: without a bar at this instant it waits for the next one.
+            # No bar is filled forward: if the symbol has none at this instant, the order waits for the next one.
             if bar.end_ns == now:
                 self._execute(order, bar, bar.close, Phase.CLOSE, index, now)
 
@@ -150,14 +151,14 @@ class Broker:
         self.blotter.end(order, _REJECTED, reason, now)
 
     def match_orders(self, bars: Sequence[Bar], index: int, now: int) -> None:
-        """Execute what waits on the base bars among `bars`, all of one instant, in the order of the bar and of submission.
+        """Fill open orders by the base bars of one instant, in the order of the bar, then of submission.
 
         Parameters
         ----------
         bars
-            All bars that completed; those of derived intervals are passed over.
+            All bars that completed at the instant; those of derived intervals fill nothing.
         index, now
-            The instant: its number in the run, and its nanoseconds UTC.
+            The number of the instant in the run, and its nanoseconds UTC.
         """
         if not (len(bars) == 1 and self._is_met_alone(bars[0], index, now)):
             self._meet(bars, index, now)
@@ -181,9 +182,9 @@ class Broker:
         return () if bar.low > orders.falls_to and bar.high < orders.rises_to else orders
 
     def _is_met_alone(self, bar: Bar, index: int, now: int) -> bool:
-        """Fill the only order that the only bar concerns, as most are; whether there is nothing left to do.
+        """Fill the only order that the only bar concerns; True if nothing is left to do for `_meet`.
 
-        Does what `_meet` does of one hit, without its lists. Saves 0.3 us of 5.5 an order.
+        Most orders fill this way. It finds and fills them as `_meet` does, without its lists, which saves 0.3 us of 5.5 an order.
         """
         orders = self._concerned(bar)
         if len(orders) != 1 or orders[0].children:
@@ -213,7 +214,7 @@ class Broker:
                 self._miss(order, bar, now)
 
     def _execute_all(self, hits: list[Hit], index: int, now: int) -> None:
-        # The list grows while it is walked: exits that come to life with their entry may fill in the same bar.
+        # The loop appends to its list: exits that come to life with their entry may fill in the same bar.
         for place, (_, order, bar, price, phase) in enumerate(hits, start=1):
             if order.status is not _OPEN:
                 continue
@@ -259,7 +260,7 @@ class Broker:
         """Fill `order` at `price` before slippage, as far as it goes; returns the exits that come to life with it."""
         portfolio, blotter = self._portfolio, self.blotter
         buy = order.side is _BUY
-        if order.stop is not None and not order.triggered:
+        if not order.triggered and (order.stop is not None or order.touch is not None):
             blotter.trigger(order, now, price)
         position = portfolio.positions[order.strategy][order.symbol]
         held = position.size
@@ -366,7 +367,7 @@ class Broker:
             reason = f"{wanted:g} wanted, the volume cap leaves {max(room, 0.0):g} of {bar.volume:g}"
             self.blotter.end(order, _CANCELLED, reason, now)
             return 0.0
-        if not size and order.size != order.life[-4]:
+        if not size and order.size != order.life[5 - EVENT_FIELDS]:
             # It waits on, for no more than there is to close: its life says so.
             order.note(now, OrderEventKind.REPLACED, f"{wanted:g} are left to close")
         return size

@@ -20,8 +20,7 @@ import numpy.typing as npt
 
 from nbbacktest.core.enums import OrderType
 from nbbacktest.core.records import BarColumns, Float64, Int64
-from nbbacktest.trading.executions import places_of
-from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.record import RunRecord, places_of
 from nbbacktest.trading.trades import Trades
 
 _OPEN, _INSIDE, _CLOSE = 0, 1, 2

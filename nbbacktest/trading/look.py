@@ -30,6 +30,7 @@ from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingLists, 
 _EVERY = 128
 """After how many changes of the account it is kept, and after how many orders those that are open."""
 _LAST_FILLS = 5
+_TERMS = 5 - EVENT_FIELDS  # where an event's terms begin, seen from its end
 _ACCEPTED, _TRIGGERED = OrderEventKind.ACCEPTED, OrderEventKind.TRIGGERED
 _PART, _REPLACED = OrderEventKind.PARTIALLY_FILLED, OrderEventKind.REPLACED
 _index = attrgetter("index")
@@ -214,7 +215,7 @@ class _OrderHistory:
         kinds = life[1::EVENT_FIELDS]
         if _ACCEPTED not in kinds:
             return None  # a bracket's exit, whose entry waits
-        size, limit, stop, trail = life[-4:]
+        size, limit, stop, trail, touch = life[_TERMS:]
         if trail is not None and stop is not None and _TRIGGERED not in kinds:
             # A split comes before the bar of its instant, which moves the level after it.
             since = life[-EVENT_FIELDS] - _is_split(kinds[-1], life[-EVENT_FIELDS + 2])
@@ -227,7 +228,7 @@ class _OrderHistory:
         return OrderRow(
             order.id, order.strategy, order.symbol, order.side, size, order.type, limit, stop, order.tag,
             order.submitted_ns, filled, order.tif, order.reduce_only,
-            order._stamps,  # noqa: SLF001 - hidden from strategies only
+            order._stamps, touch,  # noqa: SLF001 - hidden from strategies only
         )  # fmt: skip
 
     def _filled(self, order: Order, life: Sequence[Any], instants: Int64) -> float:

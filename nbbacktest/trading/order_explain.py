@@ -1,4 +1,4 @@
-"""What became of an order on one bar, and why: reconstructed from its life and the bar, with the broker's own rules.
+"""Explains what one bar made of an order: from the order's events and the bar, with the rules that the broker fills by.
 
 Pure functions of a `RunRecord`; whether a bar fills an order is asked of `nbbacktest.trading.matching` and decided nowhere
 else.

@@ -1,6 +1,6 @@
-"""Orders as they were: what one asked for, and where its levels stood, at any instant of a finished run.
+"""Replays orders of a finished run: what an order asked for, and where its levels stood, at any instant.
 
-Pure functions of a `RunRecord`: an order's life tells it, and for a trailing stop the bars that moved it.
+Pure functions of a `RunRecord`: they read the order's events, and for a trailing stop the bars that moved it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FILLS = (OrderEventKind.FILLED, OrderEventKind.PARTIALLY_FILLED)
 
 
 class BrokerRules(NamedTuple):
-    """What the broker of a run went by."""
+    """The rules that the broker of a run filled orders by."""
 
     fill: FillRules
     this_close: bool
@@ -31,18 +31,16 @@ class BrokerRules(NamedTuple):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> BrokerRules:
-        """Those of a session config; what it doesn't say is as usual."""
+        """The rules of a session config; keys that it doesn't have are the defaults."""
         broker = config.get("broker", {})
         known = {name: broker[name] for name in ("fractional", "lot_size", "tick_size") if name in broker}
         fill = broker.get("fill", "next_open")
-        matching = FillRules(
-            fill == "next_close", broker.get("limit_fill") == "cross", broker.get("stop_and_target", "pessimistic")
-        )
+        matching = FillRules.of(fill, broker.get("limit_fill", "touch"), broker.get("stop_and_target", "pessimistic"))
         return cls(matching, fill == "this_close", broker.get("volume_share"), TradingRules(BrokerConfig(**known)))
 
 
 def life_of(order: Order) -> list[OrderEvent]:
-    """Its events; those of an order that was kept without any are what its end says."""
+    """The events of `order`; for an order that was saved without events, one that its end tells."""
     if order.events or not order.closed_ns:
         return order.events
     kind = {
@@ -58,7 +56,7 @@ def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules
     instant = int(record.instants[index])
     then = Order(
         order.id, order.strategy, order.symbol, order.side, order.size, order.type, limit=order.limit, stop=order.stop,
-        trail=order.trail, trail_is_fraction=order.trail_is_fraction, tif=order.tif, tag=order.tag,
+        touch=order.touch,        trail=order.trail, trail_is_fraction=order.trail_is_fraction, tif=order.tif, tag=order.tag,
         submitted_ns=order.submitted_ns, begins_ns=order.begins_ns, expires_ns=order.expires_ns, reduce_only=order.reduce_only,
         is_forced=order.is_forced, _stamps=order._stamps,  # noqa: SLF001 - hidden from strategies only
     )  # fmt: skip
@@ -75,7 +73,7 @@ def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules
         ratio = splits.pop(event.time_ns, None) if event.kind is OrderEventKind.REPLACED else None
         if event.time_ns < instant or is_first or ratio is not None:
             then.filled *= ratio or 1.0
-            then.size, then.limit, then.stop, then.trail = event.terms
+            then.size, then.limit, then.stop, then.trail, then.touch = event.terms
             # A split comes before the bar of its instant, which moves the level after it.
             set_at = event.time_ns - 1 if ratio is not None else event.time_ns
             if event.kind is OrderEventKind.TRIGGERED:
@@ -104,7 +102,7 @@ def _seen(bars: BarColumns, first: int, last: int) -> Bar:
 
 
 def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:
-    """Where a level of `order` (``"limit"`` or ``"stop"``) stood: (instant, level from then on), none while it was held."""
+    """Where a level of `order` (one of `LEVELS`) stood: (instant, level from then on), none while it was held."""
     told = [(event.time_ns, getattr(event.terms, name)) for event in order.events]
     if not told:
         return [(order.submitted_ns, getattr(order, name))]

@@ -13,6 +13,7 @@ from nbbacktest.core.formats import money
 from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.orders.order import levels_of
 from nbbacktest.trading.portfolio import Position
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class OrderRow(NamedTuple):
     tif: TimeInForce
     reduce_only: bool
     stamps: Stamps = Stamps()
+    touch: float | None = None
 
     @property
     def submitted(self) -> pd.Timestamp:
@@ -84,12 +86,12 @@ class OrderRow(NamedTuple):
         return cls(
             order.id, order.strategy, order.symbol, order.side, order.size, order.type, order.limit, order.stop,
             order.tag, order.submitted_ns, order.filled, order.tif, order.reduce_only,
-            order._stamps,  # noqa: SLF001 - hidden from strategies only
+            order._stamps, order.touch,  # noqa: SLF001 - hidden from strategies only
         )  # fmt: skip
 
     def __repr__(self) -> str:
         size = "all" if self.size is None else f"{self.size:g}"
-        levels = "".join(f" {name} {v:g}" for name, v in (("limit", self.limit), ("stop", self.stop)) if v is not None)
+        levels = "".join(f" {name} {level:g}" for name, level in levels_of(self))
         part = f", {self.filled:g} filled" if self.filled else ""
         return f"<Order {self.id} {self.side} {size} {self.symbol} {self.type}{levels}: open{part}>"
 

@@ -22,9 +22,8 @@ from nbbacktest.core.records import Float64, Int64
 from nbbacktest.data.calendar_periods import period_starts
 from nbbacktest.trading.equity import day_ends, equity_curve, invested, local_days
 from nbbacktest.trading.excursions import excursions
-from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.orders import Fill
-from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.record import Executions, RunRecord
 from nbbacktest.trading.trades import Trade, Trades, round_trips
 
 NAN = math.nan

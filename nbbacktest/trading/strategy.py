@@ -131,6 +131,7 @@ class Strategy:
         *,
         limit: float | None = None,
         stop: float | None = None,
+        touch: float | None = None,
         trail: float | str | None = None,
         stop_loss: float | None = None,
         take_profit: float | None = None,
@@ -153,6 +154,9 @@ class Strategy:
             Fill at this price or better.
         stop
             Become a market order once this price is reached (with `limit`: a limit order); a gap fills at the open.
+        touch
+            Become a market order once a better price than the present one, this one, is reached (with `limit`: a limit
+            order); a gap fills at the open.
         trail
             A stop that follows the market at this distance: a price such as 1.5, or a share such as ``"2%"``.
         stop_loss, take_profit
@@ -182,7 +186,7 @@ class Strategy:
         """
         request = read_request(
             _BUY, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
-            reduce_only=reduce_only, tag=tag,
+            touch=touch, reduce_only=reduce_only, tag=tag,
         )  # fmt: skip
         return self._strategy_context.place(symbol, request)
 
@@ -193,6 +197,7 @@ class Strategy:
         *,
         limit: float | None = None,
         stop: float | None = None,
+        touch: float | None = None,
         trail: float | str | None = None,
         stop_loss: float | None = None,
         take_profit: float | None = None,
@@ -205,7 +210,7 @@ class Strategy:
         """Order to sell, or to sell short; the mirror of `buy`, with the same parameters and errors."""
         request = read_request(
             _SELL, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
-            reduce_only=reduce_only, tag=tag,
+            touch=touch, reduce_only=reduce_only, tag=tag,
         )  # fmt: skip
         return self._strategy_context.place(symbol, request)
 
@@ -276,6 +281,7 @@ class Strategy:
         limit: float | None = None,
         stop: float | None = None,
         trail: float | str | None = None,
+        touch: float | None = None,
     ) -> Order:
         """Change an open order, which keeps its place in line; `size` is the whole one, with what has filled.
 
@@ -284,7 +290,8 @@ class Strategy:
         OrderError
             Where it isn't open any more, doesn't have that term, or the new value makes no sense.
         """
-        return self._strategy_context.replace(order, {"size": size, "limit": limit, "stop": stop, "trail": trail})
+        terms = {"size": size, "limit": limit, "stop": stop, "trail": trail, "touch": touch}
+        return self._strategy_context.replace(order, terms)
 
     def cancel(self, order: Order) -> None:
         """Take back an open order.

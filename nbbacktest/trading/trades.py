@@ -16,9 +16,8 @@ import msgspec
 import numpy as np
 
 from nbbacktest.core.records import Float64, Int64, Stamps
-from nbbacktest.trading.executions import Executions
 from nbbacktest.trading.orders import Fill
-from nbbacktest.trading.record import RunRecord, Split
+from nbbacktest.trading.record import Executions, RunRecord, Split
 from nbbacktest.trading.sizes import Tally, add_sizes, scaled
 
 if TYPE_CHECKING:
@@ -182,7 +181,7 @@ def round_trips(record: RunRecord) -> Trades:
 def _by_turns(done: Executions) -> Matches | None:
     """The matches if every position was opened and closed whole, by turns; else None."""
     entries, exits, still_open = [_NONE], [_NONE], [_NONE]
-    for rows in done.books:
+    for rows in done.positions:
         ins, outs = rows[: len(rows) // 2 * 2 : 2], rows[1::2]
         if not np.array_equal(done.signed[ins], -done.signed[outs]):
             return None

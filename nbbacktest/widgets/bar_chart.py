@@ -22,10 +22,9 @@ from nbbacktest.engine.series import Series
 from nbbacktest.report.plotting import (
     BUY,
     DOWN,
-    LIMIT,
+    LEVEL_LINES,
     MOST,
     SELL,
-    STOP,
     UP,
     Binning,
     axis,
@@ -47,8 +46,8 @@ OVERLAYS, STUDIES = 6, 3
 """How many indicators are drawn over the prices, and under them."""
 _ENOUGH = 20
 """How many values of an indicator decide if it is drawn over the prices or under them."""
-CANDLES, VOLUME, BOUGHT, SOLD, LIMITS, STOPS = range(6)
-COUNT = 6 + OVERLAYS + STUDIES
+CANDLES, VOLUME, BOUGHT, SOLD = range(4)
+COUNT = 4 + len(LEVEL_LINES) + OVERLAYS + STUDIES
 
 _COLOURS = ("#f2a541", "#9b7bea", "#2bb3c0", "#d96c9f", "#7fa650", "#b0875b")
 """Of indicators; each reads on white and on black."""
@@ -202,7 +201,7 @@ class BarChart:
     @staticmethod
     def _levels(frame: Frame, series: Series, columns: BarColumns, local: Int64) -> Iterator[Mapping[str, Any]]:
         orders = [order for order in frame.agent.orders if order.symbol == series.symbol][-50:]
-        for name in ("limit", "stop"):
+        for name, _, _ in LEVEL_LINES:
             open_ones = [
                 (order.submitted_ns, getattr(order, name)) for order in orders if getattr(order, name) is not None
             ]
@@ -315,10 +314,10 @@ def bars_figure() -> LiveFigure:
         ),
         *(
             go.Scatter(
-                mode="lines", name=name, visible=False, connectgaps=False, hoverinfo="skip",
+                mode="lines", name=name.capitalize(), visible=False, connectgaps=False, hoverinfo="skip",
                 line={"color": colour, "width": 1.5, "dash": dash},
             )
-            for name, colour, dash in (("Limit", LIMIT, "dot"), ("Stop", STOP, "dash"))
+            for name, colour, dash in LEVEL_LINES
         ),
         *(_line(_COLOURS[n], "y") for n in range(OVERLAYS)),
         *(_line(_COLOURS[-1 - n], "y3") for n in range(STUDIES)),

@@ -168,7 +168,7 @@ def test_decisions_that_differ_without_an_indicator():
 
 
 def test_all_kinds_of_orders_are_cleared():
-    """Brackets, stop-limits, trailing stops, day orders and closing orders are the same up to every cut."""
+    """Brackets, stop-limits, touches, trailing stops, day orders and closing orders are the same up to every cut."""
 
     class Every(nb.Strategy):
         def on_bar(self, bar):
@@ -179,6 +179,9 @@ def test_all_kinds_of_orders_are_cleared():
                 self.buy(size=1, stop=bar.close + 0.1, limit=bar.close + 0.2, tif="day")
             if n % 35 == 0 and self.position().size > 0:
                 self.sell(size=1, trail=0.2)
+            if n % 25 == 0:
+                self.buy(size=1, touch=bar.close - 0.1)
+                self.buy(size=1, touch=bar.close - 0.1, limit=bar.close - 0.15)
             if n % 90 == 0:
                 self.close()
 

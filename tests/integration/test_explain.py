@@ -57,6 +57,15 @@ GOLDEN = [
     ({"stop": 103}, "filled", "1 at 103: the high 104 reached the stop 103"),
     ({"stop": 101}, "filled", "1 at 102: the open 102 was beyond the stop 101 already"),
     ({"limit": 95.99}, "missed", "by 0.01: the low 96 stayed above the limit 95.99"),
+    ({"touch": 97}, "filled", "1 at 97: the low 96 reached the touch 97"),
+    ({"touch": 105}, "filled", "1 at 102: the open 102 was beyond the touch 105 already"),
+    ({"touch": 95}, "waits", "for the trigger: the low 96 missed the touch 95 by 1"),
+    ({"touch": 97, "limit": 98}, "filled", "1 at 97: the low 96 reached the touch 97, and the limit 98 allowed it"),
+    (
+        {"touch": 97, "limit": 95.5},
+        "triggered",
+        "the low 96 reached the touch 97; the low 96 did not reach the limit 95.5, so the limit waits for the next bar",
+    ),
     ({"stop": 104.5}, "waits", "for the trigger: the high 104 missed the stop 104.5 by 0.5"),
 ]
 
@@ -358,7 +367,7 @@ class Restless(nb.Strategy):
         side = self.buy if rng.random() < 0.5 else self.sell
         sign = 1 if side == self.buy else -1
         near = lambda: round(close + rng.normal(0, 0.3), 2)  # noqa: E731
-        kind = rng.integers(0, 12)
+        kind = rng.integers(0, 14)
         size = float(rng.integers(1, 400))
         terms = {
             0: {}, 1: {"limit": near()}, 2: {"stop": near()}, 3: {"limit": near(), "stop": near()},
@@ -366,6 +375,7 @@ class Restless(nb.Strategy):
             7: {"stop_loss": round(close - sign * 0.4, 2), "take_profit": round(close + sign * 0.3, 2),
                 **({"limit": round(close - sign * 0.1, 2)} if rng.random() < 0.5 else {})},
             8: {"limit": near(), "tif": "day"},
+            12: {"touch": near()}, 13: {"touch": near(), "limit": near()},
         }.get(int(kind))  # fmt: skip
         if terms is not None and len(self.orders(bar.symbol)) < 8:
             side(bar.symbol, size=size, **terms)

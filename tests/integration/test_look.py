@@ -170,6 +170,8 @@ ACTS = (
     lambda strategy, symbol, asked: strategy.oco(
         asked.side(symbol, asked.size, stop=asked.beyond()), asked.side(symbol, asked.size, limit=asked.before())
     ),
+    lambda strategy, symbol, asked: asked.side(symbol, asked.size, touch=asked.before()),
+    lambda strategy, symbol, asked: asked.side(symbol, asked.size, touch=asked.before(), limit=asked.before()),
     lambda strategy, symbol, asked: asked.side(symbol),
     lambda strategy, symbol, asked: strategy.close(symbol),
     with_exits,

@@ -33,10 +33,12 @@ class Busy(nb.Strategy):
         self.count += 1
         symbol = bar.symbol
         if bar.interval != "1m":
-            if len(self.orders(symbol)) < 4:
+            if len(self.orders(symbol)) < 5:
                 self.buy(symbol, 1, limit=bar.low)
                 self.sell(symbol, 2, stop=bar.low - 0.05)
                 self.sell(symbol, 1, trail="0.1%", tif="day")
+                self.buy(symbol, 1, touch=bar.low - 0.02, tif="day")
+                self.sell(symbol, 1, touch=bar.high + 0.02, limit=bar.high + 0.05)
             return
         if self.fast[symbol][-1] > self.slow[symbol][-1]:
             if self.position(symbol).size <= 0:

@@ -191,6 +191,10 @@ WAYS: list[Callable[..., Any]] = [
     lambda s, symbol, size, last, side, away, tif: side(
         symbol, size, stop=last - away, limit=last - away * s.dice.choice((0.5, 1.5)), **tif
     ),
+    lambda s, symbol, size, last, side, away, tif: side(symbol, size, touch=last + away * s.dice.random() * 2, **tif),
+    lambda s, symbol, size, last, side, away, tif: side(
+        symbol, size, touch=last + away, limit=last + away * s.dice.choice((0.5, 1.5)), **tif
+    ),
     lambda s, symbol, size, last, side, away, tif: side(symbol, size, trail=s.dice.choice((1.5, "2%")), **tif),
     lambda s, symbol, size, last, side, away, tif: side(
         symbol, size, stop_loss=last + away * 1.5, take_profit=last - away * 1.5

@@ -1,4 +1,4 @@
-"""The orders of a run and their lives: opened, linked, replaced, ended. Knows no cash; what a fill costs is the broker's."""
+"""The orders of a run: opens, links, replaces and ends them, and keeps the open ones by symbol. Knows no cash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, TimeInForce
 from nbbacktest.core.errors import OrderError
 from nbbacktest.core.intervals import LATEST
-from nbbacktest.trading.orders.order import Order
+from nbbacktest.trading.orders.order import LEVELS, Order
 from nbbacktest.trading.orders.types import RULES
 from nbbacktest.trading.sizes import is_rounding
 
@@ -32,15 +32,15 @@ _LATE = {
 class OpenOrders(list[Order]):
     """Open orders of one symbol, in order of submission.
 
-    A bar concerns them where its low is at or under `falls_to`, or its high at or over `rises_to`; all others
-    can be passed over, however many orders wait.
+    A bar concerns them if its low is at or under `falls_to`, or its high at or over `rises_to`. Other bars are passed
+    over, however many orders wait.
 
     Attributes
     ----------
     falls_to, rises_to : float
         As of the last `measure`.
     stale : bool
-        Whether an order was taken out or changed since then.
+        True if an order was taken out or changed since then.
     """
 
     __slots__ = ("falls_to", "rises_to", "stale")
@@ -83,25 +83,25 @@ class Blotter:
     Attributes
     ----------
     pending : dict
-        Open orders by symbol, in order of submission; no empty books but the one of `watch`, so that it is false
-        where nothing waits. One and the same object for the whole run.
+        Open orders by symbol, in order of submission. It has no empty lists but the one of `watch`, so that it is false
+        if no order waits. The same object for the whole run.
     orders : list
         All of the run, in order of submission.
     news : list or None
-        Orders that something happened to, once for each event; None where nobody listens. Emptied by the desk.
+        Orders that something happened to, once for each event; None if no strategy has an `on_order`. The desk empties it.
     """
 
-    __slots__ = ("_books", "_next_expiry", "news", "orders", "pending")
+    __slots__ = ("_lists", "_next_expiry", "news", "orders", "pending")
 
     def __init__(self) -> None:
         self.pending: dict[str, OpenOrders] = {}
         self.orders: list[Order] = []
         self.news: list[Order] | None = None
-        self._books: dict[str, OpenOrders] = {}
+        self._lists: dict[str, OpenOrders] = {}
         self._next_expiry = LATEST
 
     def watch(self, *, wanted: bool) -> None:
-        """Whether `pending` is to be true though no order waits, so that every instant is matched."""
+        """Make `pending` true though no order waits, so that the broker is called at every instant; or end that."""
         if wanted:
             self.pending.setdefault("", OpenOrders())
         else:
@@ -111,7 +111,7 @@ class Blotter:
         """Go on with other orders: all of a run, and those of them that wait, symbol by symbol."""
         self.orders[:] = orders
         self.pending.clear()
-        self._books.clear()
+        self._lists.clear()
         self._next_expiry = LATEST
         for order in waiting:
             self._work(order)
@@ -122,7 +122,7 @@ class Blotter:
     # -- beginnings -----------------------------------------------------------------------------------------
 
     def accept(self, order: Order, now: int) -> None:
-        """Take in an order of a strategy and let it fill from its symbol's next bar on."""
+        """Number a strategy's order, and let it fill from its symbol's next bar on."""
         if order.children:
             self.enter(order, now)
             self.open(order, now)
@@ -135,7 +135,7 @@ class Blotter:
         self._work(order)
 
     def enter(self, order: Order, now: int, reason: str | None = None) -> None:
-        """Take in `order`, and the exits that come with it; these are held until it fills."""
+        """Number `order` and its exits; the exits are held until it fills."""
         self.orders.append(order)
         order.id, order.status = len(self.orders), _HELD
         order.note(now, _SUBMITTED, reason)
@@ -175,7 +175,7 @@ class Blotter:
             self.pending[order.symbol].stale = True
 
     def trigger(self, order: Order, now: int, price: float | None) -> None:
-        """Its stop has been reached: it is a market or a limit order from here on."""
+        """Make a market or a limit order of `order`, whose stop or touch a bar has reached."""
         order.triggered = True
         self.pending[order.symbol].stale = True
         self.note(order, OrderEventKind.TRIGGERED, now, None, None, price)
@@ -188,7 +188,7 @@ class Blotter:
             for name in ("size", "filled"):
                 if (units := getattr(order, name)) is not None:
                     setattr(order, name, units * ratio)
-            for name in ("limit", "stop", "fill_price", "best"):
+            for name in (*LEVELS, "fill_price", "best"):
                 if (price := getattr(order, name)) is not None:
                     setattr(order, name, price / ratio)
             if order.trail is not None and not order.trail_is_fraction:
@@ -200,7 +200,7 @@ class Blotter:
     # -- ends -----------------------------------------------------------------------------------------------
 
     def end(self, order: Order, status: OrderStatus, reason: str, now: int) -> None:
-        """End an open order unfilled, or what is left of it; exits that were never opened end with it."""
+        """End an open order, or what is left of it, without a fill; exits that are still held end with it."""
         self._close(order)
         order.status, order.closed_ns = status, now
         order.reason = reason
@@ -215,7 +215,7 @@ class Blotter:
             self.news.append(order)
 
     def expire(self, now: int) -> None:
-        """End the orders whose time is over; costs nothing where there are none."""
+        """End the orders whose time is over. One comparison if there is none."""
         if now < self._next_expiry:
             return
         waiting = [order for orders in self.pending.values() for order in orders if order.expires_ns]
@@ -225,12 +225,12 @@ class Blotter:
         self._next_expiry = min((order.expires_ns for order in waiting if order.is_open), default=LATEST)
 
     def cancel(self, order: Order, now: int) -> None:
-        """Take back an open order.
+        """Cancel an open order for its strategy.
 
         Raises
         ------
         OrderError
-            Where it is no order of this run, is not open any more, or is a margin call's.
+            If it is no order of this run, is not open any more, or meets a margin call.
         """
         self.must_be_open(order, "cancelled")
         self.end(order, _CANCELLED, "cancelled by the strategy", now)
@@ -247,7 +247,7 @@ class Blotter:
     # -- what a fill means to others --------------------------------------------------------------------------
 
     def release(self, order: Order, opened: float, now: int) -> list[Order]:
-        """Give an entry's exits what it has just opened; returns those that come to life with it."""
+        """Size an entry's exits to what it has just opened; returns the exits that open with it."""
         born = []
         for child in order.children:
             if child.status is _HELD and opened > 0:
@@ -262,7 +262,7 @@ class Blotter:
         return born
 
     def shrink_linked(self, order: Order, size: float, now: int) -> None:
-        """Cancel, or make smaller, what is linked to an order that has filled `size` units."""
+        """Cancel the orders linked to one that has filled `size` units, or make them as much smaller."""
         for other in order.oco or ():
             if other is order or not other.is_open:
                 continue
@@ -308,9 +308,9 @@ class Blotter:
     def _work(self, order: Order) -> None:
         orders = self.pending.get(order.symbol)
         if orders is None:
-            orders = self._books.get(order.symbol)
+            orders = self._lists.get(order.symbol)
             if orders is None:
-                orders = self._books[order.symbol] = OpenOrders()
+                orders = self._lists[order.symbol] = OpenOrders()
             self.pending[order.symbol] = orders
             orders.start(order)
         else:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
-EVENT_FIELDS = 9  # of an event, its terms included
+LEVELS = ("limit", "stop", "touch")
+"""The fields of an order that are prices."""
+EVENT_FIELDS = 10  # of an event, its terms included
 _OPEN, _HELD, _FILLED = OrderStatus.OPEN, OrderStatus.HELD, OrderStatus.FILLED
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 
@@ -26,6 +28,7 @@ class OrderTerms(NamedTuple):
     limit: float | None = None
     stop: float | None = None
     trail: float | None = None
+    touch: float | None = None
 
 
 class OrderEvent(NamedTuple):
@@ -73,7 +76,7 @@ class Order(msgspec.Struct, eq=False):
         Units, positive. None: as many as the cash allows, settled at the first fill; of a bracket's exit, as many as
         the entry opens.
     type : OrderType
-    limit, stop : float or None
+    limit, stop, touch : float or None
         Levels, where the type has them. A trailing stop's `stop` is where it has trailed to.
     trail : float or None
         How far a trailing stop stays behind: a price, or a fraction where `trail_is_fraction`.
@@ -97,7 +100,7 @@ class Order(msgspec.Struct, eq=False):
     reason : str or None
         Why it was rejected, cancelled or expired, or what a delisting paid.
     triggered : bool
-        Whether its stop has been reached.
+        Whether its stop, or its touch, has been reached.
     filled : float
         Units so far.
     fill_price : float or None
@@ -119,6 +122,7 @@ class Order(msgspec.Struct, eq=False):
     stop: float | None = None
     trail: float | None = None
     trail_is_fraction: bool = False
+    touch: float | None = None
     tif: TimeInForce = TimeInForce.GTC
     tag: str | None = None
     submitted_ns: int = 0
@@ -175,7 +179,8 @@ class Order(msgspec.Struct, eq=False):
             return self._life
         life = self._beginnings()
         if self.status is _FILLED and self.closed_ns:  # the broker may be between the two
-            life += (self.closed_ns, _HAS_FILLED, None, self.filled, self.fill_price, self.size, None, None, None)
+            levels = (None,) * (len(OrderTerms._fields) - 1)
+            life += (self.closed_ns, _HAS_FILLED, None, self.filled, self.fill_price, self.size, *levels)
         return life
 
     @property
@@ -195,10 +200,10 @@ class Order(msgspec.Struct, eq=False):
     def begin(self) -> None:
         """Write that it was submitted, and accepted at once, as most are."""
         self._asked = self.size
-        self._life = None if self.limit is self.stop is self.trail is None else self._beginnings()
+        self._life = None if self.limit is self.stop is self.trail is self.touch is None else self._beginnings()
 
     def _beginnings(self) -> list[Any]:
-        time, terms = self.submitted_ns, (self._asked, self.limit, self.stop, self.trail)
+        time, terms = self.submitted_ns, (self._asked, self.limit, self.stop, self.trail, self.touch)
         return [time, _SUBMITTED, None, None, None, *terms, time, _ACCEPTED, None, None, None, *terms]
 
     def end_filled(self, time: int, size: float, price: float) -> None:
@@ -219,7 +224,7 @@ class Order(msgspec.Struct, eq=False):
         life = self._life
         if not life:
             life = self._life = self._beginnings() if life is None else []
-        life += (time, kind, reason, size, price, self.size, self.limit, self.stop, self.trail)
+        life += (time, kind, reason, size, price, self.size, self.limit, self.stop, self.trail, self.touch)
 
     @property
     def is_open(self) -> bool:
@@ -238,7 +243,7 @@ class Order(msgspec.Struct, eq=False):
 
     def __repr__(self) -> str:
         size = "all" if self.size is None else f"{self.size:g}"
-        levels = "".join(f" {name} {v:g}" for name, v in (("limit", self.limit), ("stop", self.stop)) if v is not None)
+        levels = "".join(f" {name} {level:g}" for name, level in levels_of(self))
         part = f", {self.filled:g} filled" if self.filled and self.status is not OrderStatus.FILLED else ""
         reason = f" ({self.reason})" if self.reason else ""
         return f"<Order {self.id} {self.side} {size} {self.symbol} {self.type}{levels}: {self.status}{part}{reason}>"
@@ -294,3 +299,8 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
 def blank_order() -> Order:
     """An order whose fields are still to be set."""
     return Order(0, "", "", Side.BUY, None, OrderType.MARKET)
+
+
+def levels_of(order: Any) -> list[tuple[str, float]]:
+    """The levels that an order, or a row that tells of one, has: (name, level)."""
+    return [(name, level) for name in LEVELS if (level := getattr(order, name)) is not None]

@@ -11,7 +11,7 @@ import msgspec
 from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import OrderError, nearest
 from nbbacktest.core.records import Stamps
-from nbbacktest.trading.orders.order import Order
+from nbbacktest.trading.orders.order import LEVELS, Order
 from nbbacktest.trading.orders.rules import OrderExpiry, TradingRules, check_bracket
 from nbbacktest.trading.orders.types import RULES, behind
 
@@ -46,11 +46,13 @@ class OrderRequest(msgspec.Struct, frozen=True, gc=False):
     tif: TimeInForce = _GTC
     until: Any = None
     reduce_only: bool = False
+    touch: float | None = None
 
     @property
     def entry_level(self) -> float | None:
         """Where it is meant to fill; None at the market."""
-        return self.stop if self.limit is None else self.limit
+        levels = (self.limit, self.stop, self.touch)
+        return next((level for level in levels if level is not None), None)
 
 
 def market_request(
@@ -72,6 +74,7 @@ def read_request(
     tif: Any = "gtc",
     until: Any = None,
     *,
+    touch: Any = None,
     reduce_only: Any = False,
     tag: Any = None,
 ) -> OrderRequest:
@@ -91,12 +94,16 @@ def read_request(
             cure = f"use {other} for the other direction" if size < 0 else "place no order instead"
             raise OrderError(f"{side}(size={size:g}): a size is above 0; {cure}")
     tag = None if tag is None else str(tag)
-    if limit is stop is trail is stop_loss is take_profit is at is until is None and tif == "gtc" and not reduce_only:
+    if (
+        limit is stop is touch is trail is stop_loss is take_profit is at is until is None
+        and tif == "gtc"
+        and not reduce_only
+    ):
         # What most orders are.
         return market_request(side, size, tag)
-    limit, stop = _level(side, "limit", limit), _level(side, "stop", stop)
+    limit, stop, touch = _level(side, "limit", limit), _level(side, "stop", stop), _level(side, "touch", touch)
     stop_loss, take_profit = _level(side, "stop_loss", stop_loss), _level(side, "take_profit", take_profit)
-    kind = _kind(side, limit, stop, trail, at)
+    kind = _kind(side, limit, stop, touch, trail, at)
     fraction = False
     if trail is not None:
         trail, fraction = read_trail(f"{side}(trail={trail!r})", trail)
@@ -104,7 +111,7 @@ def read_request(
         raise OrderError(f"{side}(reduce_only=True) opens nothing that a stop_loss or take_profit could close")
     return OrderRequest(
         side, size, kind, limit, stop, tag, trail, fraction, stop_loss, take_profit,
-        _time_in_force(side, kind, tif, until), until, reduce_only,
+        _time_in_force(side, kind, tif, until), until, reduce_only, touch,
     )  # fmt: skip
 
 
@@ -165,6 +172,7 @@ def check_request(request: OrderRequest, rules: TradingRules, last: float) -> No
     if request.type is not _MARKET:
         rules.check_level(side, "limit", request.limit, last)
         rules.check_level(side, "stop", request.stop, last)
+        rules.check_level(side, "touch", request.touch, last)
         if not request.trail_is_fraction:
             rules.check_level(side, "trail", request.trail, last)
     if request.stop_loss is not None or request.take_profit is not None:
@@ -203,7 +211,7 @@ def order_of(
             behind(request.side, best, request.trail, is_fraction=request.trail_is_fraction), request.side
         )
     return Order(
-        0, strategy, symbol, request.side, request.size, request.type, limit=request.limit, stop=stop, trail=request.trail,
+        0, strategy, symbol, request.side, request.size, request.type, limit=request.limit, stop=stop, touch=request.touch, trail=request.trail,
         trail_is_fraction=request.trail_is_fraction, tif=request.tif, tag=request.tag, submitted_ns=now, begins_ns=begins,
         expires_ns=expires, reduce_only=request.reduce_only, best=best,
         _stamps=stamps,
@@ -240,7 +248,7 @@ def changed(order: Order, terms: dict[str, Any], rules: TradingRules, last: floa
     """
     given = {name: value for name, value in terms.items() if value is not None}
     if not given:
-        raise OrderError(f"replace({order!r}) changes nothing; give size, limit, stop or trail")
+        raise OrderError(f"replace({order!r}) changes nothing; give size, limit, stop, touch or trail")
     changes: dict[str, Any] = {}
     if "size" in given and (size := _size(order, given["size"], rules)) != order.size:
         changes["size"] = size
@@ -248,16 +256,16 @@ def changed(order: Order, terms: dict[str, Any], rules: TradingRules, last: floa
         if order.trail is None or order.triggered:
             raise OrderError(f"{order!r} {_lack(order, 'trail')}; cancel it and place another")
         changes |= _trail(order, given["trail"], rules, last)
-    for name in ("limit", "stop"):
+    for name in LEVELS:
         if name in given:
-            if getattr(order, name) is None or order.trail is not None or (name == "stop" and order.triggered):
+            if getattr(order, name) is None or order.trail is not None or (name != "limit" and order.triggered):
                 raise OrderError(f"{order!r} {_lack(order, name)}; cancel it and place another")
             level = finite(f"replace({name}=...)", given[name])
             # A level that a split has moved off the tick may stay as it is.
             if level != getattr(order, name):
                 rules.check_level(order.side, name, level, last)
                 changes[name] = level
-    if changes.keys() & {"limit", "stop"}:
+    if not changes.keys().isdisjoint(LEVELS):
         _check_family(order, changes, last)
     return changes
 
@@ -303,9 +311,8 @@ def _check_family(order: Order, changes: dict[str, Any], last: float) -> None:
     if order.children:
         stop = next((child.stop for child in order.children if child.stop is not None), None)
         target = next((child.limit for child in order.children if child.limit is not None), None)
-        entry = changes.get("limit", changes.get("stop", order.limit if order.limit is not None else order.stop))
-        if order.limit is not None and "limit" not in changes:
-            entry = order.limit
+        levels = (changes.get(name, getattr(order, name)) for name in LEVELS)
+        entry = next((level for level in levels if level is not None), None)
         check_bracket(order.side, entry, last, stop, target)
     elif order.parent is not None and len(order.parent.children) > 1:
         stop, target = (
@@ -328,13 +335,21 @@ def _level(side: Side, name: str, value: Any) -> float | None:
     return finite(f"{side}({name}=...)", value)
 
 
-def _kind(side: Side, limit: float | None, stop: float | None, trail: Any, at: Any) -> OrderType:
+def _kind(side: Side, limit: float | None, stop: float | None, touch: float | None, trail: Any, at: Any) -> OrderType:
     kind = OrderType.MARKET if limit is None else OrderType.LIMIT
     if stop is not None:
         kind = OrderType.STOP if limit is None else OrderType.STOP_LIMIT
+    if touch is not None:
+        if stop is not None:
+            raise OrderError(
+                f"{side}(stop={stop:g}, touch={touch:g}): a stop waits for a worse price, a touch for a better one; give one"
+            )
+        kind = OrderType.MARKET_IF_TOUCHED if limit is None else OrderType.LIMIT_IF_TOUCHED
     if trail is not None:
         if kind is not OrderType.MARKET:
-            raise OrderError(f"{side}(trail={trail!r}): a trailing stop has no limit and no stop of its own; give one")
+            raise OrderError(
+                f"{side}(trail={trail!r}): a trailing stop has no limit, no stop and no touch of its own; give one"
+            )
         kind = OrderType.TRAILING_STOP
     if at is None:
         return kind
@@ -342,7 +357,7 @@ def _kind(side: Side, limit: float | None, stop: float | None, trail: Any, at: A
         raise OrderError(f"{side}(at={at!r}): {nearest(str(at), _MOMENTS)}")
     if kind is not OrderType.MARKET:
         raise OrderError(
-            f"{side}(at={at!r}): orders on open or close are market orders; leave out limit, stop and trail"
+            f"{side}(at={at!r}): orders on open or close are market orders; leave out limit, stop, touch and trail"
         )
     return _MOMENTS[at]
 

@@ -7,6 +7,8 @@
 | stop buy S | high >= S: max(open, S), so that a gap fills at the open; sell mirrored |
 | stop-limit | triggers as a stop does, then is a limit; in one bar only if its path leaves no doubt |
 | trailing stop | a stop at the level that earlier bars have set |
+| market if touched T | of a buy order low <= T: min(open, T); sell mirrored |
+| limit if touched | triggers as market if touched does, then is a limit, in that bar too |
 | on open, on close | the open of the session's first bar; the close of the bar that ends it |
 
 To add a type, write its member of `OrderType`, its rule in `RULES`, and the terms that ask for it in
@@ -42,14 +44,19 @@ class FillRules(NamedTuple):
     at_close : bool
         Whether market orders fill at the close of their bar instead of its open.
     strict : bool
-        Whether a limit has to be crossed, not just touched.
+        Whether a price beyond a limit is needed, not one at it.
     sequence : str
-        How one bar's reaching two linked orders is decided.
+        Which of two linked orders comes first if one bar reaches both.
     """
 
     at_close: bool = False
     strict: bool = False
     sequence: Literal["pessimistic", "path", "finer"] = "pessimistic"
+
+    @classmethod
+    def of(cls, fill: str, limit_fill: str, stop_and_target: Literal["pessimistic", "path", "finer"]) -> FillRules:
+        """The rules that a config's broker section names."""
+        return cls(fill == "next_close", limit_fill == "cross", stop_and_target)
 
 
 class Missed(NamedTuple):
@@ -194,7 +201,7 @@ class DelistingRule(OrderRule):
     """What closes a position in a delisted symbol: no bar fills it, the broker does."""
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
-        """None: no bar fills it."""
+        """None: no bar fills it, the broker does."""
         return None
 
     def reach(self, order: Order) -> Reach:
@@ -267,14 +274,15 @@ class TriggerRule(OrderRule):
     Parameters
     ----------
     name
-        The field of `Order` that holds the trigger's level.
+        The field of `Order` that holds the trigger's level. A market that gets worse reaches a ``stop``, one that gets
+        better a ``touch``.
     limited
         Whether it is a limit order once it has triggered.
     """
 
-    def __init__(self, name: Literal["stop"], *, limited: bool = False) -> None:
+    def __init__(self, name: Literal["stop", "touch"], *, limited: bool = False) -> None:
         self.name = name
-        self.is_stop = True
+        self.is_stop = name == "stop"
         self.then = _LIMIT if limited else None
         self.changes_on_a_miss = limited
 
@@ -284,7 +292,7 @@ class TriggerRule(OrderRule):
 
     def falls(self, order: Order) -> bool:
         """Whether the price has to fall to the level; else it has to rise to it."""
-        return order.side is not _BUY
+        return (order.side is _BUY) is not self.is_stop
 
     def trigger(self, order: Order, bar: Bar) -> float | None:
         """The price at which `bar` triggers `order`: its level, or the open if that is beyond it; None if it doesn't."""
@@ -317,8 +325,11 @@ class TriggerRule(OrderRule):
         return limit if back > 0 or (back == 0 and not rules.strict) else None
 
     def _surely_after(self, order: Order, bar: Bar) -> float:
-        """The best price that surely follows a trigger inside `bar`: the close, if the price went away from the limit."""
-        return bar.close
+        """The best price that surely follows a trigger inside `bar`.
+
+        Of a stop it is the close. A touch is reached from the worse side, so that the bar's best price follows it.
+        """
+        return bar.close if self.is_stop else bar.low if order.side is _BUY else bar.high
 
     def reach(self, order: Order) -> Reach:
         """Bars that come to the level, then those of the limit; every bar for what is left of a market order."""
@@ -372,7 +383,9 @@ class TriggerRule(OrderRule):
     def _limit_words(self, order: Order, bar: Bar, limit: float) -> str:
         """Why the limit of an order didn't fill in the bar that triggered it."""
         sign = 1.0 if order.side is _BUY else -1.0
-        if (bar.close - limit) * sign > 0:
+        if not self.is_stop:
+            why = f"{_extreme(bar, falls=sign > 0)} did not reach the limit {number_words(limit)}"
+        elif (bar.close - limit) * sign > 0:
             where = f"the close {number_words(bar.close)} was {'above' if sign > 0 else 'below'} the limit {number_words(limit)}"
             why = f"{where}, and what came before the trigger is unknown"
         else:
@@ -407,6 +420,8 @@ RULES: dict[OrderType, OrderRule] = {
     OrderType.STOP: TriggerRule("stop"),
     OrderType.STOP_LIMIT: TriggerRule("stop", limited=True),
     OrderType.TRAILING_STOP: TrailingStopRule(),
+    OrderType.MARKET_IF_TOUCHED: TriggerRule("touch"),
+    OrderType.LIMIT_IF_TOUCHED: TriggerRule("touch", limited=True),
     OrderType.MARKET_ON_OPEN: OnOpenRule(),
     OrderType.MARKET_ON_CLOSE: OnCloseRule(),
     OrderType.DELISTING: DelistingRule(),

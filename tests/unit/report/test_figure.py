@@ -198,13 +198,14 @@ def by_name(figure):
 
 
 def test_levels_are_drawn_while_their_orders_were_open():
-    """A line from the submission to the end, at the level; limits and stops apart."""
+    """A line from the submission to the end, at the level; limits, stops and touches apart."""
     columns = bars("A", minutes(6), np.arange(10.0, 16.0))
     ends = columns.end
     orders = (
         order(1, OrderType.LIMIT, ends[0], ends[2], limit=9.5),
         order(2, OrderType.STOP, ends[1], ends[4], stop=14.0),
         order(3, OrderType.MARKET, ends[1], ends[2]),
+        order(4, OrderType.LIMIT_IF_TOUCHED, ends[1], ends[4], touch=9.0, limit=8.5),
     )
     traces = by_name(figure_of([columns], orders=orders))
     limit, stop = traces["Limit level"], traces["Stop level"]
@@ -212,6 +213,8 @@ def test_levels_are_drawn_while_their_orders_were_open():
     assert limit.y[:2].tolist() == [9.5, 9.5]
     assert [str(t.time()) for t in clock(stop.x[:2])] == ["09:32:00", "09:35:00"]
     assert np.isnan([limit.x[2], limit.y[2]]).all()
+    assert limit.y[3:5].tolist() == [8.5, 8.5]
+    assert traces["Touch level"].y[:2].tolist() == [9.0, 9.0]
 
 
 def test_only_the_newest_levels_are_drawn():

@@ -241,10 +241,11 @@ def test_a_result_of_version_1_still_loads(result, tmp_path):
 def test_lives_links_and_indicators_come_back(tmp_path):
     """Every field of every order, who cancels whom, and what indicators read, tuples too."""
     record = run([bars("A", minutes(4), [10, 12, 11, 13])], [(1, "A", 10, 10.0)])
-    entry, stop, target = orders = [
+    entry, stop, target, touched = orders = [
         Order(1, "S", "A", Side.BUY, 2.0, OrderType.STOP_LIMIT, limit=9.5, stop=9.0, tif=TimeInForce.GTD, expires_ns=7),
         Order(2, "S", "A", Side.SELL, None, OrderType.TRAILING_STOP, stop=8.0, trail=0.1, trail_is_fraction=True),
         Order(3, "S", "A", Side.SELL, None, OrderType.LIMIT, limit=12.0, reduce_only=True, is_forced=True, begins_ns=3),
+        Order(4, "S", "A", Side.BUY, 1.0, OrderType.LIMIT_IF_TOUCHED, limit=9.0, touch=9.5),
     ]
     for order in orders:
         order._stamps = record.stamps
@@ -252,6 +253,7 @@ def test_lives_links_and_indicators_come_back(tmp_path):
     stop.parent = target.parent = entry
     stop.oco = target.oco = [stop, target]
     entry.note(5, OrderEventKind.SUBMITTED)
+    touched.note(5, OrderEventKind.SUBMITTED)
     entry.note(6, OrderEventKind.PARTIALLY_FILLED, "why", 1.5, 9.4)
     ends = record.instants
     readings = (
@@ -264,7 +266,8 @@ def test_lives_links_and_indicators_come_back(tmp_path):
         for name in storage._ORDER:
             assert getattr(after, storage._field(name)) == getattr(before, storage._field(name)), name
         assert after.events == before.events
-    first, second, third = loaded.orders
+    first, second, third, fourth = loaded.orders
+    assert (fourth.touch, fourth.events[0].terms.touch) == (9.5, 9.5)
     assert first.children == (second, third)
     assert second.oco is third.oco
     assert [second.oco[0], second.parent] == [second, first]

@@ -24,7 +24,7 @@ from nbbacktest.core.costs import (
 )
 from nbbacktest.core.errors import StrategyError
 from nbbacktest.trading.desk import TradingDesk
-from nbbacktest.trading.executions import Executions
+from nbbacktest.trading.record import Executions
 from nbbacktest.trading.stats import turnover
 from nbbacktest.trading.strategy import Strategy
 from tests.drivers import STAMPS, Script, desk_for, flat, instants_of, run_inline, scripted, series_of

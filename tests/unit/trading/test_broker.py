@@ -233,7 +233,7 @@ actions = st.tuples(
     st.sampled_from(["buy", "sell", "close", "percent", "cancel"]),
     st.sampled_from(["A", "B"]),
     st.one_of(st.none(), st.integers(1, 40).map(lambda n: n / 4)),
-    st.sampled_from(["market", "limit", "stop"]),
+    st.sampled_from(["market", "limit", "stop", "touch"]),
     st.integers(80, 120),
 )
 

@@ -105,15 +105,19 @@ def test_stop_limit_that_is_marketable_at_its_trigger(limit, strict, price):
     assert match(order, series_of([(101, 106, 100, 105)]).bar(0), FillRules(strict=strict)) == price
 
 
-@pytest.mark.parametrize("kind", [OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT])
+@pytest.mark.parametrize(
+    "kind",
+    [OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT, OrderType.MARKET_IF_TOUCHED, OrderType.LIMIT_IF_TOUCHED],
+)
 @given(four=st.lists(prices, min_size=4, max_size=4), level=prices, other=prices, strict=st.booleans())
 def test_selling_mirrors_buying(kind, four, level, other, strict):
     """On a bar turned upside down, a sell order fills where the buy order did on the bar."""
     low, *middle, high = sorted(four)
     up = (middle[0], high, low, middle[1])
     down = (-middle[0], -low, -high, -middle[1])
-    levels = {"limit": level} if kind is OrderType.LIMIT else {"stop": level}
-    if kind is OrderType.STOP_LIMIT:
+    name = "limit" if kind is OrderType.LIMIT else "touch" if kind.endswith("touched") else "stop"
+    levels = {name: level}
+    if kind in (OrderType.STOP_LIMIT, OrderType.LIMIT_IF_TOUCHED):
         levels["limit"] = other
     rules = FillRules(strict=strict)
     bought = match(Order(1, "S", "EXE", Side.BUY, 1.0, kind, **levels), series_of([up]).bar(0), rules)
@@ -132,6 +136,96 @@ def test_stop_limits_keep_their_limit(four, stop, limit, strict):
     if price is not None:
         assert low <= price <= limit
         assert high >= stop
+
+
+# -- market and limit if touched --------------------------------------------------------------------------------
+
+
+def touched(four, *, touch, limit=None, strict=False, side=Side.BUY):
+    """The price at which one bar fills an order with these levels."""
+    kind = OrderType.MARKET_IF_TOUCHED if limit is None else OrderType.LIMIT_IF_TOUCHED
+    order = Order(1, "S", "EXE", side, 1.0, kind, touch=touch, limit=limit)
+    return match(order, series_of([four]).bar(0), FillRules(strict=strict))
+
+
+@pytest.mark.parametrize(
+    ("row", "price"),
+    [
+        ((101, 104, 97, 103), 97.0),  # touched inside the bar: there
+        ((101, 104, 97.1, 103), None),  # not reached
+        ((96, 104, 95, 103), 96.0),  # opened below it: at the open
+        ((97, 104, 96, 103), 97.0),
+    ],
+)
+def test_market_if_touched(row, price):
+    """A buy order is a market order once the price has fallen to its touch: there, or at an open that is below."""
+    assert touched(row, touch=97.0) == price
+    assert touched(tuple(-value for value in (row[0], row[2], row[1], row[3])), touch=-97.0, side=Side.SELL) == (
+        None if price is None else -price
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "row", "strict", "price"),
+    [
+        (98.0, (101, 104, 96.5, 103), False, 97.0),  # the limit allows the touch's price
+        (97.0, (101, 104, 97, 103), False, 97.0),
+        (97.0, (101, 104, 97, 103), True, None),  # touched, and not crossed
+        (97.0, (101, 104, 96, 103), True, 97.0),
+        (96.0, (101, 104, 96, 103), False, 96.0),  # the price fell through the touch on its way to the limit
+        (96.0, (101, 104, 96, 103), True, None),
+        (96.0, (101, 104, 96.5, 103), False, None),  # touched: the limit waits
+        (96.0, (95, 104, 94, 103), False, 95.0),  # touched at the open, which is better than the limit
+        (95.0, (96, 104, 95, 103), False, 95.0),  # touched at the open: a limit for the whole bar
+        (98.0, (101, 104, 97.5, 97.5), False, None),  # the limit is reached, and the touch isn't
+    ],
+)
+def test_limit_if_touched(limit, row, strict, price):
+    """From its touch at 97 on a buy order is a limit, in the same bar too: what is below the touch came after it."""
+    assert touched(row, touch=97.0, limit=limit, strict=strict) == price
+
+
+def test_a_touched_limit_waits_as_a_limit():
+    """Touched in one bar, it is a limit order in the next, and says so in its life."""
+    rows = [(100, 100, 100, 100), (100, 101, 96.5, 100), (100, 100, 97, 98), (98, 98, 95, 97)]
+    desk = run(Touches(touch=97.0, limit=96.0), series_of(rows))
+    assert [(f.index, f.price) for f in desk.fills] == [(3, 96.0)]
+    kinds = [str(event.kind) for event in desk.orders[0].events]
+    assert kinds == ["submitted", "accepted", "triggered", "filled"]
+    assert [event.terms.touch for event in desk.orders[0].events] == [97.0] * 4
+
+
+def test_a_level_that_is_touched_already_is_an_order_for_the_next_open():
+    """A touch on the side that the market has passed already is legal, as such a stop is: it triggers at the next open."""
+    rows = [(100, 100, 100, 100), (100.5, 101, 99, 100)]
+    desk = run(Touches(touch=105.0), series_of(rows))
+    assert [(f.index, f.price) for f in desk.fills] == [(1, 100.5)]
+
+
+def test_what_the_cap_leaves_of_a_touched_order_is_a_market_order():
+    """As with stops: the rest fills at the next open."""
+    rows = [(100, 100, 100, 100, 9), (100, 101, 96, 100, 2), (103, 104, 102, 103, 9)]
+    desk = run(Touches(touch=97.0, size=3), series_of(rows), volume_share=0.5, fractional=False)
+    assert [(f.index, f.price, f.size) for f in desk.fills] == [(1, 97.0, 1.0), (2, 103.0, 2.0)]
+
+
+def test_slippage_worsens_a_market_if_touched_and_no_limit_if_touched():
+    """One is a market order, the other a limit."""
+    rows = [(100, 100, 100, 100), (100, 101, 96, 100)]
+    assert [f.price for f in run(Touches(touch=97.0), series_of(rows), slippage=0.01).fills] == [97.0 * 1.01]
+    assert [f.price for f in run(Touches(touch=97.0, limit=98.0), series_of(rows), slippage=0.01).fills] == [97.0]
+
+
+class Touches(Strategy):
+    """Buys after bar 0, once a price is touched."""
+
+    touch: float
+    limit: float | None = None
+    size: float = 1.0
+
+    def on_bar(self, bar):
+        if len(self.bars()) == 1:
+            self.buy(size=self.size, touch=self.touch, limit=self.limit)
 
 
 def test_trailing_is_tested_before_it_is_raised():

@@ -14,7 +14,7 @@ from tests.drivers import desk_for, run_inline, series_of
 
 SYMBOLS = ("A", "B")
 kinds = st.sampled_from(
-    ["market", "limit", "stop", "stop_limit", "trail", "percent", "open", "close", "bracket", "bracket limit", "reduce",
+    ["market", "limit", "stop", "stop_limit", "touch", "touch limit", "trail", "percent", "open", "close", "bracket", "bracket limit", "reduce",
      "oco", "flat", "target", "cancel", "replace"]
 )  # fmt: skip
 deeds = st.tuples(
@@ -84,6 +84,8 @@ class Acts(Strategy):
             "limit": {"limit": level, "tif": tif},
             "stop": {"stop": level, "tif": "day" if tif == "day" else "gtc"},
             "stop_limit": {"stop": level, "limit": level + distance - 6},
+            "touch": {"touch": level, "tif": "day" if tif == "day" else "gtc"},
+            "touch limit": {"touch": level, "limit": level + distance - 6},
             "trail": {"trail": distance},
             "percent": {"trail": f"{distance}%"},
             "open": {"at": "open"},

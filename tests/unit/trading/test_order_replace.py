@@ -12,6 +12,8 @@ DISTANCES = st.one_of(st.integers(1, 12), st.integers(1, 12).map(lambda n: f"{n}
 KINDS = {
     "limit": lambda up, gap: {"limit": 100 - up * gap},
     "stop": lambda up, gap: {"stop": 100 + up * gap},
+    "touch": lambda up, gap: {"touch": 100 - up * gap},
+    "touch limit": lambda up, gap: {"touch": 100 - up * gap, "limit": 100 - up * (gap + 1)},
     "stop limit": lambda up, gap: {"stop": 100 + up * gap, "limit": 100 + up * (gap - 1)},
     "trail": lambda up, gap: {"trail": gap},
     "percent": lambda up, gap: {"trail": f"{gap}%"},
@@ -76,6 +78,7 @@ def same(strategy, order, _count):
     trail = f"{order.trail * 100!r}%" if order.trail_is_fraction else order.trail
     given_ = {"limit": order.limit, "size": None if order.status == "held" else order.size}
     given_ |= {"trail": trail} if order.trail is not None else {"stop": None if order.triggered else order.stop}
+    given_ |= {"touch": None if order.triggered else order.touch}
     terms = {name: value for name, value in given_.items() if value is not None}
     if order.trail_is_fraction and float(trail[:-1]) / 100 != order.trail:
         terms.pop("trail")  # its text doesn't round trip

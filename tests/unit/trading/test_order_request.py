@@ -25,7 +25,7 @@ def test_bad_sizes(size, says):
 
 
 @pytest.mark.parametrize("level", [math.nan, -math.inf, "5", True])
-@pytest.mark.parametrize("kind", ["limit", "stop"])
+@pytest.mark.parametrize("kind", ["limit", "stop", "touch"])
 def test_bad_levels(kind, level):
     """A level is a finite number; the error says which one it was."""
     with pytest.raises(OrderError, match=f"{kind}="):
@@ -39,7 +39,14 @@ def test_bad_levels(kind, level):
         ({"trail": "2"}, "trail='2'.*a share above 0% and below 100%"),
         ({"trail": "x%"}, "trail='x%'"),
         ({"trail": "100%"}, "below 100%"),
-        ({"trail": 1.0, "stop": 5.0}, "a trailing stop has no limit and no stop of its own"),
+        ({"trail": 1.0, "stop": 5.0}, "a trailing stop has no limit, no stop and no touch of its own"),
+        ({"trail": 1.0, "touch": 5.0}, "a trailing stop has no limit, no stop and no touch of its own"),
+        ({"touch": 5.0, "stop": 6.0}, r"stop=6, touch=5\): a stop waits for a worse price, a touch for a better one"),
+        ({"touch": math.nan}, "touch=...\\) got nan"),
+        ({"touch": "9"}, "touch=...\\) got '9'"),
+        ({"at": "open", "touch": 5.0}, "leave out limit, stop, touch and trail"),
+        ({"tif": "ioc", "touch": 5.0}, "a market_if_touched waits by its nature"),
+        ({"tif": "fok", "touch": 5.0, "limit": 5.0}, "a limit_if_touched waits by its nature"),
         ({"at": "dusk"}, r"at='dusk'\): known are: close, open"),
         ({"at": "open", "limit": 5.0}, "orders on open or close are market orders"),
         ({"at": "close", "tif": "gtc", "until": "2024-01-05"}, "live for their session; leave tif out"),
@@ -69,6 +76,8 @@ def test_terms_that_make_no_sense(terms, says):
         ({"limit": 5}, "limit", "gtc"),
         ({"stop": 5, "tif": "day"}, "stop", "day"),
         ({"limit": 5, "stop": 6}, "stop_limit", "gtc"),
+        ({"touch": 5, "tif": "day"}, "market_if_touched", "day"),
+        ({"touch": 5, "limit": 6, "until": "2024-01-05"}, "limit_if_touched", "gtd"),
         ({"trail": 1.5}, "trailing_stop", "gtc"),
         ({"at": "open"}, "market_on_open", "day"),
         ({"at": "close", "tif": "day"}, "market_on_close", "day"),

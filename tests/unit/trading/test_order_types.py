@@ -20,6 +20,9 @@ KINDS = {
     "limit": lambda near, far: {"limit": near},
     "stop": lambda near, far: {"stop": near},
     "stop_limit": lambda near, far: {"stop": near, "limit": far},
+    "touch": lambda near, far: {"touch": near},
+    "touch limit": lambda near, far: {"touch": near, "limit": far},
+    "touch day": lambda near, far: {"touch": near, "limit": far, "tif": "day"},
     "trail": lambda near, far: {"trail": abs(far - near) + 1},
     "trail percent": lambda near, far: {"trail": f"{abs(far - near) + 1}%"},
     "open": lambda near, far: {"at": "open"},
@@ -86,7 +89,7 @@ def test_what_a_bar_does_is_within_reach(bars, kind, side, near, far, triggered,
     bar = series_of(bars).bar(0)
     desk = scripted({1: lambda s: getattr(s, str(side))(size=1, **asked)}, series_of(bars))
     order = desk.orders[0]
-    order.triggered = triggered and order.stop is not None
+    order.triggered = triggered and (order.stop is not None or order.touch is not None)
     order.expires_ns = 0 if kind != "close" else order.expires_ns
     falls_to, rises_to = RULES[order.type].reach(order)
     if bar.low > falls_to and bar.high < rises_to:

@@ -18,6 +18,8 @@ from tests.drivers import flat, run, scripted, series_of
         ({"tick_size": 0.25}, {"stop": 100.1}, r"stop=100.1\): off the tick of 0.25; the nearest are 100 and 100.25"),
         ({"tick_size": 0.25}, {"stop_loss": 90.1}, "stop_loss=90.1.*off the tick"),
         ({"tick_size": 0.25}, {"take_profit": 110.1}, "take_profit=110.1.*off the tick"),
+        ({"tick_size": 0.25}, {"touch": 95.1}, "touch=95.1.*off the tick"),
+        ({}, {"touch": -1.0}, "touch=-1.*below 0"),
         ({"tick_size": 0.25}, {"trail": 0.3}, "trail=0.3.*off the tick"),
         ({"lot_size": 100.0}, {"size": 150}, "size=150.*multiple of the lot of 100; use 100 or 200"),
         ({"lot_size": 100.0}, {"size": 50}, "use 100"),
