@@ -12,10 +12,10 @@ from nbbacktest.data.sources import load
 from nbbacktest.engine.window import Window
 from nbbacktest.report.result import Result
 from nbbacktest.system.builder import strategies_of
-from nbbacktest.system.membership import RunState
 from nbbacktest.system.origin import StrategySource
 from nbbacktest.system.run_bars import RunBars, needs_of
 from nbbacktest.system.stages import Stages, wire
+from nbbacktest.system.universe import RunState
 from nbbacktest.system.world import record_of, world_of
 
 
@@ -41,7 +41,7 @@ class Origin:
     def at(self, state: RunState) -> World:
         """A fresh one that goes on from a state that another one saved."""
         world = self.world()
-        world.cursor = world.stages.world.membership.restore(state)
+        world.cursor = world.stages.world.universe.restore(state)
         return world
 
 
@@ -77,7 +77,7 @@ class World:
     def save(self) -> RunState:
         """Its state as a value, at the boundary that it has come to."""
         self.stages.analysis.run_errands(self.cursor)
-        return self.stages.world.membership.save()
+        return self.stages.world.universe.save()
 
     def result(self) -> Result:
         """What it gave, ended here."""

@@ -1,6 +1,6 @@
 """The costs of trading in the session config: commission, slippage, short borrow, debit interest.
 
-Models only; `nbbacktest.trading.costs` and `nbbacktest.trading.accruals` compute with them.
+Models only; `nbbacktest.trading.costs` and `nbbacktest.trading.dated_events` compute with them.
 """
 
 from __future__ import annotations

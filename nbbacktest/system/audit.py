@@ -1,6 +1,6 @@
 """`audit_lookahead`: runs a strategy on the whole data, and again on data cut short, and compares what came before the cut.
 
-What a strategy knows at an instant can't depend on bars after it. So bars, indicators, orders and fills up to a cut have
+A strategy can't know anything of the bars after an instant. So bars, indicators, orders and fills up to a cut have
 to be the same, with data after the cut and without; a difference means that something looked ahead. A bar that is told
 before it is over is the same in both, and is found by its times (`early_bars`).
 """

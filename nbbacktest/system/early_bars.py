@@ -82,7 +82,7 @@ class _Hours:
     Parameters
     ----------
     table
-        None where no exchange has sessions there.
+        None if no exchange has sessions there.
     """
 
     def __init__(self, table: SessionTable | None) -> None:
@@ -134,7 +134,7 @@ class _Hours:
 
 
 def _content(columns: BarColumns, until: Int64, base: BarColumns) -> Int64:
-    """The end of the last base bar that lies in each bar; the bar's own where there is none.
+    """The end of the last base bar that lies in each bar; the bar's own end if there is none.
 
     Those that begin in it; daily ones have dates for begins, and are counted.
     """
@@ -168,7 +168,7 @@ def _beyond_their_period(columns: BarColumns, market: MarketData) -> Check:
 
 
 def _sparser_than_they_are_long(columns: BarColumns, hours: _Hours) -> Check:
-    """Bars that nearly all follow each other at one distance, and end before that: they may be longer than they are taken for."""
+    """Bars that nearly all begin at one distance from each other and end before the next: they may be longer than their interval says."""
     length, nothing = columns.interval.ns, (np.empty(0, np.intp), columns.end, "")
     step = np.diff(columns.time)
     if length < DAY:

@@ -43,7 +43,7 @@ FLUSH_SECONDS = 5.0
 
 
 class OpenedRun(Protocol):
-    """What is opened beside a run, such as its control server; closed at the run's end."""
+    """Opened beside a run, such as its control server; closed at the run's end."""
 
     def open(self) -> None:
         """Called once the run has started."""
@@ -233,7 +233,7 @@ class SystemManager:
             if (reason := unrun(when)) is not None:
                 raise ValueError(f"run_until({getattr(when, '__name__', when)}): it {reason}")
             return run.gate.run_until(None, lambda _frame: when(run.published()))
-        # What a time means depends on the cursor, which is known only once the run stands.
+        # The meaning of a time depends on the cursor, which is known only once the run stands.
         return self._at_rest(run, lambda: run.gate.run_to(lambda: target_of(when, run), REST_SECONDS))
 
     def stop(self) -> bool:
@@ -280,7 +280,7 @@ class SystemManager:
             Nothing runs.
         """
         self._allowed(Command.ADD)
-        return self._present(Command.ADD).world.membership.add(symbol, data)
+        return self._present(Command.ADD).world.universe.add(symbol, data)
 
     def remove_symbol(self, symbol: str, positions: str = "refuse") -> bool:
         """Let a symbol leave the run between two instants: its orders are cancelled, no bar of it comes any more.
@@ -305,7 +305,7 @@ class SystemManager:
             Nothing runs.
         """
         self._allowed(Command.REMOVE)
-        return self._present(Command.REMOVE).world.membership.remove(symbol, positions)
+        return self._present(Command.REMOVE).world.universe.remove(symbol, positions)
 
     def set_speed(self, multiplier: float) -> None:
         """Change the speed: 0 is data-driven, 60 is a simulated minute a second. May change while running.

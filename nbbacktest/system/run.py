@@ -48,7 +48,7 @@ class Run:
     Attributes
     ----------
     world : World
-        The present one: timeline, desk, membership. Read it once, and read the rest from there: another world may take its
+        The present one: timeline, desk, universe. Read it once, and read the rest from there: another world may take its
         place while the run is held.
     """
 

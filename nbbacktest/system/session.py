@@ -1,7 +1,6 @@
-"""The process's session: its one SystemManager, and what a manager has opened from floors that it doesn't know.
+"""The process's session: its one SystemManager, and the hooks by which a manager opens control servers and its panel.
 
-That is the control server of each run, for the user's other terminals, and the panel. `nbbacktest.SystemManager` is imported
-from here, so that both are there for every manager of a user.
+The manager imports neither. `nbbacktest.SystemManager` is imported from here, so that every manager of a user has both.
 """
 
 from __future__ import annotations

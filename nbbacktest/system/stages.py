@@ -22,7 +22,7 @@ from nbbacktest.engine.lag import LagWatch
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.window import Link, Quantum
-from nbbacktest.system.membership import SymbolMembership
+from nbbacktest.system.universe import SymbolUniverse
 from nbbacktest.system.world import World
 
 
@@ -119,8 +119,8 @@ def wire(
         )  # fmt: skip
         feed.attach(inbox)
     if world.supply is not None:
-        world.membership = SymbolMembership(timeline, desk, gate, analysis, coordinator, world.supply)
-    desk.membership = world.membership
+        world.universe = SymbolUniverse(timeline, desk, gate, analysis, coordinator, world.supply)
+    desk.universe = world.universe
     return Stages(
         config, world, gate, quantum, analysis, processor, coordinator, (upstream, downstream), lag, clock, feed, inbox
     )

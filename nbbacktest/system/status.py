@@ -132,7 +132,7 @@ def _moves(run: Run, symbol: str) -> dict[str, str | None]:
     aware = Stamps(run.stamps.timezone)
     return {
         "joined" if move.joined else "left": None if move.time is None else aware.stamp(move.time).isoformat()
-        for move in run.world.membership.moves
+        for move in run.world.universe.moves
         if move.symbol == symbol
     }
 

@@ -16,9 +16,8 @@ from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.timeline import Timeline
-from nbbacktest.system.joining import supply_of
-from nbbacktest.system.membership import FixedSymbols, Supply, SymbolMembership
 from nbbacktest.system.run_bars import RunBars
+from nbbacktest.system.universe import FixedUniverse, Supply, SymbolUniverse, supply_of
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord, indicator_records
 from nbbacktest.trading.strategy import Strategy
@@ -45,7 +44,7 @@ class World:
         Loads a symbol that joins; None in a live run.
     loader : ChunkLoader or None
         Fills the series, if bars are streamed.
-    membership : SymbolMembership or FixedSymbols
+    universe : SymbolUniverse or FixedUniverse
         Lets symbols join and leave. Set when the world is put on its stages.
     """
 
@@ -54,7 +53,7 @@ class World:
     desk: TradingDesk
     supply: Supply | None = None
     loader: ChunkLoader | None = None
-    membership: SymbolMembership | FixedSymbols = field(default_factory=FixedSymbols)
+    universe: SymbolUniverse | FixedUniverse = field(default_factory=FixedUniverse)
 
 
 def world_of(config: SessionConfig, strategies: StrategyList, bars: RunBars, *, data: Any = None) -> World:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
+from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.records import Bar
-from nbbacktest.trading.account import Allowance
+from nbbacktest.engine.series import Series
 from nbbacktest.trading.costs import RunningFee, fee_of, slip_of
 from nbbacktest.trading.matching import Hit, hit_of, in_turn
 from nbbacktest.trading.orders import Fill, Order
@@ -18,15 +19,15 @@ from nbbacktest.trading.orders.blotter import Blotter, OpenOrders
 from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.orders.rules import TradingRules
 from nbbacktest.trading.orders.types import AT_OPEN, PHASES, RULES, FillRules
-from nbbacktest.trading.portfolio import Portfolio, Position
+from nbbacktest.trading.portfolio import Allowance, Portfolio, Position
 from nbbacktest.trading.sizes import add_sizes, is_rounding
 
 _BUY, _MARKET = Side.BUY, OrderType.MARKET
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED
 
 
-class Delistings(Protocol):
-    """Who knows when symbols stop to exist."""
+class SymbolEnds(Protocol):
+    """Knows when symbols stop to exist."""
 
     def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
         """Bring about what the instant brings, its fills being done."""
@@ -42,14 +43,14 @@ Notice = Callable[[str, str, str], None]
 
 
 class BrokerState(NamedTuple):
-    """What a broker keeps beside the orders.
+    """The state of a broker beside its orders.
 
     Attributes
     ----------
     used : dict
         Units by symbol that have filled at the instant `used_at`, of which bars' volume caps ask.
     fees : object
-        What a commission that depends on earlier fills has counted; None for the others.
+        The counts of a commission that depends on earlier fills; None for the others.
     delisted : dict
         By delisted symbol, the reason that an order for it is rejected with.
     """
@@ -71,7 +72,7 @@ class Broker:
         Its open orders by symbol; false if nothing is to be matched.
     orders, fills : list
         All of the run, in order of submission and of execution.
-    delistings : Delistings or None
+    delistings : SymbolEnds or None
         Ends the symbols whose date has come; None if no symbol ends.
     delisted : dict
         By delisted symbol, the reason that an order for it is rejected with.
@@ -119,7 +120,7 @@ class Broker:
         self.blotter = Blotter()
         self.pending: dict[str, OpenOrders] = self.blotter.pending
         self.orders = self.blotter.orders
-        self.delistings: Delistings | None = None
+        self.delistings: SymbolEnds | None = None
         self.delisted: dict[str, str] = {}
 
     def save(self) -> BrokerState:
@@ -287,7 +288,7 @@ class Broker:
                 order.symbol, price, closable, opened, fee, is_sized=order.size is not None
             )
             if reason is not None:
-                # What has been filled before stands; only the rest is refused.
+                # Earlier fills of the order stand; only the rest is refused.
                 blotter.end(order, _CANCELLED if order.filled else _REJECTED, reason, now)
                 return []
 
@@ -333,7 +334,7 @@ class Broker:
         return born
 
     def _wanted(self, order: Order, bar: Bar, price: float, closable: float, held: float, now: int) -> float:
-        """How many units an order of no fixed size is to trade; 0 where there is nothing to do, and it has been ended."""
+        """The units that an order of no fixed size trades; 0 if this ended it with nothing to do."""
         if order.reduce_only:
             if not closable:
                 self.blotter.end(order, _CANCELLED, f"nothing left to close: {held:g} held", now)
@@ -355,7 +356,7 @@ class Broker:
         return size
 
     def _capped(self, order: Order, bar: Bar, wanted: float, now: int) -> float:
-        """What the bar's volume leaves of `wanted`; 0 where the order waits on, or has been ended."""
+        """The part of `wanted` that the bar's volume allows; 0 if the order waits on, or this ended it."""
         if now != self._used_at:
             self._used_at = now
             self._used.clear()
@@ -376,6 +377,27 @@ class Broker:
 def _beyond(position: Position, size: float) -> float:
     """How many of `size` units are left to open when they have closed `position`."""
     return abs(add_sizes(position.size, -copysign(size, position.size), position.noise)[0])
+
+
+def refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: Sequence[Series]) -> None:
+    """Refuse rules that need what the bars don't have: volume, or intervals coarser than the base.
+
+    Raises
+    ------
+    ConfigError
+        With each such rule.
+    """
+    problems = []
+    if broker.volume_share is not None:
+        without = [s.symbol for s in base if len(s.columns) and not s.is_open and not s.columns.volume.any()]
+        if without:
+            cure = f"the bars of {', '.join(without)} have no volume, so that nothing would fill; leave the cap out"
+            problems.append(Problem("broker.volume_share", broker.volume_share, cure))
+    if broker.stop_and_target == "finer" and len(series) == len(base):
+        cure = "there is no coarser interval that base bars could lie in; name derived intervals, or use 'pessimistic'"
+        problems.append(Problem("broker.stop_and_target", "finer", cure))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _has_one_chance(order: Order) -> bool:

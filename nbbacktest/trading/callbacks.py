@@ -1,4 +1,4 @@
-"""Tells strategies of their fills and orders, those alone that listen; and names who failed."""
+"""Calls `on_fill` and `on_order` of the strategies that have them, and wraps what they raise."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Callbacks:
 
     @property
     def is_needed(self) -> bool:
-        """Whether anybody listens."""
+        """True if a strategy has one of these callbacks."""
         return bool(self._listeners or self._followers)
 
     def forget(self) -> None:
-        """What strategies did themselves until now is no news to them."""
+        """Drop the news so far: strategies aren't told of what they did themselves."""
         if self._news:
             self._news.clear()
 
@@ -70,7 +70,7 @@ class Callbacks:
         Raises
         ------
         StrategyError
-            Where one raised: the first one, after all were called.
+            If one raised: the first one, after all were called.
         """
         queue, news = self._untold, self._news
         if self._listeners and len(self._fills) > first:
@@ -130,7 +130,7 @@ def check_callbacks(strategy: Strategy | type[Strategy]) -> None:
 
 
 def overrides(strategy: Strategy, callback: str) -> bool:
-    """Whether the strategy has a `callback` of its own."""
+    """True if the strategy overrides `callback`."""
     own = getattr(strategy, callback)
     return getattr(own, "__func__", own) is not getattr(Strategy, callback)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import DataError, IndicatorError, OrderError, OutsideRunError, nearest
@@ -11,6 +11,7 @@ from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import FormingBar
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.series import BarsView, Series
+from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.indicators import Indicator, IndicatorCall, series_of_inputs
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.orders.blotter import open_orders
@@ -24,6 +25,9 @@ from nbbacktest.trading.orders.request import (
     order_of,
     read_request,
 )
+from nbbacktest.trading.orders.rules import OrderExpiry
+from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.record import RunLog
 from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.sizes import add_sizes
 from nbbacktest.trading.streams import StreamIndicator, make_indicators
@@ -31,11 +35,83 @@ from nbbacktest.trading.streams import StreamIndicator, make_indicators
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nbbacktest.trading.desk import TradingDesk
-    from nbbacktest.trading.portfolio import Portfolio, Position
-    from nbbacktest.trading.roster import Membership
+    from nbbacktest.trading.portfolio import Position
 
 _BUY, _SELL = Side.BUY, Side.SELL
+
+
+class Universe(Protocol):
+    """Lets symbols join and leave one run."""
+
+    def add(self, symbol: str, data: Any = None) -> bool:
+        """Let `symbol` join."""
+        ...
+
+    def remove(self, symbol: str, positions: str = "refuse") -> bool:
+        """Let `symbol` leave."""
+        ...
+
+    def dismiss(self, symbol: str) -> None:
+        """Let `symbol`, which has become flat, leave when the instant under way is complete."""
+        ...
+
+
+class Host(Protocol):
+    """The desk of a run, as a `StrategyContext` uses it.
+
+    Attributes
+    ----------
+    series : mapping
+        The run's, by symbol and interval.
+    base_interval : str
+        The interval that orders fill on.
+    is_open : bool
+        True while orders are taken.
+    universe : Universe or None
+        None if symbols can't join and leave.
+    """
+
+    portfolio: Portfolio
+    broker: Broker
+    expiry: OrderExpiry
+    log: RunLog
+    series: dict[tuple[str, str], Series]
+    base_interval: str
+    is_open: bool
+    lag: float
+    universe: Universe | None
+
+    @property
+    def now_ns(self) -> int:
+        """The instant under way, nanoseconds UTC."""
+        ...
+
+    @property
+    def now(self) -> pd.Timestamp:
+        """The same, as users see it."""
+        ...
+
+    def submit(self, order: Order, series: Series, now: int) -> None:
+        """Hand `order` to the broker."""
+        ...
+
+    def enter(self, context: StrategyContext, call: IndicatorCall, handles: Sequence[Indicator]) -> None:
+        """List what one call of `Strategy.indicator` has made."""
+        ...
+
+    def schedule(
+        self, strategy: str, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any
+    ) -> Scheduled:
+        """Have `callback` called in every session that is meant."""
+        ...
+
+    def forming(self, base: Series, interval: str | None) -> FormingBar | None:
+        """The bar of `interval` that the newest base bars are part of."""
+        ...
+
+    def ask_warmup(self, need: Need, name: str) -> None:
+        """Have warm-up bars, if it is time yet and the source has them."""
+        ...
 
 
 class StrategyContext:
@@ -50,7 +126,7 @@ class StrategyContext:
     positions : dict
         Its own, by symbol, flat ones included. Written by the portfolio alone.
     only : str or None
-        The symbol that is meant where none is named; None where there are several.
+        The symbol to use if none is named; None if there are several.
     base_interval : str
         The interval that orders fill on.
     takes_all : bool
@@ -63,7 +139,7 @@ class StrategyContext:
 
     def __init__(
         self,
-        desk: TradingDesk,
+        desk: Host,
         name: str,
         symbols: tuple[str, ...],
         positions: dict[str, Position],
@@ -82,37 +158,37 @@ class StrategyContext:
 
     @property
     def is_taken(self) -> bool:
-        """Whether its run goes on."""
+        """True while its run goes on."""
         return self._desk.is_open
 
     def trade(self, symbols: tuple[str, ...]) -> None:
-        """Say which symbols are traded from now on; positions in others stay readable."""
+        """Set the traded symbols; positions in others stay readable."""
         self.symbols = symbols
         self.only = symbols[0] if len(symbols) == 1 else None
 
     def add_symbol(self, symbol: str, data: Any) -> None:
         """Ask for a symbol to join the run; see `Strategy.add_symbol`."""
-        self._membership("add a symbol").add(symbol, data)
+        self._universe("add a symbol").add(symbol, data)
 
     def remove_symbol(self, symbol: str, positions: str) -> None:
         """Ask for a symbol to leave the run; see `Strategy.remove_symbol`."""
-        self._membership("remove a symbol").remove(symbol, positions)
+        self._universe("remove a symbol").remove(symbol, positions)
 
-    def _membership(self, what: str) -> Membership:
+    def _universe(self, what: str) -> Universe:
         self._must_run(what)
-        if self._desk.membership is None:
+        if self._desk.universe is None:
             raise OutsideRunError(f"{self.name} can't {what} here: symbols join and leave runs of a SystemManager only")
-        return self._desk.membership
+        return self._desk.universe
 
     # -- names ----------------------------------------------------------------------------------------------
 
     def pick(self, symbol: Any) -> str:
-        """The symbol that is meant; None means the only one.
+        """The symbol to use for `symbol`; None means the only one.
 
         Raises
         ------
         OrderError
-            Where it isn't the strategy's, or was left out with several to choose from.
+            If it isn't the strategy's, or was left out with several to choose from.
         """
         if symbol is None:
             if self.only is not None:
@@ -134,7 +210,7 @@ class StrategyContext:
         Raises
         ------
         OrderError, DataError
-            Where the symbol has to be named; where the run has no such symbol or interval.
+            If the symbol has to be named; if the run has no such symbol or interval.
         """
         every = self._desk.series
         symbol = self.pick(None) if symbol is None else symbol
@@ -167,7 +243,7 @@ class StrategyContext:
         return order
 
     def close(self, symbol: str | None) -> Order | None:
-        """Close the position at the market; None where it is flat."""
+        """Close the position at the market; None if it is flat."""
         symbol = self.pick(symbol)
         held = self.positions[symbol].size
         if not held:
@@ -175,17 +251,17 @@ class StrategyContext:
         return self.place(symbol, market_request(_SELL if held > 0 else _BUY, abs(held), reduce_only=True))
 
     def target_size(self, symbol: Any, size: Any) -> Order | None:
-        """Order what is missing to a position of `size` units."""
+        """Order the difference to a position of `size` units."""
         symbol, size = self._target("order_target_size", symbol, size)
         return self._move_to(symbol, size)
 
     def target_value(self, symbol: Any, value: Any) -> Order | None:
-        """Order what is missing to a position worth `value` at the newest close."""
+        """Order the difference to a position worth `value` at the newest close."""
         symbol, value = self._target("order_target_value", symbol, value)
         return self._move_to_worth(symbol, value)
 
     def target_percent(self, symbol: Any, fraction: Any) -> Order | None:
-        """Order what is missing to a position worth `fraction` of the equity."""
+        """Order the difference to a position worth the share `fraction` of the equity."""
         symbol, fraction = self._target("order_target_percent", symbol, fraction)
         return self._move_to_worth(symbol, fraction * self.portfolio.equity)
 
@@ -207,7 +283,7 @@ class StrategyContext:
         return whole
 
     def cancel(self, order: Any) -> None:
-        """Take back an open order of this strategy."""
+        """Cancel an open order of this strategy."""
         blotter = self._desk.broker.blotter
         blotter.cancel(self._own(order, "cancel"), self._desk.now_ns)
 
@@ -298,7 +374,7 @@ class StrategyContext:
 
     @property
     def lag(self) -> float:
-        """Seconds that it began late."""
+        """Seconds by which the instant began late."""
         return self._desk.lag
 
     def bars(self, symbol: str | None, interval: str | None) -> BarsView:
@@ -317,25 +393,22 @@ class StrategyContext:
         symbol: str | None,
         name: str | None,
     ) -> Any:
-        """Make an indicator and enter it into the desk's list."""
+        """Make an indicator and add it to the desk's list."""
         series = series_of_inputs(inputs) if symbol is None and interval is None else None
         if series is None:
             series = self.series(symbol, interval)
         made = make_indicators(func, series, inputs, options, name)
         handles = made if isinstance(made, tuple) else (made,)
-        self._desk.indicators.calls.append(IndicatorCall(self.name, func, inputs, options, series, name, len(handles)))
-        if not self._desk.has_begun:
-            self._handles += handles
-        for handle in handles:
-            self._desk.enter(self, handle)
+        call = IndicatorCall(self.name, func, inputs, options, series, name, len(handles))
+        self._desk.enter(self, call, handles)
         return made
 
     def schedule(self, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Scheduled:
-        """Have something called once a session."""
-        return self._desk.timetable.add(self.name, callback, at, before_close, after_open, every)
+        """Call `callback` once a session."""
+        return self._desk.schedule(self.name, callback, at, before_close, after_open, every)
 
     def forming(self, interval: str | None, symbol: str | None) -> FormingBar | None:
-        """The bar of the present bucket so far; None where none of its base bars has completed, or all have."""
+        """The bar of the present bucket so far; None if none of its base bars has completed, or all have."""
         return self._desk.forming(self.series(symbol, None), interval)
 
     def warmup(self, bars: Any, interval: str | None, symbol: str | None) -> int:
@@ -347,8 +420,12 @@ class StrategyContext:
         self._desk.ask_warmup(Need(bars, series[0].interval, symbols, f"{self.name}.warmup()"), self.name)
         return min(one.first for one in series)
 
+    def hold(self, handles: Sequence[Indicator]) -> None:
+        """Remember indicators that were made before the first instant: their columns may still begin earlier."""
+        self._handles += handles
+
     def refuse_fed(self) -> None:
-        """Refuse earlier columns where a streaming indicator has been fed: it can't be fed what came before."""
+        """Refuse earlier bars if a streaming indicator has been fed: it can't be fed bars that precede those."""
         for handle in self._handles:
             if isinstance(handle, StreamIndicator) and handle.is_fed:
                 raise IndicatorError(
@@ -357,7 +434,7 @@ class StrategyContext:
                 )
 
     def renew(self) -> None:
-        """Have views and indicators read columns that begin earlier now."""
+        """Let views and indicators read the columns that now begin earlier."""
         for view in self._views.values():
             view.renew()
         for handle in self._handles:  # in the order in which they were made: inputs come first
@@ -369,7 +446,7 @@ class StrategyContext:
 
 
 class NoContext:
-    """Stands where a strategy's context will be: everything but a run's inside is refused."""
+    """Takes the place of the context while a strategy is in no run: each use raises `OutsideRunError`."""
 
     __slots__ = ("_strategy",)
 

@@ -1,4 +1,4 @@
-"""What a fill costs: the config's models as functions, made once so that a fill pays for no dispatch.
+"""Commission and slippage: the config's models as functions, made once so that a fill pays for no dispatch.
 
 Those that depend on earlier fills are objects, whose state can be saved.
 """
@@ -59,7 +59,7 @@ def fee_of(model: Commission, fills: Sequence[Fill] = ()) -> Fee:
     Raises
     ------
     ConfigError
-        Where a function's place names none.
+        If a function's place names none.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def fee_of(model: Commission, fills: Sequence[Fill] = ()) -> Fee:
 
 
 def slip_of(model: Slippage) -> Slip | None:
-    """How `model` worsens the price of market and stop orders; None where it doesn't.
+    """The slippage of market and stop orders by `model`; None if there is none.
 
     Examples
     --------
@@ -176,7 +176,7 @@ class RunningFee:
         raise NotImplementedError
 
     def save(self) -> Any:
-        """What it has counted."""
+        """Its totals as a value."""
         raise NotImplementedError
 
     def restore(self, saved: Any) -> None:
@@ -191,7 +191,7 @@ class RunningFee:
 
 
 class _Done(NamedTuple):
-    """What an order has filled so far."""
+    """Totals of one order so far."""
 
     units: float = 0.0
     notional: float = 0.0
@@ -202,7 +202,7 @@ _NOTHING = _Done()
 
 
 class OrderFee(RunningFee):
-    """What is due for a whole order, less what its earlier parts have paid."""
+    """The commission of a whole order, less what its earlier fills have paid."""
 
     __slots__ = ("_orders", "_total")
 
@@ -212,7 +212,7 @@ class OrderFee(RunningFee):
         self._orders: dict[int, _Done] = {}
 
     def __call__(self, order: Order, units: float, price: float, bar: Bar) -> float:  # noqa: ARG002 - as the others have it
-        """What the order owes with `units` more, less what it has paid; never below 0."""
+        """The commission of the order with `units` more, less what it has paid; at least 0."""
         orders = self._orders
         for fill in self._uncounted():
             units_before, notional, paid = orders.get(fill.order_id, _NOTHING)
@@ -224,7 +224,7 @@ class OrderFee(RunningFee):
         return max(due, 0.0)
 
     def save(self) -> tuple[int, dict[int, _Done]]:
-        """How many fills are counted, and what each order has filled and paid."""
+        """The number of counted fills, and the totals of each order."""
         return self._counted, dict(self._orders)
 
     def restore(self, saved: tuple[int, dict[int, _Done]]) -> None:
@@ -258,7 +258,7 @@ class TieredFee(RunningFee):
         )
 
     def save(self) -> tuple[int, float]:
-        """How many fills are counted, and what they traded."""
+        """The number of counted fills, and their volume."""
         return self._counted, self._before
 
     def restore(self, saved: tuple[int, float]) -> None:

@@ -1,52 +1,57 @@
-"""The trading desk: what the engine calls. Starts the strategies, matches their orders, tells them, names who failed."""
+"""The trading desk, which the engine calls: it starts the strategies, matches their orders and tells them of the outcome."""
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
+from nbbacktest.core.errors import ConfigError, DataQualityWarning, Problem, StateError, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.core.shown import said, shown
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.agent import Handler
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.accruals import Accruals
-from nbbacktest.trading.admission import numbered, refuse_doubles, refuse_what_bars_lack
-from nbbacktest.trading.agenda import Agenda, dated_events
-from nbbacktest.trading.broker import Broker
+from nbbacktest.trading.broker import Broker, SymbolEnds, refuse_what_bars_lack
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
-from nbbacktest.trading.context import StrategyContext
-from nbbacktest.trading.corporate import CorporateActions
-from nbbacktest.trading.delisting import Delistings
+from nbbacktest.trading.context import StrategyContext, Universe
+from nbbacktest.trading.corporate_actions import CorporateActions, Delistings
+from nbbacktest.trading.dated_events import Accruals, DatedEvents, PendingEvents, dated_events
 from nbbacktest.trading.forming import FormingBars
-from nbbacktest.trading.indicators import Indicator, IndicatorList
-from nbbacktest.trading.log import RunLog
+from nbbacktest.trading.indicators import Indicator, IndicatorCall, IndicatorList
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
 from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
-from nbbacktest.trading.record import CashFlow, RunNotes, SessionEdge, Split
-from nbbacktest.trading.roster import refusal
+from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, SessionEdge, Split
+from nbbacktest.trading.schedule import Scheduled
+from nbbacktest.trading.session_events import Moment, SessionEvents
 from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
-from nbbacktest.trading.state import ContextState, Past, TradingState, restore_orders, saved_orders, saved_series
+from nbbacktest.trading.state import (
+    ContextState,
+    Past,
+    RunObjects,
+    TradingState,
+    restore_orders,
+    restore_strategies,
+    save_strategies,
+    saved_orders,
+    saved_series,
+)
 from nbbacktest.trading.strategy import Strategy
-from nbbacktest.trading.strategy_state import RunObjects, restore_strategies, save_strategies
 from nbbacktest.trading.streams import make_indicators
-from nbbacktest.trading.timetable import Moment, Timetable
 from nbbacktest.trading.warmup import Warmup
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nbbacktest.data.calendar import SessionTable
-    from nbbacktest.trading.roster import Membership
 
 _LAST_FILLS = 5
 
@@ -71,24 +76,26 @@ class TradingDesk:
         Which trading day a time belongs to; None: dates in the zone of `stamps`.
     warmup
         What was loaded as such; None: nothing was asked for, and nothing more can be.
+    opens
+        The moment that strategies see before the first instant, nanoseconds UTC; None: the first bar's begin.
 
     Raises
     ------
     ConfigError
-        Where one instance is given twice, or is still in another run; where the broker's rules need what the bars
+        If one instance is given twice, or is still in another run; if the broker's rules need what the bars
         don't have.
 
     Attributes
     ----------
     pending : sized
-        Open orders by symbol, and what the run's dates and sessions bring; false where nothing waits. One object from
+        Open orders by symbol, and what the run's dates and sessions bring; false if nothing waits. One object from
         `start` on.
     index : int
         The instant under way or completed last, -1 before the first. Written by the engine.
     lag : float
         Seconds that the instant under way began late. Written by the engine.
     moment : Moment or None
-        What is now where that isn't an instant: a session's start, or an end that no bar completed at.
+        The present time if it isn't an instant: a session's start, or an end at which no bar completed.
     is_open : bool
         Whether orders are taken: from `start` until the strategies' `on_stop`.
     fills, orders, log, flows, splits : list
@@ -97,8 +104,8 @@ class TradingDesk:
         In the order in which strategies made them.
     warmup : Warmup
         What was asked for and what there is.
-    membership : Membership or None
-        Who lets symbols in and out; set by whoever runs the desk.
+    universe : Universe or None
+        Lets symbols join and leave; set by the builder.
     leaving : set of str
         Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
     days : TradingDays
@@ -123,6 +130,7 @@ class TradingDesk:
         periods: Callable[[], SessionTable] | None = None,
         days: TradingDays | None = None,
         warmup: Warmup | None = None,
+        opens: int | None = None,
     ) -> None:
         refuse_doubles([strategy for strategy, _ in strategies])
         base = [s for s in series if s.is_base]
@@ -148,7 +156,7 @@ class TradingDesk:
         self._revised = False
         self._stamps = stamps
         self._stamp: tuple[int, pd.Timestamp] | None = None
-        self._before = _instant_before(base)
+        self._opens = _instant_before(base) if opens is None else opens
         self.strategies = tuple(strategy for strategy, _ in strategies)
         self.descriptions = tuple(map(shown, self.strategies))
         self._started: list[Strategy] = []
@@ -163,14 +171,14 @@ class TradingDesk:
         named = dict(zip(names, self.strategies, strict=True))
         callbacks = Callbacks(named, self.broker, self.series, self.base_interval, stamps)
         self._callbacks = callbacks if callbacks.is_needed else None
-        self.timetable = Timetable(self, named, stamps, self.expiry.sessions)
+        self.session_events = SessionEvents(self, named, stamps, self.expiry.sessions)
         self._keeps_sessions = False
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
-        self.membership: Membership | None = None
+        self.universe: Universe | None = None
         self.leaving: set[str] = set()
         self.terms = broker
-        self.notes = RunNotes(self._before, [(0, len(instants))])
+        self.notes = RunNotes(self._opens, [(0, len(instants))])
         self._actions = tuple(actions)
         self._date_events()
 
@@ -182,7 +190,7 @@ class TradingDesk:
         Raises
         ------
         StrategyError
-            Where one of them raised; the desk is closed then.
+            If one of them raised; the desk is closed then.
         """
         self.is_open = True
         for strategy, context in self.contexts:
@@ -195,21 +203,21 @@ class TradingDesk:
                 raise blame(strategy, "on_start", error) from error
             self._started.append(strategy)
         try:
-            self._keeps_sessions = self.timetable.complete()
+            self._keeps_sessions = self.session_events.complete()
         except BaseException:
             self.is_open = False
             raise
         self._add_sessions()
 
     def match_orders(self, bars: Sequence[Bar]) -> None:
-        """Tell of sessions; execute what waits on these bars; then, all fills done, tell of these, in their order.
+        """Tell strategies of sessions, match the pending orders with these bars, then tell of the fills in their order.
 
         Raises
         ------
         StrategyError
-            Where a strategy raised: the first one, after all were called.
+            If a strategy raised: the first one, after all were called.
         """
-        failure = self.timetable.before(bars) if self._keeps_sessions else None
+        failure = self.session_events.before(bars) if self._keeps_sessions else None
         callbacks, before = self._callbacks, len(self.fills)
         if callbacks is not None:
             callbacks.forget()
@@ -228,7 +236,7 @@ class TradingDesk:
         raise failure
 
     def revise(self, instants: Int64, actions: Sequence[CorporateAction] = ()) -> None:
-        """Go on with other instants to come, those that are completed being the same, and with more actions."""
+        """Replace the instants to come, and add corporate actions; completed instants stay the same."""
         self._instants = instants
         self.notes.totals.append((self.index + 1, len(instants)))
         self._revised = True
@@ -237,32 +245,34 @@ class TradingDesk:
         self._add_sessions()
 
     def _see_off(self) -> None:
-        """Let symbols go that were to leave when flat, and are."""
+        """Let symbols leave that have become flat."""
         held = self.portfolio.symbols_held()
         for symbol in self.leaving - held:
             self.leaving.discard(symbol)
-            if self.membership is not None:
-                self.membership.dismiss(symbol)
+            if self.universe is not None:
+                self.universe.dismiss(symbol)
 
     def _date_events(self) -> None:
-        """Find what the dates of the instants to come bring; again where these have changed."""
+        """Find the dated events of the instants to come; called again if the instants change."""
+        self._dated, self.broker.delistings = self._found_events()
+        self.pending = (
+            self.broker.pending if self._dated is None else PendingEvents(self.broker.pending, self._dated, self)
+        )
+
+    def _found_events(self) -> tuple[DatedEvents | None, SymbolEnds | None]:
+        """Costs, splits and dividends of the instants to come, and delistings; None if there are none."""
         base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
         every = {s.symbol: s for s in base}
         gone = Delistings(
             self._actions, every, instants, self.days, self.index, self.broker, self.portfolio, self.log.note
         )
-        self.broker.delistings = gone if gone.due else None
-        self._dated = dated_events(
-            Accruals(costs.borrow, costs.interest, self.portfolio, instants, self.days),
-            CorporateActions(self._actions, every, instants, self.days, self.portfolio, self),
-            gone.due,
-            self,
-        )
-        self.pending = self.broker.pending if self._dated is None else Agenda(self.broker.pending, self._dated, self)
+        accruals = Accruals(costs.borrow, costs.interest, self.portfolio, instants, self.days)
+        actions = CorporateActions(self._actions, every, instants, self.days, self.portfolio, self)
+        return dated_events(accruals, actions, gone.due, self), gone if gone.due else None
 
     def _add_sessions(self) -> None:
         if self._keeps_sessions:
-            self.pending = Agenda(self.pending, self.timetable, self)
+            self.pending = PendingEvents(self.pending, self.session_events, self)
 
     def handlers(self, series: Series) -> tuple[Handler, ...]:
         """The `on_bar` of every strategy that trades the symbol and has one, in order; then what sessions bring."""
@@ -271,7 +281,7 @@ class TradingDesk:
             for strategy, context in self.contexts
             if series.symbol in context.positions and overrides(strategy, "on_bar")
         ]
-        return (*handlers, self.timetable.after) if self._keeps_sessions else tuple(handlers)
+        return (*handlers, self.session_events.after) if self._keeps_sessions else tuple(handlers)
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
         """`error` as the StrategyError of the handler's strategy, the original as its cause."""
@@ -289,14 +299,14 @@ class TradingDesk:
         return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
 
     def stop(self) -> None:
-        """End the last session where its bars are over; take no more orders; call the `on_stop` of all that were started.
+        """End the last session if its bars are over, take no more orders, and call `on_stop` of each started strategy.
 
         Raises
         ------
         StrategyError
-            Where one raised: the first one, after all were called.
+            If one raised: the first one, after all were called.
         """
-        failure = self.timetable.finish() if self._keeps_sessions else None
+        failure = self.session_events.finish() if self._keeps_sessions else None
         self.is_open = False
         started, self._started = self._started, []
         for strategy in started:
@@ -331,7 +341,7 @@ class TradingDesk:
         Raises
         ------
         StateError
-            Where a strategy keeps what can't be copied.
+            If a strategy keeps what can't be copied.
         """
         return TradingState(
             index=self.index,
@@ -344,7 +354,7 @@ class TradingDesk:
             portfolio=self.portfolio.save(),
             broker=self.broker.save(),
             blotter=saved_orders(self.broker.blotter),
-            sessions=self.timetable.save(),
+            sessions=self.session_events.save(),
             indicators=self.indicators.save(),
             fills=Past.of(self.fills),
             flows=Past.of(self.flows),
@@ -368,10 +378,10 @@ class TradingDesk:
         Raises
         ------
         StateError
-            Where the fresh strategies aren't those that were saved.
+            If the fresh strategies aren't those that were saved.
         """
         names = len(state.contexts), len(state.sessions.calls)
-        if not self.is_open or self.index >= 0 or names != (len(self.contexts), len(self.timetable.scheduled)):
+        if not self.is_open or self.index >= 0 or names != (len(self.contexts), len(self.session_events.scheduled)):
             raise StateError(
                 "a state is restored in a desk of the same strategies, started anew and before any instant"
             )
@@ -393,7 +403,7 @@ class TradingDesk:
         self._actions = state.actions
         self._date_events()
         self._add_sessions()
-        self.timetable.restore(state.sessions)
+        self.session_events.restore(state.sessions)
         for call in missing:
             made = make_indicators(
                 call.func, self.series[call.series.symbol, call.series.interval], *call[2:4], call.name
@@ -412,7 +422,7 @@ class TradingDesk:
             orders=self.orders,
             series=self.series,
             indicators=[entry.handle for entry in self.indicators],
-            scheduled=self.timetable.scheduled,
+            scheduled=self.session_events.scheduled,
             streams=[None if feed is None else feed.func for feed in feeds],
         )
 
@@ -439,10 +449,10 @@ class TradingDesk:
     # -- called by strategies' contexts ------------------------------------------------------------------------------------
 
     def submit(self, order: Order, series: Series, now: int) -> None:
-        """Hand `order` to the broker; where that has filled it at once, its strategy is told before this returns."""
+        """Hand `order` to the broker; if that has filled it at once, its strategy is told before this returns."""
         broker = self.broker
         if self.leaving or broker.delisted or series.n == len(series.close_at):
-            reason = refusal(self, order, series, now)
+            reason = self._refusal(order, series, now)
             if reason is not None:
                 broker.refuse(order, reason, now)
                 return
@@ -454,6 +464,19 @@ class TradingDesk:
         broker.accept(order, self.index, now)
         if len(self.fills) > before or not order.is_open:
             callbacks.tell(before)
+
+    def _refusal(self, order: Order, series: Series, now: int) -> str | None:
+        """The reason to reject `order`: its symbol leaves, was delisted, or has no more bars; None to accept it."""
+        symbol = order.symbol
+        if symbol in self.broker.delisted:
+            return self.broker.delisted[symbol]
+        if symbol in self.leaving and not order.reduce_only:
+            return f"{symbol} leaves the run"
+        if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
+            when = series.stamps.stamp(ended)
+            cure = "a delist in data.actions says what its holders got"
+            return f"{symbol} has no bar any more: its last one closed at {when}; {cure}"
+        return None
 
     def tell(self, first: int) -> None:
         """Tell strategies of the fills from number `first` on, which came about between two instants."""
@@ -470,7 +493,7 @@ class TradingDesk:
         """The instant under way, nanoseconds UTC; before the first one, the moment at which trading opens."""
         if self.moment is not None:
             return self.moment.ns
-        return self._instants.item(self.index) if self.index >= 0 else self._before
+        return self._instants.item(self.index) if self.index >= 0 else self._opens
 
     @property
     def now(self) -> pd.Timestamp:
@@ -484,11 +507,11 @@ class TradingDesk:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the first instant has come, or a symbol has joined or left: the columns begin where they begin."""
+        """True from the first instant on, or once a symbol has joined or left: then columns can't begin earlier any more."""
         return self.index >= 0 or self._revised
 
     def ask_warmup(self, need: Need, name: str) -> None:
-        """Have warm-up bars, where it is time yet and the source has them; warn and log where there are fewer."""
+        """Load warm-up bars before the first instant; warn and log if the source has fewer."""
         if not self.has_begun:
             self.warmup.ask(need, self._refuse_fed, self._renew)
         lacking = self.warmup.lacking(need)
@@ -510,18 +533,60 @@ class TradingDesk:
         for context in self._contexts.values():
             context.renew()
 
-    def enter(self, context: StrategyContext, handle: Indicator) -> None:
-        """List an indicator under a name of its own, as short as the run allows."""
+    def enter(self, context: StrategyContext, call: IndicatorCall, handles: Sequence[Indicator]) -> None:
+        """List what one call of `Strategy.indicator` has made, under names as short as the run allows."""
+        self.indicators.calls.append(call)
+        if not self.has_begun:
+            context.hold(handles)
+        for handle in handles:
+            self.indicators.enter(self._word_for(handle, context.name), context.name, handle)
+            # A session's start is seen as of the instant before it, and is of the next one.
+            self.notes.since.append(self.index + 1 + (self.moment is not None))
+
+    def _word_for(self, handle: Indicator, strategy: str) -> str:
         several = len({symbol for symbol, _ in self.series}) > 1
         word = handle.name if handle.interval == self.base_interval else f"{handle.interval} {handle.name}"
         word = f"{handle.symbol} {word}" if several else word
-        word = f"{context.name}: {word}" if len(self._contexts) > 1 else word
-        self.indicators.enter(word, context.name, handle)
-        # A session's start is seen as of the instant before it, and is of the next one.
-        self.notes.since.append(self.index + 1 + (self.moment is not None))
+        return f"{strategy}: {word}" if len(self._contexts) > 1 else word
+
+    def schedule(
+        self, strategy: str, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any
+    ) -> Scheduled:
+        """Have `callback` called in every session that is meant; see `SessionEvents.add`."""
+        return self.session_events.add(strategy, callback, at, before_close, after_open, every)
 
 
 def _instant_before(base: Sequence[Series]) -> int:
-    """When the first bar that is traded begins: what "now" is before any has completed."""
+    """The begin of the first bar that is traded, which is "now" before any bar has completed."""
     begins = [int(s.whole.time[s.first]) for s in base if s.first < len(s.whole)]
     return min(begins, default=0)
+
+
+def numbered(words: list[str]) -> list[str]:
+    """Number equal names: Cross, Cross #2."""
+    seen: Counter[str] = Counter()
+    names = []
+    for word in words:
+        seen[word] += 1
+        names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
+    return names
+
+
+def refuse_doubles(strategies: Sequence[Strategy]) -> None:
+    """Refuse a strategy object that is given twice, or is in another run.
+
+    Raises
+    ------
+    ConfigError
+        With each of them.
+    """
+    problems = []
+    for number, strategy in enumerate(strategies):
+        where = f"strategies[{number}]"
+        if any(strategy is other for other in strategies[:number]):
+            problems.append(Problem(where, strategy, "the same object twice; make one for each place"))
+        context = strategy._strategy_context  # noqa: SLF001 - as above
+        if isinstance(context, StrategyContext) and context.is_taken:
+            problems.append(Problem(where, strategy, "it is still in another run; stop that one, or make a new object"))
+    if problems:
+        raise ConfigError(problems, "strategies")

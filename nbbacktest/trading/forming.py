@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FormingBars:
-    """What a desk tells of bars that aren't complete.
+    """The forming bars of a desk.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ class FormingBars:
         self._found: dict[tuple[str, str], Forming] = {}
 
     def at(self, base: Series, interval: str | None, now: int) -> FormingBar | None:
-        """The bar of `interval` that the newest base bars are part of; None where it is complete by `now`.
+        """The bar of `interval` that the newest base bars are part of; None if it is complete by `now`.
 
         Raises
         ------
         DataError
-            Where no such bar can be built from the base bars, or the interval isn't named and can't be known.
+            If no such bar can be built from the base bars, or the interval isn't named and can't be known.
         """
         if interval is None:
             interval = self._only(base)

@@ -25,7 +25,7 @@ COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 class Indicator:
-    """Values of one indicator, one for each completed bar; NaN where it isn't defined yet.
+    """Values of one indicator, one for each completed bar; NaN if it isn't defined yet.
 
     ``[-1]`` is the newest value, ``[-20:]`` an array of the last 20. Nothing later than the last completed
     bar can be reached: an index beyond it raises IndexError. ``float(ind)`` is the newest value too.
@@ -55,7 +55,7 @@ class Indicator:
             self._fast = self._values.data
 
     def over(self, columns: BarColumns) -> Float64 | None:
-        """What its values would be if these columns were all there is; None where it wasn't computed from columns.
+        """Its values over these columns alone; None if it wasn't computed from columns.
 
         Raises
         ------
@@ -71,12 +71,12 @@ class Indicator:
 
     @property
     def is_settled(self) -> bool:
-        """Whether all its values are computed, those of bars to come too, and reading them changes nothing."""
+        """True if all values are computed, those of later bars too, so that reading changes nothing."""
         return not self._series.is_open
 
     @property
     def feed(self) -> BarFeed | None:
-        """What feeds it bar by bar; None, since its values are computed at once."""
+        """Its feed; None, since its values are computed at once."""
         return None
 
     def newest_of(self, n: int) -> float:
@@ -171,7 +171,7 @@ class IndicatorAt(NamedTuple):
 
 
 class StreamState(NamedTuple):
-    """How many bars a streaming object was fed, and what it answered: the stores, which only grow."""
+    """The number of bars that a streaming object was fed, and its answers: the stores, which only grow."""
 
     filled: int
     narrow: int
@@ -197,12 +197,12 @@ class IndicatorState(NamedTuple):
 
 
 class BarFeed(Protocol):
-    """What a run's list needs of the feed of a streaming indicator.
+    """The feed of a streaming indicator, as the list of a run needs it.
 
     Attributes
     ----------
     func : object
-        The user's object whose `update` is called; None where there is none.
+        The user's object whose `update` is called; None if there is none.
     """
 
     @property
@@ -211,7 +211,7 @@ class BarFeed(Protocol):
         ...
 
     def save(self) -> StreamState:
-        """How far it was fed."""
+        """The bars that it was fed, and its answers."""
         ...
 
     def resume(self, saved: StreamState, func: Any) -> None:
@@ -223,8 +223,8 @@ class IndicatorList(list[IndicatorEntry]):
     """In the order in which strategies made them; it only ever grows.
 
     Each time that a run publishes, all newest values are. Of an indicator over whole columns that is the number of
-    its bars, and its value is looked up by who asks for it: in a run of 500 symbols a third of the time went into values
-    that nobody read. What is fed bar by bar, or is of bars that are still to come, is read at once.
+    its bars, and the value is looked up when it is read: in a run of 500 symbols a third of the time went into values
+    that were never read. Indicators that are fed bar by bar, or are of bars that are still to come, are read at once.
     """
 
     def __init__(self) -> None:
@@ -262,7 +262,7 @@ class IndicatorList(list[IndicatorEntry]):
         return found
 
     def save(self) -> IndicatorState:
-        """How all of them were made, and how far those that are fed were fed."""
+        """The calls that made them, and the state of their feeds."""
         numbers = {id(entry.handle): IndicatorAt(number) for number, entry in enumerate(self)}
         calls = [
             call._replace(
@@ -280,7 +280,7 @@ class IndicatorList(list[IndicatorEntry]):
         Raises
         ------
         StateError
-            Where the run has made other indicators than that one had.
+            If the run has made other indicators than that one had.
         """
         if (keys := [entry.key for entry in self]) != list(saved.keys[: len(keys)]):
             raise StateError(
@@ -305,7 +305,7 @@ class IndicatorList(list[IndicatorEntry]):
         Raises
         ------
         StateError
-            Where an object that was first fed after `on_start` has no copy.
+            If an object that was first fed after `on_start` has no copy.
         """
         for number, feed in enumerate(self.feeds):
             if feed is not None:
@@ -371,7 +371,7 @@ def bounded(key: Any, n: int, name: str) -> int:
     Raises
     ------
     IndexError
-        Where it is not one of them.
+        If it is not one of them.
     """
     number = index(key)
     row = n + number if number < 0 else number
@@ -404,7 +404,7 @@ def compute(
     Raises
     ------
     IndicatorError
-        Where `func` raised, or gave something else than numbers, one for each bar.
+        If `func` raised, or gave something else than numbers, one for each bar.
     """
     title = name or title_of(func, inputs, options)
     for value in (*inputs, *(v for v in options.values() if isinstance(v, Indicator))):
@@ -466,7 +466,7 @@ def title_of(func: Any, inputs: Sequence[Any], options: dict[str, Any]) -> str:
 
 
 def output_names(func: Any) -> tuple[str, ...]:
-    """What TA-Lib calls the outputs of its function `func`; empty for everybody else's."""
+    """TA-Lib's names for the outputs of its function `func`; empty for other functions."""
     word = getattr(func, "__name__", "").removesuffix("_Stream")
     if not word or not str(getattr(func, "__module__", "")).startswith("talib"):
         return ()

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.costs import NoBorrow, NoInterest
-from nbbacktest.core.records import Int64
+from nbbacktest.core.errors import LiveRunError
+from nbbacktest.core.records import Bar, Int64
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.accruals import Accruals
-from nbbacktest.trading.agenda import Agenda, Book, DatedEvents
-from nbbacktest.trading.corporate import CorporateActions, OrderBook
-from nbbacktest.trading.delisting import LiveDelistings
+from nbbacktest.trading.broker import Broker
+from nbbacktest.trading.corporate_actions import CloseOut, Say, apply_actions, delistings_of, in_order
+from nbbacktest.trading.dated_events import Accruals, DatedEvents
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.portfolio import Portfolio
-from nbbacktest.trading.record import RunNotes
+from nbbacktest.trading.record import CashFlow
 
 Instants = Callable[[], Int64]
 """The instants of the run so far, nanoseconds UTC, the one under way included."""
@@ -39,35 +39,39 @@ class LiveDesk(TradingDesk):
 
     def __init__(self, so_far: Instants, opens: int, **parts: Any) -> None:
         self._so_far = so_far
-        super().__init__(instants=so_far(), **parts)
-        self._before = opens
-        self.notes = RunNotes(opens)
+        super().__init__(instants=so_far(), opens=opens, **parts)
+        self.notes.totals.clear()  # how many there will be is unknown
 
     @property
-    def _instants(self) -> Int64:
-        """Those of the run so far, always."""
+    def instants(self) -> Int64:
+        """The run's so far, the one under way included."""
         return self._so_far()
 
-    @_instants.setter
-    def _instants(self, instants: Int64) -> None:
-        """Nothing to keep: they are asked for."""
+    @property
+    def now_ns(self) -> int:
+        """The instant under way, nanoseconds UTC; before the first one, the moment at which trading opens."""
+        if self.moment is not None:
+            return self.moment.ns
+        return self._so_far().item(self.index) if self.index >= 0 else self._opens
 
-    def _date_events(self) -> None:
+    def save(self, series: Sequence[Series]) -> NoReturn:  # noqa: ARG002 - as a backtest's
+        """Refused: raises `LiveRunError`, since what has arrived can't arrive again."""
+        raise LiveRunError("save the state of")
+
+    def _found_events(self) -> tuple[DatedEvents | None, LiveDelistings | None]:
         terms = self.terms
         base = {s.symbol: s for s in self.series.values() if s.is_base}
-        costs = not (isinstance(terms.borrow, NoBorrow) and isinstance(terms.interest, NoInterest))
-        actions = LiveActions(self._actions, base, self._so_far, self.days, self.portfolio, self)
+        has_costs = not (isinstance(terms.borrow, NoBorrow) and isinstance(terms.interest, NoInterest))
+        actions = LiveActions(self._actions, base, self.days)
         gone = LiveDelistings(self._actions, base, self.days, self.broker, self.portfolio, self.log.note)
-        self.broker.delistings = gone if gone.is_expected else None
-        self._dated = None
-        if costs or actions.is_expected or gone.is_expected:
-            night = Nights(terms, self._so_far, self.portfolio, self.days) if costs else None
-            self._dated = cast("DatedEvents", LiveEvents(night, actions, self))
-            self.pending = Agenda(self.broker.pending, self._dated, self)
+        if not (has_costs or actions.is_expected or gone.is_expected):
+            return None, None
+        events = LiveEvents(terms if has_costs else None, actions, self._so_far, self.days, self.portfolio, self)
+        return events, gone if gone.is_expected else None
 
 
 class LiveEvents:
-    """What `DatedEvents` is in a backtest: asked at every instant, since none is known beforehand.
+    """Asked at every instant, since none is known beforehand.
 
     Attributes
     ----------
@@ -77,41 +81,41 @@ class LiveEvents:
 
     next = -1
 
-    def __init__(self, nights: Nights | None, actions: LiveActions, book: Book) -> None:
-        self._nights = nights
+    def __init__(
+        self,
+        costs: BrokerConfig | None,
+        actions: LiveActions,
+        so_far: Instants,
+        days: TradingDays,
+        portfolio: Portfolio,
+        desk: LiveDesk,
+    ) -> None:
+        self._costs = costs
         self._actions = actions
-        self._book = book
+        self._so_far = so_far
+        self._days = days
+        self._portfolio = portfolio
+        self._desk = desk
 
     def happen(self, index: int) -> None:
         """Bring about what the instant brings: what the nights before it cost, then its splits and dividends."""
-        if self._nights is not None:
-            self._book.flows += self._nights.charge(index)
+        desk = self._desk
+        if index and self._costs is not None:
+            desk.flows += self._charge(index, self._costs)
         if self._actions.is_expected:
-            self._actions.look(index)
-            flows, splits = self._actions.apply(index)
-            self._book.flows += flows
-            self._book.splits += splits
+            now = self._so_far().item(index)
+            flows, splits = apply_actions(self._actions.due(now), index, now, self._portfolio, desk)
+            desk.flows += flows
+            desk.splits += splits
 
-
-class Nights:
-    """Charges what `Accruals` charges, at the instants that begin a trading day."""
-
-    def __init__(self, terms: BrokerConfig, so_far: Instants, portfolio: Portfolio, days: TradingDays) -> None:
-        self._terms = terms
-        self._so_far = so_far
-        self._portfolio = portfolio
-        self._days = days
-
-    def charge(self, index: int) -> list[Any]:
-        """What the nights before the instant `index` cost; nothing where it begins no trading day."""
-        if not index:
-            return []
-        terms, pair = self._terms, self._so_far()[index - 1 : index + 1]
-        accruals = Accruals(terms.borrow, terms.interest, self._portfolio, pair, self._days)
+    def _charge(self, index: int, costs: BrokerConfig) -> list[CashFlow]:
+        """What the nights before the instant `index` cost; nothing if it begins no trading day."""
+        pair = self._so_far()[index - 1 : index + 1]
+        accruals = Accruals(costs.borrow, costs.interest, self._portfolio, pair, self._days)
         return [flow._replace(index=index) for flow in accruals.charge(1)] if accruals.due else []
 
 
-class LiveActions(CorporateActions):
+class LiveActions:
     """Splits and dividends that happen with the bars that come.
 
     Attributes
@@ -120,21 +124,11 @@ class LiveActions(CorporateActions):
         Whether any is still to come.
     """
 
-    def __init__(
-        self,
-        actions: Iterable[CorporateAction],
-        series: Mapping[str, Series],
-        so_far: Instants,
-        days: TradingDays,
-        portfolio: Portfolio,
-        orders: OrderBook,
-    ) -> None:
-        super().__init__((), series, so_far(), days, portfolio, orders)
+    def __init__(self, actions: Iterable[CorporateAction], series: Mapping[str, Series], days: TradingDays) -> None:
         self._days = days
-        self._so_far = so_far
         self._series = series
         self._expected: dict[str, deque[tuple[int, CorporateAction]]] = {}
-        for place, action in enumerate(sorted(actions, key=lambda a: (a.date, a.kind != "split"))):
+        for place, action in enumerate(in_order(actions)):
             own = None if action.kind == "delist" else series.get(action.symbol)
             # Where history goes that far, nothing was held yet.
             if own is not None and not (len(own.columns) and days.day(int(own.columns.time[-1])) >= action.date):
@@ -142,13 +136,11 @@ class LiveActions(CorporateActions):
 
     @property
     def is_expected(self) -> bool:
-        """Whether any is still to come."""
+        """True if any is still to come."""
         return bool(self._expected)
 
-    def look(self, index: int) -> None:
-        """See whether one is due at the instant `index`, whose bars can be seen."""
-        self._instants = self._so_far()
-        now = self._instants[index]
+    def due(self, now: int) -> list[CorporateAction]:
+        """Those that the instant `now` brings, whose bars can be seen; each is given once."""
         due: list[tuple[int, CorporateAction]] = []
         for symbol, waiting in list(self._expected.items()):
             series = self._series[symbol]
@@ -162,5 +154,47 @@ class LiveActions(CorporateActions):
                     due.append(action)
             if not waiting:
                 del self._expected[symbol]
-        if due:
-            self._by_instant[index] = [action for _, action in sorted(due)]
+        return [action for _, action in sorted(due)]
+
+
+class LiveDelistings(CloseOut):
+    """Those of a live run: with the first instant of the date or later that brings no bar of the symbol, or of a later date.
+
+    Attributes
+    ----------
+    is_expected : bool
+        Whether any is still to come.
+    """
+
+    def __init__(
+        self,
+        actions: Iterable[CorporateAction],
+        series: Mapping[str, Series],
+        days: TradingDays,
+        broker: Broker,
+        portfolio: Portfolio,
+        say: Say,
+    ) -> None:
+        super().__init__(broker, portfolio, say)
+        self._days = days
+        self._series = series
+        self._expected = delistings_of(actions, series, days, broker)
+
+    @property
+    def is_expected(self) -> bool:
+        """True if any is still to come."""
+        return bool(self._expected)
+
+    def expects(self, symbol: str) -> bool:
+        """True if the symbol is to be delisted still."""
+        return any(action.symbol == symbol for action in self._expected)
+
+    def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
+        """Bring about those whose date has come."""
+        for action in list(self._expected):
+            own = self._series[action.symbol]
+            day = self._days.day(now - 1)
+            has_bar = bool(own.n) and int(own.columns.end[own.n - 1]) == now
+            if day > action.date or (day == action.date and not has_bar):
+                self._expected.remove(action)
+                self.carry_out(action, bars, index, now)

@@ -39,7 +39,7 @@ def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
 def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[int, float]:
     """Which of several linked orders that one bar reaches comes first: the one with the least of this.
 
-    What fills at the open is first, whatever the rule: nothing comes before it. Then, ``pessimistic``: stops
+    By every rule a fill at the open is first: nothing comes before it. Then, ``pessimistic``: stops
     before limits. ``path``: the bar is taken to go from its open to the nearer of high and low, on to the other one,
     and to its close; if both are equally near, it is pessimistic.
     """

@@ -32,7 +32,7 @@ class OrderOutcome(NamedTuple):
         ``filled``, ``partially filled``, ``rejected``, ``cancelled``, ``expired``, ``triggered``, ``missed``, ``capped``,
         ``not yet live``, ``held`` or ``waits``.
     missed_by : float or None
-        How far the bar stayed away from the level that the order waited for; 0 where it was touched and had to be crossed.
+        How far the bar stayed away from the level that the order waited for; 0 if it was touched and had to be crossed.
     why : str
         In words, with the numbers.
     """
@@ -51,7 +51,7 @@ def explain_orders(record: RunRecord, index: int, bars: Mapping[str, Bar | None]
     index
         The run's instant, counted from 0.
     bars
-        The symbols to tell of, each with its base bar that closed at the instant; None where it had none.
+        The symbols to explain, each with its base bar that closed at the instant, or None.
     """
     rules, instant = BrokerRules.of(record.config), int(record.instants[index])
     present = [

@@ -1,4 +1,4 @@
-"""Replays orders of a finished run: what an order asked for, and where its levels stood, at any instant.
+"""Replays orders of a finished run: the terms and levels of an order at any instant.
 
 Pure functions of a `RunRecord`: they read the order's events, and for a trailing stop the bars that moved it.
 """
@@ -86,7 +86,7 @@ def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules
 
 
 def trailed_until(bars: BarColumns, order: Order, since: int, until: int, rules: BrokerRules) -> float:
-    """Where a trailing stop stood before the bar that closed at `until`: behind the best of the bars it has seen."""
+    """The level of a trailing stop before the bar that closed at `until`: behind the best of the bars since `since`."""
     first = int(np.searchsorted(bars.end, since, side="right"))
     last = int(np.searchsorted(bars.end, until, side="left"))
     if first >= last:
@@ -102,7 +102,7 @@ def _seen(bars: BarColumns, first: int, last: int) -> Bar:
 
 
 def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:
-    """Where a level of `order` (one of `LEVELS`) stood: (instant, level from then on), none while it was held."""
+    """The path of a level of `order` (one of `LEVELS`): (instant, level from then on), none while it was held."""
     told = [(event.time_ns, getattr(event.terms, name)) for event in order.events]
     if not told:
         return [(order.submitted_ns, getattr(order, name))]

@@ -1,4 +1,4 @@
-"""What a strategy's parameters are, and whether given values fit them. Knows no run and no order."""
+"""The parameters of a strategy class, and checks of given values. Knows no run and no order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parameters_of(cls: type, base: type) -> dict[str, Parameter]:
     cls
         The class to look at.
     base
-        Where parameters start: what `base` and its own parents define is none.
+        If parameters start: what `base` and its own parents define is none.
 
     Notes
     -----
@@ -135,7 +135,7 @@ def _is_class_variable(annotation: Any) -> bool:
 
 
 def _kind(annotation: Any, default: Any) -> tuple[type | None, bool]:
-    """What type values must have, and whether None is allowed."""
+    """The type that values must have, and True if None is allowed."""
     if annotation is None:
         kind = type(default)
         return (kind if kind in _EXAMPLES else None), False

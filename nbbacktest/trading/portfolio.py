@@ -1,32 +1,43 @@
-"""Cash and positions: what is owned, what it is worth, and what can still be afforded. Knows no order.
+"""One account: cash and positions, their worth, and the rules of cash and margin accounts for what may be opened.
 
 Positions are kept by strategy and symbol, so that several strategies may trade one symbol; the cash is shared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from bisect import bisect_right
+from collections.abc import Container, Mapping
+from math import floor
+from typing import NamedTuple, Protocol
 
 import msgspec
 
+from nbbacktest.core.config import BrokerConfig, LimitsConfig
+from nbbacktest.core.records import Bar
 from nbbacktest.engine.series import Series
+from nbbacktest.trading.costs import Fee
+from nbbacktest.trading.orders import Order
 from nbbacktest.trading.sizes import add_sizes, scaled
+
+# Relative room for rounding: an order for exactly all the cash must not fail by the last bits. Four units in the last place,
+# for the few products and sums that lead to it: even of 1e15 in cash that is no unit more.
+_ROUNDING = 4 * 2.0**-52
+_ROOM = 1.0 + _ROUNDING
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """What one strategy holds of one symbol; true where that is something.
+    """The position of one strategy in one symbol; false if flat.
 
     Immutable: a fill makes a new one. Only `last` and `unrealized_pnl` move with the bars.
 
     Attributes
     ----------
     size : float
-        Units, negative where short.
+        Units, negative if short.
     average_price : float
-        What a unit was bought (or sold short) at on average, without commission; 0 where flat.
+        Average price of the units bought (or sold short), without commission; 0 if flat.
     noise : float
-        By how much rounding may have moved `size`; see `nbbacktest.trading.sizes`.
+        Bound of the rounding error in `size`; see `nbbacktest.trading.sizes`.
     """
 
     strategy: str
@@ -46,7 +57,7 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def unrealized_pnl(self) -> float:
-        """What closing at the newest close would earn, before costs."""
+        """The profit of closing at the newest close, before costs."""
         last = self.series.last_close
         return 0.0 if last is None or not self.size else (last - self.average_price) * self.size
 
@@ -91,14 +102,14 @@ class Portfolio:
     Attributes
     ----------
     cash : float
-        What isn't invested; the proceeds of short sales are in it.
+        Money that isn't invested, the proceeds of short sales included.
     positions : dict
         By strategy and then symbol, flat ones included.
     held : dict
         By (strategy, symbol) those that aren't flat, in the order in which they were opened.
     may_fall_below_0 : bool or None
-        Whether a price of these symbols may, so that a long could be worth less than nothing; None: it is to be found out,
-        as where a symbol has joined.
+        True if a price of these symbols may, so that a long could have a negative worth; None: not known yet, as after a
+        symbol has joined.
     """
 
     __slots__ = ("_shorts", "cash", "held", "may_fall_below_0", "positions")
@@ -145,7 +156,7 @@ class Portfolio:
         return total
 
     def buying_power(self, symbol: str, price: float) -> float:
-        """What may be spent: cash, less twice the worth of all shorts; `symbol` counts at `price`.
+        """Buying power: cash, less twice the worth of all shorts; `symbol` counts at `price`.
 
         Cash + sum(size * price) - sum(abs(size * price)): for longs alone it is the cash. A short's
         proceeds don't count, and its worth is tied up beside them; so it is with a long at a price below zero.
@@ -173,7 +184,7 @@ class Portfolio:
         return sum(abs(p.size * price) for p in self.held.values() if p.symbol == symbol)
 
     def split(self, symbol: str, ratio: float) -> None:
-        """Turn every unit held of `symbol` into `ratio` units; what was paid for a unit becomes as much less.
+        """Turn each unit held of `symbol` into `ratio` units, and divide its average price by that.
 
         Fractions are kept, since any size may be fractional: nothing is paid out in cash instead.
         """
@@ -207,3 +218,189 @@ class Portfolio:
             self.held[strategy, symbol] = changed
         else:
             del self.held[strategy, symbol]
+
+
+class Account(Protocol):
+    """How a position ties up money.
+
+    Attributes
+    ----------
+    rate : float
+        What opening a position ties up, per worth of it.
+    unit : str
+        What that is called.
+    """
+
+    rate: float
+    unit: str
+
+    def power(self, symbol: str, price: float) -> float:
+        """Money that can still be tied up; `symbol` counts at `price`."""
+        ...
+
+
+class CashAccount:
+    """Positions are paid in full, and a short's proceeds and worth are tied up."""
+
+    rate = 1.0
+    unit = "with commission"
+
+    def __init__(self, portfolio: Portfolio) -> None:
+        self.power = portfolio.buying_power
+
+
+class MarginAccount:
+    """Positions tie up a share of their worth; if equity falls below a smaller share, they are taken away.
+
+    Attributes
+    ----------
+    rate : float
+        The initial margin, or ``1 / leverage`` where that is more.
+    maintenance : float
+        The share below which positions are liquidated.
+    """
+
+    unit = "of margin with commission"
+
+    def __init__(self, portfolio: Portfolio, initial: float, maintenance: float, leverage: float | None) -> None:
+        self._portfolio = portfolio
+        self.rate = max(initial, 1.0 / leverage if leverage else 0.0)
+        self.maintenance = maintenance
+
+    def power(self, symbol: str, price: float) -> float:
+        """Equity, less the margin of all positions."""
+        power = self._portfolio.cash
+        for position in self._portfolio.held.values():
+            last = price if position.symbol == symbol else position.series.close_at[position.series.n - 1]
+            worth = position.size * last
+            power += worth - self.rate * abs(worth)
+        return power
+
+    def called(self, leaving: Container[tuple[str, str]]) -> tuple[list[Position], str]:
+        """Positions to close so that equity covers the maintenance margin of the rest, at the newest closes.
+
+        The largest in worth goes first, of equal ones the one opened first, each whole. Those in `leaving` are on
+        their way out already and count no more.
+
+        Returns
+        -------
+        positions, reason
+        """
+        equity = self._portfolio.equity
+        worths = {
+            key: abs(p.size * p.series.close_at[p.series.n - 1])
+            for key, p in self._portfolio.held.items()
+            if key not in leaving
+        }
+        needed = self.maintenance * sum(worths.values())
+        if equity >= needed:
+            return [], ""
+        reason = f"margin call: equity {equity:.2f} is below the maintenance margin of {needed:.2f}"
+        going = []
+        for key in sorted(worths, key=lambda key: -worths[key]):
+            if equity >= self.maintenance * sum(worths.values()):
+                break
+            del worths[key]
+            going.append(self._portfolio.held[key])
+        return going, reason
+
+
+class Allowance:
+    """Limits how much an order may open."""
+
+    def __init__(self, portfolio: Portfolio, broker: BrokerConfig, limits: LimitsConfig) -> None:
+        self._portfolio = portfolio
+        self._limits = limits if limits.max_open_positions or limits.max_per_symbol else None
+        self._lot = broker.lot_size or 1.0
+        self._is_whole = not broker.fractional
+        self.margin: MarginAccount | None = None
+        if broker.account == "margin":
+            self.margin = MarginAccount(
+                portfolio, broker.initial_margin, broker.maintenance_margin, broker.leverage
+            )  # fmt: skip
+        self._account: Account = self.margin or CashAccount(portfolio)
+
+    def most(self, order: Order, price: float, closable: float, fee: Fee, bar: Bar) -> float:
+        """The most lots (whole units, where there are none) that can be opened at `price`, commission included."""
+        power = (self._account.power(order.symbol, price) + self._set_free(closable, price)) * _ROOM
+        lot = self._lot
+        worth = price * lot * self._account.rate
+        if price <= 0 or power < worth:
+            return 0.0
+
+        def cost(lots: int) -> float:
+            return lots * worth + fee(order, closable + lots * lot, price, bar)
+
+        ceiling = floor(power / worth)
+        base = fee(order, closable, price, bar) if closable else 0.0
+        # Exact for a commission that grows evenly with the units, as most do; the search serves all others.
+        whole = cost(ceiling) - base
+        guess = floor((power - base) / whole * ceiling) if whole > 0 else ceiling
+        if not (guess >= 0 and cost(guess + 1) > power and (guess == 0 or cost(guess) <= power)):
+            guess = max(bisect_right(range(ceiling + 1), power, key=cost) - 1, 0)
+        return guess * lot
+
+    def objection(
+        self, symbol: str, price: float, closable: float, opened: float, fee: float, *, is_sized: bool
+    ) -> str | None:
+        """The reason that `opened` units can't be opened; None if they can.
+
+        Parameters
+        ----------
+        is_sized
+            False if the size is what `most` has just allowed.
+        """
+        if is_sized:
+            power = self._account.power(symbol, price)
+            if closable:
+                power += self._set_free(closable, price)
+            needed = opened * abs(price) * self._account.rate + fee
+            if needed > power + _ROUNDING * abs(power):
+                return (
+                    f"{opened:g} units at {price:g} need {needed:.2f} {self._account.unit}, {max(power, 0.0):.2f} "
+                    "available; ask for fewer units"
+                )
+        if self._limits is not None:
+            return self._beyond_limits(self._limits, symbol, price, closable, opened)
+        return None
+
+    def too_small(self, symbol: str, price: float) -> str:
+        """The reason that `most` is 0."""
+        power = max(self._account.power(symbol, price), 0.0)
+        if price <= 0:
+            return f"no size follows from cash at a price of {price:g}; give a size"
+        if self._lot != 1:
+            lacks = f"{power:.2f} available doesn't pay for a lot of {self._lot:g} at {price:g} with commission"
+            return f"{lacks}; set a smaller broker.lot_size"
+        lacks = f"{power:.2f} available doesn't pay for one unit at {price:g} with commission"
+        if self._is_whole:
+            return f"{lacks}; set broker.fractional to true, and give a size or a broker.lot_size"
+        return f"{lacks}; give a fractional size, or set broker.lot_size"
+
+    def is_below_a_lot(self, price: float) -> bool:
+        """True if all of the equity pays for no lot at `price`, so that no order without a size can come to anything."""
+        return self._portfolio.equity < price * self._lot * self._account.rate
+
+    def _set_free(self, closable: float, price: float) -> float:
+        """The buying power that closing so many units at `price` adds, before any commission.
+
+        Selling a long brings its price; buying a short back costs its price and frees twice of it.
+        Both come to the same: closing sets free what the position ties up.
+        """
+        return closable * abs(price) * self._account.rate
+
+    def _beyond_limits(
+        self, limits: LimitsConfig, symbol: str, price: float, closable: float, opened: float
+    ) -> str | None:
+        portfolio = self._portfolio
+        most = limits.max_open_positions
+        if most is not None:
+            held = portfolio.symbols_held()
+            if symbol not in held and len(held) >= most:
+                return f"limits.max_open_positions is {most} and {len(held)} symbols are held; close one before"
+        ceiling = limits.max_per_symbol
+        if ceiling is not None:
+            worth = portfolio.exposure(symbol, price) + (opened - closable) * abs(price)
+            if worth > ceiling * _ROOM:
+                return f"limits.max_per_symbol is {ceiling:g} and {symbol} would be worth {worth:.2f}; ask for less"
+        return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nbbacktest.core.enums import Phase, Side
+from nbbacktest.core.errors import OrderWarning
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
 from nbbacktest.trading.indicators import Indicator, IndicatorEntry
 from nbbacktest.trading.orders import Fill, Order
@@ -306,3 +308,27 @@ def places_of(names: Sequence[_Name]) -> dict[_Name, Int64]:
     for place, name in enumerate(names):
         places.setdefault(name, []).append(place)
     return {name: np.array(rows) for name, rows in places.items()}
+
+
+Line = tuple[int, str, str]
+"""(instant in nanoseconds UTC, strategy, text)."""
+
+
+class RunLog(list[Line]):
+    """A run's lines, in the order in which they were put down; `now` says which instant is under way."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        super().__init__()
+        self._now = now
+        self.warned: set[str] = set()
+
+    def note(self, name: str, text: str) -> None:
+        """Put down a line for the strategy `name`."""
+        self.append((self._now(), name, text))
+
+    def nothing_comes(self, name: str, symbol: str, text: str) -> None:
+        """Put down why what `name` ordered of `symbol` comes to nothing; warn of it once a symbol."""
+        self.note(name, text)
+        if symbol not in self.warned:
+            self.warned.add(symbol)
+            warnings.warn(f"{name}: {text} (said once for {symbol}; see result.log)", OrderWarning, stacklevel=5)

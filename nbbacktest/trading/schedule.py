@@ -1,4 +1,4 @@
-"""What a strategy wants called at a time of each session: its terms, and the moments that they mean."""
+"""Scheduled calls of strategies: their terms, and the moments in each session that these mean."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from nbbacktest.data.calendar import SessionTable, local_times
 EVERY = ("day", "week_start", "week_end", "month_start", "month_end")
 
 
-class Terms(NamedTuple):
-    """When something is called, checked.
+class ScheduleTerms(NamedTuple):
+    """The checked terms of a scheduled call.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Scheduled:
 
     @property
     def name(self) -> str:
-        """What is called."""
+        """The name of the called function."""
         return getattr(self.callback, "__name__", repr(self.callback))
 
     def cancel(self) -> None:
@@ -83,13 +83,13 @@ class Scheduled:
         return f"<Scheduled {self.name} {self._words}{'' if self.is_active else ', cancelled'}>"
 
 
-def read_terms(callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Terms:
+def read_terms(callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> ScheduleTerms:
     """The terms that a user wrote.
 
     Raises
     ------
     ScheduleError
-        Where they make no sense, with the value and the cure.
+        If they make no sense, with the value and the cure.
     """
     given = {"at": at, "before_close": before_close, "after_open": after_open}
     given = {name: value for name, value in given.items() if value is not None}
@@ -101,16 +101,16 @@ def read_terms(callback: Any, at: Any, before_close: Any, after_open: Any, every
         raise ScheduleError(f"schedule(every={every!r}): no such choice; {nearest(str(every), EVERY)}")
     ((kind, value),) = given.items()
     words = f"{kind}={value!r}" + ("" if every == "day" else f", every={every!r}")
-    return Terms(kind, _time(value) if kind == "at" else _minutes(kind, value), every, words)
+    return ScheduleTerms(kind, _time(value) if kind == "at" else _minutes(kind, value), every, words)
 
 
-def moments(terms: Terms, table: SessionTable) -> Int64:
-    """When `terms` come due in each session, nanoseconds UTC; `NO_TIME` in those that they don't mean, or that lack the time.
+def moments(terms: ScheduleTerms, table: SessionTable) -> Int64:
+    """The moment at which `terms` come due in each session, nanoseconds UTC; `NO_TIME` in those that they don't mean, or that lack the time.
 
     Raises
     ------
     ScheduleError
-        Where no session has that time, whatever its date.
+        If no session has that time, whatever its date.
     """
     if terms.kind == "before_close":
         at = table.close - terms.ns
@@ -133,7 +133,7 @@ def moments(terms: Terms, table: SessionTable) -> Int64:
 
 
 def _meant(every: str, table: SessionTable) -> npt.NDArray[np.bool_]:
-    """Which sessions are the first or last of their week (from Monday on) or month, by the exchange's calendar."""
+    """A mask of the sessions that are the first or last of their week (from Monday on) or month, by the exchange's calendar."""
     if every == "day" or not len(table):
         return np.ones(len(table), dtype=np.bool_)
     period, _, edge = every.partition("_")

@@ -1,6 +1,6 @@
 """Sums of sizes: tells what is left of a position from the rounding of the arithmetic that led there.
 
-Units are what somebody wrote in decimals, and floats are not: 0.1 + 0.2 - 0.3 leaves 5.6e-17. Such a residue is bounded by
+Users write sizes in decimals, which floats are not: 0.1 + 0.2 - 0.3 leaves 5.6e-17. Such a residue is bounded by
 what was really rounded: an ulp of each size that isn't whole, half of it for its decimal or its lot's and half for the product
 with a number of lots; and what each addition lost, which is known exactly. Whole units lose nothing (up to 2**53), and
 so none of them is ever taken for a residue.
@@ -19,7 +19,7 @@ def add_sizes(held: float, signed: float, noise: float = 0.0) -> tuple[float, fl
     Parameters
     ----------
     noise
-        What this gave for `held`; 0 where that was opened by one fill.
+        The noise that this gave with `held`; 0 if one fill opened the position.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class Tally:
     Attributes
     ----------
     units : float
-        What is held, negative where short.
+        The position, negative if short.
     """
 
     __slots__ = ("_noise", "units")
@@ -70,11 +70,11 @@ class Tally:
         self.units = self._noise = 0.0
 
     def add(self, signed: float) -> float:
-        """What is held after `signed` units more."""
+        """Add `signed` units; returns the position after it."""
         self.units, self._noise = add_sizes(self.units, signed, self._noise)
         return self.units
 
     def split(self, ratio: float) -> float:
-        """What is held after a split into `ratio` new units for an old one."""
+        """Split into `ratio` new units for an old one; returns the position after it."""
         self.units, self._noise = scaled(self.units, ratio, self._noise)
         return self.units

@@ -28,7 +28,7 @@ from nbbacktest.trading.indicators import (
 )
 
 
-class Feed:
+class StreamFeed:
     """Feeds one streaming object and keeps what it answers.
 
     Attributes
@@ -55,7 +55,7 @@ class Feed:
         return self._answer.func if isinstance(self._answer, _UpdateStream) else None
 
     def save(self) -> StreamState:
-        """How far it was fed, and what it answered."""
+        """The number of bars that it was fed, and its answers."""
         return StreamState(self.filled, self.narrow, tuple(self.stores))
 
     def resume(self, saved: StreamState, func: Any) -> None:
@@ -69,12 +69,12 @@ class Feed:
         self.filled, self.narrow = saved.filled, saved.narrow
 
     def catch_up(self, n: int) -> None:
-        """Feed the bars that have completed since, up to the first `n`.
+        """StreamFeed the bars that have completed since, up to the first `n`.
 
         Raises
         ------
         IndicatorError
-            Where the object raised, or answered something else than a number, None or numbers in a tuple.
+            If the object raised, or answered something else than a number, None or numbers in a tuple.
         """
         for row in range(self.filled, n):
             try:
@@ -105,12 +105,12 @@ class Feed:
 class StreamIndicator(Indicator):
     """One output of a streaming object; reads like any `Indicator`.
 
-    Where the object's `update` answers a tuple, ``[-1]`` is that tuple and a slice has two dimensions.
+    If the object's `update` answers a tuple, ``[-1]`` is that tuple and a slice has two dimensions.
     """
 
     __slots__ = ("_feed", "output")
 
-    def __init__(self, series: Series, feed: Feed, output: int, name: str) -> None:
+    def __init__(self, series: Series, feed: StreamFeed, output: int, name: str) -> None:
         self._series = series
         self._feed = feed
         self.output = output
@@ -125,13 +125,13 @@ class StreamIndicator(Indicator):
         return False
 
     @property
-    def feed(self) -> Feed:
-        """What feeds it."""
+    def feed(self) -> StreamFeed:
+        """Its feed."""
         return self._feed
 
     @property
     def is_fed(self) -> bool:
-        """Whether a bar has been fed already."""
+        """True once a bar has been fed."""
         return self._feed.filled > 0
 
     @property
@@ -174,7 +174,7 @@ def make_indicators(
 
 
 def is_streaming(func: Any) -> bool:
-    """Whether `func` is fed bar by bar: TA-Lib's stream functions, and objects with an `update`."""
+    """True if `func` is fed bar by bar: TA-Lib's stream functions, and objects with an `update`."""
     return _is_talib_stream(func) or hasattr(func, "update")
 
 
@@ -187,7 +187,7 @@ def stream(
     ----------
     func
         A function of `talib.stream`, or an object whose ``update(*inputs)`` answers a number, a tuple of
-        them, or None where it isn't defined yet. An object with several outputs may name them in
+        them, or None if it isn't defined yet. An object with several outputs may name them in
         `output_names`; each is then an indicator of its own.
     inputs
         Names of columns and indicators of the same bars; anything else is given along unchanged.
@@ -195,7 +195,7 @@ def stream(
     Raises
     ------
     IndicatorError
-        Where `func` is a class instead of an object, or no input changes with the bars.
+        If `func` is a class instead of an object, or no input changes with the bars.
     """
     title = name or title_of(func, inputs, options)
     for value in inputs:
@@ -212,7 +212,7 @@ def stream(
     else:
         names = tuple(getattr(func, "output_names", ()))
         answer = _UpdateStream(func, inputs, options, moving)
-    feed = Feed(answer, max(len(names), 1), title)
+    feed = StreamFeed(answer, max(len(names), 1), title)
     if len(names) < 2:
         return StreamIndicator(series, feed, 0, title)
     return tuple(StreamIndicator(series, feed, number, f"{title}.{word}") for number, word in enumerate(names))
@@ -230,7 +230,7 @@ class _Moving:
         self._fast: dict[int, Any] = {}
 
     def by_row(self) -> dict[int, Any]:
-        """What gives plain floats by row: memoryviews of columns and values, streaming indicators as they are."""
+        """The inputs as sequences of plain floats: memoryviews of columns and values, streaming indicators as they are."""
         columns = self._series.columns
         if columns is not self._columns:  # the first time, and where they have grown since
             whole = self._arrays(columns)

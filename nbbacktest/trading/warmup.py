@@ -10,7 +10,7 @@ from nbbacktest.engine.series import Series
 
 Loader = Callable[[Need], Sequence[tuple[BarColumns, int]] | None]
 """Gives, for every series in order, columns that reach as far back as a need wants, and how many of them are warm-up;
-None where the source has nothing more."""
+None if the source has nothing more."""
 
 
 class Warmup:
@@ -23,7 +23,7 @@ class Warmup:
     needs
         What was asked for before they were loaded.
     more
-        None where nothing more can be loaded.
+        None if nothing more can be loaded.
     """
 
     def __init__(self, series: Sequence[Series], needs: Sequence[Need] = (), more: Loader | None = None) -> None:
@@ -50,7 +50,7 @@ class Warmup:
         after()
 
     def lacking(self, need: Need) -> list[str]:
-        """Who has fewer bars than were asked for, each as text with the numbers."""
+        """The series with fewer bars than were asked for, each as text with the numbers."""
         return [
             f"{one.symbol} {one.interval} has {one.first} of {need.bars}"
             for one in self._meant(need)
@@ -58,7 +58,7 @@ class Warmup:
         ]
 
     def table(self) -> dict[str, dict[str, dict[str, int]]]:
-        """By symbol and interval, how many bars were asked for and how many there are; where both are 0, nothing."""
+        """By symbol and interval, how many bars were asked for and how many there are; if both are 0, nothing."""
         table: dict[str, dict[str, dict[str, int]]] = {}
         for one in self._series:
             asked = self._asked.get((one.symbol, one.interval), 0)

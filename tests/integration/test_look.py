@@ -187,7 +187,7 @@ def driven(config, data, strategies):
     stages = build(SessionConfig.load(config), life, Monitor(), data=data, strategies=strategies, window=1)
     run = Run(stages, lambda run: status(nb.SystemState.STOPPED, run), lambda run: None)
     for strategy in stages.world.desk.strategies:
-        strategy.universe = stages.world.membership
+        strategy.universe = stages.world.universe
     life.apply(Command.START)
     analysis, published = stages.analysis, {}
     try:

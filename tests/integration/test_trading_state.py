@@ -379,7 +379,7 @@ def test_a_symbol_that_is_to_leave_leaves_the_restored_run():
     restored = ends_the_same(quiet(plan, ("A", "B")), 6)
     assert restored.desk.leaving == {"B"}
     restored.to()
-    assert [(move.symbol, move.joined) for move in restored.stages.world.membership.moves] == [("B", False)]
+    assert [(move.symbol, move.joined) for move in restored.stages.world.universe.moves] == [("B", False)]
 
 
 def test_orders_of_the_restored_world_are_its_own():

@@ -188,7 +188,7 @@ class _Bench:
         )  # fmt: skip
         self._run = Run(stages, lambda run: {}, self._at_end)
         self._gate, self._state = rig.gate, rig.gate.state
-        self._one_at_a_time = Lock()  # of those that hold the run, as `SymbolMembership` has it
+        self._one_at_a_time = Lock()  # of those that hold the run, as `SymbolUniverse` has it
         self._is_alone = len(scenario.controllers) == 1
         self._delivered: list[int] = []
         self._joined: int | None = None  # how many instants were complete when the third symbol joined
@@ -366,7 +366,7 @@ class _Bench:
         self._rig.coordinator.set_speed(multiplier)
 
     def _held(self, holder: str, action: Callable[[int], object]) -> bool:
-        """Hold the run as membership does, and act."""
+        """Hold the run as `SymbolUniverse` does, and act."""
         with self._one_at_a_time:
             try:
                 answer = self._gate.hold(holder, 10.0)

@@ -257,9 +257,9 @@ class _Bench:
                 if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
                     signal.raise_signal(signal.SIGINT)
             elif name == "add":
-                run.world.membership.add("Z", joining(self._scenario.minutes))
+                run.world.universe.add("Z", joining(self._scenario.minutes))
             elif name == "remove":
-                run.world.membership.remove("B", "close")
+                run.world.universe.remove("B", "close")
             else:
                 getattr(self, f"_{name}")(*{"speed": [6_000.0], "step": [1], "until": [0]}.get(name, []))
         except REFUSALS:

@@ -319,7 +319,7 @@ def growing_waits(first: float, longest: float) -> Iterator[float]:
 
 
 def require_websockets(purpose: str) -> None:
-    """Say which extra is missing, where it is.
+    """Raise an error that names the extra, if it is missing.
 
     Raises
     ------

@@ -98,7 +98,7 @@ class FeedServer:
         self._changed = Monitor()  # guards the three below, and wakes the threads that wait for a bar's time
         self._time = ReplayClock(self._replay, self._speed, clock or WallClock())
         self._stopping = False
-        self._served: set[socket.socket] = set()  # those of clients that bars are sent to
+        self._served: set[socket.socket] = set()  # the connections of clients that bars are sent to
         self._host = host
         self._server = self._listen(port)
         self.port: int = self._server.socket.getsockname()[1]

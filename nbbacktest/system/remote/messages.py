@@ -83,7 +83,7 @@ def answer(value: dict[str, Any]) -> bytes:
 
 
 def refusal(error: BaseException) -> bytes:
-    """An error as it is sent: its class's name, its text, and what rebuilds the one that has parts."""
+    """An error as it is sent: the name of its class, its text, and the arguments of an `InvalidTransition`."""
     found: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, InvalidTransition):
         found["parts"] = [error.state, error.command, list(error.allowed), list(error.history)]

@@ -170,7 +170,7 @@ def _rows(future: Future[Any]) -> list[Row] | None:
 
 
 def _one_by_one(handle: WorkerHandle, left: _Left) -> None:
-    """A process died at one of these points: each gets its turn alone, so that the one to blame is known."""
+    """Run each point alone: a process died at one of them, and this finds the point that kills its process."""
     waiting = deque(left.open)
     while waiting:
         with _processes(1) as own:
@@ -184,7 +184,7 @@ def _one_by_one(handle: WorkerHandle, left: _Left) -> None:
 
 
 class _Pool:
-    """An executor, and what was submitted to it."""
+    """An executor, and the futures of this sweep."""
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor

@@ -22,7 +22,7 @@ _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 
 
 class OrderTerms(NamedTuple):
-    """What an order asked for at one time; the fields are those of `Order`."""
+    """The terms of an order at one time, in fields named as those of `Order`."""
 
     size: float | None = None
     limit: float | None = None
@@ -44,7 +44,7 @@ class OrderEvent(NamedTuple):
     size, price : float or None
         Of a fill, whole or in part.
     terms : OrderTerms
-        What the order asked for from then on.
+        The order's terms from then on.
     """
 
     time_ns: int
@@ -77,7 +77,7 @@ class Order(msgspec.Struct, eq=False):
         the entry opens.
     type : OrderType
     limit, stop, touch : float or None
-        Levels, where the type has them. A trailing stop's `stop` is where it has trailed to.
+        The levels that its type has; None for the others. A trailing stop's `stop` is its present level.
     trail : float or None
         How far a trailing stop stays behind: a price, or a fraction where `trail_is_fraction`.
     best : float or None

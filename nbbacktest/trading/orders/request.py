@@ -1,4 +1,4 @@
-"""What a strategy asks for: read, refused where it makes no sense, and made into an order. Opens nothing itself."""
+"""Reads the terms that a strategy orders by, refuses those that make no sense, and makes orders of them. Opens none itself."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class OrderRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def entry_level(self) -> float | None:
-        """Where it is meant to fill; None at the market."""
+        """The level that it is meant to fill at; None for a market order."""
         levels = (self.limit, self.stop, self.touch)
         return next((level for level in levels if level is not None), None)
 
@@ -99,7 +99,7 @@ def read_request(
         and tif == "gtc"
         and not reduce_only
     ):
-        # What most orders are.
+        # Most orders are such.
         return market_request(side, size, tag)
     limit, stop, touch = _level(side, "limit", limit), _level(side, "stop", stop), _level(side, "touch", touch)
     stop_loss, take_profit = _level(side, "stop_loss", stop_loss), _level(side, "take_profit", take_profit)
@@ -125,7 +125,7 @@ def read_trail(what: str, trail: Any) -> tuple[float, bool]:
     Raises
     ------
     OrderError
-        Where it is neither, or not above 0, or not below 100%.
+        If it is neither, or not above 0, or not below 100%.
     """
     if isinstance(trail, str):
         text = trail.strip()
@@ -148,7 +148,7 @@ def finite(what: str, value: Any) -> float:
     Raises
     ------
     OrderError
-        Where it is no number, or NaN, or infinite; `what` says where it was written.
+        If it is no number, or NaN, or infinite; the message begins with `what`, the call as the user wrote it.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise OrderError(f"{what} got {value!r}, a {type(value).__name__}; give a number")
@@ -198,7 +198,7 @@ def order_of(
             reduce_only=request.reduce_only,
         )  # fmt: skip
     begins = expires = 0
-    if request.type is OrderType.MARKET_ON_OPEN:
+    if RULES[request.type].is_for_the_next_session:
         begins, expires = expiry.next_session(now)
     elif request.tif is TimeInForce.DAY:
         expires = expiry.session_end(now)
@@ -239,7 +239,7 @@ def exits_of(request: OrderRequest, entry: Order) -> tuple[Order, ...]:
 def changed(order: Order, terms: dict[str, Any], rules: TradingRules, last: float) -> dict[str, Any]:
     """The fields of `order` that `terms` change, checked as a new order's would be; none for terms that it has already.
 
-    What the order has gained so far stays: a trailing stop's new distance counts from the best price that it has followed.
+    The order keeps its fills, its trigger and its best price: a trailing stop's new distance counts from the best price that it has followed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the market accepts: sizes in lots, levels on the tick, exits in order, and the sessions that an order can live in."""
+"""Trading rules: sizes in lots, levels on the tick, exits in order, and the sessions that an order lives in."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class TradingRules:
     # -- sizes ----------------------------------------------------------------------------------------------
 
     def whole(self, size: float) -> float:
-        """`size` in whole lots, or units where there are none, rounded toward 0."""
+        """`size` in whole lots, or in whole units if the config has no lot, rounded toward 0."""
         lot = self._lot or 1.0
         lots = abs(size) / lot
-        # What is a whole number but for rounding is meant as one; never so far off that it were a lot more.
+        # A number that is whole but for rounding counts as whole; the slack is too small to add a lot.
         whole = int(lots + max(min(lots * 1e-12, _SLACK), 2 * ulp(lots))) * lot
         return whole if size > 0 else -whole
 
@@ -139,7 +139,7 @@ class OrderExpiry:
         Raises
         ------
         OrderError
-            Where it is no time, or not after `now`.
+            If it is no time, or not after `now`.
         """
         import pandas as pd
 
@@ -162,7 +162,7 @@ class OrderExpiry:
         return ns
 
     def sessions(self) -> SessionTable | None:
-        """The exchange's sessions; None where there are none for the bars."""
+        """The exchange's sessions; None if it has none for the bars."""
         if self._sessions is not None:
             try:
                 self._table = self._sessions()

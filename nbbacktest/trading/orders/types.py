@@ -37,7 +37,7 @@ NO_BAR: Reach = (-inf, inf)
 
 
 class FillRules(NamedTuple):
-    """What the config chooses for all orders of a run.
+    """The choices of the config that hold for all orders of a run.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class FillRules(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """What a bar makes of an order that it concerns and doesn't fill.
+    """The change that a bar brings to an order that it concerns and doesn't fill.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Missed(NamedTuple):
     triggered : float or None
         The level that triggered the order.
     trailed : tuple or None
-        Where a trailing stop goes, before rounding to the tick, and the best price that it has followed.
+        The new level of a trailing stop, before rounding to the tick, and the best price that it has followed.
     """
 
     cancelled: str | None = None
@@ -105,6 +105,8 @@ class OrderRule:
         Whether it is a stop, which comes before limits if the order of prices inside a bar isn't known.
     is_for_a_session : bool
         Whether it lives for one session, and fills at one moment of it.
+    is_for_the_next_session : bool
+        Whether that is the next session that opens, not the present one.
     may_be_immediate : bool
         Whether ``ioc`` and ``fok`` make sense.
     lateness : str or None
@@ -114,6 +116,7 @@ class OrderRule:
     changes_on_a_miss = False
     is_stop = False
     is_for_a_session = False
+    is_for_the_next_session = False
     may_be_immediate = False
     lateness: str | None = None
 
@@ -133,7 +136,7 @@ class OrderRule:
         return AT_OPEN if price == bar.open else INSIDE
 
     def missed(self, order: Order, bar: Bar) -> Missed | None:
-        """What `bar`, which concerns `order`, makes of it without a fill; None: nothing."""
+        """The change that `bar` brings to `order`, which it concerns and doesn't fill; None for no change."""
         return None
 
     def fill_words(self, order: Order, bar: Bar, price: float, rules: FillRules) -> str:
@@ -163,6 +166,7 @@ class OnOpenRule(OrderRule):
     """A market order for the open of the next session's first bar."""
 
     is_for_a_session = True
+    is_for_the_next_session = True
     lateness = "the session ended without a bar of the symbol"
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
@@ -198,7 +202,7 @@ class OnCloseRule(OrderRule):
 
 
 class DelistingRule(OrderRule):
-    """What closes a position in a delisted symbol: no bar fills it, the broker does."""
+    """The order that closes a position in a delisted symbol: no bar fills it, the broker does."""
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
         """None: no bar fills it, the broker does."""
@@ -442,7 +446,7 @@ def behind(side: Side, best: float, distance: float, *, is_fraction: bool) -> fl
 
 
 def trailed(order: Order, bar: Bar) -> float:
-    """Where a trailing stop is after `bar`: it only ever comes closer to the market."""
+    """The level of a trailing stop after `bar`: it only ever comes closer to the market."""
     distance: float = order.trail  # type: ignore[assignment]  # orders of the type have one
     stop: float = order.stop  # type: ignore[assignment]
     if order.side is _BUY:

@@ -260,6 +260,8 @@ def test_reduce_only_without_a_size():
         (lambda s: s.sell(size=1, stop_loss=99), "stop_loss=99.*above the newest close of 100"),
         (lambda s: s.buy(size=1, limit=90, stop_loss=95), "stop_loss=95.*below the entry at 90"),
         (lambda s: s.buy(size=1, stop=110, take_profit=105), "take_profit=105.*above the entry at 110"),
+        (lambda s: s.buy(size=1, touch=90, stop_loss=95), "stop_loss=95.*below the entry at 90"),
+        (lambda s: s.buy(size=1, touch=90, limit=92, stop_loss=93), "stop_loss=93.*below the entry at 92"),
     ],
 )
 def test_exits_on_the_wrong_side(order, says):

@@ -175,3 +175,37 @@ def test_a_triggered_stop_limit_stays_triggered():
     }
     desk = scripted(plan, series_of(rows))
     assert [(f.index, f.size, f.price) for f in desk.fills] == [(3, 3, 11.5)]
+
+
+def test_a_touch_is_moved_until_it_is_reached():
+    """A new touch is where the order triggers; once it has, it is a limit order, whose touch can't be replaced."""
+    rows = [*flat([100, 100]), (100, 100, 97.5, 100), (100, 100, 96.5, 100), (100, 100, 94, 95)]
+
+    def late(s):
+        with pytest.raises(OrderError, match="has triggered already; cancel it"):
+            s.replace(s.made[0], touch=90)
+        return s.replace(s.made[0], limit=94.5)
+
+    plan = {
+        1: lambda s: s.buy(size=1, touch=98, limit=96),
+        2: lambda s: s.replace(s.made[0], touch=97),
+        4: late,
+    }
+    desk = scripted(plan, series_of(rows))
+    assert [(f.index, f.price) for f in desk.fills] == [(4, 94.5)]
+    told = [(str(event.kind), event.reason) for event in desk.orders[0].events]
+    assert told[2:5] == [("replaced", "touch 98 -> 97"), ("triggered", None), ("replaced", "limit 96 -> 94.5")]
+
+
+def test_what_has_no_touch_gets_none_by_a_replace():
+    """As with other levels."""
+
+    def act(s):
+        order = s.buy(size=1, limit=9)
+        with pytest.raises(OrderError, match="has no touch that could be replaced"):
+            s.replace(order, touch=5)
+        with pytest.raises(OrderError, match="give size, limit, stop, touch or trail"):
+            s.replace(order)
+        return order
+
+    scripted({1: act}, series_of(flat([10])))

@@ -1,42 +1,23 @@
-"""What it means for a desk that a symbol joins or leaves its run, between two instants."""
+"""Symbols that join and leave: what changes at the trading desk, between two instants."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.enums import OrderStatus
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.records import Int64
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.admission import refuse_what_bars_lack
+from nbbacktest.trading.broker import refuse_what_bars_lack
 from nbbacktest.trading.callbacks import blame
-from nbbacktest.trading.delisting import close_out
-from nbbacktest.trading.orders import Order
+from nbbacktest.trading.corporate_actions import close_out
+from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.portfolio import Position
-
-if TYPE_CHECKING:
-    from nbbacktest.trading.desk import TradingDesk
 
 HOLDING = ("refuse", "close")
 """What may become of open positions in a symbol that is to leave."""
-
-
-class Membership(Protocol):
-    """Who lets symbols in and out; the system has one for each run."""
-
-    def add(self, symbol: str, data: Any = None) -> bool:
-        """Let `symbol` join."""
-        ...
-
-    def remove(self, symbol: str, positions: str = "refuse") -> bool:
-        """Let `symbol` leave."""
-        ...
-
-    def dismiss(self, symbol: str) -> None:
-        """Let `symbol`, which has become flat, leave when the instant under way is complete."""
-        ...
 
 
 def check_admission(desk: TradingDesk, joining: Sequence[Series]) -> None:
@@ -63,7 +44,7 @@ def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[Corpor
     Raises
     ------
     StrategyError
-        Where an `on_symbol_added` raised: the first one, after all were called.
+        If an `on_symbol_added` raised: the first one, after all were called.
     """
     for series in joining:
         desk.series[series.symbol, series.interval] = series
@@ -84,9 +65,9 @@ def check_leave(desk: TradingDesk, symbol: str, positions: str) -> None:
     Raises
     ------
     DataError
-        It names who holds how much.
+        It names the strategies that hold it, and their sizes.
     ValueError
-        Where `positions` is no such wish.
+        If `positions` is no such wish.
     """
     if positions not in HOLDING:
         raise ValueError(f"positions={positions!r} is no way to leave; use one of {', '.join(map(repr, HOLDING))}")
@@ -97,9 +78,9 @@ def check_leave(desk: TradingDesk, symbol: str, positions: str) -> None:
 
 
 def give_notice(desk: TradingDesk, symbol: str) -> bool:
-    """Cancel the open orders of `symbol` and close what is held; True where that leaves nothing to wait for.
+    """Cancel the open orders of `symbol` and close what is held; True if that leaves nothing to wait for.
 
-    Where its bars have ended no order can close anything: then it is closed at its last close at once, unless a
+    If its bars have ended no order can close anything: then it is closed at its last close at once, unless a
     delisting that is still to come says otherwise.
     """
     blotter, now = desk.broker.blotter, desk.now_ns
@@ -125,26 +106,12 @@ def dismiss(desk: TradingDesk, symbol: str) -> None:
     Raises
     ------
     StrategyError
-        Where an `on_symbol_removed` raised: the first one, after all were called.
+        If an `on_symbol_removed` raised: the first one, after all were called.
     """
     traders = [(strategy, context) for strategy, context in desk.contexts if symbol in context.symbols]
     for _, context in traders:
         context.trade(tuple(other for other in context.symbols if other != symbol))
     _tell(desk, [strategy for strategy, _ in traders], "on_symbol_removed", symbol)
-
-
-def refusal(desk: TradingDesk, order: Order, series: Series, now: int) -> str | None:
-    """Why `order` isn't taken: its symbol leaves, was delisted, or has no bar any more; None where it is."""
-    symbol = order.symbol
-    if symbol in desk.broker.delisted:
-        return desk.broker.delisted[symbol]
-    if symbol in desk.leaving and not order.reduce_only:
-        return f"{symbol} leaves the run"
-    if series.n == len(series.close_at) and not series.is_open and (ended := int(series.columns.end[-1])) < now:
-        when = series.stamps.stamp(ended)
-        cure = "a delist in data.actions says what its holders got"
-        return f"{symbol} has no bar any more: its last one closed at {when}; {cure}"
-    return None
 
 
 def _has_ended(desk: TradingDesk, symbol: str) -> bool:

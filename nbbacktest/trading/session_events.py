@@ -7,7 +7,7 @@ due in between) is seen as of its own moment: the instant's bars are hidden unti
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,16 +15,15 @@ from nbbacktest.core.errors import DataError, ScheduleError, StrategyError
 from nbbacktest.core.intervals import DAY, LATEST, NO_TIME
 from nbbacktest.core.records import Bar, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table
+from nbbacktest.engine.series import Series
 from nbbacktest.trading.callbacks import blame, overrides
-from nbbacktest.trading.schedule import Scheduled, Terms, moments, read_terms
+from nbbacktest.trading.schedule import Scheduled, ScheduleTerms, moments, read_terms
+from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     import datetime as dt
 
     import pandas as pd
-
-    from nbbacktest.trading.desk import TradingDesk
-    from nbbacktest.trading.strategy import Strategy
 
 
 class Moment(NamedTuple):
@@ -32,6 +31,41 @@ class Moment(NamedTuple):
 
     ns: int
     shown: pd.Timestamp
+
+
+class SessionHost(Protocol):
+    """The desk of a run, as its sessions use it.
+
+    Attributes
+    ----------
+    index : int
+        The instant under way or completed last.
+    moment : Moment or None
+        What is now if that isn't an instant.
+    """
+
+    index: int
+    moment: Moment | None
+    series: dict[tuple[str, str], Series]
+
+    @property
+    def instants(self) -> Int64:
+        """The run's, nanoseconds UTC, rising."""
+        ...
+
+    @property
+    def now_ns(self) -> int:
+        """The instant under way, nanoseconds UTC."""
+        ...
+
+    @property
+    def now(self) -> pd.Timestamp:
+        """The same, as users see it."""
+        ...
+
+    def note_edge(self) -> None:
+        """Note how far the run has come, if what comes next bears the time of the last instant."""
+        ...
 
 
 class _Entry(NamedTuple):
@@ -43,7 +77,7 @@ class _Entry(NamedTuple):
 
 
 class SessionState(NamedTuple):
-    """Where a run stands in its sessions.
+    """The sessions of a run as a value.
 
     Attributes
     ----------
@@ -52,7 +86,7 @@ class SessionState(NamedTuple):
     due : tuple of (moment, number of entry)
         What it still has to bring, rising.
     next : int or None
-        The number of the next instant that may bring something; None where that is to be found out.
+        The number of the next instant that may bring something; None if that is to be found out.
     calls : tuple of (bool, int)
         Of everything scheduled, whether it is active and how often it was called.
     """
@@ -63,7 +97,7 @@ class SessionState(NamedTuple):
     calls: tuple[tuple[bool, int], ...]
 
 
-class Timetable:
+class SessionEvents:
     """The sessions of one run, as its strategies are told of them.
 
     Parameters
@@ -75,7 +109,7 @@ class Timetable:
     stamps
         How instants are shown.
     calendar
-        Gives the exchange's sessions, or None where there are none for the bars. Called when first needed.
+        Gives the exchange's sessions, or None if there are none for the bars. Called when first needed.
     """
 
     __slots__ = (
@@ -85,7 +119,7 @@ class Timetable:
 
     def __init__(
         self,
-        desk: TradingDesk,
+        desk: SessionHost,
         strategies: Mapping[str, Strategy],
         stamps: Stamps,
         calendar: Callable[[], SessionTable | None],
@@ -108,28 +142,28 @@ class Timetable:
     # -- before the first instant ---------------------------------------------------------------------------
 
     def add(self, strategy: str, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any) -> Scheduled:
-        """Have `callback` called in every session that is meant.
+        """Call `callback` in each session that the terms name.
 
         Raises
         ------
         ScheduleError
-            Where the terms make no sense, no session has that time, or the run is under way already.
+            If the terms make no sense, no session has that time, or the run is under way already.
         """
         if self._is_complete:
             raise ScheduleError("schedule() is for all sessions to come and belongs in on_start; call it there, once")
-        terms: Terms = read_terms(callback, at, before_close, after_open, every)
+        terms: ScheduleTerms = read_terms(callback, at, before_close, after_open, every)
         call = Scheduled(callback, terms.words)
         due = moments(terms, self._sessions()).tolist()
         self._entries.append(_Entry(self._strategies[strategy], call, due))
         return call
 
     def complete(self) -> bool:
-        """Take no more; says whether there is anything to do in the run.
+        """Take no more calls; True if the run has any session events.
 
         Raises
         ------
         DataError, ScheduleError
-            Where the run's bars have no sessions to tell of.
+            If the run's bars have no sessions to tell of.
         """
         self._is_complete = True
         if not (self._starts or self._ends or self._entries):
@@ -139,11 +173,11 @@ class Timetable:
 
     @property
     def scheduled(self) -> list[Scheduled]:
-        """What strategies have scheduled, in order."""
+        """The calls that strategies have scheduled, in order."""
         return [entry.call for entry in self._entries]
 
     def save(self) -> SessionState:
-        """Where the run stands between two instants."""
+        """The session under way and its pending calls, between two instants."""
         following = self._next if self._planned is self._desk.instants else None
         calls = tuple((call.is_active, call.calls) for call in self.scheduled)
         return SessionState(self._row, tuple(self._due), following, calls)
@@ -169,7 +203,7 @@ class Timetable:
         return self._next
 
     def before(self, bars: Sequence[Bar]) -> StrategyError | None:
-        """Bring about what comes before the fills of the instant under way, whose bars these are.
+        """Tell of session events before the fills of the instant under way, whose bars these are.
 
         Returns
         -------
@@ -193,12 +227,12 @@ class Timetable:
         return failure
 
     def after(self, bar: Bar) -> None:
-        """Bring about what comes after the callbacks of an instant; a handler of every series.
+        """Tell of session events after the callbacks of an instant; a handler of every series.
 
         Raises
         ------
         StrategyError
-            Where something raised: the first one, after all were called.
+            If something raised: the first one, after all were called.
         """
         if bar is not self._last:
             return
@@ -227,7 +261,7 @@ class Timetable:
         return self._tell(self._starts, "on_session_start", row)
 
     def _end(self) -> StrategyError | None:
-        """Call what the session still has to bring, and tell of its end."""
+        """Make the calls that are still due in the session, and tell of its end."""
         failure = self._call(LATEST)
         row, self._row = self._row, -1
         failed = self._tell(self._ends, "on_session_end", row)
@@ -301,9 +335,9 @@ class Timetable:
         Raises
         ------
         ScheduleError
-            Where bars are longer than a session.
+            If bars are longer than a session.
         DataError
-            Where most of them lie outside of the exchange's.
+            If most of them lie outside of the exchange's.
         """
         base = [series for series in self._desk.series.values() if series.is_base]
         interval = base[0].columns.interval
@@ -329,9 +363,9 @@ class Timetable:
 
 
 def _whole_days(table: SessionTable, time: Int64, timezone: str) -> SessionTable | None:
-    """Sessions that last from midnight to midnight, as bars do that nobody named an exchange for.
+    """Sessions from midnight to midnight, as bars without a named exchange have.
 
-    None where some bars are of dates that are no sessions.
+    None if some bars are of dates that are no sessions.
     """
     midnights = local_midnights(table.dates, timezone)
     if not np.isin(time, midnights).all():

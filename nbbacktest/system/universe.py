@@ -8,21 +8,28 @@ a callback happens when the callback's instant is complete.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 from nbbacktest.core.actions import CorporateAction
+from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, LiveRunError, StateError, StrategyError, nearest
+from nbbacktest.core.intervals import Interval
+from nbbacktest.data.corporate_actions import read_actions
+from nbbacktest.data.source_registry import is_source
+from nbbacktest.data.sources import load
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline, in_callback_order
+from nbbacktest.system.run_bars import RunBars
 from nbbacktest.system.runner import uninterrupted
 from nbbacktest.trading.desk import TradingDesk
-from nbbacktest.trading.roster import admit, check_admission, check_leave, dismiss, give_notice
 from nbbacktest.trading.state import TradingState, restored_series
+from nbbacktest.trading.universe import admit, check_admission, check_leave, dismiss, give_notice
 
 Supply = Callable[[str, Any], tuple[list[Series], tuple[CorporateAction, ...]]]
 """Loads one more symbol: its series, base and derived, and its splits and dividends."""
@@ -47,20 +54,20 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What moves with a run's cursor, as a value of no run: of its trading, and which symbols joined and left."""
+    """The state of a run's trading and of its universe, as a value that belongs to no run."""
 
     trading: TradingState
     moves: tuple[Move, ...]
     gone: frozenset[str]
 
 
-class SymbolMembership:
+class SymbolUniverse:
     """Lets symbols join and leave one run; for any thread.
 
     Attributes
     ----------
     moves : list of Move
-        In order. Written by whoever holds the run at an instant.
+        In order. Written by the thread that holds the run at an instant.
     """
 
     def __init__(
@@ -89,9 +96,9 @@ class SymbolMembership:
         Raises
         ------
         ConfigError, DataError
-            Where it is in the run, has no bars of the run's interval, or the run has come to its end.
+            If it is in the run, has no bars of the run's interval, or the run has come to its end.
         StrategyError
-            Where an `on_symbol_added` raised.
+            If an `on_symbol_added` raised.
         """
         self._check_new(symbol)
         joining, actions = self._supply(symbol, data)
@@ -100,14 +107,14 @@ class SymbolMembership:
         return True
 
     def remove(self, symbol: str, positions: str = "refuse") -> bool:
-        """Let `symbol` leave; False where it does so later, when its positions are closed.
+        """Let `symbol` leave; False if it does so later, when its positions are closed.
 
         Raises
         ------
         DataError
-            Where it isn't in the run, is the only one, or is held and `positions` is ``"refuse"``.
+            If it isn't in the run, is the only one, or is held and `positions` is ``"refuse"``.
         StrategyError
-            Where an `on_symbol_removed` raised.
+            If an `on_symbol_removed` raised.
         """
         self._check_present(symbol)
         check_leave(self._desk, symbol, positions)
@@ -123,12 +130,12 @@ class SymbolMembership:
     # -- the state of the run's trading ---------------------------------------------------------------------
 
     def save(self) -> RunState:
-        """What moves with the cursor, of trading and of membership; called while the run rests between two instants.
+        """The state of the run; called while it rests between two instants.
 
         Raises
         ------
         StateError
-            Where a strategy keeps what can't be copied.
+            If a strategy keeps what can't be copied.
         """
         if self._analysis.errands:
             raise StateError(
@@ -142,7 +149,7 @@ class SymbolMembership:
         Raises
         ------
         StateError
-            Where the fresh run's strategies aren't those that were saved.
+            If the fresh run's strategies aren't those that were saved.
         """
         trading = state.trading
         self._analysis.errands.clear()  # what the fresh strategies asked for is in the state, if it came about
@@ -251,8 +258,8 @@ class SymbolMembership:
             raise DataError(f"{symbol} is the only symbol; stop the run instead")
 
 
-class FixedSymbols:
-    """The membership of a live run: nobody joins or leaves, since its feed was asked for its symbols at the beginning."""
+class FixedUniverse:
+    """The universe of a live run: no symbol joins or leaves, since its feed was asked for its symbols at the beginning."""
 
     moves: tuple[Move, ...] = ()
 
@@ -267,3 +274,71 @@ class FixedSymbols:
     def dismiss(self, symbol: str) -> NoReturn:  # noqa: ARG002 - as the others have it
         """Refused: raises `LiveRunError`."""
         raise LiveRunError("remove a symbol from")
+
+
+def supply_of(config: SessionConfig, data: Any, loaded: RunBars) -> Supply:
+    """The function that loads one more symbol for the run of `loaded`.
+
+    It gets all the series that the run's symbols have: derived ones, and those of other bases where there are such bars
+    for it. What the run was asked for as warm-up of every symbol is loaded for it too, as far as it has such bars.
+    """
+
+    def supply(symbol: str, own: Any) -> tuple[list[Series], tuple[CorporateAction, ...]]:
+        run = loaded.market
+        source = _source_of(symbol, config, data) if own is None else _named(symbol, own)
+        lengths = _lengths_in(symbol, source)
+        files = {
+            name: other.model_dump(mode="json")
+            for name, other in config.data.other_bases.items()
+            # A path without {symbol} is another symbol's; bars that were given go before those of a file.
+            if "{symbol}" in other.path and name not in lengths
+        }
+        changes = {"symbols": [symbol], "actions": None, "warmup_bars": 0, "other_bases": files}
+        alone = config.overlaid({"data": changes, "strategies": []})
+        known = {None, run.interval.name, *config.data.derived_intervals, *files, *lengths}
+        needs = [need for need in run.asked if need.symbols is None and need.interval in known]
+        market = load(alone, source, needs=needs)
+        if market.interval != run.interval:
+            raise DataError(f"{symbol} has {market.interval} bars and the run has {run.interval} ones; give such bars")
+        given, adjusted = config.data.actions, config.data.adjusted
+        own = None if given is None else read_actions(given, (symbol,), required=False, adjusted=adjusted)
+        actions = market.actions if own is None else own
+        return loaded.joined(RunBars(alone, source, replace(market, stamps=run.stamps, start=run.start))), actions
+
+    return supply
+
+
+def _source_of(symbol: str, config: SessionConfig, data: Any) -> Any:
+    """The source in which the run's own data may have one symbol more; None means that of the config."""
+    if isinstance(data, Mapping) or is_source(data):
+        return data
+    path = data if isinstance(data, (str, Path)) else config.data.path if data is None else ""
+    if data is None and path is None:
+        return None
+    if path is None or ("{symbol}" not in str(path) and not Path(path).expanduser().is_dir()):
+        raise DataError(
+            f"{symbol} can't be found where the run's data come from; give its bars too: "
+            f'add_symbol("{symbol}", data=frame)'
+        )
+    return data
+
+
+def _named(symbol: str, own: Any) -> Any:
+    """The data given for one symbol, under its name; bars by interval may be given without it."""
+    if isinstance(own, Mapping) and own and symbol not in own and all(map(_is_interval, own)):
+        return {symbol: own}
+    return own
+
+
+def _lengths_in(symbol: str, source: Any) -> set[str]:
+    """The lengths of bars that were handed over for `symbol`, where several were."""
+    parts = source.get(symbol) if isinstance(source, Mapping) else None
+    return {Interval.parse(key).name for key in parts if _is_interval(key)} if isinstance(parts, Mapping) else set()
+
+
+def _is_interval(key: Any) -> bool:
+    try:
+        Interval.parse(key)
+    except DataError:
+        return False
+    return True

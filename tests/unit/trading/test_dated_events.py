@@ -15,7 +15,7 @@ from nbbacktest.core.costs import AnnualBorrow, AnnualInterest, NoBorrow, NoInte
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.series import Series
-from nbbacktest.trading.accruals import Accruals
+from nbbacktest.trading.dated_events import Accruals
 from nbbacktest.trading.equity import cash_curve, equity_curve
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.trades import round_trips

@@ -13,7 +13,7 @@ import pytest
 import nbbacktest as nb
 from nbbacktest.core.errors import DataError, ScheduleError, StrategyError
 from nbbacktest.data import synthetic
-from nbbacktest.trading.agenda import Agenda
+from nbbacktest.trading.dated_events import PendingEvents
 from tests.drivers import desk_for, flat, run, run_inline, series_of
 from tests.markets import days, minutes
 
@@ -416,7 +416,7 @@ def test_a_failure_can_hold_the_run(week: pd.DataFrame, where: str):
     assert len(told(diary, "bar")) == len(week)
 
 
-def test_a_run_without_sessions_has_no_timetable_on_its_agenda():
+def test_a_run_without_sessions_has_no_session_events():
     """Who neither overrides a callback nor schedules anything pays nothing: no calendar, no handler, nothing pending."""
 
     class Plain(nb.Strategy):
@@ -435,7 +435,7 @@ def test_a_run_without_sessions_has_no_timetable_on_its_agenda():
     diary = Diary()
     desk = desk_for(diary, series_of(flat([1, 2, 3])))
     desk.start()
-    assert isinstance(desk.pending, Agenda)
+    assert isinstance(desk.pending, PendingEvents)
     desk.stop()
 
 
