@@ -38,7 +38,7 @@ _LOOK_SECONDS = 0.1
 
 
 class Ended(NamedTuple):
-    """How a run in the foreground ended.
+    """The end of a run in the foreground.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a terminal sends: single keys, Ctrl-C, Ctrl-Z, and its end (SIGTERM, SIGHUP)."""
+"""Input and signals of a terminal: single keys, Ctrl-C, Ctrl-Z, and its end (SIGTERM, SIGHUP)."""
 
 from __future__ import annotations
 

@@ -280,7 +280,7 @@ def _heights(x: Float64, low: Float64, high: Float64, selection: ChartSelection)
 
 
 def _rows(*, has_studies: bool, has_volume: bool) -> dict[str, Any]:
-    """Where the three price axes lie, from the bottom up: studies, volume, prices."""
+    """The places of the three price axes, from the bottom up: studies, volume, prices."""
     floor = 0.0
     layout: dict[str, Any] = {"yaxis3.visible": has_studies, "yaxis2.visible": has_volume}
     if has_studies:

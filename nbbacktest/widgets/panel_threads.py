@@ -22,7 +22,7 @@ STALE = "That was meant for an earlier run; nothing was done"
 
 
 class Drawable(Protocol):
-    """What a `FramePump` draws."""
+    """A thing that a `FramePump` draws."""
 
     def draw_frame(self) -> float | None:
         """Draw a frame; returns in how many seconds the next is due, None if nothing moves."""

@@ -18,7 +18,7 @@ SAMPLES = 300
 
 @dataclass(frozen=True, slots=True)
 class SyncSample:
-    """How the run kept up with its clock at one moment.
+    """Speed, lag and overruns of a run at one moment.
 
     Attributes
     ----------
