@@ -279,7 +279,7 @@ class FixedUniverse:
 def supply_of(config: SessionConfig, data: Any, loaded: RunBars) -> Supply:
     """The function that loads one more symbol for the run of `loaded`.
 
-    It gets all the series that the run's symbols have: derived ones, and those of other bases where there are such bars
+    It gets all the series that the run's symbols have: derived ones, and those of other bases if there are such bars
     for it. What the run was asked for as warm-up of every symbol is loaded for it too, as far as it has such bars.
     """
 
@@ -331,7 +331,7 @@ def _named(symbol: str, own: Any) -> Any:
 
 
 def _lengths_in(symbol: str, source: Any) -> set[str]:
-    """The lengths of bars that were handed over for `symbol`, where several were."""
+    """The intervals of the bars given for `symbol`, if there are several."""
     parts = source.get(symbol) if isinstance(source, Mapping) else None
     return {Interval.parse(key).name for key in parts if _is_interval(key)} if isinstance(parts, Mapping) else set()
 

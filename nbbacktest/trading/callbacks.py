@@ -115,7 +115,7 @@ class Callbacks:
 
 
 def check_callbacks(strategy: Strategy | type[Strategy]) -> None:
-    """Refuse callbacks that a call doesn't run: a run would succeed and have done nothing.
+    """Refuse callbacks that a plain call doesn't run, such as coroutines: the run would do nothing, without an error.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def blame(
     interval: str | None = None,
     time: Any = None,
 ) -> StrategyError:
-    """`error` as what `strategy` raised in `callback`."""
+    """A StrategyError that says that `strategy` raised `error` in `callback`."""
     blamed = StrategyError(type(strategy).__name__, callback, said(error), symbol=symbol, interval=interval, time=time)
     blamed.__cause__ = error
     return blamed

@@ -96,13 +96,13 @@ class Host(Protocol):
         ...
 
     def enter(self, context: StrategyContext, call: IndicatorCall, handles: Sequence[Indicator]) -> None:
-        """List what one call of `Strategy.indicator` has made."""
+        """Add the indicators of one call of `Strategy.indicator` to the list."""
         ...
 
     def schedule(
         self, strategy: str, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any
     ) -> Scheduled:
-        """Have `callback` called in every session that is meant."""
+        """Call `callback` in each session that the terms name."""
         ...
 
     def forming(self, base: Series, interval: str | None) -> FormingBar | None:
@@ -110,12 +110,12 @@ class Host(Protocol):
         ...
 
     def ask_warmup(self, need: Need, name: str) -> None:
-        """Have warm-up bars, if it is time yet and the source has them."""
+        """Load warm-up bars before the first instant."""
         ...
 
 
 class StrategyContext:
-    """Does the work of one strategy's methods, at the desk of its run.
+    """Does the work of the methods of one strategy, at the desk of its run.
 
     Attributes
     ----------
@@ -227,7 +227,7 @@ class StrategyContext:
     # -- orders ---------------------------------------------------------------------------------------------
 
     def place(self, symbol: str | None, request: OrderRequest) -> Order:
-        """Place an order on the strategy's terms."""
+        """Place the order that `request` describes."""
         desk = self._desk
         if not desk.is_open:
             self._must_run("place an order")
@@ -378,7 +378,7 @@ class StrategyContext:
         return self._desk.lag
 
     def bars(self, symbol: str | None, interval: str | None) -> BarsView:
-        """A live view of completed bars; always the same object for the same question."""
+        """A live view of completed bars; the same object for the same arguments."""
         view = self._views.get((symbol, interval))
         if view is None:
             view = self._views[symbol, interval] = BarsView(self.series(symbol, interval))
@@ -408,11 +408,11 @@ class StrategyContext:
         return self._desk.schedule(self.name, callback, at, before_close, after_open, every)
 
     def forming(self, interval: str | None, symbol: str | None) -> FormingBar | None:
-        """The bar of the present bucket so far; None if none of its base bars has completed, or all have."""
+        """The forming bar of the interval; None if none of its base bars has completed, or all have."""
         return self._desk.forming(self.series(symbol, None), interval)
 
     def warmup(self, bars: Any, interval: str | None, symbol: str | None) -> int:
-        """Ask for warm-up bars; how many there are, of the symbol that has the fewest."""
+        """Ask for warm-up bars; returns how many there are, of the symbol that has the fewest."""
         if isinstance(bars, bool) or not isinstance(bars, int) or bars < 0:
             raise DataError(f"warmup({bars!r}): a number of bars, 0 or more")
         symbols = self.symbols if symbol is None else (symbol,)
@@ -421,7 +421,7 @@ class StrategyContext:
         return min(one.first for one in series)
 
     def hold(self, handles: Sequence[Indicator]) -> None:
-        """Remember indicators that were made before the first instant: their columns may still begin earlier."""
+        """Keep indicators that were made before the first instant, since their columns may still begin earlier."""
         self._handles += handles
 
     def refuse_fed(self) -> None:

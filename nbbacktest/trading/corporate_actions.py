@@ -41,7 +41,7 @@ class SplitOrders(Protocol):
     """The desk, as a split needs it."""
 
     def split(self, symbol: str, ratio: float) -> None:
-        """Count the waiting orders of `symbol` in units of after the split."""
+        """Convert the open orders of `symbol` to the units after the split."""
         ...
 
 
@@ -88,7 +88,7 @@ class CorporateActions:
         self.due: Sequence[int] = sorted(self._by_instant)
 
     def apply(self, index: int) -> tuple[list[CashFlow], list[Split]]:
-        """Bring about what is due at the instant `index`."""
+        """Apply the actions that are due at the instant `index`."""
         actions, now = self._by_instant.get(index, ()), int(self._instants[index])
         return apply_actions(actions, index, now, self._portfolio, self._orders)
 
@@ -96,7 +96,7 @@ class CorporateActions:
 def apply_actions(
     actions: Iterable[CorporateAction], index: int, now: int, portfolio: Portfolio, orders: SplitOrders
 ) -> tuple[list[CashFlow], list[Split]]:
-    """Bring about splits and dividends that are due at the instant `index`."""
+    """Apply splits and dividends that are due at the instant `index`."""
     flows: list[CashFlow] = []
     splits: list[Split] = []
     for symbol, _, kind, value in actions:
@@ -133,7 +133,7 @@ class CloseOut:
         self._say = say
 
     def carry_out(self, action: CorporateAction, bars: Sequence[Bar], index: int, now: int) -> None:
-        """Close what is held of the symbol, and end its orders."""
+        """Close the positions in the symbol, and end its orders."""
         broker, symbol, price = self._broker, action.symbol, action.value
         blotter = broker.blotter
         reason = f"{symbol} was delisted on {action.date}, with {price:g} paid for each unit"
@@ -150,7 +150,7 @@ class CloseOut:
 
 
 class Delistings(CloseOut):
-    """Those of one run whose instants are known.
+    """The delistings of a run whose instants are known.
 
     Attributes
     ----------
@@ -179,7 +179,7 @@ class Delistings(CloseOut):
         self.due: Sequence[int] = sorted(self._by_instant)
 
     def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
-        """Bring about what is due at the instant `index`, whose bars are these."""
+        """Carry out the delistings that are due at the instant `index`, whose bars are these."""
         for action in self._by_instant.pop(index, ()):
             self.carry_out(action, bars, index, now)
 
@@ -217,7 +217,7 @@ def close_out(
 def delistings_of(
     actions: Iterable[CorporateAction], series: Mapping[str, Series], days: TradingDays, broker: Broker
 ) -> list[CorporateAction]:
-    """Those that can come still: of symbols of the run that had a bar by then, and that haven't been delisted."""
+    """The delistings that are still to come, of symbols of the run that have a bar by then."""
     found = []
     for action in sorted(actions, key=lambda action: action.date):
         own = series.get(action.symbol)
@@ -231,7 +231,7 @@ def delistings_of(
 
 
 def _instant_of(action: CorporateAction, own: Series, instants: Int64, days: TradingDays) -> int:
-    """The number of the instant that brings it; as many as there are where none does."""
+    """The number of the instant that brings it; the number of instants if none does."""
     day, own_days = number_of(action.date), days.of(own.whole.time)
     row = int(np.searchsorted(own_days, day, side="right")) - 1
     if row >= own.first and own_days[row] == day:

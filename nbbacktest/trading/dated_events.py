@@ -109,7 +109,7 @@ class KnownEvents:
         self.next = due[-1]
 
     def happen(self, index: int) -> None:
-        """Bring about what is due at `index`: what the nights before it cost, then its splits and dividends."""
+        """Charge the nights before the instant `index`, then apply its splits and dividends."""
         if index < self.next:
             return
         self._due.pop()
@@ -122,11 +122,11 @@ class KnownEvents:
 
 
 class NextInstant(Protocol):
-    """Knows the number of the next instant that brings something."""
+    """Knows the number of the next instant that brings an event."""
 
     @property
     def next(self) -> int:
-        """The number of the next instant that brings something; beyond every one where none does."""
+        """The number of the next instant that brings an event; beyond every instant if none does."""
         ...
 
 
@@ -134,7 +134,7 @@ class DatedEvents(NextInstant, Protocol):
     """The dated events of a run."""
 
     def happen(self, index: int) -> None:
-        """Bring about what is due at the instant `index`, if anything is."""
+        """Apply the events that are due at the instant `index`."""
         ...
 
 

@@ -57,7 +57,7 @@ _LAST_FILLS = 5
 
 
 class TradingDesk:
-    """One run's trading: an `nbbacktest.engine.agent.Agent`. Not for several threads.
+    """The trading of one run: the `nbbacktest.engine.agent.Agent` of the engine. For one thread only.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ class TradingDesk:
     # -- called by the engine -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """StrategyContext the strategies and call their `on_start`, in order.
+        """Give each strategy its context and call its `on_start`, in order.
 
         Raises
         ------
@@ -275,7 +275,7 @@ class TradingDesk:
             self.pending = PendingEvents(self.pending, self.session_events, self)
 
     def handlers(self, series: Series) -> tuple[Handler, ...]:
-        """The `on_bar` of every strategy that trades the symbol and has one, in order; then what sessions bring."""
+        """The `on_bar` methods of the strategies that trade the symbol, in order; then the handler of session events."""
         handlers: list[Handler] = [
             strategy.on_bar
             for strategy, context in self.contexts
@@ -284,7 +284,7 @@ class TradingDesk:
         return (*handlers, self.session_events.after) if self._keeps_sessions else tuple(handlers)
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
-        """`error` as the StrategyError of the handler's strategy, the original as its cause."""
+        """A StrategyError of the handler's strategy, with `error` as its cause."""
         if isinstance(error, StrategyError):
             return error
         strategy = getattr(handler, "__self__", None)
@@ -318,7 +318,7 @@ class TradingDesk:
             raise failure
 
     def freeze(self) -> TradingSnapshot:
-        """Everything that changes with trading, as an immutable value."""
+        """The account, positions, orders and indicators as an immutable value."""
         portfolio = self.portfolio
         held = tuple(portfolio.held.values())
         return TradingSnapshot(
@@ -336,7 +336,7 @@ class TradingDesk:
     # -- its state as a value -------------------------------------------------------------------------------
 
     def save(self, series: Sequence[Series]) -> TradingState:
-        """Everything that moves with the cursor, between two instants; `series` as the timeline has them.
+        """The state of trading between two instants; `series` in the order of the timeline.
 
         Raises
         ------
@@ -366,7 +366,7 @@ class TradingDesk:
         )
 
     def restore(self, state: TradingState, series: Sequence[Series], instants: Int64) -> None:
-        """Go on from `state`, in a desk that was started anew over the same bars.
+        """Take over `state`, in a desk that was started anew over the same bars.
 
         Parameters
         ----------
@@ -427,7 +427,7 @@ class TradingDesk:
         )
 
     def split(self, symbol: str, ratio: float) -> None:
-        """Count the open orders of `symbol` in units of after a split; corporate actions ask for it."""
+        """Convert the open orders of `symbol` to the units after a split; called by corporate actions."""
         self.broker.blotter.split(symbol, ratio, self.now_ns)
 
     @property
@@ -479,13 +479,13 @@ class TradingDesk:
         return None
 
     def tell(self, first: int) -> None:
-        """Tell strategies of the fills from number `first` on, which came about between two instants."""
+        """Tell strategies of the fills from number `first` on, which happened between two instants."""
         if self._callbacks is not None:
             self._callbacks.tell(first)
 
     @property
     def instants(self) -> Int64:
-        """The run's, nanoseconds UTC, rising."""
+        """The instants of the run, nanoseconds UTC, rising."""
         return self._instants
 
     @property
@@ -534,7 +534,7 @@ class TradingDesk:
             context.renew()
 
     def enter(self, context: StrategyContext, call: IndicatorCall, handles: Sequence[Indicator]) -> None:
-        """List what one call of `Strategy.indicator` has made, under names as short as the run allows."""
+        """Add the indicators of one call of `Strategy.indicator` to the list, under names as short as the run allows."""
         self.indicators.calls.append(call)
         if not self.has_begun:
             context.hold(handles)
@@ -552,7 +552,7 @@ class TradingDesk:
     def schedule(
         self, strategy: str, callback: Any, at: Any, before_close: Any, after_open: Any, every: Any
     ) -> Scheduled:
-        """Have `callback` called in every session that is meant; see `SessionEvents.add`."""
+        """Call `callback` in each session that the terms name; see `SessionEvents.add`."""
         return self.session_events.add(strategy, callback, at, before_close, after_open, every)
 
 

@@ -80,7 +80,7 @@ class Indicator:
         return None
 
     def newest_of(self, n: int) -> float:
-        """What ``[-1]`` is, or was, when `n` bars were completed; NaN for none. Of a settled one, in any thread."""
+        """The value of ``[-1]`` at `n` completed bars; NaN for 0. Any thread may ask a settled indicator."""
         return self._fast[n - 1] if n else nan
 
     @property
@@ -90,7 +90,7 @@ class Indicator:
 
     @property
     def interval(self) -> str:
-        """How long those bars are."""
+        """The interval of those bars."""
         return self._series.interval
 
     def __len__(self) -> int:

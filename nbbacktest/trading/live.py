@@ -109,7 +109,7 @@ class LiveEvents:
             desk.splits += splits
 
     def _charge(self, index: int, costs: BrokerConfig) -> list[CashFlow]:
-        """What the nights before the instant `index` cost; nothing if it begins no trading day."""
+        """The costs of the nights before the instant `index`; none if it begins no trading day."""
         pair = self._so_far()[index - 1 : index + 1]
         accruals = Accruals(costs.borrow, costs.interest, self._portfolio, pair, self._days)
         return [flow._replace(index=index) for flow in accruals.charge(1)] if accruals.due else []

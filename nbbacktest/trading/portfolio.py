@@ -221,7 +221,7 @@ class Portfolio:
 
 
 class Account(Protocol):
-    """How a position ties up money.
+    """The rules by which positions tie up money.
 
     Attributes
     ----------
@@ -255,7 +255,7 @@ class MarginAccount:
     Attributes
     ----------
     rate : float
-        The initial margin, or ``1 / leverage`` where that is more.
+        The initial margin, or ``1 / leverage`` if that is more.
     maintenance : float
         The share below which positions are liquidated.
     """
@@ -321,7 +321,7 @@ class Allowance:
         self._account: Account = self.margin or CashAccount(portfolio)
 
     def most(self, order: Order, price: float, closable: float, fee: Fee, bar: Bar) -> float:
-        """The most lots (whole units, where there are none) that can be opened at `price`, commission included."""
+        """The most units, in whole lots (or whole units), that can be opened at `price`, commission included."""
         power = (self._account.power(order.symbol, price) + self._set_free(closable, price)) * _ROOM
         lot = self._lot
         worth = price * lot * self._account.rate

@@ -1,4 +1,4 @@
-"""What a run leaves behind, as plain data: everything that a result is computed from."""
+"""The record of a run as plain data, from which a result is computed."""
 
 from __future__ import annotations
 

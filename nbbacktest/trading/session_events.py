@@ -1,7 +1,7 @@
-"""Tells strategies where sessions start and end, and calls at its time what they have scheduled.
+"""Tells strategies of the starts and ends of sessions, and makes their scheduled calls.
 
-A session here is one in which an instant of the run lies. What happens before an instant's fills (a start, and what came
-due in between) is seen as of its own moment: the instant's bars are hidden until it is done.
+Only sessions in which an instant of the run lies are told of. An event before an instant's fills (a start, or a call that was
+due in between) sees its own moment: the instant's bars are hidden until it is done.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SessionHost(Protocol):
 
     @property
     def instants(self) -> Int64:
-        """The run's, nanoseconds UTC, rising."""
+        """The instants of the run, nanoseconds UTC, rising."""
         ...
 
     @property
@@ -69,7 +69,7 @@ class SessionHost(Protocol):
 
 
 class _Entry(NamedTuple):
-    """Something scheduled, whose it is, and when it comes due in each session."""
+    """A scheduled call, its strategy, and the moment at which it is due in each session."""
 
     strategy: Strategy
     call: Scheduled
@@ -98,7 +98,7 @@ class SessionState(NamedTuple):
 
 
 class SessionEvents:
-    """The sessions of one run, as its strategies are told of them.
+    """The session callbacks and scheduled calls of one run.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ class SessionEvents:
 
     @property
     def next(self) -> int:
-        """The number of the next instant that brings something, or may; beyond every instant where none does."""
+        """The number of the next instant that may bring an event; beyond every instant if none does."""
         if self._planned is not self._desk.instants:
             # The run's instants have changed from here on; those that are over keep their numbers.
             self._next = self._desk.index
@@ -247,7 +247,7 @@ class SessionEvents:
             raise failure
 
     def finish(self) -> StrategyError | None:
-        """End the session under way where the run's instants are over."""
+        """End the session under way if the run's instants are over."""
         if self._row < 0 or self._desk.index < len(self._desk.instants) - 1:
             return None
         return self._end()
@@ -291,13 +291,13 @@ class SessionEvents:
     def _as_of(
         self, ns: int, bars: Sequence[Bar], act: Callable[[], StrategyError | None], *, is_start: bool = False
     ) -> StrategyError | None:
-        """Act at a moment before the instant under way: its bars are out of sight, and it isn't now."""
+        """Act at a moment before the instant under way, with its bars hidden and `now` at that moment."""
         desk = self._desk
         hidden = [desk.series[bar.symbol, bar.interval] for bar in bars]
         for series in hidden:
             series.n -= 1
         desk.index -= 1
-        # Where the run begins inside a session, that is when it starts for it.
+        # If the run begins inside a session, the session starts with the run.
         if ns <= desk.now_ns:
             ns = desk.now_ns
             desk.note_edge()
@@ -315,7 +315,7 @@ class SessionEvents:
     # -- when -----------------------------------------------------------------------------------------------
 
     def _following(self, now: int) -> int:
-        """The number of the first instant after `now` that may bring something."""
+        """The number of the first instant after `now` that may bring an event."""
         table, instants = self._sessions(), self._desk.instants
         if self._row >= 0:
             close = int(table.close[self._row])
@@ -330,7 +330,7 @@ class SessionEvents:
         return self._table
 
     def _found(self) -> SessionTable:
-        """The sessions of the run's bars: the exchange's, or dates where it has none for them.
+        """The sessions of the run's bars: those of the exchange, or dates if it has none for them.
 
         Raises
         ------

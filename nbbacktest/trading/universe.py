@@ -17,7 +17,7 @@ from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.portfolio import Position
 
 HOLDING = ("refuse", "close")
-"""What may become of open positions in a symbol that is to leave."""
+"""The ways to treat open positions in a symbol that is to leave."""
 
 
 def check_admission(desk: TradingDesk, joining: Sequence[Series]) -> None:
@@ -32,7 +32,7 @@ def check_admission(desk: TradingDesk, joining: Sequence[Series]) -> None:
 
 
 def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[CorporateAction], instants: Int64) -> None:
-    """StrategyContext the strategies that take all symbols at the new one, and tell them.
+    """Let the strategies that take all symbols trade the new one, and tell them.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[Corpor
 
 
 def check_leave(desk: TradingDesk, symbol: str, positions: str) -> None:
-    """Refuse to let go of a symbol that is held, where that was asked for.
+    """Refuse to remove a symbol that is held, if `positions` is ``"refuse"``.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def check_leave(desk: TradingDesk, symbol: str, positions: str) -> None:
 
 
 def give_notice(desk: TradingDesk, symbol: str) -> bool:
-    """Cancel the open orders of `symbol` and close what is held; True if that leaves nothing to wait for.
+    """Cancel the open orders of `symbol` and close its positions; True if it can leave at once.
 
     If its bars have ended no order can close anything: then it is closed at its last close at once, unless a
     delisting that is still to come says otherwise.
@@ -101,7 +101,7 @@ def give_notice(desk: TradingDesk, symbol: str) -> bool:
 
 
 def dismiss(desk: TradingDesk, symbol: str) -> None:
-    """Take `symbol` from the strategies that trade it, and tell them; its past stays readable.
+    """Remove `symbol` from the strategies that trade it, and tell them; its bars stay readable.
 
     Raises
     ------

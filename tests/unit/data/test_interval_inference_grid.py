@@ -103,11 +103,12 @@ def markets(draw: st.DrawFn) -> tuple[Bars, str, str, pd.DataFrame, np.ndarray, 
 
 
 def is_told_apart(length: str, stamps: np.ndarray, times_as_often: float = 1.0) -> bool:
-    """Whether two bars that follow each other are a commoner sight than any other distance, so that it is their length."""
+    """True if every second row follows the one before by the bars' length, and no other distance is as common."""
     values, times = np.unique(np.diff(stamps), return_counts=True)
     own = times[values == Interval.parse(length).ns]
     others = times[values != Interval.parse(length).ns]
-    return bool(len(own)) and int(own[0]) > 2 and bool((times_as_often * others < own[0]).all())
+    is_usual = bool(len(own)) and int(own[0]) > 2 and 2 * int(own[0]) >= times.sum()
+    return is_usual and bool((times_as_often * others < own[0]).all())
 
 
 @settings(max_examples=400)
