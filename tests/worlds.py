@@ -9,7 +9,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.data.sources import load
-from nbbacktest.engine.window import Window
+from nbbacktest.engine.planner import Window
 from nbbacktest.report.result import Result
 from nbbacktest.system.builder import strategies_of
 from nbbacktest.system.origin import StrategySource
@@ -76,7 +76,7 @@ class World:
 
     def save(self) -> RunState:
         """Its state as a value, at the boundary that it has come to."""
-        self.stages.analysis.run_errands(self.cursor)
+        self.stages.analysis.run_deferred(self.cursor)
         return self.stages.world.universe.save()
 
     def result(self) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -257,3 +258,40 @@ class Forming:
         self._bounds = (int(begin[0]), int(end[0]))
         self._time, self._expected = int(time[0]), int(expected[0])
         self._first = int(np.searchsorted(columns.time[:n], begin[0]))
+
+
+class FormingBars:
+    """The forming bars of a run, by symbol and interval: found when they are first asked for, then kept up.
+
+    Parameters
+    ----------
+    periods
+        The sessions of whole weeks and months, called for each symbol and interval; None: there are no forming bars.
+    """
+
+    def __init__(self, periods: Callable[[], SessionTable] | None, stamps: Stamps) -> None:
+        self._periods = periods
+        self._stamps = stamps
+        self._found: dict[tuple[str, str], Forming] = {}
+
+    def at(self, columns: BarColumns, n: int, interval: str, now: int) -> FormingBar | None:
+        """The bar of `interval` that the newest of the first `n` base bars is part of; None if it is complete by `now`.
+
+        Raises
+        ------
+        DataError
+            If no such bar can be built from the base bars.
+        """
+        found = self._found.get((columns.symbol, interval))
+        if found is None:
+            length = Interval.parse(interval)
+            why = length.misfit(columns.interval)
+            if why is not None or self._periods is None:
+                raise DataError(f"forming({interval!r}) {why or 'needs the sessions of an exchange'}")
+            found = self._found[columns.symbol, interval] = Forming(length, self._periods(), self._stamps)
+        bar = found.at(columns, n)
+        return None if bar is None or bar.closes_ns <= now else bar
+
+    def clear(self) -> None:
+        """Find them again: the columns begin earlier, and so may the weeks and months."""
+        self._found.clear()

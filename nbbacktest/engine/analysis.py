@@ -6,26 +6,75 @@ Its inner loops are the specification of a run: reveal, match orders, call, and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
 from itertools import islice
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.records import Bar
-from nbbacktest.engine.agent import Agent, Handler
-from nbbacktest.engine.courtesy import Courtesy
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import Decision, MoveRequest
 from nbbacktest.engine.metrics import TimingSeries
+from nbbacktest.engine.planner import Quantum
+from nbbacktest.engine.processor import Batch
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Axis, Timeline
-from nbbacktest.engine.window import Batch, Quantum
+from nbbacktest.engine.yielding import InterpreterYield
+
+Handler = Callable[[Bar], object]
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 
 
-class Frame(NamedTuple):
+class Agent(Protocol[S_co]):
+    """Reacts to bars. Every method is called by the analysis thread alone.
+
+    Attributes
+    ----------
+    pending
+        What waits for the next base bars. The engine only asks whether it is empty, once an instant;
+        it is one and the same object for the whole run.
+    index
+        Which instant of the run is under way, or was completed last; -1 before the first. The engine sets it
+        before anything else happens at that instant.
+    lag
+        Seconds that the instant under way began after it was due; 0 if no clock counts. The engine sets it before
+        the instant.
+    """
+
+    pending: Sized
+    index: int
+    lag: float
+
+    def start(self) -> None:
+        """Called once, before the first instant."""
+        ...
+
+    def match_orders(self, bars: Sequence[Bar]) -> None:
+        """Match what waits, before an instant's callbacks, if `pending` isn't empty; `bars` are all that completed."""
+        ...
+
+    def handlers(self, series: Series) -> Sequence[Handler]:
+        """The functions that are called with each bar of `series`, in order. Asked after `start`, and when series join or leave."""
+        ...
+
+    def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
+        """Return the error to report for `error`: it names the strategy that raised it."""
+        ...
+
+    def stop(self) -> None:
+        """Called once, after the last instant, also if the run is stopped early."""
+        ...
+
+    def freeze(self) -> S_co:
+        """Everything that changes with trading, as an immutable value."""
+        ...
+
+
+class Frame(NamedTuple, Generic[S]):
     """What the analysis publishes: one instant, complete. Never changed, only replaced.
 
     Attributes
@@ -36,14 +85,14 @@ class Frame(NamedTuple):
         What the run's instants were then.
     rows : tuple of int
         For each of its series, how many of its bars can be seen.
-    agent : object
+    agent : S
         The agent's state, frozen.
     """
 
     cursor: int
     axis: Axis
     rows: tuple[int, ...]
-    agent: Any
+    agent: S
 
 
 class _HandlerFailed(Exception):  # noqa: N818 - never leaves this module
@@ -52,15 +101,15 @@ class _HandlerFailed(Exception):  # noqa: N818 - never leaves this module
         self.handler = handler
 
 
-class AnalysisEngine:
-    """Third stage: calls the agent, whose code is the only user code that runs in here.
+class AnalysisEngine(Generic[S]):
+    """The third stage of a run: calls the agent, whose code is the only user code in this module.
 
     Attributes
     ----------
     frame : Frame
-        The newest publication. Written by the analysis thread, or by whoever holds the run at an instant; reading it
-        needs no lock.
-    errands : deque of callables
+        The newest publication. Written by the analysis thread, or by the thread that holds the run at an instant. Reading
+        it needs no lock.
+    deferred : deque of callables
         What a strategy has asked for in a callback and can't have before its instant is complete. Each is called once,
         at that boundary, with the number of completed instants. Used by the thread that calls the callbacks alone.
     timing, lateness : TimingSeries
@@ -75,7 +124,7 @@ class AnalysisEngine:
     def __init__(
         self,
         timeline: Timeline,
-        agent: Agent,
+        agent: Agent[S],
         gate: RunGate,
         inbox: StreamSubscription,
         clock: Clock,
@@ -89,10 +138,10 @@ class AnalysisEngine:
         self._inbox = inbox
         self._clock = clock
         self._quantum = quantum
-        self._courtesy = Courtesy(self._let_others_in)
+        self._yielding = InterpreterYield(self._let_others_in)
         self._pause_on_error = on_error == "pause"
         self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
-        self.errands: deque[Callable[[int], object]] = deque()
+        self.deferred: deque[Callable[[int], object]] = deque()
         self._calls: list[Handler] = []
         self._handlers: list[list[Handler]] = []
         self._began = False
@@ -106,11 +155,11 @@ class AnalysisEngine:
         self.timing = TimingSeries()
         self.lateness = TimingSeries()
         self.lag = 0.0
-        self.frame = self._freeze(0)
+        self.frame: Frame[S] = self._freeze(0)
 
     @property
     def error(self) -> BaseException | None:
-        """Why the run failed, or is held; None where nothing did."""
+        """The error that the run failed by, or is held for; None if there is none."""
         return self._error or self._gate.trouble
 
     def work(self, outbox: Callable[[], Batch | None]) -> None:
@@ -126,15 +175,11 @@ class AnalysisEngine:
                     finally:
                         self._inbox.reset()
                         began = perf_counter()
-                # A paused run doesn't end by itself, not even after its last bar.
-                while self.frame.cursor >= len(self._timeline) and not self._gate.closed:
-                    if self._boundary(self.frame.cursor, self._gate.generation) is Decision.GO:
-                        break
         finally:
             self.finish()
 
     def begin(self) -> bool:
-        """Start the agent and publish; False where it raised."""
+        """Start the agent and publish; False if it raised."""
         self._gate.attend(lambda: self._agent.index + 1)
         self._began = True
         try:
@@ -149,7 +194,7 @@ class AnalysisEngine:
         return True
 
     def process(self, batch: Batch, waited: float = 0.0) -> None:
-        """Deliver a batch's instants; returns at its end, or where the gate says that it is given up.
+        """Deliver a batch's instants; returns at its end, or when the gate gives the batch up.
 
         `waited` is how many seconds it was waited for.
         """
@@ -176,7 +221,7 @@ class AnalysisEngine:
             if self._error is not None:
                 break
             if cursor < window.stop:
-                self._courtesy.offer()
+                self._yielding.yield_if_wanted()
         else:
             self._boundary(cursor, window.generation, leaving=True)
         if cursor > window.start:
@@ -191,26 +236,26 @@ class AnalysisEngine:
             return
         try:
             self._agent.stop()
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - kept for `error`
             if self.error is None:
                 self._fail(error, None, None)
         self.frame = self.under_way()
 
     def adopt(self, cursor: int) -> None:
-        """Go on with the series that the timeline has now; for whoever holds the run at an instant."""
+        """Go on with the series that the timeline has now. The caller holds the run at an instant."""
         self._ask_for_handlers()
         self.frame = self._freeze(cursor)
 
     def fail(self, error: BaseException) -> None:
-        """Let the run end, or be held, for an error outside of any callback; for whoever holds it at an instant."""
+        """End the run, or hold it, for an error outside of any callback. The caller holds the run at an instant."""
         self._fail(error, None, None)
 
-    def run_errands(self, cursor: int) -> None:
-        """Do what was asked for in callbacks; for whoever holds the run at an instant."""
-        while self.errands:
-            self._run_errand(self.errands.popleft(), cursor)
+    def run_deferred(self, cursor: int) -> None:
+        """Make the calls that callbacks have deferred. The caller holds the run at an instant."""
+        while self.deferred:
+            self._run_deferred_call(self.deferred.popleft(), cursor)
 
-    def under_way(self) -> Frame:
+    def under_way(self) -> Frame[S]:
         """The instant under way, as far as it has come; for code that it calls, and not published."""
         return self._freeze(max(self._agent.index + 1, 0))
 
@@ -275,7 +320,7 @@ class AnalysisEngine:
                         call(bar)
                 if cursor >= gate_state.limit:
                     break
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - kept for `error`
             self._fail(error, call, bar)
         return cursor
 
@@ -284,19 +329,19 @@ class AnalysisEngine:
     def _boundary(self, cursor: int, generation: int, *, leaving: bool = False) -> Decision:
         """Ask the gate, publishing as often as it wants."""
         gate = self._gate
-        if self.errands:
-            self.run_errands(cursor)
+        if self.deferred:
+            self.run_deferred(cursor)
         rests = gate.rests
         while True:
             if gate.is_asked:
-                self._courtesy.hurry()
+                self._yielding.make_due()
             fresh = perf_counter() < self._stale
             decision = gate.at_boundary(
                 cursor, generation, self.frame.cursor, self._quantum.turn, fresh=fresh, leaving=leaving
             )
             if decision is not Decision.PUBLISH:
                 if gate.rests != rests:
-                    self._courtesy.rested()
+                    self._yielding.note_rest()
                 return decision
             self.frame = self._freeze(cursor)
             self._stale = perf_counter() + self.FRESH
@@ -314,16 +359,16 @@ class AnalysisEngine:
         self._boundary(self._agent.index + 1, self._gate.generation, leaving=True)
         self._gate.doze(seconds)
 
-    def _freeze(self, cursor: int) -> Frame:
+    def _freeze(self, cursor: int) -> Frame[S]:
         axis = self._timeline.axis
         return Frame(cursor, axis, tuple([series.n for series in axis.series]), self._agent.freeze())
 
     # -- calls and failures ---------------------------------------------------------------------------------
 
-    def _run_errand(self, errand: Callable[[int], object], cursor: int) -> None:
+    def _run_deferred_call(self, call: Callable[[int], object], cursor: int) -> None:
         try:
-            errand(cursor)
-        except BaseException as error:  # noqa: BLE001 - what users' code raises in it, as above
+            call(cursor)
+        except BaseException as error:  # noqa: BLE001 - users' code may raise anything
             self._fail(error, None, None)
 
     def _ask_for_handlers(self) -> None:
@@ -354,7 +399,7 @@ class AnalysisEngine:
         def call(bar: Bar) -> None:
             try:
                 handler(bar)
-            except BaseException as error:  # noqa: BLE001 - kept, and shown to the user who finds the run paused
+            except BaseException as error:  # noqa: BLE001 - kept for `error`, and shown while the run is paused
                 self._fail(error, handler, bar)
 
         return call
@@ -363,7 +408,7 @@ class AnalysisEngine:
         """Match orders so that what it raises holds the run at that instant, and its callbacks are still called."""
         try:
             self._agent.match_orders(bars)
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - kept for `error`
             self._fail(error, None, None)
 
     def _fail(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> None:

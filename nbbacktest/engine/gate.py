@@ -15,6 +15,7 @@ from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor, surely
 from nbbacktest.engine.gate_state import UNLIMITED, Decision, GateState, MoveRequest, Watcher
 from nbbacktest.engine.metrics import TimingSeries
+from nbbacktest.engine.planner import Standing
 
 logger = logging.getLogger("nbbacktest")
 T = TypeVar("T")
@@ -26,7 +27,7 @@ class GateRunner(Protocol):
     Attributes
     ----------
     wants_rest : bool
-        True where it is to deliver nothing more for now: its user has interrupted it.
+        True if it is to deliver nothing more for now: its user has interrupted it.
     """
 
     wants_rest: bool
@@ -66,7 +67,7 @@ class PauseRequest:
         self._began = perf_counter()
 
     def rest(self, cursor: int) -> float:
-        """Take it that the run is at rest at `cursor`; returns `took`."""
+        """Note that the run is at rest at `cursor`; returns `took`."""
         self.rested_at = cursor
         self.took = perf_counter() - self._began
         return self.took
@@ -129,7 +130,7 @@ class RunGate:
     def pause(self, timeout: float | None = None) -> bool:
         """Hold the run for its user and wait until it is at rest.
 
-        Returns True at rest; False where it already was, ended, or was resumed before it came to rest. From inside
+        Returns True at rest; False if it already was, ended, or was resumed before it came to rest. From inside
         a callback True at once, unless no instant follows: the run rests when the callback's instant is complete.
 
         Raises
@@ -159,11 +160,11 @@ class RunGate:
                 pause.log()
 
     def hold_until_rest(self, timeout: float | None = None) -> bool:
-        """Wait, after `hold_here`, until the run is at rest; False where it ended or was resumed first."""
+        """Wait, after `hold_here`, until the run is at rest; False if it ended or was resumed first."""
         return self._await(self.state.pause_answer, timeout)
 
     def resume(self) -> bool:
-        """Let a paused run go on, or one that was told to pause and isn't at rest yet; False where it does already."""
+        """Let a paused run go on, or one that was told to pause and isn't at rest yet; False if it does already."""
         try:
             with self._changed.lock:
                 goes_on = self.state.resume(self._clock.now())
@@ -174,7 +175,7 @@ class RunGate:
             raise
 
     def step(self, instants: int, timeout: float | None = None) -> bool:
-        """Deliver exactly `instants` more and rest; False where the run ended, or another command moved it, first."""
+        """Deliver exactly `instants` more and rest; False if the run ended, or another command moved it, first."""
         move = MoveRequest(stepping=True)
 
         def set_out() -> None:
@@ -276,7 +277,7 @@ class RunGate:
     def ask(self, timeout: float) -> bool:
         """Make the analysis publish at its next boundary.
 
-        Returns False where it didn't come to one within `timeout` seconds: a strategy call takes its time.
+        Returns False if it didn't come to one within `timeout` seconds: a strategy call takes its time.
         """
         with self._changed.lock:
             number = self.state.ask()
@@ -342,9 +343,9 @@ class RunGate:
         turn
             How many instants may follow before the analysis comes to a boundary again.
         fresh
-            True where what was published last is recent enough for a run that goes on and wasn't asked to publish.
+            True if what was published last is recent enough for a run that goes on and wasn't asked to publish.
         leaving
-            True where the analysis is about to wait for its next window, or for others between two turns: it isn't
+            True if the analysis is about to wait for its next window, or for others between two turns: it isn't
             blocked here.
         """
         state, runner = self.state, self.runner
@@ -430,6 +431,20 @@ class RunGate:
                 self._clock.wait(self._changed, deadline)
             return not state.closed
 
+    def may_end(self, total: Callable[[], int]) -> bool:
+        """Wait at the end of the data while the run is held; True if the run ends there, and no pause holds it any more.
+
+        False if the gate was closed, or the cursor was taken back below `total()` instants.
+        """
+        state = self.state
+        while True:
+            self._changed.until(lambda: state.closed or not state.holders or state.cursor < total())
+            with self._changed.lock:
+                if state.closed or state.cursor < total():
+                    return False
+                if state.finish():
+                    return True
+
     def nudge(self) -> None:
         """Make `await_news` look again; from any thread that holds no lock of a feed."""
         surely(self._nudge)
@@ -452,16 +467,6 @@ class RunGate:
         return self.state.trouble
 
     @property
-    def interrupted_at(self) -> float:
-        """What the clock showed when the present hold, or else the last new plan, began."""
-        return self.state.interrupted_at
-
-    @property
-    def moving_since(self) -> float:
-        """What the clock showed when the run was last set in motion: started, resumed, or planned again."""
-        return self.state.moving_since[0]
-
-    @property
     def motion(self) -> tuple[int, float]:
         """How many instants the run has moved since it was last set in motion, and in how many seconds."""
         state = self.state
@@ -469,6 +474,14 @@ class RunGate:
             since, start = state.moving_since
             until = state.interrupted_at if state.holders else self._clock.now()
             return state.cursor - start, max(until - since, 0.0)
+
+    def standing(self) -> Standing:
+        """Where the run stands, for its planner."""
+        state = self.state
+        with self._changed.lock:
+            return Standing(
+                state.cursor, state.generation, self.stepping, state.moving_since[0], state.moved_before
+            )  # fmt: skip
 
     @property
     def stepping(self) -> bool:

@@ -73,7 +73,7 @@ class MoveRequest:
         self.error: BaseException | None = None
 
     def limit(self, cursor: int) -> int:
-        """The cursor that the run may come to from `cursor` before it asks the gate again."""
+        """The cursor at which a run that stands at `cursor` has to ask the gate again."""
         if self.watcher is not None:
             return cursor + 1
         return UNLIMITED if self.target is None else self.target
@@ -112,20 +112,24 @@ class GateState:
     resting : bool
         True while the analysis waits at a boundary, where it can be asked to publish.
     paced : bool
-        True where a clock says when an instant is due.
+        True if a clock says when an instant is due.
     asked, answering, answered : int
         Numbers of requests for a fresh frame: the newest one, the newest that the frame under way answers, the newest
         that is answered.
     moving_since : (float, int)
         When, and at which cursor, the run was last set in motion: started, resumed, or planned again.
+    moved_before : float
+        Seconds in motion before `moving_since`; while the run is held, all.
+    is_moving : bool
+        True from the start on while the run isn't held.
     interrupted_at : float
         When the present hold, or else the last new plan, began.
     started, finishing, closed, ended : bool
         The analysis is ready for its first window; no instant follows any more; the run was told to end; it has ended.
     has_news : bool
-        True where a thread that waits for the gate has to look again. `RunGate` takes it down.
+        True if a thread that waits for the gate has to look again. `RunGate` takes it down.
     is_set_going : bool
-        True where a run without threads has to be given a turn. `RunGate` takes it down.
+        True if a run without threads has to be given a turn. `RunGate` takes it down.
     """
 
     def __init__(self, life: Lifecycle, now: float = 0.0) -> None:
@@ -141,6 +145,8 @@ class GateState:
         self.paced = False
         self.asked = self.answering = self.answered = 0
         self.moving_since = (now, 0)
+        self.moved_before = 0.0
+        self.is_moving = False
         self.interrupted_at = now
         self.started = False
         self.finishing = False
@@ -152,7 +158,7 @@ class GateState:
     # -- commands -------------------------------------------------------------------------------------------
 
     def pause(self, now: float) -> bool:
-        """Hold the run for its user; False where it is paused already."""
+        """Hold the run for its user; False if it is paused already."""
         if not self.life.allows(Command.PAUSE):
             return False
         if not self.closed:
@@ -160,7 +166,7 @@ class GateState:
         return True
 
     def resume(self, now: float) -> bool:
-        """Undo the user's pause, at rest already or not; False where there is none."""
+        """Undo the user's pause, at rest already or not; False if there is none."""
         paused = self.life.allows(Command.RESUME)
         if self.closed or not (paused or USER in self.holders):
             return False
@@ -198,6 +204,9 @@ class GateState:
         """Hold the run; the holds of one holder are counted, the user's is one."""
         if not self.holders:
             self.interrupted_at = now
+        if self.is_moving:
+            self.moved_before += now - self.moving_since[0]
+            self.is_moving = False
         self.holders[holder] = 1 if holder == USER else self.holders.get(holder, 0) + 1
         self.limit = 0
         self.has_news = True
@@ -220,7 +229,7 @@ class GateState:
             move.target = renumber(move.target)
         if not self.holders:
             self.interrupted_at = now
-            self.moving_since = (now, self.cursor)
+            self._set_in_motion(now)
         self.generation += 1
         self.limit = 0
         self.has_news = True
@@ -262,16 +271,16 @@ class GateState:
     # -- answers: None means that the command waits on ------------------------------------------------------
 
     def pause_answer(self) -> bool | None:
-        """True at rest for the user, False where the run ended or was resumed first."""
+        """True at rest for the user, False if the run ended or was resumed first."""
         rests = self.life.state is SystemState.PAUSED
         return self._answer(arrived=rests or USER not in self.holders, answer=rests)
 
     def move_answer(self, move: MoveRequest) -> bool | None:
-        """True where the run rests at the place of `move`, False where it ended, or another command moved it, first."""
+        """True if the run rests at the place of `move`, False if it ended, or another command moved it, first."""
         return self._answer(arrived=move.over, answer=move.reached)
 
     def hold_answer(self) -> bool | None:
-        """True where the run rests at an instant, False where it has ended."""
+        """True if the run rests at an instant, False if it has ended."""
         return self._answer(arrived=not self.busy, answer=True)
 
     def is_answered(self, number: int) -> bool:
@@ -287,12 +296,22 @@ class GateState:
     # -- what the stages report -----------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """Take it that the analysis is ready for its first window and has published."""
+        """Note that the analysis is ready for its first window and has published."""
         self.started = True
-        self.moving_since = (now, 0)
+        self._set_in_motion(now)
         self.has_news = True
         if not self.closed:
             self._come_to_rest()
+
+    def finish(self) -> bool:
+        """Try to end the run at the end of its data: True, and no instant follows; False while the run is held.
+
+        A held run may still be taken back. After a True no pause holds it any more.
+        """
+        if self.holders or self.closed:
+            return False
+        self.finishing = self.busy = True  # the strategies' last calls are ahead, and nothing rests any more
+        return True
 
     def boundary(
         self,
@@ -363,8 +382,14 @@ class GateState:
         self.trouble = None
         self._move_on(now)
 
-    def _move_on(self, now: float) -> None:
+    def _set_in_motion(self, now: float) -> None:
+        if self.is_moving:
+            self.moved_before += now - self.moving_since[0]
         self.moving_since = (now, self.cursor)
+        self.is_moving = self.started and not self.holders
+
+    def _move_on(self, now: float) -> None:
+        self._set_in_motion(now)
         self.limit = 0  # an analysis under way comes to a boundary and learns where to go
         if self.paced:
             self.generation += 1  # what was due before the hold is due anew

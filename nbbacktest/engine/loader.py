@@ -27,12 +27,12 @@ class Chunks(Protocol):
 
     @property
     def columns(self) -> Sequence[BarColumns]:
-        """As above."""
+        """See `Chunks`."""
         ...
 
     @property
     def edges(self) -> Int64:
-        """As above."""
+        """See `Chunks`."""
         ...
 
     def rows(self, chunk: int) -> Sequence[int]:
@@ -40,7 +40,7 @@ class Chunks(Protocol):
         ...
 
     def load(self, chunk: int, is_over: Callable[[], bool]) -> bool:
-        """Bring in the next chunk; False where it was given up since `is_over`, which is to be asked often."""
+        """Bring in the next chunk; False if it gave up because of `is_over`, which it asks often."""
         ...
 
     def close(self) -> None:
@@ -89,10 +89,9 @@ class ChunkLoader:
     # -- what the stages call -------------------------------------------------------------------------------
 
     def reach(self, axis: Axis, instant: int) -> tuple[int, int]:
-        """Wait until the instant numbered `instant` is loaded: its chunk, and the first instant after that chunk.
+        """Wait until the instant numbered `instant` is loaded; returns its chunk, and the first instant after that chunk.
 
-        Called by one thread, the processor's. Loads by itself what nobody else is loading; returns early where the run
-        is over.
+        Called by one thread, the processor's. Loads what no other thread is loading; returns early if the run is over.
 
         Raises
         ------
@@ -130,17 +129,17 @@ class ChunkLoader:
     # -- any thread -----------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Wake whoever waits; nothing is loaded any more."""
+        """Wake the threads that wait; nothing is loaded any more."""
         with self._changed.lock:
             self._closed = True
             self._changed.notify_all()
             if self._busy:
-                return  # whoever loads lets go of the source
+                return  # the thread that loads closes the source
         self._chunks.close()
 
     @property
     def closed(self) -> bool:
-        """Whether the run is over."""
+        """True if the run is over."""
         return self._closed
 
     # -------------------------------------------------------------------------------------------------------

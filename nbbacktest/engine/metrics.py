@@ -1,11 +1,23 @@
-"""Counting how long things take: constant memory, percentiles to about 1%."""
+"""Counts how long things take, and watches how late they are."""
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from math import exp, log
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from nbbacktest.core.clock import Clock
+from nbbacktest.data.incoming_bars import Now
+from nbbacktest.engine.planner import Deadlines
+from nbbacktest.engine.timeline import Axis
 
 _STEPS = 50.0  # buckets per factor e: each is 2% wide, its middle 1% off at most
+KEPT = 100
+"""How many events are kept; all are counted."""
 
 
 class TimingSeries:
@@ -32,7 +44,7 @@ class TimingSeries:
         self._buckets[int(log(max(seconds, 1e-9)) * _STEPS // 1)] += 1
 
     def percentile(self, fraction: float) -> float:
-        """The duration that `fraction` of all stay at or below, in seconds; 0 where there are none."""
+        """The duration that `fraction` of all stay at or below, in seconds; 0 if there are none."""
         buckets = sorted(self._buckets.copy().items())
         left = fraction * sum(count for _, count in buckets)
         for bucket, count in buckets:
@@ -55,3 +67,129 @@ class TimingSeries:
             "max": self.largest,
             "total": self.total,
         }
+
+
+class LagEvent(NamedTuple):
+    """A symbol began or ceased to lag.
+
+    Attributes
+    ----------
+    time : int
+        When that was found, nanoseconds UTC of the wall clock, or of the feed's.
+    sim_time : int or None
+        The last completed instant then, nanoseconds UTC.
+    seconds : float
+        How far behind it was then.
+    """
+
+    symbol: str
+    kind: Literal["entered", "left"]
+    time: int
+    sim_time: int | None
+    seconds: float
+
+
+class LagWatch:
+    """Looks for symbols that lag, once an interval. The coordinator's thread calls it; any thread may read.
+
+    A symbol's lag: for how many wall seconds its oldest unhandled bar has been due; 0 if none is.
+
+    Parameters
+    ----------
+    threshold, interval
+        Wall seconds.
+    clock
+        The run's.
+    now
+        What events are stamped with.
+
+    Attributes
+    ----------
+    due : float
+        What the clock shows when the next look is to be taken.
+    seconds : Mapping
+        By symbol, as of the last look. Replaced as a whole.
+    events : tuple of LagEvent
+        The newest `KEPT`, oldest first. Replaced as a whole.
+    entered, left : int
+        How many there were in all.
+    """
+
+    def __init__(self, threshold: float, interval: float, clock: Clock, now: Now = time.time_ns) -> None:
+        self._threshold = threshold
+        self._interval = interval
+        self._clock = clock
+        self._now = now
+        self._lagging: set[str] = set()
+        self._recent: deque[LagEvent] = deque(maxlen=KEPT)
+        self.due = clock.now() + interval
+        self.seconds: Mapping[str, float] = {}
+        self.events: tuple[LagEvent, ...] = ()
+        self.entered = self.left = 0
+
+    @property
+    def is_quiet(self) -> bool:
+        """True if no symbol was behind since the last `forget`."""
+        return not self.seconds
+
+    def ask(
+        self, axis: Axis, schedule: Deadlines, cursor: int, arrived: Callable[[], Mapping[str, float]] | None = None
+    ) -> None:
+        """Look for lag if it is time.
+
+        Parameters
+        ----------
+        axis, schedule
+            The run's instants, and when each is due.
+        cursor
+            Completed instants.
+        arrived
+            What else to ask, by symbol: how late its bars came in. The larger counts.
+        """
+        now = self._clock.now()
+        if now < self.due:
+            return
+        seconds = overdue(axis, schedule, now)
+        if arrived is not None:
+            came = arrived()
+            seconds = {symbol: max(late, came.get(symbol, 0.0)) for symbol, late in seconds.items()}
+        self.look(seconds, int(axis.instants[cursor - 1]) if cursor else None)
+
+    def look(self, seconds: Mapping[str, float], sim_time: int | None) -> None:
+        """Take the lags of all symbols, as they are now."""
+        self.due = self._clock.now() + self._interval
+        self.seconds = dict(seconds)
+        for symbol, lag in seconds.items():
+            if (lag >= self._threshold) is not (symbol in self._lagging):
+                self._turn(symbol, lag, sim_time)
+
+    def forget(self, sim_time: int | None) -> None:
+        """Say that no clock counts from now on: nothing lags."""
+        for symbol in sorted(self._lagging):
+            self._turn(symbol, 0.0, sim_time)
+        self.seconds = {}
+
+    def _turn(self, symbol: str, lag: float, sim_time: int | None) -> None:
+        if symbol in self._lagging:
+            self._lagging.remove(symbol)
+            self.left += 1
+            kind: Literal["entered", "left"] = "left"
+        else:
+            self._lagging.add(symbol)
+            self.entered += 1
+            kind = "entered"
+        self._recent.append(LagEvent(symbol, kind, self._now(), sim_time, lag))
+        self.events = tuple(self._recent)
+
+
+def overdue(axis: Axis, schedule: Deadlines, now: float) -> dict[str, float]:
+    """For each base series, how long its next bar has been due by `schedule` when the clock shows `now`."""
+    found = {}
+    for one in axis.series:
+        if one.is_base:
+            ends, n = one.columns.end, one.n
+            late = 0.0
+            if n < len(ends):
+                late = now - schedule.deadline(int(np.searchsorted(axis.instants, ends[n])))
+            found[one.symbol] = max(late, 0.0)
+    return found

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain, repeat
 from operator import is_
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +16,50 @@ from nbbacktest.core.records import Bar, DerivedBar
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.metrics import TimingSeries
+from nbbacktest.engine.planner import Window
 from nbbacktest.engine.series import Series
-from nbbacktest.engine.subscription import StreamSubscription
+from nbbacktest.engine.subscription import Link, StreamSubscription
 from nbbacktest.engine.timeline import Axis, Timeline
-from nbbacktest.engine.window import Batch, Link, Window
 
 _PIECE = 8_192
 
 
+class Batch(NamedTuple):
+    """A window's bars, made one by one while they are drawn.
+
+    Attributes
+    ----------
+    axis : Axis
+        What its instants are numbered on.
+    bars : iterator of Bar
+        All bars in order, where the run has a single series; else empty.
+    streams : list
+        Otherwise, for each series, the function that makes its next bar.
+    events, counts : iterators of int
+        Otherwise, the number of the series for each bar, and how many bars complete at each instant.
+    reveal : callable or None
+        What the analysis calls before it delivers: shows the bars that were loaded on the way.
+    """
+
+    window: Window
+    axis: Axis
+    bars: Iterator[Bar]
+    streams: list[Callable[[], Bar]]
+    events: Iterator[int]
+    counts: Iterator[int]
+    reveal: Callable[[], object] | None = None
+
+
 class DataProcessor:
-    """Second stage. Its work runs ahead of the cursor by one window at most, and can't be seen from there.
+    """The second stage of a run. It works one window ahead of the cursor at most, and strategies can't see that.
 
     Attributes
     ----------
     batch : Batch or None
-        What it hands over. Written here before the signal, read by the analysis before its reset.
+        The batch that is handed over. Written here before the signal, read by the analysis before its reset.
     error : BaseException or None
-        Why it failed. Written by its thread, once, before it closes its streams: whoever finds them closed finds it.
+        The error that it failed by. Written by its thread, once, before it closes its streams: a thread that finds them
+        closed finds the error.
     timing : TimingSeries
         One duration a window; waiting is left out.
     """
@@ -75,7 +102,7 @@ class DataProcessor:
             self._downstream.close()
 
     def _serve_released(self) -> bool:
-        """Hand over all that was released; False where nobody takes it any more."""
+        """Hand over all that was released; False if the analysis takes no more."""
         while (window := self._upstream.take(self._gate.generation)) is not None:
             for batch in self.batches(window):
                 self.batch = batch
@@ -85,7 +112,7 @@ class DataProcessor:
         return True
 
     def batches(self, window: Window) -> Iterator[Batch]:
-        """A window's batches: one, but where it crosses into bars that are loaded later, which are waited for.
+        """The batches of a window: one, or several if bars of the window are still to be loaded, which are waited for.
 
         Ask for the next one when the last one was processed.
 
@@ -153,7 +180,7 @@ class _Ahead:
         self.streams: list[Callable[[], Bar]] = [_exhausted] * self._missing
 
     def begins(self, axis: Axis, start: int) -> bool:
-        """Whether the streams stand at that instant of that axis, over the columns that its series have now."""
+        """True if the streams stand at that instant of that axis, over the columns that its series have now."""
         if start != self.start or axis is not self._axis:
             return False
         return all(map(is_, [one.whole for one in axis.series], self._columns))

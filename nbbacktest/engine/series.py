@@ -25,7 +25,7 @@ class Series:
     ----------
     n : int
         How many bars can be seen. Written by the analysis thread alone, just before an instant's
-        callbacks; whoever else reads it reads one int, of the instant under way or the last one.
+        callbacks; another thread reads one int, of the instant under way or the last one.
     first : int
         How many of them were loaded for warm-up: seen, never traded.
     columns : BarColumns
@@ -36,7 +36,7 @@ class Series:
         times are known from the beginning, values are there as far as the loader has come, and `columns` are the
         first rows of it.
     made : list of Bar or None
-        All bars of `whole`, where somebody made them before: runs of the same columns may share them.
+        All bars of `whole`, if they were made before: runs of the same columns may share them.
     is_base : bool
         True for the interval that orders fill on.
     is_open : bool
@@ -99,7 +99,7 @@ class Series:
         self.made = None
         self.columns = columns = whole.slice(0, rows)
         self.close_at = memoryview(columns.close)
-        self.is_open = rows < len(whole)  # last: who finds it closed finds all columns
+        self.is_open = rows < len(whole)  # last: a thread that reads False finds all columns
 
 
 class ColumnView:
@@ -208,7 +208,7 @@ class BarsView:
 
     @property
     def symbol(self) -> str:
-        """Whose bars these are."""
+        """The symbol of these bars."""
         return self._series.symbol
 
     @property

@@ -1,11 +1,14 @@
-"""How one engine stage waits for another: a flag that one side raises and the other takes down."""
+"""How one stage of the engine waits for another: a flag that one raises and the other takes down; and the plan that goes with it."""
 
 from __future__ import annotations
 
+import threading
 from time import perf_counter
+from typing import NamedTuple
 
 from nbbacktest.core.enums import StreamMode
 from nbbacktest.core.monitor import Monitor
+from nbbacktest.engine.planner import Deadlines, Window
 
 
 class StreamSubscription:
@@ -103,7 +106,7 @@ class StreamSubscription:
         return not self._closed
 
     def is_ready(self) -> bool:
-        """Whether the flag is up."""
+        """True if the flag is up."""
         return self._ready
 
     def get_overrun_count(self) -> int:
@@ -144,8 +147,63 @@ class StreamSubscription:
             }
 
     def _news(self) -> str:
-        """What a consumer waits for; empty where it waits on."""
+        """The news that ends a consumer's wait; empty if it waits on."""
         return "closed" if self._closed else "ready" if self._ready else ""
+
+
+class Plan(NamedTuple):
+    """The instants that the coordinator has released, from `start` up to `stop`, paced by a clock or not."""
+
+    serial: int
+    start: int
+    stop: int
+    generation: int
+    pace: Deadlines | None
+
+
+class Link:
+    """The link between coordinator and processor: how far the processor may go, and that it has come there."""
+
+    def __init__(self, subscription: StreamSubscription) -> None:
+        self.subscription = subscription
+        # Makes a release and its signal one thing, and so finding nothing left and its acknowledgement: no
+        # signal is taken down unseen, and the flag is up as long as anything released is under way.
+        self._lock = threading.Lock()
+        self._plan = Plan(0, 0, 0, 0, None)
+        self._serial = 0
+        self._taken = 0
+
+    def open(self, start: int, stop: int, generation: int, pace: Deadlines | None = None) -> None:
+        """Release the instants from `start` up to `stop`, under a new plan."""
+        with self._lock:
+            self._plan = Plan(self._plan.serial + 1, start, stop, generation, pace)
+            if stop > start:
+                self.subscription.signal_ready()
+
+    def release(self) -> None:
+        """Release one instant more of the present plan."""
+        with self._lock:
+            plan = self._plan
+            self._plan = plan._replace(stop=plan.stop + 1)
+            self.subscription.signal_ready()
+
+    def take(self, generation: int) -> Window | None:
+        """Take the instants that were released; one at a time if a clock paces them.
+
+        None if nothing is left, which acknowledges the signal. Instants that were planned in another generation than the
+        present one aren't handed out any more.
+        """
+        with self._lock:
+            plan = self._plan
+            if plan.serial != self._serial:
+                self._serial, self._taken = plan.serial, plan.start
+            start, stop = self._taken, plan.stop
+            if start >= stop or plan.generation != generation:
+                self.subscription.reset()
+                return None
+            stop = stop if plan.pace is None else start + 1
+            self._taken = stop
+            return Window(start, stop, plan.generation, plan.pace)
 
 
 def _mode(text: str) -> StreamMode:

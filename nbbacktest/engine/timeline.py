@@ -22,7 +22,7 @@ class Axis(NamedTuple):
     instants : int64 array
         When something completes, nanoseconds UTC, rising, each once; warm-up is left out.
     events : int32 array or None
-        The number of the series that completes, for each bar of the run in order. None where there is one series.
+        The number of the series that completes, for each bar of the run in order. None if there is one series.
     offsets : int64 array or None
         Where each instant's events begin in `events`; one longer than `instants`.
     """
@@ -43,7 +43,7 @@ class Axis(NamedTuple):
 class Timeline:
     """The present `Axis` of a run.
 
-    It is replaced as a whole, by whoever holds the run at an instant, and then keeps what lies before that instant:
+    It is replaced as a whole, by a thread that holds the run at an instant, and keeps the instants before that one:
     the numbers of completed instants never change. Readers on other threads take `axis` once and work with that.
     Windows that were made of an old axis are given up, since the run is planned again.
 
@@ -73,7 +73,7 @@ class Timeline:
         return len(self.axis.instants)
 
     def recast(self, series: Sequence[Series]) -> Callable[[int], int]:
-        """Lay other series side by side; for whoever holds the run at an instant, as `Timeline` says.
+        """Lay other series side by side. The caller holds the run at an instant.
 
         Returns the function that tells, from an old number of completed instants, how many of the new ones are
         completed at the same moment.

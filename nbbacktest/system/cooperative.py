@@ -17,7 +17,7 @@ from types import FrameType
 
 from nbbacktest.core.errors import NoThreadsError
 from nbbacktest.core.monitor import Flag
-from nbbacktest.engine.window import Pace, Window
+from nbbacktest.engine.planner import Deadlines, Planner
 from nbbacktest.system.stages import Stages
 
 logger = logging.getLogger("nbbacktest")
@@ -99,8 +99,7 @@ class CooperativeRunner:
         self._begun = self._inside = self._over = False
         self.wants_rest = False  # Ctrl-C was pressed
         self._kicked = False  # a slice was asked for and hasn't come
-        self._pace: tuple[int, Pace] | None = None  # the generation that it was made for, too
-        self._position = 0.0  # simulated seconds reached
+        self._planner = Planner(stages.world.timeline)
         self._due: float | None = None  # when the next instant is due, if the run waits for the clock
         stages.gate.runner = self
 
@@ -228,11 +227,12 @@ class CooperativeRunner:
             if not stages.analysis.begin():
                 return True
         while not (gate.closed or gate.is_held or self.wants_rest):
-            start = stages.analysis.frame.cursor
-            if start >= len(stages.world.timeline):
-                return True
-            window = self._next(start)
+            # A turn at once: a window would be longer than a slice.
+            length = min(stages.quantum.turn, self.AT_ONCE) if gate.stepping else stages.quantum.turn
+            window = self._planner.next_window(gate.standing(), stages.coordinator.speed, length)
             if window is None:
+                return gate.may_end(stages.world.timeline.__len__)
+            if window.pace is not None and not self._is_due(window.start, window.pace):
                 return False
             for batch in stages.processor.batches(window):
                 stages.analysis.process(batch)
@@ -242,35 +242,15 @@ class CooperativeRunner:
                 break
         return gate.closed
 
-    def _next(self, start: int) -> Window | None:
-        """The window to deliver now; None if the clock allows none yet."""
-        stages, gate = self._stages, self._gate
-        speed, generation = stages.coordinator.speed, gate.generation
-        if speed > 0 and not gate.stepping:
-            return self._paced(start, generation, speed)
-        if speed > 0:
-            self._position, self._pace = float(stages.world.timeline.seconds[start]), None
-        # A turn at once: a window would be longer than a slice.
-        length = min(stages.quantum.turn, self.AT_ONCE) if gate.stepping else stages.quantum.turn
-        return Window(start, min(start + length, len(stages.world.timeline)), generation, None)
-
-    def _paced(self, start: int, generation: int, speed: float) -> Window | None:
-        gate, seconds, clock = self._gate, self._stages.world.timeline.seconds, self._stages.clock
-        if self._pace is None or self._pace[0] != generation:
-            if self._pace is not None:
-                self._position = self._pace[1].position(gate.interrupted_at)
-            # A pause or a change of the speed left the simulated clock between the last instant and the next.
-            before = float(seconds[start - 1]) if start else float(seconds[0])
-            self._position = min(max(self._position, before), float(seconds[start]))
-            self._pace = generation, Pace(gate.moving_since, self._position, speed, seconds)
-        pace, now = self._pace[1], clock.now()
-        if self._stages.lag.due <= now:
-            self._stages.lag.ask(self._stages.world.timeline.axis, pace, gate.cursor)
-        ahead = pace.deadline(start) - now
+    def _is_due(self, instant: int, pace: Deadlines) -> bool:
+        """True if the clock has come to a paced instant; looks for lag where that is due."""
+        stages, now = self._stages, self._stages.clock.now()
+        if stages.lag.due <= now:
+            stages.lag.ask(stages.world.timeline.axis, pace, self._gate.cursor)
+        ahead = pace.deadline(instant) - now
         if ahead > 0:
             self._due = monotonic() + ahead
-            return None
-        return Window(start, start + 1, generation, pace)
+        return ahead <= 0
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from nbbacktest.data.live_market import LiveMarket, history
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.resample import derive
 from nbbacktest.data.trading_days import day_zone
-from nbbacktest.engine.arrivals import NEVER
 from nbbacktest.engine.feed import Feed
+from nbbacktest.engine.live_bars import NEVER
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.system.stages import LiveBars

@@ -19,7 +19,7 @@ from nbbacktest.core.files import write_whole
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.user_code import unrun
-from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
 from nbbacktest.system.builder import build
@@ -420,7 +420,7 @@ class SystemManager:
         run = self._holder.run
         return tuple(run.world.desk.strategies) if run else ()
 
-    def get_coordinator(self) -> SessionCoordinator | None:
+    def get_coordinator(self) -> Coordinator | None:
         """The present or last run's coordinator; None before the first run."""
         run = self._holder.run
         return run.coordinator if run else None

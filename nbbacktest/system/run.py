@@ -27,7 +27,7 @@ from nbbacktest.system.runner import Runner, ThreadedRunner, has_threads, uninte
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.world import record_of
 from nbbacktest.trading.record import RunRecord
-from nbbacktest.trading.snapshot import Snapshot
+from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
 if TYPE_CHECKING:
     from nbbacktest.trading.look import PastInstants
@@ -226,7 +226,7 @@ class Run:
         """The engine's last publication; neither asks nor waits."""
         return self._shown(self.analysis.frame)
 
-    def _shown(self, frame: Frame) -> Snapshot:
+    def _shown(self, frame: Frame[TradingSnapshot]) -> Snapshot:
         return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, self.days, is_open=self.is_live)
 
     def snapshot(self, timeout: float = 0.25) -> Snapshot:

@@ -14,16 +14,17 @@ from nbbacktest.core.monitor import Monitor
 from nbbacktest.data.calendar import RollingSessions
 from nbbacktest.data.incoming_bars import BarReader
 from nbbacktest.engine.analysis import AnalysisEngine
-from nbbacktest.engine.coordinator import SessionCoordinator
-from nbbacktest.engine.feed import Feed
+from nbbacktest.engine.coordinator import Coordinator, LiveCoordinator, SessionCoordinator
+from nbbacktest.engine.feed import Feed, Inbox, Patience
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.inbox import Inbox, Patience
-from nbbacktest.engine.lag import LagWatch
+from nbbacktest.engine.live_bars import LiveColumns
+from nbbacktest.engine.metrics import LagWatch
+from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import DataProcessor
-from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.window import Link, Quantum
+from nbbacktest.engine.subscription import Link, StreamSubscription
 from nbbacktest.system.universe import SymbolUniverse
 from nbbacktest.system.world import World
+from nbbacktest.trading.snapshot import TradingSnapshot
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Stages:
     world: World
     gate: RunGate
     quantum: Quantum
-    analysis: AnalysisEngine
+    analysis: AnalysisEngine[TradingSnapshot]
     processor: DataProcessor
-    coordinator: SessionCoordinator
+    coordinator: Coordinator
     streams: tuple[StreamSubscription, ...]
     lag: LagWatch
     clock: Clock
@@ -103,19 +104,17 @@ def wire(
     now = time_ns if live is None else live.feed.now
     lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock, now)
     feed, inbox = None, None
+    coordinator: Coordinator
     if live is None:
         coordinator = SessionCoordinator(timeline, gate, link, quantum, lag=lag)
         coordinator.set_speed(config.backtest.speed_multiplier)
     else:
-        from nbbacktest.engine.live import LiveCoordinator  # for few runs
-        from nbbacktest.engine.tape import Tape
-
         feed, settings = live.feed, config.live
         patience = Patience(settings.grace_seconds, settings.stale_seconds, settings.future_seconds)
         inbox = Inbox(live.reader, clock, patience, gate.nudge, live.begins)
         coordinator = LiveCoordinator(
-            timeline, gate, link, quantum,
-            feed=feed, inbox=inbox, tape=Tape(timeline, live.rolling.covering), clock=clock, lag=lag,
+            timeline, gate, link,
+            feed=feed, inbox=inbox, columns=LiveColumns(timeline, live.rolling.covering), clock=clock, lag=lag,
         )  # fmt: skip
         feed.attach(inbox)
     if world.supply is not None:

@@ -21,7 +21,7 @@ from nbbacktest.data.corporate_actions import read_actions
 from nbbacktest.data.source_registry import is_source
 from nbbacktest.data.sources import load
 from nbbacktest.engine.analysis import AnalysisEngine
-from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline, in_callback_order
@@ -75,8 +75,8 @@ class SymbolUniverse:
         timeline: Timeline,
         desk: TradingDesk,
         gate: RunGate,
-        analysis: AnalysisEngine,
-        coordinator: SessionCoordinator,
+        analysis: AnalysisEngine[Any],
+        coordinator: Coordinator,
         supply: Supply,
     ) -> None:
         self._timeline = timeline
@@ -124,7 +124,7 @@ class SymbolUniverse:
 
     def dismiss(self, symbol: str) -> None:
         """Let a symbol that has become flat leave when the instant under way is complete; for the desk."""
-        self._analysis.errands.append(lambda cursor: self._part(symbol, cursor))
+        self._analysis.deferred.append(lambda cursor: self._part(symbol, cursor))
         self._gate.call_in()
 
     # -- the state of the run's trading ---------------------------------------------------------------------
@@ -137,7 +137,7 @@ class SymbolUniverse:
         StateError
             If a strategy keeps what can't be copied.
         """
-        if self._analysis.errands:
+        if self._analysis.deferred:
             raise StateError(
                 "strategies have asked for symbols to join or leave, and that waits; save the state after it"
             )
@@ -152,7 +152,7 @@ class SymbolUniverse:
             If the fresh run's strategies aren't those that were saved.
         """
         trading = state.trading
-        self._analysis.errands.clear()  # what the fresh strategies asked for is in the state, if it came about
+        self._analysis.deferred.clear()  # what the fresh strategies asked for is in the state, if it came about
         present = {(series.symbol, series.interval): series for series in self._timeline.series}
         series = restored_series(trading.series, present)
         self._renumber = self._timeline.recast(series)
@@ -167,7 +167,7 @@ class SymbolUniverse:
         if self._gate.is_analyst:
             if self._desk.index + 1 >= len(self._timeline):
                 raise DataError("the run is at its last instant; symbols join and leave before it")
-            self._analysis.errands.append(action)
+            self._analysis.deferred.append(action)
             self._gate.call_in()
             return
         # A symbol that has joined by half is none that a run could go on with.
@@ -185,7 +185,7 @@ class SymbolUniverse:
         try:
             with self._gate.standing_in():
                 action(self._gate.cursor)
-                self._analysis.run_errands(self._gate.cursor)
+                self._analysis.run_deferred(self._gate.cursor)
         except StrategyError as error:
             self._analysis.fail(error)
             raise

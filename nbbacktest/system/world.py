@@ -20,6 +20,7 @@ from nbbacktest.system.run_bars import RunBars
 from nbbacktest.system.universe import FixedUniverse, Supply, SymbolUniverse, supply_of
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord, indicator_records
+from nbbacktest.trading.snapshot import TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.streams import StreamIndicator
 from nbbacktest.trading.warmup import Warmup
@@ -97,7 +98,7 @@ def world_of(config: SessionConfig, strategies: StrategyList, bars: RunBars, *, 
 def record_of(
     config: SessionConfig,
     world: World,
-    frame: Frame,
+    frame: Frame[TradingSnapshot],
     *,
     source: str,
     synthetic: bool,

@@ -105,7 +105,7 @@ class Host(Protocol):
         """Call `callback` in each session that the terms name."""
         ...
 
-    def forming(self, base: Series, interval: str | None) -> FormingBar | None:
+    def forming(self, base: Series, interval: str) -> FormingBar | None:
         """The bar of `interval` that the newest base bars are part of."""
         ...
 
@@ -409,7 +409,16 @@ class StrategyContext:
 
     def forming(self, interval: str | None, symbol: str | None) -> FormingBar | None:
         """The forming bar of the interval; None if none of its base bars has completed, or all have."""
-        return self._desk.forming(self.series(symbol, None), interval)
+        base = self.series(symbol, None)
+        return self._desk.forming(base, self._only_derived(base) if interval is None else interval)
+
+    def _only_derived(self, base: Series) -> str:
+        every = self._desk.series.items()
+        derived = [name for (symbol, name), one in every if symbol == base.symbol and one is not base]
+        if len(derived) == 1:
+            return derived[0]
+        known = f"the run has {', '.join(derived)}" if derived else "the run has no derived ones"
+        raise DataError(f"forming() needs an interval, such as forming('1d'): {known}")
 
     def warmup(self, bars: Any, interval: str | None, symbol: str | None) -> int:
         """Ask for warm-up bars; returns how many there are, of the symbol that has the fewest."""

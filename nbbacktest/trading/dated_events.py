@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, Split
 
 if TYPE_CHECKING:
-    from nbbacktest.engine.agent import Agent
+    from nbbacktest.engine.analysis import Agent
 
 
 class Accruals:
@@ -143,7 +143,7 @@ class PendingEvents:
 
     __slots__ = ("_agent", "_events", "_waiting")
 
-    def __init__(self, waiting: Sized, events: NextInstant, agent: Agent) -> None:
+    def __init__(self, waiting: Sized, events: NextInstant, agent: Agent[Any]) -> None:
         self._waiting = waiting
         self._events = events
         self._agent = agent

@@ -13,16 +13,16 @@ from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.errors import ConfigError, DataQualityWarning, Problem, StateError, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.core.shown import said, shown
+from nbbacktest.data.resample import FormingBars
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
-from nbbacktest.engine.agent import Handler
+from nbbacktest.engine.analysis import Handler
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.broker import Broker, SymbolEnds, refuse_what_bars_lack
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
 from nbbacktest.trading.context import StrategyContext, Universe
 from nbbacktest.trading.corporate_actions import CorporateActions, Delistings
 from nbbacktest.trading.dated_events import Accruals, DatedEvents, PendingEvents, dated_events
-from nbbacktest.trading.forming import FormingBars
 from nbbacktest.trading.indicators import Indicator, IndicatorCall, IndicatorList
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
@@ -57,7 +57,7 @@ _LAST_FILLS = 5
 
 
 class TradingDesk:
-    """The trading of one run: the `nbbacktest.engine.agent.Agent` of the engine. For one thread only.
+    """The trading of one run: the `nbbacktest.engine.analysis.Agent` of the engine. For one thread only.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class TradingDesk:
         self.moment: Moment | None = None
         self.is_open = False
         self.warmup = warmup or Warmup(series)
-        self._forming = FormingBars(self.series, periods or sessions, stamps)
+        self._forming = FormingBars(periods or sessions, stamps)
         self._instants = instants
         self._revised = False
         self._stamps = stamps
@@ -520,9 +520,9 @@ class TradingDesk:
             self.log.note(name, text)
             warnings.warn(text, DataQualityWarning, stacklevel=4)
 
-    def forming(self, base: Series, interval: str | None) -> FormingBar | None:
+    def forming(self, base: Series, interval: str) -> FormingBar | None:
         """The bar of `interval` that the newest base bars are part of; see `FormingBars.at`."""
-        return self._forming.at(base, interval, self.now_ns)
+        return self._forming.at(base.columns, base.n, interval, self.now_ns)
 
     def _refuse_fed(self) -> None:
         for context in self._contexts.values():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nbbacktest.core.enums import OrderType, Side, TimeInForce
 from nbbacktest.core.formats import money
@@ -175,7 +175,7 @@ class Snapshot:
 
     cursor: int
     total: int
-    _frame: Frame
+    _frame: Frame[TradingSnapshot]
     _stamps: Stamps
     _days: Days
     is_open: bool = False
@@ -220,39 +220,39 @@ class Snapshot:
     @property
     def cash(self) -> float:
         """Cash in the account."""
-        return float(self._frame.agent.cash)
+        return self._frame.agent.cash
 
     @property
     def equity(self) -> float:
         """Cash and positions at their newest closes."""
-        return float(self._frame.agent.equity)
+        return self._frame.agent.equity
 
     @property
-    def positions(self) -> tuple[Any, ...]:
+    def positions(self) -> tuple[PositionRow, ...]:
         """The positions that aren't flat, frozen."""
-        return tuple(self._frame.agent.positions)
+        return self._frame.agent.positions
 
     @property
-    def orders(self) -> tuple[Any, ...]:
+    def orders(self) -> tuple[OrderRow, ...]:
         """The open orders, frozen."""
-        return tuple(self._frame.agent.orders)
+        return self._frame.agent.orders
 
     @property
     def n_fills(self) -> int:
         """How many fills there were since the start."""
-        return int(self._frame.agent.n_fills)
+        return self._frame.agent.n_fills
 
     @property
-    def last_fills(self) -> tuple[Any, ...]:
+    def last_fills(self) -> tuple[Fill, ...]:
         """The newest five fills, oldest first."""
-        return tuple(self._frame.agent.last_fills)
+        return self._frame.agent.last_fills
 
     def stamp(self, ns: int) -> pd.Timestamp:
         """A time in nanoseconds UTC, such as a bar's `time_ns`, as the run shows times."""
         return self._stamps.begin(ns)
 
     @property
-    def indicators(self) -> dict[str, float]:
+    def indicators(self) -> dict[str, float | tuple[float, ...]]:
         """The newest value of each indicator by name."""
         return dict(self._frame.agent.indicators)
 

@@ -17,6 +17,7 @@ from nbbacktest.engine.analysis import Frame
 from nbbacktest.report.plotting import EQUITY, LOSS, OTHER, axis, breaks, choose, extremes, local_time
 from nbbacktest.system.run import Run
 from nbbacktest.trading.sizes import Tally
+from nbbacktest.trading.snapshot import TradingSnapshot
 from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, axes_visible, base_layout
 
 POINTS = 400
@@ -33,7 +34,7 @@ class AccountChart:
         self._curves = AccountCurves(run)
         self._base = next(series for series in run.world.timeline.series if series.is_base)
 
-    def props(self, frame: Frame, symbol: str) -> FigureProps:
+    def props(self, frame: Frame[TradingSnapshot], symbol: str) -> FigureProps:
         """The chart as of `frame`; `symbol` is the benchmark."""
         self._curves.grow(frame)
         if not frame.cursor:
@@ -125,7 +126,7 @@ class AccountCurves:
         self._sizes = {symbol: Tally() for symbol in self._base}
         self._fills = self._flows = self._splits = 0  # how many are in the curves
 
-    def grow(self, frame: Frame) -> None:
+    def grow(self, frame: Frame[TradingSnapshot]) -> None:
         """Compute the instants since the last call."""
         start, stop = self.equity.count, frame.cursor
         if stop <= start:
@@ -154,7 +155,7 @@ class AccountCurves:
             curve.grow(stop)
         return curve
 
-    def _cash_and_positions(self, frame: Frame, start: int, stop: int) -> Float64:
+    def _cash_and_positions(self, frame: Frame[TradingSnapshot], start: int, stop: int) -> Float64:
         lists = frame.agent.lists
         flows = [flow for flow in lists.flows[self._flows :] if flow.index < stop]
         splits = [split for split in lists.splits[self._splits :] if split.index < stop]

@@ -37,6 +37,7 @@ from nbbacktest.report.plotting import (
 from nbbacktest.system.run import Run
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill
+from nbbacktest.trading.snapshot import TradingSnapshot
 from nbbacktest.trading.streams import StreamIndicator
 from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, base_layout
 
@@ -86,7 +87,7 @@ class FillMarkers:
         self._count = 0
         self._rows: dict[tuple[str, Side], tuple[array[int], array[float], array[float]]] = {}
 
-    def grow(self, frame: Frame) -> None:
+    def grow(self, frame: Frame[TradingSnapshot]) -> None:
         """Take in the fills of the run up to `frame`."""
         fills: list[Fill] = frame.agent.lists.fills[self._count : frame.agent.n_fills]
         self._count += len(fills)
@@ -116,7 +117,7 @@ class BarChart:
         self._marks = FillMarkers()
         self._study: dict[str, bool] = {}  # by indicator, whether it is drawn under the prices; decided once
 
-    def props(self, frame: Frame, selection: ChartSelection) -> FigureProps:
+    def props(self, frame: Frame[TradingSnapshot], selection: ChartSelection) -> FigureProps:
         """The chart as of `frame`."""
         number = self._number[selection.symbol, selection.interval]
         series, count = frame.axis.series[number], frame.rows[number]
@@ -177,7 +178,12 @@ class BarChart:
     # -- what lies over the candles ---------------------------------------------------------------------------
 
     def _fills(
-        self, frame: Frame, series: Series, columns: BarColumns, binning: Binning, place: Mapping[str, Any]
+        self,
+        frame: Frame[TradingSnapshot],
+        series: Series,
+        columns: BarColumns,
+        binning: Binning,
+        place: Mapping[str, Any],
     ) -> Iterator[Mapping[str, Any]]:
         self._marks.grow(frame)
         first, last = int(columns.time[0]), int(columns.end[-1])
@@ -199,7 +205,9 @@ class BarChart:
         return binning.keys(local_time(series.stamps, columns.time[rows]))
 
     @staticmethod
-    def _levels(frame: Frame, series: Series, columns: BarColumns, local: Int64) -> Iterator[Mapping[str, Any]]:
+    def _levels(
+        frame: Frame[TradingSnapshot], series: Series, columns: BarColumns, local: Int64
+    ) -> Iterator[Mapping[str, Any]]:
         orders = [order for order in frame.agent.orders if order.symbol == series.symbol][-50:]
         for name, _, _ in LEVEL_LINES:
             open_ones = [
@@ -217,7 +225,13 @@ class BarChart:
             yield {"x": x.ravel(), "y": y.ravel(), "visible": True}
 
     def _indicators(
-        self, frame: Frame, series: Series, rows: Int64, x: Float64, place: Mapping[str, Any], close: Float64
+        self,
+        frame: Frame[TradingSnapshot],
+        series: Series,
+        rows: Int64,
+        x: Float64,
+        place: Mapping[str, Any],
+        close: Float64,
     ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
         over: list[Mapping[str, Any]] = []
         under: list[Mapping[str, Any]] = []

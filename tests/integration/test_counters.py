@@ -154,7 +154,7 @@ def test_others_are_let_in_between_turns():
     with windowed(count=700, window=70, paused=True) as rig:
         rig.gate.hold_until_rest(10)
         rig.quantum.turn, offered = 10, []
-        rig.analysis._courtesy.offer = lambda: offered.append(rig.agent.index + 1)
+        rig.analysis._yielding.yield_if_wanted = lambda: offered.append(rig.agent.index + 1)
         rig.gate.resume()
         rig.join()
     assert offered == [done for done in range(10, 700, 10) if done % 70]
@@ -167,7 +167,7 @@ def test_a_run_that_goes_on_publishes_as_often_as_is_seen(seconds, seen, monkeyp
     with windowed(count=700, window=700, agent=agent, paused=True) as rig:
         rig.gate.hold_until_rest(10)
         rig.quantum.turn = 10
-        rig.analysis._courtesy.offer = lambda: None
+        rig.analysis._yielding.yield_if_wanted = lambda: None
         monkeypatch.setattr(rig.analysis, "FRESH", seconds)
         agent.on_bar = lambda bar: published.add(rig.analysis.frame.cursor)
         rig.gate.resume()
@@ -181,7 +181,7 @@ def test_steps_let_nobody_in_beyond_their_rests():
     with windowed(count=70, window=70, paused=True) as rig:
         rig.gate.hold_until_rest(10)
         assert rig.gate.step(1, 10)  # from here on it rests within a window
-        naps, courtesy = [], rig.analysis._courtesy
+        naps, courtesy = [], rig.analysis._yielding
         courtesy._clock, courtesy._blocked, courtesy._nap = lambda: 0.0, iter(range(1, 1_000)).__next__, naps.append
         for _ in range(69):
             assert rig.gate.step(1, 10)

@@ -14,6 +14,7 @@ import nbbacktest as nb
 from nbbacktest.core.errors import DataError
 from nbbacktest.report.result import Result
 from nbbacktest.trading.order_replay import stop_path
+from nbbacktest.trading.snapshot import OrderRow
 from tests.markets import minutes
 
 # open, high, low, close, volume: decisions are taken after the second bar
@@ -459,3 +460,21 @@ def test_a_trailing_stop_has_followed_the_bar_of_a_split():
     assert strategy.record[:3] == [90, 54, 54]
     assert [of(result, day)["stop"] for day in ("2024-10-03", "2024-10-04")] == [54, 54]
     assert stop_path(result.record, result.record.orders[0])[-1][1] == 54
+
+
+def test_a_touch_is_in_every_table(tmp_path):
+    """Orders, their events, explanations, the JSON document, a saved result and the snapshot of a run tell it."""
+    result = ran(lambda s: (s.buy(size=1, touch=97, limit=95.5), s.sell(size=1, touch=150.0)))
+    assert result.orders["type"].to_list() == ["limit_if_touched", "market_if_touched"]
+    assert result.orders["touch"].to_list() == [97.0, 150.0]
+    assert set(result.order_events.query("order_id == 1")["touch"]) == {97.0}
+    told = result.explain("2024-10-03")
+    assert told.orders["touch"].to_list() == [97.0, 150.0]
+    assert "limit if touched, limit 95.5, touch 97" in repr(told)
+    assert json.loads(result.to_json())["orders"][0]["touch"] == 97.0
+    loaded = Result.load(result.save(tmp_path / "touched"))
+    pd.testing.assert_frame_equal(loaded.orders, result.orders)
+    pd.testing.assert_frame_equal(loaded.order_events, result.order_events)
+    row = OrderRow.of(result.record.orders[1])
+    assert (row.touch, repr(row)) == (150.0, "<Order 2 sell 1 ASSET market_if_touched touch 150: open>")
+    assert "touch 150" in repr(result.record.orders[1])

@@ -12,7 +12,7 @@ import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.inline import run_inline
+from nbbacktest.engine.coordinator import run_inline
 from nbbacktest.system.builder import build
 from nbbacktest.system.run import Run, outcome
 from nbbacktest.system.status import status

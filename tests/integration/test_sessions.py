@@ -15,7 +15,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.data import synthetic
-from nbbacktest.engine.inline import run_inline
+from nbbacktest.engine.coordinator import run_inline
 from nbbacktest.system.builder import build
 
 ZONE = "America/New_York"

@@ -24,7 +24,7 @@ from nbbacktest.data import parquet, streaming
 from nbbacktest.data.parquet import ParquetBars
 from nbbacktest.data.sources import load
 from nbbacktest.data.streaming import ColumnStore
-from nbbacktest.engine.inline import run_inline
+from nbbacktest.engine.coordinator import run_inline
 from nbbacktest.strategies import SmaCross
 from nbbacktest.system.builder import build
 from nbbacktest.system.run import Run, outcome

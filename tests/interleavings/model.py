@@ -154,20 +154,34 @@ class Model:
             s.coordinator = ("was_reset",)
 
     def _coordinator_was_reset(self, s: State) -> None:
-        s.coordinator = ("close",) if s.up_closed else ("generation",)
+        s.coordinator = ("close",) if s.up_closed else ("standing",)
 
-    def _coordinator_generation(self, s: State) -> None:
-        s.coordinator = ("cursor", s.gate.generation)
-
-    def _coordinator_cursor(self, s: State, generation: int) -> None:
-        s.coordinator = ("close",) if s.gate.cursor >= self._instants else ("pace", generation, s.gate.cursor)
-
-    def _coordinator_pace(self, s: State, generation: int, start: int) -> None:
-        s.coordinator = ("stepping", generation, start) if s.speed else ("window", generation, start, self._window)
-
-    def _coordinator_stepping(self, s: State, generation: int, start: int) -> None:
+    def _coordinator_standing(self, s: State) -> None:
+        """As `RunGate.standing`."""
         steps = s.gate.move is not None and s.gate.move.stepping
-        s.coordinator = ("window", generation, start, 1) if steps else ("plan", generation, start)
+        s.coordinator = ("next_window", s.gate.generation, s.gate.cursor, steps)
+
+    def _coordinator_next_window(self, s: State, generation: int, start: int, steps: bool) -> None:
+        """As `Planner.next_window`, with the speed as it is then."""
+        if start >= self._instants:
+            s.coordinator = ("end",)
+        elif s.speed and not steps:
+            s.coordinator = ("plan", generation, start)
+        else:
+            s.coordinator = ("window", generation, start, 1 if s.speed else self._window)
+
+    def _coordinator_end(self, s: State) -> None:
+        """As `RunGate.may_end`, once round its loop."""
+        if s.gate.closed:
+            s.coordinator = ("loop",)
+        elif s.gate.holders:
+            s.sleep("coordinator", "gate")
+        else:
+            s.coordinator = ("finish",)
+
+    def _coordinator_finish(self, s: State) -> None:
+        s.coordinator = ("loop",) if s.gate.closed else ("close",) if s.gate.finish() else ("end",)
+        s.tell()
 
     def _coordinator_window(self, s: State, generation: int, start: int, length: int) -> None:
         s.plan = Plan(s.plan.serial + 1, start, min(start + length, self._instants), generation)
@@ -287,7 +301,7 @@ class Model:
 
     def _analysis_ready(self, s: State) -> None:
         if s.down_closed or s.down_ready:
-            s.analysis = ("tail",) if s.down_closed else ("read",)
+            s.analysis = ("finish",) if s.down_closed else ("read",)
         else:
             s.sleep("analysis", "down")
 
@@ -353,14 +367,6 @@ class Model:
             s.down_ready = False
             s.wake("down")
         s.analysis = ("ready",)
-
-    def _analysis_tail(self, s: State) -> None:
-        s.analysis = ("last",) if s.published >= self._instants and not s.gate.closed else ("finish",)
-
-    def _analysis_last(self, s: State) -> None:
-        decision = self._at_boundary(s, self._instants, s.gate.generation, leaving=False, fresh=True)
-        if decision is not Decision.REST:
-            s.analysis = ("finish",) if decision in {Decision.GO, Decision.CLOSED} else ("tail",)
 
     def _analysis_finish(self, s: State) -> None:
         s.gate.finishing = True

@@ -16,8 +16,7 @@ from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import GateState
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.processor import DataProcessor
-from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.window import Link
+from nbbacktest.engine.subscription import Link, StreamSubscription
 from nbbacktest.system.run import Run
 
 NOTIFY = "self._changed.notify_all()"
@@ -58,12 +57,10 @@ MUTANTS = (
     Mutant("an acknowledgement tells nobody", StreamSubscription.reset, NOTIFY, "pass"),
     Mutant("windows are planned while one is under way", SessionCoordinator.work,
            "if not inbox.wait_until_reset():", "if False:"),
-    Mutant("the plan's generation is read after its start", SessionCoordinator.work,
-           "generation, start = self._gate.generation, self._gate.cursor",
-           "start = self._gate.cursor; generation = self._gate.generation",
-           harmless="the cursor stands still while nothing is released, so both orders plan from one place"),
+    Mutant("where the run stands is read without the lock", RunGate.standing, "with self._changed.lock:", "if True:",
+           harmless="the cursor stands still while nothing is released, so all reads plan from one place"),
     Mutant("a pace's generation is read anew", SessionCoordinator._release_on_time,
-           "link.open(start, start, generation, pace)", "link.open(start, start, gate.generation, pace)",
+           "link.open(start, start, generation, pace)", "link.open(start, start, self._gate.generation, pace)",
            harmless="nothing is released before the next sleep, which compares with the generation that was read first"),
     Mutant("the end leaves windows valid", GateState.close, "self.generation += 1", "pass",
            harmless="slower only: all who look at the generation look whether the gate is closed first"),

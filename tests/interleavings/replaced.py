@@ -13,7 +13,7 @@ from unittest import mock
 
 import nbbacktest.core.clock
 import nbbacktest.core.monitor
-import nbbacktest.engine.live
+import nbbacktest.engine.coordinator
 import nbbacktest.system.cooperative
 import nbbacktest.system.live_builder
 import nbbacktest.system.manager  # noqa: F401 - what a schedule would import on its way is imported before
@@ -22,14 +22,14 @@ from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Flag, Monitor
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
-from nbbacktest.engine.courtesy import Courtesy
+from nbbacktest.engine.feed import Inbox
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import GateState
-from nbbacktest.engine.inbox import Inbox
-from nbbacktest.engine.lag import LagWatch
+from nbbacktest.engine.metrics import LagWatch
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.yielding import InterpreterYield
 from nbbacktest.system.run import Run, RunHolder
 from tests.interleavings.threads import Beneath, Threading, Watched, now, point, sleep
 
@@ -55,6 +55,8 @@ SHARED: dict[type, tuple[str | None, frozenset[str]]] = {
                 "answered",
                 "moving_since",
                 "interrupted_at",
+                "moved_before",
+                "is_moving",
                 "started",
                 "finishing",
                 "closed",
@@ -69,7 +71,7 @@ SHARED: dict[type, tuple[str | None, frozenset[str]]] = {
     Inbox: ("_lock", frozenset({"serial", "error"})),
     AnalysisEngine: (None, frozenset({"frame", "_error"})),
     DataProcessor: (None, frozenset({"batch"})),
-    SessionCoordinator: (None, frozenset({"_speed", "_position"})),
+    SessionCoordinator: (None, frozenset({"_speed"})),
     Timeline: (None, frozenset({"axis", "_timed"})),
     LagWatch: (None, frozenset({"due", "seconds"})),
     Lifecycle: (None, frozenset({"_state"})),
@@ -115,7 +117,7 @@ def replaced() -> Iterator[None]:
                     stack.enter_context(mock.patch.object(module, name, stand_in))
         for kind, (guard, names) in SHARED.items():
             stack.enter_context(_watched(kind, guard, names))
-        stack.enter_context(mock.patch.object(Courtesy, "offer", _offer))
+        stack.enter_context(mock.patch.object(InterpreterYield, "yield_if_wanted", _offer))
         stack.enter_context(mock.patch.object(RunGate, "__init__", _guarding_its_state(RunGate.__init__)))
         yield
 
@@ -130,11 +132,11 @@ def _guarding_its_state(init: Callable[..., None]) -> Callable[..., None]:
     return made
 
 
-def _offer(courtesy: Courtesy) -> None:
+def _offer(yielding: InterpreterYield) -> None:
     """Let others in at every other turn: who waits for the interpreter isn't known here."""
-    courtesy._seen += 1
-    if courtesy._seen % 2 == 0:
-        courtesy._nap(courtesy.NAP)
+    yielding._seen += 1
+    if yielding._seen % 2 == 0:
+        yielding._nap(yielding.NAP)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from tests.interleavings.mutants import MUTANTS, planted
 from tests.interleavings.replaced import ELSEWHERE, SHARED, engine_modules, replaced
 from tests.interleavings.scheduler import Scheduler, StuckError
 from tests.interleavings.threads import Lock, RLock, Thread, now, point, sleep
+from tests.rig import Rig, series
 
 ROOT = Path(__file__).parents[2]
 WORLDS = (engine_world, system_world, live_world, threadless_world)
@@ -285,13 +286,14 @@ def test_every_shared_field_exists():
         with scheduler:
             bench = live_world._Bench(live_world.CASES["two pushers"], live_world.Judge(Departures(), outcome), None)
             bench.system.start(live_world.config(False, 1.0), feed=bench._feed, strategies=bench._strategy)
+            by_the_clock = Rig(series("A", range(2))).coordinator
     run = bench.system.run
     stages = [
         run.gate,
         run.gate.state,
         run.analysis,
         run.processor,
-        run.coordinator,
+        by_the_clock,
         run.world.timeline,
         run.inbox,
         run.lag,

@@ -14,8 +14,8 @@ from benchmarks.peers.loop_with_bars import Bar
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.inline import run_inline
-from nbbacktest.engine.window import Window
+from nbbacktest.engine.coordinator import run_inline
+from nbbacktest.engine.planner import Window
 from nbbacktest.system.builder import build
 from tests.markets import minutes
 

@@ -168,7 +168,7 @@ def test_a_first_run_is_light() -> None:
     rare = [
         *(
             f"nbbacktest.{name}"
-            for name in ("system.live_builder", "system.cooperative", "engine.live", "trading.live", "trading.look")
+            for name in ("system.live_builder", "system.cooperative", "trading.live", "trading.look")
         ),
         *(f"nbbacktest.report.{name}" for name in ("benchmark", "document", "explain", "figure", "storage")),
     ]

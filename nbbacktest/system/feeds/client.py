@@ -26,8 +26,7 @@ from nbbacktest.core.live_config import check_url, check_waits, clean_token
 from nbbacktest.core.monitor import Flag
 from nbbacktest.core.shown import printed, said
 from nbbacktest.data.incoming_bars import read_instant, written
-from nbbacktest.engine.feed import PushFeed
-from nbbacktest.engine.inbox import Inbox
+from nbbacktest.engine.feed import Inbox, PushFeed
 
 logger = logging.getLogger("nbbacktest")
 

@@ -22,7 +22,7 @@ from nbbacktest.core.shown import said
 from nbbacktest.data.source_registry import is_source
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need
-from nbbacktest.engine.inline import run_inline
+from nbbacktest.engine.coordinator import run_inline
 from nbbacktest.engine.processor import bars_of
 from nbbacktest.engine.series import Series
 from nbbacktest.system.builder import strategies_of

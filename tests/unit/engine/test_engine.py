@@ -9,8 +9,8 @@ import pytest
 from nbbacktest.core.clock import ManualClock
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition
-from nbbacktest.engine.inline import run_inline
-from nbbacktest.engine.window import Link
+from nbbacktest.engine.coordinator import run_inline
+from nbbacktest.engine.subscription import Link
 from tests.rig import Recorder, Rig, series
 
 

@@ -11,8 +11,7 @@ from nbbacktest.core.clock import ManualClock
 from nbbacktest.core.errors import ConfigError, DataError, FeedError, OutsideRunError
 from nbbacktest.core.intervals import MINUTE
 from nbbacktest.data.incoming_bars import written
-from nbbacktest.engine.feed import PushFeed
-from nbbacktest.engine.inbox import FeedState, Inbox, Patience
+from nbbacktest.engine.feed import FeedState, Inbox, Patience, PushFeed
 from tests.live import OPENING, fields, reader
 
 

@@ -193,6 +193,18 @@ def test_going_on_gives_up_what_a_clock_had_planned():
         assert state.moving_since == (3.0, 0)
 
 
+def test_the_end_of_the_data_is_the_runs_unless_it_is_held():
+    """A held run stays; one that isn't takes no pause any more, and says so when it has ended."""
+    state = started(paused=True)
+    assert state.finish() is False
+    state.resume(1.0)
+    assert state.finish() is True
+    state.pause(2.0)
+    assert (state.life.state, state.pause_answer()) == (SystemState.RUNNING, None)
+    state.close(Command.FINISH)
+    assert state.pause_answer() is False
+
+
 def test_a_closed_gate_touches_the_table_no_more():
     """The table is the system's: where a run is over it may speak of the next one."""
     state = started()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nbbacktest.core.clock import ManualClock
-from nbbacktest.engine.lag import KEPT, LagWatch, overdue
+from nbbacktest.engine.metrics import KEPT, LagWatch, overdue
 from nbbacktest.engine.timeline import merged
 from tests.rig import Recorder, Rig, series
 

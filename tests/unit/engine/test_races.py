@@ -460,6 +460,89 @@ def test_an_abandoned_call_of_several_handlers_calls_no_other():
     assert second == [0, 1, 2]
 
 
+# -- at the end of the data --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("speed", [0.0, 1e9])
+def test_a_run_that_is_held_behind_its_last_bar_can_be_taken_back(speed):
+    """All stages are there; where its cursor is taken back at rest, they deliver the same instants again."""
+    parts = (series("A", range(5)), series("B", range(0, 5, 2)))
+    with paused(*parts, speed=speed) as rig:
+        rig.gate.hold_until_rest(10)
+        assert rig.gate.step(5, 10)
+        assert rig.upstream.wait_until_reset()
+        assert all(thread.is_alive() for thread in rig.threads)
+        before = list(rig.agent.seen)
+        take_back(rig, 2)
+        assert rig.gate.step(1, 10) is True
+        assert rig.gate.step(2, 10) is True
+        assert rig.agent.seen == before + [one for one in before if one[0] >= 2]
+        assert rig.gate.resume()
+        rig.join()
+    assert rig.agent.events == ["start", "stop"]
+
+
+def take_back(rig, cursor):
+    """Set a run that rests back by hand, as what goes back in time has to."""
+    state = rig.gate.state
+    with rig.gate._changed.lock:
+        state.cursor = cursor
+        rig.agent.index = cursor - 1
+        for one, rows in zip(rig.timeline.series, rig.timeline.axis.rows_at(cursor), strict=True):
+            one.n = rows
+        rig.analysis.adopt(cursor)
+    rig.coordinator.replan(int)
+
+
+@pytest.mark.parametrize("holder", ["user", "another"])
+def test_the_end_waits_for_each_holder(holder, aside):
+    """A run that comes to its end while it is held ends when the last hold is gone."""
+    with paused(series("A", range(5))) as rig:
+        rig.gate.hold_until_rest(10)
+        assert rig.gate.step(5, 10)
+        if holder == "another":
+            assert rig.gate.hold(holder, 10)
+            rig.gate.resume()
+        assert all(thread.is_alive() for thread in rig.threads)
+        assert "stop" not in rig.agent.events
+        rig.gate.release(holder) if holder == "another" else rig.gate.resume()
+        rig.join()
+    assert rig.agent.events == ["start", "stop"]
+
+
+def test_a_pause_between_the_end_of_the_data_and_that_of_the_run_is_refused(aside):
+    """Once it is decided that the run ends there, nothing holds it: a pause answers False when it has ended."""
+    inside, go_on = threading.Event(), threading.Event()
+    rig = Rig(series("A", range(5)))
+    close = rig.upstream.close
+
+    def dawdle():
+        inside.set()
+        assert go_on.wait(10)
+        close()
+
+    rig.upstream.close = dawdle
+    with rig:
+        assert inside.wait(10)
+        pausing = aside(rig.gate.pause, 10)
+        await_hold(rig)
+        assert rig.life.state is SystemState.RUNNING
+        go_on.set()
+        assert pausing.result(10) is False
+        rig.join()
+    assert rig.agent.events == ["start", "stop"]
+
+
+def test_a_run_that_is_held_behind_its_last_bar_can_be_stopped():
+    """The coordinator that waits there is woken."""
+    with paused(series("A", range(5))) as rig:
+        rig.gate.hold_until_rest(10)
+        assert rig.gate.step(5, 10)
+        rig.gate.end(Command.STOP)
+        rig.join()
+    assert rig.agent.events == ["start", "stop"]
+
+
 # -- what is told of a pause --------------------------------------------------------------------------------
 
 
@@ -541,7 +624,7 @@ def dozing(turn=5):
 
     rig.quantum.turn = turn
     rig.gate.doze = lie_down
-    rig.analysis._courtesy.offer = lambda: rig.analysis._let_others_in(3600.0)
+    rig.analysis._yielding.yield_if_wanted = lambda: rig.analysis._let_others_in(3600.0)
     return rig, lain
 
 
@@ -578,7 +661,7 @@ def test_a_condition_is_asked_at_every_instant_though_others_are_let_in():
     rig = paused(window=100)
     asked: list[int] = []
     rig.quantum.turn = 5
-    rig.analysis._courtesy.offer = lambda: rig.analysis._let_others_in(0.0)
+    rig.analysis._yielding.yield_if_wanted = lambda: rig.analysis._let_others_in(0.0)
     with rig:
         rig.gate.hold_until_rest(10)
         assert rig.gate.run_until(None, lambda frame: asked.append(frame.cursor) or frame.cursor == 42, 10)

@@ -10,8 +10,8 @@ from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.data.sources import load
 from nbbacktest.engine import timeline
-from nbbacktest.engine.inline import run_inline
-from nbbacktest.engine.window import Window
+from nbbacktest.engine.coordinator import run_inline
+from nbbacktest.engine.planner import Window
 from nbbacktest.report.result import Result
 from nbbacktest.system.builder import strategies_of
 from nbbacktest.system.run_bars import RunBars

@@ -242,7 +242,7 @@ def test_freeze_survives_a_broken_indicator():
 
 def test_it_is_what_the_engine_asks_for():
     """The desk has every member of the engine's Agent."""
-    from nbbacktest.engine.agent import Agent
+    from nbbacktest.engine.analysis import Agent
 
     members = {name for name in vars(Agent) if not name.startswith("_")} | set(Agent.__annotations__)
     desk = desk_for(Quiet(), bars())

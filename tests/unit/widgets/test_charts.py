@@ -12,7 +12,17 @@ import talib
 
 import nbbacktest as nb
 from nbbacktest.widgets.account_chart import AccountChart, AccountCurves, ThinnedCurve
-from nbbacktest.widgets.bar_chart import BOUGHT, CANDLES, COUNT, FOLLOWED, SOLD, BarChart, ChartSelection
+from nbbacktest.widgets.bar_chart import (
+    BOUGHT,
+    CANDLES,
+    COUNT,
+    FOLLOWED,
+    OVERLAYS,
+    SOLD,
+    STUDIES,
+    BarChart,
+    ChartSelection,
+)
 from nbbacktest.widgets.sync_chart import SyncChart, SyncSample
 
 
@@ -104,10 +114,28 @@ def test_fills_and_indicators_stand_on_their_candles(ended):
     props = BarChart(ended.run).props(ended.run.analysis.frame, ChartSelection(only(ended), "1m"))
     for mark in (BOUGHT, SOLD):
         assert set(props.traces[mark]["x"]) <= set(props.traces[CANDLES]["x"])
-    over = [trace["name"] for trace in props.traces[6:12] if trace.get("visible")]
-    under = [trace["name"] for trace in props.traces[12:] if trace.get("visible")]
+    over = [trace["name"] for trace in props.traces[-OVERLAYS - STUDIES : -STUDIES] if trace.get("visible")]
+    under = [trace["name"] for trace in props.traces[-STUDIES:] if trace.get("visible")]
     assert over == ["SMA(close, 5)"]
     assert under == ["RSI(close, 14)"]
+
+
+def test_levels_of_open_orders_are_drawn():
+    """A limit, a stop and a touch have a line each, of their own colour."""
+
+    class Waits(nb.Strategy):
+        def on_bar(self, bar):
+            if len(self.bars()) == 5:
+                self.buy(size=1, limit=50.0)
+                self.buy(size=1, stop=150.0)
+                self.buy(size=1, touch=60.0)
+
+    system = nb.SystemManager()
+    config = {"exchange": "24/7", "timezone": "UTC"}
+    system.start(config, data=minutes(40), strategies=Waits, wait=True)
+    props = BarChart(system.run).props(system.run.analysis.frame, ChartSelection(only(system), "1m"))
+    limit, stop, touch = props.traces[SOLD + 1 : -OVERLAYS - STUDIES]
+    assert [trace["y"][:2].tolist() for trace in (limit, stop, touch)] == [[50, 50], [150, 150], [60, 60]]
 
 
 def test_one_moment_of_a_run_can_be_seen():

@@ -1,9 +1,9 @@
-"""Lets other threads have the interpreter while the engine works, where one seems to wait for it.
+"""Yields the interpreter's lock to other threads while the engine works, if one of them seems to wait for it.
 
-A thread that wants the interpreter gets it 5 ms later by itself, and at once where the one that has it sleeps. To sleep
-costs the engine 0.1 ms, more than it may spend each time on the chance that somebody waits. Whether somebody does Python
-doesn't tell, but the system counts how often threads have blocked: as long as none of the others has, none has run, and
-so none has begun to wait. To look costs 1 us.
+A thread that waits for the lock gets it after 5 ms by itself, and at once if the thread that has it sleeps. A sleep costs
+the engine 0.1 ms, which is too much for a mere chance that a thread waits. Python doesn't tell whether one does, but the
+system counts how often threads have blocked: if no other thread has blocked since the last look, none has run, and so
+none has begun to wait. A look costs 1 us.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if sys.platform == "linux":  # others don't tell a thread's own count
     from resource import RUSAGE_SELF, RUSAGE_THREAD, getrusage
 
 
-class Courtesy:
-    """One thread's offers to all others of its process. Used by that thread alone.
+class InterpreterYield:
+    """Yields one thread's hold of the interpreter to the others of its process. Used by that thread alone.
 
     Parameters
     ----------
     nap
-        Sleeps so many seconds at most, without the interpreter.
+        Sleeps so many seconds at most, without the interpreter's lock.
     blocked
         Counts how often other threads have blocked; None is the system's count, or, where it has none, one that rises with
         each look as long as there are other threads.
@@ -32,15 +32,15 @@ class Courtesy:
     """
 
     NAP = 5e-5
-    """Seconds, which the system makes 0.1 ms: a core that sleeps takes 0.05 to wake, and must be there before us."""
+    """Seconds of a sleep. The system makes 0.1 ms of it: a sleeping core needs 0.05 ms to wake, and must be the first."""
     PERIOD = 0.001
-    """Seconds between two looks at least; as many as whoever was let in last has taken, where these were more."""
+    """Seconds between two looks at least; longer if the thread that ran last took longer."""
     LONG = 0.003
-    """Seconds that somebody takes who is at work and not just passing by: one who never rests has it for 0.005."""
+    """Seconds from which on the other thread counts as busy: one that never rests keeps the lock for 0.005."""
     PATIENCE = 3
-    """Such ones in a row before it is believed."""
+    """Busy threads in a row before yielding stops."""
     QUIET = 0.5
-    """Seconds without offers then: the interpreter shares evenly by itself between those who never rest."""
+    """Seconds without yielding then: the interpreter shares its lock evenly between threads that never rest."""
 
     def __init__(
         self,
@@ -52,19 +52,21 @@ class Courtesy:
         self._blocked = blocked or _counter()
         self._clock = clock
         self._seen = 0
-        self._long = 0  # offers in a row that were taken for long
+        self._long = 0  # busy threads in a row
         self._quiet_until = 0.0
         self._due = 0.0  # when the next look is
 
-    def offer(self) -> None:
-        """Let others have the interpreter, where one seems to wait for it and none has just had it."""
+    def yield_if_wanted(self) -> None:
+        """Sleep for a moment, if another thread seems to wait for the interpreter and none has just had it."""
         began = self._clock()
         if began < self._due:
             return
         self._due = began + self.PERIOD
         if (blocked := self._blocked()) == self._seen:
             return
-        self._seen = blocked  # as it was before: who comes too late blocks again, and is seen the next time
+        self._seen = (
+            blocked  # from before the sleep: a thread that comes too late blocks again, and is seen at the next look
+        )
         self._nap(self.NAP)
         ended = self._clock()
         self._long = self._long + 1 if ended - began > self.LONG else 0
@@ -72,12 +74,12 @@ class Courtesy:
             self._quiet_until = ended + self.QUIET
         self._due = max(ended + max(self.PERIOD, ended - began), self._quiet_until)
 
-    def hurry(self) -> None:
-        """Make the next offer at once: somebody has an answer now, and no more to wait for than the interpreter."""
+    def make_due(self) -> None:
+        """Let the next call look at once: a thread has got its answer, and waits for the interpreter alone."""
         self._due = self._quiet_until
 
-    def rested(self) -> None:
-        """Others have just had the interpreter for as long as they wanted."""
+    def note_rest(self) -> None:
+        """Note that other threads have just had the interpreter for as long as they wanted."""
         self._due = max(self._due, self._clock() + self.PERIOD)
 
 

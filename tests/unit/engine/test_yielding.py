@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from nbbacktest.engine.courtesy import Courtesy
+from nbbacktest.engine.yielding import InterpreterYield
 
 
 class Others:
@@ -17,8 +17,8 @@ class Others:
         self.takes = 0.0001
         self.now = 0.0
         self.naps = 0
-        self.courtesy = Courtesy(self.nap, (lambda: self.blocked) if counted else None, lambda: self.now)
-        self.courtesy.offer()
+        self.yielding = InterpreterYield(self.nap, (lambda: self.blocked) if counted else None, lambda: self.now)
+        self.yielding.yield_if_wanted()
         self.naps = 0
 
     def nap(self, seconds: float) -> None:
@@ -31,7 +31,7 @@ class Others:
         for _ in range(times):
             self.now += work
             self.blocked += blocking
-            self.courtesy.offer()
+            self.yielding.yield_if_wanted()
         return self.naps - before
 
 
@@ -50,11 +50,11 @@ def test_whoever_comes_is_let_in_at_the_next_turn():
 def test_one_that_came_too_late_is_let_in_again():
     """What blocks while it is let in, since the engine was quicker, is seen at the next turn."""
     others = Others()
-    others.courtesy._nap = lambda seconds: setattr(others, "blocked", others.blocked + 1)  # comes too late
+    others.yielding._nap = lambda seconds: setattr(others, "blocked", others.blocked + 1)  # comes too late
     others.now += 1.0
     others.blocked += 1
-    others.courtesy.offer()
-    others.courtesy._nap = others.nap
+    others.yielding.yield_if_wanted()
+    others.yielding._nap = others.nap
     assert others.offered(1, blocking=False) == 1
 
 
@@ -77,10 +77,10 @@ def test_whoever_has_an_answer_is_let_in_at_once():
     """One whose question was answered waits for the interpreter alone; a rest has given it to all others."""
     others = Others()
     assert others.offered(1) == 1
-    others.courtesy.hurry()
+    others.yielding.make_due()
     assert others.offered(1, work=0.000_01) == 1
     others.now += 1.0
-    others.courtesy.rested()
+    others.yielding.note_rest()
     assert others.offered(1, work=0.000_01) == 0
 
 
@@ -90,7 +90,7 @@ def test_one_that_never_rests_gets_no_more_than_its_share():
     others.takes = 0.005
     assert others.offered(3, work=0.006) == 3
     assert others.offered(300) == 0  # 0.45 s
-    others.courtesy.hurry()
+    others.yielding.make_due()
     assert others.offered(1) == 0
     taken = 0.005 * others.offered(10_000)  # 15 s of work
     assert taken < 0.02 * 15
@@ -110,8 +110,8 @@ def test_a_frame_of_a_panel_is_not_taken_for_one(takes):
 def test_the_system_counts_what_other_threads_block():
     """A real thread that blocks is noticed."""
     naps: list[float] = []
-    courtesy = Courtesy(naps.append)
-    courtesy.PERIOD = 0.0
+    yielding = InterpreterYield(naps.append)
+    yielding.PERIOD = 0.0
     called, answered, ended = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
 
     def serve() -> None:
@@ -127,7 +127,7 @@ def test_the_system_counts_what_other_threads_block():
             before = len(naps)
             # It blocks for the next call soon after it has answered this one.
             for _ in range(1_000_000):
-                courtesy.offer()
+                yielding.yield_if_wanted()
                 if len(naps) > before:
                     break
             assert len(naps) == before + 1

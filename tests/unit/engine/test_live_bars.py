@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import MINUTE
-from nbbacktest.engine import arrivals
-from nbbacktest.engine.arrivals import NEVER, Arrivals
+from nbbacktest.engine import live_bars
+from nbbacktest.engine.live_bars import NEVER, Arrivals
 from tests.live import OPENING, STAMPS, incoming
 
 
@@ -143,7 +143,7 @@ def test_the_end_releases_everything() -> None:
 
 def test_memory_for_duplicates_is_bounded_and_keeps_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Old bars are forgotten, and are then late instead of duplicates; bars that wait are never forgotten."""
-    monkeypatch.setattr(arrivals, "KEPT", 3)
+    monkeypatch.setattr(live_bars, "KEPT", 3)
     box = made("A", "B")
     for minute in range(6):
         box.add(incoming("A", minute), 0.0)

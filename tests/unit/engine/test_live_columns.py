@@ -12,9 +12,8 @@ from nbbacktest.core.records import BarColumns
 from nbbacktest.data.calendar import RollingSessions
 from nbbacktest.data.incoming_bars import IncomingBar
 from nbbacktest.data.resample import derive
-from nbbacktest.engine.arrivals import EVER
+from nbbacktest.engine.live_bars import EVER, GrowingArray, LiveColumns
 from nbbacktest.engine.series import BarsView, Series
-from nbbacktest.engine.tape import Growing, Tape
 from nbbacktest.engine.timeline import Timeline, merged
 from tests.live import OPENING, STAMPS, incoming
 
@@ -72,13 +71,13 @@ def test_what_grew_equals_what_was_there_at_once(
     bars = market(*symbols)
     whole = Timeline(series(symbols, intervals, bars))
     growing = Timeline(series(symbols, intervals, [], is_open=True))
-    tape, count = Tape(growing, SESSIONS.covering), 0
+    columns, count = LiveColumns(growing, SESSIONS.covering), 0
     ends = sorted({bar.end for bar in bars})
     for at in range(0, len(ends), step):
         some = ends[at : at + step]
-        count += tape.append([bar for bar in bars if some[0] <= bar.end <= some[-1]], some[-1])
+        count += columns.append([bar for bar in bars if some[0] <= bar.end <= some[-1]], some[-1])
         assert len(growing) == count
-    count += tape.append([], EVER)
+    count += columns.append([], EVER)
     same(growing, whole)
     assert count == len(whole)
 
@@ -89,11 +88,11 @@ def test_coarser_bars_are_seen_at_their_end_and_never_before(minutes: list[int],
     bars = [incoming("A", minute, 100.0 + minute) for minute in sorted(minutes)]
     whole = series(("A",), ("5m",), bars)[1].columns
     growing = Timeline(series(("A",), ("5m",), [], is_open=True))
-    tape = Tape(growing, SESSIONS.covering)
+    columns = LiveColumns(growing, SESSIONS.covering)
     for bar in bars:
         watermark = bar.end + ahead * MINUTE
-        tape.append([bar], bar.end)
-        tape.append([], min([watermark, *(later.end - 1 for later in bars if later.end > bar.end)]))
+        columns.append([bar], bar.end)
+        columns.append([], min([watermark, *(later.end - 1 for later in bars if later.end > bar.end)]))
         there = growing.series[1].columns
         moment = min([watermark, *(later.end - 1 for later in bars if later.end > bar.end)])
         assert there.end.tolist() == [end for end in whole.end.tolist() if end <= moment]
@@ -102,10 +101,10 @@ def test_coarser_bars_are_seen_at_their_end_and_never_before(minutes: list[int],
 def test_views_keep_what_they_showed() -> None:
     """What a strategy has taken out of a view doesn't change when bars come, nor where the columns move to more room."""
     growing = Timeline(series(("A",), (), [], is_open=True))
-    tape, view = Tape(growing, SESSIONS.covering), BarsView(growing.series[0])
+    columns, view = LiveColumns(growing, SESSIONS.covering), BarsView(growing.series[0])
     kept = []
     for minute in range(200):
-        tape.append([incoming("A", minute, float(minute))], OPENING + (minute + 1) * MINUTE)
+        columns.append([incoming("A", minute, float(minute))], OPENING + (minute + 1) * MINUTE)
         growing.series[0].n = minute + 1
         kept.append(view.close[:])
         assert view.close[-1] == minute
@@ -123,10 +122,10 @@ def test_history_is_gone_on_from() -> None:
     for one in past:
         one.first = one.n = len(one.columns)
     growing = Timeline(past)
-    tape = Tape(growing, SESSIONS.covering)
+    columns = LiveColumns(growing, SESSIONS.covering)
     for bar in bars[12:]:
-        tape.append([bar], bar.end)
-    tape.append([], EVER)
+        columns.append([bar], bar.end)
+    columns.append([], EVER)
     for mine, theirs in zip(growing.series, whole, strict=True):
         assert mine.columns.close.tolist() == theirs.columns.close.tolist()
         assert mine.columns.volume.tolist() == theirs.columns.volume.tolist()
@@ -135,7 +134,7 @@ def test_history_is_gone_on_from() -> None:
 
 def test_growing_moves_rarely() -> None:
     """Appending one by one moves the array a logarithmic number of times."""
-    growing, rooms = Growing(np.empty(0, np.int64)), set()
+    growing, rooms = GrowingArray(np.empty(0, np.int64)), set()
     for number in range(10_000):
         growing.extend([number])
         rooms.add(len(growing._room))
