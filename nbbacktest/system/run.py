@@ -257,7 +257,7 @@ class Run:
         from nbbacktest.trading.order_replay import BrokerRules
 
         desk, rules = self.world.desk, BrokerRules.of(self.config.to_dict())
-        traces = RunTraces(desk.terms.cash, desk.lists, desk.notes, rules)
+        traces = RunTraces(desk.terms.cash, self.analysis.frame.agent.lists, desk.notes, rules)
         return PastInstants(traces, desk.indicators.at, self.stamps, self.days)
 
     def moment(self, cursor: int) -> str | None:

@@ -26,10 +26,9 @@ from nbbacktest.trading.dated_events import Accruals, DatedEvents, PendingEvents
 from nbbacktest.trading.indicators import Indicator, IndicatorCall, IndicatorList
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
-from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
-from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, SessionEdge, Split
+from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, Split
 from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.session_events import Moment, SessionEvents
 from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
@@ -330,7 +329,7 @@ class TradingDesk:
             n_fills=len(self.fills),
             last_fills=tuple(self.fills[-_LAST_FILLS:]),
             indicators=self.indicators.freeze(),
-            lists=self.lists,
+            lists=TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators),
         )
 
     # -- its state as a value -------------------------------------------------------------------------------
@@ -435,16 +434,9 @@ class TradingDesk:
         """The strategies and their contexts, in order."""
         return list(zip(self.strategies, self._contexts.values(), strict=True))
 
-    @property
-    def lists(self) -> TradingLists:
-        """All that the desk has recorded, which only grows."""
-        return TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators)
-
     def note_edge(self) -> None:
         """Note how far the run has come, where what comes next bears the time of the last instant."""
-        waiting = open_orders(self.broker.pending, None, None)
-        orders = tuple((order.id, len(order.life) // EVENT_FIELDS) for order in waiting)
-        self.notes.edges.setdefault(self.index + 1, SessionEdge(len(self.fills), orders))
+        self.notes.note_edge(self.index + 1, len(self.fills), open_orders(self.broker.pending, None, None))
 
     # -- called by strategies' contexts ------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from nbbacktest.core.errors import OrderWarning
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
 from nbbacktest.trading.indicators import Indicator, IndicatorEntry
 from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.streams import StreamIndicator
 
 _BUY = Side.BUY
@@ -198,6 +199,11 @@ class RunNotes:
     edges: dict[int, SessionEdge] = field(default_factory=dict)
     since: list[int] = field(default_factory=list)
     narrow: list[int] = field(default_factory=list)
+
+    def note_edge(self, cursor: int, n_fills: int, waiting: Iterable[Order]) -> None:
+        """Note how far the run had come, unless that was noted before; `waiting` are the open orders."""
+        orders = tuple((order.id, len(order.life) // EVENT_FIELDS) for order in waiting)
+        self.edges.setdefault(cursor, SessionEdge(n_fills, orders))
 
     def copy(self) -> RunNotes:
         """The notes until now, for another run that goes on from here."""
