@@ -155,7 +155,13 @@ def saved_series(series: Iterable[Series]) -> tuple[SeriesState, ...]:
 
 
 def restored_series(saved: Iterable[SeriesState], present: Mapping[tuple[str, str], Series]) -> list[Series]:
-    """The series of a fresh world, as they were when `saved` was; those of symbols that had joined are made."""
+    """The series of a fresh world, as they were when `saved` was; those of symbols that had joined are made.
+
+    Raises
+    ------
+    StateError
+        If bars that were seen aren't loaded yet, as in a fresh run of streamed bars.
+    """
     every = []
     for state in saved:
         columns = state.columns
@@ -165,6 +171,9 @@ def restored_series(saved: Iterable[SeriesState], present: Mapping[tuple[str, st
         elif len(columns) < len(series.whole):  # the symbol had left
             series.hold(columns)
             series.is_open = state.is_open
+        if len(series.columns) < state.n:
+            rows = f"{len(series.columns)} of the {state.n} bars of {series.symbol} {series.interval}"
+            raise StateError(f"the fresh run has loaded {rows} that were seen; restore it when it has more")
         series.first, series.n = state.first, state.n
         every.append(series)
     return every

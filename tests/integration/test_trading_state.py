@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 import nbbacktest as nb
 from nbbacktest.core.errors import StateError
+from nbbacktest.engine.series import Series
+from nbbacktest.trading.state import restored_series, saved_series
 from tests.worlds import Origin, World
 
 pytestmark = pytest.mark.filterwarnings("ignore::nbbacktest.core.errors.OrderWarning")
@@ -452,3 +454,14 @@ def test_a_state_is_small():
     assert many.fills.length > 3 * few.fills.length
     assert many.fills.entries is few.fills.entries is world.desk.fills
     assert len(many.blotter.changing) <= 1
+
+
+def test_bars_that_the_fresh_world_has_not_loaded_are_refused():
+    """Streamed bars come in chunks: what was seen can't be seen before it is there."""
+    world = quiet({}).world().to(20)
+    saved = saved_series(world.stages.world.timeline.series)
+    whole = saved[0].columns
+    fresh = Series(whole, saved[0].stamps, is_base=True)
+    fresh.hold_part(whole, 8)
+    with pytest.raises(StateError, match="has loaded 8 of the 20 bars of A 30m that were seen"):
+        restored_series(saved, {("A", "30m"): fresh})
