@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -57,18 +58,20 @@ def test_coverage_has_its_bound() -> None:
     assert PYPROJECT["tool"]["coverage"]["run"]["branch"] is True
 
 
-def rooms() -> set[str]:
-    """Everything in backticks on the page that is meant as a module: those of the package begin with a floor's name."""
+def pointers() -> list[tuple[str, list[str]]]:
+    """The modules that the page names in backticks, each with the names in parentheses behind it: ``core.lifecycle (TABLE)``."""
     floors = {path.stem for path in (ROOT / "nbbacktest").iterdir() if path.is_dir() and path.name[0] != "_"}
-    named = re.findall(r"`(?:nbbacktest\.)?(\w+(?:\.\w+)+)`", ARCHITECTURE)
-    return {name for name in named if name.partition(".")[0] in floors}
+    found = re.findall(r"`(?:nbbacktest\.)?(\w+(?:\.\w+)+)`(?: \(((?:`\w+`(?:, )?)+)\))?", ARCHITECTURE)
+    return [(name, re.findall(r"\w+", names)) for name, names in found if name.partition(".")[0] in floors]
 
 
-def test_every_room_of_the_architecture_exists() -> None:
-    """A module that the page names is one."""
-    paths = [ROOT / "nbbacktest" / name.replace(".", "/") for name in rooms()]
-    assert len(paths) > 40
-    assert [path.name for path in paths if not (path.with_suffix(".py").exists() or path.is_dir())] == []
+def test_every_module_of_the_architecture_exists_and_has_what_the_page_says() -> None:
+    """A module that the page names is one, and a class, function or table that it names beside a module is in that."""
+    assert len(pointers()) > 60
+    assert sum(len(names) for _, names in pointers()) > 10
+    for module, names in pointers():
+        found = import_module(f"nbbacktest.{module}")
+        assert [name for name in names if not hasattr(found, name)] == [], module
 
 
 def test_the_architecture_names_every_floor() -> None:
