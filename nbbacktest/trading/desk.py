@@ -148,7 +148,8 @@ class TradingDesk:
         self.moment: Moment | None = None
         self.is_open = False
         self.warmup = warmup or Warmup(series)
-        self._forming = FormingBars(periods or sessions, stamps)
+        self._periods = periods or sessions
+        self._forming: FormingBars | None = None  # made when the first one is asked for
         self._instants = instants
         self._revised = False
         self._stamps = stamps
@@ -504,6 +505,8 @@ class TradingDesk:
 
     def forming(self, base: Series, interval: str) -> FormingBar | None:
         """The bar of `interval` that the newest base bars are part of; see `FormingBars.at`."""
+        if self._forming is None:
+            self._forming = FormingBars(self._periods, self._stamps)
         return self._forming.at(base.columns, base.n, interval, self.now_ns)
 
     def _refuse_fed(self) -> None:
@@ -511,7 +514,7 @@ class TradingDesk:
             context.refuse_fed()
 
     def _renew(self) -> None:
-        self._forming.clear()  # the weeks and months of the earlier bars may be others
+        self._forming = None  # the weeks and months of the earlier bars may be others
         for context in self._contexts.values():
             context.renew()
 
