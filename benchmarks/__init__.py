@@ -14,6 +14,7 @@ module                    its duty
 ``clock``                 how punctual clock-driven mode is, and how fast it may go
 ``scale``                 cost and memory a bar, by bars, symbols and intervals
 ``streaming``             a dataset that is streamed against the same in memory
+``rewind``                what looking back at a past instant costs
 ``table``, ``report``     tables, as Markdown and JSON, and between markers in ``docs/performance.md``
 ``plot``                  the picture on that page
 ========================  ==============================================================================

@@ -1,7 +1,7 @@
 """The one door: ``python -m benchmarks.run [NAME ...] [--quick] [--repeats N] [--limit SECONDS] [--docs]``.
 
-A name is a case of the comparison (``a`` to ``g``, or ``peers`` for all) or one of ``overhead``, ``latency``, ``clock``, ``scale``
-and ``streaming``; none means everything. Run it on a machine that does nothing else.
+A name is a case of the comparison (``a`` to ``g``, or ``peers`` for all) or one of ``overhead``, ``latency``, ``clock``, ``scale``,
+``streaming`` and ``rewind``; none means everything. Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.environments import NotThereError, python_of
 from benchmarks.race import FailedError, table
 from benchmarks.table import Table, received
 
-OWN = ("overhead", "latency", "clock", "scale", "streaming")
+OWN = ("overhead", "latency", "clock", "scale", "streaming", "rewind")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -418,6 +418,14 @@ def next_showing(since_midnight: int, timezone: str, after: int) -> int:
     return int(shown[shown > after].min())
 
 
+def last_showing(since_midnight: int, timezone: str, until: int) -> int:
+    """The last instant up to `until` at which clocks in `timezone` show that time of day; as `next_showing` means it."""
+    today = int(local_clock(np.array([until], dtype=np.int64), timezone)[0]) // DAY
+    days = (today - np.arange(_DAYS_AHEAD)) * DAY
+    shown = np.concatenate([_showings(int(day) + since_midnight, timezone) for day in days])
+    return int(shown[shown <= until].max())
+
+
 def moment_of(local: int, timezone: str, now: int) -> int:
     """The instant at which clocks in `timezone` show a date and time, nanoseconds UTC.
 

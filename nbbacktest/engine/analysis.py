@@ -75,7 +75,7 @@ class Agent(Protocol[S_co]):
 
 
 class Frame(NamedTuple, Generic[S]):
-    """What the analysis publishes: one instant, complete. Never changed, only replaced.
+    """A publication of the analysis: one instant, complete. Never changed, only replaced.
 
     Attributes
     ----------

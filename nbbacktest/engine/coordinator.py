@@ -210,7 +210,7 @@ class SessionCoordinator:
 
 
 class FeedTime(NamedTuple):
-    """When instants are due in a live run: at their ends, on the feed's clock.
+    """The deadlines of a live run: at their ends, on the feed's clock.
 
     Attributes
     ----------
@@ -225,7 +225,7 @@ class FeedTime(NamedTuple):
     timeline: Timeline
 
     def deadline(self, instant: int) -> float:
-        """What the run's clock showed, or will show, at that instant."""
+        """The time that the run's clock showed, or will show, at that instant."""
         now = self.clock.now()
         if not self.feed.is_timed:
             return now

@@ -1,4 +1,4 @@
-"""What brings a live run its bars: the protocol of a feed, the feed that a program pushes into, and the run's inbox."""
+"""The bars of a live run on their way in: the protocol of a feed, the feed that a program pushes into, and the run's inbox."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST = 300
 
 
 class FeedState(StrEnum):
-    """How a feed is, as the status shows it."""
+    """The state of a feed, as the status shows it."""
 
     CONNECTED = "connected"
     STALE = "stale"
@@ -33,7 +33,7 @@ class FeedState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a live run waits, in seconds: for other symbols' bars, for any message; how far a clock may be off."""
+    """The most seconds that a live run waits: for other symbols' bars, for any message; and that a clock may be off."""
 
     grace: float = 2.0
     stale: float = 30.0
@@ -195,7 +195,7 @@ class Inbox:
 
     @property
     def deadline(self) -> float | None:
-        """What the clock must show for the bar that has waited longest; None if none waits."""
+        """The time at which the bar that has waited longest is released; None if none waits."""
         with self._lock:
             return self._arrivals.deadline
 
@@ -212,7 +212,7 @@ class Inbox:
 
     @property
     def state(self) -> FeedState:
-        """How the feed is."""
+        """The state of the feed."""
         with self._lock:
             return self._state()
 
@@ -274,7 +274,7 @@ def _unset() -> int:
 
 
 class Feed(Protocol):
-    """What a live run asks of its feed. `PushFeed` is one to derive from.
+    """The protocol of a feed of live bars. `PushFeed` is one to derive from.
 
     Attributes
     ----------

@@ -476,7 +476,7 @@ class RunGate:
             return state.cursor - start, max(until - since, 0.0)
 
     def standing(self) -> Standing:
-        """Where the run stands, for its planner."""
+        """The standing of the run, for its planner."""
         state = self.state
         with self._changed.lock:
             return Standing(

@@ -21,7 +21,7 @@ Watcher = Callable[[Any], object]
 
 
 class Decision(Enum):
-    """What the analysis does at a boundary between two instants.
+    """The answer of the gate at a boundary between two instants.
 
     GO: deliver instants up to the limit. PUBLISH: publish a frame, ask the watcher, and come to the boundary again.
     REST: wait for news, and come to the boundary again. LEAVE: at rest; the window or the turn is done or given up.

@@ -28,7 +28,7 @@ _FIELDS = ("time", "end", "open", "high", "low", "close", "volume")
 
 
 class Released(NamedTuple):
-    """What may become instants now: bars in order, and the moment up to which nothing can come any more."""
+    """The bars that may become instants now, in order, and the moment up to which nothing can come any more."""
 
     bars: list[IncomingBar]
     watermark: int
@@ -137,7 +137,7 @@ class Arrivals:
 
     @property
     def deadline(self) -> float | None:
-        """What the caller's clock must show for the bar that has waited longest to be released; None: none waits."""
+        """The time of the caller's clock at which the bar that has waited longest is released; None if none waits."""
         return self._since[0][0] + self._grace if self._since else None
 
     def oldest_waiting(self) -> dict[str, int]:
@@ -219,7 +219,7 @@ class _Derived(NamedTuple):
 
 
 class _Bucket:
-    """Where the coarser bar that is being built begins among the base bars, and when it ends."""
+    """The coarser bar that is being built: its first base bar, and its end."""
 
     __slots__ = ("ends", "row")
 
@@ -320,6 +320,6 @@ def _prices(bar: IncomingBar) -> str:
 
 
 def _rows_behind(series: Series) -> int:
-    """How many base bars the coarser bars of `series` were built from."""
+    """The number of base bars that the coarser bars of `series` were built from."""
     count = series.columns.base_count
     return 0 if count is None else int(count.sum())

@@ -15,7 +15,7 @@ class Deadlines(Protocol):
     """Says when an instant is due on the run's clock."""
 
     def deadline(self, instant: int) -> float:
-        """What the clock shows when that instant is due."""
+        """The time of the clock at which that instant is due."""
         ...
 
 
@@ -38,7 +38,7 @@ class Pace(NamedTuple):
     seconds: Float64
 
     def deadline(self, instant: int) -> float:
-        """When the clock must show that instant."""
+        """The time of the clock at which that instant is due."""
         return self.wall + (float(self.seconds[instant]) - self.sim) / self.speed
 
     def after(self, seconds: float) -> float:
@@ -139,7 +139,7 @@ class Planner:
 
 
 class Quantum:
-    """How many instants a lockstep window holds, and how many of them the analysis delivers in one turn.
+    """The number of instants in a lockstep window, and in one turn of the analysis.
 
     A window is what is handed over: long, so that waking the stages for it costs little. A turn is how long the analysis
     works before it looks whether another thread waits for the interpreter: short, so that none waits long.

@@ -213,7 +213,7 @@ class BarsView:
 
     @property
     def interval(self) -> str:
-        """How long each bar is, such as ``"5m"``."""
+        """The length of each bar, such as ``"5m"``."""
         return self._series.interval
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""How one stage of the engine waits for another: a flag that one raises and the other takes down; and the plan that goes with it."""
+"""The handshake between two stages of the engine: a flag that one raises and the other takes down, and the plan that goes with it."""
 
 from __future__ import annotations
 

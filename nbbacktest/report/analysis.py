@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nbbacktest.report.benchmark import BenchmarkSource, Comparison
+    from nbbacktest.trading.look import RecordedPast
 
 HEADER = b"nbbacktest result 1\n"
 
@@ -69,6 +70,13 @@ class RunAnalysis:
     def excursions(self) -> Excursions:
         """MAE and MFE of each trade."""
         return excursions(self.record, self.round_trips)
+
+    @cached_property
+    def past(self) -> RecordedPast:
+        """The run at each of its instants."""
+        from nbbacktest.trading.look import RecordedPast
+
+        return RecordedPast(self.record)
 
     @cached_property
     def stats(self) -> Stats:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from nbbacktest.report.benchmark import BenchmarkSource, Comparison
     from nbbacktest.report.explain import Explanation
+    from nbbacktest.trading.places import Place
+    from nbbacktest.trading.snapshot import Snapshot
 
 
 class Result:
@@ -302,6 +304,22 @@ class Result:
         from nbbacktest.report.explain import explain
 
         return explain(self.analysis, time, symbol)
+
+    def look(self, at: Place) -> Snapshot:
+        """The run as it was at a place of its past: bars, indicators, positions, open orders, cash and equity, frozen.
+
+        Parameters
+        ----------
+        at : int, str, datetime or Timestamp
+            A cursor, which is a number of completed instants, from 0 on. Or a time: the last instant at or before it. A naive
+            one is in the exchange's time zone; a text such as ``"10:30"`` is the last time that its clock showed it.
+
+        Raises
+        ------
+        ValueError
+            What is no place, and a place before the start or after the end.
+        """
+        return self.analysis.past.look(at)
 
     def report(self, path: str | Path, benchmark: BenchmarkSource | None = None) -> Path:
         """Write the result as one HTML file that opens in any browser without a network, about 5 MB.

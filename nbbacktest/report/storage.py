@@ -7,7 +7,7 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from itertools import repeat
 from pathlib import Path
@@ -22,7 +22,7 @@ from nbbacktest.core.files import write_whole
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Float64, Stamps
 from nbbacktest.trading.orders import Fill, Order, OrderEvent, OrderTerms
-from nbbacktest.trading.record import CashFlow, IndicatorRecord, RunRecord, Split
+from nbbacktest.trading.record import CashFlow, IndicatorRecord, RunNotes, RunRecord, SessionEdge, Split
 
 FORMAT = "nbbacktest result"
 VERSION = 2
@@ -39,6 +39,8 @@ _PLAIN = (
     "config",
 )
 _COLUMNS = ("time", "end", "open", "high", "low", "close", "volume")
+_WHOLE = ("time", "end", "base_count", "expected_count")
+"""Those that are whole numbers."""
 _ORDER_1 = (
     "id", "strategy", "symbol", "side", "size", "type", "limit", "stop", "tif", "tag", "submitted", "status", "reason",
     "closed", "fill_price",
@@ -127,6 +129,8 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
         "log": record.log,
         "flows": record.flows,
         "splits": record.splits,
+        "coarser": [[columns.symbol, columns.interval.name, _counts_of(columns)] for columns in record.coarser],
+        "notes": None if record.notes is None else _said(record.notes),
     }
     with zipfile.ZipFile(file, "w") as archive:
         # A parameter may be anything; its text is better than no file.
@@ -137,6 +141,9 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
         for number, columns in enumerate(record.bars.values()):
             for name in _COLUMNS:
                 _add(archive, f"bars/{number}/{name}.npy", _packed(getattr(columns, name)))
+        for number, columns in enumerate(record.coarser):
+            for name in (*_COLUMNS, *_counts_of(columns)):
+                _add(archive, f"coarser/{number}/{name}.npy", _packed(getattr(columns, name)))
         for number, reading in enumerate(record.indicators):
             _add(archive, f"indicators/{number}/end.npy", _packed(reading.end))
             _add(archive, f"indicators/{number}/values.npy", _packed(reading.values))
@@ -166,12 +173,10 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
             f"{VERSION}; upgrade nbbacktest"
         )
     instants = _column(archive, "instants", np.int64)
-    bars = {}
-    for number, (symbol, interval) in enumerate(head["symbols"]):
-        columns = [
-            _column(archive, f"bars/{number}/{n}", np.int64 if n in ("time", "end") else np.float64) for n in _COLUMNS
-        ]
-        bars[symbol] = BarColumns(symbol, Interval.parse(interval), *columns)
+    bars = {
+        symbol: _bars(archive, f"bars/{number}", symbol, interval)
+        for number, (symbol, interval) in enumerate(head["symbols"])
+    }
     values: dict[str, Any] = {name: head[name] for name in _PLAIN} | {
         "strategies": tuple(head["strategies"]),
         "stamps": Stamps(**{"daily": head["daily"]} | head["stamps"]),
@@ -185,6 +190,8 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
         # Results that were saved before there were any have none.
         "flows": tuple(CashFlow(*row) for row in head.get("flows", ())),
         "splits": tuple(Split(*row) for row in head.get("splits", ())),
+        "coarser": tuple(_bars(archive, f"coarser/{n}", *row) for n, row in enumerate(head.get("coarser", ()))),
+        "notes": _notes(head.get("notes")),
         "log": tuple((int(moment), str(name), str(text)) for moment, name, text in head["log"]),
     }
     record = RunRecord(**{field.name: values[field.name] for field in fields(RunRecord)})
@@ -197,6 +204,29 @@ def _column(archive: zipfile.ZipFile, name: str, dtype: Any) -> np.ndarray[Any, 
     if column.ndim != 1 or column.dtype != dtype:
         raise ValueError(f"column {name} is {column.dtype} with shape {column.shape}")
     return np.asarray(column, dtype=dtype)
+
+
+def _bars(archive: zipfile.ZipFile, folder: str, symbol: str, interval: str, counts: Sequence[str] = ()) -> BarColumns:
+    columns = [_column(archive, f"{folder}/{n}", np.int64 if n in _WHOLE else np.float64) for n in (*_COLUMNS, *counts)]
+    return BarColumns(symbol, Interval.parse(interval), *columns)
+
+
+def _counts_of(columns: BarColumns) -> list[str]:
+    """Which columns of coarser bars there are besides those of base bars: both where they were derived."""
+    return [] if columns.base_count is None or columns.expected_count is None else ["base_count", "expected_count"]
+
+
+def _said(notes: RunNotes) -> dict[str, Any]:
+    edges = [[cursor, edge.n_fills, edge.orders] for cursor, edge in notes.edges.items()]
+    return {**asdict(notes), "edges": edges}
+
+
+def _notes(kept: dict[str, Any] | None) -> RunNotes | None:
+    if kept is None:
+        return None
+    edges = {cursor: SessionEdge(fills, tuple(map(tuple, orders))) for cursor, fills, orders in kept["edges"]}
+    totals = [(since, total) for since, total in kept["totals"]]
+    return RunNotes(kept["opens"], totals, kept["joined"], edges, kept["since"], kept["narrow"])
 
 
 def _reading(archive: zipfile.ZipFile, number: int, row: list[str]) -> IndicatorRecord:

@@ -17,7 +17,7 @@ from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
-from nbbacktest.system.status import summary
+from nbbacktest.system.status import snapshot_data, snapshot_summary, summary
 from nbbacktest.system.targets import EVENTS
 
 
@@ -38,7 +38,7 @@ class Answer:
     hint : str or None
         For the user besides: the next thing to do, or a consequence.
     data : dict or None
-        Details that JSON can hold; of `status`, the JSON status.
+        Details that JSON can hold; of `status`, the JSON status; of `look`, what was seen.
     """
 
     command: str
@@ -191,6 +191,19 @@ def stop(system: SystemManager) -> Answer:
     return _answer(system, "stop", value, "System stopped" if value else "System is stopped already")
 
 
+def look(system: SystemManager, at: str) -> Answer:
+    """Show the run as it was at an instant of its past; it stays where it is, and goes on if it does.
+
+    Parameters
+    ----------
+    at
+        A time such as 10:30 or "2024-10-03 10:30": the last instant up to it. Or a number of completed instants.
+    """
+    shot = system.look(int(at) if at.strip().isdecimal() else at)
+    state = system.get_state().value
+    return Answer("look", shot, state, "\n".join(snapshot_summary(shot)), None, snapshot_data(shot))
+
+
 def status(system: SystemManager) -> Answer:
     """Tell what the system does: state, progress, account."""
     data = system.status()
@@ -199,7 +212,10 @@ def status(system: SystemManager) -> Answer:
 
 
 COMMANDS: Mapping[str, Callable[..., Answer]] = MappingProxyType(
-    {function.__name__: function for function in (start, pause, resume, step, until, speed, add, remove, stop, status)}
+    {
+        function.__name__: function
+        for function in (start, pause, resume, step, until, speed, add, remove, stop, look, status)
+    }
 )
 """Every command by its name. Nothing else can be asked of a system by any face."""
 

@@ -29,7 +29,8 @@ from nbbacktest.system.run import Run, RunHolder, outcome
 from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
-from nbbacktest.system.targets import Until, target_of
+from nbbacktest.system.targets import Until, past_cursor, target_of
+from nbbacktest.trading.places import Place
 from nbbacktest.trading.snapshot import Snapshot
 from nbbacktest.trading.strategy import Strategy
 
@@ -432,6 +433,27 @@ class SystemManager:
     def snapshot(self) -> Snapshot:
         """The present run as of its cursor, frozen; if nothing runs, the last run."""
         return self._latest().snapshot()
+
+    def look(self, at: Place) -> Snapshot:
+        """The run as it was at a place of its past, frozen as `snapshot` is; the run stays where it is, and goes on if it does.
+
+        It is computed from what the run has recorded, in every state, of a live run too; inside a strategy's callback as well.
+
+        Parameters
+        ----------
+        at : int, str, datetime or Timestamp
+            A cursor, which is a number of completed instants, from 0 on. Or a time, as `run_until` reads it, and means the last
+            instant at or before it; a text such as ``"10:30"`` is the last time that the exchange's clock showed it.
+
+        Raises
+        ------
+        ValueError
+            What is no place, and a place before the start or later than the run has come.
+        RuntimeError
+            Where nothing was started.
+        """
+        run = self._latest()
+        return run.look(past_cursor(at, run))
 
     def status(self) -> dict[str, Any]:
         """The JSON status as a mapping; `nbbacktest.schema("status")` describes it."""

@@ -10,7 +10,7 @@ import traceback
 import weakref
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedError, StrategyError
@@ -28,6 +28,9 @@ from nbbacktest.system.stages import Stages
 from nbbacktest.system.world import record_of
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
+
+if TYPE_CHECKING:
+    from nbbacktest.trading.look import PastInstants
 
 logger = logging.getLogger("nbbacktest")
 
@@ -74,6 +77,8 @@ class Run:
         self._finalized = threading.Lock()  # taken once and kept, by `_finalize`
         self._ending = threading.Lock()  # guards the listeners, and the result's making
         self._result: Result | None = None
+        self._looking = threading.Lock()  # guards `_past`, which is kept from one look to the next
+        self._past: PastInstants | None = None
         self._listeners: list[Callable[[Run], None]] = []
         self._runner = self._runner_of(stages)
 
@@ -234,6 +239,26 @@ class Run:
         if not (self.done or self.is_engine_thread()):
             self.gate.ask(timeout)
         return self.published()
+
+    def look(self, cursor: int) -> Snapshot:
+        """The run as it was when it had completed `cursor` instants, no more than it has; from any thread."""
+        newest = self.snapshot() if self.gate.is_analyst else self.published()
+        if cursor == newest.cursor:
+            return newest
+        with self._looking:
+            # An interrupt in between leaves none, and the next look begins anew.
+            past, self._past = self._past or self._recorded_past(), None
+            shot = past.at(cursor, self.world.timeline.axis)
+            self._past = past
+        return shot
+
+    def _recorded_past(self) -> PastInstants:
+        from nbbacktest.trading.look import PastInstants, RunTraces
+        from nbbacktest.trading.order_replay import BrokerRules
+
+        desk, rules = self.world.desk, BrokerRules.of(self.config.to_dict())
+        traces = RunTraces(desk.terms.cash, self.analysis.frame.agent.lists, desk.notes, rules)
+        return PastInstants(traces, desk.indicators.at, self.stamps, self.days)
 
     def moment(self, cursor: int) -> str | None:
         """The instant completed at that cursor, ISO 8601 with offset; None before the first."""

@@ -1,4 +1,4 @@
-"""The JSON status: one versioned mapping, its schema, and a summary of it as text. Seconds are floats, times are ISO 8601 with offset."""
+"""The JSON status: one versioned mapping and its schema; it and snapshots as text. Seconds are floats, times are ISO 8601 with offset."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from nbbacktest.core.config import config_schema
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import nearest
-from nbbacktest.core.formats import money, speed
-from nbbacktest.core.records import Stamps
+from nbbacktest.core.formats import brief, change, money, number, speed
+from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.system.run import Run
-from nbbacktest.trading.snapshot import Snapshot
+from nbbacktest.trading.snapshot import OrderRow, PositionRow, Snapshot
 
 VERSION = "1.0"
 
@@ -290,3 +290,96 @@ def shown_speed(session: dict[str, Any], state: str = SystemState.RUNNING.value)
     asked, achieved = session["speed_multiplier"], session["achieved_speed"]
     wish = speed(asked) if asked else "as fast as it goes"
     return f"{wish}, achieved {speed(achieved)}" if achieved and state != SystemState.STOPPED.value else wish
+
+
+# -- a snapshot as text ---------------------------------------------------------------------------------------
+
+SHOWN = 10
+"""How many bars, positions, orders and indicators of a snapshot are shown in text."""
+
+
+def snapshot_summary(shot: Snapshot) -> list[str]:
+    """A snapshot in a few lines: its bars, the account, positions, open orders, indicators."""
+    place = f"{shot.cursor:,} of {shot.total:,} instants"
+    positions, orders = list(map(_position_words, shot.positions)), list(map(_order_words, shot.orders))
+    readings = [f"{name} = {_reading(value)}" for name, value in shot.indicators.items()]
+    return [
+        f"{'Before the first bar' if shot.time is None else f'At {shot.time}'}: {place}",
+        *_listed("Bars", [_bar_words(bar) for bar in (*shot.bars.values(), *shot.derived.values())]),
+        f"Equity: {money(shot.equity)}, cash {money(shot.cash)}, {shot.n_fills:,} {'fill' if shot.n_fills == 1 else 'fills'}",
+        *_listed("Positions", positions),
+        *_listed("Orders", orders),
+        *(_listed("Indicators", readings) if readings else []),
+    ]
+
+
+def snapshot_data(shot: Snapshot) -> dict[str, Any]:
+    """A snapshot as JSON can hold it: times in ISO 8601, null for what isn't defined."""
+    bars = [
+        {
+            "symbol": bar.symbol, "interval": bar.interval, "time": bar.time.isoformat(), "open": bar.open,
+            "high": bar.high, "low": bar.low, "close": bar.close, "volume": bar.volume,
+        }
+        for bar in (*shot.bars.values(), *shot.derived.values())
+    ]  # fmt: skip
+    orders = [
+        {
+            "id": row.id, "strategy": row.strategy, "symbol": row.symbol, "side": str(row.side), "size": row.size,
+            "type": str(row.type), "limit": row.limit, "stop": row.stop, "filled": row.filled, "tag": row.tag,
+        }
+        for row in shot.orders
+    ]  # fmt: skip
+    found = {
+        "cursor": shot.cursor,
+        "total": shot.total,
+        "time": None if shot.time is None else shot.time.isoformat(),
+        "cash": shot.cash,
+        "equity": shot.equity,
+        "fills": shot.n_fills,
+        "bars": bars,
+        "positions": [row._asdict() for row in shot.positions],
+        "orders": orders,
+        "indicators": shot.indicators,
+    }
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def _listed(heading: str, lines: list[str]) -> list[str]:
+    """Lines under a heading, the first ones alone where there are many."""
+    if not lines:
+        return [f"{heading}: none"]
+    more = [f"  and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
+    return [f"{heading}:", *(f"  {line}" for line in lines[:SHOWN]), *more]
+
+
+def _bar_words(bar: Bar) -> str:
+    prices = ", ".join(f"{name} {number(getattr(bar, name))}" for name in ("open", "high", "low", "close", "volume"))
+    return f"{bar.symbol} {bar.interval} from {bar.time}: {prices}"
+
+
+def _position_words(row: PositionRow) -> str:
+    held = f"{row.symbol} {brief(row.size)} at {number(row.average_price)}"
+    return f"{held}, last {number(row.last)}, unrealized {change(row.unrealized_pnl)} ({row.strategy})"
+
+
+def _order_words(row: OrderRow) -> str:
+    size = "all" if row.size is None else brief(row.size)
+    levels = "".join(
+        f", {name} {number(level)}" for name, level in (("limit", row.limit), ("stop", row.stop)) if level is not None
+    )
+    part = f", {brief(row.filled)} filled" if row.filled else ""
+    kind = str(row.type).replace("_", " ")
+    return f"order {row.id}: {row.side} {size} {row.symbol} {kind}{levels}{part} ({row.strategy})"
+
+
+def _reading(value: Any) -> str:
+    return f"({', '.join(map(number, value))})" if isinstance(value, tuple) else number(value)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON knows it: what isn't finite is null."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

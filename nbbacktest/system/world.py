@@ -7,7 +7,7 @@ of the same bars: columns, the merged axis, stamps, session tables.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,7 @@ from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.record import RunRecord, indicator_records
 from nbbacktest.trading.snapshot import TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.streams import StreamIndicator
 from nbbacktest.trading.warmup import Warmup
 
 StrategyList = Sequence[tuple[Strategy, tuple[str, ...] | None]]
@@ -111,13 +112,16 @@ def record_of(
     """
     market, desk = world.market, world.desk
     instants = frame.axis.instants[: frame.cursor]
-    bars, first = {}, {}
+    bars, first, coarser = {}, {}, []
     for series, n in zip(frame.axis.series, frame.rows, strict=True):
         if series.is_base:
             bars[series.symbol] = series.columns.slice(0, n)
             first[series.symbol] = series.first
+        else:
+            coarser.append(series.columns.slice(0, n))
     whole = metrics is not None
     days = market.days.of(instants - 1)
+    narrow = [handle.narrow if isinstance(handle, StreamIndicator) else 0 for _, _, handle in desk.indicators]
     return RunRecord(
         name=config.session_name,
         source=source,
@@ -139,6 +143,8 @@ def record_of(
         splits=tuple(desk.splits),
         indicators=indicator_records(desk.indicators, int(instants[-1]) if len(instants) else 0) if whole else (),
         days=days,
+        coarser=tuple(coarser) if whole else (),
+        notes=replace(desk.notes, narrow=narrow) if whole else None,
         trading_days=market.trading_days(int(days[0]), int(days[-1])) if len(days) else None,
     )
 

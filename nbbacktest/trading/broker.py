@@ -16,6 +16,7 @@ from nbbacktest.trading.costs import RunningFee, fee_of, slip_of
 from nbbacktest.trading.matching import Hit, hit_of, in_turn
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import Blotter, OpenOrders
+from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.orders.rules import TradingRules
 from nbbacktest.trading.orders.types import AT_OPEN, PHASES, RULES, FillRules
 from nbbacktest.trading.portfolio import Allowance, Portfolio, Position, add_sizes, is_rounding
@@ -366,6 +367,9 @@ class Broker:
             reason = f"{wanted:g} wanted, the volume cap leaves {max(room, 0.0):g} of {bar.volume:g}"
             self.blotter.end(order, _CANCELLED, reason, now)
             return 0.0
+        if not size and order.size != order.life[5 - EVENT_FIELDS]:
+            # It waits on, for no more than there is to close: its life says so.
+            order.note(now, OrderEventKind.REPLACED, f"{wanted:g} are left to close")
         return size
 
 

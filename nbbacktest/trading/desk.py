@@ -28,7 +28,7 @@ from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
 from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
-from nbbacktest.trading.record import CashFlow, RunLog, Split
+from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, Split
 from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.session_events import Moment, SessionEvents
 from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
@@ -108,6 +108,8 @@ class TradingDesk:
     leaving : set of str
         Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
     days : TradingDays
+    notes : RunNotes
+        What a later look at an instant needs besides all that.
     terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
@@ -176,6 +178,7 @@ class TradingDesk:
         self.universe: Universe | None = None
         self.leaving: set[str] = set()
         self.terms = broker
+        self.notes = RunNotes(self._opens, [(0, len(instants))])
         self._actions = tuple(actions)
         self._date_events()
 
@@ -235,6 +238,7 @@ class TradingDesk:
     def revise(self, instants: Int64, actions: Sequence[CorporateAction] = ()) -> None:
         """Replace the instants to come, and add corporate actions; completed instants stay the same."""
         self._instants = instants
+        self.notes.totals.append((self.index + 1, len(instants)))
         self._revised = True
         self._actions += tuple(actions)
         self._date_events()
@@ -356,6 +360,7 @@ class TradingDesk:
             flows=Past.of(self.flows),
             splits=Past.of(self.splits),
             log=Past.of(self.log),
+            notes=self.notes.copy(),
             warned=frozenset(self.log.warned),
             strategies=save_strategies(self._objects()),
         )
@@ -388,6 +393,7 @@ class TradingDesk:
             pairs[0].restore(pairs[1])
         state.log.restore(self.log)
         self.log.warned = set(state.warned)
+        self.notes = state.notes.copy()
         self.leaving = set(state.leaving)
         for (_, context), saved in zip(self.contexts, state.contexts, strict=True):
             context.trade(saved.symbols)
@@ -428,6 +434,10 @@ class TradingDesk:
     def contexts(self) -> list[tuple[Strategy, StrategyContext]]:
         """The strategies and their contexts, in order."""
         return list(zip(self.strategies, self._contexts.values(), strict=True))
+
+    def note_edge(self) -> None:
+        """Note how far the run has come, where what comes next bears the time of the last instant."""
+        self.notes.note_edge(self.index + 1, len(self.fills), open_orders(self.broker.pending, None, None))
 
     # -- called by strategies' contexts ------------------------------------------------------------------------------------
 
@@ -525,6 +535,8 @@ class TradingDesk:
             context.hold(handles)
         for handle in handles:
             self.indicators.enter(self._word_for(handle, context.name), context.name, handle)
+            # A session's start is seen as of the instant before it, and is of the next one.
+            self.notes.since.append(self.index + 1 + (self.moment is not None))
 
     def _word_for(self, handle: Indicator, strategy: str) -> str:
         several = len({symbol for symbol, _ in self.series}) > 1

@@ -174,6 +174,7 @@ class StreamState(NamedTuple):
     """The number of bars that a streaming object was fed, and its answers: the stores, which only grow."""
 
     filled: int
+    narrow: int
     stores: tuple[Any, ...]
 
 
@@ -246,6 +247,10 @@ class IndicatorList(list[IndicatorEntry]):
         else:
             self._fed.append(entry)
         self.append(entry)
+
+    def at(self, count: int, rows: Mapping[Series, int]) -> dict[str, Value]:
+        """The values of the first `count` when so many bars of each series were completed."""
+        return {key: handle.newest_of(rows[handle.series]) for key, _, handle in self[:count]}
 
     @property
     def feeds(self) -> list[BarFeed | None]:

@@ -40,6 +40,7 @@ class LiveDesk(TradingDesk):
     def __init__(self, so_far: Instants, opens: int, **parts: Any) -> None:
         self._so_far = so_far
         super().__init__(instants=so_far(), opens=opens, **parts)
+        self.notes.totals.clear()  # how many there will be is unknown
 
     @property
     def instants(self) -> Int64:

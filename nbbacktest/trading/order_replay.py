@@ -81,11 +81,11 @@ def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules
             if event.kind in _FILLS:
                 then.filled += event.size or 0.0
     if then.trail is not None and not then.triggered and then.stop is not None:
-        then.stop = _trailed(record.bars[order.symbol], then, set_at, instant, rules)
+        then.stop = trailed_until(record.bars[order.symbol], then, set_at, instant, rules)
     return then
 
 
-def _trailed(bars: BarColumns, order: Order, since: int, until: int, rules: BrokerRules) -> float:
+def trailed_until(bars: BarColumns, order: Order, since: int, until: int, rules: BrokerRules) -> float:
     """The level of a trailing stop before the bar that closed at `until`: behind the best of the bars since `since`."""
     first = int(np.searchsorted(bars.end, since, side="right"))
     last = int(np.searchsorted(bars.end, until, side="left"))

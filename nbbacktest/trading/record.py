@@ -17,6 +17,7 @@ from nbbacktest.core.errors import OrderWarning
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
 from nbbacktest.trading.indicators import Indicator, IndicatorEntry
 from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.streams import StreamIndicator
 
 _BUY = Side.BUY
@@ -137,6 +138,13 @@ class IndicatorRecord:
     end: Int64
     values: Float64
 
+    def newest_of(self, n: int, narrow: int = 0) -> float | tuple[float, ...]:
+        """The newest value when `n` bars were completed; NaN for none, as for the first `narrow`, which were no tuples yet."""
+        if not narrow < n <= len(self.values):
+            return float("nan")
+        value = self.values[n - 1]
+        return tuple(value.tolist()) if self.values.ndim > 1 else float(value)
+
     def at(self, instant: int) -> float | tuple[float, ...]:
         """The newest value at `instant`; NaN where there was none yet, or where it was never read."""
         row = int(np.searchsorted(self.end, instant, side="right")) - 1
@@ -144,6 +152,64 @@ class IndicatorRecord:
             return float("nan")
         value = self.values[row]
         return tuple(value.tolist()) if self.values.ndim > 1 else float(value)
+
+
+class SessionEdge(NamedTuple):
+    """How far a run had come at an instant at whose very moment the next session began.
+
+    What a session's start brings then bears the time of that instant, and belongs to the next one.
+
+    Attributes
+    ----------
+    n_fills : int
+        Fills until then.
+    orders : tuple of (int, int)
+        The open orders: the id of each, and how many events its life had.
+    """
+
+    n_fills: int
+    orders: tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class RunNotes:
+    """What a run notes as it goes, so that any instant can be looked at later: what its bars, fills and orders don't tell.
+
+    The number of an instant is that of completed instants: 0 is before the first one.
+
+    Attributes
+    ----------
+    opens : int
+        What "now" was before the first instant, nanoseconds UTC.
+    totals : list of (int, int)
+        How many instants the run had to come, from which instant on; empty in a live run.
+    joined : dict
+        By symbol that joined on the way, from which instant on it was in the run.
+    edges : dict
+        By instant, where the next session began at the same moment.
+    since : list of int
+        For each indicator, from which instant on it was there.
+    narrow : list of int
+        For each indicator of a finished run, how many of its first values were no tuples yet.
+    """
+
+    opens: int
+    totals: list[tuple[int, int]] = field(default_factory=list)
+    joined: dict[str, int] = field(default_factory=dict)
+    edges: dict[int, SessionEdge] = field(default_factory=dict)
+    since: list[int] = field(default_factory=list)
+    narrow: list[int] = field(default_factory=list)
+
+    def note_edge(self, cursor: int, n_fills: int, waiting: Iterable[Order]) -> None:
+        """Note how far the run had come, unless that was noted before; `waiting` are the open orders."""
+        orders = tuple((order.id, len(order.life) // EVENT_FIELDS) for order in waiting)
+        self.edges.setdefault(cursor, SessionEdge(n_fills, orders))
+
+    def copy(self) -> RunNotes:
+        """The notes until now, for another run that goes on from here."""
+        return RunNotes(
+            self.opens, [*self.totals], {**self.joined}, {**self.edges}, [*self.since], [*self.narrow]
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +252,10 @@ class RunRecord:
         The trading day of every instant, as days since 1970-01-01. None: of a record from before 0.2.
     trading_days : int or None
         How many trading days the exchange has from the first of them to the last; None where no exchange was named.
+    coarser : tuple of BarColumns
+        The bars of longer intervals, in the order of their callbacks, up to the last completed instant; warm-up included.
+    notes : RunNotes or None
+        What `look` needs besides. None: of a record from before 0.2.
     """
 
     name: str
@@ -209,6 +279,8 @@ class RunRecord:
     indicators: tuple[IndicatorRecord, ...] = ()
     days: Int64 | None = None
     trading_days: int | None = None
+    coarser: tuple[BarColumns, ...] = ()
+    notes: RunNotes | None = None
 
     @cached_property
     def executions(self) -> Executions:

@@ -63,6 +63,10 @@ class SessionHost(Protocol):
         """The same, as users see it."""
         ...
 
+    def note_edge(self) -> None:
+        """Note how far the run has come, if what comes next bears the time of the last instant."""
+        ...
+
 
 class _Entry(NamedTuple):
     """A scheduled call, its strategy, and the moment at which it is due in each session."""
@@ -294,7 +298,9 @@ class SessionEvents:
             series.n -= 1
         desk.index -= 1
         # If the run begins inside a session, the session starts with the run.
-        ns = max(ns, desk.now_ns)
+        if ns <= desk.now_ns:
+            ns = desk.now_ns
+            desk.note_edge()
         # A start at midnight is of the date that begins; other moments are of the date that they end.
         begins = is_start and self._stamps.dates
         desk.moment = Moment(ns, self._stamps.instant(ns + begins))

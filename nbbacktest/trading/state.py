@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nbbacktest.trading.broker import BrokerState
     from nbbacktest.trading.indicators import IndicatorState
     from nbbacktest.trading.portfolio import PortfolioState
+    from nbbacktest.trading.record import RunNotes
     from nbbacktest.trading.session_events import SessionState
 
 
@@ -140,6 +141,7 @@ class TradingState:
     flows: Past
     splits: Past
     log: Past
+    notes: RunNotes
     warned: frozenset[str]
     strategies: bytes
 

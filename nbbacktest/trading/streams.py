@@ -37,14 +37,16 @@ class StreamFeed:
         How many bars were fed.
     stores : list
         For each output, one value a fed bar: a compact float array, or a list where values are tuples.
+    narrow : int
+        How many values there were before the first tuple.
     """
 
-    __slots__ = ("_answer", "_title", "filled", "stores")
+    __slots__ = ("_answer", "_title", "filled", "narrow", "stores")
 
     def __init__(self, answer: _UpdateStream | _TalibStream, outputs: int, title: str) -> None:
         self._answer = answer
         self._title = title
-        self.filled = 0
+        self.filled = self.narrow = 0
         self.stores: list[Any] = [array("d") for _ in range(outputs)]
 
     @property
@@ -54,7 +56,7 @@ class StreamFeed:
 
     def save(self) -> StreamState:
         """The number of bars that it was fed, and its answers."""
-        return StreamState(self.filled, tuple(self.stores))
+        return StreamState(self.filled, self.narrow, tuple(self.stores))
 
     def resume(self, saved: StreamState, func: Any) -> None:
         """Go on with `func`, a copy of the object that was fed so far; None: feed the fresh one anew."""
@@ -64,7 +66,7 @@ class StreamFeed:
         if isinstance(self._answer, _UpdateStream):
             self._answer.func = func
         self.stores = [store[: saved.filled] for store in saved.stores]
-        self.filled = saved.filled
+        self.filled, self.narrow = saved.filled, saved.narrow
 
     def catch_up(self, n: int) -> None:
         """StreamFeed the bars that have completed since, up to the first `n`.
@@ -93,6 +95,7 @@ class StreamFeed:
             value = tuple(map(float, value))
             if isinstance(store, array):
                 # The first tuple tells how wide values are: those before it become as wide.
+                self.narrow = len(store)
                 store = stores[0] = [(nan,) * len(value)] * len(store)
         elif value is None:
             value = nan if isinstance(store, array) else (nan,) * len(store[-1])
@@ -130,6 +133,16 @@ class StreamIndicator(Indicator):
     def is_fed(self) -> bool:
         """True once a bar has been fed."""
         return self._feed.filled > 0
+
+    @property
+    def narrow(self) -> int:
+        """How many of its first values were plain ones, where it answers tuples."""
+        return self._feed.narrow
+
+    def newest_of(self, n: int) -> Any:
+        """What ``[-1]`` was when `n` bars were completed; NaN for none, and where it wasn't fed so far."""
+        store = self._feed.stores[self.output]
+        return store[n - 1] if self._feed.narrow < n <= len(store) else nan
 
     def __getitem__(self, key: Any) -> Any:
         n = self._series.n

@@ -51,6 +51,7 @@ def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[Corpor
     desk.revise(instants, actions)
     desk.portfolio.may_fall_below_0 = None
     base = next(series for series in joining if series.is_base)
+    desk.notes.joined[base.symbol] = desk.index + 1
     takers = [(strategy, context) for strategy, context in desk.contexts if context.takes_all]
     for _, context in takers:
         context.positions[base.symbol] = Position(context.name, base.symbol, 0.0, 0.0, base)

@@ -166,7 +166,10 @@ def test_import_is_light() -> None:
 def test_a_first_run_is_light() -> None:
     """What few runs need is imported by those that do: a first run pays for itself alone."""
     rare = [
-        *(f"nbbacktest.{name}" for name in ("system.live_builder", "system.cooperative", "trading.live")),
+        *(
+            f"nbbacktest.{name}"
+            for name in ("system.live_builder", "system.cooperative", "trading.live", "trading.look")
+        ),
         *(f"nbbacktest.report.{name}" for name in ("benchmark", "document", "explain", "figure", "storage")),
     ]
     program = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
 LEVELS = ("limit", "stop", "touch")
 """The fields of an order that are prices."""
-_FIELDS = 10  # of an event, its terms included
+EVENT_FIELDS = 10  # of an event, its terms included
 _OPEN, _HELD, _FILLED = OrderStatus.OPEN, OrderStatus.HELD, OrderStatus.FILLED
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 
@@ -172,27 +173,23 @@ class Order(msgspec.Struct, eq=False):
         return self._stamps.instant(ns) if ns else None
 
     @property
+    def life(self) -> Sequence[Any]:
+        """Its events end to end, `EVENT_FIELDS` values each: their fields up to `terms`, then those of the terms."""
+        if self._life is not None:
+            return self._life
+        life = self._beginnings()
+        if self.status is _FILLED and self.closed_ns:  # the broker may be between the two
+            levels = (None,) * (len(OrderTerms._fields) - 1)
+            life += (self.closed_ns, _HAS_FILLED, None, self.filled, self.fill_price, self.size, *levels)
+        return life
+
+    @property
     def events(self) -> list[OrderEvent]:
         """Its life, oldest first."""
-        life = self._life
-        if life is None:
-            life = self._beginnings()
-            if self.status is _FILLED:
-                life += (
-                    self.closed_ns,
-                    _HAS_FILLED,
-                    None,
-                    self.filled,
-                    self.fill_price,
-                    self.size,
-                    None,
-                    None,
-                    None,
-                    None,
-                )
-        starts = range(0, len(life), _FIELDS)
+        life = self.life
+        starts = range(0, len(life), EVENT_FIELDS)
         return [
-            OrderEvent._make((*life[at : at + 5], OrderTerms._make(life[at + 5 : at + _FIELDS]), self._stamps))
+            OrderEvent._make((*life[at : at + 5], OrderTerms._make(life[at + 5 : at + EVENT_FIELDS]), self._stamps))
             for at in starts
         ]
 

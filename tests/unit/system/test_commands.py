@@ -11,6 +11,7 @@ import nbbacktest as nb
 from nbbacktest.core.config import EXAMPLE
 from nbbacktest.system import commands
 from nbbacktest.system.commands import COMMANDS, Answer, parameters
+from tests.markets import minutes
 
 PACED = EXAMPLE | {"backtest": EXAMPLE["backtest"] | {"speed_multiplier": 60}}
 
@@ -31,8 +32,8 @@ def held(system):
 
 
 def test_the_table_holds_every_command_of_the_contract():
-    """The contract's eight commands and two for symbols, each a function of this module under its own name."""
-    names = ["start", "pause", "resume", "step", "until", "speed", "add", "remove", "stop", "status"]
+    """The contract's eight commands, two for symbols and one to look back, each a function of this module under its own name."""
+    names = ["start", "pause", "resume", "step", "until", "speed", "add", "remove", "stop", "look", "status"]
     assert list(COMMANDS) == names
     assert all(getattr(commands, name) is function for name, function in COMMANDS.items())
 
@@ -51,7 +52,7 @@ def test_parameters_leave_the_system_to_the_face():
     assert typed == {
         "start": {"config": str | None, "speed": float | None, "paused": bool},
         "pause": {}, "resume": {}, "step": {"n": int}, "until": {"when": str}, "speed": {"x": float},
-        "add": {"symbol": str}, "remove": {"symbol": str, "close": bool}, "stop": {}, "status": {},
+        "add": {"symbol": str}, "remove": {"symbol": str, "close": bool}, "stop": {}, "look": {"at": str}, "status": {},
     }  # fmt: skip
 
 
@@ -107,6 +108,56 @@ def test_a_config_that_is_refused_leaves_the_speed_alone(system):
         commands.start(system, {"mode": "no"}, speed=60)
     commands.start(system, EXAMPLE, paused=True)
     assert system.status()["session"]["speed_multiplier"] == 0
+
+
+def test_look_shows_an_instant_of_the_past(held):
+    """By a time or a cursor: bars, account, positions, orders and indicators in a few lines, and as data for JSON."""
+    commands.step(held, 200)
+    answer = commands.look(held, "11:30")
+    assert answer.message.splitlines()[0] == "At 2024-10-03 11:30:00-04:00: 120 of 2,340 instants"
+    for line in (
+        "  EXE 1m from 2024-10-03 11:29:00-04:00: open 34.78, high 34.79, low 34.77, close 34.77, volume 3,983",
+        "Equity: 99,693.16, cash 24.20, 8 fills",
+        "  SW 451 at 115.83, last 116.3, unrealized +211.97 (SmaCross)",
+        "Orders: none",
+        "  EXE SMA(close, 10) = 34.755",
+    ):
+        assert line in answer.message.splitlines()
+    assert answer.data == commands.look(held, "120").data
+    assert answer.value.cursor == answer.data["cursor"] == 120
+    assert json.loads(json.dumps(answer.to_dict(), allow_nan=False))["data"]["positions"][0]["size"] == 451
+    assert (answer.state, held.snapshot().cursor) == ("paused", 200)
+    assert commands.look(held, "0").message.startswith("Before the first bar: 0 of 2,340 instants\nBars: none")
+    assert commands.look(held, "0").data["indicators"]["EXE SMA(close, 10)"] is None
+
+
+def test_a_look_at_much_shows_the_first_of_it(system):
+    """Ten of a kind, and how many more there are."""
+
+    class Ladder(nb.Strategy):
+        def on_bar(self, bar):
+            if not self.orders():
+                for number in range(13):
+                    self.buy(bar.symbol, 1, limit=bar.close - 1 - number / 4, tag="rung")
+
+    system.start({}, data=minutes(50), strategies=Ladder, paused=True)
+    system.step(3)
+    lines = commands.look(system, "2").message.splitlines()
+    assert lines[-2:] == ["  order 10: buy 1 ASSET limit, limit 96.78 (Ladder)", "  and 3 more"]
+
+
+@pytest.mark.parametrize("at", ["201", "noon", "2024-10-05", "-1", ""])
+def test_look_refuses_what_is_no_place_of_the_past(held, at):
+    """One line that says what was asked, what there is, and what to write."""
+    commands.step(held, 200)
+    with pytest.raises(ValueError, match=r"200 instants are completed|is no time; write|later than the run has come"):
+        commands.look(held, at)
+
+
+def test_look_needs_a_run(system):
+    """Where nothing was started there is no past."""
+    with pytest.raises(RuntimeError, match=r"nothing was started yet; call start\(\) first"):
+        commands.look(system, "10:30")
 
 
 def test_step_says_where_it_came_to(held):

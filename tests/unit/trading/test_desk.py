@@ -138,7 +138,7 @@ def test_fills_before_callbacks():
     assert pair.said == [("B", 1, 1), ("A", 1, 1), "stopped"]
 
 
-def test_agenda_is_one_object():
+def test_what_is_pending_is_one_object():
     """What is pending is the same object for the whole run, and false where nothing waits."""
     desk = desk_for(Loud(), series_of(flat([10] * 4), first=1))
     pending = desk.pending

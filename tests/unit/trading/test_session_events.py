@@ -439,7 +439,7 @@ def test_a_run_without_sessions_has_no_session_events():
     desk.stop()
 
 
-def test_the_agenda_calls_for_few_instants():
+def test_few_instants_are_pending():
     """Settling happens where a session starts or ends or something is due, and nowhere else."""
     strategy, series = Planned(plan={"x": {"at": "14:40"}}), series_of(flat(range(1, 31)))
     desk = desk_for(strategy, series)

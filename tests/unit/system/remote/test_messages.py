@@ -25,6 +25,7 @@ REQUESTS = [
     ("speed", {"x": 60}),
     ("speed", {"x": 0.5}),
     ("stop", {}),
+    ("look", {"at": "10:30"}),
     ("status", {}),
     ("session", {}),
 ]

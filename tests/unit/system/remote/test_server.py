@@ -44,13 +44,16 @@ def files() -> list[str]:
 
 
 def test_a_run_is_commanded_from_outside():
-    """Status, step, until, speed, resume, pause, stop: each does what it does at home, and says the same."""
+    """Status, step, until, look, speed, resume, pause, stop: each does what it does at home, and says the same."""
     with held() as system, reach() as client:
         assert client.command("status")["message"].startswith("State: PAUSED")
         assert client.command("step", n=3)["value"] is True
         assert system.snapshot().cursor == 3
         assert client.command("until", when="10:30")["value"] is True
         assert system.snapshot().cursor == 60
+        seen = client.command("look", at="10:00")
+        assert seen["message"].startswith("At 2024-10-03 10:00:00-04:00: 30 of ")
+        assert (seen["data"]["cursor"], seen["data"]["equity"]) == (30, system.look(30).equity)
         client.command("speed", x=60)
         assert system.status()["session"]["speed_multiplier"] == 60
         assert client.command("resume")["message"] == "System resumed"

@@ -193,7 +193,7 @@ def test_in_part_or_whole(tif, sizes, status):
     assert desk.orders[0].status == status
 
 
-def test_horizon_past_the_last_session():
+def test_orders_expire_past_the_last_session():
     """After the last known session, dates take over."""
     expiry = OrderExpiry(STAMPS, sessions(count=1))
     late = OPENING + 5 * DAY
