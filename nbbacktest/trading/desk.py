@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import ConfigError, DataQualityWarning, Problem, StateError, StrategyError
+from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.core.shown import said, shown
 from nbbacktest.data.resample import FormingBars
@@ -43,7 +43,7 @@ from nbbacktest.trading.state import (
     saved_orders,
     saved_series,
 )
-from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.strategy import Strategy, refuse_doubles
 from nbbacktest.trading.streams import make_indicators
 from nbbacktest.trading.warmup import Warmup
 
@@ -565,23 +565,3 @@ def numbered(words: list[str]) -> list[str]:
         seen[word] += 1
         names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
     return names
-
-
-def refuse_doubles(strategies: Sequence[Strategy]) -> None:
-    """Refuse a strategy object that is given twice, or is in another run.
-
-    Raises
-    ------
-    ConfigError
-        With each of them.
-    """
-    problems = []
-    for number, strategy in enumerate(strategies):
-        where = f"strategies[{number}]"
-        if any(strategy is other for other in strategies[:number]):
-            problems.append(Problem(where, strategy, "the same object twice; make one for each place"))
-        context = strategy._strategy_context  # noqa: SLF001 - as above
-        if isinstance(context, StrategyContext) and context.is_taken:
-            problems.append(Problem(where, strategy, "it is still in another run; stop that one, or make a new object"))
-    if problems:
-        raise ConfigError(problems, "strategies")

@@ -7,11 +7,11 @@ import datetime as dt
 import inspect
 import numbers
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Union, cast, get_args, get_origin
 
 from nbbacktest.core.enums import Side
-from nbbacktest.core.errors import MISSING, ParameterError, Problem, nearest
+from nbbacktest.core.errors import MISSING, ConfigError, ParameterError, Problem, nearest
 from nbbacktest.core.records import Bar, FormingBar
 from nbbacktest.core.shown import shown
 from nbbacktest.engine.series import BarsView
@@ -546,6 +546,26 @@ class Strategy:
 
 
 Strategy._strategy_context = cast("StrategyContext", NoContext("Strategy"))  # noqa: SLF001 - its own module
+
+
+def refuse_doubles(strategies: Sequence[Strategy]) -> None:
+    """Refuse a strategy object that is given twice, or is in another run.
+
+    Raises
+    ------
+    ConfigError
+        With each of them.
+    """
+    problems = []
+    for number, strategy in enumerate(strategies):
+        where = f"strategies[{number}]"
+        if any(strategy is other for other in strategies[:number]):
+            problems.append(Problem(where, strategy, "the same object twice; make one for each place"))
+        context = strategy._strategy_context  # noqa: SLF001 - as above
+        if isinstance(context, StrategyContext) and context.is_taken:
+            problems.append(Problem(where, strategy, "it is still in another run; stop that one, or make a new object"))
+    if problems:
+        raise ConfigError(problems, "strategies")
 
 
 # -- parameters ---------------------------------------------------------------------------------------------
