@@ -291,7 +291,3 @@ class FormingBars:
             found = self._found[columns.symbol, interval] = Forming(length, self._periods(), self._stamps)
         bar = found.at(columns, n)
         return None if bar is None or bar.closes_ns <= now else bar
-
-    def clear(self) -> None:
-        """Find them again: the columns begin earlier, and so may the weeks and months."""
-        self._found.clear()

@@ -20,8 +20,7 @@ from nbbacktest.data.source_registry import is_source
 from nbbacktest.engine.feed import Feed
 from nbbacktest.system.stages import Stages
 from nbbacktest.trading.context import StrategyContext
-from nbbacktest.trading.parameters import parameters_of
-from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.strategy import Strategy, parameters_of
 
 ConfigSource = str | Path | dict[str, Any] | SessionConfig
 StrategySource = type[Strategy] | Strategy

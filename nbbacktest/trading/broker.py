@@ -19,8 +19,7 @@ from nbbacktest.trading.orders.blotter import Blotter, OpenOrders
 from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.orders.rules import TradingRules
 from nbbacktest.trading.orders.types import AT_OPEN, PHASES, RULES, FillRules
-from nbbacktest.trading.portfolio import Allowance, Portfolio, Position
-from nbbacktest.trading.sizes import add_sizes, is_rounding
+from nbbacktest.trading.portfolio import Allowance, Portfolio, Position, add_sizes, is_rounding
 
 _BUY, _MARKET = Side.BUY, OrderType.MARKET
 _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderStatus.REJECTED

@@ -26,10 +26,9 @@ from nbbacktest.trading.orders.request import (
     read_request,
 )
 from nbbacktest.trading.orders.rules import OrderExpiry
-from nbbacktest.trading.portfolio import Portfolio
+from nbbacktest.trading.portfolio import Portfolio, add_sizes
 from nbbacktest.trading.record import RunLog
 from nbbacktest.trading.schedule import Scheduled
-from nbbacktest.trading.sizes import add_sizes
 from nbbacktest.trading.streams import StreamIndicator, make_indicators
 
 if TYPE_CHECKING:

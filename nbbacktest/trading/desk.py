@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import ConfigError, DataQualityWarning, Problem, StateError, StrategyError
+from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.core.shown import said, shown
 from nbbacktest.data.resample import FormingBars
@@ -43,7 +43,7 @@ from nbbacktest.trading.state import (
     saved_orders,
     saved_series,
 )
-from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.strategy import Strategy, refuse_doubles
 from nbbacktest.trading.streams import make_indicators
 from nbbacktest.trading.warmup import Warmup
 
@@ -150,7 +150,8 @@ class TradingDesk:
         self.moment: Moment | None = None
         self.is_open = False
         self.warmup = warmup or Warmup(series)
-        self._forming = FormingBars(periods or sessions, stamps)
+        self._periods = periods or sessions
+        self._forming: FormingBars | None = None  # made when the first one is asked for
         self._instants = instants
         self._revised = False
         self._stamps = stamps
@@ -514,6 +515,8 @@ class TradingDesk:
 
     def forming(self, base: Series, interval: str) -> FormingBar | None:
         """The bar of `interval` that the newest base bars are part of; see `FormingBars.at`."""
+        if self._forming is None:
+            self._forming = FormingBars(self._periods, self._stamps)
         return self._forming.at(base.columns, base.n, interval, self.now_ns)
 
     def _refuse_fed(self) -> None:
@@ -521,7 +524,7 @@ class TradingDesk:
             context.refuse_fed()
 
     def _renew(self) -> None:
-        self._forming.clear()  # the weeks and months of the earlier bars may be others
+        self._forming = None  # the weeks and months of the earlier bars may be others
         for context in self._contexts.values():
             context.renew()
 
@@ -562,23 +565,3 @@ def numbered(words: list[str]) -> list[str]:
         seen[word] += 1
         names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
     return names
-
-
-def refuse_doubles(strategies: Sequence[Strategy]) -> None:
-    """Refuse a strategy object that is given twice, or is in another run.
-
-    Raises
-    ------
-    ConfigError
-        With each of them.
-    """
-    problems = []
-    for number, strategy in enumerate(strategies):
-        where = f"strategies[{number}]"
-        if any(strategy is other for other in strategies[:number]):
-            problems.append(Problem(where, strategy, "the same object twice; make one for each place"))
-        context = strategy._strategy_context  # noqa: SLF001 - as above
-        if isinstance(context, StrategyContext) and context.is_taken:
-            problems.append(Problem(where, strategy, "it is still in another run; stop that one, or make a new object"))
-    if problems:
-        raise ConfigError(problems, "strategies")

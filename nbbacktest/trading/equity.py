@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from nbbacktest.core.records import BarColumns, Float64, Int64
 from nbbacktest.data.calendar import local_dates
+from nbbacktest.trading.portfolio import Tally
 from nbbacktest.trading.record import RunRecord, Split
-from nbbacktest.trading.sizes import Tally
 
 _NONE = np.empty(0, dtype=np.int64)
 _Level = TypeVar("_Level", np.float64, np.bool_)

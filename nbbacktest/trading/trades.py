@@ -17,8 +17,8 @@ import numpy as np
 
 from nbbacktest.core.records import Float64, Int64, Stamps
 from nbbacktest.trading.orders import Fill
+from nbbacktest.trading.portfolio import Tally, add_sizes, scaled
 from nbbacktest.trading.record import Executions, RunRecord, Split
-from nbbacktest.trading.sizes import Tally, add_sizes, scaled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +163,7 @@ def round_trips(record: RunRecord) -> Trades:
     """Match every exit with the oldest entries of the same strategy and symbol (FIFO).
 
     An exit of part of a position splits off a trade; one fill that turns a position round closes the old
-    one and opens the new one. A size that is rounding alone counts as zero (`nbbacktest.trading.sizes`). A trade that went through
+    one and opens the new one. A size that is rounding alone counts as zero (`nbbacktest.trading.portfolio`). A trade that went through
     a split is told in units and prices of after it, its entry too. Cash flows (dividends, fees for borrowing, interest)
     belong to no trade.
 

@@ -16,7 +16,7 @@ from nbbacktest.core.records import Float64, Int64
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.report.plotting import EQUITY, LOSS, OTHER, axis, breaks, choose, extremes, local_time
 from nbbacktest.system.run import Run
-from nbbacktest.trading.sizes import Tally
+from nbbacktest.trading.portfolio import Tally
 from nbbacktest.trading.snapshot import TradingSnapshot
 from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, axes_visible, base_layout
 

@@ -21,8 +21,7 @@ from nbbacktest.system.origin import ConfigSource, copied, own_copy
 from nbbacktest.system.sweep.pool import run_all
 from nbbacktest.system.sweep.worker import ERROR, Point, Row, SweepWorker
 from nbbacktest.trading.callbacks import check_callbacks
-from nbbacktest.trading.parameters import check, parameters_of
-from nbbacktest.trading.strategy import Strategy
+from nbbacktest.trading.strategy import Strategy, check, parameters_of
 
 logger = logging.getLogger("nbbacktest")
 

@@ -11,7 +11,7 @@ from nbbacktest.core.errors import OrderError
 from nbbacktest.core.intervals import LATEST
 from nbbacktest.trading.orders.order import LEVELS, Order
 from nbbacktest.trading.orders.types import RULES
-from nbbacktest.trading.sizes import is_rounding
+from nbbacktest.trading.portfolio import is_rounding
 
 _OPEN, _HELD = OrderStatus.OPEN, OrderStatus.HELD
 _CANCELLED, _FILLED = OrderStatus.CANCELLED, OrderStatus.FILLED

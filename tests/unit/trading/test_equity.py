@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Stamps
 from nbbacktest.trading.equity import cash_curve, day_ends, equity_curve, invested, local_days, marks, position_curve
-from nbbacktest.trading.sizes import Tally, add_sizes
+from nbbacktest.trading.portfolio import Tally, add_sizes
 from tests.records import bars, daily_bars, minute_sessions, minutes, run, traded_runs
 
 

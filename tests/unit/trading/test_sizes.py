@@ -9,8 +9,7 @@ from nbbacktest.core.config import BrokerConfig
 from nbbacktest.core.enums import Side
 from nbbacktest.trading.equity import position_curve
 from nbbacktest.trading.orders.rules import TradingRules
-from nbbacktest.trading.portfolio import Portfolio
-from nbbacktest.trading.sizes import Tally, is_rounding
+from nbbacktest.trading.portfolio import Portfolio, Tally, is_rounding
 from nbbacktest.trading.trades import round_trips
 from tests.drivers import flat, scripted, series_of
 from tests.records import bars, minutes, run
