@@ -131,6 +131,10 @@ class StateError(NbBacktestError, TypeError):
     """A run's state that can't be saved or restored: something in it can't be copied, or the fresh run isn't alike."""
 
 
+class ReplayError(NbBacktestError, RuntimeError):
+    """A run that can't be taken back: it doesn't repeat what it has recorded, or its origin can't be made again."""
+
+
 class ScheduleError(NbBacktestError, ValueError):
     """A call that can't be scheduled as it was written, or not with these bars."""
 

@@ -23,6 +23,7 @@ class Command(StrEnum):
     RESUME = "resume"
     STEP = "step"
     RUN_UNTIL = "run_until"
+    REWIND = "rewind"
     STOP = "stop"
     ADD = "add_symbol"
     REMOVE = "remove_symbol"
@@ -36,6 +37,7 @@ TABLE: dict[tuple[SystemState, Command], SystemState] = {
     (STOPPED, Command.START): RUNNING,
     (RUNNING, Command.PAUSE): PAUSED,
     (RUNNING, Command.RUN_UNTIL): RUNNING,
+    (RUNNING, Command.REWIND): PAUSED,
     (RUNNING, Command.STOP): STOPPED,
     (RUNNING, Command.ADD): RUNNING,
     (RUNNING, Command.REMOVE): RUNNING,
@@ -45,6 +47,7 @@ TABLE: dict[tuple[SystemState, Command], SystemState] = {
     (PAUSED, Command.RESUME): RUNNING,
     (PAUSED, Command.STEP): RUNNING,
     (PAUSED, Command.RUN_UNTIL): RUNNING,
+    (PAUSED, Command.REWIND): PAUSED,
     (PAUSED, Command.STOP): STOPPED,
     (PAUSED, Command.ADD): PAUSED,
     (PAUSED, Command.REMOVE): PAUSED,

@@ -6,8 +6,8 @@ Its inner loops are the specification of a run: reveal, match orders, call, and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence, Sized
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import contextmanager, suppress
 from itertools import islice
 from time import perf_counter
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -15,7 +15,7 @@ from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.gate_state import Decision, MoveRequest
+from nbbacktest.engine.gate_state import Decision, JumpRequest, MoveRequest
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import Batch
@@ -87,12 +87,15 @@ class Frame(NamedTuple, Generic[S]):
         For each of its series, how many of its bars can be seen.
     agent : S
         The agent's state, frozen.
+    epoch : int
+        How often the run was taken to another place before: a frame of another epoch may have a smaller cursor.
     """
 
     cursor: int
     axis: Axis
     rows: tuple[int, ...]
     agent: S
+    epoch: int = 0
 
 
 class _HandlerFailed(Exception):  # noqa: N818 - never leaves this module
@@ -116,6 +119,12 @@ class AnalysisEngine(Generic[S]):
         Seconds a window, rests left out; seconds that paced instants began after their deadline.
     lag : float
         Seconds that the last paced instant began after its deadline.
+    epoch : int
+        How often the run was taken to another place.
+    travel : callable or None
+        Makes a jump; called by the analysis thread, at rest at an instant. Set before the run starts.
+    check : callable or None
+        Called with each publication while the run is in its past.
     """
 
     FRESH = 0.02
@@ -155,6 +164,11 @@ class AnalysisEngine(Generic[S]):
         self.timing = TimingSeries()
         self.lateness = TimingSeries()
         self.lag = 0.0
+        self.epoch = 0
+        self.travel: Callable[[JumpRequest, int], object] | None = None
+        self.check: Callable[[Frame[S]], object] | None = None
+        self._jumped = 0  # windows of older generations are another world's
+        self._replaying: AnalysisEngine[S] | None = None
         self.frame: Frame[S] = self._freeze(0)
 
     @property
@@ -169,6 +183,9 @@ class AnalysisEngine(Generic[S]):
                 began = perf_counter()
                 while self._inbox.wait_until_ready():
                     try:
+                        if not self._inbox.is_ready():
+                            self.visit()  # nudged
+                            continue
                         batch = outbox()
                         if batch is not None:
                             self.process(batch, waited=perf_counter() - began)
@@ -204,7 +221,7 @@ class AnalysisEngine(Generic[S]):
         if window.pace is None:
             quantum.learn_wait(waited)
         while cursor < window.stop:
-            if self._boundary(cursor, window.generation) is not Decision.GO:
+            if window.generation < self._jumped or self._boundary(cursor, window.generation) is not Decision.GO:
                 break
             if window.pace is not None:
                 self.lag = self._agent.lag = max(0.0, self._clock.now() - window.pace.deadline(cursor))
@@ -226,6 +243,31 @@ class AnalysisEngine(Generic[S]):
             self._boundary(cursor, window.generation, leaving=True)
         if cursor > window.start:
             self.timing.add(worked)
+
+    def visit(self) -> None:
+        """Come to a boundary with no window in hand, to make the jump that is asked for."""
+        gate = self._gate
+        if self._boundary(self._agent.index + 1, gate.generation, leaving=gate.jump_asked is None) is Decision.GO:
+            self._boundary(self._agent.index + 1, gate.generation, leaving=True)
+
+    @contextmanager
+    def replaying(self, other: AnalysisEngine[S]) -> Iterator[None]:
+        """Let the code that is called show what `other` has under way, which replays this run's past in this thread."""
+        self._replaying = other
+        try:
+            yield
+        finally:
+            self._replaying = None
+
+    def exchange(self, agent: Agent[S], cursor: int) -> None:
+        """Go on with another agent, at `cursor`, over the series that the timeline has now. Called under the gate's condition."""
+        self._agent = agent
+        self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
+        self.deferred.clear()
+        self._error = self._watched = None
+        self.epoch += 1
+        self._jumped = self._gate.generation
+        self.adopt(cursor)
 
     def finish(self) -> None:
         """Stop the agent, publish the last state and close the way in."""
@@ -257,6 +299,8 @@ class AnalysisEngine(Generic[S]):
 
     def under_way(self) -> Frame[S]:
         """The instant under way, as far as it has come; for code that it calls, and not published."""
+        if self._replaying is not None:
+            return self._replaying.under_way()._replace(epoch=self.epoch)
         return self._freeze(max(self._agent.index + 1, 0))
 
     def abandon(self) -> None:
@@ -339,12 +383,18 @@ class AnalysisEngine(Generic[S]):
             decision = gate.at_boundary(
                 cursor, generation, self.frame.cursor, self._quantum.turn, fresh=fresh, leaving=leaving
             )
+            if decision is Decision.JUMP:
+                self._jump(cursor)
+                generation, leaving, cursor = -1, True, self._agent.index + 1
+                continue
             if decision is not Decision.PUBLISH:
                 if gate.rests != rests:
                     self._yielding.note_rest()
                 return decision
             self.frame = self._freeze(cursor)
             self._stale = perf_counter() + self.FRESH
+            if self.check is not None:
+                self.check(self.frame)
             move = gate.move_watched_at(cursor)
             if move is not None and move.watcher is not None and (move, cursor) != self._watched:
                 self._watched = move, cursor
@@ -354,6 +404,15 @@ class AnalysisEngine(Generic[S]):
                     found, problem = False, error
                 gate.watched(move, found, problem)
 
+    def _jump(self, cursor: int) -> None:
+        jump = self._gate.jump_asked
+        if jump is None:
+            return
+        if self.travel is None:
+            self._gate.stayed(jump, None)
+        else:
+            self.travel(jump, cursor)
+
     def _let_others_in(self, seconds: float) -> None:
         """Sleep between two turns, at rest, as between two windows."""
         self._boundary(self._agent.index + 1, self._gate.generation, leaving=True)
@@ -361,7 +420,7 @@ class AnalysisEngine(Generic[S]):
 
     def _freeze(self, cursor: int) -> Frame[S]:
         axis = self._timeline.axis
-        return Frame(cursor, axis, tuple([series.n for series in axis.series]), self._agent.freeze())
+        return Frame(cursor, axis, tuple([series.n for series in axis.series]), self._agent.freeze(), self.epoch)
 
     # -- calls and failures ---------------------------------------------------------------------------------
 

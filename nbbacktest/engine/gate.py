@@ -13,7 +13,7 @@ from nbbacktest.core.clock import Clock
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor, surely
-from nbbacktest.engine.gate_state import UNLIMITED, Decision, GateState, MoveRequest, Watcher
+from nbbacktest.engine.gate_state import UNLIMITED, Decision, GateState, JumpRequest, MoveRequest, Watcher
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.planner import Standing
 
@@ -220,6 +220,32 @@ class RunGate:
         """Wait until a move is over; True if the run rests at its place. Raises what its watcher raised."""
         return self._wait_for_move(move, lambda: None, timeout)
 
+    def jump(self, jump: JumpRequest, wake: Callable[[], object]) -> bool:
+        """Rest at a place of the past; False if the run ended, or another command moved it, first.
+
+        `wake` makes the analysis come to a boundary, if it waits for a window.
+
+        Raises
+        ------
+        BaseException
+            The reason why the run stayed where it was.
+        """
+        try:
+            with self._changed.lock:
+                self.state.ask_jump(jump, self._clock.now())
+                self._tell()
+            wake()
+            arrived = self._await(lambda: self.state.jump_answer(jump), None)
+        except BaseException:
+            with self._changed.lock:
+                self.state.give_up_jump(jump, self._clock.now())
+                self._tell()
+            self._mend()
+            raise
+        if jump.error is not None:
+            raise jump.error
+        return arrived
+
     def while_held(self, action: Callable[[bool], T], timeout: float | None = None) -> T:
         """Hold the run beside the user's own pause, and call `action` with it at rest, and whether it goes on at all.
 
@@ -384,6 +410,33 @@ class RunGate:
         """Report what a move's watcher answered: the run rests here where it found its place, or raised."""
         with self._changed.lock:
             self.state.watched(move, found, error, self._clock.now())
+            self._tell()
+
+    @property
+    def jump_asked(self) -> JumpRequest | None:
+        """The rewind that the analysis is to make, or makes."""
+        return self.state.jump
+
+    def jumped(self, jump: JumpRequest, cursor: int, exchange: Callable[[], object]) -> bool:
+        """Stand at `cursor`, with what `exchange` puts in place; False, and nothing happens, if the jump was given up.
+
+        `exchange` is called under the condition: other threads see all of it or nothing. It calls no user code.
+        """
+
+        def make() -> bool:
+            with self._changed.lock:
+                if not self.state.jumped(jump, cursor, self._clock.now()):
+                    return False
+                exchange()
+                self._tell()
+                return True
+
+        return make()
+
+    def stayed(self, jump: JumpRequest, error: BaseException | None) -> None:
+        """Report that a jump leads nowhere."""
+        with self._changed.lock:
+            self.state.stayed(jump, error, self._clock.now())
             self._tell()
 
     def hold_here(self, trouble: BaseException | None = None) -> None:

@@ -24,12 +24,13 @@ class Decision(Enum):
     """The answer of the gate at a boundary between two instants.
 
     GO: deliver instants up to the limit. PUBLISH: publish a frame, ask the watcher, and come to the boundary again.
-    REST: wait for news, and come to the boundary again. LEAVE: at rest; the window or the turn is done or given up.
+    JUMP: go to the place of the jump that was asked for, and leave. REST: wait for news, and come to the boundary again. LEAVE: at rest; the window or the turn is done or given up.
     CLOSED: the run is over.
     """
 
     GO = auto()
     PUBLISH = auto()
+    JUMP = auto()
     REST = auto()
     LEAVE = auto()
     CLOSED = auto()
@@ -79,6 +80,30 @@ class MoveRequest:
         return UNLIMITED if self.target is None else self.target
 
 
+class JumpRequest:
+    """A rewind: a place of the past at which the run is to rest. The gate's state writes it, and holds the run by it.
+
+    Attributes
+    ----------
+    place : callable
+        The cursor to go to, from the one at which the run stands; asked by the analysis, with no lock held. It may raise.
+    over : bool
+        True once the run rests there, or stays for an error, or goes on for another command.
+    reached : bool
+        True once the run stands at the place.
+    error : BaseException or None
+        The reason why it stayed.
+    """
+
+    __slots__ = ("error", "over", "place", "reached")
+
+    def __init__(self, place: Callable[[int], int]) -> None:
+        self.place = place
+        self.over = False
+        self.reached = False
+        self.error: BaseException | None = None
+
+
 class GateState:
     """Holds a run at an instant, exactly.
 
@@ -105,6 +130,8 @@ class GateState:
         For each holder, how many of its holds are open.
     move : MoveRequest or None
         The step or run_until that is under way.
+    jump : JumpRequest or None
+        The rewind that is asked for or under way.
     trouble : BaseException or None
         The error that the run is held for; gone when the run goes on.
     busy : bool
@@ -139,6 +166,7 @@ class GateState:
         self.cursor = 0
         self.holders: dict[object, int] = {}
         self.move: MoveRequest | None = None
+        self.jump: JumpRequest | None = None
         self.trouble: BaseException | None = None
         self.busy = True
         self.resting = False
@@ -188,6 +216,20 @@ class GateState:
             self._reach(move, now)  # it is there already: the analysis doesn't come to a boundary to find that
             self._come_to_rest()
 
+    def ask_jump(self, jump: JumpRequest, now: float) -> None:
+        """Ask for a rewind, in place of the one that is under way; a run that is over stays where it is."""
+        if not self.life.allows(Command.REWIND) or self.closed:
+            return
+        self.hold(jump, now)
+        self._leave_jump(now)
+        self.jump = jump
+
+    def give_up_jump(self, jump: JumpRequest, now: float) -> None:
+        """Rest at once where the command that asked for `jump` was interrupted."""
+        if jump is self.jump and not self.closed:
+            self.hold_for_user(now)
+            self._leave_jump(now)
+
     def give_up(self, move: MoveRequest, now: float) -> None:
         """Rest at once where the command that asked for `move` waits no longer: it timed out or was interrupted."""
         if move.begun and not (move.over or self.closed):
@@ -220,6 +262,8 @@ class GateState:
             self.holders.pop(holder, None)
         if not self.holders:
             self._move_on(now)
+        elif self.jump is not None:
+            self.has_news = True  # it may have waited for this holder
 
     def replan(self, now: float, *, paced: bool, renumber: Callable[[int], int] | None = None) -> None:
         """Make all windows invalid; see `RunGate.replan`."""
@@ -279,6 +323,10 @@ class GateState:
         """True if the run rests at the place of `move`, False if it ended, or another command moved it, first."""
         return self._answer(arrived=move.over, answer=move.reached)
 
+    def jump_answer(self, jump: JumpRequest) -> bool | None:
+        """True if the run rests at the place of `jump`, False if it stayed, ended, or another command moved it, first."""
+        return self._answer(arrived=jump.over and not (jump.reached and self.busy), answer=jump.reached)
+
     def hold_answer(self) -> bool | None:
         """True if the run rests at an instant, False if it has ended."""
         return self._answer(arrived=not self.busy, answer=True)
@@ -337,6 +385,9 @@ class GateState:
         if self.closed:
             return Decision.CLOSED
         move = self.move
+        if published == cursor and self.jump is not None and self._holds_alone(self.jump):
+            self.busy = True
+            return Decision.JUMP
         if self.asked > self.answered or (published != cursor and move is not None):
             return self._publish()
         if move is not None and move.target is not None and cursor >= move.target:
@@ -369,6 +420,31 @@ class GateState:
             move.error = error
             self._reach(move, now)
 
+    def jumped(self, jump: JumpRequest, cursor: int, now: float) -> bool:
+        """Stand at `cursor`, where `jump` has led; False, and nothing is changed, if the run ended or the jump was given up."""
+        if self.closed or jump is not self.jump:
+            return False
+        self.cursor = cursor
+        self.moving_since = (now, cursor)
+        self.interrupted_at = now
+        self.trouble = None
+        self.generation += 1
+        self.jump = None
+        jump.reached = jump.over = True
+        self.hold(USER, now)
+        self.holders.pop(jump, None)
+        self._leave_move()
+        self.life.apply(Command.REWIND)
+        self.has_news = True
+        return True
+
+    def stayed(self, jump: JumpRequest, error: BaseException | None, now: float) -> None:
+        """Note that the run stays where it was, for `error`."""
+        self.generation += 1  # the window in hand is given up
+        if jump is self.jump:
+            jump.error = error
+            self._leave_jump(now)
+
     # -- parts of events ------------------------------------------------------------------------------------
 
     def _publish(self) -> Decision:
@@ -378,6 +454,7 @@ class GateState:
     def _go(self, move: MoveRequest | None, now: float) -> None:
         self.holders.pop(USER, None)
         self._leave_move()
+        self._leave_jump(now)
         self.move = move
         self.trouble = None
         self._move_on(now)
@@ -399,6 +476,17 @@ class GateState:
         if self.move is not None:
             self.move.over = True
             self.move = None
+
+    def _leave_jump(self, now: float) -> None:
+        jump, self.jump = self.jump, None
+        if jump is not None:
+            jump.over = True
+            self.release(jump, now)
+            self.has_news = True
+
+    def _holds_alone(self, jump: JumpRequest) -> bool:
+        """True if only `jump` and the user hold the run: another holder is at work on it."""
+        return all(holder is jump or holder == USER for holder in self.holders)
 
     def _reach(self, move: MoveRequest, now: float) -> None:
         move.reached = True

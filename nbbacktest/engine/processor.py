@@ -136,6 +136,11 @@ class DataProcessor:
             yield batch if reveal is None else batch._replace(reveal=reveal)
             window = window._replace(start=piece.stop)
 
+    def take_over(self, loader: ChunkLoader | None) -> None:
+        """Go on with the bars of another world; windows that were planned before are given up."""
+        self._loader = loader
+        self._ahead = None
+
     def prepare(self, window: Window) -> Batch:
         """Lay out a window's bars of all series."""
         start, stop = window.start, window.stop

@@ -49,6 +49,7 @@ class StreamSubscription:
         self._changed = Monitor()
         self._ready = False
         self._closed = False
+        self._nudged = False
         self._signals = 0
         self._waits = 0
         self._cycles = 0
@@ -79,18 +80,26 @@ class StreamSubscription:
         Returns
         -------
         bool
-            True once the flag is up; False when closed or, outside data-driven mode, after `timeout`.
+            True once the flag is up, or at a nudge; False when closed or, outside data-driven mode, after `timeout`.
         """
         with self._changed.lock:
             self._waits += 1
-            if self._ready or self._closed:
+            if self._ready or self._closed or self._nudged:
+                self._nudged = False
                 return not self._closed
             limit = None if self._mode is StreamMode.DATA_DRIVEN else timeout
         began = perf_counter()
         answer = self._changed.until(self._news, limit)
         with self._changed.lock:
             self._wait_seconds += perf_counter() - began
-        return answer == "ready"
+            self._nudged = False
+        return answer in ("ready", "nudged")
+
+    def nudge(self) -> None:
+        """Make one wait of the consumer return, with the flag as it is."""
+        with self._changed.lock:
+            self._nudged = True
+            self._changed.notify_all()
 
     def reset(self) -> None:
         """Take the flag down: the consumer is done with what was signalled, and the producer may go on."""
@@ -148,7 +157,7 @@ class StreamSubscription:
 
     def _news(self) -> str:
         """The news that ends a consumer's wait; empty if it waits on."""
-        return "closed" if self._closed else "ready" if self._ready else ""
+        return "closed" if self._closed else "ready" if self._ready else "nudged" if self._nudged else ""
 
 
 class Plan(NamedTuple):

@@ -17,10 +17,10 @@ from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.feed import Feed
-from nbbacktest.system.origin import StrategySource, copied, live_sections, restore_given
+from nbbacktest.system.origin import StrategySource, copied, live_sections, remade, restore_given
 from nbbacktest.system.run_bars import RunBars, needs_of, warn_of_lack
 from nbbacktest.system.stages import Stages, wire
-from nbbacktest.system.world import StrategyList, world_of
+from nbbacktest.system.world import StrategyList, World, world_of
 from nbbacktest.trading.callbacks import check_callbacks
 from nbbacktest.trading.strategy import Strategy
 
@@ -37,6 +37,7 @@ def build(
     window: int | None = None,
     feed: Feed | None = None,
     market: MarketData | None = None,
+    repeatable: bool = False,
 ) -> Stages:
     """Load the data, make the strategies and wire the stages; no thread is started.
 
@@ -52,12 +53,15 @@ def build(
         The source of a live run's bars; None makes the one that the config names.
     market
         The bars that were read from `data` before, and aren't read again.
+    repeatable
+        Keep what another world of the same origin takes, so that the run can be taken back.
 
     Raises
     ------
     ConfigError, DataError
         The config or the data can't be run.
     """
+    given_params = copied(params or {}) if repeatable else {}  # a strategy may change what is in them
     made = strategies_of(config, strategies, params)
     for strategy, _ in made:
         if any(strategy is one for one in _several(strategies)):
@@ -76,7 +80,15 @@ def build(
     stages = wire(config, lifecycle, condition, world, clock=clock, window=window)
     warn_of_lack(world.desk.warmup, world.market.asked)
     given = [] if strategies is None else [strategy for strategy, _ in made]
-    return replace(stages, live_objects=live_sections(data, world.market, given))
+    pristine = bars.fresh()
+
+    def again() -> World:
+        anew = strategies_of(config, remade(strategies, given_params), copied(given_params))
+        return world_of(config, anew, pristine.fresh(), data=data)
+
+    return replace(
+        stages, live_objects=live_sections(data, world.market, given), again=again if repeatable else None
+    )
 
 
 def warmup_needs(

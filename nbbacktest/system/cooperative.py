@@ -172,7 +172,8 @@ class CooperativeRunner:
 
     @property
     def _may_move(self) -> bool:
-        return not self._over and (self._gate.closed or not self._begun or not self._gate.is_held)
+        gate = self._gate
+        return not self._over and (gate.closed or not self._begun or not gate.is_held or gate.jump_asked is not None)
 
     def _take_turn(self) -> None:
         self._kicked = False
@@ -226,6 +227,8 @@ class CooperativeRunner:
             self._begun = True
             if not stages.analysis.begin():
                 return True
+        if gate.jump_asked is not None and not (gate.closed or self.wants_rest):
+            stages.analysis.visit()
         while not (gate.closed or gate.is_held or self.wants_rest):
             # A turn at once: a window would be longer than a slice.
             length = min(stages.quantum.turn, self.AT_ONCE) if gate.stepping else stages.quantum.turn

@@ -29,7 +29,7 @@ from nbbacktest.system.run import Run, RunHolder, outcome
 from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
-from nbbacktest.system.targets import Until, past_cursor, target_of
+from nbbacktest.system.targets import Until, past_cursor, place_of, target_of
 from nbbacktest.trading.places import Place
 from nbbacktest.trading.snapshot import Snapshot
 from nbbacktest.trading.strategy import Strategy
@@ -150,7 +150,7 @@ class SystemManager:
         _refuse_live(settings, paused=paused)
         stages = build(
             settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
-            params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market,
+            params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
         )  # fmt: skip
         beside = SystemManager.run_hook(self, settings) if self._reachable else None
         run = self._made(stages, beside)
@@ -186,6 +186,8 @@ class SystemManager:
         if not self._allowed(Command.PAUSE):
             return False
         run = self._present(Command.PAUSE)
+        if run.is_replaying and run.gate.is_analyst:
+            return True  # as it was when this instant was new; the replay goes on to its place
         if run.is_live:
             return run.coordinator.pause_backtest()  # refuses
         return self._at_rest(run, lambda: run.gate.pause(REST_SECONDS))
@@ -235,6 +237,59 @@ class SystemManager:
             return run.gate.run_until(None, lambda _frame: when(run.published()))
         # The meaning of a time depends on the cursor, which is known only once the run stands.
         return self._at_rest(run, lambda: run.gate.run_to(lambda: target_of(when, run), REST_SECONDS))
+
+    def back(self, n: int = 1) -> bool:
+        """Go back by `n` instants and rest there; waits for it. `step(n)` leads to the same place again.
+
+        The run is executed again from its start to that place, and held against what it has recorded.
+
+        Returns True at rest there; False if another command stopped or moved the run before.
+
+        Raises
+        ------
+        ReplayError
+            The run doesn't repeat itself; it stays where it was.
+        ValueError
+            Fewer than `n` instants are completed.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"back takes a whole number of at least 1, not {n!r}")
+
+        def place(cursor: int) -> int:
+            if n > cursor:
+                raise ValueError(f"back({n}): {cursor:,} instants are completed")
+            return cursor - n
+
+        return self._from_outside(Command.REWIND).rewind(place)
+
+    def rewind(self, to: Place) -> bool:
+        """Go to a place that the run was at, and rest there; waits for it.
+
+        What lies ahead stays the same line: `step`, `resume` and `run_until` deliver it again, and go on beyond it.
+
+        Parameters
+        ----------
+        to : int, str, datetime or Timestamp
+            A cursor, or a time as `look` reads it; ``"start"``, and ``"end"`` for `horizon`.
+
+        Returns
+        -------
+        bool
+            True at rest there; False if another command stopped or moved the run before.
+
+        Raises
+        ------
+        ReplayError
+            The run doesn't repeat itself; it stays where it was.
+        ValueError
+            What is no place, and a place before the start or beyond the horizon.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        """
+        run = self._from_outside(Command.REWIND)
+        return run.rewind(lambda cursor: place_of(to, run, cursor))
 
     def stop(self) -> bool:
         """End the run, from every state; False if nothing runs.
@@ -392,6 +447,18 @@ class SystemManager:
         """The kind of the present or last run: ``"backtest"`` or ``"live"``."""
         run = self._holder.run
         return run.config.mode if run else "backtest"
+
+    @property
+    def horizon(self) -> int:
+        """How many instants the present or last run has completed at most; 0 before the first."""
+        run = self._holder.run
+        return run.horizon if run else 0
+
+    @property
+    def in_past(self) -> bool:
+        """True if the present or last run was taken back, and hasn't come to its horizon again."""
+        run = self._holder.run
+        return run is not None and run.gate.cursor < run.horizon
 
     @property
     def next_start(self) -> str | None:

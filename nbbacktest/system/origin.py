@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nbbacktest.core.config import EXAMPLE, SessionConfig
-from nbbacktest.core.errors import ConfigError, Problem
+from nbbacktest.core.errors import ConfigError, Problem, ReplayError
 from nbbacktest.data.handed import HANDED_OVER
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.source_registry import is_source
@@ -193,6 +193,37 @@ def fresh_instance(strategy: Strategy) -> Strategy:
     vars(other).clear()
     vars(other).update(_as_given(strategy))
     return other
+
+
+def remade(strategies: Strategies, params: Mapping[str, Any]) -> Strategies:
+    """The strategies of an origin for another world: classes as they are, instances as they were given.
+
+    Raises
+    ------
+    ReplayError
+        An instance or a parameter holds what can't be copied, so that its state before the run isn't known.
+    """
+    _refuse_uncopied("the parameter", params)
+    if not isinstance(strategies, (list, tuple)):
+        return _remade(strategies) if isinstance(strategies, Strategy) else strategies
+    return [_remade(one) if isinstance(one, Strategy) else one for one in strategies]
+
+
+def _remade(strategy: Strategy) -> Strategy:
+    kept = vars(strategy).get(_KEPT)
+    _refuse_uncopied(f"{type(strategy).__name__}'s attribute", kept.given if kept is not None else vars(strategy))
+    return fresh_instance(strategy)
+
+
+def _refuse_uncopied(what: str, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        try:
+            copy.deepcopy(value)
+        except Exception as error:
+            raise ReplayError(
+                f"the run can't be taken back: {what} {name} can't be copied ({error}), so its state before the run isn't known; "
+                "give the strategy's class, and make it in on_start"
+            ) from error
 
 
 def _as_given(strategy: Strategy) -> dict[str, Any]:

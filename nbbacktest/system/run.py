@@ -21,11 +21,13 @@ from nbbacktest.core.records import Stamps
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.feed import Feed
+from nbbacktest.engine.gate_state import JumpRequest
 from nbbacktest.report.result import Result
+from nbbacktest.system.journey import Journey
 from nbbacktest.system.origin import note_left
 from nbbacktest.system.runner import Runner, ThreadedRunner, has_threads, uninterrupted
 from nbbacktest.system.stages import Stages
-from nbbacktest.system.world import record_of
+from nbbacktest.system.world import World, record_of
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
@@ -56,7 +58,6 @@ class Run:
         self, stages: Stages, describe: Callable[[Run], dict[str, Any]], on_end: Callable[[Run], None]
     ) -> None:
         self.config = stages.config
-        self.world = stages.world
         self.gate = stages.gate
         self.analysis = stages.analysis
         self.processor = stages.processor
@@ -66,6 +67,7 @@ class Run:
         self.lag = stages.lag
         self.feed = stages.feed
         self.inbox = stages.inbox
+        self._journey = Journey(stages)
         self._live_objects = stages.live_objects
         self._describe = describe
         self._on_end = on_end
@@ -79,6 +81,7 @@ class Run:
         self._result: Result | None = None
         self._looking = threading.Lock()  # guards `_past`, which is kept from one look to the next
         self._past: PastInstants | None = None
+        self._past_epoch = 0
         self._listeners: list[Callable[[Run], None]] = []
         self._runner = self._runner_of(stages)
 
@@ -152,6 +155,30 @@ class Run:
     def done(self) -> bool:
         """True if the run has ended."""
         return self._done.is_set()
+
+    def rewind(self, place: Callable[[int], int]) -> bool:
+        """Rest at a place of the line; `place` gives its cursor, from the one at which the run stands.
+
+        Returns False if the run ended, or another command moved it, first. Raises what `place` raises, and `ReplayError`.
+        """
+        return self.gate.jump(JumpRequest(place), self.streams[-1].nudge)
+
+    @property
+    def world(self) -> World:
+        """The present world; in a strategy's call the one that it is in, which may be on its way to a place of the past."""
+        journey = self._journey
+        replayed = journey.replayed
+        return replayed if replayed is not None and self.gate.is_analyst else journey.world
+
+    @property
+    def horizon(self) -> int:
+        """How many instants the run has completed at most; more than its cursor if it was taken back."""
+        return self._journey.horizon
+
+    @property
+    def is_replaying(self) -> bool:
+        """True while a jump is under way."""
+        return self._journey.replayed is not None
 
     # -- what can be seen of it --------------------------------------------------------------------------------------
 
@@ -247,7 +274,10 @@ class Run:
             return newest
         with self._looking:
             # An interrupt in between leaves none, and the next look begins anew.
-            past, self._past = self._past or self._recorded_past(), None
+            past, epoch = self._past, self.analysis.frame.epoch
+            if past is None or self._past_epoch != epoch:
+                past = self._recorded_past()
+            self._past, self._past_epoch = None, epoch
             shot = past.at(cursor, self.world.timeline.axis)
             self._past = past
         return shot
@@ -313,8 +343,7 @@ class Run:
         self.gate.end()
         for stream in self.streams:
             stream.close()
-        if self.world.loader is not None:
-            self.world.loader.close()
+        self._journey.close()
 
     def _finalize(self) -> None:
         if not self._finalized.acquire(blocking=False):
@@ -330,8 +359,7 @@ class Run:
             self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
             self._tell(self._on_end, self)
         finally:
-            if self.world.loader is not None:
-                self.world.loader.close()
+            self._journey.close()
             with self._ending:
                 self._done.set()
                 listeners, self._listeners = self._listeners, []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any
@@ -37,6 +37,8 @@ class Stages:
         The first one; `Run.world` is the present one.
     feed, inbox
         In a live run, the source of its bars, and the queue in which they wait.
+    again : callable or None
+        Makes another world of the run's origin, before its first instant; None if none can be made.
     live_objects : mapping
         The sections of the recorded config that live objects took the place of: see `origin.live_sections`.
     """
@@ -53,6 +55,7 @@ class Stages:
     clock: Clock
     feed: Feed | None = None
     inbox: Inbox | None = None
+    again: Callable[[], World] | None = None
     live_objects: Mapping[str, Any] = field(default_factory=dict)
 
 

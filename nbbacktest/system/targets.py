@@ -60,6 +60,20 @@ def times_of(run: Run) -> RunTimes:
     )
 
 
+def place_of(to: Any, run: Run, cursor: int) -> int:
+    """How many instants of `run` are completed at the place `to` of its line; it stands at `cursor`.
+
+    Raises
+    ------
+    ValueError
+        What is no place, and a place before the start or beyond the horizon.
+    """
+    horizon = max(run.horizon, cursor)
+    if to in ("start", "end") and isinstance(to, str):
+        return 0 if to == "start" else horizon
+    return past_place(to, times_of(run), horizon, "rewind")
+
+
 def past_cursor(at: Any, run: Run) -> int:
     """How many instants of `run` were completed at the place `at`, which lies in its past.
 

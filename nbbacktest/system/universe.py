@@ -68,6 +68,8 @@ class SymbolUniverse:
     ----------
     moves : list of Move
         In order. Written by the thread that holds the run at an instant.
+    by_hand : list of str
+        The symbols that joined or left by a command, and not by a strategy's call.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class SymbolUniverse:
         self._gone: set[str] = set()
         self._renumber: Callable[[int], int] = int  # of the recast under way
         self.moves: list[Move] = []
+        self.by_hand: list[str] = []
+        self._is_left = False  # another world took this one's place
 
     def add(self, symbol: str, data: Any = None) -> bool:
         """Let `symbol` join; returns when it has, or, in a strategy's callback, when its bars are loaded.
@@ -104,6 +108,7 @@ class SymbolUniverse:
         joining, actions = self._supply(symbol, data)
         check_admission(self._desk, joining)
         self._between_instants(lambda cursor: self._join(joining, actions, cursor))
+        self._note_hand(symbol)
         return True
 
     def remove(self, symbol: str, positions: str = "refuse") -> bool:
@@ -120,12 +125,22 @@ class SymbolUniverse:
         check_leave(self._desk, symbol, positions)
         left: list[bool] = []
         self._between_instants(lambda cursor: left.append(self._leave(symbol, positions, cursor)))
+        self._note_hand(symbol)
         return all(left)
 
     def dismiss(self, symbol: str) -> None:
         """Let a symbol that has become flat leave when the instant under way is complete; for the desk."""
         self._analysis.deferred.append(lambda cursor: self._part(symbol, cursor))
         self._gate.call_in()
+
+    def successor(self, replayed: SymbolUniverse, desk: TradingDesk) -> SymbolUniverse:
+        """The universe of a world that takes this one's place on the same stages, as its replay has left it."""
+        other = SymbolUniverse(
+            self._timeline, desk, self._gate, self._analysis, self._coordinator, replayed._supply  # noqa: SLF001 - of its class
+        )
+        other.moves[:], other._gone = replayed.moves, replayed._gone  # noqa: SLF001 - as above
+        self._is_left = True
+        return other
 
     # -- the state of the run's trading ---------------------------------------------------------------------
 
@@ -173,11 +188,17 @@ class SymbolUniverse:
         # A symbol that has joined by half is none that a run could go on with.
         uninterrupted(lambda: self._hold_and(action))
 
+    def _note_hand(self, symbol: str) -> None:
+        if not self._gate.is_analyst:
+            self.by_hand.append(symbol)
+
     def _hold_and(self, action: Callable[[int], object]) -> None:
         with self._one_at_a_time:
             self._gate.while_held(lambda goes_on: self._act(action, goes_on=goes_on), _REST_SECONDS)
 
     def _act(self, action: Callable[[int], object], *, goes_on: bool) -> None:
+        if self._is_left:
+            raise DataError("the run was taken to another place meanwhile; ask again")
         if not goes_on:
             raise DataError("the run has ended; symbols join and leave while it goes on")
         if self._gate.cursor >= len(self._timeline):

@@ -78,6 +78,7 @@ class Host(Protocol):
     base_interval: str
     is_open: bool
     lag: float
+    is_replay: bool
     universe: Universe | None
 
     @property
@@ -159,6 +160,11 @@ class StrategyContext:
     def is_taken(self) -> bool:
         """True while its run goes on."""
         return self._desk.is_open
+
+    @property
+    def is_replay(self) -> bool:
+        """True while completed instants are re-executed."""
+        return self._desk.is_replay
 
     def trade(self, symbols: tuple[str, ...]) -> None:
         """Set the traded symbols; positions in others stay readable."""
@@ -457,6 +463,7 @@ class NoContext:
     """Takes the place of the context while a strategy is in no run: each use raises `OutsideRunError`."""
 
     __slots__ = ("_strategy",)
+    is_replay = False
 
     def __init__(self, strategy: str) -> None:
         self._strategy = strategy

@@ -103,6 +103,8 @@ class TradingDesk:
         In the order in which strategies made them.
     warmup : Warmup
         What was asked for and what there is.
+    is_replay : bool
+        True while completed instants are re-executed to come to a place of the past.
     universe : Universe or None
         Lets symbols join and leave; set by the builder.
     leaving : set of str
@@ -147,6 +149,7 @@ class TradingDesk:
         self.indicators = IndicatorList()
         self.index = -1
         self.lag = 0.0
+        self.is_replay = False
         self.moment: Moment | None = None
         self.is_open = False
         self.warmup = warmup or Warmup(series)

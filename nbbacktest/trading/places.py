@@ -91,7 +91,7 @@ def read_time(when: Any, times: RunTimes, now: int, *, is_past: bool = False) ->
     return Stamps(zone).stamp(moment_of(moment.value, zone, times.opens if is_past else now))
 
 
-def past_place(at: Any, times: RunTimes, cursor: int) -> int:
+def past_place(at: Any, times: RunTimes, cursor: int, command: str = "look") -> int:
     """The cursor that `at` means in the past of a run that has completed `cursor` instants.
 
     A time means the last instant at or before it; one in the run's first bar, or the first day as a whole, is before the first
@@ -106,10 +106,10 @@ def past_place(at: Any, times: RunTimes, cursor: int) -> int:
         if 0 <= at <= cursor:
             return int(at)
         have = f"{cursor:,} instants are completed" + (f", up to {times.shown(cursor)}" if cursor else "")
-        raise ValueError(f"look({at}): {have}; give a cursor from 0 to {cursor}, or a time")
+        raise ValueError(f"{command}({at}): {have}; give a cursor from 0 to {cursor}, or a time")
     if not isinstance(at, (str, date, datetime, np.datetime64)):
         raise ValueError(  # noqa: TRY004 - as `step` and `run_until` do
-            f"look({at!r}): no place in a run; give a cursor such as 1200, or a time: {_TIMES}"
+            f"{command}({at!r}): no place in a run; give a cursor such as 1200, or a time: {_TIMES}"
         )
     instants = times.instants
     moment = read_time(at, times, int(instants[cursor - 1]) if cursor else times.opens, is_past=True)
@@ -119,10 +119,10 @@ def past_place(at: Any, times: RunTimes, cursor: int) -> int:
         late = (int(instants[-1]) if len(instants) else times.opens) + times.step
     if moment.value >= late:
         where = f"the last completed instant is {times.shown(cursor)}" if cursor else "no instant is completed yet"
-        raise ValueError(f"look({str(at)!r}): {moment} is later than the run has come; {where}")
+        raise ValueError(f"{command}({str(at)!r}): {moment} is later than the run has come; {where}")
     if moment.value < times.opens + times.stamps.dates and moment.value < _earliest(times):
         begins = times.stamps.stamp(times.opens)
-        raise ValueError(f"look({str(at)!r}): {moment} is before the run, which begins at {begins}")
+        raise ValueError(f"{command}({str(at)!r}): {moment} is before the run, which begins at {begins}")
     return min(int(np.searchsorted(instants, moment.value, side="right")), cursor)
 
 

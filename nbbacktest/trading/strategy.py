@@ -440,6 +440,11 @@ class Strategy:
         """
         return self._strategy_context.lag
 
+    @property
+    def is_replay(self) -> bool:
+        """True while the run executes completed instants again, to come to a place of its past: guard prints, files and messages by it."""
+        return self._strategy_context.is_replay
+
     def bars(self, symbol: str | None = None, interval: str | None = None) -> BarsView:
         """The completed bars: columns `open high low close volume time`, ``[-1]`` the newest.
 

@@ -1,0 +1,312 @@
+"""Takes a run to another place of its line: a fresh world is re-executed to there, held against the record, and exchanged.
+
+All of it happens in the thread of the analysis, while the run rests at an instant: what a strategy has bound to that thread
+stays usable. Nothing is published on the way, and if anything fails, the run stays where it was.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nbbacktest.core.errors import ReplayError
+from nbbacktest.core.formats import said
+from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.core.monitor import Monitor
+from nbbacktest.engine.analysis import AnalysisEngine, Frame
+from nbbacktest.engine.coordinator import SessionCoordinator
+from nbbacktest.engine.gate import RunGate
+from nbbacktest.engine.gate_state import JumpRequest
+from nbbacktest.engine.planner import Quantum, Window
+from nbbacktest.engine.processor import DataProcessor
+from nbbacktest.engine.subscription import Link, StreamSubscription
+from nbbacktest.system.universe import SymbolUniverse
+from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.orders.order import EVENT_FIELDS
+from nbbacktest.trading.snapshot import TradingSnapshot
+
+if TYPE_CHECKING:
+    from nbbacktest.system.stages import Stages
+    from nbbacktest.system.world import World
+
+_index = attrgetter("index")
+_TURNS = 4
+"""After how many turns of the analysis a replay looks if it is still wanted."""
+
+
+class Line(NamedTuple):
+    """What a run has recorded, as far as it has ever come.
+
+    Attributes
+    ----------
+    horizon : int
+        How many instants were completed.
+    fills, orders, log : sequences
+        Those of the desk that has come that far; that desk goes on no more.
+    """
+
+    horizon: int
+    fills: Sequence[Fill]
+    orders: Sequence[Order]
+    log: Sequence[tuple[int, str, str]]
+
+
+class Journey:
+    """Makes the jumps of one run, and holds what is delivered in its past against the record.
+
+    Attributes
+    ----------
+    world : World
+        The present one.
+    replayed : World or None
+        The one that is on its way to a place.
+    line : Line or None
+        The record to hold the past against; None at the horizon.
+    """
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self.world = stages.world
+        self.replayed: World | None = None
+        self.line: Line | None = None
+        self._checked = -1
+        stages.analysis.travel = self.travel
+
+    @property
+    def horizon(self) -> int:
+        """How many instants the run has completed at most."""
+        line, cursor = self.line, self._stages.gate.cursor
+        return cursor if line is None else max(line.horizon, cursor)
+
+    def travel(self, jump: JumpRequest, cursor: int) -> None:
+        """Make one jump; in the analysis thread, at rest at `cursor`."""
+        gate, error = self._stages.gate, None
+        try:
+            goal = jump.place(cursor)
+            if goal == cursor:
+                gate.jumped(jump, cursor, lambda: None)
+            else:
+                self._go(jump, cursor, goal)
+        except BaseException as problem:  # noqa: BLE001 - raised by the command that asked for the jump
+            error = problem
+        finally:
+            self.replayed = None
+            gate.stayed(jump, error)
+
+    def check(self, frame: Frame[TradingSnapshot]) -> None:
+        """Hold what was delivered in the past against the record: at each rest, and where the run comes to its horizon."""
+        line, gate = self.line, self._stages.gate
+        is_over = line is None or frame.cursor >= line.horizon
+        if line is None or not (is_over or (gate.is_held and frame.cursor != self._checked)):
+            return
+        self._checked = frame.cursor
+        error = difference(line, self.world, min(frame.cursor, line.horizon))
+        if is_over or error is not None:
+            self.line = self._stages.analysis.check = None
+        if error is not None:
+            gate.hold_here(error)
+
+    def close(self) -> None:
+        """Let go of the files of both worlds."""
+        for world in (self.world, self.replayed):
+            if world is not None and world.loader is not None:
+                world.loader.close()
+
+    # -- in the analysis thread -----------------------------------------------------------------------------
+
+    def _go(self, jump: JumpRequest, cursor: int, goal: int) -> None:
+        stages, old = self._stages, self.world
+        again = stages.again
+        if again is None:
+            raise ReplayError("this run can't be rewound: its origin isn't known")
+        moved = getattr(old.universe, "by_hand", None)
+        if moved:
+            raise ReplayError(f"{', '.join(moved)} joined or left the run by a command, which a replay doesn't repeat yet")
+        line = self.line or Line(cursor, old.desk.fills, old.desk.orders, old.desk.log)
+        world = again()
+        if not self._replay(world, jump, goal):
+            return
+        error = difference(line, world, goal)
+        if error is not None:
+            raise error
+        timeline, new = old.timeline, world.timeline
+        axis = new.axis
+        world.desk.is_replay = False
+
+        def exchange() -> None:
+            timeline.axis = axis
+            world.timeline = timeline  # all stages know this one
+            if isinstance(old.universe, SymbolUniverse) and isinstance(world.universe, SymbolUniverse):
+                world.universe = old.universe.successor(world.universe, world.desk)
+                world.desk.universe = world.universe
+            stages.processor.take_over(world.loader)
+            self.world = world
+            self.line = line if goal < line.horizon else None
+            stages.analysis.check = self.check if self.line is not None else None
+            self._checked = goal
+            stages.analysis.exchange(world.desk, goal)
+
+        if stages.gate.jumped(jump, goal, exchange) and old.loader is not None:
+            old.loader.close()
+
+    def _replay(self, world: World, jump: JumpRequest, goal: int) -> bool:
+        """Deliver the first `goal` instants of a fresh world; False if the jump was given up."""
+        stages, config, clock = self._stages, self._stages.config, self._stages.clock
+        timeline, desk = world.timeline, world.desk
+        life = Lifecycle()
+        life.apply(Command.START)
+        gate = RunGate(life, Monitor(), clock)
+        gate.runner = _Driven()
+        downstream = StreamSubscription("data-driven", "replay")
+        link, quantum = Link(StreamSubscription("data-driven", "replay")), Quantum()
+        analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
+        processor = DataProcessor(timeline, gate, link, downstream, world.loader)
+        if world.supply is not None:
+            coordinator = SessionCoordinator(timeline, gate, link, quantum)
+            world.universe = SymbolUniverse(timeline, desk, gate, analysis, coordinator, world.supply)
+        desk.universe = world.universe
+        desk.is_replay = True
+        self.replayed = world
+        with stages.analysis.replaying(analysis):
+            if not analysis.begin():
+                raise _raised(analysis.error, world)
+            cursor = 0
+            while cursor < goal:
+                if stages.gate.closed or stages.gate.jump_asked is not jump or _is_interrupted(stages.gate):
+                    return False
+                stop = min(cursor + quantum.turn * _TURNS, goal, len(timeline))
+                if stop <= cursor:
+                    raise ReplayError(f"the replay has only {cursor:,} instants, and {goal:,} were completed")
+                for batch in processor.batches(Window(cursor, stop, gate.generation, None)):
+                    analysis.process(batch)
+                cursor = desk.index + 1
+                if gate.closed:
+                    raise _raised(analysis.error, world)
+                if gate.is_held:
+                    gate.resume()  # it went on after an error
+            analysis.run_deferred(cursor)
+        return True
+
+
+class _Driven:
+    """Stands for the runner of a gate whose run is driven by the caller: nothing waits there."""
+
+    wants_rest = False
+
+    def until(self, over: Callable[[], bool], timeout: float | None) -> bool:  # noqa: ARG002 - as a `GateRunner` has it
+        """True if it is over."""
+        return over()
+
+    def kick(self) -> None:
+        """Nothing: the driver goes on by itself."""
+
+
+def _is_interrupted(gate: RunGate) -> bool:
+    """True if a run without threads has heard Ctrl-C."""
+    return gate.runner is not None and gate.runner.wants_rest
+
+
+def _raised(error: BaseException | None, world: World) -> ReplayError:
+    where = _shown(world, world.desk.index + 1)
+    problem = ReplayError(_told(where, "no error", said(error) if error is not None else "an end"))
+    problem.__cause__ = error
+    return problem
+
+
+# -- verification -----------------------------------------------------------------------------------------------
+
+
+def difference(line: Line, world: World, cursor: int) -> ReplayError | None:
+    """The first thing in which a world, at `cursor` or later, differs from the record up to there; None if there is none."""
+    desk = world.desk
+    now = int(world.timeline.instants[cursor - 1]) if cursor else desk.notes.opens
+    parts = (
+        _unlike(_until(line.fills, cursor), _until(desk.fills, cursor)),
+        _unlike_orders(line.orders, desk.orders, now),
+        _unlike([one for one in line.log if one[0] <= now], [one for one in desk.log if one[0] <= now]),
+    )
+    for found in parts:
+        if found is not None:
+            moment, recorded, replayed = found
+            return ReplayError(_told(_shown_moment(world, moment), recorded, replayed))
+    return None
+
+
+Unlike = tuple[int | None, str, str]
+
+
+def _until(fills: Sequence[Fill], cursor: int) -> Sequence[Fill]:
+    return fills[: bisect_left(fills, cursor, key=_index)]
+
+
+def _unlike(recorded: Sequence[Any], replayed: Sequence[Any]) -> Unlike | None:
+    if len(recorded) == len(replayed) and list(recorded) == list(replayed):
+        return None
+    for old, new in zip(recorded, replayed, strict=False):
+        if old != new:
+            return _time_of(old), _words(old), _words(new)
+    longer = recorded if len(recorded) > len(replayed) else replayed
+    first = longer[min(len(recorded), len(replayed))]
+    return (
+        _time_of(first),
+        _words(first) if longer is recorded else "nothing",
+        "nothing" if longer is recorded else _words(first),
+    )
+
+
+def _unlike_orders(recorded: Sequence[Order], replayed: Sequence[Order], now: int) -> Unlike | None:
+    old, new = [one for one in recorded if one.submitted_ns <= now], [one for one in replayed if one.submitted_ns <= now]
+    for was, one in zip(old, new, strict=False):
+        if _terms(was) != _terms(one) or _life(was, now) != _life(one, now):
+            return was.submitted_ns, _words(was), _words(one)
+    if len(old) == len(new):
+        return None
+    longer = old if len(old) > len(new) else new
+    first = longer[min(len(old), len(new))]
+    return (
+        first.submitted_ns,
+        _words(first) if longer is old else "nothing",
+        "nothing" if longer is old else _words(first),
+    )
+
+
+def _terms(order: Order) -> tuple[Any, ...]:
+    return order.id, order.strategy, order.symbol, order.side, order.type, order.tag, order.submitted_ns
+
+
+def _life(order: Order, now: int) -> Sequence[Any]:
+    life = order.life
+    count = len(life) // EVENT_FIELDS
+    while count and life[(count - 1) * EVENT_FIELDS] > now:
+        count -= 1
+    return list(life[: count * EVENT_FIELDS])
+
+
+def _words(one: Any) -> str:
+    if isinstance(one, tuple):
+        return f"{one[1]} logged {one[2]!r}"
+    if isinstance(one, Fill):
+        return f"{one.strategy} {one.side} {one.size:g} {one.symbol} at {one.price:g}"
+    return f"{one.strategy}'s order {one.id}, {one.side} {one.size:g} {one.symbol}"
+
+
+def _time_of(one: Any) -> int | None:
+    return one[0] if isinstance(one, tuple) else one.time_ns
+
+
+def _shown_moment(world: World, moment: int | None) -> str:
+    return "its start" if moment is None else str(world.market.stamps.instant(moment))
+
+
+def _shown(world: World, cursor: int) -> str:
+    return _shown_moment(world, int(world.timeline.instants[cursor - 1]) if cursor else None)
+
+
+def _told(where: str, recorded: str, replayed: str) -> str:
+    return (
+        f"the run doesn't repeat itself: at {where} it recorded {recorded}, and the replay did {replayed}. Likely causes: random "
+        "numbers without a seed, the wall clock, a global or class attribute, a file, an order or attribute set from outside. "
+        "The run stays as it was"
+    )
