@@ -103,10 +103,10 @@ REPORTS = {
 WAYS: dict[tuple[SystemState, SystemState], tuple[str, float, float]] = {
     (STOPPED, RUNNING): ("M 172 158 H 388", 280, 148),
     (RUNNING, STOPPED): ("M 388 192 H 172", 280, 212),
-    (RUNNING, PAUSED): ("M 532 158 H 748", 640, 129),
+    (RUNNING, PAUSED): ("M 532 158 H 748", 640, 110),
     (PAUSED, RUNNING): ("M 748 192 H 532", 640, 212),
     (RUNNING, RUNNING): ("M 425 140 C 405 60, 515 60, 495 140", 460, 34),
-    (PAUSED, PAUSED): ("M 785 140 C 765 60, 875 60, 855 140", 820, 53),
+    (PAUSED, PAUSED): ("M 785 140 C 765 60, 875 60, 855 140", 820, 34),
     (PAUSED, STOPPED): ("M 820 210 C 820 330, 100 330, 100 210", 460, 322),
 }
 """Between each two states: the way, and where the first of its words stand."""

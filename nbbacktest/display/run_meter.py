@@ -134,6 +134,9 @@ class RunMeter:
         )
 
     def _remember(self, progress: float, equity: float) -> None:
+        if progress < self._curve[-1][0]:
+            # It was taken back: what was drawn beyond is ahead of it again.
+            self._curve = [point for point in self._curve if point[0] <= progress]
         if progress <= self._curve[-1][0]:
             return
         if self._readings % self._every == 0:
@@ -148,6 +151,8 @@ class RunMeter:
         if state is not SystemState.RUNNING:
             self._pace.clear()
             return None
+        if self._pace and progress < self._pace[-1][1]:
+            self._pace.clear()
         self._pace.append((now, progress))
         while now - self._pace[0][0] > _PACE_SECONDS and len(self._pace) > 2:
             self._pace.popleft()

@@ -124,7 +124,7 @@ class AnalysisEngine(Generic[S]):
     travel : callable or None
         Makes a jump; called by the analysis thread, at rest at an instant. Set before the run starts.
     check : callable or None
-        Called with each publication while the run is in its past.
+        Called with the cursor at each boundary while the run is in its past.
     """
 
     FRESH = 0.02
@@ -166,7 +166,7 @@ class AnalysisEngine(Generic[S]):
         self.lag = 0.0
         self.epoch = 0
         self.travel: Callable[[JumpRequest, int], object] | None = None
-        self.check: Callable[[Frame[S]], object] | None = None
+        self.check: Callable[[int], object] | None = None
         self._jumped = 0  # windows of older generations are another world's
         self._replaying: AnalysisEngine[S] | None = None
         self.frame: Frame[S] = self._freeze(0)
@@ -375,6 +375,8 @@ class AnalysisEngine(Generic[S]):
         gate = self._gate
         if self.deferred:
             self.run_deferred(cursor)
+        if self.check is not None:
+            self.check(cursor)
         rests = gate.rests
         while True:
             if gate.is_asked:
@@ -393,16 +395,19 @@ class AnalysisEngine(Generic[S]):
                 return decision
             self.frame = self._freeze(cursor)
             self._stale = perf_counter() + self.FRESH
+            self._ask_watcher(cursor)
             if self.check is not None:
-                self.check(self.frame)
-            move = gate.move_watched_at(cursor)
-            if move is not None and move.watcher is not None and (move, cursor) != self._watched:
-                self._watched = move, cursor
-                try:
-                    found, problem = move.watcher(self.frame), None
-                except BaseException as error:  # noqa: BLE001 - raised by the command that set the watcher
-                    found, problem = False, error
-                gate.watched(move, found, problem)
+                self.check(cursor)
+
+    def _ask_watcher(self, cursor: int) -> None:
+        move = self._gate.move_watched_at(cursor)
+        if move is not None and move.watcher is not None and (move, cursor) != self._watched:
+            self._watched = move, cursor
+            try:
+                found, problem = move.watcher(self.frame), None
+            except BaseException as error:  # noqa: BLE001 - raised by the command that set the watcher
+                found, problem = False, error
+            self._gate.watched(move, found, problem)
 
     def _jump(self, cursor: int) -> None:
         jump = self._gate.jump_asked

@@ -412,26 +412,27 @@ class RunGate:
             self.state.watched(move, found, error, self._clock.now())
             self._tell()
 
+    def is_resting_at(self, cursor: int) -> bool:
+        """True if the run is held at `cursor`, or comes to the place of its move there."""
+        move = self.state.move
+        return self.is_held or (move is not None and move.target is not None and cursor >= move.target)
+
     @property
     def jump_asked(self) -> JumpRequest | None:
         """The rewind that the analysis is to make, or makes."""
         return self.state.jump
 
-    def jumped(self, jump: JumpRequest, cursor: int, exchange: Callable[[], object]) -> bool:
+    def jumped(self, jump: JumpRequest, cursor: int, exchange: Callable[[], object], horizon: int = 0) -> bool:
         """Stand at `cursor`, with what `exchange` puts in place; False, and nothing happens, if the jump was given up.
 
-        `exchange` is called under the condition: other threads see all of it or nothing. It calls no user code.
+        The analysis will come to a boundary at `horizon`. `exchange` is called under the condition: other threads see all of it or nothing. It calls no user code.
         """
-
-        def make() -> bool:
-            with self._changed.lock:
-                if not self.state.jumped(jump, cursor, self._clock.now()):
-                    return False
-                exchange()
-                self._tell()
-                return True
-
-        return make()
+        with self._changed.lock:
+            if not self.state.jumped(jump, cursor, self._clock.now(), horizon):
+                return False
+            exchange()
+            self._tell()
+            return True
 
     def stayed(self, jump: JumpRequest, error: BaseException | None) -> None:
         """Report that a jump leads nowhere."""

@@ -132,6 +132,8 @@ class GateState:
         The step or run_until that is under way.
     jump : JumpRequest or None
         The rewind that is asked for or under way.
+    horizon : int
+        A cursor at which the analysis comes to a boundary: that to which the run had come before it was taken back.
     trouble : BaseException or None
         The error that the run is held for; gone when the run goes on.
     busy : bool
@@ -167,6 +169,7 @@ class GateState:
         self.holders: dict[object, int] = {}
         self.move: MoveRequest | None = None
         self.jump: JumpRequest | None = None
+        self.horizon = 0
         self.trouble: BaseException | None = None
         self.busy = True
         self.resting = False
@@ -400,8 +403,7 @@ class GateState:
             return Decision.LEAVE
         if not self.holders:
             self.busy = True
-            limit = UNLIMITED if self.move is None else self.move.limit(cursor)
-            self.limit = min(limit, cursor + turn)
+            self.limit = min(self._bound(cursor), cursor + turn)
             return Decision.GO
         self._come_to_rest()
         if not waits:
@@ -420,11 +422,12 @@ class GateState:
             move.error = error
             self._reach(move, now)
 
-    def jumped(self, jump: JumpRequest, cursor: int, now: float) -> bool:
+    def jumped(self, jump: JumpRequest, cursor: int, now: float, horizon: int = 0) -> bool:
         """Stand at `cursor`, where `jump` has led; False, and nothing is changed, if the run ended or the jump was given up."""
         if self.closed or jump is not self.jump:
             return False
         self.cursor = cursor
+        self.horizon = horizon
         self.moving_since = (now, cursor)
         self.interrupted_at = now
         self.trouble = None
@@ -476,6 +479,10 @@ class GateState:
         if self.move is not None:
             self.move.over = True
             self.move = None
+
+    def _bound(self, cursor: int) -> int:
+        limit = UNLIMITED if self.move is None else self.move.limit(cursor)
+        return min(limit, self.horizon) if cursor < self.horizon else limit
 
     def _leave_jump(self, now: float) -> None:
         jump, self.jump = self.jump, None

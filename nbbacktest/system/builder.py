@@ -86,9 +86,7 @@ def build(
         anew = strategies_of(config, remade(strategies, given_params), copied(given_params))
         return world_of(config, anew, pristine.fresh(), data=data)
 
-    return replace(
-        stages, live_objects=live_sections(data, world.market, given), again=again if repeatable else None
-    )
+    return replace(stages, live_objects=live_sections(data, world.market, given), again=again if repeatable else None)
 
 
 def warmup_needs(

@@ -15,7 +15,7 @@ from nbbacktest.core.errors import ReplayError
 from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.analysis import AnalysisEngine, Frame
+from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import JumpRequest
@@ -24,8 +24,6 @@ from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import Link, StreamSubscription
 from nbbacktest.system.universe import SymbolUniverse
 from nbbacktest.trading.orders import Fill, Order
-from nbbacktest.trading.orders.order import EVENT_FIELDS
-from nbbacktest.trading.snapshot import TradingSnapshot
 
 if TYPE_CHECKING:
     from nbbacktest.system.stages import Stages
@@ -86,7 +84,7 @@ class Journey:
         try:
             goal = jump.place(cursor)
             if goal == cursor:
-                gate.jumped(jump, cursor, lambda: None)
+                gate.jumped(jump, cursor, lambda: None, self.horizon)
             else:
                 self._go(jump, cursor, goal)
         except BaseException as problem:  # noqa: BLE001 - raised by the command that asked for the jump
@@ -95,14 +93,16 @@ class Journey:
             self.replayed = None
             gate.stayed(jump, error)
 
-    def check(self, frame: Frame[TradingSnapshot]) -> None:
+    def check(self, cursor: int) -> None:
         """Hold what was delivered in the past against the record: at each rest, and where the run comes to its horizon."""
         line, gate = self.line, self._stages.gate
-        is_over = line is None or frame.cursor >= line.horizon
-        if line is None or not (is_over or (gate.is_held and frame.cursor != self._checked)):
+        if line is None:
             return
-        self._checked = frame.cursor
-        error = difference(line, self.world, min(frame.cursor, line.horizon))
+        is_over = cursor >= line.horizon
+        if not is_over and (cursor == self._checked or not gate.is_resting_at(cursor)):
+            return
+        self._checked = cursor
+        error = difference(line, self.world, cursor)
         if is_over or error is not None:
             self.line = self._stages.analysis.check = None
         if error is not None:
@@ -123,7 +123,9 @@ class Journey:
             raise ReplayError("this run can't be rewound: its origin isn't known")
         moved = getattr(old.universe, "by_hand", None)
         if moved:
-            raise ReplayError(f"{', '.join(moved)} joined or left the run by a command, which a replay doesn't repeat yet")
+            raise ReplayError(
+                f"{', '.join(moved)} joined or left the run by a command, which a replay doesn't repeat yet"
+            )
         line = self.line or Line(cursor, old.desk.fills, old.desk.orders, old.desk.log)
         world = again()
         if not self._replay(world, jump, goal):
@@ -148,7 +150,7 @@ class Journey:
             self._checked = goal
             stages.analysis.exchange(world.desk, goal)
 
-        if stages.gate.jumped(jump, goal, exchange) and old.loader is not None:
+        if stages.gate.jumped(jump, goal, exchange, line.horizon) and old.loader is not None:
             old.loader.close()
 
     def _replay(self, world: World, jump: JumpRequest, goal: int) -> bool:
@@ -219,69 +221,62 @@ def _raised(error: BaseException | None, world: World) -> ReplayError:
 
 
 def difference(line: Line, world: World, cursor: int) -> ReplayError | None:
-    """The first thing in which a world, at `cursor` or later, differs from the record up to there; None if there is none."""
+    """The first thing in which a world that stands at `cursor` differs from the record; None if there is none.
+
+    What was recorded at the very instant may have come after it, if the record goes on: a session's beginning has the time of
+    the instant before. So it isn't missed there, but at the horizon.
+    """
     desk = world.desk
+    is_whole = cursor >= line.horizon
     now = int(world.timeline.instants[cursor - 1]) if cursor else desk.notes.opens
-    parts = (
-        _unlike(_until(line.fills, cursor), _until(desk.fills, cursor)),
-        _unlike_orders(line.orders, desk.orders, now),
-        _unlike([one for one in line.log if one[0] <= now], [one for one in desk.log if one[0] <= now]),
-    )
-    for found in parts:
+    fills = line.fills[: bisect_left(line.fills, cursor, key=_index)]
+    for found in (
+        _unlike(fills, desk.fills, now, is_whole=True),
+        _unlike_orders(line.orders, desk.orders, now, is_whole=is_whole),
+        _unlike(line.log, desk.log, now, is_whole=is_whole),
+    ):
         if found is not None:
             moment, recorded, replayed = found
             return ReplayError(_told(_shown_moment(world, moment), recorded, replayed))
     return None
 
 
-Unlike = tuple[int | None, str, str]
+Unlike = tuple[int, str, str]
+"""When two worlds part, what was recorded, and what was replayed."""
 
 
-def _until(fills: Sequence[Fill], cursor: int) -> Sequence[Fill]:
-    return fills[: bisect_left(fills, cursor, key=_index)]
+def _unlike(recorded: Sequence[Any], replayed: Sequence[Any], now: int, *, is_whole: bool) -> Unlike | None:
+    count = len(replayed)
+    if list(recorded[:count]) != list(replayed):
+        for old, new in zip(recorded, replayed, strict=False):
+            if old != new:
+                return _time_of(new), _words(old), _words(new)
+        return _time_of(replayed[len(recorded)]), "nothing", _words(replayed[len(recorded)])
+    if len(recorded) > count and (is_whole or _time_of(recorded[count]) < now):
+        return _time_of(recorded[count]), _words(recorded[count]), "nothing"
+    return None
 
 
-def _unlike(recorded: Sequence[Any], replayed: Sequence[Any]) -> Unlike | None:
-    if len(recorded) == len(replayed) and list(recorded) == list(replayed):
-        return None
-    for old, new in zip(recorded, replayed, strict=False):
-        if old != new:
-            return _time_of(old), _words(old), _words(new)
-    longer = recorded if len(recorded) > len(replayed) else replayed
-    first = longer[min(len(recorded), len(replayed))]
-    return (
-        _time_of(first),
-        _words(first) if longer is recorded else "nothing",
-        "nothing" if longer is recorded else _words(first),
-    )
-
-
-def _unlike_orders(recorded: Sequence[Order], replayed: Sequence[Order], now: int) -> Unlike | None:
-    old, new = [one for one in recorded if one.submitted_ns <= now], [one for one in replayed if one.submitted_ns <= now]
-    for was, one in zip(old, new, strict=False):
-        if _terms(was) != _terms(one) or _life(was, now) != _life(one, now):
-            return was.submitted_ns, _words(was), _words(one)
-    if len(old) == len(new):
-        return None
-    longer = old if len(old) > len(new) else new
-    first = longer[min(len(old), len(new))]
-    return (
-        first.submitted_ns,
-        _words(first) if longer is old else "nothing",
-        "nothing" if longer is old else _words(first),
-    )
+def _unlike_orders(recorded: Sequence[Order], replayed: Sequence[Order], now: int, *, is_whole: bool) -> Unlike | None:
+    for was, one in zip(recorded, replayed, strict=False):
+        if _terms(was) == _terms(one):
+            old, new = was.life, one.life
+            if old == new:
+                continue
+            count = len(new)
+            if old[:count] == new and not is_whole and old[count] >= now:
+                continue
+        return one.submitted_ns, _words(was), _words(one)
+    count = len(replayed)
+    if count > len(recorded):
+        return replayed[len(recorded)].submitted_ns, "nothing", _words(replayed[len(recorded)])
+    if len(recorded) > count and (is_whole or recorded[count].submitted_ns < now):
+        return recorded[count].submitted_ns, _words(recorded[count]), "nothing"
+    return None
 
 
 def _terms(order: Order) -> tuple[Any, ...]:
     return order.id, order.strategy, order.symbol, order.side, order.type, order.tag, order.submitted_ns
-
-
-def _life(order: Order, now: int) -> Sequence[Any]:
-    life = order.life
-    count = len(life) // EVENT_FIELDS
-    while count and life[(count - 1) * EVENT_FIELDS] > now:
-        count -= 1
-    return list(life[: count * EVENT_FIELDS])
 
 
 def _words(one: Any) -> str:
@@ -292,8 +287,8 @@ def _words(one: Any) -> str:
     return f"{one.strategy}'s order {one.id}, {one.side} {one.size:g} {one.symbol}"
 
 
-def _time_of(one: Any) -> int | None:
-    return one[0] if isinstance(one, tuple) else one.time_ns
+def _time_of(one: Any) -> int:
+    return int(one[0] if isinstance(one, tuple) else one.time_ns)
 
 
 def _shown_moment(world: World, moment: int | None) -> str:

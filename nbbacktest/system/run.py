@@ -49,9 +49,8 @@ class Run:
 
     Attributes
     ----------
-    world : World
-        The present one: timeline, desk, universe. Read it once, and read the rest from there: another world may take its
-        place while the run is held.
+    journey : Journey
+        Takes the run to other places of its line.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Run:
         self.lag = stages.lag
         self.feed = stages.feed
         self.inbox = stages.inbox
-        self._journey = Journey(stages)
+        self.journey = Journey(stages)
         self._live_objects = stages.live_objects
         self._describe = describe
         self._on_end = on_end
@@ -165,20 +164,23 @@ class Run:
 
     @property
     def world(self) -> World:
-        """The present world; in a strategy's call the one that it is in, which may be on its way to a place of the past."""
-        journey = self._journey
+        """The present one: timeline, desk, universe; in a strategy's call the one that it is in, on its way to a place of the past.
+
+        Read it once, and read the rest from there: another world may take its place while the run is held.
+        """
+        journey = self.journey
         replayed = journey.replayed
         return replayed if replayed is not None and self.gate.is_analyst else journey.world
 
     @property
     def horizon(self) -> int:
         """How many instants the run has completed at most; more than its cursor if it was taken back."""
-        return self._journey.horizon
+        return self.journey.horizon
 
     @property
     def is_replaying(self) -> bool:
         """True while a jump is under way."""
-        return self._journey.replayed is not None
+        return self.journey.replayed is not None
 
     # -- what can be seen of it --------------------------------------------------------------------------------------
 
@@ -343,7 +345,7 @@ class Run:
         self.gate.end()
         for stream in self.streams:
             stream.close()
-        self._journey.close()
+        self.journey.close()
 
     def _finalize(self) -> None:
         if not self._finalized.acquire(blocking=False):
@@ -359,7 +361,7 @@ class Run:
             self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
             self._tell(self._on_end, self)
         finally:
-            self._journey.close()
+            self.journey.close()
             with self._ending:
                 self._done.set()
                 listeners, self._listeners = self._listeners, []

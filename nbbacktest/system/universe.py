@@ -136,9 +136,14 @@ class SymbolUniverse:
     def successor(self, replayed: SymbolUniverse, desk: TradingDesk) -> SymbolUniverse:
         """The universe of a world that takes this one's place on the same stages, as its replay has left it."""
         other = SymbolUniverse(
-            self._timeline, desk, self._gate, self._analysis, self._coordinator, replayed._supply  # noqa: SLF001 - of its class
+            self._timeline,
+            desk,
+            self._gate,
+            self._analysis,
+            self._coordinator,
+            replayed._supply,
         )
-        other.moves[:], other._gone = replayed.moves, replayed._gone  # noqa: SLF001 - as above
+        other.moves[:], other._gone = replayed.moves, replayed._gone
         self._is_left = True
         return other
 

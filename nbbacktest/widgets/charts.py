@@ -86,9 +86,13 @@ class Charts:
             figure.answer()
 
     def _of(self, run: Run) -> _Drawing:
-        if self._drawing is None or self._drawing.run is not run:
-            self._drawing = _Drawing(run)
-        return self._drawing
+        drawing, epoch = self._drawing, run.analysis.frame.epoch
+        if drawing is None or drawing.run is not run:
+            drawing = self._drawing = _Drawing(run)
+        elif drawing.epoch != epoch:
+            # Another world took the place of the one that was drawn: its future is no part of the charts.
+            drawing = self._drawing = _Drawing(run, drawing.sync)
+        return drawing
 
     def _selection(self, run: Run) -> ChartSelection:
         names = [(series.symbol, series.interval) for series in run.world.timeline.series]
@@ -110,11 +114,12 @@ class Charts:
 
 
 class _Drawing:
-    """The three charts of one run."""
+    """The three charts of one run, between two jumps; `sync` goes on from one to the next."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, sync: SyncChart | None = None) -> None:
         self.run = run
-        self.bars, self.account, self.sync = BarChart(run), AccountChart(run), SyncChart()
+        self.epoch = run.analysis.frame.epoch
+        self.bars, self.account, self.sync = BarChart(run), AccountChart(run), sync or SyncChart()
         self._starts: Int64 | None = None
 
     def sessions(self, cursor: int) -> tuple[int, int]:

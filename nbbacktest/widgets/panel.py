@@ -257,7 +257,9 @@ class _Rate:
         self._seen: list[tuple[float, int]] = []
 
     def at(self, bars: int, now: float) -> float:
-        """Add a count of processed bars at `now`; returns the rate."""
+        """Add a count of processed bars at `now`; returns the rate. A count that falls begins anew: the run was taken back."""
+        if self._seen and bars < self._seen[-1][1]:
+            self._seen.clear()
         self._seen = [*(entry for entry in self._seen if now - entry[0] < 1.5), (now, bars)]
         (then, before), (until, after) = self._seen[0], self._seen[-1]
         return (after - before) / (until - then) if until > then else 0.0

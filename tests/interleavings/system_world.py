@@ -61,6 +61,11 @@ CASES = {
     "run alone": Scenario(minutes=2),
     "start | start": Scenario(((("start", False),), (("start", False),)), minutes=2),
     "stop, start": Scenario(((("start", False), ("stop", None), ("start", False)),), minutes=2),
+    "rewind | stop": Scenario(
+        ((("start", True), ("step", 2), ("rewind", 1)), (("nap", 0.001), ("stop", None))), minutes=2
+    ),
+    "rewind | resume": Scenario(((("start", True), ("step", 2), ("rewind", 1)), (("resume", None),)), minutes=2),
+    "rewind | rewind": Scenario(((("start", True), ("step", 2), ("rewind", 1)), (("rewind", 0),)), minutes=2),
     "add | pause": Scenario(((("start", False), ("add", "C")), (("nap", 0.001), ("pause", None))), minutes=2),
 }
 
@@ -69,7 +74,7 @@ def drawn(dice: random.Random) -> Scenario:
     """A scenario by chance."""
     minutes = dice.choice([2, 4, 4, 6])
     weights = {
-        "start": 4, "pause": 5, "resume": 5, "step": 5, "until": 3, "until_time": 3, "speed": 3, "stop": 2, "add": 3,
+        "start": 4, "pause": 5, "resume": 5, "step": 5, "until": 3, "until_time": 3, "speed": 3, "stop": 2, "add": 3, "rewind": 3,
         "remove": 2, "status": 2, "snapshot": 2, "wait": 1, "await_end": 0.5, "nap": 2,
     }  # fmt: skip
     arguments: dict[str, Callable[[], Any]] = {
@@ -80,6 +85,7 @@ def drawn(dice: random.Random) -> Scenario:
         "speed": lambda: dice.choice([0.0, 6_000.0]),
         "add": lambda: dice.choice(["C", "D"]),
         "remove": lambda: dice.choice(["A", "B", "C"]),
+        "rewind": lambda: dice.randint(0, minutes),
         "nap": lambda: dice.choice([0.005, 0.02, 0.05]),
     }
 
@@ -228,6 +234,8 @@ class _Bench:
                 bench.do_inside(self.run, scenario.inside.get(count))
 
             def check(self, where: str) -> None:
+                if self.is_replay:
+                    return
                 if self.run is peek(bench._system._holder, "run") and judge.state is not SystemState.RUNNING:
                     judge.complain(f"{where} while {judge.state}")
                 if self.stops:
@@ -290,11 +298,15 @@ class _Bench:
 
     @staticmethod
     def _may_refuse(name: str, error: Exception) -> bool:
+        if isinstance(error, nb.ReplayError):
+            return "by a command" in str(error)
         if isinstance(error, NbBacktestError):
             return True
         if isinstance(error, TimeoutError):
             return name == "wait"
-        return name == "until_time" if isinstance(error, ValueError) else "nothing was started" in str(error)
+        return (
+            name in {"until_time", "rewind"} if isinstance(error, ValueError) else "nothing was started" in str(error)
+        )
 
     def _is_undisturbed(self) -> bool:
         names = {name for script in self._scenario.controllers for name, _ in script}
@@ -343,6 +355,12 @@ class _Bench:
 
     def _until(self, cursor: int) -> bool:
         return self._system.run_until(lambda shot: shot.cursor >= cursor)
+
+    def _rewind(self, cursor: int) -> bool:
+        answer = self._system.rewind(cursor)
+        if answer and self._is_alone:
+            self._check_rest("rewind", cursor)
+        return answer
 
     def _until_time(self, minute: int) -> bool:
         return self._system.run_until(f"09:{30 + minute}")
@@ -405,6 +423,8 @@ class _Bench:
     def _judge_end(self) -> None:
         judge, scenario = self._judge, self._scenario
         for trader in self._traders:
+            if trader not in trader.run.world.desk.strategies:
+                continue  # of a world that another one took the place of
             if trader.stops != (not scenario.start_raises):
                 judge.complain(f"on_stop was called {trader.stops} times")
             if len(set(trader.seen)) != len(trader.seen):

@@ -99,6 +99,8 @@ def test_the_model_sees_a_missing_check(fault, case):
 ELSEWHERE = {
     (RUNNING, Command.PAUSE): "a pause that is heard is a rest that is reported",
     (PAUSED, Command.FAIL): "what fails a run at rest comes from outside of the protocol",
+    (RUNNING, Command.REWIND): "a jump is gone through by the whole manager: see `system_world`",
+    (PAUSED, Command.REWIND): "a jump is gone through by the whole manager: see `system_world`",
 } | {(state, command): "changes no state" for state in (RUNNING, PAUSED) for command in (Command.ADD, Command.REMOVE)}
 """The rows of the table that no state of the model goes through, and why."""
 
