@@ -27,7 +27,7 @@ DONE, FAILED, MISUSED, UNREACHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 _MISUSES = (ConfigError, DataError, MissingExtraError, AmbiguousSessionError)
 _REFUSALS = (ValueError, TypeError, RuntimeError)
-"""How commands refuse an argument; of these classes themselves, as other libraries' errors are mostly of others."""
+"""The classes of the errors by which commands refuse an argument; not their subclasses, which other libraries raise."""
 
 
 def show_answer(answer: dict[str, Any], *, as_json: bool = False) -> None:

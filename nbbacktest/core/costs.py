@@ -32,7 +32,7 @@ class PercentCommission(Model):
 class PerShareCommission(Model):
     """Money a unit, within bounds an order: ``min(max(rate * size, minimum), maximum * size * |price|)``.
 
-    Where both bounds disagree the maximum wins, as it does at the brokers that have them. The bounds hold for an
+    If both bounds disagree the maximum wins, as it does at the brokers that have them. The bounds hold for an
     order's fills together, not for each.
     """
 
@@ -57,10 +57,10 @@ class PerContractCommission(Model):
 
 
 class MakerTakerCommission(Model):
-    """One share of the notional for limit orders that rested, another for all that takes.
+    """One share of the notional for limit orders that rested, another for all other orders.
 
-    A fill is the maker's where the order's limit sets its price and the bar opened on the side of it where it could
-    not fill: the order waited in the book. All else takes, a limit order that the open already fills included.
+    A fill is the maker's if the order's limit sets its price and the bar opened on the side of it that can't
+    fill: the order waited in the book. All other fills are the taker's, also that of a limit order at the open.
     """
 
     model: Literal["maker_taker"] = "maker_taker"
@@ -82,7 +82,7 @@ class Tier(Model):
 
 
 class TieredCommission(Model):
-    """Rates that change with what was traded since the run began, all symbols and strategies together.
+    """Rates that depend on the volume traded since the run began, by all symbols and strategies together.
 
     Marginal: the part of a fill that lies in a tier pays that tier's rate, so that filling in parts costs the same.
     """
@@ -253,7 +253,7 @@ class NoInterest(Model):
 class AnnualInterest(Model):
     """Debit cash pays interest: ``rate * debit * calendar days / days``, charged as the borrow fee is.
 
-    The debit is the account's cash where it is below zero, proceeds of short sales included. Credit earns nothing.
+    The debit is the account's cash if it is below zero, proceeds of short sales included. Credit earns nothing.
     """
 
     model: Literal["annual"] = "annual"

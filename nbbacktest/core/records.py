@@ -31,9 +31,9 @@ class Stamps:
     dates : bool
         True if the source gave naive session dates: labels are then naive, and in `day_zone`.
     day_zone : str
-        IANA name of the zone in which dates begin at midnight; `timezone` where left out.
+        IANA name of the zone in which dates begin at midnight; `timezone` if left out.
     daily : bool
-        Whether bars are whole sessions, so that where one begins is shown as its session's date.
+        True if bars are whole sessions, so that where one begins is shown as its session's date.
     """
 
     timezone: str = "UTC"
@@ -92,7 +92,7 @@ class Stamps:
         return self.daily and not self.dates and self.day_zone != self.timezone
 
     def instant(self, ns: int) -> pd.Timestamp:
-        """The moment at which bars complete, for a user who thinks in session dates: the date that it ends."""
+        """The instant at which bars complete; in a run that shows dates, the session date that it ends."""
         import pandas as pd
 
         return (self.stamp(ns) - pd.Timedelta(1, "ns")).normalize() if self.dates else self.stamp(ns)

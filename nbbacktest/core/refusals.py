@@ -128,7 +128,7 @@ class _Place:
         if chosen and len(self._models) > 1:
             self._models = chosen
             return
-        # A union whose members are told apart by their kind has a label there that nobody has written.
+        # In a union whose members are told apart by their kind, the path has a label that isn't in the config.
         labelled = [
             inner for label, inner in _labels_in(self._field.annotation if self._field else None) if label == part
         ]

@@ -15,7 +15,7 @@ _UNPRINTED = re.compile(
 
 
 def shown(value: object) -> str:
-    """`repr` of any value; where that raises, its class and what was raised."""
+    """`repr` of any value; if that raises, its class and what was raised."""
     try:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - whatever a user's code raises
@@ -23,7 +23,7 @@ def shown(value: object) -> str:
 
 
 def spoken(value: Any) -> Any:
-    """The value itself where it can be written, else what `shown` says of it."""
+    """The value itself if it can be written, else what `shown` says of it."""
     try:
         str(value)
     except Exception:  # noqa: BLE001 - as above
@@ -32,7 +32,7 @@ def spoken(value: Any) -> Any:
 
 
 def said(error: BaseException) -> str:
-    """An exception's class and message; where its `str` raises, that is said instead."""
+    """An exception's class and message; if its `str` raises, that is said instead."""
     try:
         message = str(error)
     except Exception as other:  # noqa: BLE001 - as above

@@ -26,7 +26,7 @@ def imported(path: str, text: str, fits: Callable[[Any], bool]) -> Any:
     path
         Where in the config it stands, for the error.
     fits
-        Which of the module's names may have been meant, where it has no such name.
+        Which of the module's names may have been meant, if it has no such name.
 
     Raises
     ------

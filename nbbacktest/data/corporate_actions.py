@@ -37,7 +37,7 @@ def read_actions(
     DataNotFoundError
         If there is no such file.
     DataError
-        For a row that makes no sense, with its line; for two splits of one symbol on one date, and two delistings; where
+        For a row that makes no sense, with its line; for two splits of one symbol on one date, and two delistings; if
         no row is of a symbol that is run.
     ConfigError
         For a split or a dividend of a symbol whose prices are adjusted.

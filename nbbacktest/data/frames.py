@@ -180,7 +180,7 @@ def parse_frame(frame: Any, symbol: str, file: str | None, *, faults: Policy, ch
         raise DataError(f"{label}: a {type(frame).__name__} is no DataFrame; pass a pandas DataFrame of bars")
     frame = of_symbol(frame, symbol, label, chosen=chosen)
     if len(frame):
-        # Before the columns: where times are missing too, they are what is looked for first.
+        # Before the columns: if times are missing too, they are what is looked for first.
         frame = frame if isinstance(frame.index, pd.DatetimeIndex) else _timed(frame, label)
     names = names_of(frame, label)
     if not len(frame):

@@ -43,7 +43,7 @@ def fits(raw: RawBars, length: int, mark: StampMeaning) -> bool:
             if length > DAY
             else bool((days == 0).sum() <= FEW * len(off))
         )
-    # Two bars are closer where the first was cut short, by a close or a break; three in a row are shorter bars.
+    # Two bars are closer if the first was cut short, by a close or a break; three in a row are shorter bars.
     close = np.diff(raw.ticks[kept]) < length
     return bool((close[1:] & close[:-1]).sum() <= FEW * len(off)) and bool(close.sum() <= _OVERLAPS * len(off))
 
@@ -178,7 +178,7 @@ def on_grid(raw: RawBars, interval: Interval, mark: StampMeaning, policy: Policy
     return judged(raw, faults, policy)
 
 
-_CLOCK_CHANGE = 4 * HOUR  # days are 23 to 25 hours long where clocks change, and may be that much short
+_CLOCK_CHANGE = 4 * HOUR  # days are 23 to 25 hours long when clocks change, and may be that much short
 _WEEK = 7 * DAY  # below this, days between two bars are weekends and holidays of daily bars
 _ENOUGH = 10  # a few bars may all miss every other minute by chance; this many don't
 _MOST = 0.9

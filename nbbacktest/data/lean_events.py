@@ -1,7 +1,7 @@
 """LEAN's factor files and map files: what splits and dividends did to a share, and which ticker it had on which day.
 
 Both lie beside the bars, as ``factor_files/aapl.csv`` and ``map_files/aapl.csv``, or all of them in a zip such as
-``factor_files/factor_files_20240102.zip``, of which the newest counts. A company's files bear one name for good; where
+``factor_files/factor_files_20240102.zip``, of which the newest counts. A company's files bear one name for good; if
 two companies had one ticker, the older one's is ``fb.1``.
 """
 
@@ -38,7 +38,7 @@ class Factor(NamedTuple):
     day: date
     dividends: float
     splits: float
-    close: float  # that day's, raw; 0 where the file has none
+    close: float  # that day's, raw; 0 if the file has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Factors:
         """The splits and dividends that the factors come of, as LEAN reckons them.
 
         A row holds until the last day before an ex-date. A dividend is ``close * (1 - factor / next factor)``, rounded
-        to cents; a split is the ratio of the factors, made the ratio of two small whole numbers where it is one but for
-        rounding. Where both fall on one day the dividend is counted a new share.
+        to cents; a split is the ratio of the factors, made the ratio of two small whole numbers if it is one but for
+        rounding. If both fall on one day the dividend is counted a new share.
 
         Raises
         ------
@@ -165,7 +165,7 @@ class LeanEvents:
         lines = self._factors.lines(company.name)
         if lines is None:
             return None
-        # LEAN writes inf, or an exponent, where a factor has grown beyond its digits: what is older can't be adjusted.
+        # LEAN writes inf, or an exponent, if a factor has grown beyond its digits: what is older can't be adjusted.
         sound = [line for line in lines if "inf" not in line.lower() and "e+" not in line.lower()]
         read = _read(self._factors.where(company.name), sound, _factor)
         rows = sorted({row.day: row for row in read if row.dividends * row.splits > 0}.values())

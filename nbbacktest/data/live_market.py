@@ -52,7 +52,7 @@ def history(config: SessionConfig, data: Any = None) -> MarketData | None:
     Parameters
     ----------
     config
-        With `warmup_days`: that many days that have bars, up to the day before `backtest.start_date`, or where that
+        With `warmup_days`: that many days that have bars, up to the day before `backtest.start_date`, or if that
         isn't set, up to the data's last one. Without, nothing, or all of `data` up to there.
     data
         As for `load`.

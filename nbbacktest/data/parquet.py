@@ -238,7 +238,7 @@ def _is_value(name: Any) -> bool:
 def _opened(path: str) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
-    # Not mapped into memory: where a mapped file is cut short, the process is killed.
+    # Not mapped into memory: if a mapped file is cut short, the process is killed.
     return _reading(path, lambda: pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=_BUFFER))
 
 

@@ -194,7 +194,7 @@ def data_quality(
     config
         The facts about a `source` that is data: symbols, time zone, dates.
     exchange
-        The calendar to count against; None: the config's, and where that says none either, XNYS, or 24/7 for bars on
+        The calendar to count against; None: the config's, and if that says none either, XNYS, or 24/7 for bars on
         Saturdays and Sundays.
     interval
         None: the config's; for data that is handed over, the commonest distance of two bars that the others fit.
@@ -206,7 +206,7 @@ def data_quality(
     ConfigError
         If a config is wrong, or the exchange is unknown.
     DataError
-        If this isn't a table of bars: a file that isn't there, a column that is missing, no stamp at all; where
+        If this isn't a table of bars: a file that isn't there, a column that is missing, no stamp at all; if
         bars are longer than a day.
 
     Examples

@@ -1,6 +1,6 @@
 """A run in the foreground, from its start to its report: what `nbbacktest system start` does.
 
-It is shown as a live page, as plain lines where there is no terminal, or as JSON lines for programs.
+It is shown as a live page, as plain lines if there is no terminal, or as JSON lines for programs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Ended(NamedTuple):
     Attributes
     ----------
     error
-        Of the strategy; None where none raised.
+        Of the strategy; None if none raised.
     interrupted
         By Ctrl-C.
     """

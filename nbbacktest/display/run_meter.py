@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PACE_SECONDS = 3.0
 """Over how long the pace is measured that tells the time left."""
 _POINTS = 2_000
-"""How many points the equity's line keeps before every other one is dropped."""
+"""The number of points that the equity's line keeps before every other one is dropped."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RunReading:
     seconds : float
         Of wall time in which the run moved; `bars_per_second` counts by them.
     seconds_left : float or None
-        Of wall time, at the present pace; None where it stands still.
+        Of wall time, at the present pace; None if it stands still.
     achieved : float
         Simulated seconds a second.
     curve : tuple of (float, float)

@@ -21,7 +21,7 @@ WIDE = 120
 """From how many columns on the four boxes stand in one row."""
 _ROWS = 5
 _SCALE = 16
-"""How many columns the equity's scale takes at most."""
+"""The most columns that the equity's scale takes."""
 _BADGE = {
     SystemState.RUNNING: "bold white on dark_green",
     SystemState.PAUSED: "bold black on orange1",
@@ -29,7 +29,7 @@ _BADGE = {
 }
 
 Keys = Sequence[tuple[str, str]]
-"""What can be pressed now, and what for."""
+"""The keys that have an effect now, and their effects."""
 
 
 class RunPage:

@@ -19,7 +19,7 @@ class Keyboard:
     Parameters
     ----------
     stream
-        Standard input; where that is no terminal, there are no keys.
+        Standard input; if that is no terminal, there are no keys.
     """
 
     def __init__(self, stream: Any = None) -> None:
@@ -60,7 +60,7 @@ class Keyboard:
             self._before = None
 
     def read(self, seconds: float) -> str | None:
-        """The next key; None where none is pressed within that time.
+        """The next key; None if none is pressed within that time.
 
         What a key of several bytes sends (an arrow's) is taken as one, so that none of it is read as a letter.
         """

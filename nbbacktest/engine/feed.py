@@ -98,9 +98,9 @@ class Inbox:
         Raises
         ------
         DataError
-            Where it can't be used; it is counted.
+            If it can't be used; it is counted.
         OutsideRunError
-            Where the feed was closed, or its run is over.
+            If the feed was closed, or its run is over.
         """
         now = self.now()  # a user's function may be behind it: not under the lock
         with self._lock:
@@ -281,9 +281,9 @@ class Feed(Protocol):
     source : str
         Where the bars come from, for people to judge.
     synthetic : bool
-        Whether they are known to be invented.
+        True if they are known to be invented.
     is_timed : bool
-        Whether `now` is a clock that bars can be late against.
+        True if `now` is a clock that bars can be late against.
     """
 
     source: str
@@ -313,7 +313,7 @@ class PushFeed:
     Parameters
     ----------
     now : callable, optional
-        The feed's clock, as nanoseconds UTC, where it isn't the machine's: that of bars that are replayed.
+        The feed's clock, as nanoseconds UTC, if it isn't the machine's: that of bars that are replayed.
     source : str
         Where the bars come from, for reports.
 
@@ -408,7 +408,7 @@ class PushFeed:
         Raises
         ------
         ConfigError
-            Where it has served one already.
+            If it has served one already.
         """
         if self._inbox is not None:
             cure = "has served a run already; make a new one for each run"

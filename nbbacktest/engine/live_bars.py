@@ -20,7 +20,7 @@ from nbbacktest.engine.timeline import Axis, Timeline
 
 NEVER, EVER = -(1 << 62), 1 << 62
 KEPT = 10_000
-"""How many of a symbol's newest bars are remembered, to tell duplicates from late bars."""
+"""The number of a symbol's newest bars that are remembered, to tell duplicates from late bars."""
 Covering = Callable[[int, int], SessionTable]
 """The sessions that cover a span of time, nanoseconds UTC."""
 
@@ -80,7 +80,7 @@ class Arrivals:
         Raises
         ------
         DataError
-            Where it differs from the bar that is there already.
+            If it differs from the bar that is there already.
         """
         known = self._known[bar.symbol]
         there = known.get(bar.end)
@@ -167,7 +167,7 @@ class GrowingArray:
         self.count = len(start)
 
     def extend(self, values: Sequence[float] | npt.NDArray[np.generic]) -> None:
-        """Append values; where the room is used up, it moves to one twice as large."""
+        """Append values; if the room is used up, it moves to one twice as large."""
         need = self.count + len(values)
         if need > len(self._room):
             room = np.empty(max(need, 2 * len(self._room), 64), self._room.dtype)
@@ -237,9 +237,9 @@ class LiveColumns:
     Parameters
     ----------
     timeline
-        Of open series that hold nothing but history; its axis is replaced.
+        The run's timeline; its series are open and begin with history alone. Its axis is replaced.
     covering
-        Called where coarser bars are built.
+        Called when coarser bars are built.
     """
 
     def __init__(self, timeline: Timeline, covering: Covering) -> None:

@@ -64,7 +64,7 @@ class ChunkLoader:
     Raises
     ------
     DataError
-        Where the first chunk can't be loaded, which is done at once: it has the warm-up.
+        If the first chunk can't be loaded, which is done at once: it has the warm-up.
     """
 
     AHEAD = 1  # chunks that are loaded before anything in them is needed
@@ -96,7 +96,7 @@ class ChunkLoader:
         Raises
         ------
         DataError
-            Where it can't be loaded.
+            If it can't be loaded.
         """
         if self._edges is None or self._edges[0] is not axis:
             self._edges = axis, np.searchsorted(axis.instants, self._chunks.edges, side="right").tolist()

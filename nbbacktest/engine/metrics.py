@@ -17,7 +17,7 @@ from nbbacktest.engine.timeline import Axis
 
 _STEPS = 50.0  # buckets per factor e: each is 2% wide, its middle 1% off at most
 KEPT = 100
-"""How many events are kept; all are counted."""
+"""The number of events that are kept; all are counted."""
 
 
 class TimingSeries:
@@ -55,7 +55,7 @@ class TimingSeries:
         return self.largest
 
     def summary(self) -> dict[str, float]:
-        """Count, min, avg, p50, p99, max and total; seconds, zeros where nothing was counted."""
+        """Count, min, avg, p50, p99, max and total; seconds, zeros if nothing was counted."""
         if not self.count:
             return {"count": 0, "min": 0.0, "avg": 0.0, "p50": 0.0, "p99": 0.0, "max": 0.0, "total": 0.0}
         return {

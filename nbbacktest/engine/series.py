@@ -40,7 +40,7 @@ class Series:
     is_base : bool
         True for the interval that orders fill on.
     is_open : bool
-        Whether more bars may come than the columns hold.
+        True if more bars may come than the columns hold.
     """
 
     __slots__ = (

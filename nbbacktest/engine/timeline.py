@@ -54,7 +54,7 @@ class Timeline:
         by rising interval.
     elapsed
         Gives, for instants in nanoseconds UTC, the seconds of open market before each. Called at most once for an
-        axis, and only where a clock paces the run or its speed is asked for.
+        axis, and only if a clock paces the run or its speed is asked for.
     axis
         The merged order of other series over the same columns, if it is known.
     """

@@ -41,7 +41,7 @@ class Explanation:
     time : Timestamp
         The instant: when the bars closed; of a daily run, their session's date.
     bars : dict
-        By symbol, the base bar that closed then; None where the symbol had none.
+        By symbol, the base bar that closed then; None if the symbol had none.
     verdicts : tuple of OrderOutcome
         What became of each order that was on order or was placed then; `orders` is the same as a frame.
     executions : tuple of Fill

@@ -59,7 +59,7 @@ def draw(
     benchmark
         What to draw beside the equity.
     months
-        Whether to draw the heat map of monthly returns.
+        True to draw the heat map of monthly returns.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def _layout(run: RunAnalysis, notes: list[str]) -> dict[str, Any]:
         "meta": " · ".join(notes),
         "margin": {"l": 16, "r": 16, "t": _ABOVE, "b": _BELOW},
         "hovermode": "x unified", "hoversubplots": "axis",
-        # Dark on every page: a label without a colour of its own is white, also where the page is black.
+        # Dark on every page: a label without a colour of its own is white, also if the page is black.
         "hoverlabel": {"namelength": -1, "bgcolor": "#262c34", "bordercolor": INK, "font": {"color": "#eef1f5"}},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": EQUITY, "remove": ["lasso", "select"]},
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "yanchor": "bottom"},

@@ -65,7 +65,7 @@ def fills_frame(record: RunRecord) -> pd.DataFrame:
 def orders_frame(record: RunRecord) -> pd.DataFrame:
     """One row an order, in order of submission.
 
-    `submitted` and `closed` are instants; `closed` is NaT while it is open, `size` NaN where it was all the cash,
+    `submitted` and `closed` are instants; `closed` is NaT while it is open, `size` NaN if it was all the cash,
     `parent` the id of a bracket's entry, 0 for all but its exits.
     """
     import pandas as pd
@@ -143,7 +143,7 @@ def trades_frame(record: RunRecord, trades: Trades, far: Excursions) -> pd.DataF
 
 
 def flows_frame(record: RunRecord) -> pd.DataFrame:
-    """One row a cash flow that is no fill's, in order; `time` is the instant, as in `equity_series`, `amount` negative where it was paid."""
+    """One row a cash flow that is no fill's, in order; `time` is the instant, as in `equity_series`, `amount` negative if it was paid."""
     import pandas as pd
 
     flows = record.flows

@@ -34,7 +34,7 @@ class Result:
     name, source : str
         The session's name; where its bars came from.
     synthetic : bool
-        Whether the bars were invented.
+        True if the bars were invented.
     strategies : tuple of str
         What ran, as ``Name(param=value, ...)``.
 
@@ -123,7 +123,7 @@ class Result:
 
     @property
     def orders(self) -> pd.DataFrame:
-        """Orders, in order of submission, with `status` and, where rejected or cancelled, the `reason`."""
+        """Orders, in order of submission, with `status` and, if rejected or cancelled, the `reason`."""
         return self.analysis.orders.copy()
 
     @property
@@ -174,7 +174,7 @@ class Result:
     def against(self, benchmark: BenchmarkSource) -> Comparison:
         """Alpha, beta, information ratio, tracking error and correlation: a mapping that prints as a table.
 
-        `nbbacktest.trading.returns` defines each. Daily returns are taken between the dates that both have; where
+        `nbbacktest.trading.returns` defines each. Daily returns are taken between the dates that both have; if
         the benchmark has no price in the ten days before the run's first one, that day is the level to start from.
 
         Parameters
@@ -193,7 +193,7 @@ class Result:
     def flows(self) -> pd.DataFrame:
         """Cash that came or went without a fill: `time`, `kind` (dividend, borrow, interest), `symbol`, `strategy`, `amount`.
 
-        `time` is the instant; `amount` is negative where it was paid; interest belongs to no symbol or strategy.
+        `time` is the instant; `amount` is negative if it was paid; interest belongs to no symbol or strategy.
         """
         return self.analysis.flows.copy()
 
@@ -237,9 +237,9 @@ class Result:
         Raises
         ------
         DataNotFoundError
-            Where the folder doesn't exist.
+            If the folder doesn't exist.
         OSError
-            Where the file can't be written; a file that was there before stays as it was.
+            If the file can't be written; a file that was there before stays as it was.
         """
         from nbbacktest.report.storage import save_record
 
@@ -253,9 +253,9 @@ class Result:
         Raises
         ------
         DataNotFoundError
-            Where there is no such file.
+            If there is no such file.
         DataError
-            Where it isn't a saved result, is damaged, or was saved by a newer version.
+            If it isn't a saved result, is damaged, or was saved by a newer version.
         """
         from nbbacktest.report.storage import load_record
 
@@ -325,7 +325,7 @@ class Result:
         """Write the result as one HTML file that opens in any browser without a network, about 5 MB.
 
         Nearly all of that is the chart library, which the file holds itself. Tables of trades and of rejected orders
-        show the newest ones alone where they are long, and say so.
+        show the newest ones alone if they are long, and say so.
 
         Parameters
         ----------
@@ -342,11 +342,11 @@ class Result:
         Raises
         ------
         DataNotFoundError
-            Where the folder doesn't exist.
+            If the folder doesn't exist.
         DataError
             For a benchmark that can't be lined up with the run.
         OSError
-            Where the file can't be written; a file that was there before stays as it was.
+            If the file can't be written; a file that was there before stays as it was.
         """
         from nbbacktest.report.tearsheet import write
 

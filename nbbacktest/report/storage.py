@@ -68,9 +68,9 @@ def save_record(record: RunRecord, path: Path) -> None:
     Raises
     ------
     DataNotFoundError
-        Where the folder doesn't exist.
+        If the folder doesn't exist.
     OSError
-        Where the file can't be written; nothing is left behind.
+        If the file can't be written; nothing is left behind.
     """
     if not path.parent.is_dir():
         raise DataNotFoundError(f"can't save a result to {path}: there is no folder {path.parent}; make it first")
@@ -83,9 +83,9 @@ def load_record(path: Path) -> RunRecord:
     Raises
     ------
     DataNotFoundError
-        Where there is no such file.
+        If there is no such file.
     DataError
-        Where the file isn't a saved result, is damaged, or was written by a newer version.
+        If the file isn't a saved result, is damaged, or was written by a newer version.
     """
     if not path.exists():
         raise DataNotFoundError(f"there is no saved result at {path}; Result.save(path) writes one")
@@ -212,7 +212,7 @@ def _bars(archive: zipfile.ZipFile, folder: str, symbol: str, interval: str, cou
 
 
 def _counts_of(columns: BarColumns) -> list[str]:
-    """Which columns of coarser bars there are besides those of base bars: both where they were derived."""
+    """The columns that derived bars have besides those of base bars."""
     return [] if columns.base_count is None or columns.expected_count is None else ["base_count", "expected_count"]
 
 
@@ -244,7 +244,7 @@ def _table(archive: zipfile.ZipFile, name: str) -> Float64:
 
 
 def _terms(event: OrderEvent) -> tuple[float | None, ...]:
-    """What an order asked for, as older versions read it where they know all of it."""
+    """The terms of an order, without `touch` if it has none, so that older versions can read them."""
     return event.terms if event.terms.touch is not None else event.terms[:-1]
 
 

@@ -95,7 +95,7 @@ class SweepResult:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row a point, in the grid's order: parameters, then `Result.stats`, then `error`, None where it ran to its end.
+        """A row a point, in the grid's order: parameters, then `Result.stats`, then `error`, None if it ran to its end.
 
         A parameter that is called as a statistic is, or as `error`, has ``parameter.`` before its name.
         """
@@ -114,9 +114,9 @@ class SweepResult:
         Raises
         ------
         DataError
-            Where that is defined for no point.
+            If that is defined for no point.
         ConfigError
-            Where it is a function that raised, or gave no number.
+            If it is a function that raised, or gave no number.
         """
         return dict(self._points[self._best_row()])
 
@@ -143,7 +143,7 @@ class SweepResult:
         Raises
         ------
         DataError
-            Where there is no such row.
+            If there is no such row.
         ParameterError
             For values that aren't the strategy's.
         """
@@ -203,12 +203,12 @@ class SweepResult:
         return _heatmap(self._points, chosen, x, y, title, shown, order)
 
     def scores(self, by: Score | None = None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """A statistic of each row as a number, durations in days; NaN where it isn't defined, or the point failed.
+        """A statistic of each row as a number, durations in days; NaN if it isn't defined, or the point failed.
 
         Raises
         ------
         ConfigError
-            For an unknown statistic, and where `by` is a function that raised, or gave no number.
+            For an unknown statistic, and if `by` is a function that raised, or gave no number.
         """
         where, by = ("maximize", self._maximize) if by is None else ("by", by)
         check_statistic(by)
@@ -279,7 +279,7 @@ def check_statistic(by: Any) -> None:
 
 
 def score_of(by: Score, row: Mapping[str, Any], point: Mapping[str, Any], where: str = "maximize") -> float:
-    """The score of one point as a number, durations in days; NaN where it isn't defined.
+    """The score of one point as a number, durations in days; NaN if it isn't defined.
 
     Parameters
     ----------

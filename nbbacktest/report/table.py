@@ -81,7 +81,7 @@ _KINDS = {name: kind for group in (*GROUPS.values(), *AGAINST.values()) for name
 class Stats(Mapping[str, Any]):
     """A run's statistics by name; read only. Prints as a table, in a notebook too.
 
-    `nbbacktest.trading.stats` defines each. Fractions, not percent; NaN where one isn't defined.
+    `nbbacktest.trading.stats` defines each. Fractions, not percent; NaN if one isn't defined.
     """
 
     __slots__ = ("_groups", "_reasons", "_values")

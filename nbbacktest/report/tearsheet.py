@@ -50,11 +50,11 @@ def write(run: RunAnalysis, path: Path, benchmark: BenchmarkSource | None = None
     Raises
     ------
     DataNotFoundError
-        Where the folder doesn't exist.
+        If the folder doesn't exist.
     DataError
         For a benchmark that can't be lined up with the run.
     OSError
-        Where the file can't be written; nothing is left behind.
+        If the file can't be written; nothing is left behind.
     """
     if not path.parent.is_dir():
         raise DataNotFoundError(f"can't write a report to {path}: there is no folder {path.parent}; make it first")

@@ -250,7 +250,7 @@ def _gapped(first: Float64, second: Float64) -> Float64:
 
 
 def rolling_panel(run: RunAnalysis, yaxis: str) -> Panel | None:
-    """The Sharpe ratio of the last quarter of a year, where there are at least two of them."""
+    """The Sharpe ratio of the last quarter of a year, if there are at least two of them."""
     import plotly.graph_objects as go
 
     record = run.record

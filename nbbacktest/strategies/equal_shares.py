@@ -1,4 +1,4 @@
-"""How the examples split one account between several symbols, and how they get in and out where orders fill in parts."""
+"""Equal shares of one account for several symbols, as the examples use them; orders may fill in parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class EqualShares(Strategy):
     """Derive from this for `enter`, which buys a fair share (with one symbol it is all the cash), and `leave`."""
 
     def enter(self, symbol: str) -> None:
-        """Buy `symbol` with an equal share of the cash, beside what is left of it where it is being sold still.
+        """Buy `symbol` with an equal share of the cash, beside what is left of it if it is being sold still.
 
         The cash is split between the symbols that aren't held; 5% of a share is kept back for a gap up, so
         that the next symbol can be paid too. The last one gets all that is left. A symbol whose order has filled in
@@ -37,7 +37,7 @@ class EqualShares(Strategy):
         self.close(symbol)
 
     def is_in(self, symbol: str) -> bool:
-        """Whether `symbol` is held or being bought, and isn't being sold."""
+        """True if `symbol` is held or being bought, and isn't being sold."""
         sides = {order.side for order in self.orders(symbol)}
         return Side.SELL not in sides and (Side.BUY in sides or bool(self.position(symbol)))
 

@@ -79,7 +79,7 @@ def audit_lookahead(
         bars, where warm-up periods end, are probed too; one in each of as many equal parts. Half as many are taken
         where a look-ahead that acts at few bars pays: where orders were placed, at the last and first bars of days
         (weeks, months), around gaps, at the ends of coarser bars, and behind the first and before the last bar. Of all
-        these, up to 300 are tried with each indicator alone, and where its values differ, the data is cut too.
+        these, up to 300 are tried with each indicator alone, and if its values differ, the data is cut too.
     seed : int
         Of that draw: the same seed cuts at the same instants.
     **params

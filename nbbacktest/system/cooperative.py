@@ -243,7 +243,7 @@ class CooperativeRunner:
         return gate.closed
 
     def _is_due(self, instant: int, pace: Deadlines) -> bool:
-        """True if the clock has come to a paced instant; looks for lag where that is due."""
+        """True if the clock has come to a paced instant; looks for lag if that is due."""
         stages, now = self._stages, self._stages.clock.now()
         if stages.lag.due <= now:
             stages.lag.ask(stages.world.timeline.axis, pace, self._gate.cursor)

@@ -77,7 +77,7 @@ def _of_loaded(columns: BarColumns, base: BarColumns, hours: _Hours, market: Mar
 
 
 class _Hours:
-    """When trading stops: sessions that follow each other without a pause are one stretch.
+    """The opens and closes of trading: sessions that follow each other without a pause are one stretch.
 
     Parameters
     ----------

@@ -450,7 +450,7 @@ class SystemManager:
         ValueError
             What is no place, and a place before the start or later than the run has come.
         RuntimeError
-            Where nothing was started.
+            If nothing was started.
         """
         run = self._latest()
         return run.look(past_cursor(at, run))

@@ -295,7 +295,7 @@ def shown_speed(session: dict[str, Any], state: str = SystemState.RUNNING.value)
 # -- a snapshot as text ---------------------------------------------------------------------------------------
 
 SHOWN = 10
-"""How many bars, positions, orders and indicators of a snapshot are shown in text."""
+"""The number of bars, positions, orders and indicators of a snapshot that its text shows."""
 
 
 def snapshot_summary(shot: Snapshot) -> list[str]:
@@ -345,7 +345,7 @@ def snapshot_data(shot: Snapshot) -> dict[str, Any]:
 
 
 def _listed(heading: str, lines: list[str]) -> list[str]:
-    """Lines under a heading, the first ones alone where there are many."""
+    """Lines under a heading, the first ones alone if there are many."""
     if not lines:
         return [f"{heading}: none"]
     more = [f"  and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []

@@ -95,7 +95,7 @@ class KnownEvents:
     Attributes
     ----------
     next : int
-        The next instant that brings something; beyond every instant where none does.
+        The next instant that brings something; beyond every instant if none does.
     """
 
     __slots__ = ("_accruals", "_charged", "_corporate", "_due", "_ledger", "next")

@@ -43,7 +43,7 @@ class Indicator:
     ) -> None:
         self._series = series
         self._values = values
-        self._again = again  # computes them anew, where the columns have grown since
+        self._again = again  # computes them anew, if the columns have grown since
         # Plain floats, three times as fast as numpy's scalars.
         self._fast = values.data
         self.name = name
@@ -85,7 +85,7 @@ class Indicator:
 
     @property
     def symbol(self) -> str:
-        """Whose bars it is computed from."""
+        """The series that it is computed from."""
         return self._series.symbol
 
     @property
@@ -118,7 +118,7 @@ class Indicator:
         return values[:n][key] if isinstance(key, slice) else float(values[bounded(key, n, self.name)])
 
     def _until(self, n: int) -> Float64:
-        """The values of at least the first `n` bars; all are computed anew where bars have come that it lacks."""
+        """The values of at least the first `n` bars; all are computed anew if bars have come that it lacks."""
         if len(self._values) < n:
             self.renew()
         return self._values
@@ -235,7 +235,7 @@ class IndicatorList(list[IndicatorEntry]):
         self.calls: list[IndicatorCall] = []
 
     def enter(self, word: str, strategy: str, handle: Indicator) -> None:
-        """Enter one under `word`, numbered where another is called so already: SMA(close, 10) #2."""
+        """Enter one under `word`, numbered if another is called so already: SMA(close, 10) #2."""
         number, key = 1, word
         while key in self._keys:
             number += 1
@@ -358,7 +358,7 @@ class _Newest(Mapping[str, Value]):
 
 
 def newest(handle: Indicator) -> Value:
-    """The newest value; NaN before there is one, and where a streaming object raises when it is fed."""
+    """The newest value; NaN before there is one, and if a streaming object raises when it is fed."""
     try:
         return handle[-1]
     except Exception:  # noqa: BLE001 - the strategy that reads it is told, a snapshot isn't the place
@@ -399,7 +399,7 @@ def compute(
     Returns
     -------
     Indicator or tuple of Indicator
-        A named tuple where `func` gave one.
+        A named tuple if `func` gave one.
 
     Raises
     ------

@@ -121,7 +121,7 @@ class LiveActions:
     Attributes
     ----------
     is_expected : bool
-        Whether any is still to come.
+        True if any is still to come.
     """
 
     def __init__(self, actions: Iterable[CorporateAction], series: Mapping[str, Series], days: TradingDays) -> None:
@@ -130,7 +130,7 @@ class LiveActions:
         self._expected: dict[str, deque[tuple[int, CorporateAction]]] = {}
         for place, action in enumerate(in_order(actions)):
             own = None if action.kind == "delist" else series.get(action.symbol)
-            # Where history goes that far, nothing was held yet.
+            # If history goes that far, nothing was held yet.
             if own is not None and not (len(own.columns) and days.day(int(own.columns.time[-1])) >= action.date):
                 self._expected.setdefault(action.symbol, deque()).append((place, action))
 
@@ -163,7 +163,7 @@ class LiveDelistings(CloseOut):
     Attributes
     ----------
     is_expected : bool
-        Whether any is still to come.
+        True if any is still to come.
     """
 
     def __init__(

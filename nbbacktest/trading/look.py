@@ -38,11 +38,11 @@ _submitted = attrgetter("submitted_ns")
 
 Change = Fill | CashFlow | Split
 Newest = Callable[[int, Mapping[Series, int]], Mapping[str, Value]]
-"""The newest values of the first so many indicators, where so many bars of each series are completed."""
+"""The newest values of the first so many indicators, if so many bars of each series are completed."""
 
 
 class RunTraces(NamedTuple):
-    """What a run has recorded until now; the lists may grow on."""
+    """The record of a run until now; its lists may still grow."""
 
     cash: float
     lists: TradingLists
@@ -170,7 +170,7 @@ def _book(portfolio: Portfolio, change: Change, base: Mapping[str, Series]) -> N
 
 
 class _OrderHistory:
-    """Which orders were open at an instant, and what they asked for then."""
+    """The orders that were open at an instant, with their terms at that time."""
 
     def __init__(self, traces: RunTraces) -> None:
         self._traces = traces
@@ -205,7 +205,7 @@ class _OrderHistory:
     def _row(
         self, order: Order, moment: int, count: int | None, instants: Int64, base: Mapping[str, Series]
     ) -> OrderRow | None:
-        """The order after its first `count` events, or after those until `moment`; None where it wasn't open."""
+        """The order after its first `count` events, or after those until `moment`; None if it wasn't open."""
         life = order.life
         if not life:  # kept without events, by an old version
             return OrderRow.of(order)
@@ -329,7 +329,7 @@ def _times_of(record: RunRecord, notes: RunNotes, days: Days) -> RunTimes:
     dates, known = TradingDays(stamps.day_zone), record.days
 
     def begin(day: date) -> int:
-        """Where a trading day begins: within the run at the end of the one before, outside of it at midnight."""
+        """The begin of a trading day: within the run the end of the day before, outside of it midnight."""
         number = number_of(day)
         if known is None or not len(instants) or not known[0] <= number <= known[-1]:
             return dates.begin(day)

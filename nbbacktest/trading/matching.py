@@ -19,7 +19,7 @@ Hit = tuple[Turn, Order, Bar, float, int]
 
 
 def hit_of(order: Order, bar: Bar, rules: FillRules) -> Hit | None:
-    """How `bar` fills `order`; None if it doesn't."""
+    """The fill of `order` by `bar`; None if it doesn't fill it."""
     if order.expires_ns and bar.time_ns >= order.expires_ns:
         return None
     rule = RULES[order.type]
@@ -37,7 +37,7 @@ def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
 
 
 def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[int, float]:
-    """Which of several linked orders that one bar reaches comes first: the one with the least of this.
+    """The sort key of linked orders that one bar reaches: the order with the least key comes first.
 
     By every rule a fill at the open is first: nothing comes before it. Then, ``pessimistic``: stops
     before limits. ``path``: the bar is taken to go from its open to the nearer of high and low, on to the other one,

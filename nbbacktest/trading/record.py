@@ -35,7 +35,7 @@ class Executions:
     time : int64 array
         The stamps of the bars that they happened in, nanoseconds UTC.
     signed, price, commission : float64 arrays
-        Units, negative where sold; price of a unit; commission. In the account's currency.
+        Units, negative if sold; price of a unit; commission. In the account's currency.
     order : int64 array
         The numbers of their orders.
     symbols, strategies : tuple of str
@@ -93,7 +93,7 @@ class CashFlow(NamedTuple):
     time : int
         That instant, nanoseconds UTC.
     amount : float
-        In the account's currency, negative where it was paid.
+        In the account's currency, negative if it was paid.
     symbol, strategy : str or None
         Whose position it is for; None for interest, which the account pays as a whole.
     """
@@ -127,7 +127,7 @@ class IndicatorRecord:
     end : int64 array
         When each bar closed, nanoseconds UTC, rising: the instant from which on its value could be read.
     values : float64 array
-        One a bar, or one row a bar where the indicator answers tuples. A streaming one that wasn't read to the end has
+        One a bar, or one row a bar if the indicator answers tuples. A streaming one that wasn't read to the end has
         fewer than there are bars.
     """
 
@@ -146,7 +146,7 @@ class IndicatorRecord:
         return tuple(value.tolist()) if self.values.ndim > 1 else float(value)
 
     def at(self, instant: int) -> float | tuple[float, ...]:
-        """The newest value at `instant`; NaN where there was none yet, or where it was never read."""
+        """The newest value at `instant`; NaN if there was none yet, or if it was never read."""
         row = int(np.searchsorted(self.end, instant, side="right")) - 1
         if not 0 <= row < len(self.values):
             return float("nan")
@@ -155,7 +155,7 @@ class IndicatorRecord:
 
 
 class SessionEdge(NamedTuple):
-    """How far a run had come at an instant at whose very moment the next session began.
+    """The state of a run at an instant at whose very moment the next session began.
 
     What a session's start brings then bears the time of that instant, and belongs to the next one.
 
@@ -173,7 +173,7 @@ class SessionEdge(NamedTuple):
 
 @dataclass(slots=True)
 class RunNotes:
-    """What a run notes as it goes, so that any instant can be looked at later: what its bars, fills and orders don't tell.
+    """The notes of a run for a later look at any instant: facts that its bars, fills and orders don't tell.
 
     The number of an instant is that of completed instants: 0 is before the first one.
 
@@ -221,11 +221,11 @@ class RunRecord:
     name, source : str
         The session's name; where its bars came from, said so that a reader can judge them.
     synthetic : bool
-        Whether the bars were invented; every report says so.
+        True if the bars were invented; every report says so.
     daily : bool
-        Whether base bars are whole sessions.
+        True if base bars are whole sessions.
     trades_every_day : bool
-        Whether the market has no closed days; sets the annual factor (365, else 252).
+        True if the market has no closed days; sets the annual factor (365, else 252).
     cash : float
         Starting cash.
     instants : int64 array
@@ -251,7 +251,7 @@ class RunRecord:
     days : int64 array or None
         The trading day of every instant, as days since 1970-01-01. None: of a record from before 0.2.
     trading_days : int or None
-        How many trading days the exchange has from the first of them to the last; None where no exchange was named.
+        How many trading days the exchange has from the first of them to the last; None if no exchange was named.
     coarser : tuple of BarColumns
         The bars of longer intervals, in the order of their callbacks, up to the last completed instant; warm-up included.
     notes : RunNotes or None

@@ -29,7 +29,7 @@ class PositionRow(NamedTuple):
     Attributes
     ----------
     size : float
-        Units, negative where short.
+        Units, negative if short.
     average_price : float
         Without commission.
     last : float
@@ -131,7 +131,7 @@ class TradingSnapshot:
     last_fills : tuple of Fill
         The newest five, oldest first.
     indicators : mapping
-        By name, the newest value; NaN where there is none yet. Of several symbols or strategies, the name
+        By name, the newest value; NaN if there is none yet. Of several symbols or strategies, the name
         says which one it is.
     lists : TradingLists
         Of the desk that this is a snapshot of.
@@ -154,7 +154,7 @@ class TradingSnapshot:
 
 
 class Days(Protocol):
-    """What knows the trading day of an instant."""
+    """Knows the trading day of an instant."""
 
     def day(self, moment: int) -> date:
         """The trading day of one moment, nanoseconds UTC."""
@@ -170,7 +170,7 @@ class Snapshot:
     cursor, total : int
         Completed instants, and how many the run has.
     is_open : bool
-        Whether more may come than anybody knows of: in a live run.
+        True in a live run, which may get more instants than are known.
     """
 
     cursor: int
@@ -192,7 +192,7 @@ class Snapshot:
 
     @property
     def progress(self) -> float:
-        """Completed share of the run, from 0 to 1; 0 in a live run, whose end nobody knows."""
+        """Completed share of the run, from 0 to 1; 0 in a live run, whose end isn't known."""
         if self.is_open:
             return 0.0
         return self.cursor / self.total if self.total else 1.0
@@ -213,7 +213,7 @@ class Snapshot:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many base bars of each symbol were delivered; warm-up isn't counted."""
+        """The number of base bars of each symbol that were delivered; warm-up isn't counted."""
         pairs = zip(self._frame.axis.series, self._frame.rows, strict=True)
         return {series.symbol: n - series.first for series, n in pairs if series.is_base}
 
@@ -239,7 +239,7 @@ class Snapshot:
 
     @property
     def n_fills(self) -> int:
-        """How many fills there were since the start."""
+        """The number of fills since the start."""
         return self._frame.agent.n_fills
 
     @property

@@ -98,7 +98,7 @@ class BlotterState(NamedTuple):
     waiting, news : tuple of int
         Ids of the open ones, symbol by symbol, and of those that something happened to.
     is_watched : bool
-        Whether every instant is matched though no order waits.
+        True if every instant is matched though no order waits.
     """
 
     orders: Past

@@ -89,7 +89,7 @@ class Strategy:
     def on_session_start(self, date: dt.date) -> None:
         """Called at a session's open, before its first bar: `bars()` end with the session before.
 
-        Orders placed here can fill in the session's first bar. `now` is the open, or the run's beginning where that
+        Orders placed here can fill in the session's first bar. `now` is the open, or the run's beginning if that
         is later. Only sessions in which a bar completes are told of; `date` is the exchange's name for them.
         """
 
@@ -119,12 +119,12 @@ class Strategy:
     def on_session_end(self, date: dt.date) -> None:
         """Called at a session's close, after all callbacks of its last bar.
 
-        Where no bar completes with the close, it is called before the next bar is seen or filled on, and `now` is the
-        close all the same; or, where the bars are over, before `on_stop`. A run that is stopped earlier ends no session.
+        If no bar completes with the close, it is called before the next bar is seen or filled on, and `now` is the
+        close all the same; or, if the bars are over, before `on_stop`. A run that is stopped earlier ends no session.
         """
 
     def on_stop(self) -> None:
-        """Called once, after the last bar, also where the run was stopped early."""
+        """Called once, after the last bar, also if the run was stopped early."""
 
     # -- orders ----------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class Strategy:
         Parameters
         ----------
         symbol
-            May be left out where the strategy has one.
+            May be left out if the strategy has one.
         size
             Units, fractions allowed. None: as many whole units as the cash allows at the fill's price,
             commission included, after closing a short.
@@ -172,9 +172,9 @@ class Strategy:
             How long the order stays open: ``"gtc"`` until it fills or is cancelled, ``"day"`` until the session ends,
             ``"ioc"`` and ``"fok"`` for the next open alone, in part or whole; ``"gtd"`` until `until`.
         until
-            A time, or a date, which is meant to its end; in the exchange's zone where it names none.
+            A time, or a date, which is meant to its end; in the exchange's zone if it names none.
         reduce_only
-            Never trade more than closes the position; cancelled where there is none.
+            Never trade more than closes the position; cancelled if there is none.
         tag
             Your own mark, found again in fills and trades.
 
@@ -219,14 +219,14 @@ class Strategy:
         return self._strategy_context.place(symbol, request)
 
     def close(self, symbol: str | None = None) -> Order | None:
-        """Close the position at the market; None where there is none.
+        """Close the position at the market; None if there is none.
 
-        The order never turns the position around: where another one closed it first, it is cancelled.
+        The order never turns the position around: if another one closed it first, it is cancelled.
         """
         return self._strategy_context.close(symbol)
 
     def order_target_size(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
-        """Order the difference to a position of `x` units (negative: short); None where there is none.
+        """Order the difference to a position of `x` units (negative: short); None if there is none.
 
         What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
         """
@@ -235,22 +235,22 @@ class Strategy:
     def order_target_value(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
         """Order the difference to a position worth `x` at the newest close, in whole units, rounded toward 0.
 
-        None where the target is met already; a rejected order, with the reason and the cure, where `x` makes no whole
-        unit (lots where the config has them) and nothing is held. What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        None if the target is met already; a rejected order, with the reason and the cure, if `x` makes no whole
+        unit (lots if the config has them) and nothing is held. What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
         """
         return self._strategy_context.target_value(symbol, x)
 
     def order_target_percent(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
         """Order the difference to a position worth the share `x` of the equity (0.5 is half), in whole units.
 
-        As `order_target_value` of that worth: None where the target is met, a rejected order where it makes no unit.
+        As `order_target_value` of that worth: None if the target is met, a rejected order if it makes no unit.
         """
         return self._strategy_context.target_percent(symbol, x)
 
     def size_for_risk(self, symbol: str | None = None, *, risk: float, stop: float) -> float:
-        """How many units lose the share `risk` of the equity, before costs, from the newest close to `stop`.
+        """The units that lose the share `risk` of the equity, before costs, from the newest close to `stop`.
 
-        ``risk * equity / |close - stop|`` in whole units (lots where the config has them), rounded toward 0, so that
+        ``risk * equity / |close - stop|`` in whole units (lots if the config has them), rounded toward 0, so that
         it may be 0. What the cash allows isn't asked.
 
         Raises
@@ -292,7 +292,7 @@ class Strategy:
         Raises
         ------
         OrderError
-            Where it isn't open any more, doesn't have that term, or the new value makes no sense.
+            If it isn't open any more, doesn't have that term, or the new value makes no sense.
         """
         terms = {"size": size, "limit": limit, "stop": stop, "trail": trail, "touch": touch}
         return self._strategy_context.replace(order, terms)
@@ -303,12 +303,12 @@ class Strategy:
         Raises
         ------
         OrderError
-            Where it isn't open any more, or isn't one of this strategy and run.
+            If it isn't open any more, or isn't one of this strategy and run.
         """
         self._strategy_context.cancel(order)
 
     def orders(self, symbol: str | None = None) -> list[Order]:
-        """The strategy's own open orders, oldest first; all symbols' where `symbol` is left out."""
+        """The strategy's own open orders, oldest first; all symbols' if `symbol` is left out."""
         return self._strategy_context.orders(symbol)
 
     # -- sessions --------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ class Strategy:
     ) -> Scheduled:
         """Have `callback` called once a session, at a time of it; for `on_start`.
 
-        It is called after all callbacks of the first instant at or after that time, at the session's end where no bar
+        It is called after all callbacks of the first instant at or after that time, at the session's end if no bar
         completes in between, and in no session that doesn't have that time (15:55 on a half day).
 
         Parameters
@@ -387,8 +387,8 @@ class Strategy:
         Parameters
         ----------
         positions
-            What becomes of open ones: ``"refuse"`` raises where there is one; ``"close"`` closes them at the market,
-            and the symbol leaves when all are closed; where its bars have ended, at its last close and at once.
+            What becomes of open ones: ``"refuse"`` raises if there is one; ``"close"`` closes them at the market,
+            and the symbol leaves when all are closed; if its bars have ended, at its last close and at once.
 
         Raises
         ------
@@ -400,7 +400,7 @@ class Strategy:
     # -- what is seen ---------------------------------------------------------------------------------------
 
     def position(self, symbol: str | None = None) -> Position:
-        """The strategy's own position: `size`, `average_price`, `unrealized_pnl`; false where flat."""
+        """The strategy's own position: `size`, `average_price`, `unrealized_pnl`; false if flat."""
         context = self._strategy_context
         try:
             return context.positions[context.only if symbol is None else symbol]  # type: ignore[index]
@@ -409,7 +409,7 @@ class Strategy:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """What the strategy trades."""
+        """The symbols that the strategy trades."""
         return self._strategy_context.symbols
 
     @property
@@ -446,7 +446,7 @@ class Strategy:
         Parameters
         ----------
         symbol
-            Any of the run's; may be left out where the strategy has one.
+            Any of the run's; may be left out if the strategy has one.
         interval
             Such as ``"5m"``; None is the base interval.
         """
@@ -485,7 +485,7 @@ class Strategy:
         Raises
         ------
         IndicatorError
-            Where `func` raises, or doesn't give one number for each bar.
+            If `func` raises, or doesn't give one number for each bar.
 
         Examples
         --------
@@ -499,15 +499,15 @@ class Strategy:
     def forming(self, interval: str | None = None, symbol: str | None = None) -> FormingBar | None:
         """The bar that is not complete yet: what the base bars of the present bucket add up to so far.
 
-        None where no base bar of it has completed yet, and where it is complete: then `bars` has it.
+        None if no base bar of it has completed yet, and if it is complete: then `bars` has it.
 
         Parameters
         ----------
         interval
             Any that can be derived from the base bars, such as ``"1d"`` or ``"1w"``, whether the run derives it or not;
-            may be left out where the run has one.
+            may be left out if the run has one.
         symbol
-            Any of the run's; may be left out where the strategy has one.
+            Any of the run's; may be left out if the strategy has one.
 
         Examples
         --------
@@ -522,7 +522,7 @@ class Strategy:
     def warmup(self, bars: int, interval: str | None = None, symbol: str | None = None) -> int:
         """Ask in `on_start` for that many bars before the first one that is traded; returns how many there are.
 
-        They are loaded where the source has them; where it has fewer, a warning says so. A class attribute or property
+        They are loaded if the source has them; if it has fewer, a warning says so. A class attribute or property
         ``warmup_bars``, a number or ``{interval: number}``, asks before anything is loaded. Once bars have been
         delivered this only counts.
 
@@ -536,7 +536,7 @@ class Strategy:
         Raises
         ------
         IndicatorError
-            Where a streaming indicator has been read already.
+            If a streaming indicator has been read already.
         """
         return self._strategy_context.warmup(bars, interval, symbol)
 
@@ -577,11 +577,11 @@ class Parameter(NamedTuple):
     Attributes
     ----------
     default
-        The class attribute, or `MISSING` where there is only an annotation.
+        The class attribute, or `MISSING` if there is only an annotation.
     kind : type or None
-        int, float, bool or str where the annotation, or else the default, says so; None is anything.
+        int, float, bool or str if the annotation, or else the default, says so; None is anything.
     optional : bool
-        Whether None is a value too.
+        True if None is a value too.
     """
 
     name: str

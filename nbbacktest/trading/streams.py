@@ -36,7 +36,7 @@ class StreamFeed:
     filled : int
         How many bars were fed.
     stores : list
-        For each output, one value a fed bar: a compact float array, or a list where values are tuples.
+        For each output, one value a fed bar: a compact float array, or a list if values are tuples.
     narrow : int
         How many values there were before the first tuple.
     """
@@ -136,11 +136,11 @@ class StreamIndicator(Indicator):
 
     @property
     def narrow(self) -> int:
-        """How many of its first values were plain ones, where it answers tuples."""
+        """The number of its first values that were plain numbers, if it answers tuples now."""
         return self._feed.narrow
 
     def newest_of(self, n: int) -> Any:
-        """What ``[-1]`` was when `n` bars were completed; NaN for none, and where it wasn't fed so far."""
+        """The value of ``[-1]`` when `n` bars were completed; NaN if there was none, or it wasn't fed so far."""
         store = self._feed.stores[self.output]
         return store[n - 1] if self._feed.narrow < n <= len(store) else nan
 
@@ -232,7 +232,7 @@ class _Moving:
     def by_row(self) -> dict[int, Any]:
         """The inputs as sequences of plain floats: memoryviews of columns and values, streaming indicators as they are."""
         columns = self._series.columns
-        if columns is not self._columns:  # the first time, and where they have grown since
+        if columns is not self._columns:  # the first time, and if they have grown since
             whole = self._arrays(columns)
             self._fast = {p: v if isinstance(v, StreamIndicator) else v.data for p, v in whole.items()}
             self._columns = columns

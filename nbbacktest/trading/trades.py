@@ -32,7 +32,7 @@ class Trade(NamedTuple):
     Attributes
     ----------
     size : float
-        Units, negative where it was short.
+        Units, negative if it was short.
     entry_time, exit_time : Timestamp or None
         Stamps of the bars that the fills happened in; `exit_time` is None while it is open. `entry_ns` and `exit_ns` are the
         same in nanoseconds UTC.
@@ -42,7 +42,7 @@ class Trade(NamedTuple):
         In the account's currency, net of `commission`. An open trade's is valued at the last close, so that all
         trades and cash flows together explain the whole change of equity.
     return_ : float
-        ``pnl / (|size| * entry_price)``, a fraction; NaN where that notional is zero.
+        ``pnl / (|size| * entry_price)``, a fraction; NaN if that notional is zero.
     commission : float
         The trade's share of its fills' commissions, by size; an open trade has paid its entry's alone.
     tag : str or None
@@ -275,6 +275,6 @@ def _match(entry: _Lot, exit_: _Lot) -> _Match:
 
 
 def _mark(record: RunRecord, fill: Fill) -> float:
-    """The last close of the fill's symbol; its own price where a run broke off before that symbol's first close."""
+    """The last close of the fill's symbol; its own price if a run broke off before that symbol's first close."""
     closes = record.bars[fill.symbol].close
     return float(closes[-1]) if len(closes) else fill.price

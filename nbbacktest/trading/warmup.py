@@ -34,7 +34,7 @@ class Warmup:
             self._note(need)
 
     def ask(self, need: Need, before: Callable[[], None], after: Callable[[], None]) -> None:
-        """Have as many bars as `need` wants, where the source has them; the columns then begin earlier.
+        """Have as many bars as `need` wants, if the source has them; the columns then begin earlier.
 
         `before` is called before they do, and may refuse; `after` makes everything again that was made from the old ones.
         """

@@ -58,7 +58,7 @@ class AccountChart:
         return local_time(stamps, instants - 1) // DAY * DAY + DAY // 2
 
     def _breaks(self, cursor: int) -> list[dict[str, Any]]:
-        """The closed hours so far, which the chart leaves out; none on long runs, where they are too narrow to be seen."""
+        """The closed hours so far, which the chart leaves out; none on long runs, if they are too narrow to be seen."""
         columns = self._base.columns
         stop = min(self._base.first + cursor, len(columns))
         if cursor > 20_000 or columns.interval.is_daily or stop <= self._base.first:

@@ -22,7 +22,7 @@ SLOWEST, FASTEST = 0.0, 5.0
 """Powers of ten: from real time to a day in less than a second."""
 
 Action = str | Callable[[SystemManager], str]
-"""What a click does: a command, by its word in `nbbacktest.system.commands`, or a function that returns a message."""
+"""The action of a click: a command, by its word in `nbbacktest.system.commands`, or a function that returns a message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from nbbacktest.report.plotting import EQUITY, GRID, INK
 from nbbacktest.widgets.page_bridge import STATIC, ReachableWidget, javascript
 
 LIMIT_SECONDS = 1.5
-"""How long to wait for the browser's acknowledgement: while a cell blocks the kernel, none arrives."""
+"""Seconds to wait for the browser's acknowledgement: while a cell blocks the kernel, none arrives."""
 
 Props = Mapping[str, Any]
 """Properties of a trace or of a layout, by their paths."""
@@ -101,7 +101,7 @@ def _packed() -> bytes:
 
 
 class ChartLibrary(anywidget.AnyWidget):
-    """A widget without a view that unpacks plotly.js in every page."""
+    """Unpacks plotly.js in every page; a widget without a view."""
 
     _esm = (STATIC / "library.js").read_text(encoding="utf-8")
     key = traitlets.Unicode(LIBRARY_KEY).tag(sync=True)
@@ -314,7 +314,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
         """The state that a loading page is given: the figure as it is now."""
         with self._drawing:
             state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
-            # plotly refreshes these two only where the figure itself is displayed, not in a box or after a reload.
+            # plotly refreshes these two only if the figure itself is displayed, not in a box or after a reload.
             if key is None:
                 state["_py2js_update"] = None  # it is in the data already
                 state["_version"] = self._last_trace_edit_id if self._version >= 0 else -1

@@ -112,7 +112,7 @@ class FeedServer:
         return f"ws://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
 
     def stop(self) -> None:
-        """Hang up on everybody and end; stopping again changes nothing.
+        """Close all connections and end; stopping again changes nothing.
 
         A client that reads nothing is cut off after half a second: what was sent to it may never be taken.
         """
@@ -389,7 +389,7 @@ class Replay:
 
 
 class ReplayClock:
-    """Wall deadlines of a replay's instants. Whoever uses it guards it; it begins once.
+    """Wall deadlines of a replay's instants. The caller guards it with a lock; it begins once.
 
     Parameters
     ----------
