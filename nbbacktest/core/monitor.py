@@ -126,7 +126,7 @@ def apart(call: Callable[[], T]) -> T:
     if threading.current_thread() is not threading.main_thread():
         return call()
     outcome: _Outcome[T] = _Outcome()
-    context = contextvars.copy_context()  # what the caller's thread has set counts there too
+    context = contextvars.copy_context()  # the caller's context variables count in the thread too
     work = threading.Thread(target=context.run, args=(outcome.take, call), name="nbbacktest-command", daemon=True)
     # C code, as the wait is: `Thread.start` is Python, and can be interrupted half-way.
     _thread.start_new_thread(outcome.prepare, (work.start,))
@@ -166,7 +166,7 @@ class _Outcome(Generic[T]):
         self._done.release()
 
     def prepare(self, begin: Callable[[], object]) -> None:
-        """Begin what will `take`."""
+        """Call `begin`, which starts the thread that calls `take`; keep its error."""
         try:
             begin()
         except BaseException as error:  # noqa: BLE001 - raised by `get`

@@ -1,4 +1,4 @@
-"""Values of users as text: what their own `__repr__` or `__str__` raises never takes the place of what was to be said."""
+"""Values of users as text: an error of their own `__repr__` or `__str__` never hides the message that shows them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _UNPRINTED = re.compile(
     "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
     "\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-"""Characters that a terminal obeys instead of showing them, but for line ends and tabs: C0, C1, bidi controls, invisible ones."""
+"""Characters that a terminal obeys instead of showing, except for line ends and tabs: C0, C1, bidi controls, invisible ones."""
 
 
 def shown(value: object) -> str:
-    """`repr` of any value; if that raises, its class and what was raised."""
+    """The `repr` of any value; if that raises, its class and the error."""
     try:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - whatever a user's code raises
@@ -23,7 +23,7 @@ def shown(value: object) -> str:
 
 
 def spoken(value: Any) -> Any:
-    """The value itself if it can be written, else what `shown` says of it."""
+    """The value itself if it can be written, else the text of `shown`."""
     try:
         str(value)
     except Exception:  # noqa: BLE001 - as above
@@ -32,7 +32,7 @@ def spoken(value: Any) -> Any:
 
 
 def said(error: BaseException) -> str:
-    """An exception's class and message; if its `str` raises, that is said instead."""
+    """An exception's class and message; if its `str` raises, the class and that error."""
     try:
         message = str(error)
     except Exception as other:  # noqa: BLE001 - as above

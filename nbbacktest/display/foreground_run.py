@@ -43,9 +43,9 @@ class Ended(NamedTuple):
     Attributes
     ----------
     error
-        Of the strategy; None if none raised.
+        The error of a strategy; None if none raised.
     interrupted
-        By Ctrl-C.
+        True if Ctrl-C ended the run.
     """
 
     error: StrategyError | None

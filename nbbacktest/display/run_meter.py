@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PACE_SECONDS = 3.0
-"""Over how long the pace is measured that tells the time left."""
+"""Seconds over which the pace is measured that tells the time left."""
 _POINTS = 2_000
 """The number of points that the equity's line keeps before every other one is dropped."""
 
@@ -81,7 +81,7 @@ class RunMeter:
     system
         One whose run has started.
     cash : float
-        What the account started with.
+        The starting cash of the account.
     """
 
     def __init__(self, system: SystemManager, cash: float) -> None:
@@ -90,7 +90,7 @@ class RunMeter:
         self._watch = MovingTime()
         self._pace: deque[tuple[float, float]] = deque()  # wall seconds, progress
         self._curve = [(0.0, cash)]
-        self._every = 1  # every how many readings one becomes a point of the line
+        self._every = 1  # the number of readings for one point of the line
         self._readings = 0
 
     def read(self) -> RunReading:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WIDE = 120
-"""From how many columns on the four boxes stand in one row."""
+"""The number of columns from which on the four boxes stand in one row."""
 _ROWS = 5
 _SCALE = 16
 """The most columns that the equity's scale takes."""
@@ -42,7 +42,7 @@ class RunPage:
     keys
         Shown in the last line.
     notice
-        What the last command answered, or a question.
+        The answer to the last command, or a question.
     """
 
     def __init__(self, reading: RunReading, keys: Keys = (), notice: str = "") -> None:

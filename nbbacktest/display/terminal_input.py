@@ -62,7 +62,7 @@ class Keyboard:
     def read(self, seconds: float) -> str | None:
         """The next key; None if none is pressed within that time.
 
-        What a key of several bytes sends (an arrow's) is taken as one, so that none of it is read as a letter.
+        The bytes of a key that sends several, such as an arrow, are taken together, so that none is read as a letter.
         """
         if not self._present:
             time.sleep(seconds)

@@ -27,14 +27,14 @@ _COUNTS = ("trades", "open_trades")
 
 
 def equity_series(record: RunRecord, equity: Float64) -> pd.Series[float]:
-    """Equity by instant: when its bars closed, or of a daily run the session's date, as its bars are stamped."""
+    """Equity by instant: the time at which its bars closed, or the session's date of a daily run, as its bars are stamped."""
     import pandas as pd
 
     return pd.Series(equity.copy(), index=instant_index(record).rename("time"), name="equity")
 
 
 def instant_index(record: RunRecord) -> pd.DatetimeIndex:
-    """The labels of the run's instants: when bars closed, or of a daily run their session's date."""
+    """The labels of the run's instants: the times at which bars closed, or the session's dates of a daily run."""
     import pandas as pd
 
     if not record.daily:

@@ -108,7 +108,7 @@ def choose(local: list[Int64], base: Interval, most: int = MOST) -> Binning:
     local
         Each symbol's stamps, local nanoseconds.
     base
-        How long the bars are.
+        The length of the bars.
     """
     longest = max((len(times) for times in local), default=0)
     anchor = min((int((times % DAY).min()) for times in local if len(times)), default=0)

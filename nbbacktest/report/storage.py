@@ -40,7 +40,7 @@ _PLAIN = (
 )
 _COLUMNS = ("time", "end", "open", "high", "low", "close", "volume")
 _WHOLE = ("time", "end", "base_count", "expected_count")
-"""Those that are whole numbers."""
+"""The columns that hold whole numbers."""
 _ORDER_1 = (
     "id", "strategy", "symbol", "side", "size", "type", "limit", "stop", "tif", "tag", "submitted", "status", "reason",
     "closed", "fill_price",
@@ -187,7 +187,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
         "fills": tuple(_fills(head)),
         "orders": _orders(head),
         "indicators": tuple(_reading(archive, n, row) for n, row in enumerate(head.get("indicators", ()))),
-        # Results that were saved before there were any have none.
+        # Results that were saved by older versions have none.
         "flows": tuple(CashFlow(*row) for row in head.get("flows", ())),
         "splits": tuple(Split(*row) for row in head.get("splits", ())),
         "coarser": tuple(_bars(archive, f"coarser/{n}", *row) for n, row in enumerate(head.get("coarser", ()))),

@@ -30,7 +30,7 @@ Score = str | Callable[[Mapping[str, Any]], float]
 Point = dict[str, Any]
 
 _WRITTEN_CELLS = 150
-"""Up to so many cells have their values written in them."""
+"""The most cells of a heat map that have their values written in them."""
 
 
 class SweepResult:
@@ -109,7 +109,7 @@ class SweepResult:
 
     @property
     def best(self) -> Point:
-        """The parameters of the best point by what the sweep was to maximize, the first one of equals.
+        """The parameters of the best point by the sweep's measure (`maximize`), the first one of equals.
 
         Raises
         ------
@@ -126,7 +126,7 @@ class SweepResult:
         Parameters
         ----------
         by
-            A statistic, or a function of a row; None: what the sweep was to maximize.
+            A statistic, or a function of a row; None: the sweep's measure.
         """
         scores = self.scores(by)
         order = np.argsort(-scores, kind="stable")
@@ -171,7 +171,7 @@ class SweepResult:
         x, y
             Parameters; None takes the first two of the grid.
         statistic
-            None takes what the sweep was to maximize.
+            None takes the sweep's measure.
         fixed
             Values of other parameters, to look at these points alone. Of the others, each cell shows its best point, by
             what the sweep was to maximize.
@@ -245,7 +245,7 @@ class SweepResult:
     def _repr_html_(self) -> str:
         try:
             rows = self.top(10)
-        except ConfigError:  # what it says stands above the table
+        except ConfigError:  # its text stands above the table
             rows = self._frame.head(10).copy()
         for name in map(self._column, self.parameters):
             if rows[name].dtype == object:
@@ -264,7 +264,7 @@ def _undefined(name: str) -> Any:
 
 
 def check_statistic(by: Any) -> None:
-    """Refuse a `by` that can't order points: no function and no number of a row.
+    """Refuse a `by` that can't order points: neither a function nor a statistic.
 
     Raises
     ------
@@ -288,7 +288,7 @@ def score_of(by: Score, row: Mapping[str, Any], point: Mapping[str, Any], where:
     point
         Its parameters.
     where
-        What the user calls `by`, for messages.
+        The user's name for `by`, for messages.
 
     Raises
     ------
@@ -309,7 +309,7 @@ def score_of(by: Score, row: Mapping[str, Any], point: Mapping[str, Any], where:
 
 
 def rehearse(by: Score, point: Mapping[str, Any]) -> None:
-    """Call a score function with an invented row before any point is run, to see if it asks for names that rows have.
+    """Call a score function with an invented row before any point is run, to find names that rows don't have.
 
     Raises
     ------
@@ -367,7 +367,7 @@ def _heatmap(
     points
         All of the sweep.
     rows
-        Which of them to look at.
+        The numbers of the rows to draw.
     shown, order
         By point, the value that is coloured, and the one that makes a point the best.
     """

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MOST_TRADES, MOST_REJECTED = 500, 200
 """Rows of the tables of trades and of rejected orders: a browser lays these out without a wait."""
 
-# With this policy the browser refuses every request, so the file can load nothing.
+# With this policy the browser refuses every request, so that the page can load nothing.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )

@@ -30,7 +30,7 @@ class SmaCross(EqualShares):
             self.on_symbol_added(symbol)
 
     def on_symbol_added(self, symbol: str) -> None:
-        """Compute both averages for this one too."""
+        """Compute both averages for the new symbol too."""
         import talib
 
         self.averages[symbol] = (
@@ -40,7 +40,7 @@ class SmaCross(EqualShares):
         self.above[symbol] = False
 
     def on_bar(self, bar: Bar) -> None:
-        """Enter or leave if the averages have crossed."""
+        """Enter or leave when the averages have crossed."""
         if bar.interval != self.base_interval:
             return
         fast, slow = self.averages[bar.symbol]

@@ -1,4 +1,4 @@
-"""The process's session: its one SystemManager, and the hooks by which a manager opens control servers and its panel.
+"""The SystemManager of the process, and the hooks by which a manager opens control servers and its panel.
 
 The manager imports neither. `nbbacktest.SystemManager` is imported from here, so that every manager of a user has both.
 """

@@ -66,7 +66,7 @@ def past_cursor(at: Any, run: Run) -> int:
     Raises
     ------
     ValueError
-        What is no place, and a place before the start or later than the run has come.
+        If `at` is no place, lies before the start, or is later than the run has come.
     """
     shot = run.published()
     if not (type(at) is int and at <= shot.cursor):

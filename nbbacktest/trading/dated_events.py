@@ -30,7 +30,7 @@ class Accruals:
     instants
         The run's, nanoseconds UTC.
     days
-        Which trading day an instant belongs to.
+        The trading day of each instant.
 
     Attributes
     ----------
@@ -90,12 +90,12 @@ class Ledger(Protocol):
 class KnownEvents:
     """Accruals and corporate actions of one run, each at its instant.
 
-    A run that has neither has no such object, so that it pays nothing for them.
+    A run without both has no such object, which would cost time.
 
     Attributes
     ----------
     next : int
-        The next instant that brings something; beyond every instant if none does.
+        The next instant that brings an event; beyond every instant if none does.
     """
 
     __slots__ = ("_accruals", "_charged", "_corporate", "_due", "_ledger", "next")

@@ -28,7 +28,7 @@ from nbbacktest.trading.record import CashFlow, RunNotes, RunRecord, Split
 from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingLists, TradingSnapshot
 
 _EVERY = 128
-"""After how many changes of the account it is kept, and after how many orders those that are open."""
+"""The number of changes after which the account is kept, and of orders after which the open ones are kept."""
 _LAST_FILLS = 5
 _TERMS = 5 - EVENT_FIELDS  # where an event's terms begin, seen from its end
 _ACCEPTED, _TRIGGERED = OrderEventKind.ACCEPTED, OrderEventKind.TRIGGERED
@@ -38,7 +38,7 @@ _submitted = attrgetter("submitted_ns")
 
 Change = Fill | CashFlow | Split
 Newest = Callable[[int, Mapping[Series, int]], Mapping[str, Value]]
-"""The newest values of the first so many indicators, if so many bars of each series are completed."""
+"""(number of indicators, completed bars of each series) -> the newest values of these first indicators."""
 
 
 class RunTraces(NamedTuple):
@@ -53,7 +53,7 @@ class RunTraces(NamedTuple):
 class PastInstants:
     """Snapshots of one run's completed instants.
 
-    What is worked out is kept: a first look costs what the whole record costs, later ones what is new.
+    Results are kept: the first look reads the whole record, later looks read only the new part.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class PastInstants:
     newest
         Reads the indicators.
     stamps, days
-        How the run shows times, and which trading day they belong to.
+        The format of times, and the trading days that times belong to.
     """
 
     def __init__(self, traces: RunTraces, newest: Newest, stamps: Stamps, days: Days) -> None:
@@ -112,7 +112,7 @@ class _AccountHistory:
     def __init__(self, traces: RunTraces) -> None:
         self._traces = traces
         self._changes: list[Change] = []
-        self._taken = [0, 0, 0]  # how many of the flows, the splits and the fills are among the changes
+        self._taken = [0, 0, 0]  # the numbers of flows, splits and fills that are among the changes
         self._kept: list[tuple[float, dict[tuple[str, str], Position]]] = []
         self._head = Portfolio(traces.cash)
 
@@ -190,7 +190,7 @@ class _OrderHistory:
         return tuple([row for row in rows if row is not None])
 
     def _near(self, moment: int) -> list[Order]:
-        """Orders that weren't closed by then, as far as that is known from their numbers and ends."""
+        """The orders that may have been open then, by their numbers and ends."""
         orders, kept = self._traces.lists.orders, self._open
         stop = bisect_right(orders, moment, key=_submitted)
         while len(kept) * _EVERY < stop:
@@ -207,7 +207,7 @@ class _OrderHistory:
     ) -> OrderRow | None:
         """The order after its first `count` events, or after those until `moment`; None if it wasn't open."""
         life = order.life
-        if not life:  # kept without events, by an old version
+        if not life:  # an old version saved it without events
             return OrderRow.of(order)
         if count is None:
             count = bisect_right(range(len(life) // EVENT_FIELDS), moment, key=lambda n: life[n * EVENT_FIELDS])
@@ -302,7 +302,7 @@ class RecordedPast:
         Raises
         ------
         ValueError
-            What is no place, and a place before the start or after the end.
+            If `at` is no place, or lies before the start or after the end.
         """
         return self._past.at(past_place(at, self._times, len(self._axis.instants)), self._axis)
 
@@ -315,7 +315,7 @@ def _series_of(record: RunRecord, columns: BarColumns, *, is_base: bool) -> Seri
 
 
 def _notes_of(record: RunRecord) -> RunNotes:
-    """The record's notes; of one that has none, as if nothing had joined, and all indicators had been there at the start."""
+    """The record's notes; if it has none, notes as if no symbol had joined and all indicators were made at the start."""
     if record.notes is not None:
         return record.notes
     begins = [int(c.time[record.first.get(s, 0)]) for s, c in record.bars.items() if record.first.get(s, 0) < len(c)]

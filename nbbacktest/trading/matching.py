@@ -1,6 +1,6 @@
-"""Meets orders with a bar: which of them it fills, at which price, and which of several comes first. Pure; knows no cash.
+"""Matches orders with a bar: finds the fills, their prices and their turn. Pure; knows no cash.
 
-How one type of order fills is said by its rule in `nbbacktest.trading.orders.types`, and nowhere else.
+The rule of an order's type, in `nbbacktest.trading.orders.types`, alone decides if and how the order fills.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ USUAL = FillRules()
 Turn = tuple[int, int]
 """The place of a hit among those of its instant: the part of the bar, and the number of an order."""
 Hit = tuple[Turn, Order, Bar, float, int]
-"""Its turn; an order, the bar that fills it, at which price before slippage, and in which part of the bar."""
+"""The turn of a fill, the order, the bar that fills it, the price before slippage, and the part of the bar."""
 
 
 def hit_of(order: Order, bar: Bar, rules: FillRules) -> Hit | None:
@@ -55,7 +55,8 @@ def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[
 def in_turn(hits: list[Hit], rules: FillRules) -> list[Hit]:
     """Hits of one instant in turn: at the open, inside the bar, at its close, and within each by submission.
 
-    All symbols share the cash, and so the turns. Linked orders share theirs out by `precedence`.
+    The turns are those of all symbols together, since they share the cash. `precedence` orders linked orders among the
+    turns that they have.
     """
     groups: dict[int, list[Hit]] = {}
     for hit in hits:

@@ -40,7 +40,7 @@ class BrokerRules(NamedTuple):
 
 
 def life_of(order: Order) -> list[OrderEvent]:
-    """The events of `order`; for an order that was saved without events, one that its end tells."""
+    """The events of `order`; for an order that was saved without events, one event that follows from its end."""
     if order.events or not order.closed_ns:
         return order.events
     kind = {
@@ -127,7 +127,7 @@ def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]
         first, stop = (
             int(row) for row in np.searchsorted(bars.end, [since - (since in split_at), until], side="right")
         )
-        # Its distance may have been replaced since: the one of these terms counts.
+        # Its distance may have been replaced since: the distance in these terms counts.
         then = order_before(
             record, min(int(np.searchsorted(record.instants, until)), len(record.instants) - 1), order, rules
         )

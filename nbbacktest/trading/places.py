@@ -100,7 +100,7 @@ def past_place(at: Any, times: RunTimes, cursor: int) -> int:
     Raises
     ------
     ValueError
-        What is no place, and a place before the start or later than the cursor.
+        If `at` is no place, lies before the start, or is later than the cursor.
     """
     if isinstance(at, (int, np.integer)) and not isinstance(at, bool):
         if 0 <= at <= cursor:
@@ -130,6 +130,6 @@ def _earliest(times: RunTimes) -> int:
     """The begin of the run's first trading day, or of its first bar if that is earlier."""
     if times.stamps.dates or not len(
         times.instants
-    ):  # a date means its end: the one before the first is where that begins
+    ):  # a date means its end, so that the date before the first ends where the first begins
         return times.opens + times.stamps.dates
     return min(times.opens, times.begin(times.day(int(times.instants[0]) - 1)))

@@ -57,7 +57,7 @@ class PositionRow(NamedTuple):
 
 
 class OrderRow(NamedTuple):
-    """An open order; what it has is what `Order` has."""
+    """An open order, frozen; its fields are those of `Order`."""
 
     id: int
     strategy: str
@@ -97,7 +97,7 @@ class OrderRow(NamedTuple):
 
 
 class TradingLists(NamedTuple):
-    """The lists of one desk, which only grow: what a snapshot counts is their beginning.
+    """The lists of one desk, which only grow: a snapshot covers their first entries.
 
     Attributes
     ----------
@@ -121,9 +121,9 @@ class TradingSnapshot:
     cash, equity : float
         In the account's currency; equity at the newest closes.
     held : tuple of Position
-        Those that aren't flat, in the order in which they were opened.
+        The positions that aren't flat, in the order in which they were opened.
     closes : tuple of float
-        The newest close of each.
+        The newest close for each of them.
     orders : tuple of OrderRow
         The open ones, in order of submission.
     n_fills : int
@@ -134,7 +134,7 @@ class TradingSnapshot:
         By name, the newest value; NaN if there is none yet. Of several symbols or strategies, the name
         says which one it is.
     lists : TradingLists
-        Of the desk that this is a snapshot of.
+        The lists of the desk.
     """
 
     cash: float
@@ -149,7 +149,7 @@ class TradingSnapshot:
 
     @property
     def positions(self) -> tuple[PositionRow, ...]:
-        """Those that aren't flat, as rows: put together when they are asked for, since few windows' are."""
+        """The positions that aren't flat, as rows; made when asked for, since most snapshots aren't read."""
         return tuple(map(PositionRow.of, self.held, self.closes))
 
 
@@ -168,7 +168,7 @@ class Snapshot:
     Attributes
     ----------
     cursor, total : int
-        Completed instants, and how many the run has.
+        The numbers of completed instants and of all instants.
     is_open : bool
         True in a live run, which may get more instants than are known.
     """

@@ -51,7 +51,7 @@ CANDLES, VOLUME, BOUGHT, SOLD = range(4)
 COUNT = 4 + len(LEVEL_LINES) + OVERLAYS + STUDIES
 
 _COLOURS = ("#f2a541", "#9b7bea", "#2bb3c0", "#d96c9f", "#7fa650", "#b0875b")
-"""Of indicators; each reads on white and on black."""
+"""The colours of indicators; each can be read on white and on black."""
 
 _MILLISECOND = 1_000_000
 _NONE = np.empty(0, dtype=np.float64)
@@ -115,7 +115,7 @@ class BarChart:
         self._number = {(s.symbol, s.interval): n for n, s in enumerate(run.world.timeline.series)}
         self._local: dict[int, Int64] = {}
         self._marks = FillMarkers()
-        self._study: dict[str, bool] = {}  # by indicator, whether it is drawn under the prices; decided once
+        self._study: dict[str, bool] = {}  # by indicator, True if it is drawn under the prices; decided once
 
     def props(self, frame: Frame[TradingSnapshot], selection: ChartSelection) -> FigureProps:
         """The chart as of `frame`."""

@@ -1,4 +1,4 @@
-"""The panel's three charts: when each is drawn, and what a zoom selects."""
+"""The panel's three charts: draws them in turn, and follows the user's zooms."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Charts:
         return False
 
     def answer(self) -> None:
-        """Send pages what they lack, without a run to draw."""
+        """Send pages the figures that they lack, even if there is no run to draw."""
         for figure in (self.bars, self.equity, self.sync):
             figure.answer()
 

@@ -27,7 +27,7 @@ Action = str | Callable[[SystemManager], str]
 
 @dataclass(frozen=True, slots=True)
 class PanelButton:
-    """A button of the panel, and what a click on it does.
+    """A button of the panel, and the action of a click on it.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Controls:
     buttons : dict of str to ipywidgets.Button
         By the names of `BUTTONS`, and `RUN_UNTIL`.
     symbol, interval, follow
-        What the bar chart shows.
+        The controls that choose the bars of the bar chart.
     """
 
     def __init__(self, ask: Callable[..., object]) -> None:

@@ -69,7 +69,7 @@ def base_layout(height: int) -> dict[str, Any]:
     """The layout that all charts begin with; `height` in pixels."""
     return {
         "height": height,
-        "uirevision": "kept",  # what the user zoomed to and hid stays
+        "uirevision": "kept",  # keeps the user's zoom and hidden traces
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": INK, "size": 11},
@@ -127,7 +127,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
     Parameters
     ----------
     label
-        What a screen reader says.
+        The name that a screen reader reads.
     traces, layout
         As `plotly.graph_objects.Figure` takes them.
     name
@@ -178,7 +178,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
     # -- what the pump calls --------------------------------------------------------------------------------
 
     def listen(self, heard: Callable[[], object], zoomed: Callable[[Mapping[str, Any]], object]) -> None:
-        """Call `heard` when the browser has drawn something, and `zoomed` with what the user did to the axes."""
+        """Call `heard` when the browser has drawn a message, and `zoomed` with the user's changes of the axes."""
         self._heard, self._zoomed = heard, zoomed
 
     @property

@@ -31,16 +31,16 @@ from nbbacktest.engine.feed import Inbox, PushFeed
 logger = logging.getLogger("nbbacktest")
 
 VERSION = 1
-"""Of the messages; both sides say theirs."""
+"""The version of the messages; both sides tell theirs."""
 LARGEST = 1 << 20
-"""Bytes of one message; a larger one ends the connection."""
+"""The most bytes of one message; a larger one ends the connection."""
 CONNECT_SECONDS = 5.0
 FASTEST = 1e9
-"""Seconds a second: the highest speed of a replay that has a clock. As fast as it goes is 0."""
+"""The highest speed of a replay that has a clock, in seconds a second. 0 stands for as fast as it goes."""
 _LONGEST_STRIDE = 365 * DAY
 """The most that a replay's clock runs on from the last time that its server told."""
 KEEPALIVE_SECONDS = 20.0
-"""Between two pings, and for the answer of each: a network that falls silent is noticed within twice that."""
+"""Seconds between two pings, and for the answer of each: a dead network is noticed within twice that."""
 T = TypeVar("T")
 R = TypeVar("R")
 _TOO_BIG = 1009  # the close code for it
@@ -87,7 +87,7 @@ class WebSocketFeed(PushFeed):
         self._socket: socket.socket | None = None
         self._has_met = False
         self._clock: tuple[int, float, float] | None = (
-            None  # a replaying server's: its time, when it said so, its speed
+            None  # the clock of a replaying server: its time, the moment at which the server told it, its speed
         )
 
     # -- what its run calls ---------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ class WebSocketFeed(PushFeed):
         self._thread.start()
 
     def end(self) -> None:
-        """Take nothing any more, and hang up, however the thread waits."""
+        """Take no more bars, and close the connection, however the thread waits."""
         super().end()
         self._over.set()
         with self._lock:
@@ -268,7 +268,7 @@ class WebSocketFeed(PushFeed):
         self._has_met = True
 
     def _shown_time(self, said: Any, speed: Any) -> None:
-        """Follow the clock of a server that replays: its welcome says how fast, every message what it shows."""
+        """Follow the clock of a server that replays: its welcome tells the speed, every message the time."""
         moment = read_instant(said, "now")
         if speed is not None and not (
             isinstance(speed, (int, float)) and not isinstance(speed, bool) and 0 <= speed <= FASTEST

@@ -1,4 +1,4 @@
-"""The sweep worker: runs one point after the other over bars that were loaded once; and its way to other processes.
+"""The sweep worker: runs one point after the other over bars that were loaded once, in this process or in another one.
 
 A worker is written once to a file that processes map into memory, so that none of them loads bars. A thread finds the worker
 in its own process; another machine, which doesn't see the file, is sent its content with the points.
@@ -46,9 +46,9 @@ _WINDOW = 65_536  # instants: nothing waits for the end of a window in here, and
 
 
 class SweepWorker:
-    """A strategy's class with everything that its runs share. What it does never changes once it is prepared.
+    """A strategy's class with everything that its runs share. It never changes once it is prepared.
 
-    So it may be sent to other processes, and be used by several threads.
+    So it may be sent to other processes, and several threads may use it.
     """
 
     def __init__(self, config: SessionConfig, data: Any, strategy: type[Strategy], fixed: Mapping[str, Any]) -> None:
@@ -151,7 +151,7 @@ _holding = threading.Lock()  # guards its changes
 
 
 class WorkerHandle(NamedTuple):
-    """The way by which a process finds the worker of a sweep.
+    """Finds the worker of a sweep in any process.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ class WorkerHandle(NamedTuple):
     path : str
         Of the file, on the machine that sweeps.
     content : bytes or None
-        The file's, for machines that don't have it.
+        The content of the file, for machines that don't have it.
     """
 
     token: str
