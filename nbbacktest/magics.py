@@ -20,7 +20,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from nbbacktest.cli.output import ending
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import InvalidTransition, NbBacktestError
-from nbbacktest.core.shown import printed, said
+from nbbacktest.core.formats import printed, said
 from nbbacktest.grammar import JSON, system_app
 from nbbacktest.system.commands import COMMANDS, Answer
 from nbbacktest.system.session import SystemManager, get_system_manager

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from nbbacktest.core.shown import printed
+from nbbacktest.core.formats import printed
 from nbbacktest.display.terminal_input import leaving_in_order
 from nbbacktest.grammar import Whole
 

@@ -14,7 +14,7 @@ import nbbacktest as nb
 from nbbacktest.cli.output import DONE, FAILED, INTERRUPTED, complain
 from nbbacktest.core.errors import ConfigError, Problem, StrategyError
 from nbbacktest.core.files import try_target
-from nbbacktest.core.shown import printed, printed_json
+from nbbacktest.core.formats import printed, printed_json
 from nbbacktest.display.terminal_input import Leaving, Suspension, leaving_in_order, uninterrupted
 from nbbacktest.report.console import console
 

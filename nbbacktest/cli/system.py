@@ -14,7 +14,7 @@ import nbbacktest as nb
 from nbbacktest.cli.output import DONE, FAILED, INTERRUPTED, complain, show_answer
 from nbbacktest.cli.run import find_local_modules
 from nbbacktest.core.enums import SystemState
-from nbbacktest.core.shown import printed
+from nbbacktest.core.formats import printed
 from nbbacktest.grammar import JSON, SESSION, Option, system_app
 from nbbacktest.report.console import console
 from nbbacktest.system.commands import COMMANDS

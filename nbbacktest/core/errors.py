@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from nbbacktest.core.shown import shown
+from nbbacktest.core.formats import shown
 
 
 class NbBacktestError(Exception):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nbbacktest.core.errors import ConfigError, Problem, nearest
-from nbbacktest.core.shown import said
+from nbbacktest.core.formats import said
 
 
 def is_reference(text: str) -> bool:

@@ -15,9 +15,9 @@ from nbbacktest.core.actions import ActionKind, ActionRow
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, NbBacktestError, Problem, nearest
+from nbbacktest.core.formats import said
 from nbbacktest.core.intervals import HOUR, Interval
 from nbbacktest.core.refusals import problems_of
-from nbbacktest.core.shown import said
 from nbbacktest.core.user_code import callers_level
 from nbbacktest.data.warmup import Need, reach_in_days
 

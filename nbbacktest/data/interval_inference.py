@@ -16,9 +16,9 @@ from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, HOUR, LATEST, MINUTE, SECOND, Interval
 from nbbacktest.core.records import Int64
-from nbbacktest.data.calendar_periods import period_starts
 from nbbacktest.data.faults import Bools, Fault
 from nbbacktest.data.frames import Policy, RawBars, judged
+from nbbacktest.data.trading_days import period_starts
 
 FEW = 0.2
 """A larger share of rows off the grid, and it is another grid."""

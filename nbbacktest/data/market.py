@@ -17,10 +17,9 @@ from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, RollingSessions, SessionTable, session_table, utc_date
-from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.coverage import Grid, quality
 from nbbacktest.data.streaming import Streamed
-from nbbacktest.data.trading_days import TradingDays, sessions_count
+from nbbacktest.data.trading_days import TradingDays, sessions_count, whole_periods
 from nbbacktest.data.warmup import Need
 
 if TYPE_CHECKING:

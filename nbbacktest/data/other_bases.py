@@ -15,12 +15,12 @@ from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Float64, Stamps
 from nbbacktest.data.bar_spans import agree, full_stamps, place, reach, time_faults, unknown_mark
 from nbbacktest.data.calendar import SessionTable, local_midnights, session_table
-from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.files import read_file
 from nbbacktest.data.frames import RawBars, judged, read_frame, refuse_empty
 from nbbacktest.data.interval_inference import on_grid
 from nbbacktest.data.market import Disagreement, MarketData
 from nbbacktest.data.resample import derive
+from nbbacktest.data.trading_days import whole_periods
 
 PRICE_TOLERANCE = 1e-4
 """Prices that differ by more than this share of the finer one disagree: a cent in a hundred."""

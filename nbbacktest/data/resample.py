@@ -11,7 +11,7 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, FormingBar, Int64, Stamps
 from nbbacktest.data.calendar import SessionTable, local_midnights
-from nbbacktest.data.calendar_periods import period_starts
+from nbbacktest.data.trading_days import period_starts
 
 
 class Buckets(NamedTuple):

@@ -26,7 +26,6 @@ from nbbacktest.data.bar_spans import (
 )
 from nbbacktest.data.bar_spans import place as placed
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
-from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.columns import check_columns
 from nbbacktest.data.corporate_actions import read_actions
 from nbbacktest.data.datasource import DataSource, SourceBars
@@ -37,6 +36,7 @@ from nbbacktest.data.other_bases import compared, load_others
 from nbbacktest.data.quality_limits import hold_to_quality
 from nbbacktest.data.source_registry import source_of
 from nbbacktest.data.streaming import StreamedBars, streamed_bars
+from nbbacktest.data.trading_days import whole_periods
 from nbbacktest.data.warmup import Need, check_intervals, cut_bars, of_the_days, read_needs
 
 if TYPE_CHECKING:

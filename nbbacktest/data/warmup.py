@@ -15,9 +15,8 @@ from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, P
 from nbbacktest.core.intervals import NO_TIME, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table, utc_date
-from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.resample import derive
-from nbbacktest.data.trading_days import TradingDays
+from nbbacktest.data.trading_days import TradingDays, whole_periods
 
 
 class Need(NamedTuple):

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import StrategyError
-from nbbacktest.core.formats import money, speed, wall_time
-from nbbacktest.core.shown import printed
+from nbbacktest.core.formats import money, printed, speed, wall_time
 from nbbacktest.display.live_terminal import LiveTerminal
 from nbbacktest.display.run_meter import RunMeter, RunReading
 from nbbacktest.display.terminal_input import Interrupts, Leaving, leaving_in_order

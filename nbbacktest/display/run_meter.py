@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.enums import SystemState
-from nbbacktest.core.shown import printed
+from nbbacktest.core.formats import printed
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.run import MovingTime
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from nbbacktest.core.enums import Side, SystemState
-from nbbacktest.core.formats import change, money, speed, wall_time
-from nbbacktest.core.shown import printed
+from nbbacktest.core.formats import change, money, printed, speed, wall_time
 from nbbacktest.display.run_meter import RunReading
 from nbbacktest.report.terminal import columns_chart
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.errors import ConfigError, DataError, FeedError, OutsideRunError, Problem
+from nbbacktest.core.formats import printed
 from nbbacktest.core.records import Bar
-from nbbacktest.core.shown import printed
 from nbbacktest.data.incoming_bars import BarReader, IncomingBar, Now, read_instant, written
 from nbbacktest.engine.live_bars import EVER, NEVER, Arrivals
 

@@ -13,7 +13,7 @@ from itertools import accumulate
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from nbbacktest.core.shown import printed
+from nbbacktest.core.formats import printed
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
-from nbbacktest.core.formats import MISSING
+from nbbacktest.core.formats import MISSING, said, shown, spoken
 from nbbacktest.core.records import Float64
-from nbbacktest.core.shown import said, shown, spoken
 from nbbacktest.report.result import Result
 from nbbacktest.report.table import GROUPS, written
 

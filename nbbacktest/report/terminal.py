@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbbacktest.core.formats import brief, counted, money, percent, speed, timestamp
+from nbbacktest.core.formats import brief, counted, money, percent, printed, speed, timestamp
 from nbbacktest.core.records import Float64
-from nbbacktest.core.shown import printed
 from nbbacktest.report.console import console as plain_console
 from nbbacktest.report.table import GROUPS
 

@@ -14,7 +14,7 @@ from nbbacktest.cli.output import DONE, FAILED, INTERRUPTED, complain, ending, s
 from nbbacktest.cli.run import find_local_modules, run, schema, validate
 from nbbacktest.cli.system import elsewhere, sessions
 from nbbacktest.core.errors import InvalidTransition, NbBacktestError, StrategyError
-from nbbacktest.core.shown import printed, said
+from nbbacktest.core.formats import printed, said
 from nbbacktest.grammar import JSON, SESSION, system_app
 from nbbacktest.report.console import console
 from nbbacktest.system.commands import COMMANDS, parameters

@@ -17,8 +17,7 @@ from prompt_toolkit.styles import Style
 
 import nbbacktest as nb
 from nbbacktest.core.enums import SystemState
-from nbbacktest.core.formats import money
-from nbbacktest.core.shown import printed
+from nbbacktest.core.formats import money, printed
 from nbbacktest.display.terminal_input import Leaving, leaving_asked
 from nbbacktest.report.result import Result
 from nbbacktest.shell.completion import candidates

@@ -9,9 +9,9 @@ from typing import Any
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig, StrategyConfig
 from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError
+from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.core.shown import said
 from nbbacktest.core.user_code import imported
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedError, StrategyError
+from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.monitor import Flag, surely
 from nbbacktest.core.records import Stamps
-from nbbacktest.core.shown import said
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.feed import Feed

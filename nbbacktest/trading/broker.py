@@ -271,7 +271,7 @@ class Broker:
             if not wanted:
                 return []
         else:
-            wanted = order.size - order.filled
+            wanted = order.size if not order.filled else self.trading_rules.rest(order.size, order.filled)
         size = wanted
         if self._share is not None:
             size = self._capped(order, bar, wanted, now)
@@ -338,7 +338,7 @@ class Broker:
             if not closable:
                 self.blotter.end(order, _CANCELLED, f"nothing left to close: {held:g} held", now)
                 return 0.0
-            size = closable if order.size is None else min(closable, order.size - order.filled)
+            size = closable if order.size is None else min(closable, self.trading_rules.rest(order.size, order.filled))
             order.size = order.filled + size
             return size
         allowance, fee = self._allowance, self._fee

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.errors import ConfigError, Problem, StrategyError
+from nbbacktest.core.formats import said
 from nbbacktest.core.records import Stamps
-from nbbacktest.core.shown import said
 from nbbacktest.core.user_code import unrun
 from nbbacktest.trading.broker import Broker
 from nbbacktest.trading.orders import Fill, Order

@@ -29,8 +29,8 @@ from nbbacktest.core.costs import (
 )
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import ConfigError, OrderError, Problem
+from nbbacktest.core.formats import said
 from nbbacktest.core.records import Bar
-from nbbacktest.core.shown import said
 from nbbacktest.core.user_code import imported
 from nbbacktest.trading.orders import Fill, Order
 

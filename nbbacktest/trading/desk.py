@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
+from nbbacktest.core.formats import said, shown
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
-from nbbacktest.core.shown import said, shown
 from nbbacktest.data.resample import FormingBars
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need

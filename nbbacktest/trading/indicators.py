@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
 import numpy as np
 
 from nbbacktest.core.errors import IndicatorError, StateError
+from nbbacktest.core.formats import said, shown
 from nbbacktest.core.records import BarColumns, Float64
-from nbbacktest.core.shown import said, shown
 from nbbacktest.engine.series import BarsView, ColumnView, Series
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.errors import StateError
+from nbbacktest.core.formats import said
 from nbbacktest.core.records import BarColumns, Stamps
-from nbbacktest.core.shown import said
 from nbbacktest.engine.series import BarsView, ColumnView, Series, TimeView
 from nbbacktest.trading.context import StrategyContext
 from nbbacktest.trading.indicators import Indicator

@@ -19,7 +19,7 @@ import numpy as np
 
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Float64, Int64
-from nbbacktest.data.calendar_periods import period_starts
+from nbbacktest.data.trading_days import period_starts
 from nbbacktest.trading.equity import day_ends, equity_curve, invested, local_days
 from nbbacktest.trading.excursions import excursions
 from nbbacktest.trading.orders import Fill

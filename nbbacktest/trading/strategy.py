@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Union, cast, get_ar
 
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import MISSING, ConfigError, ParameterError, Problem, nearest
+from nbbacktest.core.formats import shown
 from nbbacktest.core.records import Bar, FormingBar
-from nbbacktest.core.shown import shown
 from nbbacktest.engine.series import BarsView
 from nbbacktest.trading.context import NoContext, StrategyContext
 from nbbacktest.trading.orders import Fill, Order

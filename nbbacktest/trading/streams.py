@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from nbbacktest.core.errors import IndicatorError
+from nbbacktest.core.formats import said
 from nbbacktest.core.records import BarColumns, Float64
-from nbbacktest.core.shown import said
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.indicators import (
     COLUMNS,

@@ -21,10 +21,10 @@ from nbbacktest.core.errors import (
     OutsideRunError,
     Problem,
 )
+from nbbacktest.core.formats import printed, said
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.live_config import check_url, check_waits, clean_token
 from nbbacktest.core.monitor import Flag
-from nbbacktest.core.shown import printed, said
 from nbbacktest.data.incoming_bars import read_instant, written
 from nbbacktest.engine.feed import Inbox, PushFeed
 

@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from nbbacktest.core.errors import ConfigError, ParameterError, Problem, SweepInterrupted, nearest
-from nbbacktest.core.shown import said, shown
+from nbbacktest.core.formats import said, shown
 from nbbacktest.core.user_code import unrun
 from nbbacktest.report.console import Progress, line_of_progress
 from nbbacktest.report.result import Result

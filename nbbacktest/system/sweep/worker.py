@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem
+from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import Bar, BarColumns
-from nbbacktest.core.shown import said
 from nbbacktest.data.source_registry import is_source
 from nbbacktest.data.sources import load
 from nbbacktest.data.warmup import Need

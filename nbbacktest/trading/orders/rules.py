@@ -55,6 +55,14 @@ class TradingRules:
         """`size` as it may be traded in part: in whole lots, or as it is if fractions are allowed."""
         return size if self._unit is None else floor(size / self._unit + _SLACK) * self._unit
 
+    def rest(self, size: float, filled: float) -> float:
+        """What is left of an order of `size` units of which `filled` are: whole lots again, if only rounding keeps it from them."""
+        left = size - filled
+        if self._unit is None:
+            return left
+        lots = round(left / self._unit) * self._unit
+        return lots if abs(lots - left) <= 2 * (ulp(size) + ulp(filled)) else left
+
     def check_size(self, side: Side, size: float | None) -> None:
         """Refuse a size that isn't a multiple of the lot, or not whole."""
         unit = self._unit

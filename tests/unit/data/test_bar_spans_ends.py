@@ -14,9 +14,9 @@ import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.resample import derive
 from nbbacktest.data.sources import load
+from nbbacktest.data.trading_days import whole_periods
 from tests.sessions import EXCHANGES, ZONES, bars_of, grouped, open_minutes
 
 LENGTHS = ("5m", "15m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h")

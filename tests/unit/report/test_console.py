@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbbacktest.core.shown import printed
+from nbbacktest.core.formats import printed
 from nbbacktest.report.console import console
 
 HOSTILE = "\x1b]0;mine\x07\x1b[31mred\x9b2J\u202e[/][bold]"

@@ -10,7 +10,7 @@ import pytest
 import nbbacktest as nb
 from nbbacktest.report.sweep import rehearse, score_of
 from tests.markets import days
-from tests.unit.core.test_shown import Mute
+from tests.unit.core.test_formats_of_users import Mute
 
 
 class Some(nb.Strategy):

@@ -2,7 +2,7 @@
 
 from math import fsum, ulp
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from nbbacktest.core.config import BrokerConfig
@@ -82,6 +82,8 @@ def test_positions_curves_and_trades_agree(drawn):
 
 @settings(max_examples=150)
 @given(parts(count=5), st.booleans())
+@example((0.1, [-5, 7, -2091, -2091, 4180]), True)
+@example((0.01, [-255, -9788035427746, 9788035428001]), True)
 def test_orders_of_lots_leave_what_their_numbers_leave(drawn, is_capped):
     """Whole or in parts: each order fills in whole, and the positions are what their numbers add up to."""
     lot, lots = drawn

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbbacktest.core.errors import Problem
-from nbbacktest.core.shown import printed, said, shown, spoken
+from nbbacktest.core.formats import printed, said, shown, spoken
 
 
 class Mute:

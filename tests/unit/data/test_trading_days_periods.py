@@ -14,8 +14,8 @@ from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import HOUR, MINUTE, Interval
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import SessionTable, local_midnights, session_table
-from nbbacktest.data.calendar_periods import whole_periods
 from nbbacktest.data.resample import Forming, derive
+from nbbacktest.data.trading_days import whole_periods
 
 ZONE = "America/New_York"
 # Thanksgiving week with its half day, and the turn of the month inside the week after the next.
