@@ -69,7 +69,7 @@ class StreamFeed:
         self.filled, self.narrow = saved.filled, saved.narrow
 
     def catch_up(self, n: int) -> None:
-        """StreamFeed the bars that have completed since, up to the first `n`.
+        """Feed the bars that have completed since, up to the first `n`.
 
         Raises
         ------
