@@ -275,10 +275,10 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(word, sorted(known), n=1, cutoff=0.5)), None)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Name what `word` may have meant, for the end of an error message."""
+def nearest(word: object, known: Iterable[str]) -> str:
+    """Name what `word` may have meant, for the end of an error message; what is no text can't have meant any."""
     names = sorted(known)
-    meant = closest(word, names)
+    meant = closest(word, names) if isinstance(word, str) else None
     if meant is not None:
         return f"did you mean {meant!r}?"
     shown, rest = names[:_SHOWN], len(names) - _SHOWN

@@ -28,7 +28,7 @@ def read_actions(
         A CSV's path, with the columns date (ISO), kind (split, dividend or delist), value and, for several symbols,
         symbol; or such rows. One file may serve many runs: other symbols' rows are passed over.
     required
-        True: rows of other symbols alone are a mistake.
+        True if it is an error that no row is of these symbols.
     adjusted
         True if prices have splits and dividends in them, so that delistings alone are left.
 

@@ -1,4 +1,4 @@
-"""LEAN's factor files and map files: what splits and dividends did to a share, and which ticker it had on which day.
+"""Reads LEAN's factor files and map files: the splits and dividends of a share, and its ticker on each day.
 
 Both lie beside the bars, as ``factor_files/aapl.csv`` and ``map_files/aapl.csv``, or all of them in a zip such as
 ``factor_files/factor_files_20240102.zip``, of which the newest counts. A company's files bear one name for good; if
@@ -25,9 +25,9 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.records import Float64
 from nbbacktest.data.calendar import Days
 
-_TODAY = date(2050, 12, 31)  # the last row's date of what is traded still
+_TODAY = date(2050, 12, 31)  # the last row's date of a company that is still traded
 _PARTS = 20  # a split is p for q, and q is small; a stock dividend of 5% is 21 for 20
-_ROUNDED = 5e-4  # how far a ratio of two rounded factors is off at most
+_ROUNDED = 5e-4  # the largest error of a ratio of two rounded factors
 _TO_NEXT_WEEKDAY = (1, 1, 1, 1, 3, 2, 1)
 _Row = TypeVar("_Row")
 
@@ -140,7 +140,7 @@ class LeanEvents:
         self._folder = folder
 
     def company(self, symbol: str) -> Company:
-        """The company that has `symbol` as its ticker, or the last one that had; else the one whose files are so called.
+        """The company that has, or was the last to have, `symbol` as its ticker; else the company whose files have that name.
 
         Raises
         ------
@@ -180,7 +180,7 @@ class LeanEvents:
     # Looked up once a source: an archive has tens of thousands of names.
     @cached_property
     def _last_to_bear(self) -> dict[str, tuple[date, str]]:
-        """By ticker, until when it was borne at last, and by which company."""
+        """By ticker, the last day on which a company had it, and that company."""
         found: dict[str, tuple[date, str]] = {}
         for name, lines in self._maps.every():
             for row in _read(self._maps.where(name), lines, _named):

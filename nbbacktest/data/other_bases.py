@@ -37,7 +37,7 @@ class Bases(NamedTuple):
     frames : dict
         The finest ones, by symbol.
     interval : Interval
-        Theirs.
+        The interval of these frames.
     others : dict
         The coarser ones, by interval and symbol.
     """
@@ -116,7 +116,7 @@ def disagreements(base: BarColumns, coarser: BarColumns, sessions: SessionTable)
     for field in ("open", "high", "low", "close", "volume"):
         a, b = getattr(fine, field)[left], getattr(coarse, field)[right]
         if not (a.any() and b.any()):
-            continue  # a source without volume says nothing about it
+            continue  # a source without volume can't disagree about it
         for row in np.flatnonzero(_differ(a, b, VOLUME_TOLERANCE if field == "volume" else PRICE_TOLERANCE)).tolist():
             when = dates[int(fine.time[left[row]])]
             found.append(Disagreement(symbol, when, name, field, float(a[row]), float(b[row])))

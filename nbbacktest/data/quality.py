@@ -1,4 +1,4 @@
-"""`data_quality`: how complete and sound bars are, by symbol and session. It refuses nothing: it reports."""
+"""`data_quality`: reports the completeness and soundness of bars, by symbol and session. It refuses nothing."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ class QualityReport:
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
-        """The missing runs: symbol, interval, session, stamps of the first and last missing bar, and how many."""
+        """The missing runs: symbol, interval, session, stamps of the first and last missing bar, and number of bars."""
         import pandas as pd
 
         return pd.concat([self._gaps_of(symbol) for symbol in self._parts], ignore_index=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON-ready values: dates and times in ISO 8601."""
+        """The whole report as JSON-ready values: dates and times in ISO 8601."""
         return {
             "source": self.source,
             "exchange": self.exchange,
@@ -169,7 +169,7 @@ class QualityReport:
         return f"Quality of {self.interval} bars of {self.source} against the sessions of {self.exchange}"
 
     def _short(self) -> pd.DataFrame:
-        """The summary without the columns that say nothing."""
+        """The summary without the columns that are empty."""
         whole = self.summary().drop(columns="interval")
         always = {"sessions", "expected", "present", "missing", "gaps", "longest_gap", "quality"}
         return whole[[name for name in whole.columns if name in always or whole[name].any()]].rename_axis(None)
@@ -183,12 +183,12 @@ def data_quality(
     interval: str | None = None,
     stamp: str | None = None,
 ) -> QualityReport:
-    """Report how complete and sound bars are; faulty ones are counted, and never refused.
+    """Report the completeness and soundness of bars; faulty bars are counted, and never refused.
 
     Parameters
     ----------
     source
-        What `nbbacktest.backtest` takes as data: a DataFrame, ``{symbol: DataFrame}``, the path of a CSV or Parquet
+        Data as for `nbbacktest.backtest`: a DataFrame, ``{symbol: DataFrame}``, the path of a CSV or Parquet
         file, a `DataSource`; or a session config, as a `SessionConfig`, a mapping, or the path of a ``.json``; or
         `MarketData`, whose left out rows are counted as what they were left out for.
     config
@@ -199,7 +199,7 @@ def data_quality(
     interval
         None: the config's; for data that is handed over, the commonest distance of two bars that the others fit.
     stamp
-        What intraday stamps mark, ``"open"`` or ``"close"``; files need it here or in the config.
+        The moment of a bar that intraday stamps mark, ``"open"`` or ``"close"``; files need it here or in the config.
 
     Raises
     ------
@@ -254,7 +254,7 @@ def _report(market: MarketData) -> QualityReport:
 
 
 def _survey(config: SessionConfig, data: Any) -> MarketData:
-    """The bars as the loader would read them, but that nothing is refused and warm-up isn't told apart."""
+    """The bars as the loader would read them, except that none is refused, and warm-up isn't separated."""
     draft = sources.Draft(config, data, (), "drop")
     sources.find(draft)
     found, local = draft.found, draft.zone

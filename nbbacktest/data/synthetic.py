@@ -105,7 +105,7 @@ class SyntheticSource:
 
     @classmethod
     def of_config(cls, config: SessionConfig) -> Self:  # noqa: ARG003 - as sources have it
-        """It needs nothing of the config to be made."""
+        """Make the source; it needs nothing of the config."""
         return cls()
 
     def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:

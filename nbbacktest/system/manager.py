@@ -512,7 +512,7 @@ class SystemManager:
                 self._origin = origin
                 self._holder.put(run)
                 self._life.apply(Command.START)
-            self._events.poll_progress(run.published)
+            self._events.poll_progress(run.followed)
             run.start()
             if beside is not None:
                 uninterrupted(beside.open)  # its files are written whole, or not at all

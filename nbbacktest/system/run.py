@@ -79,6 +79,9 @@ class Run:
         self._result: Result | None = None
         self._looking = threading.Lock()  # guards `_past`, which is kept from one look to the next
         self._past: PastInstants | None = None
+        self._polled = (
+            -1
+        )  # the cursor at the last poll: any face writes it, and at worst one publication more is asked for
         self._listeners: list[Callable[[Run], None]] = []
         self._runner = self._runner_of(stages)
 
@@ -225,6 +228,18 @@ class Run:
     def published(self) -> Snapshot:
         """The engine's last publication; neither asks nor waits."""
         return self._shown(self.analysis.frame)
+
+    def followed(self) -> Snapshot:
+        """The last publication, for a face that polls.
+
+        If there was none since the last poll, it asks for one, for the next poll: a strategy that has turned slow takes long to
+        the end of its turn, where a run publishes by itself.
+        """
+        shot = self.published()
+        if shot.cursor == self._polled and has_threads() and not (self.done or self.is_engine_thread()):
+            self.gate.ask(0.0)
+        self._polled = shot.cursor
+        return shot
 
     def _shown(self, frame: Frame[TradingSnapshot]) -> Snapshot:
         return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, self.days, is_open=self.is_live)

@@ -144,7 +144,9 @@ class SymbolUniverse:
         return RunState(self._desk.save(self._timeline.series), tuple(self.moves), frozenset(self._gone))
 
     def restore(self, state: RunState) -> int:
-        """Go on from `state` in a fresh run that has started; returns the cursor that it stands at then.
+        """Go on from `state` in a fresh run, before its first instant; returns the cursor that the caller must set then.
+
+        The gate and the analysis aren't moved: a run whose threads deliver already can't be restored by this alone.
 
         Raises
         ------

@@ -13,7 +13,7 @@ from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.costs import RunningFee, fee_of, slip_of
-from nbbacktest.trading.matching import Hit, hit_of, in_turn
+from nbbacktest.trading.matching import Hit, hit_of, in_turn, is_over
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import Blotter, OpenOrders
 from nbbacktest.trading.orders.order import EVENT_FIELDS
@@ -206,7 +206,7 @@ class Broker:
                 hit = hit_of(order, bar, rules)
                 if hit is not None:
                     hits.append(hit)
-                elif order.is_immediate or RULES[order.type].changes_on_a_miss:
+                elif (order.is_immediate or RULES[order.type].changes_on_a_miss) and not is_over(order, bar):
                     misses.append((order, bar))
         self._execute_all(in_turn(hits, rules) if len(hits) > 1 else hits, index, now)
         for order, bar in misses:
@@ -226,12 +226,11 @@ class Broker:
 
     def _miss(self, order: Order, bar: Bar, now: int) -> None:
         """Change `order` by a bar that concerned it, and didn't fill it."""
-        if order.is_immediate:
-            level = "" if order.limit is None else f" is beyond the limit of {order.limit:g}"
-            self.blotter.end(order, _CANCELLED, f"{order.tif}: the open of {bar.open:g}{level}", now)
-            return
         missed = RULES[order.type].missed(order, bar)
         if missed is None:
+            return
+        if missed.cancelled is not None:
+            self.blotter.end(order, _CANCELLED, missed.cancelled, now)
             return
         if missed.triggered is not None:
             self.blotter.trigger(order, now, missed.triggered)

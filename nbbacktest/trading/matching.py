@@ -18,9 +18,14 @@ Hit = tuple[Turn, Order, Bar, float, int]
 """The turn of a fill, the order, the bar that fills it, the price before slippage, and the part of the bar."""
 
 
+def is_over(order: Order, bar: Bar) -> bool:
+    """True if `bar` begins after the end of `order`: it neither fills nor changes it."""
+    return bool(order.expires_ns) and bar.time_ns >= order.expires_ns
+
+
 def hit_of(order: Order, bar: Bar, rules: FillRules) -> Hit | None:
     """The fill of `order` by `bar`; None if it doesn't fill it."""
-    if order.expires_ns and bar.time_ns >= order.expires_ns:
+    if order.expires_ns and is_over(order, bar):
         return None
     rule = RULES[order.type]
     price = rule.price(order, bar, rules)

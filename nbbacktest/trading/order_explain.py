@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from nbbacktest.core.enums import OrderEventKind, OrderType, Side
 from nbbacktest.core.records import Bar
-from nbbacktest.trading.matching import hit_of, match
+from nbbacktest.trading.matching import hit_of, is_over, match
 from nbbacktest.trading.order_replay import BrokerRules, life_of, order_before
 from nbbacktest.trading.orders import Fill, Order, OrderEvent
 from nbbacktest.trading.orders.types import AT_OPEN, RULES, number_words
@@ -153,7 +153,7 @@ def _filled(
 
 def _ended(then: Order, ending: OrderEvent, bar: Bar | None, rules: BrokerRules) -> OrderOutcome:
     reason = ending.reason or str(ending.kind)
-    if bar is None:
+    if bar is None or is_over(then, bar):
         return OrderOutcome(then, str(ending.kind), None, reason)
     price = match(then, bar, rules.fill)
     if price is None:

@@ -133,6 +133,8 @@ def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]
         )
         then.stop = level
         for row in range(first, stop):
+            if then.expires_ns and bars.time[row] >= then.expires_ns:
+                break
             moved = rules.trading.outward(trailed(then, _seen(bars, row, row + 1)), then.side)
             if moved != then.stop:
                 then.stop = moved

@@ -178,7 +178,7 @@ class ControlPanel:
             self.controls.show(view)
             self.charts.answer()
             return view, False
-        shot, number = run.published(), number_of(run)
+        shot, number = run.followed(), number_of(run)
         if number != self._number:
             self._number, self._rate = number, _Rate()
         rate = self._rate.at(sum(shot.counts.values()), monotonic())

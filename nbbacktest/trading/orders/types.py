@@ -220,27 +220,37 @@ class LimitRule(OrderRule):
 
     level: Callable[[Order], float] = staticmethod(attrgetter("limit"))
     """The worst price that it fills at. In C code, since many limits are asked for it at every bar that reaches one."""
+    threshold: Callable[[Order], float] = level
+    """The price that the market must come to; all that follows asks it, and so a change of the rule is a change of it."""
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
         """The level, or the open if that is better; an immediate order fills at the open alone."""
-        level, opened = self.level(order), bar.open
+        threshold, opened = self.threshold(order), bar.open
         if order.side is _BUY:
             low = bar.low
-            if low > level or (low == level and rules.strict):
+            if low > threshold or (low == threshold and rules.strict):
                 return None
+            level = self.level(order)
             price = opened if opened < level else level
         else:
             high = bar.high
-            if high < level or (high == level and rules.strict):
+            if high < threshold or (high == threshold and rules.strict):
                 return None
+            level = self.level(order)
             price = opened if opened > level else level
         return price if price == opened or not order.is_immediate else None
 
     def reach(self, order: Order) -> Reach:
-        """Bars that come to the level; every bar if the order is immediate."""
+        """Bars that come to the threshold; every bar if the order is immediate."""
         if order.tif is _IOC or order.tif is _FOK:
             return EVERY_BAR
-        return (self.level(order), inf) if order.side is _BUY else (-inf, self.level(order))
+        return (self.threshold(order), inf) if order.side is _BUY else (-inf, self.threshold(order))
+
+    def missed(self, order: Order, bar: Bar) -> Missed | None:
+        """An immediate order ends with its first bar."""
+        if not order.is_immediate:
+            return None
+        return Missed(cancelled=f"{order.tif}: the open of {bar.open:g} is beyond the limit of {order.limit:g}")
 
     def phase(self, order: Order, bar: Bar, price: float, rules: FillRules) -> int:
         """At the open if the price is the open, but inside the bar if the level is the open and has to be crossed."""
@@ -257,7 +267,7 @@ class LimitRule(OrderRule):
 
     def miss_words(self, order: Order, bar: Bar, rules: FillRules) -> MissWords:
         """The distance by which the bar missed the level, in words."""
-        level, buys = self.level(order), order.side is _BUY
+        level, buys = self.threshold(order), order.side is _BUY
         away = bar.low - level if buys else level - bar.high
         if away > 0:
             stayed = f"stayed {'above' if buys else 'below'} the limit {number_words(level)}"
@@ -321,11 +331,11 @@ class TriggerRule(OrderRule):
         """The limit's price in the bar that triggers it at `at`: after the open, only prices that surely follow count."""
         if at == bar.open:
             return then.price(order, bar, rules)
-        limit, sign = then.level(order), 1.0 if order.side is _BUY else -1.0
+        limit, threshold, sign = then.level(order), then.threshold(order), 1.0 if order.side is _BUY else -1.0
         room = (limit - at) * sign
         if room > 0 or (room == 0 and not rules.strict):
             return at
-        back = (limit - self._surely_after(order, bar)) * sign
+        back = (threshold - self._surely_after(order, bar)) * sign
         return limit if back > 0 or (back == 0 and not rules.strict) else None
 
     def _surely_after(self, order: Order, bar: Bar) -> float:
