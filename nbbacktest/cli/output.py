@@ -1,4 +1,4 @@
-"""Output and exit status of commands: answers, the line of an error, and what standard output and error can take."""
+"""Output and exit status of commands: prints answers and errors, and makes standard output and error take any text."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Clock(Protocol):
     def wait(self, condition: Monitor, until: float | None) -> None:
         """Wait for a notification, at most until the clock shows `until`; the caller holds `condition`.
 
-        It may return early: callers test what they wait for, again.
+        It may return early: callers test their condition again.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The session config: what a run is, as frozen typed models that read from JSON and refuse mistakes.
+"""The session config: the definition of a run as frozen typed models, which are read from JSON and refuse mistakes.
 
 `SessionConfig.load` is the one way in; every error it raises names the path, the value and the cure.
 """
@@ -217,7 +217,7 @@ class SessionConfig(Model):
         source = {key: value for key, value in source.items() if key != "$schema" or not isinstance(value, str)}
         source, function = without_function(source)
         try:
-            # Through JSON, so that a mapping and a file are held to the same strict types.
+            # Through JSON, so that the same strict types hold for a mapping and for a file.
             text = json.dumps(source, default=_jsonable)
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError(
@@ -280,7 +280,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def _jsonable(value: Any) -> Any:
-    """Write what Python users naturally put into a mapping as the JSON that a file would hold."""
+    """The JSON of a Python user's value, such as a date or a path, as a file would hold it."""
     if isinstance(value, datetime):
         return value.date().isoformat() if value.time() == time() else value.isoformat()
     if isinstance(value, date):

@@ -43,7 +43,7 @@ class PerShareCommission(Model):
 
 
 class PerTradeCommission(Model):
-    """The same money for every order that fills, however large; an order filled in parts pays once."""
+    """A fixed amount for every order that fills, however large; an order filled in parts pays once."""
 
     model: Literal["per_trade"] = "per_trade"
     amount: float = Field(ge=0, description="money an order")
@@ -233,10 +233,10 @@ class NoBorrow(Model):
 
 
 class AnnualBorrow(Model):
-    """Shorts pay for what they borrow: ``rate * short market value * calendar days / days``, by local date.
+    """Shorts pay a fee for borrowing: ``rate * short market value * calendar days / days``, by local date.
 
     Charged at the first instant of a local date, for the nights since the date before that had one (three over a
-    weekend), on what was short then at that date's last closes.
+    weekend), on the shorts held then, at that date's last closes.
     """
 
     model: Literal["annual"] = "annual"

@@ -45,7 +45,7 @@ MISSING = _Missing()
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with an input: where, which value, and what to do."""
+    """One problem of an input: its place, the wrong value, and the cure."""
 
     path: str
     value: Any
@@ -120,7 +120,7 @@ class ParameterError(ConfigError, TypeError):
 
 
 class OutsideRunError(NbBacktestError, RuntimeError):
-    """Something of a strategy that only works inside a run was used outside one."""
+    """A part of a strategy that works only inside a run was used outside a run."""
 
 
 class IndicatorError(NbBacktestError, ValueError):
@@ -276,7 +276,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
-    """Name what `word` may have meant, for the end of an error message; what is no text can't have meant any."""
+    """The end of an error message: the one of `known` that `word` may have meant, or the known names."""
     names = sorted(known)
     meant = closest(word, names) if isinstance(word, str) else None
     if meant is not None:

@@ -43,7 +43,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def try_target(path: Path) -> None:
-    """Raise what `write_whole` would raise for a place that can't be written to; nothing changes there.
+    """Raise the error that `write_whole` would raise for a place that can't be written to; nothing changes there.
 
     Raises
     ------

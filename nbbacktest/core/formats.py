@@ -200,7 +200,7 @@ def _decimal(value: float | None, digits: int, unit: str, missing: str) -> str:
     return f"{value if abs(value) >= least else 0.0:,.{digits}{unit or 'f'}}"
 
 
-# -- values of users and text of others: what their own code raises never takes the place of what was to be said ----
+# -- values of users and text of others: errors of their own code never hide the message that shows them ------------
 
 _UNPRINTED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"

@@ -63,7 +63,7 @@ class LagConfig(Model):
 
 
 def check_url(url: str) -> None:
-    """Refuse what is no WebSocket address, and one with a secret in it.
+    """Refuse a text that is no WebSocket address, or that has a secret in it.
 
     Raises
     ------

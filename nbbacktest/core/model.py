@@ -41,7 +41,7 @@ class Model(BaseModel, metaclass=_Constructor):
     Raises
     ------
     ConfigError
-        For values that make no sense, with each of them and what to do.
+        For values that make no sense, with each value and its cure.
     ParameterError
         For values that aren't given by name; a TypeError too.
     """

@@ -1,6 +1,6 @@
 """A lock with waits for changes of what it guards, and starts of threads: Ctrl-C at any point leaves the lock free.
 
-Python raises what a signal handler raises in the main thread, and only there: where a Python function begins, where a
+Python raises a signal handler's exception in the main thread, and only at some points: where a Python function begins, where a
 function written in C has returned, and where a loop goes round. `threading.Condition`, `Event` and `Thread.start` are
 Python. If one of them is interrupted between taking its lock and its `try`, the lock is held for ever.
 """
@@ -35,9 +35,9 @@ class Monitor:
         self._tickets: list[threading.Lock] = []  # of the threads that wait in `until`; guarded by the lock
 
     def until(self, answer: Callable[[], T], timeout: float | None = None) -> T:
-        """Wait until `answer()` is true and return it; after `timeout` seconds return what it is then.
+        """Wait until `answer()` is true and return its value; after `timeout` seconds return its value at that time.
 
-        For every thread. The caller doesn't hold the lock: `answer` is asked under it, and nothing is held meanwhile.
+        For every thread. The caller doesn't hold the lock: it is held while `answer` is called, and not in between.
         """
         with self.lock:
             found = answer()
@@ -107,9 +107,9 @@ class Flag:
 
 
 def surely(change: Callable[[], T]) -> T:
-    """Make a change whole: if an interrupt cuts it in two it is made once more, and the interrupt goes on.
+    """Make a change whole: if an interrupt cuts it in two, it is made once more before the interrupt is raised.
 
-    `change` may be made twice, and raises nothing by itself.
+    `change` may be made twice, and raises no error of its own.
     """
     try:
         return change()
@@ -150,7 +150,7 @@ def started(thread: threading.Thread) -> None:
 
 
 class _Outcome(Generic[T]):
-    """The outcome of another thread's call: what it returned or raised; a lock alone makes the wait."""
+    """The value or the error of another thread's call; a lock alone makes the wait."""
 
     def __init__(self) -> None:
         self._done = threading.Lock()

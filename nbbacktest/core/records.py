@@ -159,7 +159,7 @@ class Bar(msgspec.Struct, frozen=True, gc=False):
 
 
 class DerivedBar(Bar, frozen=True, gc=False):
-    """A completed bar that was built from base bars, and says from how many."""
+    """A completed bar that was built from base bars; it has their number."""
 
     base_count: int
     expected_count: int

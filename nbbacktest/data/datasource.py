@@ -29,7 +29,7 @@ Prices = Literal["adjusted", "split-adjusted", "raw", "either"]
 """The prices of a source: adjusted for splits and dividends, for splits alone, not at all, or as the run asks."""
 
 _IN_PRICES: dict[str, tuple[ActionKind, ...]] = {"adjusted": ("split", "dividend"), "split-adjusted": ("split",)}
-"""By the word for prices, the kinds of action that they have in them."""
+"""For each word for prices, the kinds of action that these prices include."""
 
 INVENTED = "nbbacktest.synthetic"
 """Key in the `attrs` of an invented frame: a run over it says so."""
@@ -199,9 +199,9 @@ def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), *
     Raises
     ------
     ConfigError
-        If the config asks for what the source can't give, or contradicts it.
+        If the config asks for bars that the source can't give, or contradicts the source.
     DataError
-        If the source doesn't say what has to be known, or raised.
+        If the source lacks a necessary fact, or raised.
     """
     called = name_of(source)
     symbols = config.data.symbols if "symbols" in config.data.model_fields_set else getattr(source, "symbols", None)
@@ -283,7 +283,7 @@ def prices_of(source: DataSource, config: SessionConfig, called: str) -> Prices 
     ConfigError
         If the config asks for other prices than the source has, or gives splits that its prices have in them.
     DataError
-        If the source says something else than the words for it.
+        If the source's `prices` is none of the allowed words.
     """
     told: Prices | None = getattr(source, "prices", None)
     adjusted, actions = config.data.adjusted, config.data.actions
@@ -312,7 +312,7 @@ def own_actions(
     Raises
     ------
     DataError
-        If the source gives what is no such row.
+        If the source gives a row that is no such action.
     """
     ask = getattr(source, "actions", None)
     if not callable(ask):

@@ -1,4 +1,4 @@
-"""CSV and Parquet files, and folders of them, as DataFrames indexed by time. `bar_spans` decides what their stamps mean."""
+"""Reads CSV and Parquet files, and folders of them, as DataFrames indexed by time. `bar_spans` interprets their stamps."""
 
 from __future__ import annotations
 

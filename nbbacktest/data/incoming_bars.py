@@ -70,7 +70,7 @@ class BarReader:
         Raises
         ------
         DataError
-            For whatever is missing, unknown or wrong, with its value and the cure.
+            For fields that are missing, unknown or wrong, with the value and the cure.
         """
         if isinstance(fields, Bar):
             fields = _of_bar(fields)

@@ -85,7 +85,7 @@ class LeanSource:
         DataNotFoundError
             If there is no such folder, or none of the symbol; if prices are to be adjusted and there is no factor file.
         DataError
-            If a file can't be read, or holds something else than its name says.
+            If a file can't be read, or its contents don't fit its name.
         """
         if not self._equity.is_dir():
             raise DataNotFoundError(
@@ -149,7 +149,7 @@ class LeanSource:
 
 
 def _by_day(folder: Path, symbol: str, part: Stretch) -> Iterator[pd.DataFrame]:
-    """Seconds or minutes, a frame a day."""
+    """The bars of seconds or minutes, a frame a day."""
     for file in sorted((folder / part.ticker).glob("*_trade.zip")):
         match = _FILE.fullmatch(file.name)
         if match is None:
@@ -177,7 +177,7 @@ def _intraday(file: Path, day: date, symbol: str, member: str) -> pd.DataFrame:
 
 
 def _whole(folder: Path, symbol: str, part: Stretch) -> Iterator[pd.DataFrame]:
-    """Hours or days, of one file."""
+    """The bars of one file of hours or days."""
     import pandas as pd
 
     file = folder / f"{part.ticker}.zip"

@@ -38,7 +38,7 @@ class Factor(NamedTuple):
     day: date
     dividends: float
     splits: float
-    close: float  # that day's, raw; 0 if the file has none
+    close: float  # the raw close of that day; 0 if the file has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class LeanEvents:
         lines = self._factors.lines(company.name)
         if lines is None:
             return None
-        # LEAN writes inf, or an exponent, if a factor has grown beyond its digits: what is older can't be adjusted.
+        # LEAN writes inf, or an exponent, if a factor has grown beyond its digits: older prices can't be adjusted.
         sound = [line for line in lines if "inf" not in line.lower() and "e+" not in line.lower()]
         read = _read(self._factors.where(company.name), sound, _factor)
         rows = sorted({row.day: row for row in read if row.dividends * row.splits > 0}.values())

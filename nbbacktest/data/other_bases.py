@@ -25,7 +25,7 @@ from nbbacktest.data.trading_days import whole_periods
 PRICE_TOLERANCE = 1e-4
 """Prices that differ by more than this share of the finer one disagree: a cent in a hundred."""
 VOLUME_TOLERANCE = 1e-2
-"""The same for volume."""
+"""Volumes that differ by more than this share of the finer one disagree."""
 _DAY = Interval.parse("1d")
 
 
@@ -136,7 +136,7 @@ def _dates(sessions: SessionTable) -> dict[int, date]:
 
 
 class Others(NamedTuple):
-    """Coarser bars, and what was left out of them.
+    """Coarser bars, and the rows that were left out of them.
 
     Attributes
     ----------

@@ -59,7 +59,7 @@ class ParquetBars:
         self._files: list[_File] = []
         self._columns: list[str] = []
         self._index: Any = None
-        self._number = 0  # of the file that is open or comes next
+        self._number = 0  # the number of the file that is open or comes next
         self._row = 0  # the first row of that file that wasn't taken yet
         self._open: pq.ParquetFile | None = None
         self._batches: Iterator[pa.RecordBatch] | None = None
@@ -103,7 +103,7 @@ class ParquetBars:
         return replace(raw, columns=dict.fromkeys(raw.columns, nothing))
 
     def read(self, start: int, stop: int) -> dict[str, Float64]:
-        """The values of the rows from `start` up to `stop`, which must not lie before what was read last.
+        """The values of the rows from `start` up to `stop`, which must not lie before the rows that were read last.
 
         Raises
         ------

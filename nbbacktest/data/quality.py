@@ -34,9 +34,9 @@ class QualityReport:
 
     Counts are of bars, by symbol and session:
 
-    * ``expected``: what the session has room for, from its open to its close; half days have fewer, a lunch break none.
+    * ``expected``: the bars that fit between the session's open and close; half days have fewer, a lunch break none.
       The sessions are those from the first bar of any symbol, or the first day asked for, to the last of either.
-    * ``present``: how many of these there is a sound bar for; ``missing``: the others; ``gaps``: runs of missing bars.
+    * ``present``: the expected bars that have a sound bar; ``missing``: the others; ``gaps``: runs of missing bars.
     * ``duplicates``: bars whose stamp came before, or that begin inside the bar before them; ``out_of_order``: those
       that come after a later one, whether a run sorts or leaves them out; ``off_grid``: those that stand alone where no bar
       of the interval begins or ends.
@@ -190,7 +190,7 @@ def data_quality(
     source
         Data as for `nbbacktest.backtest`: a DataFrame, ``{symbol: DataFrame}``, the path of a CSV or Parquet
         file, a `DataSource`; or a session config, as a `SessionConfig`, a mapping, or the path of a ``.json``; or
-        `MarketData`, whose left out rows are counted as what they were left out for.
+        `MarketData`, whose left-out rows are counted under the faults that they were left out for.
     config
         The facts about a `source` that is data: symbols, time zone, dates.
     exchange

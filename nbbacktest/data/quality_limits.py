@@ -21,8 +21,8 @@ def hold_to_quality(market: MarketData, wanted: QualityConfig, notes: Mapping[st
 
     A symbol's share is the part of its expected bars that exists, over all sessions that are due, warm-up included.
     If one is below `minimum`: ``refuse`` refuses; ``warn`` warns and changes nothing; ``drop`` leaves every session
-    whose own share is below it out for that symbol, and counts these bars as ``"thin"``. Whether a session is thin is
-    known only at its end, so that to drop it is hindsight.
+    whose own share is below it out for that symbol, and counts these bars as ``"thin"``. It is known only at
+    its end if a session is thin, so that dropping it is hindsight.
 
     Parameters
     ----------

@@ -142,7 +142,7 @@ def load(
     -------
     MarketData
         From `warmup_days` sessions and `warmup_bars` bars before the start date, as far as the data goes, to the end
-        date; what there is before that is in `earlier`.
+        date; the bars before them are in `earlier`.
         Stamps are shown in the config's time zone; else in the exchange's, if `data` is None or an exchange was set; else in
         the data's own. If an exchange was set, its sessions are the trading days, and daily bars end at their session's
         close. Otherwise dates are the trading days, daily bars end at the next midnight, and no calendar is built.
@@ -191,7 +191,7 @@ def read(draft: Draft) -> None:
 
 
 def rows_of(draft: Draft) -> list[RawBars]:
-    """The rows of what was found, judged by values and order."""
+    """The rows of the bars that were found, judged by values and order."""
     found, zone = draft.found, draft.zone
     raws = [
         read_frame(frame, symbol, found.files.get(symbol), faults=draft.policy, chosen=found.chosen, zone=zone)
@@ -239,7 +239,7 @@ def place(draft: Draft) -> None:
 
 
 def cut(draft: Draft) -> MarketData:
-    """Step 5: keep the days and the warm-up that are asked for, and hold what is left to `data.quality`."""
+    """Step 5: keep the days and the warm-up that are asked for, and apply `data.quality` to these bars."""
     config, base, whole = draft.config, draft.interval.name, draft.bars
     known = (base, *draft.others, *config.data.derived_intervals)
     check_intervals(draft.needs, tuple(dict.fromkeys(known)))
@@ -292,7 +292,7 @@ def stamp_of(draft: Draft) -> StampMeaning | None:
     Raises
     ------
     DataError
-        If neither says what a file's intraday stamps mark.
+        If neither tells the meaning of a file's intraday stamps.
     """
     if draft.stamp is None and draft.found.files and not draft.interval.is_daily:
         raise unknown_mark(next(f"{symbol} ({file})" for symbol, file in draft.found.files.items()), draft.interval)

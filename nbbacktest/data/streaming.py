@@ -328,12 +328,12 @@ def streamed_bars(config: SessionConfig, data: Any) -> StreamedBars | None:
     Raises
     ------
     ConfigError
-        If the config asks to stream what can't be.
+        If the config asks to stream bars that can't be streamed.
     DataError
         If files are missing or can't be read.
     """
     settings = config.data
-    # Rows that are left out must be known before the first instant, and so must what other bars are compared with.
+    # Rows that are left out, and bars that are compared with others, must be known before the first instant.
     if settings.stream is False or settings.quality.faults != "refuse" or settings.other_bases:
         return None
     symbols: tuple[str, ...]

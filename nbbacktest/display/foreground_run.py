@@ -1,4 +1,4 @@
-"""A run in the foreground, from its start to its report: what `nbbacktest system start` does.
+"""A run in the foreground, from its start to its report, for `nbbacktest system start`.
 
 It is shown as a live page, as plain lines if there is no terminal, or as JSON lines for programs.
 """
@@ -59,7 +59,7 @@ def run_in_foreground(
     Raises
     ------
     Leaving
-        SIGTERM, or a closed terminal, once what was run until then is reported.
+        SIGTERM, or a closed terminal, after the result until then is reported.
     """
     settings = SessionConfig.load(config if config is not None else EXAMPLE)
     out, left, interrupted = sys.stdout, None, False

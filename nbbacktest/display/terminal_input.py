@@ -133,7 +133,7 @@ class Leaving(SystemExit):
 
 
 def leave_in_order() -> list[tuple[int, Any]]:
-    """Let the end of the session (SIGTERM, a closed terminal) raise `Leaving`; returns what `restore` takes.
+    """Let the end of the session (SIGTERM, a closed terminal) raise `Leaving`; returns the argument of `restore`.
 
     A signal that the process was told to ignore, as `nohup` does, is still ignored.
 

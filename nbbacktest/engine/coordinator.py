@@ -26,7 +26,7 @@ logger = logging.getLogger("nbbacktest")
 
 
 class Coordinator(Protocol):
-    """The first stage of a run, and what `SystemManager.get_coordinator` returns.
+    """The first stage of a run, which `SystemManager.get_coordinator` returns.
 
     Attributes
     ----------

@@ -126,7 +126,7 @@ class Inbox:
         Raises
         ------
         DataError
-            For what is no time, and one ahead of the feed's clock; it is counted.
+            For a value that is no time, or a time ahead of the feed's clock; it is counted.
         """
         now = self.now()
         with self._lock:
@@ -175,7 +175,7 @@ class Inbox:
 
     @property
     def since(self) -> int | None:
-        """The moment up to which nothing has to be sent again; None at the beginning."""
+        """The moment up to which no bar has to be sent again; None at the beginning."""
         with self._lock:
             watermark = self._arrivals.watermark
         return watermark if NEVER < watermark < EVER else None
@@ -377,14 +377,14 @@ class PushFeed:
         Raises
         ------
         DataError
-            For what is no time, or ahead of the clock.
+            For a value that is no time, or a time ahead of the clock.
         OutsideRunError
             As for `push`.
         """
         self._attached.heartbeat(time)
 
     def close(self, error: BaseException | str | None = None) -> None:
-        """End the run after what was pushed; with an error, fail it. Closing again changes nothing.
+        """End the run after the pushed bars; with an error, fail it. Closing again changes nothing.
 
         With an error, instants that are complete are handled first.
         """

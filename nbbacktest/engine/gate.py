@@ -27,7 +27,7 @@ class GateRunner(Protocol):
     Attributes
     ----------
     wants_rest : bool
-        True if it is to deliver nothing more for now: its user has interrupted it.
+        True if it is to deliver no more instants for now, because its user has interrupted it.
     """
 
     wants_rest: bool
@@ -88,8 +88,8 @@ class RunGate:
     The innermost loop only compares an int with `state.limit`. Everything else happens under the condition, at
     boundaries between instants. The gate calls nothing but the state table while it holds the lock.
 
-    Ctrl-C at any point leaves the gate sound: what a command has changed by then is completed or taken back, and all
-    that wait look again. A command that waits for a place and is interrupted holds the run.
+    Ctrl-C at any point leaves the gate sound: the changes of a command are completed or taken back, and all waiting
+    threads look again. If a command that waits for a place is interrupted, the run is held.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ class RunGate:
         Raises
         ------
         BaseException
-            What the watcher raised; the run rests at the instant that it was asked about.
+            The exception of the watcher; the run rests at the instant that it was asked about.
         """
         move = MoveRequest(watcher=watcher)
         return self._wait_for_move(move, lambda: self._set_out(Command.RUN_UNTIL, move, target), timeout)
@@ -343,11 +343,11 @@ class RunGate:
         generation
             The generation of the window that is being delivered.
         published
-            The cursor of what was published last.
+            The cursor of the last frame.
         turn
             The number of instants that may follow before the analysis comes to a boundary again.
         fresh
-            True if what was published last is recent enough for a run that goes on and wasn't asked to publish.
+            True if the last frame is recent enough for a run that goes on and wasn't asked to publish.
         leaving
             True if the analysis is about to wait for its next window, or between two turns: it isn't blocked here.
         """

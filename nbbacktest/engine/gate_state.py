@@ -83,7 +83,7 @@ class GateState:
     """Holds a run at an instant, exactly.
 
     *At rest* means: the cursor can't pass the limit and no strategy's call is under way. The analysis rests at a
-    boundary and between its windows. It publishes before it rests, so what is published then is as of the cursor.
+    boundary and between its windows. It publishes before it rests, so that the frame is then as of the cursor.
 
     Each method is one event. `now` is the clock's time at the event, in seconds.
 

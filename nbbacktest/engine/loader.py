@@ -52,7 +52,7 @@ class ChunkLoader:
     """Loads the next chunks in the background, and lets the run see a chunk when its cursor comes to it.
 
     Bars become visible to strategies and indicators by `reveal` alone, which the analysis calls at a chunk's first
-    instant: what a run reads never depends on how far the loader has come.
+    instant: the values that a run reads never depend on the progress of the loader.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class ChunkLoader:
     def reach(self, axis: Axis, instant: int) -> tuple[int, int]:
         """Wait until the instant numbered `instant` is loaded; returns its chunk, and the first instant after that chunk.
 
-        Called by one thread, the processor's. Loads what no other thread is loading; returns early if the run is over.
+        Called by one thread, the processor's. Loads chunks that no other thread is loading; returns early if the run is over.
 
         Raises
         ------

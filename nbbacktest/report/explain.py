@@ -82,7 +82,7 @@ class Explanation:
         return frame.astype(dict.fromkeys(("size", "limit", "stop", "missed_by", "touch"), "float64"))
 
     def to_frame(self) -> pd.DataFrame:
-        """The same as `orders`."""
+        """The orders as a frame; the same as `orders`."""
         return self.orders
 
     @property

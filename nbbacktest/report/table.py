@@ -42,7 +42,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "average_mfe": ("Average MFE", "percent"),
     },
 }
-"""By heading, each statistic's label and the kind of value that it is."""
+"""For each heading, the labels of its statistics and the kinds of their values."""
 
 AGAINST: dict[str, dict[str, tuple[str, str]]] = {
     "Against the benchmark": {
@@ -62,7 +62,7 @@ AGAINST: dict[str, dict[str, tuple[str, str]]] = {
         "benchmark_max_drawdown": ("Max drawdown", "percent"),
     },
 }
-"""The same for a comparison."""
+"""The labels and kinds of a comparison's statistics, by heading."""
 
 _WRITERS: dict[str, Callable[[Any], str]] = {
     "time": timestamp,

@@ -201,7 +201,7 @@ def _bars(whole: Stages, part: Stages, moment: int, shown: Any) -> Iterator[Diff
     others = {(one.symbol, one.interval): one.whole for one in part.world.timeline.series}
     for one in whole.world.timeline.series:
         if (one.symbol, one.interval) not in others:
-            continue  # it joins after the cut
+            continue  # the symbol joins after the cut
         full, short = one.whole, others[one.symbol, one.interval]
         n, m = (int(np.searchsorted(columns.end, moment, side="right")) for columns in (full, short))
         both, name = min(n, m), f"{one.interval} of {one.symbol}"

@@ -84,7 +84,7 @@ class SystemManager:
         self._life = Lifecycle(lambda state: dispatcher.post("state", state))
         self._holder = RunHolder()
         self._origin: Origin | None = None  # the origin of the newest run; written under the condition
-        self._reachable = reachable  # by the user's other terminals, if config and environment allow it
+        self._reachable = reachable  # opened for the user's other terminals, if config and environment allow it
         self._speed: float | None = None  # the speed that was set while stopped; the next start takes it
         self._clock = clock
         weakref.finalize(

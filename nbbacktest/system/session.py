@@ -38,7 +38,7 @@ def _control_server(system: SystemManager, config: SessionConfig) -> OpenedRun |
 
 
 def _panel(system: SystemManager) -> Any:
-    # By name: a face stands above this floor, and is loaded when its panel is asked for.
+    # By name, because a face stands above this floor; it is loaded when a panel is asked for.
     return import_module("nbbacktest.widgets.panel").panel_of(system)
 
 

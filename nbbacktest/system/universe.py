@@ -135,7 +135,7 @@ class SymbolUniverse:
         Raises
         ------
         StateError
-            If a strategy keeps what can't be copied.
+            If a strategy keeps an object that can't be copied.
         """
         if self._analysis.deferred:
             raise StateError(

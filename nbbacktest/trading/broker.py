@@ -1,4 +1,4 @@
-"""Executes orders on bars: which fill, how much of each, and whether the account can pay. Knows no strategy and no thread."""
+"""Executes orders on bars: finds the orders that fill, and the sizes that the account can pay. Knows no strategy, no thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls `on_fill` and `on_order` of the strategies that have them, and wraps what they raise."""
+"""Calls `on_fill` and `on_order` of the strategies that have them, and wraps their errors."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Host(Protocol):
 
     @property
     def now(self) -> pd.Timestamp:
-        """The same, as users see it."""
+        """The instant under way, as users see it."""
         ...
 
     def submit(self, order: Order, series: Series, now: int) -> None:

@@ -233,7 +233,7 @@ class OrderFee(RunningFee):
 
 
 class TieredFee(RunningFee):
-    """A rate for each slice of what the run has traded so far."""
+    """A commission with a rate for each slice of the volume that the run has traded so far."""
 
     __slots__ = ("_before", "_by_notional", "_steps")
 

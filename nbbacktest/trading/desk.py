@@ -245,7 +245,7 @@ class TradingDesk:
         self._add_sessions()
 
     def _see_off(self) -> None:
-        """Let those leaving symbols go whose positions have become flat."""
+        """Let the leaving symbols go whose positions have become flat."""
         held = self.portfolio.symbols_held()
         for symbol in self.leaving - held:
             self.leaving.discard(symbol)
@@ -341,7 +341,7 @@ class TradingDesk:
         Raises
         ------
         StateError
-            If a strategy keeps what can't be copied.
+            If a strategy keeps an object that can't be copied.
         """
         return TradingState(
             index=self.index,

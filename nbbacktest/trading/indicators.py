@@ -101,8 +101,8 @@ class Indicator:
     @overload
     def __getitem__(self, key: slice) -> Float64: ...
     def __getitem__(self, key: int | slice) -> float | Float64:
-        # Strategies read ind[-1] more often than anything else: it comes first and calls nothing. What isn't that, a slice
-        # for one, fails here and is looked up at leisure; asking for the key's type first costs 14 ns of 84.
+        # Strategies read ind[-1] most often: it comes first and makes no call. Any other key, such as a slice, fails
+        # here and is looked up later; testing the key's type first would cost 14 ns of 84.
         try:
             if key < 0:  # type: ignore[operator]
                 row = self._series.n + key  # type: ignore[operator]
@@ -230,7 +230,7 @@ class IndicatorList(list[IndicatorEntry]):
     def __init__(self) -> None:
         super().__init__()
         self._keys: set[str] = set()
-        self._rows: dict[Series, int] = {}  # those of whole columns, and where their numbers stand among `freeze`'s
+        self._rows: dict[Series, int] = {}  # indicators over whole columns, and their places in `freeze`
         self._fed: list[IndicatorEntry] = []
         self.calls: list[IndicatorCall] = []
 
@@ -404,7 +404,7 @@ def compute(
     Raises
     ------
     IndicatorError
-        If `func` raised, or gave something else than numbers, one for each bar.
+        If `func` raised, or didn't give one number for each bar.
     """
     title = name or title_of(func, inputs, options)
     for value in (*inputs, *(v for v in options.values() if isinstance(v, Indicator))):
@@ -476,7 +476,7 @@ def output_names(func: Any) -> tuple[str, ...]:
 
 
 def check_input(value: Any, series: Series, title: str) -> None:
-    """Refuse what can't be lined up with the bars of `series`.
+    """Refuse an input that can't be lined up with the bars of `series`.
 
     Raises
     ------

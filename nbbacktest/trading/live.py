@@ -55,7 +55,7 @@ class LiveDesk(TradingDesk):
         return self._so_far().item(self.index) if self.index >= 0 else self._opens
 
     def save(self, series: Sequence[Series]) -> NoReturn:  # noqa: ARG002 - as a backtest's
-        """Refused: raises `LiveRunError`, since what has arrived can't arrive again."""
+        """Refused: raises `LiveRunError`, since bars can't arrive again."""
         raise LiveRunError("save the state of")
 
     def _found_events(self) -> tuple[DatedEvents | None, LiveDelistings | None]:

@@ -1,4 +1,4 @@
-"""One account: cash and positions, their worth, and the rules of cash and margin accounts for what may be opened.
+"""One account: cash and positions, their worth, and the limits of cash and margin accounts for new positions.
 
 Positions are kept by strategy and symbol, so that several strategies may trade one symbol; the cash is shared.
 """

@@ -125,7 +125,7 @@ class IndicatorRecord:
     strategy, symbol, interval : str
         The strategy that made it, and the bars that it is computed from.
     end : int64 array
-        When each bar closed, nanoseconds UTC, rising: the instant from which on its value could be read.
+        The time at which each bar closed, nanoseconds UTC, rising: from this instant on its value could be read.
     values : float64 array
         One a bar, or one row a bar if the indicator answers tuples. A streaming one that wasn't read to the end has
         fewer than there are bars.
@@ -219,7 +219,7 @@ class RunRecord:
     Attributes
     ----------
     name, source : str
-        The session's name; where its bars came from, said so that a reader can judge them.
+        The session's name, and the source of its bars, as text for readers.
     synthetic : bool
         True if the bars were invented; every report says so.
     daily : bool
@@ -235,7 +235,7 @@ class RunRecord:
     first : dict
         By symbol, the number of those bars that were warm-up.
     fills, orders
-        In the order in which they happened and were submitted.
+        The fills as they happened, the orders as they were submitted.
     strategies : tuple of str
         The strategies that ran, as ``Name(param=value, ...)``.
     metrics : dict

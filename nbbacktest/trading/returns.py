@@ -1,7 +1,7 @@
 """Daily returns against a benchmark's, by month, and over rolling windows: pure functions of arrays.
 
 Rules for a comparison. Both arrays hold arithmetic returns between the same dates. The risk-free rate is 0. The annual
-factor is the run's (252 returns; 365 if its market trades every day, 52 of weeks, 12 of months). What isn't defined is NaN.
+factor is the run's (252 returns; 365 if its market trades every day, 52 of weeks, 12 of months). Undefined values are NaN.
 """
 
 from __future__ import annotations

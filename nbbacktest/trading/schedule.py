@@ -45,7 +45,7 @@ class ScheduleTerms(NamedTuple):
 
 
 class Scheduled:
-    """A function that is called once a session; what `Strategy.schedule` returns.
+    """A function that is called once a session; `Strategy.schedule` returns it.
 
     Attributes
     ----------

@@ -60,7 +60,7 @@ class SessionHost(Protocol):
 
     @property
     def now(self) -> pd.Timestamp:
-        """The same, as users see it."""
+        """The instant under way, as users see it."""
         ...
 
     def note_edge(self) -> None:
@@ -232,7 +232,7 @@ class SessionEvents:
         Raises
         ------
         StrategyError
-            If something raised: the first one, after all were called.
+            If a callback raised: the first error, after all were called.
         """
         if bar is not self._last:
             return

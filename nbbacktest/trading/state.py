@@ -1,12 +1,12 @@
 """The state of a run's trading as one value: everything that moves with the cursor, saved at rest, restored in a fresh world.
 
 A fresh world is a desk over the same bars whose strategies were made and started anew. The value belongs to no world: orders
-are linked by their ids, positions name their symbols. What only grows, such as the list of fills, is kept as the list and its
+are linked by their ids, positions name their symbols. A list that only grows, such as that of fills, is kept with its
 length, so that saving costs nothing for the past.
 
-What strategies keep in themselves is written as bytes: their attributes, with the run's own objects by name. An order, an
+The attributes of strategies are written as bytes, with the run's own objects by name. An order, an
 indicator or a view of bars in an attribute is written as its number or name, and read as the fresh world's. Everything else is
-copied by pickle, which refuses what it can't copy: generators, locks, open files, functions that were made inside others. State
+copied by pickle, which refuses objects that it can't copy: generators, locks, open files, functions that were made inside others. State
 outside of a strategy (globals, class attributes, the numbers of `random`) isn't seen. The bytes stay in the process: they are no
 file format.
 """

@@ -6,7 +6,7 @@ it is that of a week or a month. A trading day is the exchange's session; a date
 never closes. The annual factor is 252 returns a year, 365 if the market trades every day, 52 of weeks, 12 of months.
 A statistic that isn't defined (too few values, or a denominator of zero) is NaN, and `Stats.reasons` says why: never
 infinite by division, never a warning, never an exception. Growth from an equity of zero or less isn't defined, so an
-account that goes on after its ruin has NaN for what is built on daily returns.
+account that goes on after its ruin has NaN for statistics of daily returns.
 """
 
 from __future__ import annotations

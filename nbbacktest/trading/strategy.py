@@ -110,7 +110,7 @@ class Strategy:
     def on_symbol_added(self, symbol: str) -> None:
         """Called when a symbol that the strategy trades has joined the run: the place for its indicators.
 
-        The run stands between two instants; `bars(symbol)` shows what had completed by then. Orders may be placed.
+        The run stands between two instants; `bars(symbol)` shows the bars completed by then. Orders may be placed.
         """
 
     def on_symbol_removed(self, symbol: str) -> None:
@@ -181,7 +181,7 @@ class Strategy:
         Returns
         -------
         Order
-            Open; `order.status` and `order.reason` tell later what became of it.
+            The open order; later `order.status` and `order.reason` tell its outcome.
 
         Raises
         ------
@@ -236,7 +236,8 @@ class Strategy:
         """Order the difference to a position worth `x` at the newest close, in whole units, rounded toward 0.
 
         None if the target is met already; a rejected order, with the reason and the cure, if `x` makes no whole
-        unit (lots if the config has them) and nothing is held. What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        unit (lots if the config has them) and nothing is held. Open orders don't count. With one symbol, `x` may be given
+        alone.
         """
         return self._strategy_context.target_value(symbol, x)
 
@@ -504,7 +505,7 @@ class Strategy:
         Parameters
         ----------
         interval
-            Any that can be derived from the base bars, such as ``"1d"`` or ``"1w"``, whether the run derives it or not;
+            Any that can be derived from the base bars, such as ``"1d"`` or ``"1w"``, even if the run doesn't derive it;
             may be left out if the run has one.
         symbol
             Any of the run's; may be left out if the strategy has one.

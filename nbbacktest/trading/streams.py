@@ -74,7 +74,7 @@ class StreamFeed:
         Raises
         ------
         IndicatorError
-            If the object raised, or answered something else than a number, None or numbers in a tuple.
+            If the object raised, or its answer is neither a number, nor None, nor a tuple of numbers.
         """
         for row in range(self.filled, n):
             try:

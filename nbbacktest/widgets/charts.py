@@ -62,7 +62,7 @@ class Charts:
         self._of(run).sync.add(SyncSample(view.wall, view.speed, view.achieved, view.lag, view.overruns))
 
     def draw(self, run: Run, view: ViewState) -> bool:
-        """Draw what is new; returns True if the page is still drawing the last frame, and nothing was sent."""
+        """Draw the changes; returns True if the page is still drawing the last frame, and nothing was sent."""
         if self.bars.is_behind:
             return True
         drawing, frame, selection = self._of(run), run.analysis.frame, self._selection(run)

@@ -160,7 +160,7 @@ class Controls:
     # -- what the system does --------------------------------------------------------------------------------
 
     def show(self, view: ViewState) -> bool:
-        """Show `view`: set only what differs from what was shown; True if anything did."""
+        """Show `view`: set only the values that differ from those shown; True if any did."""
         changed = differences(self._shown, view)
         if not changed:
             return False

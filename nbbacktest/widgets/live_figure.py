@@ -140,9 +140,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
     _library = traitlets.Unicode(LIBRARY_KEY).tag(sync=True)
     _label = traitlets.Unicode().tag(sync=True)
     _acknowledges = traitlets.Bool(False).tag(sync=True)
-    _version = traitlets.Int(-1).tag(
-        sync=True
-    )  # of the data and the layout that a page is given when it opens the figure
+    _version = traitlets.Int(-1).tag(sync=True)  # of the data and the layout that a page opens
     # An acknowledgement is for this kernel alone: not echoed to the pages, as other traits are.
     _js2py_traceDeltas = traitlets.Dict(allow_none=True).tag(sync=True, echo_update=False, **custom_serializers)  # noqa: N815
 
@@ -316,7 +314,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
             state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
             # plotly refreshes these two only if the figure itself is displayed, not in a box or after a reload.
             if key is None:
-                state["_py2js_update"] = None  # it is in the data already
+                state["_py2js_update"] = None  # the message is in the data already
                 state["_version"] = self._last_trace_edit_id if self._version >= 0 else -1
             if "_widget_data" in state and "_data" in self.__dict__:
                 state["_widget_data"] = custom_serializers["to_json"](deepcopy(self._data), self)

@@ -143,7 +143,7 @@ class WebSocketFeed(PushFeed):
                 return
             self._attached.disconnected()
             if self._attached.since != before:
-                waits, failures = growing_waits(*self._waits), 0  # it did work: begin again with a short wait
+                waits, failures = growing_waits(*self._waits), 0  # the connection worked: begin again with a short wait
             wait, failures = next(waits), failures + 1
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, ...: a long outage can't flood the log
                 logger.warning("live feed %s: %s; trying again in %.3g s", self.url, reason, wait)
@@ -184,7 +184,7 @@ class WebSocketFeed(PushFeed):
                 ping_interval=KEEPALIVE_SECONDS,
                 ping_timeout=KEEPALIVE_SECONDS,
                 max_size=LARGEST,
-                compression=None,  # it would cost more time than it saves bytes here
+                compression=None,  # compression costs more time than its saved bytes are worth here
                 logger=quiet("client"),
             ) as connection,
         ):

@@ -1,4 +1,4 @@
-"""Spreads points over an executor and brings their rows back, in order; ends the processes that it started, whatever happens."""
+"""Spreads points over an executor and brings their rows back, in order; ends the processes that it started in every case."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Told = Callable[[int, Row], None]
 
 
 def run_all(worker: SweepWorker, points: Sequence[Point], executor: Executor | None, told: Told) -> None:
-    """Run all points: the first one here, so that what all need is made ready once, then the others by the executor.
+    """Run all points: the first one here, so that shared data is loaded once, then the others by the executor.
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ def end_with(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     elif sys.platform != "win32":
         threading.Thread(target=_watch, args=(parent,), name="nbbacktest-parent", daemon=True).start()
-    if sys.platform != "win32" and os.getppid() != parent:  # it died before the signal was asked for
+    if sys.platform != "win32" and os.getppid() != parent:  # the parent died before the signal was requested
         os._exit(1)
 
 

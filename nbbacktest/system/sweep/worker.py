@@ -91,7 +91,7 @@ class SweepWorker:
         Raises
         ------
         NbBacktestError
-            Whatever a backtest of it raises.
+            The error of a backtest of the point.
         """
         strategies = strategies_of(self._config, self.strategy, copied({**self._fixed, **point}))
         loaded = self._loaded[needs_of(strategies)].fresh()
@@ -156,9 +156,9 @@ class WorkerHandle(NamedTuple):
     Attributes
     ----------
     token : str
-        The sweep's own.
+        The token of the sweep.
     path : str
-        Of the file, on the machine that sweeps.
+        The path of the file, on the machine that sweeps.
     content : bytes or None
         The content of the file, for machines that don't have it.
     """
@@ -174,7 +174,7 @@ def packed(worker: SweepWorker) -> bytes:
     Raises
     ------
     ConfigError
-        Something of it can't be pickled.
+        A part of the worker can't be pickled.
     """
     import cloudpickle  # carries classes that notebooks and functions define
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
 LEVELS = ("limit", "stop", "touch")
 """The fields of an order that are prices."""
-EVENT_FIELDS = 10  # of an event, its terms included
+EVENT_FIELDS = 10  # the number of values of an event, its terms included
 _OPEN, _HELD, _FILLED = OrderStatus.OPEN, OrderStatus.HELD, OrderStatus.FILLED
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 
@@ -146,7 +146,7 @@ class Order(msgspec.Struct, eq=False):
     _asked: float | None = None  # the size that it was submitted with, if `begin` was called
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Brackets and their exits refer to each other: what is unpickled is there before it has its fields.
+        # Brackets and their exits refer to each other: an unpickled order must exist before it has its fields.
         return blank_order, (), (None, {name: getattr(self, name) for name in self.__struct_fields__})
 
     @property

@@ -84,7 +84,7 @@ def read_request(
     ------
     OrderError
         For a size that isn't a finite number above 0, a level that isn't a finite number, an unknown word, or
-        terms that exclude each other; with the value and what to do instead.
+        terms that exclude each other; with the value and the cure.
     """
     if size is not None:
         # Checked before any message is put together, which costs more than the check.
@@ -159,7 +159,7 @@ def finite(what: str, value: Any) -> float:
 
 
 def check_request(request: OrderRequest, rules: TradingRules, last: float) -> None:
-    """Refuse what the market doesn't accept; `last` is the newest close.
+    """Refuse a request that the market doesn't accept; `last` is the newest close.
 
     Raises
     ------

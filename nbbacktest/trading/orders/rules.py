@@ -56,7 +56,7 @@ class TradingRules:
         return size if self._unit is None else floor(size / self._unit + _SLACK) * self._unit
 
     def rest(self, size: float, filled: float) -> float:
-        """What is left of an order of `size` units of which `filled` are: whole lots again, if only rounding keeps it from them."""
+        """The rest of an order of `size` units of which `filled` have filled; whole lots if only rounding makes a difference."""
         left = size - filled
         if self._unit is None:
             return left

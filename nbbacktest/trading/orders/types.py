@@ -131,7 +131,7 @@ class OrderRule:
     def phase(self, order: Order, bar: Bar, price: float, rules: FillRules) -> int:
         """The part of the bar that a fill at `price` is in: `AT_OPEN`, so that all of the bar follows, `INSIDE` or `AT_CLOSE`.
 
-        `order` is as the bar met it, and `price` what `price()` gave.
+        `order` is as the bar met it, and `price` the result of `price()`.
         """
         return AT_OPEN if price == bar.open else INSIDE
 
@@ -205,7 +205,7 @@ class DelistingRule(OrderRule):
     """The order that closes a position in a delisted symbol: no bar fills it, the broker does."""
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
-        """None: no bar fills it, the broker does."""
+        """Return None: no bar fills it, the broker does."""
         return None
 
     def reach(self, order: Order) -> Reach:
@@ -320,7 +320,7 @@ class TriggerRule(OrderRule):
         return opened if opened > level else level
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
-        """The trigger's price, or what the limit allows from there on; the open of a later bar for what is left."""
+        """The trigger's price, or the price that the limit allows after it; for the rest of an order, a later bar's open."""
         then = self.then
         if order.triggered:
             return bar.open if then is None else then.price(order, bar, rules)
@@ -346,7 +346,7 @@ class TriggerRule(OrderRule):
         return bar.close if self.is_stop else bar.low if order.side is _BUY else bar.high
 
     def reach(self, order: Order) -> Reach:
-        """Bars that come to the level, then those of the limit; every bar for what is left of a market order."""
+        """Bars that come to the level, then those of the limit; every bar for the rest of a market order."""
         if order.triggered:
             return EVERY_BAR if self.then is None else self.then.reach(order)
         return (self.level(order), inf) if self.falls(order) else (-inf, self.level(order))
