@@ -25,10 +25,8 @@ ALWAYS_OPEN = "24/7"
 _BUILT_FOR = 2024  # a year that every calendar knows, to ask for a time zone
 _YEARS = (1680, 2260)  # the years that int64 nanoseconds reach, with room for padding
 _SCHEDULE = ("open", "close", "break_start", "break_end")
-_OPEN_ALL_DAY = (
-    "CMES",
-    "us_futures",
-)  # exchanges whose daily hour of pause exchange_calendars up to 4.13 counts as open
+# exchanges whose daily hour of pause exchange_calendars up to 4.13 counts as open
+_OPEN_ALL_DAY = ("CMES", "us_futures")
 _SLACK = timedelta(days=7)  # callers ask for a few days more than their bars have, which is no mistake
 
 

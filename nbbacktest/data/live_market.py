@@ -71,9 +71,8 @@ def history(config: SessionConfig, data: Any = None) -> MarketData | None:
     if data is None and not days:
         return None
     if data is None and config.data.source == "synthetic":
-        market = load(
-            config
-        )  # a source of invented bars needs both dates, and invents the days before the first one too
+        # a source of invented bars needs both dates, and invents the days before the first one too
+        market = load(config)
         bars = {symbol: c.slice(0, int((c.end <= market.start).sum())) for symbol, c in market.bars.items()}
     else:
         before = None if begin is None else (begin - timedelta(days=1)).isoformat()

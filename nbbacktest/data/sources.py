@@ -300,7 +300,7 @@ def stamp_of(draft: Draft) -> StampMeaning | None:
 
 
 def _sessions_around(draft: Draft) -> SessionTable:
-    """The exchange's sessions from before the bars until after them; those of whole weeks and months for such bars."""
+    """The exchange's sessions from before the bars until after them; for weeks and months, the sessions of whole periods."""
     (first, last), config, zone = reach(draft.raws), draft.config, draft.stamps.day_zone
     if draft.interval.is_calendar:
         low, high = (int(np.datetime64(day, "ns").astype(np.int64)) for day in (first, last))

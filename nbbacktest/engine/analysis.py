@@ -147,13 +147,11 @@ class AnalysisEngine(Generic[S]):
         self._began = False
         self._delivering = False
         self._abandoned = False
-        self._error: BaseException | None = (
-            None  # the error that the run failed by; written by the analysis thread, once
-        )
+        # the error that the run failed by; written by the analysis thread, once
+        self._error: BaseException | None = None
         self._stale = 0.0  # the time at which a moving run publishes again; used by the analysis thread alone
-        self._watched: tuple[MoveRequest, int] | None = (
-            None  # the move whose watcher was asked last, and the instant that it was asked about
-        )
+        # the move whose watcher was asked last, and the instant that it was asked about
+        self._watched: tuple[MoveRequest, int] | None = None
         self.timing = TimingSeries()
         self.lateness = TimingSeries()
         self.lag = 0.0

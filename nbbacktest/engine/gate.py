@@ -122,9 +122,8 @@ class RunGate:
         self._unlogged: list[PauseRequest] = []  # pauses at rest that no caller waits for; other threads only append
         self._changed = condition
         self._clock = clock
-        self._analyst: threading.Thread | None = (
-            None  # the thread that calls strategies, and so can't wait for the run to rest
-        )
+        # the thread that calls strategies, and so can't wait for the run to rest
+        self._analyst: threading.Thread | None = None
         self._begun: Callable[[], int] = lambda: 0  # set by the analysis, once
 
     # -- commands -------------------------------------------------------------------------------------------

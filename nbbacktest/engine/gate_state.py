@@ -185,9 +185,8 @@ class GateState:
         self.life.apply(command)
         self._go(move, now)
         if not self.busy and move.target is not None and self.cursor >= move.target:
-            self._reach(
-                move, now
-            )  # the run is at the place already, and the analysis comes to no boundary that would show it
+            # the run is at the place already, and the analysis comes to no boundary that would show it
+            self._reach(move, now)
             self._come_to_rest()
 
     def give_up(self, move: MoveRequest, now: float) -> None:

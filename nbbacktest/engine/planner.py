@@ -96,9 +96,8 @@ class Planner:
         self._timeline = timeline
         self._live = live
         self._position = 0.0  # simulated seconds that were reached when `_pace` was made
-        self._pace: tuple[Pace, int, float] | None = (
-            None  # the generation of `_pace`, and the seconds in motion before it
-        )
+        # the generation of `_pace`, and the seconds in motion before it
+        self._pace: tuple[Pace, int, float] | None = None
 
     def next_window(self, standing: Standing, speed: float, length: int) -> Window | None:
         """The window that begins at the cursor; None at the end of the data.

@@ -64,9 +64,8 @@ class InterpreterYield:
         self._due = began + self.PERIOD
         if (blocked := self._blocked()) == self._seen:
             return
-        self._seen = (
-            blocked  # from before the sleep: a thread that comes too late blocks again, and is seen at the next look
-        )
+        # from before the sleep: a thread that comes too late blocks again, and is seen at the next look
+        self._seen = blocked
         self._nap(self.NAP)
         ended = self._clock()
         self._long = self._long + 1 if ended - began > self.LONG else 0

@@ -1,6 +1,6 @@
 """Prints a finished run, and the quality of data, to a terminal.
 
-They are written to a rich console, which drops colours if the output is no terminal.
+The functions write to a rich console, which drops colours if the output is no terminal.
 """
 
 from __future__ import annotations

@@ -466,9 +466,8 @@ def _recomputed(handle: Indicator, columns: BarColumns) -> Float64 | None:
     """The indicator's values over fewer bars; None if its function fails on so few."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # warnings of empty means and the like: the function gets the first bars too
+            # warnings of empty means and the like: the function gets the first bars too
+            warnings.simplefilter("ignore")
             return handle.over(columns)
     except IndicatorError:
         return None

@@ -123,7 +123,7 @@ class _Hours:
         return np.where(part >= 0, end, columns.end)
 
     def session_end(self, ends: Int64, base: BarColumns) -> Int64:
-        """The end of the last of the `base` bars in the session of the last one that ends by each of `ends`."""
+        """For each of `ends`, find the last of the `base` bars that ends by then; returns the end of its session's last bar."""
         if self._table is None or not len(base):
             return ends
         session = self._table.session_of(base.time)

@@ -95,9 +95,8 @@ class EventDispatcher:
             try:
                 started(self._thread)
             except BaseException as error:
-                self._thread = (
-                    None  # if the thread has started all the same, it finds another thread here, or none, and ends
-                )
+                # if the thread has started all the same, it finds another thread here, or none, and ends
+                self._thread = None
                 if not isinstance(error, RuntimeError):
                     raise
                 # No thread to be had, or the interpreter is ending: the run matters more.

@@ -61,7 +61,7 @@ class Origin:
     description: str = ""
 
     def built(self, stages: Stages, speed: float | None) -> Origin:
-        """This origin with its stages built, before they run; the next start repeats it."""
+        """The same origin with its stages built, before they run; the next start repeats it."""
         market, desk = stages.world.market, stages.world.desk
         held = self.data is not None and not is_source(self.data) and not isinstance(self.data, (str, Path))
         source = market.source if stages.feed is None else stages.feed.source

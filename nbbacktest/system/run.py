@@ -79,9 +79,8 @@ class Run:
         self._result: Result | None = None
         self._looking = threading.Lock()  # guards `_past`, which is kept from one look to the next
         self._past: PastInstants | None = None
-        self._polled = (
-            -1
-        )  # the cursor at the last poll: any face writes it, and at worst one publication more is asked for
+        # the cursor at the last poll: any face writes it, and at worst one publication more is asked for
+        self._polled = -1
         self._listeners: list[Callable[[Run], None]] = []
         self._runner = self._runner_of(stages)
 

@@ -130,9 +130,8 @@ class RunBars:
             wider = replace(load(self._config, self._data, needs=asked), asked=asked)
         if _length(wider) <= _length(self.market):
             return None
-        wider = hold_to_quality(
-            wider, self._config.data.quality, {}
-        )  # the earlier sessions are judged as the others were
+        # the earlier sessions are judged as the others were
+        wider = hold_to_quality(wider, self._config.data.quality, {})
         self.market = wider
         return [(columns, _before(columns, wider.start)) for columns, _ in self._columns()]
 

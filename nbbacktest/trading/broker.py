@@ -367,7 +367,7 @@ class Broker:
             self.blotter.end(order, _CANCELLED, reason, now)
             return 0.0
         if not size and order.size != order.life[5 - EVENT_FIELDS]:
-            # It waits on for no more units than there are to close; the event in its life says so.
+            # The order waits on for the units that there are to close, and an event of its life tells this.
             order.note(now, OrderEventKind.REPLACED, f"{wanted:g} are left to close")
         return size
 

@@ -1,7 +1,7 @@
 """A run at any instant that it has completed, computed from its record. Nothing is run again.
 
-The account is folded over fills, cash flows and splits by the run's own `Portfolio`; open orders are read from their lives, a
-trailing stop from the bars that moved it; bars and indicators are rows. Not for several threads.
+The run's own `Portfolio` computes the account from fills, cash flows and splits; open orders are read from their lives, a
+trailing stop from the bars that moved it, bars and indicators from their columns. Not for several threads.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def read_terms(callback: Any, at: Any, before_close: Any, after_open: Any, every
 
 
 def moments(terms: ScheduleTerms, table: SessionTable) -> Int64:
-    """The moment at which `terms` come due in each session, nanoseconds UTC; `NO_TIME` in those that they don't mean, or that lack the time.
+    """The moment at which `terms` come due in each session, nanoseconds UTC; `NO_TIME` in sessions without such a moment.
 
     Raises
     ------

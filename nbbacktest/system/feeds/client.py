@@ -81,14 +81,12 @@ class WebSocketFeed(PushFeed):
         self._waits = reconnect_seconds
         self._over = Flag()
         self._thread: threading.Thread | None = None
-        self._lock = (
-            threading.Lock()
-        )  # guards the socket: the thread that ends the feed closes it while the feed's thread uses it
+        # guards the socket: the thread that ends the feed closes it while the feed's thread uses it
+        self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._has_met = False
-        self._clock: tuple[int, float, float] | None = (
-            None  # the clock of a replaying server: its time, the moment at which the server told it, its speed
-        )
+        # the clock of a replaying server: its time, the moment at which the server told it, its speed
+        self._clock: tuple[int, float, float] | None = None
 
     # -- what its run calls ---------------------------------------------------------------------------------
 

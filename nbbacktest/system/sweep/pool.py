@@ -221,9 +221,8 @@ def _processes(count: int) -> Iterator[_Pool]:
 
 def _begin(caller: int) -> None:
     """Set up one of these processes."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C in a terminal reaches this process too; the caller alone handles it
+    # Ctrl-C in a terminal reaches this process too; the caller alone handles it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(caller)
     import pandas as pd  # noqa: F401 - every point needs it
 

@@ -42,7 +42,7 @@ Row = dict[str, Any]
 ERROR = "error"
 """The key of a row's error; None if the point didn't fail."""
 _KEPT = 100_000  # bars of all series, some 300 bytes each
-_WINDOW = 65_536  # instants: nothing waits for the end of a window in here, and each takes 25 us
+_WINDOW = 65_536  # instants; large, since no thread waits for a window here, and each window costs 25 us
 
 
 class SweepWorker:
@@ -126,7 +126,7 @@ class _SharedBars:
         self._count = 0
 
     def share(self, every: Sequence[Series]) -> None:
-        """Give them to the series of a run, except for series with too many bars to be kept."""
+        """Give the shared bars to the series of a run, except for series with too many bars to be kept."""
         for series in every:
             series.made = self._of(series)
 
