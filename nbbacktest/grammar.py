@@ -60,7 +60,7 @@ def system_app(call: Call, options: Mapping[str, Sequence[Option]]) -> App:
     call
         Carries a command out.
     options
-        For each command, what the face adds to its parameters.
+        For each command, the options that the face adds to its parameters.
     """
     app = App(name="system", help="Command a run: start it, hold it, move it, look at it.", help_format="plaintext")
     for place, name in enumerate(COMMANDS):

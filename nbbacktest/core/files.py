@@ -26,7 +26,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises
     ------
     OSError
-        If it can't be written; nothing is left behind, whatever `write` raises. `try_target` says it in advance.
+        If it can't be written; nothing is left behind, even if `write` raises. `try_target` raises it in advance.
     """
     target, before = _target(path)
     beside = _new_file(target, before)

@@ -2,7 +2,7 @@
 
 Python raises a signal handler's exception in the main thread, and only at some points: where a Python function begins, where a
 function written in C has returned, and where a loop goes round. `threading.Condition`, `Event` and `Thread.start` are
-Python. If one of them is interrupted between taking its lock and its `try`, the lock is held for ever.
+Python. If one of them is interrupted between taking its lock and its `try`, the lock is never released.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def intraday_ends(time: Int64, length: int, sessions: SessionTable | None, *, is
 
     Trading that goes on within the length, after a break or without one, is part of the bar. A bar ends with its own part of the
     session if all bars begin a whole number of lengths after an open, and some begin after a break before the last one's
-    length is up; `is_anchored` says so for a bar that is looked at alone.
+    length is up; `is_anchored` tells this for a single bar.
     """
     end = time + length
     if sessions is None or not len(sessions) or not len(time):

@@ -32,7 +32,7 @@ _IN_PRICES: dict[str, tuple[ActionKind, ...]] = {"adjusted": ("split", "dividend
 """For each word for prices, the kinds of action that these prices include."""
 
 INVENTED = "nbbacktest.synthetic"
-"""Key in the `attrs` of an invented frame: a run over it says so."""
+"""The key in the `attrs` of an invented frame; a run over it is marked as synthetic."""
 
 _SHORT_SESSION = 4 * HOUR
 """The length of a session to assume before the exchange's own is known; few are shorter."""
@@ -42,7 +42,7 @@ class DataSource(Protocol):
     """The protocol of a source of bars: any object with the method `bars`; the attributes are optional.
 
     Derive from it to have the defaults, or just write the same names. Pass an instance as `data`, or name the class in
-    a config, ``"source": "module:Name"``, with what it is made with as ``"options"``.
+    a config, ``"source": "module:Name"``, with the arguments of the class as ``"options"``.
 
     Attributes
     ----------

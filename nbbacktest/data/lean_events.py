@@ -67,8 +67,8 @@ class Factors:
         """The splits and dividends that the factors come of, as LEAN reckons them.
 
         A row holds until the last day before an ex-date. A dividend is ``close * (1 - factor / next factor)``, rounded
-        to cents; a split is the ratio of the factors, made the ratio of two small whole numbers if it is one but for
-        rounding. If both fall on one day the dividend is counted a new share.
+        to cents; a split is the ratio of the factors, made the ratio of two small whole numbers if only rounding
+        keeps it from that. If both fall on one day the dividend is counted a new share.
 
         Raises
         ------

@@ -99,7 +99,7 @@ def seen_from(
                 before = _before(bars[symbol, base], start)
                 begins = _begins(before, Interval.parse(interval), start, sessions, complete=complete)
             if len(before):
-                # If there are fewer than asked for, all that there is comes in, and the run says so.
+                # If there are fewer than asked for, all of them come in, and the run warns.
                 first = begins[-need.bars] if need.bars <= len(begins) else before.time[0]
                 earliest = min(earliest, int(first))
     return earliest

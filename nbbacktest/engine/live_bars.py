@@ -158,7 +158,7 @@ class Arrivals:
 
 
 class GrowingArray:
-    """An array that is appended to in amortised constant time; views of it keep what they show."""
+    """An array that is appended to in amortised constant time; views of it keep their values."""
 
     __slots__ = ("_room", "count")
 

@@ -142,8 +142,8 @@ class Planner:
 class Quantum:
     """The number of instants in a lockstep window, and in one turn of the analysis.
 
-    A window is what is handed over: long, so that waking the stages for it costs little. A turn is how long the analysis
-    works before it looks whether another thread waits for the interpreter: short, so that none waits long.
+    A window is handed over as a whole: long, so that waking the stages for it costs little. After a turn the analysis
+    looks if another thread waits for the interpreter: a turn is short, so that none waits long.
     If another thread is always busy, each handover costs a turn of that thread's: then windows of `CONTENDED` seconds
     keep the engine's share. Nothing depends on either but speed. See docs/performance.md.
 
@@ -172,7 +172,7 @@ class Quantum:
         self.length = fixed or 16_384
 
     def learn_cost(self, seconds: float, instants: int) -> None:
-        """Learn from a turn what an instant costs. Both lengths grow fourfold at most."""
+        """Learn the cost of an instant from a turn. Both lengths grow fourfold at most."""
         if self._fixed or seconds <= 0:
             return
         pace = instants / seconds
@@ -180,7 +180,7 @@ class Quantum:
         self.length = max(1, min(int(self._seconds * pace), self.length * 4))
 
     def learn_wait(self, seconds: float) -> None:
-        """Learn from the wait for a window what a handover costs."""
+        """Learn the cost of a handover from the wait for a window."""
         contended = self._seconds > self.WINDOW
         self._against = self._against + 1 if (seconds > self._SLOW) is not contended else 0
         if self._against == self._PATIENCE:

@@ -1,7 +1,7 @@
 """Yields the interpreter's lock to other threads while the engine works, if one of them seems to wait for it.
 
 A thread that waits for the lock gets it after 5 ms by itself, and at once if the thread that has it sleeps. A sleep costs
-the engine 0.1 ms, which is too much for a mere chance that a thread waits. Python doesn't tell whether one does, but the
+the engine 0.1 ms, which is too much for a mere chance that a thread waits. Python doesn't tell if one does, but the
 system counts how often threads have blocked: if no other thread has blocked since the last look, none has run, and so
 none has begun to wait. A look costs 1 us.
 """

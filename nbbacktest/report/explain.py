@@ -148,7 +148,7 @@ def explain(run: RunAnalysis, time: Any, symbol: str | None = None) -> Explanati
     Raises
     ------
     DataError
-        For an unknown symbol, what is no time, and a time at which no bar was.
+        For an unknown symbol, a value that is no time, and a time without a bar.
     """
     record, equity = run.record, run.equity_values
     if symbol is not None and symbol not in record.bars:

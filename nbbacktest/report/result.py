@@ -220,7 +220,7 @@ class Result:
     def to_json(self) -> str:
         """The result as a JSON document: statistics, daily equity, trades, fills, orders, log, metrics, config.
 
-        Times are ISO 8601, durations seconds, fractions not percent; what isn't defined is null.
+        Times are ISO 8601, durations seconds, fractions not percent; undefined values are null.
         """
         from nbbacktest.report.document import document
 
@@ -299,7 +299,7 @@ class Result:
         Raises
         ------
         DataError
-            For an unknown symbol, what is no time, and a time at which no bar was.
+            For an unknown symbol, a value that is no time, and a time without a bar.
         """
         from nbbacktest.report.explain import explain
 

@@ -78,7 +78,7 @@ def save_record(record: RunRecord, path: Path) -> None:
 
 
 def load_record(path: Path) -> RunRecord:
-    """Read what `save_record` wrote.
+    """Read a file that `save_record` wrote.
 
     Raises
     ------

@@ -137,7 +137,7 @@ class SweepResult:
         Parameters
         ----------
         point
-            A row's number in `frame`, or values of parameters; what they leave out is the best point's. None: the best.
+            A row's number in `frame`, or values of parameters; others are those of the best point. None: the best point.
 
         Raises
         ------
@@ -173,7 +173,7 @@ class SweepResult:
             None takes the sweep's measure.
         fixed
             Values of other parameters, to look at these points alone. Of the others, each cell shows its best point, by
-            what the sweep was to maximize.
+            the sweep's measure.
 
         Raises
         ------

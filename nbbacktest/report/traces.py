@@ -162,7 +162,7 @@ def _spans(record: RunRecord, order: Order, name: str) -> Iterator[tuple[int, in
 
 
 def equity_panel(run: RunAnalysis, benchmark: Benchmark | None) -> Panel:
-    """Equity, and what the same cash would be worth in the benchmark."""
+    """The panel of the equity, and of the starting cash held in the benchmark."""
     import plotly.graph_objects as go
 
     record, equity = run.record, run.equity_values

@@ -65,7 +65,7 @@ def audit_lookahead(
 
     The strategy is run on the whole data, then on data that ends at some instants. Bars, indicators (all their values, not
     just those that were read), orders and fills up to each cut are compared. Beside that, the ends of all bars are held
-    against their lengths, the exchange's hours and the bars that they are made of: one that is told before its last trade
+    against their lengths, the exchange's hours and the bars that they are made of: one that is delivered before its last trade
     can be known is a look-ahead too.
 
     Parameters
@@ -101,7 +101,7 @@ def audit_lookahead(
 
     Notes
     -----
-    Only `data` is cut. What a strategy reads elsewhere (a variable of the notebook, a file) is the same in all runs, so
+    Only `data` is cut. Other data of a strategy (a variable of the notebook, a file) is the same in all runs, so
     that a look-ahead through it isn't seen. A strategy that draws random numbers without a seed differs by itself.
     """
     settings = SessionConfig.load(config if config is not None else {}).overlaid({"on_error": "stop"}, "audit")

@@ -25,7 +25,7 @@ class Difference(NamedTuple):
     time : Timestamp
         The same for people; of an indicator the bar's stamp.
     whole, cut
-        The values on the whole data and on the data cut short; None for what wasn't there.
+        The values on the whole data and on the data cut short; None for a missing value.
     cut_at : Timestamp
         The instant after which the data was cut.
     """

@@ -1,6 +1,6 @@
 """Runs the stages of a run in slices, in the thread that waits for it, or between the cells of a notebook.
 
-This is what a host without threads has: `CallQueue` holds the calls that are to be made later, `CooperativeRunner` delivers
+It serves hosts without threads: `CallQueue` holds the calls that are to be made later, `CooperativeRunner` delivers
 instants for a slice of time in each.
 """
 

@@ -93,7 +93,7 @@ class SystemManager:
         _managers.add(self)
 
     def _forked(self) -> None:
-        """Begin anew in a forked child, which has none of the parent's threads and may have its locks held for ever."""
+        """Begin anew in a forked child, which has none of the parent's threads and may have locks that are never released."""
         origin, run = self._origin, self._holder.run
         SystemManager.__init__(self, clock=self._clock, reachable=self._reachable)
         self._origin = origin

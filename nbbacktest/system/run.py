@@ -446,7 +446,7 @@ class RunLeash:
         """Tell the run to end, and wait for nothing: the garbage collector may call this, in any thread.
 
         Returns the run if it goes on for a moment. A forked child has none of its parent's threads, and its locks may be
-        taken for ever: there this does nothing.
+        taken and never released: there this does nothing.
         """
         run = self.run
         if run is None or run.done or self._process != os.getpid():

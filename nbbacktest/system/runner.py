@@ -54,7 +54,7 @@ class ThreadedRunner:
     Parameters
     ----------
     bodies
-        The function of each stage's thread, by the stage's name; it keeps what it raises. The threads start in this
+        The function of each stage's thread, by the stage's name; it keeps its own error. The threads start in this
         order, the coordinator's last.
     crashed
         Called with the error that keeps a thread from starting.
@@ -174,7 +174,7 @@ def uninterrupted(call: Callable[[], T]) -> T:
 def raise_interrupt(error: BaseException | None) -> None:
     """Raise the Ctrl-C among the causes of `error`, if there is one.
 
-    A run in the caller's thread keeps what its strategy raises, a KeyboardInterrupt included.
+    A run in the caller's thread keeps the errors of its strategy, a KeyboardInterrupt included.
     """
     while error is not None:
         if isinstance(error, KeyboardInterrupt):

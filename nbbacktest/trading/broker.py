@@ -378,7 +378,7 @@ def _beyond(position: Position, size: float) -> float:
 
 
 def refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: Sequence[Series]) -> None:
-    """Refuse rules that need what the bars don't have: volume, or intervals coarser than the base.
+    """Refuse rules that need data that the bars lack: volume, or intervals coarser than the base.
 
     Raises
     ------

@@ -202,7 +202,7 @@ _NOTHING = _Done()
 
 
 class OrderFee(RunningFee):
-    """The commission of a whole order, less what its earlier fills have paid."""
+    """The commission of a whole order, less the commission of its earlier fills."""
 
     __slots__ = ("_orders", "_total")
 
@@ -212,7 +212,7 @@ class OrderFee(RunningFee):
         self._orders: dict[int, _Done] = {}
 
     def __call__(self, order: Order, units: float, price: float, bar: Bar) -> float:  # noqa: ARG002 - as the others have it
-        """The commission of the order with `units` more, less what it has paid; at least 0."""
+        """The commission of the order with `units` more, less the commission that it has paid; at least 0."""
         orders = self._orders
         for fill in self._uncounted():
             units_before, notional, paid = orders.get(fill.order_id, _NOTHING)

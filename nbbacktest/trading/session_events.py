@@ -1,6 +1,6 @@
 """Tells strategies of the starts and ends of sessions, and makes their scheduled calls.
 
-Only sessions in which an instant of the run lies are told of. An event before an instant's fills (a start, or a call that was
+Sessions without an instant of the run have no events. An event before an instant's fills (a start, or a call that was
 due in between) sees its own moment: the instant's bars are hidden until it is done.
 """
 

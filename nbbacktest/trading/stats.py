@@ -388,7 +388,7 @@ def period_count(record: RunRecord, days: Int64) -> int:
 
     Weeks and months are the calendar's. Trading days are those of the exchange, or all dates if the market trades every
     day. If no exchange was named, the number is that of the returns; but if the dates have room for many more (the returns
-    are fewer than nine tenths), it is what they have room for: 252 in 365.25 days.
+    are fewer than nine tenths), it is the number that fits: 252 in 365.25 days.
 
     Parameters
     ----------

@@ -470,7 +470,7 @@ class Strategy:
             A function from arrays to an array (or several) of the same length, such as `talib.SMA`; a function
             of `talib.stream`; or an object whose ``update(*inputs)`` is fed each completed bar.
         *inputs
-            Columns by name (``"close"``), indicators, and whatever else `func` takes.
+            Columns by name (``"close"``), indicators, and any other arguments of `func`.
         interval, symbol
             The bars to compute from; by default those of the indicators given, else the base interval and the only symbol.
         name

@@ -64,7 +64,7 @@ class WebSocketFeed(PushFeed):
     Raises
     ------
     ConfigError
-        For what is no such address, or no such waits.
+        For a wrong address, or wrong waits.
     MissingExtraError
         The package websockets isn't installed.
     """

@@ -114,7 +114,7 @@ class FeedServer:
     def stop(self) -> None:
         """Close all connections and end; stopping again changes nothing.
 
-        A client that reads nothing is cut off after half a second: what was sent to it may never be taken.
+        A client that doesn't read is cut off after half a second.
         """
         with self._changed.lock:
             self._stopping = True

@@ -88,7 +88,7 @@ class Client:
         Returns
         -------
         dict
-            `Answer.to_dict()` of what it answered.
+            `Answer.to_dict()` of its answer.
 
         Raises
         ------

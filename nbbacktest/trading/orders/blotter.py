@@ -200,7 +200,7 @@ class Blotter:
     # -- ends -----------------------------------------------------------------------------------------------
 
     def end(self, order: Order, status: OrderStatus, reason: str, now: int) -> None:
-        """End an open order, or what is left of it, without a fill; exits that are still held end with it."""
+        """End an open order, or the rest of it, without a fill; exits that are still held end with it."""
         self._close(order)
         order.status, order.closed_ns = status, now
         order.reason = reason
