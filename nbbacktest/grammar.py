@@ -23,7 +23,7 @@ class Option(NamedTuple):
     name : str
         As a parameter of Python; ``json_`` is typed as ``--json``.
     type : object
-        A flag where it is bool.
+        A flag if it is bool.
     help : str
         One line.
     """

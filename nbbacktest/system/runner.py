@@ -100,7 +100,7 @@ class ThreadedRunner:
             self._finalize()
 
     def wait(self, done: Flag, timeout: float | None) -> bool:
-        """Wait for the end; False after `timeout` seconds. Never joins a thread: Python 3.11 lies about a join that was interrupted."""
+        """Wait for the end; False after `timeout` seconds. Joins no thread: Python 3.11 gets an interrupted join wrong."""
         deadline = None if timeout is None else monotonic() + timeout
         while not done.is_set():
             left = 0.1 if deadline is None else min(deadline - monotonic(), 0.1)
@@ -167,7 +167,7 @@ def require_threads(what: str) -> None:
 
 
 def uninterrupted(call: Callable[[], T]) -> T:
-    """Call what no Ctrl-C may cut in two: in a thread apart if the host has threads, else here."""
+    """Make a call that no Ctrl-C may cut in two: in a thread of its own if the host has threads, else here."""
     return apart(call) if has_threads() else call()
 
 

@@ -1,4 +1,4 @@
-"""Executes orders on bars: which fill, how much of each, and whether the account can pay. Knows no strategy and no thread."""
+"""Executes orders on bars: finds the orders that fill, and the sizes that the account can pay. Knows no strategy, no thread."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderSta
 
 
 class SymbolEnds(Protocol):
-    """Knows when symbols stop to exist."""
+    """Knows when symbols cease to exist."""
 
     def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
-        """Bring about what the instant brings, its fills being done."""
+        """Delist the symbols whose date the instant brings; called after its fills."""
         ...
 
     def expects(self, symbol: str) -> bool:
-        """Whether the symbol is to be delisted still."""
+        """True if the symbol is still to be delisted."""
         ...
 
 
@@ -47,7 +47,7 @@ class BrokerState(NamedTuple):
     Attributes
     ----------
     used : dict
-        Units by symbol that have filled at the instant `used_at`, of which bars' volume caps ask.
+        Units by symbol that have filled at the instant `used_at`; they count towards the volume cap.
     fees : object
         The counts of a commission that depends on earlier fills; None for the others.
     delisted : dict
@@ -70,13 +70,13 @@ class Broker:
     pending : dict
         Its open orders by symbol; false if nothing is to be matched.
     orders, fills : list
-        All of the run, in order of submission and of execution.
+        All of the run: orders by submission, fills by execution.
     delistings : SymbolEnds or None
         Ends the symbols whose date has come; None if no symbol ends.
     delisted : dict
         By delisted symbol, the reason that an order for it is rejected with.
     trading_rules : TradingRules
-        Which sizes and levels are allowed.
+        The sizes and levels that are allowed.
     """
 
     __slots__ = (
@@ -128,7 +128,7 @@ class Broker:
         return BrokerState(dict(self._used), self._used_at, fees, dict(self.delisted))
 
     def restore(self, saved: BrokerState) -> None:
-        """Go on from what `save` gave, the run's fills being as they were then."""
+        """Go on from the state that `save` returned; the run's fills are those of then."""
         self._used, self._used_at = dict(saved.used), saved.used_at
         if isinstance(self._fee, RunningFee):
             self._fee.restore(saved.fees)
@@ -174,7 +174,7 @@ class Broker:
     # -- one instant ----------------------------------------------------------------------------------------
 
     def _concerned(self, bar: Bar) -> Sequence[Order]:
-        """The open orders among which `bar` may fill or change some; none if it is outside of the reach of all."""
+        """The open orders of the bar's symbol; none if `bar` is outside of the reach of all."""
         if bar.interval != self._base or (orders := self.pending.get(bar.symbol)) is None:
             return ()
         if orders.stale:
@@ -214,7 +214,7 @@ class Broker:
                 self._miss(order, bar, now)
 
     def _execute_all(self, hits: list[Hit], index: int, now: int) -> None:
-        # The loop appends to its list: exits that come to life with their entry may fill in the same bar.
+        # The loop appends to its list: exits that open with their entry may fill in the same bar.
         for place, (_, order, bar, price, phase) in enumerate(hits, start=1):
             if order.status is not _OPEN:
                 continue
@@ -256,7 +256,7 @@ class Broker:
     # -- one order ------------------------------------------------------------------------------------------
 
     def _execute(self, order: Order, bar: Bar, price: float, phase: Phase, index: int, now: int) -> list[Order]:
-        """Fill `order` at `price` before slippage, as far as it goes; returns the exits that come to life with it."""
+        """Fill `order` at `price` before slippage, as far as possible; returns the exits that open with it."""
         portfolio, blotter = self._portfolio, self.blotter
         buy = order.side is _BUY
         if not order.triggered and (order.stop is not None or order.touch is not None):
@@ -343,7 +343,7 @@ class Broker:
         allowance, fee = self._allowance, self._fee
         size = closable + allowance.most(order, price, closable, fee, bar)
         if self._slip is not None and order.limit is None and size:
-            # Slippage may grow with the size: at the most that could be bought it is at its worst.
+            # Slippage may grow with the size: assume that of the largest size that the cash could buy.
             price = self._slip(order, size, price, bar)
             size = closable + allowance.most(order, price, closable, fee, bar)
         if not size:
@@ -367,13 +367,13 @@ class Broker:
             self.blotter.end(order, _CANCELLED, reason, now)
             return 0.0
         if not size and order.size != order.life[5 - EVENT_FIELDS]:
-            # It waits on, for no more than there is to close: its life says so.
+            # The order waits on for the units that there are to close, and an event of its life tells this.
             order.note(now, OrderEventKind.REPLACED, f"{wanted:g} are left to close")
         return size
 
 
 def _beyond(position: Position, size: float) -> float:
-    """How many of `size` units are left to open when they have closed `position`."""
+    """The part of `size` units that is left to open a position after they have closed `position`."""
     return abs(add_sizes(position.size, -copysign(size, position.size), position.noise)[0])
 
 
@@ -399,5 +399,5 @@ def refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: 
 
 
 def _has_one_chance(order: Order) -> bool:
-    """Whether what the volume cap leaves of `order` is cancelled instead of waiting on."""
+    """True if the rest of `order` that the volume cap leaves is cancelled instead of waiting on."""
     return order.is_immediate or RULES[order.type].is_for_a_session

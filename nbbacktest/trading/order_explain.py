@@ -1,7 +1,6 @@
-"""Explains what one bar made of an order: from the order's events and the bar, with the rules that the broker fills by.
+"""Explains the effect of one bar on an order: from the order's events and the bar, with the rules that the broker fills by.
 
-Pure functions of a `RunRecord`; whether a bar fills an order is asked of `nbbacktest.trading.matching` and decided nowhere
-else.
+Pure functions of a `RunRecord`; `nbbacktest.trading.matching` alone decides if a bar fills an order.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ class OrderOutcome(NamedTuple):
         ``filled``, ``partially filled``, ``rejected``, ``cancelled``, ``expired``, ``triggered``, ``missed``, ``capped``,
         ``not yet live``, ``held`` or ``waits``.
     missed_by : float or None
-        How far the bar stayed away from the level that the order waited for; 0 if it was touched and had to be crossed.
+        The distance between the bar and the level of the order; 0 if the level was touched and had to be crossed.
     why : str
-        In words, with the numbers.
+        The reason in words, with the numbers.
     """
 
     then: Order
