@@ -4,9 +4,8 @@ import os
 import sys
 
 if not sys.flags.safe_path and sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109 - as Python puts it there
-    sys.path.append(
-        sys.path.pop(0)
-    )  # Python puts the current folder first: a file of it would shadow an installed module
+    # Python puts the current folder first: a file of it would shadow an installed module
+    sys.path.append(sys.path.pop(0))
 
 from nbbacktest.cli import main
 

@@ -23,7 +23,7 @@ class Option(NamedTuple):
     name : str
         As a parameter of Python; ``json_`` is typed as ``--json``.
     type : object
-        A flag where it is bool.
+        A flag if it is bool.
     help : str
         One line.
     """
@@ -60,7 +60,7 @@ def system_app(call: Call, options: Mapping[str, Sequence[Option]]) -> App:
     call
         Carries a command out.
     options
-        For each command, what the face adds to its parameters.
+        For each command, the options that the face adds to its parameters.
     """
     app = App(name="system", help="Command a run: start it, hold it, move it, look at it.", help_format="plaintext")
     for place, name in enumerate(COMMANDS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -16,6 +17,14 @@ from hypothesis import HealthCheck, settings
 
 # Tests start runs by the hundreds; those about control servers open theirs.
 os.environ["NBBACKTEST_REMOTE"] = "off"
+
+# What a shell starts in the background ignores these, as under nohup, and so would all that tests start and interrupt.
+for _number, _usual in {
+    signal.SIGINT: signal.default_int_handler,
+    getattr(signal, "SIGTSTP", None): signal.SIG_DFL,
+}.items():
+    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 GRACE_SECONDS = 5.0
 """How long what a test started may take to end by itself."""

@@ -34,7 +34,7 @@ def quality(
     exchange
         Whose sessions, such as XNYS or 24/7.
     interval
-        The bars' length, such as 1m, where the file leaves a doubt.
+        The bars' length, such as 1m, if the file leaves a doubt.
     stamp
         What the file's times mark.
     json_

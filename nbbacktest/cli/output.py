@@ -1,4 +1,4 @@
-"""Output and exit status of commands: answers, the line of an error, and what standard output and error can take."""
+"""Output and exit status of commands: prints answers and errors, and makes standard output and error take any text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DONE, FAILED, MISUSED, UNREACHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 _MISUSES = (ConfigError, DataError, MissingExtraError, AmbiguousSessionError)
 _REFUSALS = (ValueError, TypeError, RuntimeError)
-"""How commands refuse an argument; of these classes themselves, as other libraries' errors are mostly of others."""
+"""The classes of the errors by which commands refuse an argument; not their subclasses, which other libraries raise."""
 
 
 def show_answer(answer: dict[str, Any], *, as_json: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Splits, dividends and delistings: what a corporate action is, and how the session config writes one."""
+"""Splits, dividends and delistings: the corporate actions of a run, and their form in the session config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wall time for the engine, and a hand-driven twin for tests: reading and waiting change together."""
+"""Clocks: wall time for the engine, and one that tests move by hand; its waits follow its time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Clock(Protocol):
     def wait(self, condition: Monitor, until: float | None) -> None:
         """Wait for a notification, at most until the clock shows `until`; the caller holds `condition`.
 
-        It may return early: callers test what they wait for, again.
+        It may return early: callers test their condition again.
         """
         ...
 
@@ -67,7 +67,7 @@ class ManualClock:
                 self._changed.notify_all()
 
     def advance(self, seconds: float) -> None:
-        """Move the clock on and wake whoever's time has come. Hold none of their conditions here."""
+        """Move the clock on and wake the threads whose time has come. The caller may hold none of their conditions."""
         with self._changed.lock:
             self._now += seconds
             due = [c for c, until in self._waiting.items() if until is not None and until <= self._now]

@@ -1,4 +1,4 @@
-"""The session config: what a run is, as frozen typed models that read from JSON and refuse mistakes.
+"""The session config: the definition of a run as frozen typed models, which are read from JSON and refuse mistakes.
 
 `SessionConfig.load` is the one way in; every error it raises names the path, the value and the cure.
 """
@@ -36,13 +36,13 @@ from nbbacktest.core.user_code import is_reference
 
 
 class RemoteConfig(Model):
-    """Whether other terminals and programs of the same user can reach the run."""
+    """The control server: lets other terminals and programs of the same user reach the run."""
 
     enabled: bool = Field(True, description="whether the run can be found and commanded by them")
 
 
 class BacktestConfig(Model):
-    """Which days, and how fast."""
+    """The days of the run, and its speed."""
 
     start_date: date | None = Field(None, description="first day, inclusive; null: as far as the data goes")
     end_date: date | None = Field(None, description="last day, inclusive; null: as far as the data goes")
@@ -77,7 +77,7 @@ class StrategyConfig(Model):
 
 
 class BrokerConfig(Model):
-    """What trading costs and how orders fill."""
+    """The costs of trading, and the rules by which orders fill."""
 
     cash: float = Field(100_000.0, gt=0, description="starting cash")
     commission: Commission = Field(default_factory=NoCommission)
@@ -114,7 +114,7 @@ class BrokerConfig(Model):
     def _margins_fit(self) -> Self:
         if self.account == "cash":
             names, known = ("initial_margin", "leverage", "maintenance_margin"), type(self).model_fields
-            # What stands at its default is no mistake: a config that was written out whole reads back.
+            # A field at its default is no mistake, so that a config that was written out whole reads back.
             given = [name for name in names if getattr(self, name) != known[name].default]
             if given:
                 raise ValueError(f"{given[0]} is for margin accounts and account is 'cash'; set account to 'margin'")
@@ -129,7 +129,7 @@ class BrokerConfig(Model):
 
 
 class LimitsConfig(Model):
-    """How much may be held; an order that would go beyond is rejected with this reason."""
+    """The most that may be held; an order that would go beyond is rejected with this reason."""
 
     max_open_positions: int | None = Field(None, ge=1, description="symbols held at one time; null: no limit")
     max_per_symbol: float | None = Field(None, gt=0, description="largest notional in one symbol; null: no limit")
@@ -163,7 +163,7 @@ class SessionConfig(Model):
 
     @property
     def own_hours(self) -> OwnHours | None:
-        """The session's hours where they aren't the calendar's."""
+        """The session's hours if they aren't the calendar's."""
         return self.hours if isinstance(self.hours, OwnHours) else None
 
     @model_validator(mode="after")
@@ -200,7 +200,7 @@ class SessionConfig(Model):
         Raises
         ------
         ConfigError
-            With every problem found: path, value and cure of each. It is a FileNotFoundError too where there is no
+            With every problem found: path, value and cure of each. It is a FileNotFoundError too if there is no
             such file.
         """
         if isinstance(source, SessionConfig):
@@ -217,7 +217,7 @@ class SessionConfig(Model):
         source = {key: value for key, value in source.items() if key != "$schema" or not isinstance(value, str)}
         source, function = without_function(source)
         try:
-            # Through JSON, so that a mapping and a file are held to the same strict types.
+            # Through JSON, so that the same strict types hold for a mapping and for a file.
             text = json.dumps(source, default=_jsonable)
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError(
@@ -236,7 +236,7 @@ class SessionConfig(Model):
     def overlaid(self, changes: dict[str, Any], where: str = "session config") -> SessionConfig:
         """A copy with other values laid over it, section by section; checked as a whole.
 
-        What was given explicitly here or in `changes` stays known as such (`model_fields_set`).
+        Fields that were set in this config or in `changes` count as set in the copy (`model_fields_set`).
         """
         if not changes:
             return self
@@ -280,7 +280,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def _jsonable(value: Any) -> Any:
-    """Write what Python users naturally put into a mapping as the JSON that a file would hold."""
+    """The JSON of a Python user's value, such as a date or a path, as a file would hold it."""
     if isinstance(value, datetime):
         return value.date().isoformat() if value.time() == time() else value.isoformat()
     if isinstance(value, date):
@@ -295,7 +295,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def _check_keys(source: Any, where: str) -> None:
-    """Refuse keys that JSON would turn into text: what reads them would find other keys than were given."""
+    """Refuse keys that JSON would turn into text: a reader would find other keys than were given."""
     pending = [("", source)]
     while pending:
         path, value = pending.pop()

@@ -32,7 +32,7 @@ class PercentCommission(Model):
 class PerShareCommission(Model):
     """Money a unit, within bounds an order: ``min(max(rate * size, minimum), maximum * size * |price|)``.
 
-    Where both bounds disagree the maximum wins, as it does at the brokers that have them. The bounds hold for an
+    If both bounds disagree the maximum wins, as it does at the brokers that have them. The bounds hold for an
     order's fills together, not for each.
     """
 
@@ -43,7 +43,7 @@ class PerShareCommission(Model):
 
 
 class PerTradeCommission(Model):
-    """The same money for every order that fills, however large; an order filled in parts pays once."""
+    """A fixed amount for every order that fills, however large; an order filled in parts pays once."""
 
     model: Literal["per_trade"] = "per_trade"
     amount: float = Field(ge=0, description="money an order")
@@ -57,10 +57,10 @@ class PerContractCommission(Model):
 
 
 class MakerTakerCommission(Model):
-    """One share of the notional for limit orders that rested, another for all that takes.
+    """One share of the notional for limit orders that rested, another for all other orders.
 
-    A fill is the maker's where the order's limit sets its price and the bar opened on the side of it where it could
-    not fill: the order waited in the book. All else takes, a limit order that the open already fills included.
+    A fill is the maker's if the order's limit sets its price and the bar opened on the side of it that can't
+    fill: the order waited in the book. All other fills are the taker's, also that of a limit order at the open.
     """
 
     model: Literal["maker_taker"] = "maker_taker"
@@ -82,7 +82,7 @@ class Tier(Model):
 
 
 class TieredCommission(Model):
-    """Rates that change with what was traded since the run began, all symbols and strategies together.
+    """Rates that depend on the volume traded since the run began, by all symbols and strategies together.
 
     Marginal: the part of a fill that lies in a tier pays that tier's rate, so that filling in parts costs the same.
     """
@@ -233,10 +233,10 @@ class NoBorrow(Model):
 
 
 class AnnualBorrow(Model):
-    """Shorts pay for what they borrow: ``rate * short market value * calendar days / days``, by local date.
+    """Shorts pay a fee for borrowing: ``rate * short market value * calendar days / days``, by local date.
 
     Charged at the first instant of a local date, for the nights since the date before that had one (three over a
-    weekend), on what was short then at that date's last closes.
+    weekend), on the shorts held then, at that date's last closes.
     """
 
     model: Literal["annual"] = "annual"
@@ -253,7 +253,7 @@ class NoInterest(Model):
 class AnnualInterest(Model):
     """Debit cash pays interest: ``rate * debit * calendar days / days``, charged as the borrow fee is.
 
-    The debit is the account's cash where it is below zero, proceeds of short sales included. Credit earns nothing.
+    The debit is the account's cash if it is below zero, proceeds of short sales included. Credit earns nothing.
     """
 
     model: Literal["annual"] = "annual"

@@ -1,4 +1,4 @@
-"""The section of the session config that says where bars come from, which of them a run has, and what becomes of faulty ones."""
+"""The data section of the session config: the source of bars, the bars that a run has, and the handling of faulty ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BuiltInSource(NamedTuple):
     reference : str
         Its class as ``module:Name``, the way in which a config names a user's own source. Imported when bars are loaded.
     path : str or None
-        What `data.path` has to name; None: it reads no file.
+        The kind of file that `data.path` has to name; None: it reads no file.
     takes_options : bool
         True if it is made with `data.options`.
     reads_all : bool
@@ -71,7 +71,7 @@ SourceText = Annotated[
 
 
 class QualityConfig(Model):
-    """What becomes of faulty rows and of data with gaps."""
+    """The handling of faulty rows and of data with gaps."""
 
     faults: Literal["refuse", "warn", "drop"] = Field(
         "refuse",
@@ -88,7 +88,7 @@ class QualityConfig(Model):
 
 
 def check_source(source: str, path: str | None, symbols: tuple[str, ...], options: dict[str, Any]) -> None:
-    """Refuse a path or options that the source has no use for, and a missing path.
+    """Refuse a path or options that the source doesn't use, and a missing path.
 
     Raises
     ------
@@ -142,7 +142,7 @@ BarCounts = Annotated[Annotated[int, Field(ge=0)] | dict[str, Annotated[int, Fie
 
 
 class OtherBase(Model):
-    """Where coarser bars of the session's symbols come from; orders fill on the base interval alone."""
+    """The source of coarser bars of the session's symbols; orders fill on the base interval alone."""
 
     source: Literal["csv", "parquet"] = Field("csv", description="kind of source")
     path: str = Field(min_length=1, description="file; may hold {symbol}")
@@ -179,7 +179,7 @@ def each_once(symbols: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class DataConfig(Model):
-    """Where bars come from."""
+    """The source of bars."""
 
     source: SourceText = Field("synthetic", description="kind of source, or module:Name of a DataSource")
     path: str | None = Field(
@@ -226,12 +226,12 @@ class DataConfig(Model):
 
     @property
     def chosen_symbols(self) -> tuple[str, ...] | None:
-        """The symbols where the config sets them; the default says nothing about data that is handed over."""
+        """The symbols if the config sets them; the default says nothing about data that is handed over."""
         return self.symbols if "symbols" in self.model_fields_set else None
 
     @property
     def chosen_interval(self) -> Interval | None:
-        """The interval where the config sets it; the default says nothing about a file's bars."""
+        """The interval if the config sets it; the default says nothing about a file's bars."""
         return Interval.parse(self.interval) if "interval" in self.model_fields_set else None
 
     @field_validator("symbols")
@@ -246,7 +246,7 @@ class DataConfig(Model):
             raise RefusedError(key, list(self.derived_intervals), "names an interval twice; name each once")
         for text in self.derived_intervals:
             derived = Interval.parse(text)
-            # An interval that nobody set says nothing about the bars that come: they are asked when they are there.
+            # An interval that isn't set says nothing about the bars to come: it is inferred from them later.
             known = base if "interval" in self.model_fields_set else Interval.from_ns(SECOND)
             why = derived.misfit(known)
             if why is not None and (known is base or derived.is_daily):
@@ -261,7 +261,7 @@ class DataConfig(Model):
 
     @model_validator(mode="after")
     def _found(self) -> Self:
-        # What a file holds is seen when it is read.
+        # The contents of a file are checked when it is read.
         if self.adjusted and isinstance(self.actions, tuple) and any(row.kind != "delist" for row in self.actions):
             raise RefusedError("actions", self.actions, COUNTED_TWICE)
         if self.stream and self.source != "parquet" and "source" in self.model_fields_set:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class SystemState(StrEnum):
-    """What a run is doing, as its user sees it. A failed run is `STOPPED` with an error set."""
+    """The state of a run, as its user sees it. A failed run is `STOPPED` with an error set."""
 
     STOPPED = "stopped"
     RUNNING = "running"
@@ -14,7 +14,7 @@ class SystemState(StrEnum):
 
 
 class StreamMode(StrEnum):
-    """How one engine stage waits for another."""
+    """The way in which one engine stage waits for another."""
 
     DATA_DRIVEN = "data-driven"
     CLOCK_DRIVEN = "clock-driven"
@@ -29,7 +29,7 @@ class Side(StrEnum):
 
 
 class Phase(StrEnum):
-    """Which part of its bar a fill happened in: all of the bar comes after its open, nothing after its close."""
+    """The part of its bar that a fill happened in: all of the bar comes after its open, nothing after its close."""
 
     OPEN = "open"
     INSIDE = "inside"
@@ -37,7 +37,7 @@ class Phase(StrEnum):
 
 
 class OrderType(StrEnum):
-    """How an order becomes a fill; `DELISTING` is nobody's order: what closed a position in a symbol that was delisted."""
+    """The type of an order; `DELISTING` closes a position in a delisted symbol, and no strategy places it."""
 
     MARKET = "market"
     LIMIT = "limit"
@@ -52,7 +52,7 @@ class OrderType(StrEnum):
 
 
 class OrderStatus(StrEnum):
-    """Where an order is in its life; `FILLED`, `CANCELLED`, `REJECTED` and `EXPIRED` are final.
+    """The state of an order; `FILLED`, `CANCELLED`, `REJECTED` and `EXPIRED` are final.
 
     `HELD` is a bracket's exit whose entry hasn't filled yet. An order that has filled in part is `OPEN`.
     """
@@ -66,7 +66,7 @@ class OrderStatus(StrEnum):
 
 
 class OrderEventKind(StrEnum):
-    """What can happen to an order."""
+    """The events of an order's life."""
 
     SUBMITTED = "submitted"
     ACCEPTED = "accepted"
@@ -80,7 +80,7 @@ class OrderEventKind(StrEnum):
 
 
 class TimeInForce(StrEnum):
-    """How long an order stays open: until cancelled, the session's end, its next open (in part, or whole), a time."""
+    """The time for which an order stays open: until cancelled, the session's end, its next open (in part, or whole), a time."""
 
     GTC = "gtc"
     DAY = "day"

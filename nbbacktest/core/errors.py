@@ -1,4 +1,4 @@
-"""Every error that a user can meet. Each says what happened, with the values, and the cure.
+"""The errors of this package. Each message tells the event, its values and the cure.
 
 Each subclasses the builtin that a user would catch without knowing this package.
 """
@@ -31,7 +31,7 @@ HIDDEN = _Hidden()
 
 
 class _Missing:
-    """Stands for a value that isn't there, where None would be one."""
+    """Stands for a missing value if None is a possible value."""
 
     def __repr__(self) -> str:
         return "(missing)"
@@ -45,7 +45,7 @@ MISSING = _Missing()
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with an input: where, which value, and what to do."""
+    """One problem of an input: its place, the wrong value, and the cure."""
 
     path: str
     value: Any
@@ -82,7 +82,7 @@ class DataError(NbBacktestError, ValueError):
     Attributes
     ----------
     result
-        What a run had done (`nbbacktest.Result`) when it came to them; None where it hadn't begun.
+        The result of the run until the error (`nbbacktest.Result`); None if it hadn't begun.
     """
 
     result: Any = None
@@ -93,7 +93,7 @@ class DataNotFoundError(DataError, FileNotFoundError):
 
 
 class DataQualityWarning(UserWarning):
-    """Bars were left out, are fewer than asked for, or say different things than others do; the run goes on."""
+    """Bars were left out, are fewer than asked for, or contradict other bars; the run goes on."""
 
 
 class MissingExtraError(NbBacktestError, ImportError):
@@ -112,7 +112,7 @@ class OrderError(NbBacktestError, ValueError):
 
 
 class OrderWarning(UserWarning):
-    """Orders come to nothing by a setting: told once a symbol; `result.log` and `result.orders` have each."""
+    """A setting makes orders come to nothing: one warning for each symbol; `result.log` and `result.orders` have each order."""
 
 
 class ParameterError(ConfigError, TypeError):
@@ -120,7 +120,7 @@ class ParameterError(ConfigError, TypeError):
 
 
 class OutsideRunError(NbBacktestError, RuntimeError):
-    """Something of a strategy that only works inside a run was used outside one."""
+    """A part of a strategy that works only inside a run was used outside a run."""
 
 
 class IndicatorError(NbBacktestError, ValueError):
@@ -159,7 +159,7 @@ class InvalidTransition(NbBacktestError, RuntimeError):  # noqa: N818 - the publ
     Attributes
     ----------
     state, command
-        What the system was, and what it was asked to do.
+        The state of the system, and the command that it was given.
     allowed
         The commands that the state does allow.
     """
@@ -175,7 +175,7 @@ class InvalidTransition(NbBacktestError, RuntimeError):  # noqa: N818 - the publ
 
 
 class LiveRunError(InvalidTransition):
-    """A command that a live run can't follow, since the market doesn't wait; `command` says what with it."""
+    """A command that a live run can't follow, because the market doesn't wait; `command` is its name."""
 
     def __init__(self, command: str, history: Sequence[str] = ()) -> None:
         super().__init__("running", command, ["stop"], history)
@@ -186,7 +186,7 @@ class LiveRunError(InvalidTransition):
 
 
 class NoThreadsError(NbBacktestError, RuntimeError):
-    """What only another thread could do, on a host that has none; `cure` says what to do instead."""
+    """A call that needs another thread, on a host that has none; `cure` says what to do instead."""
 
     def __init__(self, what: str, cure: str) -> None:
         self.what, self.cure = what, cure
@@ -197,7 +197,7 @@ class NoThreadsError(NbBacktestError, RuntimeError):
 
 
 class FeedError(NbBacktestError, ConnectionError):
-    """A live feed that can't be used, or that has failed for good."""
+    """A live feed that can't be used, or that has failed permanently."""
 
 
 class StrategyError(NbBacktestError, RuntimeError):
@@ -208,10 +208,10 @@ class StrategyError(NbBacktestError, RuntimeError):
     strategy, callback
         The class and the method that raised.
     symbol, interval, time
-        The bar that it was handling: its symbol, interval and stamp. Where the callback was told of no bar, `interval`
+        The bar that it was handling: its symbol, interval and stamp. If the callback was told of no bar, `interval`
         is None and `time` the instant of the call; None too before the first bar and after the last one.
     result
-        What was done until then (`nbbacktest.Result`), or None where nothing was.
+        The result of the run until then (`nbbacktest.Result`), or None if nothing was done.
     """
 
     def __init__(
@@ -260,11 +260,11 @@ class AmbiguousSessionError(NbBacktestError, ValueError):
 
 
 class RemoteError(NbBacktestError, ConnectionError):
-    """A run of another process couldn't be reached, or its process went away or fell silent."""
+    """A run of another process couldn't be reached, or its process ended or doesn't answer."""
 
 
 class RemoteCommandError(NbBacktestError, RuntimeError):
-    """A command raised over there what has no class here; `kind` is its class's name."""
+    """A command of another process's run raised an error without a class here; `kind` is the name of its class."""
 
     def __init__(self, kind: str, message: str) -> None:
         self.kind, self.message = kind, message
@@ -275,14 +275,14 @@ class RemoteCommandError(NbBacktestError, RuntimeError):
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that `word` may have meant; None where none is like it."""
+    """The one of `known` that `word` may have meant; None if none is like it."""
     return next(iter(get_close_matches(word, sorted(known), n=1, cutoff=0.5)), None)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Name what `word` may have meant, for the end of an error message."""
+def nearest(word: object, known: Iterable[str]) -> str:
+    """The end of an error message: the one of `known` that `word` may have meant, or the known names."""
     names = sorted(known)
-    meant = closest(word, names)
+    meant = closest(word, names) if isinstance(word, str) else None
     if meant is not None:
         return f"did you mean {meant!r}?"
     shown, rest = names[:_SHOWN], len(names) - _SHOWN
@@ -291,4 +291,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 _SHOWN = 20
-"""How many names a message lists before it only counts them."""
+"""The number of names that a message lists before it only counts them."""

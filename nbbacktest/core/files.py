@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and never what is no file."""
+"""Writes a file whole or not at all, and refuses to write to anything but a file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _KINDS = {
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Have `write` fill the file `path`, in one step: readers see the old file or the new one.
 
-    A link stays, and the file that it leads to is written. A file that is there keeps its mode and its owner. Where it can't
+    A link stays, and the file that it leads to is written. A file that is there keeps its mode and its owner. If it can't
     be replaced without losing these or a second name of it (a hard link), or its folder takes no new file, it is written over,
     once the content is complete.
 
     Raises
     ------
     OSError
-        If it can't be written; nothing is left behind, whatever `write` raises. `try_target` says it in advance.
+        If it can't be written; nothing is left behind, even if `write` raises. `try_target` raises it in advance.
     """
     target, before = _target(path)
     beside = _new_file(target, before)
@@ -43,7 +43,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def try_target(path: Path) -> None:
-    """Raise what `write_whole` would raise for a place that can't be written to; nothing changes there.
+    """Raise the error that `write_whole` would raise for a place that can't be written to; nothing changes there.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def try_target(path: Path) -> None:
 
 
 def _target(path: Path) -> tuple[Path, os.stat_result | None]:
-    """The file that `path` leads to, and what it is where it exists."""
+    """The file that `path` leads to, and its status if it exists."""
     target = Path(os.path.realpath(path))
     try:
         before = path.stat()
@@ -70,7 +70,7 @@ def _target(path: Path) -> tuple[Path, os.stat_result | None]:
     if not stat.S_ISREG(before.st_mode):
         kind = _KINDS.get(stat.S_IFMT(before.st_mode), "no regular file")
         raise OSError(f"{path} is {kind} and stays as it is; name a file")
-    # Root may write everything, and a file that was made read-only isn't meant to be.
+    # Root may write everything, but a read-only file isn't meant to be written.
     if not before.st_mode & 0o222 or not os.access(target, os.W_OK):
         raise PermissionError(f"{path} is read-only; make it writable, or name another file")
     return target, before

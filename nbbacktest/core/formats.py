@@ -1,6 +1,6 @@
 """Money, percent, numbers, times and counts as text: each way of writing a value stands here, and nowhere else.
 
-The functions know no face: what is written is plain text, for HTML and for a terminal.
+The functions know no face: they write plain text, for HTML and for a terminal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 MISSING = "n/a"
 """Written in the place of a value that isn't defined."""
 DASH = "–"
-"""The same in a tile or a cell of a live face, which has no room for a word."""
+"""Written in place of `MISSING` in a tile or a cell of a live face, which has no room for a word."""
 
 
 def money(value: float | None, missing: str = MISSING) -> str:
@@ -200,18 +200,18 @@ def _decimal(value: float | None, digits: int, unit: str, missing: str) -> str:
     return f"{value if abs(value) >= least else 0.0:,.{digits}{unit or 'f'}}"
 
 
-# -- values of users and text of others: what their own code raises never takes the place of what was to be said ----
+# -- values of users and text of others: errors of their own code never hide the message that shows them ------------
 
 _UNPRINTED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"
     "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
     "\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-"""Characters that a terminal obeys instead of showing them, but for line ends and tabs: C0, C1, bidi controls, invisible ones."""
+"""Characters that a terminal obeys instead of showing, except for line ends and tabs: C0, C1, bidi controls, invisible ones."""
 
 
 def shown(value: object) -> str:
-    """`repr` of any value; where that raises, its class and what was raised."""
+    """The `repr` of any value; if that raises, the classes of the value and of the error."""
     try:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - whatever a user's code raises
@@ -219,7 +219,7 @@ def shown(value: object) -> str:
 
 
 def spoken(value: Any) -> Any:
-    """The value itself where it can be written, else what `shown` says of it."""
+    """The value itself if it can be written, else the text of `shown`."""
     try:
         str(value)
     except Exception:  # noqa: BLE001 - as above
@@ -228,7 +228,7 @@ def spoken(value: Any) -> Any:
 
 
 def said(error: BaseException) -> str:
-    """An exception's class and message; where its `str` raises, that is said instead."""
+    """An exception's class and message; if its `str` raises, the class of that error as the message."""
     try:
         message = str(error)
     except Exception as other:  # noqa: BLE001 - as above
@@ -237,7 +237,7 @@ def said(error: BaseException) -> str:
 
 
 def printed(text: str) -> str:
-    r"""The text with all that a terminal would obey instead of showing it escaped, but for line ends and tabs.
+    r"""The text with control characters escaped, which a terminal would obey, except for line ends and tabs.
 
     Examples
     --------
@@ -248,5 +248,5 @@ def printed(text: str) -> str:
 
 
 def printed_json(text: str) -> str:
-    """The same for JSON, which stays the JSON that it was."""
+    """A JSON text with control characters escaped as `printed` does it; it has the same meaning as JSON."""
     return _UNPRINTED.sub(lambda found: json.dumps(found[0])[1:-1], text)

@@ -14,7 +14,7 @@ from nbbacktest.core.model import Model
 
 
 def known_zone(name: str) -> str:
-    """`name`, where it is an IANA name of a time zone.
+    """`name`, if it is an IANA name of a time zone.
 
     Raises
     ------

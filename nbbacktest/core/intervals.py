@@ -15,7 +15,7 @@ DAY = 24 * HOUR
 LATEST = 2**63 - 1
 """Later than any instant and any day, as an int64: the time of an event that never comes."""
 NO_TIME = -(2**63)
-"""No instant and no day, as an int64: what pandas counts NaT as."""
+"""No instant and no day, as an int64: the value that pandas has for NaT."""
 
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 # Nominal lengths, to sort by: real weeks and months have as many sessions as the calendar gives them.

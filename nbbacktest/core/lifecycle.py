@@ -1,6 +1,6 @@
 """The states of a run, as one table, changed in one place.
 
-Pure: no threads, no clock, no lock. Whoever owns a `Lifecycle` guards it (here: the gate's condition).
+Pure: no threads, no clock, no lock. The owner of a `Lifecycle` guards it (here: the gate's condition).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STOPPED, RUNNING, PAUSED = SystemState.STOPPED, SystemState.RUNNING, SystemState
 
 
 class Command(StrEnum):
-    """What a user may ask for, and what an engine may report."""
+    """The commands of a user, and the reports of an engine."""
 
     START = "start"
     PAUSE = "pause"
@@ -53,7 +53,7 @@ TABLE: dict[tuple[SystemState, Command], SystemState] = {
     (PAUSED, Command.REMOVE): PAUSED,
     (PAUSED, Command.FAIL): STOPPED,
 }
-"""What each state allows, and where it leads."""
+"""The commands that each state allows, and the state after each."""
 
 HOLDS: frozenset[tuple[SystemState, Command]] = frozenset(
     {
@@ -94,12 +94,12 @@ class Lifecycle:
         return tuple(self._history)
 
     def allows(self, command: Command) -> bool:
-        """Tell whether `command` would change something; False where its wish already holds.
+        """Tell whether `command` would change something; False if its wish already holds.
 
         Raises
         ------
         InvalidTransition
-            Where the command makes no sense in this state.
+            If the command makes no sense in this state.
         """
         key = (self._state, command)
         if key in TABLE:
@@ -115,19 +115,19 @@ class Lifecycle:
         Raises
         ------
         InvalidTransition
-            Where the table has no such transition.
+            If the table has no such transition.
         """
         if not self.allows(command):
             return self._state
         after = TABLE[self._state, command]
         line = f"{command.value}: {self._state.value} -> {after.value}"
-        self._state = after  # an interrupt comes before this or after the next, but not between
+        self._state = after  # an interrupt can come before this line or after the next one, but not between them
         self._history.append(line)
         self.tell()
         return self._state
 
     def tell(self) -> None:
-        """Tell the state where it was changed and not told: an interrupt may have come between."""
+        """Tell the listener the present state, unless it was told already; an interrupt may have come before."""
         state = self._state
         if self._told is not state:
             if self._on_change is not None:

@@ -1,4 +1,4 @@
-"""Live runs and lag, as the session config says them."""
+"""The sections of the session config for live runs and for lag."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DAY_SECONDS = 86_400
 
 
 class LiveConfig(Model):
-    """Where a live run's bars come from, and how long it waits for them; `mode` must be "live"."""
+    """The source of a live run's bars, and the time that the run waits for them; `mode` must be "live"."""
 
     feed: Literal["push", "websocket"] = Field(
         "push", description="push: the program that starts the run gives a feed; websocket: a server at url"
@@ -56,14 +56,14 @@ class LiveConfig(Model):
 
 
 class LagConfig(Model):
-    """When a symbol counts as lagging; asked in clock-driven and live runs, never in data-driven ones."""
+    """The lag from which on a symbol counts as lagging; clock-driven and live runs use it, data-driven ones don't."""
 
     threshold_seconds: float = Field(5.0, gt=0, description="wall seconds behind from which on a symbol lags")
     check_interval_seconds: float = Field(1.0, gt=0, description="wall seconds between two looks")
 
 
 def check_url(url: str) -> None:
-    """Refuse what is no WebSocket address, and one with a secret in it.
+    """Refuse a text that is no WebSocket address, or that has a secret in it.
 
     Raises
     ------

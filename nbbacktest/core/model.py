@@ -15,9 +15,9 @@ else:
 
 
 class _Constructor(_Meta):
-    """Makes a model of values by name, and says in the project's own words what is wrong with them.
+    """Makes a model of values by name, and reports wrong values in the project's own words.
 
-    Only where a model is written in Python: parts of a config that is read are made without it.
+    It serves models that are written in Python: parts of a config that is read are made without it.
     """
 
     def __call__(self, *values: Any, **named: Any) -> Any:
@@ -36,12 +36,12 @@ class _Constructor(_Meta):
 
 
 class Model(BaseModel, metaclass=_Constructor):
-    """What all parts of the config share: frozen, strict about types, no unknown keys, finite numbers.
+    """The base of all parts of the config: frozen, strict about types, no unknown keys, finite numbers.
 
     Raises
     ------
     ConfigError
-        For values that make no sense, with each of them and what to do.
+        For values that make no sense, with each value and its cure.
     ParameterError
         For values that aren't given by name; a TypeError too.
     """

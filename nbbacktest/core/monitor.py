@@ -1,8 +1,8 @@
-"""A lock, and waiting for what it guards to change, such that Ctrl-C at any point leaves it free; and threads begun likewise.
+"""A lock with waits for changes of what it guards, and starts of threads: Ctrl-C at any point leaves the lock free.
 
-Python raises what a signal handler raises in the main thread, and only there: where a Python function begins, where a
+Python raises a signal handler's exception in the main thread, and only at some points: where a Python function begins, where a
 function written in C has returned, and where a loop goes round. `threading.Condition`, `Event` and `Thread.start` are
-Python. Where one of them is interrupted between taking its lock and its `try`, the lock is held for ever.
+Python. If one of them is interrupted between taking its lock and its `try`, the lock is never released.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class Monitor:
-    """A lock and its news.
+    """A lock, and waits for changes of what it guards.
 
     It can't be entered by itself: `with monitor.lock` enters the lock, whose entry and exit are C code and so one thing.
-    Who changes what the lock guards calls `notify_all` before leaving it.
+    A thread that changes what the lock guards calls `notify_all` before it leaves the lock.
 
     Attributes
     ----------
@@ -32,12 +32,12 @@ class Monitor:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._news = threading.Condition(self.lock)
-        self._tickets: list[threading.Lock] = []  # of those who wait in `until`; guarded by the lock
+        self._tickets: list[threading.Lock] = []  # of the threads that wait in `until`; guarded by the lock
 
     def until(self, answer: Callable[[], T], timeout: float | None = None) -> T:
-        """Wait until `answer()` is true and return it; after `timeout` seconds return what it is then.
+        """Wait until `answer()` is true and return its value; after `timeout` seconds return its value at that time.
 
-        For every thread. The caller doesn't hold the lock: `answer` is asked under it, and nothing is held meanwhile.
+        For every thread. The caller doesn't hold the lock: it is held while `answer` is called, and not in between.
         """
         with self.lock:
             found = answer()
@@ -69,7 +69,7 @@ class Monitor:
         return self._news.wait(timeout)
 
     def notify_all(self) -> None:
-        """Wake everybody who waits; the caller holds the lock. Where it is interrupted, calling it again wakes the rest."""
+        """Wake all waiting threads; the caller holds the lock. If it is interrupted, calling it again wakes the rest."""
         self._news.notify_all()
         for ticket in self._tickets:
             if ticket.locked():
@@ -78,18 +78,18 @@ class Monitor:
 
 
 class Flag:
-    """What a `threading.Event` is, but for interrupts: raised once or again and again, and waited for by any thread."""
+    """A `threading.Event` that interrupts can't break; it may be set again and again, and any thread may wait for it."""
 
     def __init__(self) -> None:
         self._monitor = Monitor()
         self._up = False  # written under the lock, read anywhere
 
     def is_set(self) -> bool:
-        """Whether it is up."""
+        """True if it is up."""
         return self._up
 
     def set(self) -> None:
-        """Raise it and wake who waits."""
+        """Raise it and wake all waiting threads."""
         surely(self._set)
 
     def clear(self) -> None:
@@ -107,9 +107,9 @@ class Flag:
 
 
 def surely(change: Callable[[], T]) -> T:
-    """Make a change whole: where an interrupt cuts it in two it is made once more, and the interrupt goes on.
+    """Make a change whole: if an interrupt cuts it in two, it is made once more before the interrupt is raised.
 
-    `change` may be made twice, and raises nothing by itself.
+    `change` may be made twice, and raises no error of its own.
     """
     try:
         return change()
@@ -119,14 +119,14 @@ def surely(change: Callable[[], T]) -> T:
 
 
 def apart(call: Callable[[], T]) -> T:
-    """Do what no interrupt may cut in two: in a thread of its own, where the caller's is the main one.
+    """Make a call that no interrupt may cut in two: in a thread of its own, if the caller's is the main one.
 
-    Returns and raises what `call` does. Where an interrupt ends the wait for it, it is done to its end all the same.
+    Returns and raises what `call` does. If an interrupt ends the wait for the call, the call still runs to its end.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
     outcome: _Outcome[T] = _Outcome()
-    context = contextvars.copy_context()  # what the caller's thread has set counts there too
+    context = contextvars.copy_context()  # the caller's context variables count in the thread too
     work = threading.Thread(target=context.run, args=(outcome.take, call), name="nbbacktest-command", daemon=True)
     # C code, as the wait is: `Thread.start` is Python, and can be interrupted half-way.
     _thread.start_new_thread(outcome.prepare, (work.start,))
@@ -150,7 +150,7 @@ def started(thread: threading.Thread) -> None:
 
 
 class _Outcome(Generic[T]):
-    """What another thread's call returned or raised, waited for by a lock alone."""
+    """The value or the error of another thread's call; a lock alone makes the wait."""
 
     def __init__(self) -> None:
         self._done = threading.Lock()
@@ -166,7 +166,7 @@ class _Outcome(Generic[T]):
         self._done.release()
 
     def prepare(self, begin: Callable[[], object]) -> None:
-        """Begin what will `take`."""
+        """Call `begin`, which starts the thread that calls `take`; keep its error."""
         try:
             begin()
         except BaseException as error:  # noqa: BLE001 - raised by `get`

@@ -22,7 +22,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """The labels of a run's times. They decide nothing: `day_zone` says which day a time belongs to.
+    """The labels of a run's times; they don't affect the run. `day_zone` decides the day that a time belongs to.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class Stamps:
     dates : bool
         True if the source gave naive session dates: labels are then naive, and in `day_zone`.
     day_zone : str
-        IANA name of the zone in which dates begin at midnight; `timezone` where left out.
+        IANA name of the zone in which dates begin at midnight; `timezone` if left out.
     daily : bool
-        Whether bars are whole sessions, so that where one begins is shown as its session's date.
+        True if bars are whole sessions, so that where one begins is shown as its session's date.
     """
 
     timezone: str = "UTC"
@@ -92,7 +92,7 @@ class Stamps:
         return self.daily and not self.dates and self.day_zone != self.timezone
 
     def instant(self, ns: int) -> pd.Timestamp:
-        """The moment at which bars complete, for a user who thinks in session dates: the date that it ends."""
+        """The instant at which bars complete; in a run that shows dates, the session date that it ends."""
         import pandas as pd
 
         return (self.stamp(ns) - pd.Timedelta(1, "ns")).normalize() if self.dates else self.stamp(ns)
@@ -140,7 +140,7 @@ class Bar(msgspec.Struct, frozen=True, gc=False):
             f"low={self.low:g} close={self.close:g} volume={self.volume:g})"
         )
 
-    # Base bars are made a million at a time: what is the same for all of them costs them nothing.
+    # Base bars are made by the million, so that values that are the same for all of them aren't stored in each.
 
     @property
     def base_count(self) -> int:
@@ -159,7 +159,7 @@ class Bar(msgspec.Struct, frozen=True, gc=False):
 
 
 class DerivedBar(Bar, frozen=True, gc=False):
-    """A completed bar that was built from base bars, and says from how many."""
+    """A completed bar that was built from base bars; it has their number."""
 
     base_count: int
     expected_count: int
@@ -170,17 +170,17 @@ class DerivedBar(Bar, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class FormingBar:
-    """A bar that is not complete: what its base bars add up to so far. No `Bar`, so that it can't pass for one.
+    """A bar that is not complete: the sum of its base bars so far. It is no `Bar`, so that it can't be taken for one.
 
     Attributes
     ----------
     symbol, interval : str
     time_ns, closes_ns : int
-        Where it begins and where it will be complete, nanoseconds UTC.
+        The times at which it begins and will be complete, nanoseconds UTC.
     open, high, low, close, volume : float
         Of the base bars seen until now.
     base_count, expected_count : int
-        How many base bars that is, and how many the whole bar has room for.
+        The number of those base bars, and the number that the whole bar has room for.
     """
 
     symbol: str
@@ -230,9 +230,9 @@ class BarColumns:
         midnight of the session's date in the exchange's zone and `end` the session's close.
     open, high, low, close, volume : float64 arrays
     base_count : int64 array or None
-        For derived bars, how many base bars each was built from.
+        For derived bars, the number of base bars that each was built from.
     expected_count : int64 array or None
-        For derived bars, how many base bars the calendar has room for in each.
+        For derived bars, the number of base bars that the calendar has room for in each.
     root : Interval or None
         For derived bars, the interval of those base bars.
     """

@@ -1,4 +1,4 @@
-"""Says what is wrong with a config in plain words: turns pydantic's errors into where, which value and what to do."""
+"""Reports the problems of a config in plain words: turns pydantic's errors into places, values and cures."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def problems_of(root: type[BaseModel], error: ValidationError) -> list[Problem]:
     """Every problem that pydantic found in a `root`, in the order of its fields."""
     errors = error.errors()
     found = [tuple(one["loc"]) for one in errors]
-    # A list whose members were refused is then called too short: that one is no news.
+    # Pydantic also calls a list too short if its members were refused: that problem is left out.
     return [
         _problem(root, one)
         for one, at in zip(errors, found, strict=True)
@@ -128,7 +128,7 @@ class _Place:
         if chosen and len(self._models) > 1:
             self._models = chosen
             return
-        # A union whose members are told apart by their kind has a label there that nobody has written.
+        # In a union whose members are told apart by their kind, the path has a label that isn't in the config.
         labelled = [
             inner for label, inner in _labels_in(self._field.annotation if self._field else None) if label == part
         ]
@@ -139,7 +139,7 @@ class _Place:
         if isinstance(part, int):
             return
         if self._field is not None and get_origin(self._field.annotation) is dict:
-            self._field = None  # a key of the user's own, which the next one is under
+            self._field = None  # a key of the user's own, under which the next key stands
             return
         fields = dict(_keys_of(self._models))
         self.siblings = set(fields)

@@ -24,9 +24,9 @@ def imported(path: str, text: str, fits: Callable[[Any], bool]) -> Any:
     Parameters
     ----------
     path
-        Where in the config it stands, for the error.
+        Its place in the config, for the error.
     fits
-        Which of the module's names may have been meant, where it has no such name.
+        True for an object that may have been meant; an error suggests names of such objects.
 
     Raises
     ------

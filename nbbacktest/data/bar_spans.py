@@ -1,4 +1,4 @@
-"""From stamps to spans: the moments that stamps mark, each bar's begin and end, and the labels of instants."""
+"""Turns stamps into spans: finds the moments that stamps mark, each bar's begin and end, and the labels of instants."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from nbbacktest.core.config import SessionConfig
 
-_NEARLY_ALL = 0.8  # of stamps, which lie off the minute alike
+_NEARLY_ALL = 0.8  # the share of stamps that must lie off the minute alike
 _BEFORE_THE_END = (1, 1_000, 1_000_000, SECOND)
 """Nanoseconds before the end of a bar at which sources stamp it, as 09:30:59.999."""
 
@@ -93,7 +93,7 @@ def _commonest(spacings: Int64) -> int:
 
 
 def opens_of(ends: Int64, length: int) -> Int64:
-    """The begins of bars that end at these rising instants: none before the end of the bar before it.
+    """The begins of bars that end at these rising instants: no bar begins before the end of the bar before it.
 
     A bar that the close or a lunch break cuts short begins where the bar before it ended. If that bar is missing, the short one
     is as long as the short ones that end at the same time of other days.
@@ -190,8 +190,8 @@ def place(
     timezone
         The zone of naive intraday stamps; None: it isn't known.
     mark
-        What intraday stamps mark; None is their open. Daily bars carry their session's date either way, and weeks a
-        date in them, but that one on a weekend is told by this to begin or to end its week.
+        The moment of a bar that intraday stamps mark; None is the open. Daily bars carry their session's date either
+        way, and weeks a date in them; for a date on a weekend this decides if it begins or ends its week.
     sessions
         With sessions, daily bars end at their session's close, weeks and months at that of their last session, and an
         intraday bar when trading stops in it. Without, bars end with their length, whole days at the next midnight.
@@ -219,7 +219,7 @@ def intraday_ends(time: Int64, length: int, sessions: SessionTable | None, *, is
 
     Trading that goes on within the length, after a break or without one, is part of the bar. A bar ends with its own part of the
     session if all bars begin a whole number of lengths after an open, and some begin after a break before the last one's
-    length is up; `is_anchored` says so for a bar that is looked at alone.
+    length is up; `is_anchored` tells this for a single bar.
     """
     end = time + length
     if sessions is None or not len(sessions) or not len(time):

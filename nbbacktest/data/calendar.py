@@ -23,9 +23,10 @@ Days = npt.NDArray[np.datetime64]
 
 ALWAYS_OPEN = "24/7"
 _BUILT_FOR = 2024  # a year that every calendar knows, to ask for a time zone
-_YEARS = (1680, 2260)  # what int64 nanoseconds reach, with room for padding
+_YEARS = (1680, 2260)  # the years that int64 nanoseconds reach, with room for padding
 _SCHEDULE = ("open", "close", "break_start", "break_end")
-_OPEN_ALL_DAY = ("CMES", "us_futures")  # exchange_calendars up to 4.13 counts their daily hour of pause as open
+# exchanges whose daily hour of pause exchange_calendars up to 4.13 counts as open
+_OPEN_ALL_DAY = ("CMES", "us_futures")
 _SLACK = timedelta(days=7)  # callers ask for a few days more than their bars have, which is no mistake
 
 
@@ -166,7 +167,7 @@ def session_table(
         IANA name of the zone in which dates begin at midnight, and sessions of ``"24/7"`` with them; None for the
         exchange's own, UTC for ``"24/7"``.
     hours
-        One's own, in the exchange's local time; None: the calendar's. If they end at the regular close or later, they hold
+        The user's own hours, in the exchange's local time; None: the calendar's. If they end at the regular close or later, they hold
         on half days too; if they end before it, an early close stays. The same holds for the open. A lunch break
         stays.
 
@@ -225,7 +226,7 @@ def local_midnights(dates: Days, timezone: str) -> Int64:
 def local_times(dates: Days, since_midnight: int, timezone: str) -> Int64:
     """The instants (nanoseconds UTC) at which clocks in `timezone` show that time of day on `dates`.
 
-    A time that the clocks skip is the first one that exists after it; of one that they show twice it is the first.
+    If the clocks skip the time, the first time that exists after it counts; if they show it twice, the first one counts.
     """
     import pandas as pd
 
@@ -395,7 +396,7 @@ def _bounds(calendar: ExchangeCalendar) -> str:
 
 
 def _shown(word: str, names: set[str]) -> list[str]:
-    """The codes to suggest: all if one is near `word`, else those of the largest exchanges."""
+    """The codes of exchanges to suggest: all if one is near `word`, else those of the largest exchanges."""
     from difflib import get_close_matches
 
     usual = ["24/7", "CMES", "XAMS", "XETR", "XHKG", "XLON", "XNAS", "XNYS", "XPAR", "XTKS", "XTSE"]
@@ -429,13 +430,13 @@ def last_showing(since_midnight: int, timezone: str, until: int) -> int:
 def moment_of(local: int, timezone: str, now: int) -> int:
     """The instant at which clocks in `timezone` show a date and time, nanoseconds UTC.
 
-    A time that the clocks skip is the first one that exists after it. Of a time that they repeat it is the first showing,
-    or the second one if the first lies before `now`.
+    If the clocks skip the time, the first time that exists after it counts. If they show it twice, the first showing
+    counts, or the second one if the first lies before `now`.
 
     Parameters
     ----------
     local
-        What the clocks show, as nanoseconds since 1970-01-01 00:00 there.
+        The time that clocks show, as nanoseconds since 1970-01-01 00:00 there.
     now
         Nanoseconds UTC.
     """
@@ -510,7 +511,7 @@ class RollingSessions:
         return int(table.part_open[part]), int(table.part_close[part])
 
     def ending(self, ns: int) -> tuple[int, int] | None:
-        """The same for ``(open, close]``: the part of a bar that ends at `ns`."""
+        """The open and close of the session's part in which a bar that ends at `ns` lies; None outside."""
         return self.at(ns - 1)
 
     def dated(self, day: date) -> tuple[int, int] | None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ADJUSTED_CLOSES = ("adjclose", "adjustedclose", "closeadj")
-_APART = 1e-6  # relative; below it two closes are one that was rounded
+_APART = 1e-6  # relative; two closes that differ by less are one close that was rounded
 SYMBOL_COLUMNS = ("symbol", "ticker")
-"""Names of a column, or of an index's level, that says whose bars these are."""
+"""Names of a column, or of an index's level, that holds the symbol of each bar."""
 
 
 def by_symbol(frame: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
@@ -136,7 +136,7 @@ def numbers_of(
     Parameters
     ----------
     names
-        By our names, the frame's; see `names_of`.
+        The frame's names by ours; see `names_of`.
     coerce
         True: text that is no number becomes NaN; False: it is refused.
 
@@ -154,7 +154,7 @@ def numbers_of(
 
 
 def refuse_others(frame: pd.DataFrame, symbol: str, label: str, *, chosen: bool) -> None:
-    """Refuse a column of symbols that says something else.
+    """Refuse a column of symbols that names another symbol.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def _numbers(column: pd.Series[Any], label: str, name: Any, index: pd.DatetimeIn
             f"{label}: column {name!r} holds {kind} and not numbers, for example {column.iloc[row]!r} at "
             f"{index[row]}; {_cure(column, name, is_text=text)}"
         )
-    # A copy: what its owner does to the frame later must not reach a run.
+    # A copy: later changes of the frame by its owner must not reach a run.
     return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
@@ -277,7 +277,7 @@ def _apart(frame: Any) -> tuple[str, float] | None:
     try:
         closes, adjusted = (np.asarray(frame[name], dtype=float) for name in (names["close"], found))
     except (TypeError, ValueError):
-        return None  # which is judged as any other column that is no number
+        return None  # judged as any other column that holds no numbers
     sound = np.isfinite(closes) & np.isfinite(adjusted) & (closes != 0)
     worst = float(np.max(np.abs(adjusted[sound] / closes[sound] - 1), initial=0.0))
     return (found, worst) if worst > _APART else None

@@ -28,7 +28,7 @@ def read_actions(
         A CSV's path, with the columns date (ISO), kind (split, dividend or delist), value and, for several symbols,
         symbol; or such rows. One file may serve many runs: other symbols' rows are passed over.
     required
-        True: rows of other symbols alone are a mistake.
+        True if it is an error that no row is of these symbols.
     adjusted
         True if prices have splits and dividends in them, so that delistings alone are left.
 
@@ -37,7 +37,7 @@ def read_actions(
     DataNotFoundError
         If there is no such file.
     DataError
-        For a row that makes no sense, with its line; for two splits of one symbol on one date, and two delistings; where
+        For a row that makes no sense, with its line; for two splits of one symbol on one date, and two delistings; if
         no row is of a symbol that is run.
     ConfigError
         For a split or a dividend of a symbol whose prices are adjusted.

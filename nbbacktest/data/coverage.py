@@ -191,11 +191,11 @@ def cover(grid: Grid, time: Int64, volume: Float64, left_out: Mapping[str, Int64
 
 
 def quality(present: int, expected: int, duplicates: int) -> float | None:
-    """The percentage of what should be there that is there, once: ``100 * present / (expected + duplicates)``.
+    """The percentage of expected bars that are present, once: ``100 * present / (expected + duplicates)``.
 
-    `present` is how many of the expected bars there is a sound bar for. What was left out as out of order or faulty is
-    missing by that, unless there is a sound bar in its place, and what is there twice lowers it by `duplicates`.
-    None if nothing is expected and nothing double.
+    `present` is the number of expected bars that have a sound bar. Bars that were left out as out of order or faulty count
+    as missing, unless a sound bar is in their place, and `duplicates` lower the percentage.
+    None if no bar is expected and none is a duplicate.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sources of bars: the protocol that users write, the one that the loader asks, and the class that joins the two."""
+"""Sources of bars: the protocol that users implement, the one that the loader calls, and the class that joins the two."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ Prices = Literal["adjusted", "split-adjusted", "raw", "either"]
 """The prices of a source: adjusted for splits and dividends, for splits alone, not at all, or as the run asks."""
 
 _IN_PRICES: dict[str, tuple[ActionKind, ...]] = {"adjusted": ("split", "dividend"), "split-adjusted": ("split",)}
-"""By the word for prices, the kinds of action that they have in them."""
+"""For each word for prices, the kinds of action that these prices include."""
 
 INVENTED = "nbbacktest.synthetic"
-"""Key in the `attrs` of an invented frame: a run over it says so."""
+"""The key in the `attrs` of an invented frame; a run over it is marked as synthetic."""
 
 _SHORT_SESSION = 4 * HOUR
-"""The length of a session to reckon with before the exchange's own is known; few are shorter."""
+"""The length of a session to assume before the exchange's own is known; few are shorter."""
 
 
 class DataSource(Protocol):
-    """A source of a run's bars: any object with `bars`; the attributes are optional.
+    """The protocol of a source of bars: any object with the method `bars`; the attributes are optional.
 
     Derive from it to have the defaults, or just write the same names. Pass an instance as `data`, or name the class in
-    a config, ``"source": "module:Name"``, with what it is made with as ``"options"``.
+    a config, ``"source": "module:Name"``, with the arguments of the class as ``"options"``.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class DataSource(Protocol):
     timezone : str or None
         IANA name of the zone in which intraday stamps without one are local; None: they have one.
     intervals : tuple of str or None
-        What it can be asked for, such as ``("1m", "1d")``; None: anything.
+        The intervals that it has, such as ``("1m", "1d")``; None: any.
     symbols : tuple of str or None
         The symbols that are run if the config names none.
     all_hours : bool
@@ -62,7 +62,7 @@ class DataSource(Protocol):
         With ``"either"``, `bars` is called with ``adjusted=`` as the config has it. None: it isn't said, and the config
         is believed.
     name : str or None
-        What reports call it; None: the class's name.
+        Its name in reports; None: the class's name.
 
     A method ``actions(symbol)`` may give splits, dividends and delistings, as rows that `data.actions` would take, or None
     if they aren't known. The run has those that prices don't have in them, unless the config sets `data.actions`.
@@ -94,14 +94,14 @@ class DataSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceBars:
-    """A run's bars as a source has them, unread, and what the source says of them.
+    """A run's bars as a source has them, unread, with the facts that the source tells about them.
 
     Attributes
     ----------
     frames : dict
         By symbol.
     source : str
-        What reports call the source.
+        The name of the source in reports.
     files : dict
         By symbol, the file that errors name; empty if the frames aren't of files.
     interval : Interval or None
@@ -109,7 +109,7 @@ class SourceBars:
     synthetic : bool
         True if the bars are invented.
     stamp : "open", "close" or None
-        What intraday stamps mark; None: the config says it.
+        The moment of a bar that intraday stamps mark; None: the config tells it.
     timezone : str or None
         The zone of naive intraday stamps; None: the config says it.
     all_hours : bool
@@ -139,7 +139,7 @@ class SourceBars:
 
 
 class BarSource(Protocol):
-    """A source as `nbbacktest.data.sources.load` asks it: built-in sources, frames and files are such, and others are wrapped.
+    """The protocol that `nbbacktest.data.sources.load` calls: built-in sources, frames and files have it, others are wrapped.
 
     A built-in source has a classmethod `of_config` too, which makes it from the session config: it gives a `BarSource`, or
     a `DataSource`, which is asked symbol by symbol. Its line in `nbbacktest.core.data_config.SOURCES` gives it its name.
@@ -194,14 +194,14 @@ def ask(source: DataSource, config: SessionConfig, needs: Sequence[Need] = (), *
     Parameters
     ----------
     terms
-        What `bars` is called with beside symbol, interval and days.
+        The arguments of `bars` beside symbol, interval and days.
 
     Raises
     ------
     ConfigError
-        If the config asks for what the source can't give, or contradicts it.
+        If the config asks for bars that the source can't give, or contradicts the source.
     DataError
-        If the source doesn't say what has to be known, or raised.
+        If the source lacks a necessary fact, or raised.
     """
     called = name_of(source)
     symbols = config.data.symbols if "symbols" in config.data.model_fields_set else getattr(source, "symbols", None)
@@ -283,7 +283,7 @@ def prices_of(source: DataSource, config: SessionConfig, called: str) -> Prices 
     ConfigError
         If the config asks for other prices than the source has, or gives splits that its prices have in them.
     DataError
-        If the source says something else than the words for it.
+        If the source's `prices` is none of the allowed words.
     """
     told: Prices | None = getattr(source, "prices", None)
     adjusted, actions = config.data.adjusted, config.data.actions
@@ -312,7 +312,7 @@ def own_actions(
     Raises
     ------
     DataError
-        If the source gives what is no such row.
+        If the source gives a row that is no such action.
     """
     ask = getattr(source, "actions", None)
     if not callable(ask):

@@ -34,7 +34,7 @@ a daily bar on a day without a session."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fault:
-    """One thing that may be wrong with rows, and which rows have it.
+    """One kind of fault, and the rows that have it.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Fault:
     rows : bool array
         True if a row has it; may be all False.
     what : str
-        In words, for messages.
+        The fault in words, for messages.
     columns : tuple of str
         The columns that show it.
     refusal : str
@@ -89,15 +89,15 @@ def first_kinds(faults: Sequence[Fault], rows: int) -> dict[FaultKind, Bools]:
     return found
 
 
-_FEW_OUT_OF_PLACE = 10  # one row in so many may stand in a wrong place; of more, the rows are shuffled
-_ENOUGH = 10  # fewer rows in their places don't tell how far apart rows are
-_FAR = 10  # for these few: times their whole span
+_FEW_OUT_OF_PLACE = 10  # one row in this many may be out of place; if more are, the rows count as shuffled
+_ENOUGH = 10  # with fewer rows in place, the distance of rows isn't known
+_FAR = 10  # for so few rows: a multiple of their whole span
 _SMALL_HOURS = 4  # clocks are set back between midnight and then
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowOrder:
-    """The order in which rows' stamps rise, and the rows that stand in its way.
+    """The order in which rows' stamps rise, and the rows that break it.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""CSV and Parquet files, and folders of them, as DataFrames indexed by time. `bar_spans` decides what their stamps mean."""
+"""Reads CSV and Parquet files, and folders of them, as DataFrames indexed by time. `bar_spans` interprets their stamps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SEPARATORS = (",", ";", "\t", "|")
-_NOT_ASKED = "\x1f"  # parts nothing, so that lines come whole
+_NOT_ASKED = "\x1f"  # a separator that no line has, so that lines come whole
 _DECIMAL_COMMA = re.compile(r"-?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 _OFFSET_SIGNS = 6  # of +09:00
@@ -32,7 +32,7 @@ _EXACT_FROM = (3, 1)  # of pandas
 
 
 def read_csv(file: Path, separator: str | None, decimal: str | None) -> pd.DataFrame:
-    """A CSV file as it stands: its times aren't looked for, but told as they were written.
+    """The table of a CSV file, with its times as they were written.
 
     Two header lines named Price and Ticker, as yfinance writes them, give two levels of columns.
 
@@ -92,7 +92,7 @@ def _separator(lines: list[str]) -> str:
 
 
 def _as_written(frame: pd.DataFrame, file: Path, part: str) -> pd.DataFrame:
-    """The table with its times as they were written: their offsets say which date they are of, and were turned into UTC."""
+    """The table with its times as they were written, since their offsets tell their dates; reading had turned them into UTC."""
     import pandas as pd
 
     name = time_column(frame)
@@ -111,7 +111,7 @@ def _as_written(frame: pd.DataFrame, file: Path, part: str) -> pd.DataFrame:
     if not offsets.any():
         return frame
     utc = pd.DatetimeIndex(frame[name]).as_unit("ns")
-    behind = np.append(offsets, 0)[ends.cat.codes]  # what isn't there has code -1
+    behind = np.append(offsets, 0)[ends.cat.codes]  # missing values have code -1
     local = utc.tz_localize(None) + behind.astype("timedelta64[ns]")
     return frame.assign(**{name: told(utc, local)})
 
@@ -130,7 +130,7 @@ def _text_of(file: Path, part: str, place: int, length: int) -> pd.Series[str]:
             table = csv.read_csv(stream, rows, csv.ParseOptions(delimiter=part), options)
         if len(table) == length:
             return table.column(0).to_pandas().astype("str")  # type: ignore[no-any-return]
-    # Lines before the header are no matter to pandas.
+    # pandas skips the lines before the header.
     return pd.read_csv(file, sep=part, usecols=[place], dtype=str).iloc[:, 0]
 
 
@@ -230,7 +230,7 @@ def read_file(path: str, kind: FileKind, separator: str | None = None, decimal: 
         frame = pd.read_parquet(file, engine="pyarrow") if kind == "parquet" else read_csv(file, separator, decimal)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    except Exception as error:  # whatever a decompressor or parser raises, the file is what is wrong
+    except Exception as error:  # the file is at fault, whatever a decompressor or parser raises
         raise DataError(f"{path}: can't be read as {kind}: {type(error).__name__}: {error}; check the file") from error
     return by_time(frame, path) if frame.columns.nlevels == 1 else frame
 
@@ -320,7 +320,7 @@ def read_files(paths: tuple[str, ...]) -> pd.DataFrame:
         try:
             # Not pandas' own way: that makes columns out of folders' names.
             frame = pq.ParquetFile(path).read().to_pandas()
-        except Exception as error:  # whatever a decompressor or parser raises, the file is what is wrong
+        except Exception as error:  # the file is at fault, whatever a decompressor or parser raises
             raise unreadable(path, error) from error
         frames.append(by_time(frame, path))
     filled = [frame for frame in frames if len(frame)]
@@ -350,7 +350,7 @@ def _of(path: str, symbol: str) -> Path:
 
 
 def _parquet_below(root: Path) -> list[Path]:
-    # What starts with a dot or an underscore is a writer's own.
+    # Files whose names start with a dot or an underscore belong to a writer.
     return [
         file
         for file in root.rglob("*")

@@ -48,7 +48,7 @@ class RawBars:
     left_out : dict
         By kind of fault, the stamps of the rows that were left out for it.
     notes : tuple of str
-        What was wrong with them, in words.
+        The faults of the rows that were left out, in words.
     moved : pandas.DatetimeIndex or None
         The stamps of the rows that stood after later ones and were sorted into place.
     """
@@ -180,7 +180,7 @@ def parse_frame(frame: Any, symbol: str, file: str | None, *, faults: Policy, ch
         raise DataError(f"{label}: a {type(frame).__name__} is no DataFrame; pass a pandas DataFrame of bars")
     frame = of_symbol(frame, symbol, label, chosen=chosen)
     if len(frame):
-        # Before the columns: where times are missing too, they are what is looked for first.
+        # Before the columns: if times are missing too, the error is about them.
         frame = frame if isinstance(frame.index, pd.DatetimeIndex) else _timed(frame, label)
     names = names_of(frame, label)
     if not len(frame):

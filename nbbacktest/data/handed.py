@@ -1,4 +1,4 @@
-"""The source in the config of a result whose bars were handed over to its run: it refuses, and says so."""
+"""The source in the config of a result whose bars were handed over to its run: it refuses to give bars, and tells why."""
 
 from __future__ import annotations
 

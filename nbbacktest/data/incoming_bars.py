@@ -1,4 +1,4 @@
-"""Bars that come one by one while a live run goes on: read, checked, and laid on their interval's grid."""
+"""Reads and checks the bars that arrive one by one in a live run, and lays them on their interval's grid."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BarReader:
     symbols
         Those of the run.
     interval
-        Of its base bars: a day at most.
+        The interval of the base bars: a day at most.
     stamps
         For messages.
     derived
@@ -70,7 +70,7 @@ class BarReader:
         Raises
         ------
         DataError
-            For whatever is missing, unknown or wrong, with its value and the cure.
+            For fields that are missing, unknown or wrong, with the value and the cure.
         """
         if isinstance(fields, Bar):
             fields = _of_bar(fields)

@@ -21,11 +21,11 @@ from nbbacktest.data.frames import Policy, RawBars, judged
 from nbbacktest.data.trading_days import period_starts
 
 FEW = 0.2
-"""A larger share of rows off the grid, and it is another grid."""
+"""The largest share of rows that may lie off the grid; with more it is another grid."""
 
 _FAR = 1 << 62
-_OVERLAPS = 0.6  # a larger share of rows that begin inside the bar before them, and bars are shorter
-_REGULAR = 0.2  # of all days: a time of day that recurs on so many belongs to the grid
+_OVERLAPS = 0.6  # if a larger share of rows begin inside the bar before them, bars are shorter
+_REGULAR = 0.2  # the share of days on which a time of day must recur to belong to the grid
 _ROUNDS = 4
 _LONGEST_WEEK = 7 * DAY
 
@@ -43,7 +43,7 @@ def fits(raw: RawBars, length: int, mark: StampMeaning) -> bool:
             if length > DAY
             else bool((days == 0).sum() <= FEW * len(off))
         )
-    # Two bars are closer where the first was cut short, by a close or a break; three in a row are shorter bars.
+    # Two bars are closer if the first was cut short, by a close or a break; three in a row are shorter bars.
     close = np.diff(raw.ticks[kept]) < length
     return bool((close[1:] & close[:-1]).sum() <= FEW * len(off)) and bool(close.sum() <= _OVERLAPS * len(off))
 
@@ -78,7 +78,7 @@ def _alone(ticks: Int64, clocks: Int64, length: int, mark: StampMeaning, *, leni
     alone = np.ones(count, dtype=np.bool_)
     for apart in (1, 2):
         joined = (ticks[apart:] - ticks[:-apart]) % length == 0
-        joined |= (clocks[apart:] - clocks[:-apart]) % length == 0  # over a change of the clocks
+        joined |= (clocks[apart:] - clocks[:-apart]) % length == 0  # across a change of the clocks
         alone[apart:] &= ~joined
         alone[:-apart] &= ~joined
     if count == 1 or not alone.any():
@@ -87,11 +87,11 @@ def _alone(ticks: Int64, clocks: Int64, length: int, mark: StampMeaning, *, leni
     before, after = np.append(_FAR, steps), np.append(steps, _FAR)
     first, last = np.append(True, np.diff(day) > 0), np.append(np.diff(day) > 0, True)
     close = (before < length) | (after < length)
-    sound = first & last & ~close  # all that there is of its day
+    sound = first & last & ~close  # the only row of its day
     days = int(first.sum())
     enough = max(2.0, _REGULAR * days)
     sound |= _times(clocks % DAY) >= enough
-    # Once clocks have changed, the same place among the others an hour off.
+    # After a change of the clocks it has the same place among the others, an hour off.
     place = np.stack((clocks % HOUR, np.minimum(before, length), np.minimum(after, length)), axis=1)
     sound |= _times(place) >= enough
     sound |= (_times(clocks % DAY % length) > 1) & ~close  # the grid of another part of the day
@@ -110,7 +110,7 @@ def _times(values: Int64) -> Int64:
 
 
 def _off_days(clocks: Int64) -> Bools:
-    """Rows whose time of day isn't that of the other days: they are of a day that is still under way."""
+    """Rows whose time of day isn't that of the other days: they belong to a day that is still under way."""
     time = clocks % DAY
     values, times = np.unique(time, return_counts=True)
     usual = int(values[np.argmax(times)])
@@ -156,7 +156,7 @@ def grid_faults(raw: RawBars, interval: Interval, mark: StampMeaning) -> Iterato
 
 
 def on_grid(raw: RawBars, interval: Interval, mark: StampMeaning, policy: Policy, *, streamed: bool = False) -> RawBars:
-    """Keep the rows that are bars of the interval; `policy` says what becomes of others.
+    """Keep the rows that are bars of the interval; `policy` decides about the others.
 
     Downloads of daily bars end with the day that is under way, stamped with a time of day, those of weeks and months with a
     day in one: such a last row is no bar yet. It is left out under every policy, and told, but for streamed bars, of which
@@ -178,14 +178,14 @@ def on_grid(raw: RawBars, interval: Interval, mark: StampMeaning, policy: Policy
     return judged(raw, faults, policy)
 
 
-_CLOCK_CHANGE = 4 * HOUR  # days are 23 to 25 hours long where clocks change, and may be that much short
+_CLOCK_CHANGE = 4 * HOUR  # days are 23 to 25 hours long when clocks change, and may be that much short
 _WEEK = 7 * DAY  # below this, days between two bars are weekends and holidays of daily bars
-_ENOUGH = 10  # a few bars may all miss every other minute by chance; this many don't
+_ENOUGH = 10  # fewer bars may all miss every other minute by chance
 _MOST = 0.9
 _SATURDAY = 5
 _BOTH = 2  # spacings of three bars; with more, one at an end stands alone too
-_LESS = 0.8  # what a spacing counts for that may be of bars cut short
-_RARE = 5  # so many times rarer than the commonest, a spacing is that of rows that don't belong there
+_LESS = 0.8  # the weight of a spacing that may come from bars cut short
+_RARE = 5  # a spacing that is this many times rarer than the commonest belongs to rows off the grid
 
 
 def inferred(raws: Sequence[RawBars], mark: StampMeaning) -> Interval:
@@ -277,7 +277,7 @@ def _cut_short(raws: Sequence[RawBars]) -> set[int]:
 
 
 def _is_usual(length: int, times: int) -> bool:
-    """True if bars may have that length without the config's word; a spacing that is seen once has to divide a day."""
+    """True if bars may have that length although the config doesn't name it; a spacing seen once has to divide a day."""
     whole = MINUTE % length == 0 if length < MINUTE else length % (MINUTE // 2) == 0
     return length % SECOND == 0 and whole and (times > 1 or DAY % length == 0 or length > DAY)
 

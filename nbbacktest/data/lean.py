@@ -37,7 +37,7 @@ _FOLDERS = {"1s": "second", "1m": "minute", "1h": "hour", "1d": "daily"}
 
 
 class LeanSource:
-    """Bars of a LEAN data folder, the one that holds ``equity``.
+    """Gives the bars of a LEAN data folder, the one that holds ``equity``.
 
     ``equity/usa/minute/spy/20131007_trade.zip`` holds ``20131007_spy_minute_trade.csv``, one file a day, and so with
     ``second``; a day without one has no bars. ``equity/usa/daily/spy.zip`` holds ``spy.csv``, and so with ``hour``.
@@ -47,7 +47,7 @@ class LeanSource:
     file. By that file its bars of other days are read under the tickers that it had then. Without a map file a ticker's
     own bars are all there are.
 
-    The config's `data.adjusted` says which prices a run gets. Adjusted ones are multiplied by the company's factor file,
+    The config's `data.adjusted` chooses the prices of a run. Adjusted ones are multiplied by the company's factor file,
     splits and dividends both, and volumes divided; without that file they are refused. Raw ones come with the splits and
     dividends that the factor file tells of, which the run's positions get, unless `data.actions` says otherwise. A company
     whose map file ends is delisted on its last day, at its last daily or hourly close.
@@ -85,7 +85,7 @@ class LeanSource:
         DataNotFoundError
             If there is no such folder, or none of the symbol; if prices are to be adjusted and there is no factor file.
         DataError
-            If a file can't be read, or holds something else than its name says.
+            If a file can't be read, or its contents don't fit its name.
         """
         if not self._equity.is_dir():
             raise DataNotFoundError(
@@ -120,7 +120,7 @@ class LeanSource:
         return None if factors is None else (*factors.actions(symbol), *self._delisting(symbol, company))
 
     def _delisting(self, symbol: str, company: Company) -> Iterator[ActionRow]:
-        """At the last close that there is, as LEAN has it; what holders got is in no file."""
+        """The delisting of a company, at its last close as in LEAN: no file tells the money that holders got."""
         if company.until is None:
             return
         for folder, read in ((self._equity / name, _whole) for name in ("daily", "hour")):
@@ -149,7 +149,7 @@ class LeanSource:
 
 
 def _by_day(folder: Path, symbol: str, part: Stretch) -> Iterator[pd.DataFrame]:
-    """Seconds or minutes, a frame a day."""
+    """The bars of seconds or minutes, a frame a day."""
     for file in sorted((folder / part.ticker).glob("*_trade.zip")):
         match = _FILE.fullmatch(file.name)
         if match is None:
@@ -177,7 +177,7 @@ def _intraday(file: Path, day: date, symbol: str, member: str) -> pd.DataFrame:
 
 
 def _whole(folder: Path, symbol: str, part: Stretch) -> Iterator[pd.DataFrame]:
-    """Hours or days, of one file."""
+    """The bars of one file of hours or days."""
     import pandas as pd
 
     file = folder / f"{part.ticker}.zip"
@@ -234,7 +234,7 @@ def _read(file: Path, member: str, symbol: str) -> pd.DataFrame:
 def _priced(table: pd.DataFrame, index: pd.DatetimeIndex) -> pd.DataFrame:
     import pandas as pd
 
-    # What is no number becomes NaN, which is judged further on as in any other frame.
+    # A text that is no number becomes NaN, which is judged later as in any other frame.
     numbers = {name: pd.to_numeric(column, errors="coerce") for name, column in table.items()}
     priced = {name: column if name == "volume" else column / _PRICE for name, column in numbers.items()}
     return pd.DataFrame(priced).set_index(index)

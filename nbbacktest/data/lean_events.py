@@ -1,7 +1,7 @@
-"""LEAN's factor files and map files: what splits and dividends did to a share, and which ticker it had on which day.
+"""Reads LEAN's factor files and map files: the splits and dividends of a share, and its ticker on each day.
 
 Both lie beside the bars, as ``factor_files/aapl.csv`` and ``map_files/aapl.csv``, or all of them in a zip such as
-``factor_files/factor_files_20240102.zip``, of which the newest counts. A company's files bear one name for good; where
+``factor_files/factor_files_20240102.zip``, of which the newest counts. A company's files bear one name for good; if
 two companies had one ticker, the older one's is ``fb.1``.
 """
 
@@ -25,9 +25,9 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.records import Float64
 from nbbacktest.data.calendar import Days
 
-_TODAY = date(2050, 12, 31)  # the last row's date of what is traded still
+_TODAY = date(2050, 12, 31)  # the last row's date of a company that is still traded
 _PARTS = 20  # a split is p for q, and q is small; a stock dividend of 5% is 21 for 20
-_ROUNDED = 5e-4  # how far a ratio of two rounded factors is off at most
+_ROUNDED = 5e-4  # the largest error of a ratio of two rounded factors
 _TO_NEXT_WEEKDAY = (1, 1, 1, 1, 3, 2, 1)
 _Row = TypeVar("_Row")
 
@@ -38,7 +38,7 @@ class Factor(NamedTuple):
     day: date
     dividends: float
     splits: float
-    close: float  # that day's, raw; 0 where the file has none
+    close: float  # the raw close of that day; 0 if the file has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Factors:
         """The splits and dividends that the factors come of, as LEAN reckons them.
 
         A row holds until the last day before an ex-date. A dividend is ``close * (1 - factor / next factor)``, rounded
-        to cents; a split is the ratio of the factors, made the ratio of two small whole numbers where it is one but for
-        rounding. Where both fall on one day the dividend is counted a new share.
+        to cents; a split is the ratio of the factors, made the ratio of two small whole numbers if only rounding
+        keeps it from that. If both fall on one day the dividend is counted a new share.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class LeanEvents:
         self._folder = folder
 
     def company(self, symbol: str) -> Company:
-        """The company that has `symbol` as its ticker, or the last one that had; else the one whose files are so called.
+        """The company that has, or was the last to have, `symbol` as its ticker; else the company whose files have that name.
 
         Raises
         ------
@@ -165,7 +165,7 @@ class LeanEvents:
         lines = self._factors.lines(company.name)
         if lines is None:
             return None
-        # LEAN writes inf, or an exponent, where a factor has grown beyond its digits: what is older can't be adjusted.
+        # LEAN writes inf, or an exponent, if a factor has grown beyond its digits: older prices can't be adjusted.
         sound = [line for line in lines if "inf" not in line.lower() and "e+" not in line.lower()]
         read = _read(self._factors.where(company.name), sound, _factor)
         rows = sorted({row.day: row for row in read if row.dividends * row.splits > 0}.values())
@@ -180,7 +180,7 @@ class LeanEvents:
     # Looked up once a source: an archive has tens of thousands of names.
     @cached_property
     def _last_to_bear(self) -> dict[str, tuple[date, str]]:
-        """By ticker, until when it was borne at last, and by which company."""
+        """By ticker, the last day on which a company had it, and that company."""
         found: dict[str, tuple[date, str]] = {}
         for name, lines in self._maps.every():
             for row in _read(self._maps.where(name), lines, _named):

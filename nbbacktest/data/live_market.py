@@ -1,4 +1,4 @@
-"""A live market before its bars come: its symbols and sessions, and the history that strategies may look back on."""
+"""A live market before its bars come: its symbols and sessions, and the history that strategies may read."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def history(config: SessionConfig, data: Any = None) -> MarketData | None:
     Parameters
     ----------
     config
-        With `warmup_days`: that many days that have bars, up to the day before `backtest.start_date`, or where that
+        With `warmup_days`: that many days that have bars, up to the day before `backtest.start_date`, or if that
         isn't set, up to the data's last one. Without, nothing, or all of `data` up to there.
     data
         As for `load`.
@@ -71,7 +71,8 @@ def history(config: SessionConfig, data: Any = None) -> MarketData | None:
     if data is None and not days:
         return None
     if data is None and config.data.source == "synthetic":
-        market = load(config)  # it needs both dates, and invents the days before the first one too
+        # a source of invented bars needs both dates, and invents the days before the first one too
+        market = load(config)
         bars = {symbol: c.slice(0, int((c.end <= market.start).sum())) for symbol, c in market.bars.items()}
     else:
         before = None if begin is None else (begin - timedelta(days=1)).isoformat()

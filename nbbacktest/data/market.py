@@ -1,4 +1,4 @@
-"""The bars of a run and the facts about them: the one type that every source leads to."""
+"""The bars of a run and the facts about them, in one type for all sources."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class MarketData:
 
     @cached_property
     def quality(self) -> dict[str, dict[str, Any]]:
-        """Totals of how complete and sound the bars are, by symbol, over all sessions, warm-up included.
+        """Totals of the completeness and soundness of bars, by symbol, over all sessions, warm-up included.
 
         ``interval``, ``present``, ``left_out`` (rows, for whatever reason), ``outside``, ``zero_volume``; ``expected``,
         ``missing`` and ``quality`` (percent) are None unless the sessions were needed to place the bars. So is `zero_volume` of
@@ -184,7 +184,7 @@ class MarketData:
         """
         grid = None
         if self.placed and self.interval.ns <= DAY:
-            with suppress(DataError):  # none of the bars is in a session: then nothing is due
+            with suppress(DataError):  # no bar is in a session: then no bars are due
                 grid = Grid(self.due(), self.interval)
         return {symbol: self._totals(symbol, grid) for symbol in self.bars}
 

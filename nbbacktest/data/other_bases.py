@@ -25,7 +25,7 @@ from nbbacktest.data.trading_days import whole_periods
 PRICE_TOLERANCE = 1e-4
 """Prices that differ by more than this share of the finer one disagree: a cent in a hundred."""
 VOLUME_TOLERANCE = 1e-2
-"""The same for volume."""
+"""Volumes that differ by more than this share of the finer one disagree."""
 _DAY = Interval.parse("1d")
 
 
@@ -37,7 +37,7 @@ class Bases(NamedTuple):
     frames : dict
         The finest ones, by symbol.
     interval : Interval
-        Theirs.
+        The interval of these frames.
     others : dict
         The coarser ones, by interval and symbol.
     """
@@ -116,7 +116,7 @@ def disagreements(base: BarColumns, coarser: BarColumns, sessions: SessionTable)
     for field in ("open", "high", "low", "close", "volume"):
         a, b = getattr(fine, field)[left], getattr(coarse, field)[right]
         if not (a.any() and b.any()):
-            continue  # a source without volume says nothing about it
+            continue  # a source without volume can't disagree about it
         for row in np.flatnonzero(_differ(a, b, VOLUME_TOLERANCE if field == "volume" else PRICE_TOLERANCE)).tolist():
             when = dates[int(fine.time[left[row]])]
             found.append(Disagreement(symbol, when, name, field, float(a[row]), float(b[row])))
@@ -136,7 +136,7 @@ def _dates(sessions: SessionTable) -> dict[int, date]:
 
 
 class Others(NamedTuple):
-    """Coarser bars, and what was left out of them.
+    """Coarser bars, and the rows that were left out of them.
 
     Attributes
     ----------

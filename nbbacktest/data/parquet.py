@@ -46,7 +46,7 @@ class ParquetBars:
     paths
         In the order of time.
     name
-        What errors call the whole of them.
+        The name of all of them together in errors.
     chosen
         True if the config or the caller names `symbol`; see `read_frame`.
     """
@@ -59,11 +59,11 @@ class ParquetBars:
         self._files: list[_File] = []
         self._columns: list[str] = []
         self._index: Any = None
-        self._number = 0  # of the file that is open or comes next
+        self._number = 0  # the number of the file that is open or comes next
         self._row = 0  # the first row of that file that wasn't taken yet
         self._open: pq.ParquetFile | None = None
         self._batches: Iterator[pa.RecordBatch] | None = None
-        self._rest: pa.RecordBatch | None = None  # what was unpacked and not taken
+        self._rest: pa.RecordBatch | None = None  # rows that were unpacked and not taken
 
     def raw(self) -> RawBars:
         """The times, checked as those of a frame; the values are zeros that take no memory.
@@ -103,7 +103,7 @@ class ParquetBars:
         return replace(raw, columns=dict.fromkeys(raw.columns, nothing))
 
     def read(self, start: int, stop: int) -> dict[str, Float64]:
-        """The values of the rows from `start` up to `stop`, which must not lie before what was read last.
+        """The values of the rows from `start` up to `stop`, which must not lie before the rows that were read last.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class ParquetBars:
             return read_frame(frame, self.symbol, self._name).columns
         except DataError:
             first = 0
-            for file in self._files:  # the first that has the fault is named
+            for file in self._files:  # the error names the first file that has the fault
                 part = frame[max(first - start, 0) : max(first + file.rows - start, 0)]
                 if len(part):
                     read_frame(part, self.symbol, file.path)
@@ -141,7 +141,7 @@ class ParquetBars:
         head = by_time(frame, path)
         wanted = {str(name): name for name in head.columns if _is_value(name)}
         self._columns = list(wanted)
-        # Values are judged with their chunk; here only whether the columns are there, and of this symbol.
+        # Values are judged with their chunk; here the columns must exist, and be of this symbol.
         read_frame(head.assign(**dict.fromkeys(wanted, 0.0)), self.symbol, self._name, chosen=self._chosen)
         gone = [str(name) for name in frame.columns if name not in head.columns]
         if len(gone) > 1:
@@ -158,7 +158,7 @@ class ParquetBars:
         first = sum(file.rows for file in self._files[: self._number])
         while first + self._row < stop:
             file = self._files[self._number]
-            if max(start, first + self._row) >= first + file.rows:  # nothing of it is wanted any more
+            if max(start, first + self._row) >= first + file.rows:  # no more rows of it are wanted
                 self.close()
                 first += file.rows
                 self._number, self._row = self._number + 1, 0
@@ -225,7 +225,7 @@ class ParquetBars:
 
 
 def release() -> None:
-    """Give back to the system what reading has left over."""
+    """Give memory that reading no longer needs back to the system."""
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
@@ -238,14 +238,14 @@ def _is_value(name: Any) -> bool:
 def _opened(path: str) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
-    # Not mapped into memory: where a mapped file is cut short, the process is killed.
+    # Not mapped into memory: if a mapped file is cut short, the process is killed.
     return _reading(path, lambda: pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=_BUFFER))
 
 
 def _reading(path: str, read: Any) -> Any:
     try:
         return read()
-    except Exception as error:  # whatever a decompressor or parser raises, the file is what is wrong
+    except Exception as error:  # the file is at fault, whatever a decompressor or parser raises
         raise unreadable(path, error) from error
 
 

@@ -1,4 +1,4 @@
-"""`data_quality`: how complete and sound bars are, by symbol and session. It refuses nothing: it reports."""
+"""`data_quality`: reports the completeness and soundness of bars, by symbol and session. It refuses nothing."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class QualityReport:
 
     Counts are of bars, by symbol and session:
 
-    * ``expected``: what the session has room for, from its open to its close; half days have fewer, a lunch break none.
+    * ``expected``: the bars that fit between the session's open and close; half days have fewer, a lunch break none.
       The sessions are those from the first bar of any symbol, or the first day asked for, to the last of either.
-    * ``present``: how many of these there is a sound bar for; ``missing``: the others; ``gaps``: runs of missing bars.
+    * ``present``: the expected bars that have a sound bar; ``missing``: the others; ``gaps``: runs of missing bars.
     * ``duplicates``: bars whose stamp came before, or that begin inside the bar before them; ``out_of_order``: those
       that come after a later one, whether a run sorts or leaves them out; ``off_grid``: those that stand alone where no bar
       of the interval begins or ends.
@@ -88,13 +88,13 @@ class QualityReport:
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
-        """The missing runs: symbol, interval, session, stamps of the first and last missing bar, and how many."""
+        """The missing runs: symbol, interval, session, stamps of the first and last missing bar, and number of bars."""
         import pandas as pd
 
         return pd.concat([self._gaps_of(symbol) for symbol in self._parts], ignore_index=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON-ready values: dates and times in ISO 8601."""
+        """The whole report as JSON-ready values: dates and times in ISO 8601."""
         return {
             "source": self.source,
             "exchange": self.exchange,
@@ -169,7 +169,7 @@ class QualityReport:
         return f"Quality of {self.interval} bars of {self.source} against the sessions of {self.exchange}"
 
     def _short(self) -> pd.DataFrame:
-        """The summary without the columns that say nothing."""
+        """The summary without the columns that are empty."""
         whole = self.summary().drop(columns="interval")
         always = {"sessions", "expected", "present", "missing", "gaps", "longest_gap", "quality"}
         return whole[[name for name in whole.columns if name in always or whole[name].any()]].rename_axis(None)
@@ -183,30 +183,30 @@ def data_quality(
     interval: str | None = None,
     stamp: str | None = None,
 ) -> QualityReport:
-    """Report how complete and sound bars are; faulty ones are counted, and never refused.
+    """Report the completeness and soundness of bars; faulty bars are counted, and never refused.
 
     Parameters
     ----------
     source
-        What `nbbacktest.backtest` takes as data: a DataFrame, ``{symbol: DataFrame}``, the path of a CSV or Parquet
+        Data as for `nbbacktest.backtest`: a DataFrame, ``{symbol: DataFrame}``, the path of a CSV or Parquet
         file, a `DataSource`; or a session config, as a `SessionConfig`, a mapping, or the path of a ``.json``; or
-        `MarketData`, whose left out rows are counted as what they were left out for.
+        `MarketData`, whose left-out rows are counted under the faults that they were left out for.
     config
         The facts about a `source` that is data: symbols, time zone, dates.
     exchange
-        The calendar to count against; None: the config's, and where that says none either, XNYS, or 24/7 for bars on
+        The calendar to count against; None: the config's, and if that says none either, XNYS, or 24/7 for bars on
         Saturdays and Sundays.
     interval
         None: the config's; for data that is handed over, the commonest distance of two bars that the others fit.
     stamp
-        What intraday stamps mark, ``"open"`` or ``"close"``; files need it here or in the config.
+        The moment of a bar that intraday stamps mark, ``"open"`` or ``"close"``; files need it here or in the config.
 
     Raises
     ------
     ConfigError
         If a config is wrong, or the exchange is unknown.
     DataError
-        If this isn't a table of bars: a file that isn't there, a column that is missing, no stamp at all; where
+        If this isn't a table of bars: a file that isn't there, a column that is missing, no stamp at all; if
         bars are longer than a day.
 
     Examples
@@ -254,7 +254,7 @@ def _report(market: MarketData) -> QualityReport:
 
 
 def _survey(config: SessionConfig, data: Any) -> MarketData:
-    """The bars as the loader would read them, but that nothing is refused and warm-up isn't told apart."""
+    """The bars as the loader would read them, except that none is refused, and warm-up isn't separated."""
     draft = sources.Draft(config, data, (), "drop")
     sources.find(draft)
     found, local = draft.found, draft.zone

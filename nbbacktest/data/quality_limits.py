@@ -1,4 +1,4 @@
-"""Holds the bars of a run to `data.quality`: warns of rows that were left out, and refuses or drops what is too thin."""
+"""Applies `data.quality` to the bars of a run: warns of rows that were left out, and refuses or drops thin sessions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from nbbacktest.data.market import MarketData
 
 
 def hold_to_quality(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tuple[str, ...]]) -> MarketData:
-    """Hold a market without faulty rows to `data.quality`; all warnings are given as one.
+    """Apply `data.quality` to a market without faulty rows; all warnings are given as one.
 
-    A symbol's share is how many of its expected bars there are, over all sessions that are due, warm-up included.
+    A symbol's share is the part of its expected bars that exists, over all sessions that are due, warm-up included.
     If one is below `minimum`: ``refuse`` refuses; ``warn`` warns and changes nothing; ``drop`` leaves every session
-    whose own share is below it out for that symbol, and counts these bars as ``"thin"``. Whether a session is thin is
-    known only at its end, so that to drop it is hindsight.
+    whose own share is below it out for that symbol, and counts these bars as ``"thin"``. It is known only at
+    its end if a session is thin, so that dropping it is hindsight.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def hold_to_quality(market: MarketData, wanted: QualityConfig, notes: Mapping[st
     if wanted.minimum:
         due = market.due()
         grid = Grid(due, market.interval)
-        # What is left out from here on stays expected.
+        # Bars that are left out from here on still count as expected.
         market = replace(market, placed=True, days_asked=(due.dates[0].item(), due.dates[-1].item()))
         for symbol, columns in tuple(market.bars.items()):
             counted = cover(grid, columns.time, columns.volume, {})

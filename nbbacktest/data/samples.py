@@ -24,7 +24,7 @@ class SampleSource:
 
     @classmethod
     def of_config(cls, config: SessionConfig) -> Self:  # noqa: ARG003 - as sources have it
-        """It needs nothing of the config to be made."""
+        """Make the source; it needs nothing of the config."""
         return cls()
 
     def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:  # noqa: ARG002 - as sources have it
@@ -46,7 +46,7 @@ class SampleSource:
 def frames(symbols: Sequence[str], *, adjusted: bool = True) -> dict[str, pd.DataFrame]:
     """The sample bars of `symbols`: AAPL, FB, GOOG, IBM, MSFT.
 
-    Adjusted bars are what a holder would have earned: open, high, low and close are multiplied by
+    Adjusted bars show the return of a holder: open, high, low and close are multiplied by
     ``Adj Close / Close``, the package's factor for splits and dividends, also those after the last
     bar. Volume is divided by it, which is right for splits and keeps the money that changed hands,
     ``price * volume``, as it was.

@@ -1,4 +1,4 @@
-"""The source of a run's bars: the one that its config names, or what a Python user hands over."""
+"""Finds the source of a run's bars: the one that its config names, or the data that a Python user hands over."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def source_of(config: SessionConfig, data: Any) -> BarSource:
     ConfigError
         If the config names no source, or its options don't fit it.
     DataError
-        If `data` is nothing that bars can be had from.
+        If `data` is no source of bars.
     """
     import pandas as pd
 

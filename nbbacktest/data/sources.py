@@ -1,4 +1,4 @@
-"""The one way to bars: `load` finds, reads, checks, places and cuts what a session config or a Python user names."""
+"""Loads bars: `load` finds, reads, checks, places and cuts the bars that a session config or a Python user names."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Draft:
     ----------
     config : SessionConfig
     data
-        What was handed over; None: the config says where bars come from.
+        The data that was handed over; None: the config names the source.
     needs : sequence of Need
         The warm-up that is asked for, counted in bars.
     policy : str
-        What becomes of faulty rows.
+        The treatment of faulty rows.
     found : SourceBars
-        `find`: what the source has.
+        `find`: the bars that the source has.
     streamed : StreamedBars or None
         `find`: the files of bars whose values come later.
     raws : list of RawBars
@@ -79,7 +79,7 @@ class Draft:
     others : dict
         `place`: coarser bars that are loaded beside them, by interval and symbol.
     notes : dict
-        `place`: what is to be said of rows that were left out, by what errors call the bars.
+        `place`: the notes on rows that were left out, by the name of the bars in errors.
     """
 
     config: SessionConfig
@@ -127,7 +127,7 @@ def load(
     Parameters
     ----------
     config
-        What to load. With `data`, its source and path count for nothing, and its symbols, interval and exchange only if they
+        The config of the run. With `data`, its source and path count for nothing, and its symbols, interval and exchange only if they
         were set and not left at their defaults.
     data
         A DataFrame (its symbol is the one set in the config, else ``"ASSET"``), DataFrames by symbol, or by symbol and
@@ -142,7 +142,7 @@ def load(
     -------
     MarketData
         From `warmup_days` sessions and `warmup_bars` bars before the start date, as far as the data goes, to the end
-        date; what there is before that is in `earlier`.
+        date; the bars before them are in `earlier`.
         Stamps are shown in the config's time zone; else in the exchange's, if `data` is None or an exchange was set; else in
         the data's own. If an exchange was set, its sessions are the trading days, and daily bars end at their session's
         close. Otherwise dates are the trading days, daily bars end at the next midnight, and no calendar is built.
@@ -169,7 +169,7 @@ def load(
 
 
 def find(draft: Draft, *, stream: bool = False) -> None:
-    """Step 1: ask the source for what it has, or decide that its bars are streamed."""
+    """Step 1: ask the source for its bars, or decide that its bars are streamed."""
     draft.streamed = streamed_bars(draft.config, draft.data) if stream else None
     if draft.streamed is not None:
         draft.found = SourceBars(draft.streamed.sources, draft.streamed.source, draft.streamed.files)
@@ -191,7 +191,7 @@ def read(draft: Draft) -> None:
 
 
 def rows_of(draft: Draft) -> list[RawBars]:
-    """The rows of what was found, judged by values and order."""
+    """The rows of the bars that were found, judged by values and order."""
     found, zone = draft.found, draft.zone
     raws = [
         read_frame(frame, symbol, found.files.get(symbol), faults=draft.policy, chosen=found.chosen, zone=zone)
@@ -201,7 +201,7 @@ def rows_of(draft: Draft) -> list[RawBars]:
 
 
 def check(draft: Draft) -> None:
-    """Step 3: find how long the bars are, and judge the rows that are no bars of that length."""
+    """Step 3: find the length of the bars, and judge the rows that are no bars of that length."""
     known, stamp = draft.known_interval, draft.stamp or "open"
     raws = [full_stamps(raw, known, stamp) for raw in draft.raws]
     draft.interval = agree(raws, known, stamp)
@@ -239,7 +239,7 @@ def place(draft: Draft) -> None:
 
 
 def cut(draft: Draft) -> MarketData:
-    """Step 5: keep the days and the warm-up that are asked for, and hold what is left to `data.quality`."""
+    """Step 5: keep the days and the warm-up that are asked for, and apply `data.quality` to these bars."""
     config, base, whole = draft.config, draft.interval.name, draft.bars
     known = (base, *draft.others, *config.data.derived_intervals)
     check_intervals(draft.needs, tuple(dict.fromkeys(known)))
@@ -263,7 +263,7 @@ def cut(draft: Draft) -> MarketData:
         is_named=draft.is_named,
         streamed=draft.streamed.cut(whole, bars) if draft.streamed is not None else None,
         others={name: {symbol: kept.bars[symbol, name] for symbol in part} for name, part in draft.others.items()},
-        earlier=kept.earlier if draft.streamed is None else {},  # bars without values are no good for more warm-up
+        earlier=kept.earlier if draft.streamed is None else {},  # bars without values can't serve as more warm-up
         asked=tuple(draft.needs),
     )
     if draft.others:
@@ -292,7 +292,7 @@ def stamp_of(draft: Draft) -> StampMeaning | None:
     Raises
     ------
     DataError
-        If neither says what a file's intraday stamps mark.
+        If neither tells the meaning of a file's intraday stamps.
     """
     if draft.stamp is None and draft.found.files and not draft.interval.is_daily:
         raise unknown_mark(next(f"{symbol} ({file})" for symbol, file in draft.found.files.items()), draft.interval)
@@ -300,7 +300,7 @@ def stamp_of(draft: Draft) -> StampMeaning | None:
 
 
 def _sessions_around(draft: Draft) -> SessionTable:
-    """The exchange's sessions from before the bars until after them; those of whole weeks and months for such bars."""
+    """The exchange's sessions from before the bars until after them; for weeks and months, the sessions of whole periods."""
     (first, last), config, zone = reach(draft.raws), draft.config, draft.stamps.day_zone
     if draft.interval.is_calendar:
         low, high = (int(np.datetime64(day, "ns").astype(np.int64)) for day in (first, last))

@@ -136,7 +136,7 @@ class Streamed:
     sources : dict
         By symbol.
     first : dict
-        By symbol, how many of the source's bars lie before those of the run.
+        By symbol, the number of the source's bars that lie before those of the run.
     """
 
     sources: Mapping[str, ParquetBars]
@@ -175,7 +175,7 @@ class ColumnChunks:
     shapes
         Columns of all series, base bars first, whose times are right and whose values count for nothing.
     derived
-        How those after the base bars are made.
+        The recipes of the series after the base bars.
     start
         Nanoseconds UTC at which trading begins.
     begins
@@ -184,7 +184,7 @@ class ColumnChunks:
     Raises
     ------
     DataError
-        If there is no room for what is to be unpacked.
+        If there is no room for the unpacked bars.
     """
 
     def __init__(
@@ -201,13 +201,13 @@ class ColumnChunks:
         self.edges = _edges([shape.end for shape in shapes[: len(self._sources)]], start, begins)
 
     def rows(self, chunk: int) -> list[int]:
-        """For each series, how many rows have their values after that chunk."""
+        """For each series, the number of rows that have their values after that chunk."""
         if chunk < 0:
             return [0] * len(self.columns)
         return [int(np.searchsorted(columns.end, self.edges[chunk], side="right")) for columns in self.columns]
 
     def load(self, chunk: int, is_over: Callable[[], bool]) -> bool:
-        """Bring in the chunk after the last one; False if it was given up since `is_over`.
+        """Load the chunk after the last one; False if it was given up because `is_over` was true.
 
         Raises
         ------
@@ -305,7 +305,7 @@ class StreamedBars:
     paths: dict[str, tuple[str, ...]]
 
     def heads(self) -> dict[str, Any]:
-        """The first rows of each symbol as frames, with all of their columns: what its columns say can be seen there."""
+        """The first rows of each symbol as frames, with all of their columns, to check these."""
         import pyarrow.parquet as pq
 
         found = {}
@@ -328,12 +328,12 @@ def streamed_bars(config: SessionConfig, data: Any) -> StreamedBars | None:
     Raises
     ------
     ConfigError
-        If the config asks to stream what can't be.
+        If the config asks to stream bars that can't be streamed.
     DataError
         If files are missing or can't be read.
     """
     settings = config.data
-    # Rows that are left out must be known before the first instant, and so must what other bars are compared with.
+    # Rows that are left out, and bars that are compared with others, must be known before the first instant.
     if settings.stream is False or settings.quality.faults != "refuse" or settings.other_bases:
         return None
     symbols: tuple[str, ...]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _EPOCH = np.datetime64("1900-01-01", "D")
 _OVERNIGHT = 0.2  # share of a day's variance that falls between close and open
-_WEEKEND = 0.15  # variance of a Saturday or Sunday against a weekday's, where the market closes
+_WEEKEND = 0.15  # variance of a Saturday or Sunday against a weekday's, if the market closes
 _REVERSION = 0.998  # pulls price levels back over years, so that none ends at a cent or a million
 _STREAMS = {"level": 1, "path": 2}
 
@@ -105,7 +105,7 @@ class SyntheticSource:
 
     @classmethod
     def of_config(cls, config: SessionConfig) -> Self:  # noqa: ARG003 - as sources have it
-        """It needs nothing of the config to be made."""
+        """Make the source; it needs nothing of the config."""
         return cls()
 
     def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:

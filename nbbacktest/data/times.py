@@ -1,4 +1,4 @@
-"""The times of a table of bars: found in a column or the index, read if they have one meaning, in a zone with a name."""
+"""Finds the times of a table of bars in a column or the index, and reads them if they have one meaning, in a named zone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def in_a_zone(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
 
 
 def told(utc: pd.DatetimeIndex, local: pd.DatetimeIndex) -> pd.DatetimeIndex:
-    """Instants with the local times that they were written in, in a zone whose clocks showed these.
+    """The instants in a zone whose clocks showed the local times that were written.
 
     It is the first zone, those of large markets before others, that has had all these offsets at these instants; a whole
     number of hours that none of the markets has is a zone of its own (``Etc/GMT-3`` is UTC+03:00). If there is none,
@@ -117,7 +117,7 @@ _COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _COMPACT_YEARS = (1800, 2199)
 _UNITS = (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9))
 _EPOCH_YEARS = (315_532_800, 4_102_444_800)  # seconds from 1970 to 1980 and to 2100
-_LAST_MINUTE = 2359  # a time of day that is larger has its seconds
+_LAST_MINUTE = 2359  # a larger number is a time of day with seconds
 _EXCEL_DAYS = (10_000, 80_000)  # 1927 to 2119
 
 
@@ -150,7 +150,7 @@ def by_time(frame: pd.DataFrame, path: str) -> pd.DataFrame:
             )
         name = frame.columns[0]
     if not len(frame):
-        # An empty column has no type to go by; that there is no bar is said further on.
+        # An empty column has no type; a later error tells that there is no bar.
         return frame.drop(columns=[name]).set_index(pd.DatetimeIndex([]))
     column = frame[name]
     date = next((c for c in frame.columns if plain_name(c) == "date" and c != name), None)
@@ -235,7 +235,7 @@ def _holds_times(column: pd.Series[Any]) -> bool:
 
 
 def read_times(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
-    """The column's times, or None if it holds something else, or what has more than one meaning.
+    """The column's times, or None if it holds something else, or values with more than one meaning.
 
     Read are datetimes, ISO 8601 with or without offsets, dates written ``20241001`` as text or number, and the formats that
     the column's name says.

@@ -36,9 +36,9 @@ _SATURDAY = 5
 class TradingDays:
     """Tells the trading day of instants.
 
-    It is the session that an instant lies in. While the exchange is closed, it is the date that clocks show in `zone`: a
-    weekend's is the next weekday's, but none comes before the session that has ended or after the one that follows. Without
-    sessions it is the date.
+    An instant inside a session belongs to that session. While the exchange is closed, an instant belongs to the date that
+    clocks show in `zone`, on a weekend to the next weekday, but never to a day before the last session or after the next
+    one. Without sessions it belongs to its date.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def whole_periods(exchange: str, first: int, last: int, day_zone: str, hours: Ow
 def period_starts(dates: Days, interval: Interval, mark: StampMeaning | None = None) -> Days:
     """The first date of the period that each date stands for: of its ISO week or month, else the date itself.
 
-    A weekend's date that marks an open stands for the week that it is followed by.
+    A date on a weekend that marks an open stands for the week after it.
     """
     if interval.name == "1mo":
         return dates.astype("datetime64[M]").astype("datetime64[D]")
@@ -148,7 +148,7 @@ def period_starts(dates: Days, interval: Interval, mark: StampMeaning | None = N
 
 
 def refuse_weekend_stamps(label: str, dates: Days, interval: Interval, mark: StampMeaning | None) -> None:
-    """Refuse weeks that are stamped on a weekend if neither source nor config says what their stamps mark.
+    """Refuse weeks that are stamped on a weekend if neither source nor config tells the meaning of stamps.
 
     Raises
     ------

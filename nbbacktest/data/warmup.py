@@ -1,4 +1,4 @@
-"""The bars of a source that a run has: its range of dates, and the warm-up before it, in days or counted in bars."""
+"""Cuts a source's bars to those that a run has: its range of dates, and the warm-up before it, in days or in bars."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Need(NamedTuple):
     ----------
     bars : int
     interval : str or None
-        Whose bars are counted; None is the base interval.
+        The interval of the bars to count; None is the base interval.
     symbols : tuple of str or None
         The symbols that need them; None: every one that has such bars.
     where : str
@@ -99,7 +99,7 @@ def seen_from(
                 before = _before(bars[symbol, base], start)
                 begins = _begins(before, Interval.parse(interval), start, sessions, complete=complete)
             if len(before):
-                # Where there are fewer than asked for, all that there is comes in, and the run says so.
+                # If there are fewer than asked for, all of them come in, and the run warns.
                 first = begins[-need.bars] if need.bars <= len(begins) else before.time[0]
                 earliest = min(earliest, int(first))
     return earliest
@@ -145,7 +145,7 @@ def check_intervals(needs: Sequence[Need], known: Sequence[str]) -> None:
 
 
 def reach_in_days(need: Need, base: Interval, session_ns: int) -> int:
-    """Calendar days that surely hold that many bars, if sessions are as long as `session_ns`, and some of them half days."""
+    """A number of calendar days that surely holds the needed bars, if sessions last `session_ns`, and some are half days."""
     interval = base if need.interval is None else Interval.parse(need.interval)
     if interval.is_calendar:
         return (need.bars + 2) * (interval.ns // Interval.parse("1d").ns + 1)
@@ -154,7 +154,7 @@ def reach_in_days(need: Need, base: Interval, session_ns: int) -> int:
 
 
 _DAY = timedelta(days=1)
-_LAST_DAY = date(2261, 12, 31)  # of those that nanoseconds can count
+_LAST_DAY = date(2261, 12, 31)  # the last day that nanoseconds can count
 
 
 class Cut(NamedTuple):
@@ -181,11 +181,11 @@ def cut_bars(
     every
         All bars that the source has, by symbol and interval.
     base
-        The interval that orders fill on; its bars say where the run begins and ends.
+        The interval that orders fill on; its bars decide where the run begins and ends.
     sessions
         The exchange's, if they are the trading days; None: dates are.
     exchange
-        Whose weeks and months are counted as warm-up.
+        The exchange whose weeks and months are counted as warm-up.
 
     Raises
     ------
@@ -263,7 +263,7 @@ def _warm_from(bars: Mapping[str, BarColumns], days: SessionTable, start: int, w
 def of_the_days(
     left_out: Mapping[str, Mapping[str, Int64]], bars: Mapping[str, BarColumns], days: BacktestConfig, stamps: Stamps
 ) -> dict[str, dict[str, Int64]]:
-    """The rows that were left out of the days that are run; a row without a time counts as one of them."""
+    """The left-out rows whose days are in the run; a row without a time counts as one of them."""
     low = min(int(columns.time[0]) for columns in bars.values()) if days.start_date else NO_TIME
     after = -NO_TIME - 1
     if days.end_date is not None:

@@ -1,4 +1,4 @@
-"""Bars from Yahoo Finance, by the package yfinance (extra `yfinance`)."""
+"""The source of bars from Yahoo Finance, by the package yfinance (extra `yfinance`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHORT_REACH = "about 60 days"
 
 
 class YahooSource:
-    """Bars as ``yfinance.download`` gives them, one symbol at a time.
+    """Gives bars as ``yfinance.download`` has them, one symbol at a time.
 
     Intraday stamps are opens; daily ones are session dates. A bar that is still forming is left out: intraday if its
     end lies in the future, daily if its date isn't past in UTC.
@@ -31,7 +31,7 @@ class YahooSource:
     adjusted
         True: open, high, low and close are adjusted for splits and dividends; False: for splits alone, as Yahoo has it.
     prepost
-        True: ask for bars before and after regular hours too; what the config's hours don't hold is left out.
+        True: ask for bars before and after regular hours too; bars outside of the config's hours are left out.
     timeout
         Seconds after which a request is given up.
     """
@@ -52,7 +52,7 @@ class YahooSource:
 
     @classmethod
     def of_config(cls, config: SessionConfig) -> DataSource:
-        """Made with the config's options, of which `adjusted` and `prepost` follow from its prices and hours."""
+        """Make the source with the config's options; `adjusted` and `prepost` follow from its prices and hours."""
         asked = {"adjusted": config.data.adjusted, "prepost": config.own_hours is not None}
         return made_with(cls, asked | config.data.options)
 

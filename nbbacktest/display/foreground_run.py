@@ -1,6 +1,6 @@
-"""A run in the foreground, from its start to its report: what `nbbacktest system start` does.
+"""A run in the foreground, from its start to its report, for `nbbacktest system start`.
 
-It is shown as a live page, as plain lines where there is no terminal, or as JSON lines for programs.
+It is shown as a live page, as plain lines if there is no terminal, or as JSON lines for programs.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Ended(NamedTuple):
     Attributes
     ----------
     error
-        Of the strategy; None where none raised.
+        The error of a strategy; None if none raised.
     interrupted
-        By Ctrl-C.
+        True if Ctrl-C ended the run.
     """
 
     error: StrategyError | None
@@ -59,7 +59,7 @@ def run_in_foreground(
     Raises
     ------
     Leaving
-        SIGTERM, or a closed terminal, once what was run until then is reported.
+        SIGTERM, or a closed terminal, after the result until then is reported.
     """
     settings = SessionConfig.load(config if config is not None else EXAMPLE)
     out, left, interrupted = sys.stdout, None, False

@@ -36,7 +36,7 @@ class LiveTerminal:
     system
         The run.
     cash : float
-        What its account started with.
+        The starting cash of its account.
     console
         A terminal.
     """

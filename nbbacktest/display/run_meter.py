@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PACE_SECONDS = 3.0
-"""Over how long the pace is measured that tells the time left."""
+"""Seconds over which the pace is measured that tells the time left."""
 _POINTS = 2_000
-"""How many points the equity's line keeps before every other one is dropped."""
+"""The number of points that the equity's line keeps before every other one is dropped."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RunReading:
     seconds : float
         Of wall time in which the run moved; `bars_per_second` counts by them.
     seconds_left : float or None
-        Of wall time, at the present pace; None where it stands still.
+        Of wall time, at the present pace; None if it stands still.
     achieved : float
         Simulated seconds a second.
     curve : tuple of (float, float)
@@ -81,7 +81,7 @@ class RunMeter:
     system
         One whose run has started.
     cash : float
-        What the account started with.
+        The starting cash of the account.
     """
 
     def __init__(self, system: SystemManager, cash: float) -> None:
@@ -90,7 +90,7 @@ class RunMeter:
         self._watch = MovingTime()
         self._pace: deque[tuple[float, float]] = deque()  # wall seconds, progress
         self._curve = [(0.0, cash)]
-        self._every = 1  # every how many readings one becomes a point of the line
+        self._every = 1  # the number of readings for one point of the line
         self._readings = 0
 
     def read(self) -> RunReading:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WIDE = 120
-"""From how many columns on the four boxes stand in one row."""
+"""The number of columns from which on the four boxes stand in one row."""
 _ROWS = 5
 _SCALE = 16
-"""How many columns the equity's scale takes at most."""
+"""The most columns that the equity's scale takes."""
 _BADGE = {
     SystemState.RUNNING: "bold white on dark_green",
     SystemState.PAUSED: "bold black on orange1",
@@ -28,7 +28,7 @@ _BADGE = {
 }
 
 Keys = Sequence[tuple[str, str]]
-"""What can be pressed now, and what for."""
+"""The keys that have an effect now, and their effects."""
 
 
 class RunPage:
@@ -41,7 +41,7 @@ class RunPage:
     keys
         Shown in the last line.
     notice
-        What the last command answered, or a question.
+        The answer to the last command, or a question.
     """
 
     def __init__(self, reading: RunReading, keys: Keys = (), notice: str = "") -> None:

@@ -19,7 +19,7 @@ class Keyboard:
     Parameters
     ----------
     stream
-        Standard input; where that is no terminal, there are no keys.
+        Standard input; if that is no terminal, there are no keys.
     """
 
     def __init__(self, stream: Any = None) -> None:
@@ -60,9 +60,9 @@ class Keyboard:
             self._before = None
 
     def read(self, seconds: float) -> str | None:
-        """The next key; None where none is pressed within that time.
+        """The next key; None if none is pressed within that time.
 
-        What a key of several bytes sends (an arrow's) is taken as one, so that none of it is read as a letter.
+        The bytes of a key that sends several, such as an arrow, are taken together, so that none is read as a letter.
         """
         if not self._present:
             time.sleep(seconds)
@@ -133,7 +133,7 @@ class Leaving(SystemExit):
 
 
 def leave_in_order() -> list[tuple[int, Any]]:
-    """Let the end of the session (SIGTERM, a closed terminal) raise `Leaving`; returns what `restore` takes.
+    """Let the end of the session (SIGTERM, a closed terminal) raise `Leaving`; returns the argument of `restore`.
 
     A signal that the process was told to ignore, as `nohup` does, is still ignored.
 

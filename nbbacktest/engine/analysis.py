@@ -35,13 +35,13 @@ class Agent(Protocol[S_co]):
     Attributes
     ----------
     pending
-        What waits for the next base bars. The engine only asks whether it is empty, once an instant;
-        it is one and the same object for the whole run.
+        The work that waits for the next base bars. The engine only tests if it is empty, once an instant;
+        it is the same object for the whole run.
     index
-        Which instant of the run is under way, or was completed last; -1 before the first. The engine sets it
+        The instant of the run that is under way, or was completed last; -1 before the first. The engine sets it
         before anything else happens at that instant.
     lag
-        Seconds that the instant under way began after it was due; 0 if no clock counts. The engine sets it before
+        Seconds by which the instant under way began late; 0 if no clock paces the run. The engine sets it before
         the instant.
     """
 
@@ -54,7 +54,7 @@ class Agent(Protocol[S_co]):
         ...
 
     def match_orders(self, bars: Sequence[Bar]) -> None:
-        """Match what waits, before an instant's callbacks, if `pending` isn't empty; `bars` are all that completed."""
+        """Match the pending orders before an instant's callbacks, if `pending` isn't empty; `bars` are all that completed."""
         ...
 
     def handlers(self, series: Series) -> Sequence[Handler]:
@@ -70,7 +70,7 @@ class Agent(Protocol[S_co]):
         ...
 
     def freeze(self) -> S_co:
-        """Everything that changes with trading, as an immutable value."""
+        """The state of trading, as an immutable value."""
         ...
 
 
@@ -82,9 +82,9 @@ class Frame(NamedTuple, Generic[S]):
     cursor : int
         Completed instants.
     axis : Axis
-        What the run's instants were then.
+        The run's instants at that time.
     rows : tuple of int
-        For each of its series, how many of its bars can be seen.
+        For each of the axis's series, the number of its bars that can be seen.
     agent : S
         The agent's state, frozen.
     epoch : int
@@ -113,12 +113,12 @@ class AnalysisEngine(Generic[S]):
         The newest publication. Written by the analysis thread, or by the thread that holds the run at an instant. Reading
         it needs no lock.
     deferred : deque of callables
-        What a strategy has asked for in a callback and can't have before its instant is complete. Each is called once,
-        at that boundary, with the number of completed instants. Used by the thread that calls the callbacks alone.
+        The calls that a strategy has asked for in a callback, and that can't be made before its instant is complete.
+        Each is made once, at that boundary, with the number of completed instants. Used by the analysis thread alone.
     timing, lateness : TimingSeries
-        Seconds a window, rests left out; seconds that paced instants began after their deadline.
+        Seconds that each window took, without rests; seconds by which paced instants began after their deadline.
     lag : float
-        Seconds that the last paced instant began after its deadline.
+        Seconds by which the last paced instant began after its deadline.
     epoch : int
         How often the run was taken to another place.
     travel : callable or None
@@ -128,7 +128,7 @@ class AnalysisEngine(Generic[S]):
     """
 
     FRESH = 0.02
-    """Seconds for which a publication serves those that ask for nothing, such as a panel that draws."""
+    """Seconds for which a frame is recent enough for readers that request none, such as a panel that draws."""
 
     def __init__(
         self,
@@ -156,11 +156,11 @@ class AnalysisEngine(Generic[S]):
         self._began = False
         self._delivering = False
         self._abandoned = False
-        self._error: BaseException | None = None  # why the run failed; written by the analysis thread, once
-        self._stale = 0.0  # when a run that goes on publishes again; used by the analysis thread alone
-        self._watched: tuple[MoveRequest, int] | None = (
-            None  # the move whose watcher was asked last, about which instant
-        )
+        # the error that the run failed by; written by the analysis thread, once
+        self._error: BaseException | None = None
+        self._stale = 0.0  # the time at which a moving run publishes again; used by the analysis thread alone
+        # the move whose watcher was asked last, and the instant that it was asked about
+        self._watched: tuple[MoveRequest, int] | None = None
         self.timing = TimingSeries()
         self.lateness = TimingSeries()
         self.lag = 0.0
@@ -213,7 +213,7 @@ class AnalysisEngine(Generic[S]):
     def process(self, batch: Batch, waited: float = 0.0) -> None:
         """Deliver a batch's instants; returns at its end, or when the gate gives the batch up.
 
-        `waited` is how many seconds it was waited for.
+        `waited` is the seconds that the analysis has waited for the batch.
         """
         window, quantum = batch.window, self._quantum
         deliver = self._deliver_many if batch.axis.events is not None else self._deliver_single
@@ -270,7 +270,7 @@ class AnalysisEngine(Generic[S]):
         self.adopt(cursor)
 
     def finish(self) -> None:
-        """Stop the agent, publish the last state and close the way in."""
+        """Stop the agent, publish the last state and close the subscription to the processor."""
         self._inbox.close()
         self._gate.finishing()
         self._delivering = False
@@ -298,18 +298,18 @@ class AnalysisEngine(Generic[S]):
             self._run_deferred_call(self.deferred.popleft(), cursor)
 
     def under_way(self) -> Frame[S]:
-        """The instant under way, as far as it has come; for code that it calls, and not published."""
+        """The frame of the instant under way, for code that is called in it; it isn't published."""
         if self._replaying is not None:
             return self._replaying.under_way()._replace(epoch=self.epoch)
         return self._freeze(max(self._agent.index + 1, 0))
 
     def abandon(self) -> None:
-        """Give up a call that doesn't return, and publish without it: should it ever, no bar is handled any more."""
+        """Give up a strategy's call that doesn't return, and publish; if it returns later, no bar is delivered any more."""
         self._abandoned = True
         for handlers in self._handlers:
             handlers.clear()
         self._calls[:] = [_ignore] * len(self._calls)
-        # The call may go on and change what is read here; then what was published last has to do.
+        # The call may go on and change the state that is read here; if that fails, the last frame stays.
         with suppress(RuntimeError):
             self.frame = self.under_way()
 
@@ -343,7 +343,7 @@ class AnalysisEngine(Generic[S]):
                 agent.index = cursor
                 cursor += 1
                 if count == 1:
-                    # Four of five instants of 1m bars with coarser ones: no lists for what is one bar, 0.2 us.
+                    # One bar, as at four of five instants of 1m bars with coarser ones: without lists this saves 0.2 us.
                     number = next(events)
                     series[number].n += 1
                     bar = streams[number]()
@@ -371,7 +371,7 @@ class AnalysisEngine(Generic[S]):
     # -- at boundaries --------------------------------------------------------------------------------------
 
     def _boundary(self, cursor: int, generation: int, *, leaving: bool = False) -> Decision:
-        """Ask the gate, publishing as often as it wants."""
+        """Ask the gate for a decision, and publish a frame each time that it wants one."""
         gate = self._gate
         if self.deferred:
             self.run_deferred(cursor)
@@ -419,7 +419,7 @@ class AnalysisEngine(Generic[S]):
             self.travel(jump, cursor)
 
     def _let_others_in(self, seconds: float) -> None:
-        """Sleep between two turns, at rest, as between two windows."""
+        """Sleep at rest between two turns, so that other threads can have the interpreter."""
         self._boundary(self._agent.index + 1, self._gate.generation, leaving=True)
         self._gate.doze(seconds)
 
@@ -458,7 +458,7 @@ class AnalysisEngine(Generic[S]):
         return call_all if handlers else _ignore
 
     def _held(self, handler: Handler) -> Handler:
-        """Wrap a handler so that what it raises holds the run at that instant, and the others are still called."""
+        """Wrap a handler: if it raises, the run is held at that instant, and the other handlers are still called."""
 
         def call(bar: Bar) -> None:
             try:
@@ -469,7 +469,7 @@ class AnalysisEngine(Generic[S]):
         return call
 
     def _match_or_hold(self, bars: Sequence[Bar]) -> None:
-        """Match orders so that what it raises holds the run at that instant, and its callbacks are still called."""
+        """Match orders; if that raises, the run is held at that instant, and its callbacks are still called."""
         try:
             self._agent.match_orders(bars)
         except BaseException as error:  # noqa: BLE001 - kept for `error`

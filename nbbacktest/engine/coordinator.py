@@ -26,14 +26,14 @@ logger = logging.getLogger("nbbacktest")
 
 
 class Coordinator(Protocol):
-    """The first stage of a run, and what `SystemManager.get_coordinator` returns.
+    """The first stage of a run, which `SystemManager.get_coordinator` returns.
 
     Attributes
     ----------
     timing : TimingSeries
         Seconds that releasing a window, or an instant, took; waiting is left out.
     overruns : int
-        Live alone: instants that were released while another one was under way. Written by its thread alone.
+        In live runs only: instants that were released while another one was under way. Written by its thread alone.
     """
 
     timing: TimingSeries
@@ -57,7 +57,7 @@ class Coordinator(Protocol):
         ...
 
     def set_speed(self, multiplier: float) -> None:
-        """Change the speed, now and from the cursor on; 0 is data-driven."""
+        """Change the speed from the cursor on; 0 is data-driven."""
         ...
 
     def replan(self, renumber: Callable[[int], int]) -> None:
@@ -70,7 +70,7 @@ class Coordinator(Protocol):
 
 
 class SessionCoordinator:
-    """The coordinator of a backtest: in lockstep it releases the next window when the last is done; paced, each instant on time."""
+    """The coordinator of a backtest: releases a window when the last one is done or, paced by a clock, each instant on time."""
 
     overruns = 0
 
@@ -88,8 +88,8 @@ class SessionCoordinator:
         self._gate = gate
         self._link = link
         self._quantum = quantum
-        self._repacing = threading.Lock()  # makes speed, mode and re-plan one change
-        self._speed = speed  # written under that lock, read anywhere
+        self._repacing = threading.Lock()  # held while speed, mode and plan change together
+        self._speed = speed  # written under `_repacing`, read anywhere
         self._lag = lag
         self._planner = Planner(timeline)
         self.timing = TimingSeries()
@@ -115,9 +115,9 @@ class SessionCoordinator:
         return self._speed
 
     def set_speed(self, multiplier: float) -> None:
-        """Change the speed, now and from the cursor on; 0 is data-driven."""
+        """Change the speed from the cursor on; 0 is data-driven."""
         if multiplier > 0:
-            _ = self._timeline.seconds  # takes a while the first time, and may fail: not while a deadline waits for it
+            _ = self._timeline.seconds  # done before it matters: it may fail, and is slow the first time
         surely(lambda: self._repace(multiplier))
 
     def _repace(self, multiplier: float) -> None:
@@ -134,7 +134,7 @@ class SessionCoordinator:
     # -- the thread -----------------------------------------------------------------------------------------
 
     def work(self) -> None:
-        """Plan until the data ends with the run not held, or the gate closes. The body of a thread."""
+        """Plan until the data ends while the run isn't held, or the gate closes. The body of a thread."""
         inbox = self._link.subscription
         try:
             if not self._gate.await_start():
@@ -143,7 +143,7 @@ class SessionCoordinator:
                 # While held, time doesn't advance; in lockstep the next window may be made ready all the same.
                 if self._speed > 0 and not self._gate.await_open():
                     return
-                # Whatever was planned before is done or given up: only then is the cursor the place to plan from.
+                # The plan before is done or given up: only then can the next plan begin at the cursor.
                 if not inbox.wait_until_reset():
                     return
                 # The speed is read once, and last: it may change at any time, and a new plan follows.
@@ -210,12 +210,12 @@ class SessionCoordinator:
 
 
 class FeedTime(NamedTuple):
-    """The deadlines of a live run: at their ends, on the feed's clock.
+    """The deadlines of a live run: each instant is due at its own time, on the feed's clock.
 
     Attributes
     ----------
     clock : Clock
-        The run's, whose time is answered.
+        The run's clock; deadlines are times of this clock.
     feed : Feed
     timeline : Timeline
     """
@@ -302,7 +302,7 @@ class LiveCoordinator:
         Raises
         ------
         BaseException
-            What the feed was closed with, once all that was complete is handled.
+            The error that the feed was closed with, after all complete instants are handled.
         """
         try:
             if self._gate.await_start():
@@ -353,8 +353,8 @@ def run_inline(
 ) -> None:
     """Run all three stages to the end in the caller's thread, as fast as it goes: the same order of events and result.
 
-    For sweeps, and to measure against. A hold blocks the caller until another thread releases it. The clock is not
-    looked at.
+    Sweeps use it, and benchmarks compare with it. A hold blocks the caller until another thread releases it. The clock
+    doesn't matter.
     """
     planner = Planner(timeline)
     try:

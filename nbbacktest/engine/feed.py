@@ -1,4 +1,4 @@
-"""The bars of a live run on their way in: the protocol of a feed, the feed that a program pushes into, and the run's inbox."""
+"""The way of bars into a live run: the protocol of a feed, the feed that a program pushes into, and the run's inbox."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FeedState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """The most seconds that a live run waits: for other symbols' bars, for any message; and that a clock may be off."""
+    """The most seconds that a live run waits for other symbols' bars and for any message, and that a clock may be off."""
 
     grace: float = 2.0
     stale: float = 30.0
@@ -49,7 +49,7 @@ class Delivery(NamedTuple):
 
 
 class Inbox:
-    """One run's: reads what arrives, puts it in order, counts it. Any thread may call any method.
+    """The inbox of one run: reads arriving bars, puts them in order, counts them. Any thread may call any method.
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ class Inbox:
     nudge
         Called without a lock after every change, to wake the coordinator.
     begins
-        Nanoseconds UTC up to which all is history.
+        Nanoseconds UTC up to which all bars are history.
 
     Attributes
     ----------
     serial : int
         Rises with every change. Written under the lock, read anywhere.
     error : BaseException or None
-        Why the feed failed. Written under the lock, once.
+        The error by which the feed failed. Written under the lock, once.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class Inbox:
         Raises
         ------
         DataError
-            Where it can't be used; it is counted.
+            If it can't be used; it is counted.
         OutsideRunError
-            Where the feed was closed, or its run is over.
+            If the feed was closed, or its run is over.
         """
-        now = self.now()  # a user's function may be behind it: not under the lock
+        now = self.now()  # not under the lock, since it may be a user's function
         with self._lock:
             self._must_be_open()
             self._last = self._clock.now()
@@ -126,7 +126,7 @@ class Inbox:
         Raises
         ------
         DataError
-            For what is no time, and one ahead of the feed's clock; it is counted.
+            For a value that is no time, or a time ahead of the feed's clock; it is counted.
         """
         now = self.now()
         with self._lock:
@@ -144,7 +144,7 @@ class Inbox:
         self._nudge()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Say that nothing comes any more: what was pushed is delivered; with an error, what is complete of it."""
+        """Say that no bar comes any more. Pushed bars are delivered; with an error, only complete instants."""
         with self._lock:
             if self._closed:
                 return
@@ -169,13 +169,13 @@ class Inbox:
             self._reconnects += again
 
     def disconnected(self) -> None:
-        """Say that it is being looked for."""
+        """Say that the feed tries to reconnect."""
         with self._lock:
             self._connected = False
 
     @property
     def since(self) -> int | None:
-        """The moment up to which nothing has to be sent again; None at the beginning."""
+        """The moment up to which no bar has to be sent again; None at the beginning."""
         with self._lock:
             watermark = self._arrivals.watermark
         return watermark if NEVER < watermark < EVER else None
@@ -200,7 +200,7 @@ class Inbox:
             return self._arrivals.deadline
 
     def lateness(self) -> dict[str, float]:
-        """For each symbol, by how many seconds its newest bar arrived late, or its oldest waiting one is late now."""
+        """For each symbol, the seconds by which its newest bar arrived late, or its oldest waiting bar is late now."""
         now = self.now()
         with self._lock:
             waiting = {symbol: (now - end) / 1e9 for symbol, end in self._arrivals.oldest_waiting().items()}
@@ -279,11 +279,11 @@ class Feed(Protocol):
     Attributes
     ----------
     source : str
-        Where the bars come from, for people to judge.
+        The source of the bars, as text for people.
     synthetic : bool
-        Whether they are known to be invented.
+        True if they are known to be invented.
     is_timed : bool
-        Whether `now` is a clock that bars can be late against.
+        True if `now` is a clock that bars can be late against.
     """
 
     source: str
@@ -313,9 +313,9 @@ class PushFeed:
     Parameters
     ----------
     now : callable, optional
-        The feed's clock, as nanoseconds UTC, where it isn't the machine's: that of bars that are replayed.
+        The feed's clock, as nanoseconds UTC, if it isn't the machine's, as for replayed bars.
     source : str
-        Where the bars come from, for reports.
+        The source of the bars, for reports.
 
     Examples
     --------
@@ -372,19 +372,19 @@ class PushFeed:
     def heartbeat(self, time: Any = None) -> None:
         """Promise that every bar that ends up to `time` has been pushed; left out, up to now.
 
-        It lets an instant go on at once that would wait for symbols without a trade, and coarser bars end on time.
+        An instant that waits for symbols without a trade goes on at once then, and coarser bars end on time.
 
         Raises
         ------
         DataError
-            For what is no time, or ahead of the clock.
+            For a value that is no time, or a time ahead of the clock.
         OutsideRunError
             As for `push`.
         """
         self._attached.heartbeat(time)
 
     def close(self, error: BaseException | str | None = None) -> None:
-        """End the run after what was pushed; with an error, fail it. Closing again changes nothing.
+        """End the run after the pushed bars; with an error, fail it. Closing again changes nothing.
 
         With an error, instants that are complete are handled first.
         """
@@ -408,7 +408,7 @@ class PushFeed:
         Raises
         ------
         ConfigError
-            Where it has served one already.
+            If it has served one already.
         """
         if self._inbox is not None:
             cure = "has served a run already; make a new one for each run"

@@ -1,4 +1,4 @@
-"""The gate of a run: pause, step, run-until, new plan and stop are all a limit on how far the cursor may go."""
+"""The gate of a run: every command (pause, step, run-until, new plan, stop) sets a limit that the cursor stays below."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class GateRunner(Protocol):
     Attributes
     ----------
     wants_rest : bool
-        True if it is to deliver nothing more for now: its user has interrupted it.
+        True if it is to deliver no more instants for now, because its user has interrupted it.
     """
 
     wants_rest: bool
@@ -45,11 +45,11 @@ class PauseRequest:
     Attributes
     ----------
     instant : int
-        How many instants had begun at the call.
+        The number of instants that had begun at the call.
     where : str
-        In which call it was made, or which it met.
+        The strategy's call that made it, or that was under way.
     is_awaited : bool
-        True while its caller waits for the rest, and so logs it.
+        True while its caller waits for the run to rest; the caller then logs the pause.
     took : float or None
         Seconds from the call to rest; None before.
     rested_at : int
@@ -88,8 +88,8 @@ class RunGate:
     The innermost loop only compares an int with `state.limit`. Everything else happens under the condition, at
     boundaries between instants. The gate calls nothing but the state table while it holds the lock.
 
-    Ctrl-C at any point leaves the gate sound: what a command has changed by then is completed or taken back, and all
-    that wait look again. A command that waits for a place and is interrupted holds the run.
+    Ctrl-C at any point leaves the gate sound: the changes of a command are completed or taken back, and all waiting
+    threads look again. If a command that waits for a place is interrupted, the run is held.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class RunGate:
     runner : GateRunner or None
         Moves a run that has no threads; set before it starts.
     rests : int
-        How often the analysis has rested in `at_boundary`. Used by the analysis alone.
+        The number of times that the analysis has rested in `at_boundary`. Used by the analysis alone.
     pause_timing : TimingSeries
         Seconds from each call of `pause` to rest; those that were taken back, or met the end, aren't counted. Written
         under the condition.
@@ -118,12 +118,13 @@ class RunGate:
         self.runner: GateRunner | None = None
         self.rests = 0
         self.pause_timing = TimingSeries()
-        self._pauses: list[PauseRequest] = []  # that aren't at rest yet; guarded by the lock
-        self._unlogged: list[PauseRequest] = []  # at rest, and not awaited; used by the analysis, but for an append
+        self._pauses: list[PauseRequest] = []  # pauses that haven't come to rest; guarded by the lock
+        self._unlogged: list[PauseRequest] = []  # pauses at rest that no caller waits for; other threads only append
         self._changed = condition
         self._clock = clock
-        self._analyst: threading.Thread | None = None  # calls strategies, and so can't wait for the run to rest
-        self._begun: Callable[[], int] = lambda: 0  # written by the analysis, once
+        # the thread that calls strategies, and so can't wait for the run to rest
+        self._analyst: threading.Thread | None = None
+        self._begun: Callable[[], int] = lambda: 0  # set by the analysis, once
 
     # -- commands -------------------------------------------------------------------------------------------
 
@@ -175,7 +176,7 @@ class RunGate:
             raise
 
     def step(self, instants: int, timeout: float | None = None) -> bool:
-        """Deliver exactly `instants` more and rest; False if the run ended, or another command moved it, first."""
+        """Deliver exactly `instants` more and rest; False if the run ends, or another command moves it, before."""
         move = MoveRequest(stepping=True)
 
         def set_out() -> None:
@@ -190,18 +191,18 @@ class RunGate:
         Raises
         ------
         BaseException
-            What the watcher raised; the run rests at the instant that it was asked about.
+            The exception of the watcher; the run rests at the instant that it was asked about.
         """
         move = MoveRequest(watcher=watcher)
         return self._wait_for_move(move, lambda: self._set_out(Command.RUN_UNTIL, move, target), timeout)
 
     def run_to(self, place: Callable[[], int | None], rest_timeout: float | None = None) -> bool:
-        """Hold the run to ask `place()` how far it is to go, and go there; False as for `step`.
+        """Hold the run, call `place()` for the number of instants to complete, and go there; False as for `step`.
 
         Raises
         ------
         TimeoutError
-            It wasn't at rest to be asked within `rest_timeout` seconds.
+            The run wasn't at rest within `rest_timeout` seconds.
         """
         move = MoveRequest()
 
@@ -211,7 +212,7 @@ class RunGate:
         return self._wait_for_move(move, set_out, None)
 
     def set_out(self, target: int | None, watcher: Watcher | None = None) -> MoveRequest:
-        """Begin a `run_until` without waiting for it; a move of a run that is over arrives nowhere."""
+        """Begin a `run_until` without waiting for it; if the run is over, the move never arrives."""
         move = MoveRequest(watcher=watcher)
         self._set_out(Command.RUN_UNTIL, move, target)
         return move
@@ -247,7 +248,9 @@ class RunGate:
         return arrived
 
     def while_held(self, action: Callable[[bool], T], timeout: float | None = None) -> T:
-        """Hold the run beside the user's own pause, and call `action` with it at rest, and whether it goes on at all.
+        """Hold the run beside the user's own pause, and call `action` while it is at rest.
+
+        `action` gets False if the run has ended, else True.
 
         Raises
         ------
@@ -261,7 +264,7 @@ class RunGate:
             finally:
                 self.release(holder)
         except BaseException:
-            self.release(holder)  # again: an interrupt may have come before the first one
+            self.release(holder)  # released again: an interrupt may have come before the first release
             raise
 
     def hold(self, holder: object, timeout: float | None = None) -> bool:
@@ -276,7 +279,7 @@ class RunGate:
             raise
 
     def release(self, holder: object) -> None:
-        """Undo one `hold` of that holder; the run goes on where no other holder is left."""
+        """Undo one `hold` of that holder; the run goes on if no other holder is left."""
         try:
             with self._changed.lock:
                 self.state.release(holder, self._clock.now())
@@ -288,22 +291,22 @@ class RunGate:
     def replan(self, *, paced: bool, renumber: Callable[[int], int] | None = None) -> None:
         """Make all stages plan again from the cursor, paced by the clock or not.
 
-        Where the instants to come are others than before, `renumber` tells from the old number of completed instants
-        that a `run_until` is to rest at the new one; a step still counts instants.
+        If the instants to come change, `renumber` turns the old number of completed instants, at which a `run_until`
+        is to rest, into the new one; a step still counts instants.
         """
         with self._changed.lock:
             self.state.replan(self._clock.now(), paced=paced, renumber=renumber)
             self._tell()
 
     def call_in(self) -> None:
-        """Make the analysis come to a boundary at the end of the instant under way."""
+        """Make the analysis come to a boundary at the end of the instant that is under way."""
         with self._changed.lock:
             self.state.limit = 0
 
     def ask(self, timeout: float) -> bool:
         """Make the analysis publish at its next boundary.
 
-        Returns False if it didn't come to one within `timeout` seconds: a strategy call takes its time.
+        Returns False if it didn't come to one within `timeout` seconds, because a strategy's call takes longer.
         """
         with self._changed.lock:
             number = self.state.ask()
@@ -313,8 +316,8 @@ class RunGate:
     def end(self, command: Command | None = None) -> None:
         """Make the run end: the analysis stops at its next boundary, and the coordinator waits no longer.
 
-        With a command (STOP, FINISH or FAIL) it has ended: the analysis has published its last frame, the state says
-        so, and every command that waits answers. None answers before.
+        With a command (STOP, FINISH or FAIL) the run has ended: the analysis has published its last frame, the state
+        changes, and every command that waits returns. None returns before.
         """
         surely(lambda: self._end(command))
 
@@ -332,7 +335,7 @@ class RunGate:
     def standing_in(self) -> Iterator[None]:
         """Count the caller, which holds the run at an instant, as the analysis: it is about to call users' code.
 
-        What that code may not ask of its own run is refused as in any callback.
+        That code is refused the same commands as code in a callback.
         """
         analyst, self._analyst = self._analyst, threading.current_thread()
         try:
@@ -356,23 +359,22 @@ class RunGate:
         fresh: bool = False,
         leaving: bool = False,
     ) -> Decision:
-        """Return what the analysis does next at a boundary; blocks while the run is held, but in a run without threads.
+        """Return what the analysis does next at a boundary. Blocks while the run is held, except in a run without threads.
 
         Parameters
         ----------
         cursor
             Completed instants.
         generation
-            That of the window in hand.
+            The generation of the window that is being delivered.
         published
-            The cursor of what was published last.
+            The cursor of the last frame.
         turn
-            How many instants may follow before the analysis comes to a boundary again.
+            The number of instants that may follow before the analysis comes to a boundary again.
         fresh
-            True if what was published last is recent enough for a run that goes on and wasn't asked to publish.
+            True if the last frame is recent enough for a run that goes on and wasn't asked to publish.
         leaving
-            True if the analysis is about to wait for its next window, or for others between two turns: it isn't
-            blocked here.
+            True if the analysis is about to wait for its next window, or between two turns: it isn't blocked here.
         """
         state, runner = self.state, self.runner
         leaving = leaving or (runner is not None and runner.wants_rest)
@@ -392,7 +394,7 @@ class RunGate:
                 return decision
 
     def doze(self, seconds: float) -> None:
-        """Sleep at rest between two turns, so that others can have the interpreter; their commands wake."""
+        """Sleep at rest between two turns, so that other threads can have the interpreter; a command ends the sleep."""
         with self._changed.lock:
             if not (self.state.closed or self.state.holders):
                 self._changed.wait(seconds)
@@ -407,7 +409,7 @@ class RunGate:
         return self.state.move_watched_at(cursor)
 
     def watched(self, move: MoveRequest, found: object, error: BaseException | None = None) -> None:
-        """Report what a move's watcher answered: the run rests here where it found its place, or raised."""
+        """Report the answer of a move's watcher: the run rests here if the watcher found its place, or raised."""
         with self._changed.lock:
             self.state.watched(move, found, error, self._clock.now())
             self._tell()
@@ -445,7 +447,7 @@ class RunGate:
         surely(lambda: self._hold_here(trouble))
 
     def finishing(self) -> None:
-        """Report that no instant follows any more: what is asked for now comes too late."""
+        """Report that no instant follows any more: every later command comes too late."""
         self.state.finishing = True
 
     # -- for the coordinator --------------------------------------------------------------------------------
@@ -522,7 +524,7 @@ class RunGate:
 
     @property
     def motion(self) -> tuple[int, float]:
-        """How many instants the run has moved since it was last set in motion, and in how many seconds."""
+        """The number of instants that the run has moved since it was last set in motion, and the seconds that it took."""
         state = self.state
         with self._changed.lock:
             since, start = state.moving_since
@@ -571,7 +573,7 @@ class RunGate:
     # -- under the lock -------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
-        """Wake the threads that wait, where the last event concerns them."""
+        """Wake the threads that the last event concerns."""
         state = self.state
         if state.has_news:
             state.has_news = False
@@ -584,7 +586,7 @@ class RunGate:
             self._settle_pauses()
 
     def _noted(self) -> PauseRequest:
-        """Note a pause that was asked for just now."""
+        """Note a pause that was requested just now."""
         state, is_inside = self.state, self.is_analyst
         during = "while strategies were called" if state.busy else "between two windows"
         where = "in a strategy's callback" if is_inside else during
@@ -593,7 +595,7 @@ class RunGate:
         return pause
 
     def _settle_pauses(self) -> None:
-        """Count the pauses that are at rest; where the run ended or goes on instead, they are forgotten."""
+        """Count the pauses that have come to rest; drop them all if the run ended or goes on instead."""
         if self.state.pause_answer():
             for pause in self._pauses:
                 self.pause_timing.add(pause.rest(self.state.cursor))

@@ -1,4 +1,4 @@
-"""The state of a run's gate: events in, decisions out. It has no lock, thread or clock.
+"""The state of a run's gate: each event changes it, and it decides. It has no lock, thread or clock.
 
 `RunGate` changes it under its lock and waits for what it decides. The model in `tests/interleavings` goes through
 all its interleavings.
@@ -56,7 +56,7 @@ class MoveRequest:
     reached : bool
         True once the run came to the place.
     error : BaseException or None
-        What the watcher raised.
+        The exception of the watcher.
     """
 
     __slots__ = ("after", "begun", "error", "over", "reached", "stepping", "target", "watcher")
@@ -108,7 +108,7 @@ class GateState:
     """Holds a run at an instant, exactly.
 
     *At rest* means: the cursor can't pass the limit and no strategy's call is under way. The analysis rests at a
-    boundary and between its windows. It publishes before it rests, so what is published then is as of the cursor.
+    boundary and between its windows. It publishes before it rests, so that the frame is then as of the cursor.
 
     Each method is one event. `now` is the clock's time at the event, in seconds.
 
@@ -135,7 +135,7 @@ class GateState:
     horizon : int
         A cursor at which the analysis comes to a boundary: that to which the run had come before it was taken back.
     trouble : BaseException or None
-        The error that the run is held for; gone when the run goes on.
+        The error that the run is held for; None again when the run goes on.
     busy : bool
         True while strategies are called, and so from before the start on.
     resting : bool
@@ -148,7 +148,7 @@ class GateState:
     moving_since : (float, int)
         When, and at which cursor, the run was last set in motion: started, resumed, or planned again.
     moved_before : float
-        Seconds in motion before `moving_since`; while the run is held, all.
+        Seconds in motion before `moving_since`; while the run is held, all seconds in motion.
     is_moving : bool
         True from the start on while the run isn't held.
     interrupted_at : float
@@ -209,14 +209,15 @@ class GateState:
     def set_out(self, command: Command, move: MoveRequest, target: int | None, now: float) -> None:
         """Begin a step or a run_until; a run that is over isn't moved."""
         move.after, move.target = self.cursor, target
-        # The table is the system's: where this run is over, it may speak of the next one.
+        # The table is the system's: if this run is over, the table may be about the next one.
         if not self.life.allows(command) or self.closed:
             return
         move.begun = True  # from here on an interrupt holds the run
         self.life.apply(command)
         self._go(move, now)
         if not self.busy and move.target is not None and self.cursor >= move.target:
-            self._reach(move, now)  # it is there already: the analysis doesn't come to a boundary to find that
+            # the run is at the place already, and the analysis comes to no boundary that would show it
+            self._reach(move, now)
             self._come_to_rest()
 
     def ask_jump(self, jump: JumpRequest, now: float) -> None:
@@ -234,7 +235,7 @@ class GateState:
             self._leave_jump(now)
 
     def give_up(self, move: MoveRequest, now: float) -> None:
-        """Rest at once where the command that asked for `move` waits no longer: it timed out or was interrupted."""
+        """Rest at once if the command that asked for `move` waits no longer: it timed out or was interrupted."""
         if move.begun and not (move.over or self.closed):
             self.hold_for_user(now)
 
@@ -243,7 +244,7 @@ class GateState:
         self.trouble = self.trouble or trouble
         self.hold(USER, now)
         if not self.busy:
-            self._come_to_rest()  # the analysis has nothing in hand and comes to no boundary
+            self._come_to_rest()  # the analysis has no window and comes to no boundary
 
     def hold(self, holder: object, now: float) -> None:
         """Hold the run; the holds of one holder are counted, the user's is one."""
@@ -257,7 +258,7 @@ class GateState:
         self.has_news = True
 
     def release(self, holder: object, now: float) -> None:
-        """Undo one hold of that holder; the run goes on where no other is left."""
+        """Undo one hold of that holder; the run goes on if no other is left."""
         left = self.holders.get(holder, 0) - 1
         if left > 0:
             self.holders[holder] = left
@@ -282,24 +283,24 @@ class GateState:
         self.has_news = True
 
     def ask(self) -> int | None:
-        """Ask for a fresh frame: the number of the request, for `is_answered`; None before the start."""
+        """Ask for a fresh frame; returns the number of the request, for `is_answered`, or None before the start."""
         if self.closed:
-            return UNLIMITED  # what is published at the end is the newest; that is about to come
+            return UNLIMITED  # the last frame, which is about to be published, is the newest
         if not self.started:
             return None
         if not self.busy and not self.resting:
-            return 0  # between windows or turns: what was published last is as of the cursor
+            return 0  # between windows or turns: the last frame is as of the cursor
         self.asked += 1
         self.limit = 0
         self.has_news = True
         return self.asked
 
     def close(self, command: Command | None = None) -> None:
-        """Tell the run to end; with a command (STOP, FINISH or FAIL), that it has ended."""
+        """Tell the run to end; with a command (STOP, FINISH or FAIL), note that it has ended."""
         self.closed = True
         self.ended = self.ended or command is not None
         self.limit = 0
-        self.generation += 1  # what was released and not delivered never will be
+        self.generation += 1  # instants that were released and not delivered are never delivered
         if command is not None and self.life.state is not SystemState.STOPPED:
             self.life.apply(command)
         self.life.tell()
@@ -323,7 +324,7 @@ class GateState:
         return self._answer(arrived=rests or USER not in self.holders, answer=rests)
 
     def move_answer(self, move: MoveRequest) -> bool | None:
-        """True if the run rests at the place of `move`, False if it ended, or another command moved it, first."""
+        """True if the run rests at the place of `move`; False if it ended, or another command moved it, before."""
         return self._answer(arrived=move.over, answer=move.reached)
 
     def jump_answer(self, jump: JumpRequest) -> bool | None:
@@ -355,13 +356,13 @@ class GateState:
             self._come_to_rest()
 
     def finish(self) -> bool:
-        """Try to end the run at the end of its data: True, and no instant follows; False while the run is held.
+        """Try to end the run at the end of its data: True if no instant follows any more, False while the run is held.
 
-        A held run may still be taken back. After a True no pause holds it any more.
+        The cursor of a held run may still be taken back. After True no pause holds the run any more.
         """
         if self.holders or self.closed:
             return False
-        self.finishing = self.busy = True  # the strategies' last calls are ahead, and nothing rests any more
+        self.finishing = self.busy = True  # the strategies' last calls follow, and the run doesn't rest any more
         return True
 
     def boundary(
@@ -378,7 +379,7 @@ class GateState:
     ) -> Decision:
         """Decide what the analysis does between two instants; see `RunGate.at_boundary`.
 
-        `waits` is False for an analysis that can't wait at a boundary: where it would, it leaves.
+        `waits` is False for an analysis that can't wait at a boundary: it leaves instead.
         """
         self.cursor = cursor
         self.resting = False
@@ -412,12 +413,12 @@ class GateState:
         return Decision.REST
 
     def move_watched_at(self, cursor: int) -> MoveRequest | None:
-        """The move whose watcher is to be asked about this instant: None about the one that it began at."""
+        """The move whose watcher is to be asked about this instant; None for the instant that the move began at."""
         move = self.move
         return move if move is not None and move.watcher is not None and cursor > move.after else None
 
     def watched(self, move: MoveRequest, found: object, error: BaseException | None, now: float) -> None:
-        """Take the watcher's answer: the run rests here where the place is found, or the watcher raised."""
+        """Take the watcher's answer: the run rests here if the place is found, or the watcher raised."""
         if (found or error is not None) and move is self.move:
             move.error = error
             self._reach(move, now)
@@ -470,9 +471,9 @@ class GateState:
 
     def _move_on(self, now: float) -> None:
         self._set_in_motion(now)
-        self.limit = 0  # an analysis under way comes to a boundary and learns where to go
+        self.limit = 0  # a working analysis comes to a boundary, and the gate decides there
         if self.paced:
-            self.generation += 1  # what was due before the hold is due anew
+            self.generation += 1  # deadlines from before the hold are set anew
         self.has_news = self.is_set_going = True
 
     def _leave_move(self) -> None:

@@ -1,4 +1,4 @@
-"""Bars that arrive one by one in a live run: put in order, and laid down as columns that grow. No threads, clocks or I/O."""
+"""Puts the bars of a live run in order as they arrive, and appends them to growing columns. No threads, clocks or I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nbbacktest.engine.timeline import Axis, Timeline
 
 NEVER, EVER = -(1 << 62), 1 << 62
 KEPT = 10_000
-"""How many of a symbol's newest bars are remembered, to tell duplicates from late bars."""
+"""The number of a symbol's newest bars that are remembered, to tell duplicates from late bars."""
 Covering = Callable[[int, int], SessionTable]
 """The sessions that cover a span of time, nanoseconds UTC."""
 
@@ -28,7 +28,7 @@ _FIELDS = ("time", "end", "open", "high", "low", "close", "volume")
 
 
 class Released(NamedTuple):
-    """The bars that may become instants now, in order, and the moment up to which nothing can come any more."""
+    """The bars that may become instants now, in order, and the moment up to which no bar can come any more."""
 
     bars: list[IncomingBar]
     watermark: int
@@ -44,11 +44,11 @@ class Arrivals:
     Parameters
     ----------
     symbols
-        In the order of their callbacks.
+        The symbols, in the order of their callbacks.
     grace
         Seconds of the caller's clock.
     watermark
-        Everything up to it is history: nothing may arrive for it.
+        All bars up to it are history: none may arrive.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Arrivals:
         self._known: dict[str, dict[int, IncomingBar]] = {symbol: {} for symbol in symbols}
         self._newest = dict.fromkeys(symbols, NEVER)
         self._pending: dict[int, list[IncomingBar]] = {}
-        self._ends: list[int] = []  # of what is pending, rising
+        self._ends: list[int] = []  # the instants of waiting bars, rising
         self._since: deque[tuple[float, int]] = deque()  # when the first bar of an instant arrived, in that order
         self._told = NEVER
         self.watermark = watermark
@@ -80,7 +80,7 @@ class Arrivals:
         Raises
         ------
         DataError
-            Where it differs from the bar that is there already.
+            If it differs from the bar that is there already.
         """
         known = self._known[bar.symbol]
         there = known.get(bar.end)
@@ -116,7 +116,7 @@ class Arrivals:
         self._told = max(self._told, moment)
 
     def release(self, now: float) -> Released:
-        """Take out all that may become instants when the caller's clock shows `now`."""
+        """Take out all bars that may become instants when the caller's clock shows `now`."""
         self.watermark = max(self.watermark, self._told, min(self._newest.values()), self._waited_out(now))
         count = 0
         bars: list[IncomingBar] = []
@@ -158,7 +158,7 @@ class Arrivals:
 
 
 class GrowingArray:
-    """An array that is appended to in amortised constant time; views of it keep what they show."""
+    """An array that is appended to in amortised constant time; views of it keep their values."""
 
     __slots__ = ("_room", "count")
 
@@ -167,7 +167,7 @@ class GrowingArray:
         self.count = len(start)
 
     def extend(self, values: Sequence[float] | npt.NDArray[np.generic]) -> None:
-        """Append values; where the room is used up, it moves to one twice as large."""
+        """Append values; if the room is used up, it moves to one twice as large."""
         need = self.count + len(values)
         if need > len(self._room):
             room = np.empty(max(need, 2 * len(self._room), 64), self._room.dtype)
@@ -178,7 +178,7 @@ class GrowingArray:
 
     @property
     def view(self) -> npt.NDArray[np.generic]:
-        """All of it, as it is now."""
+        """A view of all values so far."""
         return self._room[: self.count]
 
 
@@ -237,9 +237,9 @@ class LiveColumns:
     Parameters
     ----------
     timeline
-        Of open series that hold nothing but history; its axis is replaced.
+        The run's timeline; its series are open and begin with history alone. Its axis is replaced.
     covering
-        Called where coarser bars are built.
+        Called when coarser bars are built.
     """
 
     def __init__(self, timeline: Timeline, covering: Covering) -> None:
@@ -258,7 +258,7 @@ class LiveColumns:
         self._offsets = GrowingArray(np.zeros(1, np.int64))
 
     def append(self, bars: Sequence[IncomingBar], watermark: int) -> int:
-        """Take bars in the order of their ends, complete up to `watermark`; returns how many instants came of it."""
+        """Take bars in the order of their ends, complete up to `watermark`; returns the number of new instants."""
         grown: dict[int, _Store] = {}
         ends: list[tuple[int, int]] = []  # when a bar ends, and its series' number
         by_symbol: dict[str, list[IncomingBar]] = {}

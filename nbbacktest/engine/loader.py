@@ -1,4 +1,4 @@
-"""Brings the values of bars into a run's columns chunk by chunk, ahead of the cursor. It knows no file and no format."""
+"""Loads the values of bars into a run's columns chunk by chunk, ahead of the cursor. It knows no file and no format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Chunks(Protocol):
     Attributes
     ----------
     columns : sequence of BarColumns
-        Whole, for each series; rows that weren't loaded hold anything.
+        The whole columns of each series; rows that aren't loaded have no meaning.
     edges : int64 array
         For each chunk, nanoseconds UTC: after it, all bars that end up to there have their values. The last edge lies
         behind all bars.
@@ -36,35 +36,35 @@ class Chunks(Protocol):
         ...
 
     def rows(self, chunk: int) -> Sequence[int]:
-        """For each series, how many rows have their values after that chunk."""
+        """For each series, the number of rows that have their values after that chunk."""
         ...
 
     def load(self, chunk: int, is_over: Callable[[], bool]) -> bool:
-        """Bring in the next chunk; False if it gave up because of `is_over`, which it asks often."""
+        """Load the next chunk; False if it gave up because `is_over`, which it calls often, was true."""
         ...
 
     def close(self) -> None:
-        """Let go of everything but the columns."""
+        """Close the source; the columns stay."""
         ...
 
 
 class ChunkLoader:
-    """Loads what comes next in the background, and lets the run see a chunk when its cursor comes to it.
+    """Loads the next chunks in the background, and lets the run see a chunk when its cursor comes to it.
 
     Bars become visible to strategies and indicators by `reveal` alone, which the analysis calls at a chunk's first
-    instant: what a run reads never depends on how far the loader has come.
+    instant: the values that a run reads never depend on the progress of the loader.
 
     Parameters
     ----------
     chunks
-        What is to be loaded. Given up by this object when all is loaded or the run is over.
+        The chunks to load. This object drops them when all are loaded or the run is over.
     series
         The run's, in the order of `chunks.columns`.
 
     Raises
     ------
     DataError
-        Where the first chunk can't be loaded, which is done at once: it has the warm-up.
+        If the first chunk can't be loaded, which is done at once: it has the warm-up.
     """
 
     AHEAD = 1  # chunks that are loaded before anything in them is needed
@@ -91,12 +91,12 @@ class ChunkLoader:
     def reach(self, axis: Axis, instant: int) -> tuple[int, int]:
         """Wait until the instant numbered `instant` is loaded; returns its chunk, and the first instant after that chunk.
 
-        Called by one thread, the processor's. Loads what no other thread is loading; returns early if the run is over.
+        Called by one thread, the processor's. Loads chunks that no other thread is loading; returns early if the run is over.
 
         Raises
         ------
         DataError
-            Where it can't be loaded.
+            If it can't be loaded.
         """
         if self._edges is None or self._edges[0] is not axis:
             self._edges = axis, np.searchsorted(axis.instants, self._chunks.edges, side="right").tolist()
@@ -115,7 +115,7 @@ class ChunkLoader:
     # -- the thread -----------------------------------------------------------------------------------------
 
     def work(self) -> None:
-        """Load ahead until all is loaded or the run is over. The body of a thread; its errors wait in `reach`."""
+        """Load ahead until all is loaded or the run is over. The body of a thread; `reach` raises its errors."""
         while True:
             self._changed.until(self._may_load_ahead)
             with self._changed.lock:

@@ -1,4 +1,4 @@
-"""Counts how long things take, and watches how late they are."""
+"""Measures durations of the engine's work, and watches for symbols that lag."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbbacktest.engine.timeline import Axis
 
 _STEPS = 50.0  # buckets per factor e: each is 2% wide, its middle 1% off at most
 KEPT = 100
-"""How many events are kept; all are counted."""
+"""The number of events that are kept; all are counted."""
 
 
 class TimingSeries:
@@ -55,7 +55,7 @@ class TimingSeries:
         return self.largest
 
     def summary(self) -> dict[str, float]:
-        """Count, min, avg, p50, p99, max and total; seconds, zeros where nothing was counted."""
+        """Count, min, avg, p50, p99, max and total; seconds, zeros if nothing was counted."""
         if not self.count:
             return {"count": 0, "min": 0.0, "avg": 0.0, "p50": 0.0, "p99": 0.0, "max": 0.0, "total": 0.0}
         return {
@@ -75,11 +75,11 @@ class LagEvent(NamedTuple):
     Attributes
     ----------
     time : int
-        When that was found, nanoseconds UTC of the wall clock, or of the feed's.
+        The time at which that was found, nanoseconds UTC of the wall clock, or of the feed's.
     sim_time : int or None
         The last completed instant then, nanoseconds UTC.
     seconds : float
-        How far behind it was then.
+        Seconds that it was behind then.
     """
 
     symbol: str
@@ -92,7 +92,7 @@ class LagEvent(NamedTuple):
 class LagWatch:
     """Looks for symbols that lag, once an interval. The coordinator's thread calls it; any thread may read.
 
-    A symbol's lag: for how many wall seconds its oldest unhandled bar has been due; 0 if none is.
+    A symbol's lag is the wall seconds for which its oldest unhandled bar has been due; 0 if none is.
 
     Parameters
     ----------
@@ -101,18 +101,18 @@ class LagWatch:
     clock
         The run's.
     now
-        What events are stamped with.
+        Gives the time with which events are stamped.
 
     Attributes
     ----------
     due : float
-        What the clock shows when the next look is to be taken.
+        The clock's time at which the next look is due.
     seconds : Mapping
         By symbol, as of the last look. Replaced as a whole.
     events : tuple of LagEvent
         The newest `KEPT`, oldest first. Replaced as a whole.
     entered, left : int
-        How many there were in all.
+        The numbers of these events in all.
     """
 
     def __init__(self, threshold: float, interval: float, clock: Clock, now: Now = time.time_ns) -> None:
@@ -144,7 +144,7 @@ class LagWatch:
         cursor
             Completed instants.
         arrived
-            What else to ask, by symbol: how late its bars came in. The larger counts.
+            Gives, by symbol, the seconds by which its bars came in late. The larger lag counts.
         """
         now = self._clock.now()
         if now < self.due:
@@ -156,7 +156,7 @@ class LagWatch:
         self.look(seconds, int(axis.instants[cursor - 1]) if cursor else None)
 
     def look(self, seconds: Mapping[str, float], sim_time: int | None) -> None:
-        """Take the lags of all symbols, as they are now."""
+        """Replace the lags of all symbols by the present ones."""
         self.due = self._clock.now() + self._interval
         self.seconds = dict(seconds)
         for symbol, lag in seconds.items():
@@ -164,7 +164,7 @@ class LagWatch:
                 self._turn(symbol, lag, sim_time)
 
     def forget(self, sim_time: int | None) -> None:
-        """Say that no clock counts from now on: nothing lags."""
+        """Forget all lags: no clock paces the run from now on."""
         for symbol in sorted(self._lagging):
             self._turn(symbol, 0.0, sim_time)
         self.seconds = {}
@@ -183,7 +183,7 @@ class LagWatch:
 
 
 def overdue(axis: Axis, schedule: Deadlines, now: float) -> dict[str, float]:
-    """For each base series, how long its next bar has been due by `schedule` when the clock shows `now`."""
+    """For each base series, the seconds for which its next bar has been due by `schedule` when the clock shows `now`."""
     found = {}
     for one in axis.series:
         if one.is_base:

@@ -42,12 +42,12 @@ class Pace(NamedTuple):
         return self.wall + (float(self.seconds[instant]) - self.sim) / self.speed
 
     def after(self, seconds: float) -> float:
-        """Seconds of open market when the run has moved for so many seconds at this pace."""
+        """Seconds of open market after the run has moved for that many seconds at this pace."""
         return self.sim + seconds * self.speed
 
 
 class Window(NamedTuple):
-    """The instants from `start` up to `stop`, as planned in `generation`; `pace` where a clock releases them."""
+    """The instants from `start` up to `stop`, as planned in `generation`; `pace` if a clock releases them."""
 
     start: int
     stop: int
@@ -67,9 +67,9 @@ class Standing(NamedTuple):
     is_stepping : bool
         True while a step is under way: it doesn't wait for the clock.
     moving_since : float
-        What the clock showed when the run was last set in motion.
+        The clock's time when the run was last set in motion.
     moved_before : float
-        For how many seconds it had been in motion before that.
+        Seconds that it had been in motion before that.
     """
 
     cursor: int
@@ -89,14 +89,15 @@ class Planner:
     timeline
         The run's instants.
     live
-        In a live run, when its instants are due; they are released one by one.
+        The deadlines of a live run, whose instants are released one by one; None in a backtest.
     """
 
     def __init__(self, timeline: Timeline, live: Deadlines | None = None) -> None:
         self._timeline = timeline
         self._live = live
         self._position = 0.0  # simulated seconds that were reached when `_pace` was made
-        self._pace: tuple[Pace, int, float] | None = None  # its generation too, and the seconds in motion before it
+        # the generation of `_pace`, and the seconds in motion before it
+        self._pace: tuple[Pace, int, float] | None = None
 
     def next_window(self, standing: Standing, speed: float, length: int) -> Window | None:
         """The window that begins at the cursor; None at the end of the data.
@@ -104,11 +105,11 @@ class Planner:
         Parameters
         ----------
         standing
-            Where the run stands.
+            The present standing of the run.
         speed
             Seconds of open market a second of wall time; 0 is as fast as it goes.
         length
-            How many instants a window has that no clock paces.
+            The number of instants in a window that no clock paces.
         """
         start, total = standing.cursor, len(self._timeline)
         if start >= total:
@@ -141,9 +142,9 @@ class Planner:
 class Quantum:
     """The number of instants in a lockstep window, and in one turn of the analysis.
 
-    A window is what is handed over: long, so that waking the stages for it costs little. A turn is how long the analysis
-    works before it looks whether another thread waits for the interpreter: short, so that none waits long.
-    Where another thread is always busy, each handover costs a turn of that thread's: then windows of `CONTENDED` seconds
+    A window is handed over as a whole: long, so that waking the stages for it costs little. After a turn the analysis
+    looks if another thread waits for the interpreter: a turn is short, so that none waits long.
+    If another thread is always busy, each handover costs a turn of that thread's: then windows of `CONTENDED` seconds
     keep the engine's share. Nothing depends on either but speed. See docs/performance.md.
 
     Parameters
@@ -160,8 +161,8 @@ class Quantum:
     TURN = 0.0015
     WINDOW = 0.05
     CONTENDED = 1.0
-    _SLOW = 0.002  # seconds of a handover that something stood in the way of; 50 to 150 us are usual
-    _PATIENCE = 3  # windows in a row before it is believed
+    _SLOW = 0.002  # a handover of more seconds is contended; 50 to 150 us are usual
+    _PATIENCE = 3  # contended windows in a row before the target changes
 
     def __init__(self, fixed: int | None = None) -> None:
         self._fixed = fixed is not None
@@ -171,7 +172,7 @@ class Quantum:
         self.length = fixed or 16_384
 
     def learn_cost(self, seconds: float, instants: int) -> None:
-        """Learn from a turn what an instant costs. Both lengths grow fourfold at most."""
+        """Learn the cost of an instant from a turn. Both lengths grow fourfold at most."""
         if self._fixed or seconds <= 0:
             return
         pace = instants / seconds
@@ -179,7 +180,7 @@ class Quantum:
         self.length = max(1, min(int(self._seconds * pace), self.length * 4))
 
     def learn_wait(self, seconds: float) -> None:
-        """Learn from the wait for a window what a handover costs."""
+        """Learn the cost of a handover from the wait for a window."""
         contended = self._seconds > self.WINDOW
         self._against = self._against + 1 if (seconds > self._SLOW) is not contended else 0
         if self._against == self._PATIENCE:

@@ -30,15 +30,15 @@ class Batch(NamedTuple):
     Attributes
     ----------
     axis : Axis
-        What its instants are numbered on.
+        The axis that its instants are numbered on.
     bars : iterator of Bar
-        All bars in order, where the run has a single series; else empty.
+        All bars in order, if the run has a single series; else empty.
     streams : list
         Otherwise, for each series, the function that makes its next bar.
     events, counts : iterators of int
         Otherwise, the number of the series for each bar, and how many bars complete at each instant.
     reveal : callable or None
-        What the analysis calls before it delivers: shows the bars that were loaded on the way.
+        Called by the analysis before it delivers; makes bars visible that were loaded during the run.
     """
 
     window: Window
@@ -102,7 +102,7 @@ class DataProcessor:
             self._downstream.close()
 
     def _serve_released(self) -> bool:
-        """Hand over all that was released; False if the analysis takes no more."""
+        """Hand over all released instants; False if the analysis takes no more."""
         while (window := self._upstream.take(self._gate.generation)) is not None:
             for batch in self.batches(window):
                 self.batch = batch
@@ -112,21 +112,21 @@ class DataProcessor:
         return True
 
     def batches(self, window: Window) -> Iterator[Batch]:
-        """The batches of a window: one, or several if bars of the window are still to be loaded, which are waited for.
+        """The batches of a window: one, or several if it waits for bars of the window to be loaded.
 
-        Ask for the next one when the last one was processed.
+        Ask for the next one when the last one is processed.
 
         Raises
         ------
         DataError
-            Where those bars can't be loaded, or are wrong.
+            If those bars can't be loaded, or are wrong.
         """
         loader = self._loader
         while window.start < window.stop:
             piece, reveal = window, None
             if loader is not None:
                 chunk, stop = loader.reach(self._timeline.axis, window.start)
-                # A window that was given up, maybe for other instants, isn't gone on with.
+                # The window may have been given up, even for other instants: then the rest of it isn't handed over.
                 if loader.closed or self._gate.generation != window.generation:
                     return
                 piece, reveal = window._replace(stop=min(stop, window.stop)), partial(loader.reveal, chunk)
@@ -163,13 +163,13 @@ class DataProcessor:
 class _Ahead:
     """The bars of several series from an instant on: windows that follow one another draw on the same ones.
 
-    Made anew for each window they cost 20 us a series, which was half of a run of 100 symbols.
+    Making them anew for each window would cost 20 us a series, half the time of a run of 100 symbols.
 
     Attributes
     ----------
     start : int
-        The instant that the next window must begin at. What was handed out before has been drawn when it does: a window
-        that is given up is followed by one that begins inside it.
+        The instant at which the next window must begin. A window that begins there finds all earlier bars drawn; after
+        a window that was given up, the next one begins elsewhere.
     streams : list
         For each series, the function that makes its next bar.
     """
@@ -219,7 +219,7 @@ def bars_of(series: Series, start: int, stop: int) -> Iterator[Bar]:
 
 
 def _plain(numbers: npt.NDArray[np.signedinteger[Any]]) -> Iterator[int]:
-    """Plain ints, made a piece at a time: a window may have many."""
+    """The values as plain ints, made in pieces, since a window may have many."""
     return chain.from_iterable(numbers[at : at + _PIECE].tolist() for at in range(0, len(numbers), _PIECE))
 
 

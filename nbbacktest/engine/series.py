@@ -1,7 +1,7 @@
-"""Bars that a cursor reveals: columns hold what was loaded or has arrived, sight ends at the last completed bar.
+"""Bars that a cursor reveals: columns hold loaded and arrived bars, views of them end at the last completed bar.
 
-Every view and indicator reads through `Series.n`, so none can be read beyond it. What a function that was given whole
-columns made of them is another matter: `nbbacktest.system.audit` checks that.
+Every view and indicator reads through `Series.n`, so none can be read beyond it. A function that gets whole columns could
+look ahead: `nbbacktest.system.audit` checks that.
 """
 
 from __future__ import annotations
@@ -19,28 +19,27 @@ _COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 class Series:
-    """One symbol at one interval, seen up to the cursor.
+    """The bars of one symbol at one interval, which can be seen up to the cursor.
 
     Attributes
     ----------
     n : int
-        How many bars can be seen. Written by the analysis thread alone, just before an instant's
+        The number of bars that can be seen. Written by the analysis thread alone, just before an instant's
         callbacks; another thread reads one int, of the instant under way or the last one.
     first : int
-        How many of them were loaded for warm-up: seen, never traded.
+        The number of them that were loaded for warm-up: seen, never traded.
     columns : BarColumns
-        Replaced by longer ones where bars are loaded or arrive on the way, before the cursor can come to them; by
-        shorter ones where a symbol leaves the run. Rows that can be seen never change once the first instant has come.
+        Replaced by longer ones when bars are loaded or arrive during the run, before the cursor can come to them; by
+        shorter ones when a symbol leaves the run. Rows that can be seen never change once the first instant has come.
     whole : BarColumns
-        What the run's instants are made of. The same as `columns`, but where values are loaded on the way: then all
-        times are known from the beginning, values are there as far as the loader has come, and `columns` are the
-        first rows of it.
+        The columns that the run's instants are made of. The same as `columns`, unless values are loaded during the run:
+        then all times are known from the beginning, the loader fills in the values, and `columns` are its first rows.
     made : list of Bar or None
         All bars of `whole`, if they were made before: runs of the same columns may share them.
     is_base : bool
         True for the interval that orders fill on.
     is_open : bool
-        Whether more bars may come than the columns hold.
+        True if more bars may come than the columns hold.
     """
 
     __slots__ = (
@@ -81,7 +80,7 @@ class Series:
     def show_earlier(self, columns: BarColumns, first: int) -> None:
         """Take columns that begin earlier, `first` bars before the run; only before the first instant.
 
-        Rows are others then, which views and indicators have to be told (`renew`).
+        Rows get other numbers then, so that views and indicators must be renewed (`renew`).
         """
         self.hold(columns)
         self.first = self.n = first

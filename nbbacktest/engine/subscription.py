@@ -1,4 +1,4 @@
-"""The handshake between two stages of the engine: a flag that one raises and the other takes down, and the plan that goes with it."""
+"""The handshake between two stages of the engine: the producer raises a flag, and the consumer takes it down."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from nbbacktest.engine.planner import Deadlines, Window
 class StreamSubscription:
     """A two-way handshake between a producer and a consumer, with its counts.
 
-    The producer calls `signal_ready` and, where it must not run ahead, `wait_until_reset`. The consumer calls
+    The producer calls `signal_ready` and, if it must not run ahead, `wait_until_reset`. The consumer calls
     `wait_until_ready`, works, and calls `reset`, which is its acknowledgement. Any thread may call any method.
 
     Parameters
     ----------
     mode : str
-        ``"data-driven"``: waits block until signalled or closed, whatever timeout they are given.
+        ``"data-driven"``: waits block until signalled or closed, and ignore their timeout.
         ``"clock-driven"`` and ``"live"``: waits return False on timeout. In clock-driven mode a second signal
         before `reset` is one overrun: the producer's clock didn't wait for the consumer.
     stream_id : str
@@ -102,7 +102,7 @@ class StreamSubscription:
             self._changed.notify_all()
 
     def reset(self) -> None:
-        """Take the flag down: the consumer is done with what was signalled, and the producer may go on."""
+        """Take the flag down: the consumer has done the signalled work, and the producer may go on."""
         with self._changed.lock:
             if self._ready:
                 self._ready = False
@@ -127,7 +127,7 @@ class StreamSubscription:
         return self._mode.value
 
     def set_mode(self, mode: str) -> None:
-        """Change the mode; waits that have begun keep the rule that they began with."""
+        """Change the mode; waits that have begun follow the mode in which they began."""
         checked = _mode(mode)
         with self._changed.lock:
             self._mode = checked
@@ -171,11 +171,11 @@ class Plan(NamedTuple):
 
 
 class Link:
-    """The link between coordinator and processor: how far the processor may go, and that it has come there."""
+    """The link between coordinator and processor: tells how far the processor may go, and when it is done."""
 
     def __init__(self, subscription: StreamSubscription) -> None:
         self.subscription = subscription
-        # Makes a release and its signal one thing, and so finding nothing left and its acknowledgement: no
+        # Held for a release with its signal, and for finding nothing left with its acknowledgement: no
         # signal is taken down unseen, and the flag is up as long as anything released is under way.
         self._lock = threading.Lock()
         self._plan = Plan(0, 0, 0, 0, None)

@@ -20,11 +20,11 @@ class Axis(NamedTuple):
     series : tuple of Series
         In the order of their callbacks at one instant.
     instants : int64 array
-        When something completes, nanoseconds UTC, rising, each once; warm-up is left out.
+        The times at which bars complete, nanoseconds UTC, rising, each once; warm-up is left out.
     events : int32 array or None
         The number of the series that completes, for each bar of the run in order. None if there is one series.
     offsets : int64 array or None
-        Where each instant's events begin in `events`; one longer than `instants`.
+        The place in `events` at which each instant's events begin; one longer than `instants`.
     """
 
     series: tuple[Series, ...]
@@ -33,7 +33,7 @@ class Axis(NamedTuple):
     offsets: Int64 | None
 
     def rows_at(self, instant: int) -> list[int]:
-        """For each series, how many of its bars have completed before the instant numbered `instant`."""
+        """For each series, the number of its bars that have completed before the instant numbered `instant`."""
         if instant >= len(self.instants):
             return [len(s.whole) for s in self.series]
         moment = self.instants[instant]
@@ -54,7 +54,7 @@ class Timeline:
         by rising interval.
     elapsed
         Gives, for instants in nanoseconds UTC, the seconds of open market before each. Called at most once for an
-        axis, and only where a clock paces the run or its speed is asked for.
+        axis, and only if a clock paces the run or its speed is asked for.
     axis
         The merged order of other series over the same columns, if it is known.
     """
@@ -75,7 +75,7 @@ class Timeline:
     def recast(self, series: Sequence[Series]) -> Callable[[int], int]:
         """Lay other series side by side. The caller holds the run at an instant.
 
-        Returns the function that tells, from an old number of completed instants, how many of the new ones are
+        Returns the function that turns an old number of completed instants into the number of new ones that are
         completed at the same moment.
         """
         before = self.axis.instants
@@ -127,7 +127,7 @@ def merged(series: Sequence[Series]) -> Axis:
     ends = [s.whole.end[s.first :] for s in series]
     everything = np.concatenate(ends) if ends else np.empty(0, np.int64)
     numbers = np.repeat(np.arange(len(ends), dtype=np.int32), [len(e) for e in ends])
-    # Stable, and the series were laid down in callback order: ties keep that order.
+    # The sort is stable, and the series are in callback order: ties keep that order.
     order = np.argsort(everything, kind="stable")
     everything = everything[order]
     fresh = np.empty(len(everything), bool)

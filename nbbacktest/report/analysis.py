@@ -1,4 +1,4 @@
-"""Everything that is computed from a finished run's record, each part when it is first asked for, and then kept.
+"""Computes all results of a finished run from its record, each when it is first asked for, and keeps them.
 
 Figure, tearsheet, terminal, document and explanation read a `RunAnalysis`; `Result` shows users copies of its parts.
 """

@@ -41,7 +41,7 @@ class Benchmark:
     prices : float64 array
         The benchmark's last price of each.
     before : float or None
-        Its last price before the run's first day; None where there is none in the ten days before.
+        Its last price before the run's first day; None if there is none in the ten days before.
     """
 
     name: str

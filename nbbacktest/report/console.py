@@ -1,6 +1,6 @@
 """The console of every terminal face, and the line of progress of a sweep.
 
-Texts of users and of other processes are shown, and never obeyed.
+Control characters in texts of users and of other processes are shown, and never sent to the terminal.
 """
 
 from __future__ import annotations

@@ -39,11 +39,11 @@ class Explanation:
     Attributes
     ----------
     time : Timestamp
-        The instant: when the bars closed; of a daily run, their session's date.
+        The instant at which the bars closed; of a daily run, their session's date.
     bars : dict
-        By symbol, the base bar that closed then; None where the symbol had none.
+        By symbol, the base bar that closed then; None if the symbol had none.
     verdicts : tuple of OrderOutcome
-        What became of each order that was on order or was placed then; `orders` is the same as a frame.
+        The outcome of each order that was open or was placed then; `orders` is the same as a frame.
     executions : tuple of Fill
         The fills of the instant.
     cash, equity : tuple of float
@@ -51,9 +51,9 @@ class Explanation:
     positions : dict
         By symbol, units held before the bar and after it, all strategies together.
     indicators : dict
-        By name, what each indicator read when strategies saw the bar.
+        By name, the value of each indicator when strategies saw the bar.
     notes : tuple of str
-        What else happened: dividends, splits, fees by the day; and what strategies logged.
+        The other events: dividends, splits, fees by the day; and the strategies' log lines.
     """
 
     time: Any
@@ -68,7 +68,7 @@ class Explanation:
 
     @property
     def orders(self) -> pd.DataFrame:
-        """One row an order: its terms as they were before the bar, what became of it, by how much it missed, and why."""
+        """One row an order: its terms before the bar, its outcome, the distance by which it missed, and the reason."""
         import pandas as pd
 
         rows = [
@@ -82,7 +82,7 @@ class Explanation:
         return frame.astype(dict.fromkeys(("size", "limit", "stop", "missed_by", "touch"), "float64"))
 
     def to_frame(self) -> pd.DataFrame:
-        """The same as `orders`."""
+        """The orders as a frame; the same as `orders`."""
         return self.orders
 
     @property
@@ -143,12 +143,12 @@ def explain(run: RunAnalysis, time: Any, symbol: str | None = None) -> Explanati
         A bar's stamp or any time inside it, or the instant at which bars closed; of a daily run, its date. A naive one
         is in the exchange's time zone.
     symbol
-        Tell of this one alone; None: of all.
+        The only symbol to explain; None: all.
 
     Raises
     ------
     DataError
-        For an unknown symbol, what is no time, and a time at which no bar was.
+        For an unknown symbol, a value that is no time, and a time without a bar.
     """
     record, equity = run.record, run.equity_values
     if symbol is not None and symbol not in record.bars:

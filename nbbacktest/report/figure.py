@@ -40,7 +40,7 @@ _PRICE, _EQUITY, _DRAWDOWN, _TRADES, _ROLLING, _YEAR = 330, 120, 90, 140, 90, 26
 _BETWEEN, _ABOVE, _BELOW = 44, 126, 16
 """Pixels between two panels, above the first and below the last."""
 _HEADING = 24
-"""Pixels for a panel's heading, or the menu that stands for it."""
+"""Pixels for a panel's heading, or for the menu in its place."""
 _TIMES = 40
 """Pixels for the time axis's labels, under the last of its panels."""
 
@@ -55,11 +55,11 @@ def draw(
     run
         A finished run.
     symbol
-        Whose prices; None: all symbols', one shown at a time, chosen by a menu.
+        The symbol whose prices are drawn; None: all symbols', one shown at a time, chosen by a menu.
     benchmark
-        What to draw beside the equity.
+        The benchmark to draw beside the equity.
     months
-        Whether to draw the heat map of monthly returns.
+        True to draw the heat map of monthly returns.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def _layout(run: RunAnalysis, notes: list[str]) -> dict[str, Any]:
         "meta": " · ".join(notes),
         "margin": {"l": 16, "r": 16, "t": _ABOVE, "b": _BELOW},
         "hovermode": "x unified", "hoversubplots": "axis",
-        # Dark on every page: a label without a colour of its own is white, also where the page is black.
+        # Dark on every page: a label without a colour of its own is white, also if the page is black.
         "hoverlabel": {"namelength": -1, "bgcolor": "#262c34", "bordercolor": INK, "font": {"color": "#eef1f5"}},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": EQUITY, "remove": ["lasso", "select"]},
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "yanchor": "bottom"},

@@ -27,14 +27,14 @@ _COUNTS = ("trades", "open_trades")
 
 
 def equity_series(record: RunRecord, equity: Float64) -> pd.Series[float]:
-    """Equity by instant: when its bars closed, or of a daily run the session's date, as its bars are stamped."""
+    """Equity by instant: the time at which its bars closed, or the session's date of a daily run, as its bars are stamped."""
     import pandas as pd
 
     return pd.Series(equity.copy(), index=instant_index(record).rename("time"), name="equity")
 
 
 def instant_index(record: RunRecord) -> pd.DatetimeIndex:
-    """The labels of the run's instants: when bars closed, or of a daily run their session's date."""
+    """The labels of the run's instants: the times at which bars closed, or the session's dates of a daily run."""
     import pandas as pd
 
     if not record.daily:
@@ -65,7 +65,7 @@ def fills_frame(record: RunRecord) -> pd.DataFrame:
 def orders_frame(record: RunRecord) -> pd.DataFrame:
     """One row an order, in order of submission.
 
-    `submitted` and `closed` are instants; `closed` is NaT while it is open, `size` NaN where it was all the cash,
+    `submitted` and `closed` are instants; `closed` is NaT while it is open, `size` NaN if it was all the cash,
     `parent` the id of a bracket's entry, 0 for all but its exits.
     """
     import pandas as pd
@@ -143,7 +143,7 @@ def trades_frame(record: RunRecord, trades: Trades, far: Excursions) -> pd.DataF
 
 
 def flows_frame(record: RunRecord) -> pd.DataFrame:
-    """One row a cash flow that is no fill's, in order; `time` is the instant, as in `equity_series`, `amount` negative where it was paid."""
+    """One row a cash flow that is no fill's, in order; `time` is the instant, as in `equity_series`, `amount` negative if it was paid."""
     import pandas as pd
 
     flows = record.flows

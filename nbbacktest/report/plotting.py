@@ -19,7 +19,7 @@ from nbbacktest.trading.record import RunRecord
 UP, DOWN, BUY, SELL, EQUITY, LOSS = "#2a9d8f", "#e2674a", "#3b82f6", "#d946ef", "#3b82f6", "#e2674a"
 LIMIT, STOP, TOUCH, OTHER = "#d99a1c", "#9b7bea", "#0f9fb5", "#8f9499"
 LEVEL_LINES = (("limit", LIMIT, "dot"), ("stop", STOP, "dash"), ("touch", TOUCH, "dashdot"))
-"""How the levels of orders are drawn: (field of an order, colour, dash)."""
+"""The style of each level of an order: (field of the order, colour, dash)."""
 INK, GRID = "#808080", "rgba(128,128,128,0.22)"
 MILLISECOND = 1_000_000
 
@@ -42,13 +42,13 @@ class Binning:
     Attributes
     ----------
     name : str
-        How long a candle is, such as ``"15m"`` or ``"1 week"``.
+        The length of a candle, such as ``"15m"`` or ``"1 week"``.
     step : int
-        Nanoseconds of an intraday candle; 0 where candles are whole days or more.
+        Nanoseconds of an intraday candle; 0 if candles are whole days or more.
     unit : str
         Of the others: D, W, M, Q or Y.
     anchor : int
-        Where in a day intraday candles start, so that the first one starts at the session's open.
+        The time of day from which intraday candles are counted, so that the first one starts at the session's open.
     """
 
     name: str
@@ -108,7 +108,7 @@ def choose(local: list[Int64], base: Interval, most: int = MOST) -> Binning:
     local
         Each symbol's stamps, local nanoseconds.
     base
-        How long the bars are.
+        The length of the bars.
     """
     longest = max((len(times) for times in local), default=0)
     anchor = min((int((times % DAY).min()) for times in local if len(times)), default=0)
@@ -174,7 +174,7 @@ def closed_spans(local: Int64, base: Interval, most: int = 200) -> list[tuple[in
     local
         The stamps of all bars of all symbols, rising, local nanoseconds.
     most
-        The longest ones alone where there are more; each makes the axis dearer to draw.
+        The longest ones alone if there are more; each makes the axis dearer to draw.
     """
     ends = local[:-1] + base.ns
     gaps = local[1:] - ends

@@ -1,6 +1,6 @@
-"""A finished run as users have it: numbers, frames, figure, text, HTML, JSON and file.
+"""The result of a finished run for users: numbers, frames, figure, text, HTML, JSON and file.
 
-A `Result` hands out what its `RunAnalysis` computes. Modules that few runs need are imported by the calls that do.
+A `Result` gives out the values that its `RunAnalysis` computes. Modules that few runs need are imported when they are needed.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Result:
     Attributes
     ----------
     name, source : str
-        The session's name; where its bars came from.
+        The session's name, and the source of its bars.
     synthetic : bool
-        Whether the bars were invented.
+        True if the bars were invented.
     strategies : tuple of str
-        What ran, as ``Name(param=value, ...)``.
+        The strategies that ran, as ``Name(param=value, ...)``.
 
     Examples
     --------
@@ -108,7 +108,7 @@ class Result:
     def equity(self) -> pd.Series[float]:
         """Equity, one value an instant, in the account's currency, net of all costs.
 
-        The index is when the instant's bars closed; of a daily run, the session's date.
+        The index holds the times at which the instants' bars closed, or the session's dates of a daily run.
         """
         return self.analysis.equity.copy()
 
@@ -123,7 +123,7 @@ class Result:
 
     @property
     def orders(self) -> pd.DataFrame:
-        """Orders, in order of submission, with `status` and, where rejected or cancelled, the `reason`."""
+        """Orders, in order of submission, with `status` and, if rejected or cancelled, the `reason`."""
         return self.analysis.orders.copy()
 
     @property
@@ -174,7 +174,7 @@ class Result:
     def against(self, benchmark: BenchmarkSource) -> Comparison:
         """Alpha, beta, information ratio, tracking error and correlation: a mapping that prints as a table.
 
-        `nbbacktest.trading.returns` defines each. Daily returns are taken between the dates that both have; where
+        `nbbacktest.trading.returns` defines each. Daily returns are taken between the dates that both have; if
         the benchmark has no price in the ten days before the run's first one, that day is the level to start from.
 
         Parameters
@@ -193,7 +193,7 @@ class Result:
     def flows(self) -> pd.DataFrame:
         """Cash that came or went without a fill: `time`, `kind` (dividend, borrow, interest), `symbol`, `strategy`, `amount`.
 
-        `time` is the instant; `amount` is negative where it was paid; interest belongs to no symbol or strategy.
+        `time` is the instant; `amount` is negative if it was paid; interest belongs to no symbol or strategy.
         """
         return self.analysis.flows.copy()
 
@@ -220,7 +220,7 @@ class Result:
     def to_json(self) -> str:
         """The result as a JSON document: statistics, daily equity, trades, fills, orders, log, metrics, config.
 
-        Times are ISO 8601, durations seconds, fractions not percent; what isn't defined is null.
+        Times are ISO 8601, durations seconds, fractions not percent; undefined values are null.
         """
         from nbbacktest.report.document import document
 
@@ -237,9 +237,9 @@ class Result:
         Raises
         ------
         DataNotFoundError
-            Where the folder doesn't exist.
+            If the folder doesn't exist.
         OSError
-            Where the file can't be written; a file that was there before stays as it was.
+            If the file can't be written; a file that was there before stays as it was.
         """
         from nbbacktest.report.storage import save_record
 
@@ -253,9 +253,9 @@ class Result:
         Raises
         ------
         DataNotFoundError
-            Where there is no such file.
+            If there is no such file.
         DataError
-            Where it isn't a saved result, is damaged, or was saved by a newer version.
+            If it isn't a saved result, is damaged, or was saved by a newer version.
         """
         from nbbacktest.report.storage import load_record
 
@@ -270,9 +270,9 @@ class Result:
         Parameters
         ----------
         symbol
-            Whose prices; None shows the first symbol's, with a menu of all.
+            The symbol whose prices are drawn; None shows the first symbol's, with a menu of all.
         benchmark
-            What to draw beside the equity, as `against` takes it.
+            The benchmark to draw beside the equity, as `against` takes it.
 
         Raises
         ------
@@ -284,7 +284,7 @@ class Result:
         return draw(self.analysis, symbol, benchmark)
 
     def explain(self, time: Any, symbol: str | None = None) -> Explanation:
-        """Explain one bar: which orders filled, which missed, by how much and why; the account; indicators.
+        """Explain one bar: the orders that filled or missed, by how much and why; the account; the indicators.
 
         It prints as text and shows as tables; ``.orders`` is a DataFrame.
 
@@ -294,12 +294,12 @@ class Result:
             A bar's stamp or any time inside it, or the instant at which bars closed; of a daily run, its date. A naive
             one is in the exchange's time zone.
         symbol
-            Tell of this one alone; None: of all.
+            The only symbol to explain; None: all.
 
         Raises
         ------
         DataError
-            For an unknown symbol, what is no time, and a time at which no bar was.
+            For an unknown symbol, a value that is no time, and a time without a bar.
         """
         from nbbacktest.report.explain import explain
 
@@ -317,7 +317,7 @@ class Result:
         Raises
         ------
         ValueError
-            What is no place, and a place before the start or after the end.
+            If `at` is no place, or lies before the start or after the end.
         """
         return self.analysis.past.look(at)
 
@@ -325,14 +325,14 @@ class Result:
         """Write the result as one HTML file that opens in any browser without a network, about 5 MB.
 
         Nearly all of that is the chart library, which the file holds itself. Tables of trades and of rejected orders
-        show the newest ones alone where they are long, and say so.
+        show the newest ones alone if they are long, and say so.
 
         Parameters
         ----------
         path
             The file; its folder must exist.
         benchmark
-            What to compare with, as `against` takes it.
+            The benchmark to compare with, as `against` takes it.
 
         Returns
         -------
@@ -342,11 +342,11 @@ class Result:
         Raises
         ------
         DataNotFoundError
-            Where the folder doesn't exist.
+            If the folder doesn't exist.
         DataError
             For a benchmark that can't be lined up with the run.
         OSError
-            Where the file can't be written; a file that was there before stays as it was.
+            If the file can't be written; a file that was there before stays as it was.
         """
         from nbbacktest.report.tearsheet import write
 

@@ -40,7 +40,7 @@ _PLAIN = (
 )
 _COLUMNS = ("time", "end", "open", "high", "low", "close", "volume")
 _WHOLE = ("time", "end", "base_count", "expected_count")
-"""Those that are whole numbers."""
+"""The columns that hold whole numbers."""
 _ORDER_1 = (
     "id", "strategy", "symbol", "side", "size", "type", "limit", "stop", "tif", "tag", "submitted", "status", "reason",
     "closed", "fill_price",
@@ -68,9 +68,9 @@ def save_record(record: RunRecord, path: Path) -> None:
     Raises
     ------
     DataNotFoundError
-        Where the folder doesn't exist.
+        If the folder doesn't exist.
     OSError
-        Where the file can't be written; nothing is left behind.
+        If the file can't be written; nothing is left behind.
     """
     if not path.parent.is_dir():
         raise DataNotFoundError(f"can't save a result to {path}: there is no folder {path.parent}; make it first")
@@ -78,14 +78,14 @@ def save_record(record: RunRecord, path: Path) -> None:
 
 
 def load_record(path: Path) -> RunRecord:
-    """Read what `save_record` wrote.
+    """Read a file that `save_record` wrote.
 
     Raises
     ------
     DataNotFoundError
-        Where there is no such file.
+        If there is no such file.
     DataError
-        Where the file isn't a saved result, is damaged, or was written by a newer version.
+        If the file isn't a saved result, is damaged, or was written by a newer version.
     """
     if not path.exists():
         raise DataNotFoundError(f"there is no saved result at {path}; Result.save(path) writes one")
@@ -187,7 +187,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
         "fills": tuple(_fills(head)),
         "orders": _orders(head),
         "indicators": tuple(_reading(archive, n, row) for n, row in enumerate(head.get("indicators", ()))),
-        # Results that were saved before there were any have none.
+        # Results that were saved by older versions have none.
         "flows": tuple(CashFlow(*row) for row in head.get("flows", ())),
         "splits": tuple(Split(*row) for row in head.get("splits", ())),
         "coarser": tuple(_bars(archive, f"coarser/{n}", *row) for n, row in enumerate(head.get("coarser", ()))),
@@ -212,7 +212,7 @@ def _bars(archive: zipfile.ZipFile, folder: str, symbol: str, interval: str, cou
 
 
 def _counts_of(columns: BarColumns) -> list[str]:
-    """Which columns of coarser bars there are besides those of base bars: both where they were derived."""
+    """The columns that derived bars have besides those of base bars."""
     return [] if columns.base_count is None or columns.expected_count is None else ["base_count", "expected_count"]
 
 
@@ -244,7 +244,7 @@ def _table(archive: zipfile.ZipFile, name: str) -> Float64:
 
 
 def _terms(event: OrderEvent) -> tuple[float | None, ...]:
-    """What an order asked for, as older versions read it where they know all of it."""
+    """The terms of an order, without `touch` if it has none, so that older versions can read them."""
     return event.terms if event.terms.touch is not None else event.terms[:-1]
 
 

@@ -29,7 +29,7 @@ Score = str | Callable[[Mapping[str, Any]], float]
 Point = dict[str, Any]
 
 _WRITTEN_CELLS = 150
-"""Up to so many cells have their values written in them."""
+"""The most cells of a heat map that have their values written in them."""
 
 
 class SweepResult:
@@ -94,7 +94,7 @@ class SweepResult:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row a point, in the grid's order: parameters, then `Result.stats`, then `error`, None where it ran to its end.
+        """A row a point, in the grid's order: parameters, then `Result.stats`, then `error`, None if it ran to its end.
 
         A parameter that is called as a statistic is, or as `error`, has ``parameter.`` before its name.
         """
@@ -108,14 +108,14 @@ class SweepResult:
 
     @property
     def best(self) -> Point:
-        """The parameters of the best point by what the sweep was to maximize, the first one of equals.
+        """The parameters of the best point by the sweep's measure (`maximize`), the first one of equals.
 
         Raises
         ------
         DataError
-            Where that is defined for no point.
+            If that is defined for no point.
         ConfigError
-            Where it is a function that raised, or gave no number.
+            If it is a function that raised, or gave no number.
         """
         return dict(self._points[self._best_row()])
 
@@ -125,7 +125,7 @@ class SweepResult:
         Parameters
         ----------
         by
-            A statistic, or a function of a row; None: what the sweep was to maximize.
+            A statistic, or a function of a row; None: the sweep's measure.
         """
         scores = self.scores(by)
         order = np.argsort(-scores, kind="stable")
@@ -137,12 +137,12 @@ class SweepResult:
         Parameters
         ----------
         point
-            A row's number in `frame`, or values of parameters; what they leave out is the best point's. None: the best.
+            A row's number in `frame`, or values of parameters; others are those of the best point. None: the best point.
 
         Raises
         ------
         DataError
-            Where there is no such row.
+            If there is no such row.
         ParameterError
             For values that aren't the strategy's.
         """
@@ -170,10 +170,10 @@ class SweepResult:
         x, y
             Parameters; None takes the first two of the grid.
         statistic
-            None takes what the sweep was to maximize.
+            None takes the sweep's measure.
         fixed
             Values of other parameters, to look at these points alone. Of the others, each cell shows its best point, by
-            what the sweep was to maximize.
+            the sweep's measure.
 
         Raises
         ------
@@ -202,12 +202,12 @@ class SweepResult:
         return _heatmap(self._points, chosen, x, y, title, shown, order)
 
     def scores(self, by: Score | None = None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """A statistic of each row as a number, durations in days; NaN where it isn't defined, or the point failed.
+        """A statistic of each row as a number, durations in days; NaN if it isn't defined, or the point failed.
 
         Raises
         ------
         ConfigError
-            For an unknown statistic, and where `by` is a function that raised, or gave no number.
+            For an unknown statistic, and if `by` is a function that raised, or gave no number.
         """
         where, by = ("maximize", self._maximize) if by is None else ("by", by)
         check_statistic(by)
@@ -244,7 +244,7 @@ class SweepResult:
     def _repr_html_(self) -> str:
         try:
             rows = self.top(10)
-        except ConfigError:  # what it says stands above the table
+        except ConfigError:  # its text stands above the table
             rows = self._frame.head(10).copy()
         for name in map(self._column, self.parameters):
             if rows[name].dtype == object:
@@ -263,7 +263,7 @@ def _undefined(name: str) -> Any:
 
 
 def check_statistic(by: Any) -> None:
-    """Refuse a `by` that can't order points: no function and no number of a row.
+    """Refuse a `by` that can't order points: neither a function nor a statistic.
 
     Raises
     ------
@@ -278,7 +278,7 @@ def check_statistic(by: Any) -> None:
 
 
 def score_of(by: Score, row: Mapping[str, Any], point: Mapping[str, Any], where: str = "maximize") -> float:
-    """The score of one point as a number, durations in days; NaN where it isn't defined.
+    """The score of one point as a number, durations in days; NaN if it isn't defined.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def score_of(by: Score, row: Mapping[str, Any], point: Mapping[str, Any], where:
     point
         Its parameters.
     where
-        What the user calls `by`, for messages.
+        The user's name for `by`, for messages.
 
     Raises
     ------
@@ -308,7 +308,7 @@ def score_of(by: Score, row: Mapping[str, Any], point: Mapping[str, Any], where:
 
 
 def rehearse(by: Score, point: Mapping[str, Any]) -> None:
-    """Call a score function with an invented row before any point is run, to see if it asks for names that rows have.
+    """Call a score function with an invented row before any point is run, to find names that rows don't have.
 
     Raises
     ------
@@ -366,7 +366,7 @@ def _heatmap(
     points
         All of the sweep.
     rows
-        Which of them to look at.
+        The numbers of the rows to draw.
     shown, order
         By point, the value that is coloured, and the one that makes a point the best.
     """

@@ -42,7 +42,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "average_mfe": ("Average MFE", "percent"),
     },
 }
-"""By heading, each statistic's label and the kind of value that it is."""
+"""For each heading, the labels of its statistics and the kinds of their values."""
 
 AGAINST: dict[str, dict[str, tuple[str, str]]] = {
     "Against the benchmark": {
@@ -62,7 +62,7 @@ AGAINST: dict[str, dict[str, tuple[str, str]]] = {
         "benchmark_max_drawdown": ("Max drawdown", "percent"),
     },
 }
-"""The same for a comparison."""
+"""The labels and kinds of a comparison's statistics, by heading."""
 
 _WRITERS: dict[str, Callable[[Any], str]] = {
     "time": timestamp,
@@ -81,7 +81,7 @@ _KINDS = {name: kind for group in (*GROUPS.values(), *AGAINST.values()) for name
 class Stats(Mapping[str, Any]):
     """A run's statistics by name; read only. Prints as a table, in a notebook too.
 
-    `nbbacktest.trading.stats` defines each. Fractions, not percent; NaN where one isn't defined.
+    `nbbacktest.trading.stats` defines each. Fractions, not percent; NaN if one isn't defined.
     """
 
     __slots__ = ("_groups", "_reasons", "_values")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MOST_TRADES, MOST_REJECTED = 500, 200
 """Rows of the tables of trades and of rejected orders: a browser lays these out without a wait."""
 
-# With this policy the browser refuses every request, so the file can load nothing.
+# With this policy the browser refuses every request, so that the page can load nothing.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
@@ -50,11 +50,11 @@ def write(run: RunAnalysis, path: Path, benchmark: BenchmarkSource | None = None
     Raises
     ------
     DataNotFoundError
-        Where the folder doesn't exist.
+        If the folder doesn't exist.
     DataError
         For a benchmark that can't be lined up with the run.
     OSError
-        Where the file can't be written; nothing is left behind.
+        If the file can't be written; nothing is left behind.
     """
     if not path.parent.is_dir():
         raise DataNotFoundError(f"can't write a report to {path}: there is no folder {path.parent}; make it first")

@@ -1,6 +1,6 @@
-"""A finished run, and the quality of data, as pages of a terminal.
+"""Prints a finished run, and the quality of data, to a terminal.
 
-They are written to a rich console, which drops colours if the output is no terminal.
+The functions write to a rich console, which drops colours if the output is no terminal.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def print_report(run: RunAnalysis, console: Console | None = None) -> None:
     run
         The run.
     console
-        Where to; None: standard output. Plain text where that isn't a terminal.
+        The console to print to; None: standard output, with plain text if that isn't a terminal.
     """
     console = console or plain_console()
     width = min(console.width, _WIDEST)
@@ -303,9 +303,9 @@ def show_quality(
     Parameters
     ----------
     console
-        Where to; None: stdout.
+        The console to print to; None: standard output.
     sessions, gaps
-        How many of each at most; 0: none; None: all.
+        The most of each to print; 0: none; None: all.
     """
     console = console or plain_console()
     console.print(coverage_table(report))
@@ -324,7 +324,7 @@ def coverage_table(report: QualityReport) -> Table:
 
 
 def faults_table(report: QualityReport) -> Table:
-    """By symbol, the bars that aren't as they should be; kinds and symbols without any are left out."""
+    """The numbers of faulty bars by symbol and kind; kinds and symbols without any are left out."""
     totals = {symbol: row for symbol, row in _totals(report).items() if any(row[name] for name in _FAULTS)}
     labels = {name: label for name, label in _FAULTS.items() if any(row[name] for row in totals.values())}
     return _quality_table("Faults", ("Symbol",), labels, (((symbol,), row) for symbol, row in totals.items()))

@@ -162,7 +162,7 @@ def _spans(record: RunRecord, order: Order, name: str) -> Iterator[tuple[int, in
 
 
 def equity_panel(run: RunAnalysis, benchmark: Benchmark | None) -> Panel:
-    """Equity, and what the same cash would be worth in the benchmark."""
+    """The panel of the equity, and of the starting cash held in the benchmark."""
     import plotly.graph_objects as go
 
     record, equity = run.record, run.equity_values
@@ -245,12 +245,12 @@ def trades_panel(run: RunAnalysis, yaxis: str) -> Panel | None:
 
 
 def _gapped(first: Float64, second: Float64) -> Float64:
-    """Pairs as one column with a gap after each: many strokes in one trace."""
+    """One column of all pairs with a gap after each, so that one trace draws many strokes."""
     return np.column_stack((first, second, np.full(len(first), np.nan))).ravel()
 
 
 def rolling_panel(run: RunAnalysis, yaxis: str) -> Panel | None:
-    """The Sharpe ratio of the last quarter of a year, where there are at least two of them."""
+    """The Sharpe ratio of the last quarter of a year, if there are at least two of them."""
     import plotly.graph_objects as go
 
     record = run.record

@@ -38,7 +38,7 @@ def candidates(app: App, line: str, shot: Snapshot | None) -> list[Candidate]:
     app
         The shell's commands.
     line
-        What is typed up to the cursor.
+        The text that is typed up to the cursor.
     shot
         The run as it is now; times are offered from there on.
     """

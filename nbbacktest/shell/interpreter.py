@@ -89,7 +89,7 @@ class Interpreter:
         return DONE
 
     def help(self, *words: str) -> int:
-        """Tell what can be typed here.
+        """List the commands that can be typed here.
 
         Parameters
         ----------

@@ -133,7 +133,7 @@ class _Completer(Completer):
         self._interpreter, self._news = interpreter, news
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """Offer what fits the word under the cursor; prompt_toolkit calls this."""
+        """Offer the words that fit under the cursor; prompt_toolkit calls this."""
         del complete_event  # Tab, or nothing
         for found in candidates(self._interpreter.app, document.text_before_cursor, self._news.shot):
             yield Completion(found.text, start_position=-found.replaces, display_meta=found.told)

@@ -13,15 +13,15 @@ class BuyAndHold(EqualShares):
     """
 
     def on_start(self) -> None:
-        """Nothing is bought yet."""
+        """Begin with no symbol bought."""
         self.waiting = set(self.symbols)
 
     def on_symbol_added(self, symbol: str) -> None:
-        """It is to be bought too."""
+        """Buy the new symbol too, after its next bar."""
         self.waiting.add(symbol)
 
     def on_bar(self, bar: Bar) -> None:
-        """Buy what has traded for the first time."""
+        """Buy a symbol after its first bar."""
         if bar.symbol in self.waiting:
             self.waiting.remove(bar.symbol)
             self.enter(bar.symbol)

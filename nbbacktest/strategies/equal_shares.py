@@ -1,4 +1,4 @@
-"""How the examples split one account between several symbols, and how they get in and out where orders fill in parts."""
+"""Equal shares of one account for several symbols, as the examples use them; orders may fill in parts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class EqualShares(Strategy):
     """Derive from this for `enter`, which buys a fair share (with one symbol it is all the cash), and `leave`."""
 
     def enter(self, symbol: str) -> None:
-        """Buy `symbol` with an equal share of the cash, beside what is left of it where it is being sold still.
+        """Buy `symbol` with an equal share of the cash, in addition to units that are still being sold.
 
         The cash is split between the symbols that aren't held; 5% of a share is kept back for a gap up, so
         that the next symbol can be paid too. The last one gets all that is left. A symbol whose order has filled in
-        part counts as one that isn't held yet, and what was paid for it as cash.
+        part counts as not held yet, and the money paid for it counts as cash.
         """
         self.take_back(symbol)
         cash, sharing = self.cash, {other for other in self.symbols if other == symbol or not self.position(other)}
@@ -32,17 +32,17 @@ class EqualShares(Strategy):
             self.order_target_value(symbol, held + _SPENT * cash / len(sharing))
 
     def leave(self, symbol: str) -> None:
-        """Sell what is held of `symbol`, and take back what of it is still to be bought."""
+        """Sell all units of `symbol`, and cancel the orders that still buy it."""
         self.take_back(symbol)
         self.close(symbol)
 
     def is_in(self, symbol: str) -> bool:
-        """Whether `symbol` is held or being bought, and isn't being sold."""
+        """True if `symbol` is held or being bought, and isn't being sold."""
         sides = {order.side for order in self.orders(symbol)}
         return Side.SELL not in sides and (Side.BUY in sides or bool(self.position(symbol)))
 
     def take_back(self, symbol: str) -> None:
-        """Cancel what waits of this strategy's orders for `symbol`; a margin call's are the broker's."""
+        """Cancel this strategy's open orders for `symbol`, except for those of a margin call, which are the broker's."""
         for order in self.orders(symbol):
             if not order.is_forced:
                 self.cancel(order)

@@ -1,4 +1,4 @@
-"""Buying what has fallen far below its average."""
+"""Mean reversion: buys a symbol that has fallen far below its average."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MeanReversion(EqualShares):
             self.on_symbol_added(symbol)
 
     def on_symbol_added(self, symbol: str) -> None:
-        """Open the bands of this one too."""
+        """Open the bands of the new symbol too."""
         from talib import stream
 
         self.bands[symbol] = self.indicator(stream.BBANDS, "close", self.period, self.width, self.width, symbol=symbol)

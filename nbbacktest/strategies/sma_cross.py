@@ -11,7 +11,7 @@ class SmaCross(EqualShares):
     """Long while the fast simple moving average of the closes is above the slow one; out of the market else.
 
     Buys with all the cash (several symbols: an equal share each) when the fast average comes above the slow
-    one, also where it already is when both are first defined; closes when it is above no more. Never short.
+    one, also if it already is when both are first defined; closes when it is above no more. Never short.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class SmaCross(EqualShares):
             self.on_symbol_added(symbol)
 
     def on_symbol_added(self, symbol: str) -> None:
-        """Compute both averages for this one too."""
+        """Compute both averages for the new symbol too."""
         import talib
 
         self.averages[symbol] = (
@@ -40,7 +40,7 @@ class SmaCross(EqualShares):
         self.above[symbol] = False
 
     def on_bar(self, bar: Bar) -> None:
-        """Enter or leave where the averages have crossed."""
+        """Enter or leave when the averages have crossed."""
         if bar.interval != self.base_interval:
             return
         fast, slow = self.averages[bar.symbol]

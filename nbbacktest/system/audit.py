@@ -1,8 +1,8 @@
-"""`audit_lookahead`: runs a strategy on the whole data, and again on data cut short, and compares what came before the cut.
+"""`audit_lookahead`: runs a strategy on the whole data, and again on data cut short, and compares the runs up to the cut.
 
 A strategy can't know anything of the bars after an instant. So bars, indicators, orders and fills up to a cut have
-to be the same, with data after the cut and without; a difference means that something looked ahead. A bar that is told
-before it is over is the same in both, and is found by its times (`early_bars`).
+to be the same, with data after the cut and without; a difference is a look-ahead. A bar that is delivered before it is
+over is the same in both runs, and is found by its times (`early_bars`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def audit_lookahead(
 
     The strategy is run on the whole data, then on data that ends at some instants. Bars, indicators (all their values, not
     just those that were read), orders and fills up to each cut are compared. Beside that, the ends of all bars are held
-    against their lengths, the exchange's hours and the bars that they are made of: one that is told before its last trade
+    against their lengths, the exchange's hours and the bars that they are made of: one that is delivered before its last trade
     can be known is a look-ahead too.
 
     Parameters
@@ -75,11 +75,11 @@ def audit_lookahead(
     strategy : Strategy class, instance, or list of them
         An instance is copied for each run, and stays as it is.
     cuts : int
-        How many instants to draw. Half are drawn evenly over the run, half over its logarithm, so that the first
+        The number of instants to draw. Half are drawn evenly over the run, half over its logarithm, so that the first
         bars, where warm-up periods end, are probed too; one in each of as many equal parts. Half as many are taken
         where a look-ahead that acts at few bars pays: where orders were placed, at the last and first bars of days
         (weeks, months), around gaps, at the ends of coarser bars, and behind the first and before the last bar. Of all
-        these, up to 300 are tried with each indicator alone, and where its values differ, the data is cut too.
+        these, up to 300 are tried with each indicator alone, and if its values differ, the data is cut too.
     seed : int
         Of that draw: the same seed cuts at the same instants.
     **params
@@ -88,7 +88,7 @@ def audit_lookahead(
     Returns
     -------
     AuditReport
-        It prints; `clear` says whether nothing was found, `first` is the earliest difference.
+        It prints; `clear` is True if nothing was found, `first` is the earliest difference.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def audit_lookahead(
 
     Notes
     -----
-    Only `data` is cut. What a strategy reads elsewhere (a variable of the notebook, a file) is the same in all runs, so
+    Only `data` is cut. Other data of a strategy (a variable of the notebook, a file) is the same in all runs, so
     that a look-ahead through it isn't seen. A strategy that draws random numbers without a seed differs by itself.
     """
     settings = SessionConfig.load(config if config is not None else {}).overlaid({"on_error": "stop"}, "audit")
@@ -201,7 +201,7 @@ def _bars(whole: Stages, part: Stages, moment: int, shown: Any) -> Iterator[Diff
     others = {(one.symbol, one.interval): one.whole for one in part.world.timeline.series}
     for one in whole.world.timeline.series:
         if (one.symbol, one.interval) not in others:
-            continue  # it joins after the cut
+            continue  # the symbol joins after the cut
         full, short = one.whole, others[one.symbol, one.interval]
         n, m = (int(np.searchsorted(columns.end, moment, side="right")) for columns in (full, short))
         both, name = min(n, m), f"{one.interval} of {one.symbol}"
@@ -223,7 +223,7 @@ def _indicators(whole: Stages, part: Stages, shown: Any) -> Iterator[Difference]
     """The first row of each indicator at which the runs differ, up to the cut."""
     for one, other in zip(part.world.desk.indicators, whole.world.desk.indicators, strict=False):
         if one.key != other.key:
-            # From here on the strategy made other indicators: there is nothing to compare them with.
+            # From here on the strategy made other indicators, which can't be compared.
             moment = int(part.world.timeline.instants[part.world.desk.index])
             yield Difference("indicator", one.key, None, moment, shown, other.key, one.key, shown)
             return
@@ -306,7 +306,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _earliest(found: Sequence[Difference]) -> tuple[Difference, ...]:
-    """Of each series, each indicator, of orders and of fills the first difference, by time: causes before what follows from them."""
+    """The first difference of each series, each indicator, the orders and the fills, by time: causes before effects."""
     first: dict[tuple[str, str], Difference] = {}
     single = ("bar", "indicator")
     for one in sorted(found, key=lambda one: (one.moment, _CAUSES.index(one.kind))):
@@ -326,7 +326,7 @@ Differs = Callable[[Float64, Float64], int | None]
 
 
 def places_of(whole: Stages, cuts: int, seed: int, differs: Differs) -> list[int]:
-    """After how many instants to cut, rising: every symbol has a bar by then, and there is data behind.
+    """The numbers of instants after which to cut, rising: every symbol has a bar by then, and data follows.
 
     Parameters
     ----------
@@ -408,7 +408,7 @@ def _largest(changes: Float64) -> Rows:
 
 
 def _in_turn(kinds: Sequence[Int64], rng: np.random.Generator) -> Iterator[int]:
-    """Of each kind one after the other, in a drawn order; each place once."""
+    """One place of each kind in turn, in a drawn order; each place once."""
     queues = [rng.permutation(kind).tolist() for kind in kinds]
     seen: set[int] = set()
     while queues:
@@ -443,13 +443,13 @@ def _where_values_differ(whole: Stages, places: Sequence[int], low: int, high: i
 
 
 def _differ(full: Float64, short: Float64, differs: Differs) -> bool:
-    """Ask `differs`, unless the values are equal bit for bit: it is ten times as slow."""
+    """Call `differs`, which is ten times as slow, only if the values aren't equal bit for bit."""
     same = np.array_equal(full, short, equal_nan=True)
     return not same and differs(full[:, np.newaxis], short[:, np.newaxis]) is not None
 
 
 def _affordable(rows: Iterable[int]) -> Iterator[int]:
-    """Each number of rows once, as many as `PROBES` and `PROBED_ROWS` let."""
+    """Each number of rows once, as many as `PROBES` and `PROBED_ROWS` allow."""
     seen: set[int] = set()
     total = 0
     for n in rows:
@@ -466,9 +466,8 @@ def _recomputed(handle: Indicator, columns: BarColumns) -> Float64 | None:
     """The indicator's values over fewer bars; None if its function fails on so few."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of empty means and the like: the function is asked about the first bars too
+            # warnings of empty means and the like: the function gets the first bars too
+            warnings.simplefilter("ignore")
             return handle.over(columns)
     except IndicatorError:
         return None

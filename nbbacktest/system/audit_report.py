@@ -12,7 +12,7 @@ Kind = Literal["bar", "indicator", "order", "fill"]
 
 
 class Difference(NamedTuple):
-    """One thing that was not the same once later data was cut off.
+    """One difference between the run on the whole data and a run on data that was cut short.
 
     Attributes
     ----------
@@ -21,11 +21,11 @@ class Difference(NamedTuple):
     field : str or None
         The field of an order or a fill; None if the whole is there in one run alone.
     moment : int
-        When it should have been settled, nanoseconds UTC: the bar's end, the order's submission or end, the fill.
+        The time at which it should have been settled, nanoseconds UTC: the bar's end, the order's submission or end, the fill.
     time : Timestamp
         The same for people; of an indicator the bar's stamp.
     whole, cut
-        The values on the whole data and on the data cut short; None for what wasn't there.
+        The values on the whole data and on the data cut short; None for a missing value.
     cut_at : Timestamp
         The instant after which the data was cut.
     """
@@ -48,7 +48,7 @@ class Difference(NamedTuple):
 
 
 class EarlyBars(NamedTuple):
-    """Bars of one series that are told before their last trade can be known, or whose ends can't be right.
+    """Bars of one series that are delivered before their last trade can be known, or whose ends can't be right.
 
     Attributes
     ----------
@@ -56,13 +56,13 @@ class EarlyBars(NamedTuple):
     time : Timestamp
         The stamp of the first of them.
     told : Timestamp
-        When it is delivered.
+        The time at which it is delivered.
     due : Timestamp
-        When it is over.
+        The time at which it is over.
     bars, total : int
         The number of such bars, and of all bars.
     reason : str
-        Why they can't be over before.
+        The reason why they can't be over before.
     """
 
     symbol: str
@@ -103,7 +103,7 @@ class AuditReport:
     unfinished : tuple
         Cuts at which the strategy raised on so little data, each with the reason: nothing could be compared there.
     early : tuple of EarlyBars
-        Series whose bars are told before they are over.
+        Series whose bars are delivered before they are over.
     """
 
     strategies: tuple[str, ...]

@@ -26,7 +26,7 @@ def backtest(
     config: ConfigSource | None = None,
     **strategy_params: Any,
 ) -> Result:
-    """Run a strategy over bars, from the first to the last, and return what came of it.
+    """Run a strategy over bars, from the first to the last, and return the result.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def backtest(
         A fraction of the notional and of the price, such as 0.001; or a commission or slippage model. A commission may
         also be a function ``f(side, size, price, symbol)`` that returns money.
     fill : str
-        When market orders fill: ``"next_open"``, ``"next_close"`` or, named as the cheat that it is, ``"this_close"``.
+        The price at which market orders fill: ``"next_open"``, ``"next_close"`` or, which is a cheat, ``"this_close"``.
     derived : sequence of str
         Coarser intervals to build, such as ``("5m", "1d", "1w")``.
     config : path, mapping or SessionConfig, optional
@@ -59,7 +59,7 @@ def backtest(
     ConfigError, DataError
         Before anything is started.
     StrategyError
-        A strategy raised; what was done until then is in `.result`.
+        A strategy raised; `.result` has the result until then.
     """
     system = SystemManager(reachable=False)
     settings = settings_of(config, cash, commission, slippage, fill, derived)

@@ -1,6 +1,6 @@
 """Runs the stages of a run in slices, in the thread that waits for it, or between the cells of a notebook.
 
-This is what a host without threads has: `CallQueue` holds the calls that are to be made later, `CooperativeRunner` delivers
+It serves hosts without threads: `CallQueue` holds the calls that are to be made later, `CooperativeRunner` delivers
 instants for a slice of time in each.
 """
 
@@ -35,7 +35,7 @@ class CallQueue:
         self._numbers = count()
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> None:
-        """Have `call` made in that many seconds, or at the next opportunity after that."""
+        """Schedule `call` in that many seconds, or at the next opportunity after that."""
         heapq.heappush(self._queue, (monotonic() + seconds, next(self._numbers), call))
         self._ask_loop(seconds)
 
@@ -61,14 +61,14 @@ class CallQueue:
 
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # there is none: the next wait makes the call
+        except RuntimeError:  # no loop runs: the next wait makes the call
             return
-        # Never at once: the loop is to handle its messages first. A millisecond more, so that the time has come.
+        # Never at once: the loop must handle its messages first. A millisecond more, so that the call is surely due.
         loop.call_later(max(seconds, 0.0) + 0.001, self.make_due)
 
 
 CALLS = CallQueue()
-"""The process's."""
+"""The queue of the process."""
 
 
 class CooperativeRunner:
@@ -85,7 +85,7 @@ class CooperativeRunner:
     """
 
     SECONDS = 0.02
-    """The seconds of a slice, about: one strategy's call may take longer."""
+    """The approximate seconds of a slice; one strategy's call may take longer."""
     NAP = 0.02
     """The most seconds that a wait sleeps if nothing is due."""
     AT_ONCE = 64
@@ -98,9 +98,9 @@ class CooperativeRunner:
         self._finalize = finalize
         self._begun = self._inside = self._over = False
         self.wants_rest = False  # Ctrl-C was pressed
-        self._kicked = False  # a slice was asked for and hasn't come
+        self._kicked = False  # a slice is scheduled and wasn't run yet
         self._planner = Planner(stages.world.timeline)
-        self._due: float | None = None  # when the next instant is due, if the run waits for the clock
+        self._due: float | None = None  # the time at which the next instant is due, if the run waits for the clock
         stages.gate.runner = self
 
     def start(self) -> None:
@@ -132,7 +132,7 @@ class CooperativeRunner:
         return self._inside
 
     def give_up(self) -> None:
-        """Nothing: the caller is in the thread of the analysis itself."""
+        """Do nothing: the caller is in the thread of the analysis itself."""
 
     def blocked_call(self) -> str:
         """Name the strategy's call; its line isn't known here."""
@@ -187,7 +187,7 @@ class CooperativeRunner:
 
     @contextmanager
     def _heard(self) -> Iterator[Callable[[], bool]]:
-        """Have the run rest at the next instant when Ctrl-C is pressed."""
+        """Make the run rest at the next instant, because Ctrl-C was pressed."""
 
         def pressed() -> None:
             self.wants_rest = True
@@ -240,13 +240,13 @@ class CooperativeRunner:
             for batch in stages.processor.batches(window):
                 stages.analysis.process(batch)
                 if stages.analysis.frame.cursor < batch.window.stop:
-                    break  # given up at a boundary: the next window begins there
+                    break  # the window was given up at a boundary, and the next one begins there
             if monotonic() >= deadline:
                 break
         return gate.closed
 
     def _is_due(self, instant: int, pace: Deadlines) -> bool:
-        """True if the clock has come to a paced instant; looks for lag where that is due."""
+        """True if the clock has come to a paced instant. Looks for lag if a look is due."""
         stages, now = self._stages, self._stages.clock.now()
         if stages.lag.due <= now:
             stages.lag.ask(stages.world.timeline.axis, pace, self._gate.cursor)

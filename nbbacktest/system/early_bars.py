@@ -1,4 +1,4 @@
-"""Finds bars that a run delivers before they are over: a look-ahead that no cut of the data shows, since it is in the bars' ends.
+"""Finds bars that a run delivers before they are over: a look-ahead in the bars' ends, which no cut of the data shows.
 
 A bar may be delivered once its last trade can be known. Its own length, and the bars that lie in it, tell that time.
 """
@@ -47,7 +47,7 @@ def early_bars(series: Sequence[Series], market: MarketData) -> tuple[EarlyBars,
 
 
 Check = tuple[npt.NDArray[np.intp], Int64, str]
-"""The rows that are wrong, by row when the bar's last trade can be known, and why."""
+"""The rows that are wrong, the time of each row at which the bar's last trade can be known, and the reason."""
 
 
 def _of_derived(columns: BarColumns, base: BarColumns, hours: _Hours) -> Iterator[Check]:
@@ -77,7 +77,7 @@ def _of_loaded(columns: BarColumns, base: BarColumns, hours: _Hours, market: Mar
 
 
 class _Hours:
-    """When trading stops: sessions that follow each other without a pause are one stretch.
+    """The opens and closes of trading: sessions that follow each other without a pause are one stretch.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class _Hours:
         return np.where(part >= 0, end, columns.end)
 
     def session_end(self, ends: Int64, base: BarColumns) -> Int64:
-        """The end of the last of the `base` bars in the session of the last one that ends by each of `ends`."""
+        """For each of `ends`, find the last of the `base` bars that ends by then; returns the end of its session's last bar."""
         if self._table is None or not len(base):
             return ends
         session = self._table.session_of(base.time)
@@ -136,7 +136,7 @@ class _Hours:
 def _content(columns: BarColumns, until: Int64, base: BarColumns) -> Int64:
     """The end of the last base bar that lies in each bar; the bar's own end if there is none.
 
-    Those that begin in it; daily ones have dates for begins, and are counted.
+    A base bar lies in the bar that it begins in; daily base bars begin with dates, and are counted instead.
     """
     if not len(base):
         return until
@@ -154,7 +154,7 @@ def _early(columns: BarColumns, due: Int64, reason: str) -> Check:
 
 
 def _beyond_their_period(columns: BarColumns, market: MarketData) -> Check:
-    """Weeks and months that are told in another one than they begin in."""
+    """Weeks and months that are delivered in another week or month than they begin in."""
     unit = "M" if columns.interval.name == "1mo" else "W"
 
     def period(moments: Int64) -> npt.NDArray[np.int64]:

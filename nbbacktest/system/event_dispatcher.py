@@ -34,7 +34,7 @@ class EventDispatcher:
         self._progress: Callable[[], Any] | None = None
         self._thread: threading.Thread | None = None
         self._calling = False
-        self._has_turn = False  # without threads: a call of `_come` was asked for and hasn't come
+        self._has_turn = False  # without threads: a call of `_come` is scheduled and wasn't made yet
 
     def subscribe(self, kind: str, callback: Callback) -> Callable[[], None]:
         """Call `callback` at every event of that kind; returns the function that unsubscribes it.
@@ -74,7 +74,7 @@ class EventDispatcher:
     def run_ended(self, run: Any) -> None:
         """Queue the end of a run, with its result; its progress isn't polled any more."""
         with self._changed.lock:
-            if self._progress == run.published:  # else the next run has begun already
+            if self._progress == run.followed:  # else the next run has begun already
                 self.poll_progress(None)
         self.post("end", run.result)
 
@@ -95,7 +95,8 @@ class EventDispatcher:
             try:
                 started(self._thread)
             except BaseException as error:
-                self._thread = None  # if it has started all the same, it finds another thread here, or none, and ends
+                # if the thread has started all the same, it finds another thread here, or none, and ends
+                self._thread = None
                 if not isinstance(error, RuntimeError):
                     raise
                 # No thread to be had, or the interpreter is ending: the run matters more.

@@ -154,7 +154,7 @@ def _beginning(config: SessionConfig, past: MarketData | None, rolling: RollingS
 
 
 def _refuse_keys(config: SessionConfig) -> None:
-    """Refuse the keys that only a run over complete data can have."""
+    """Refuse the keys of the config that only a run over complete data can have."""
     cures = {
         "warmup_bars": "live runs count warm-up in days; set data.warmup_days",
         "require_complete": "live runs deliver derived bars as they are; test bar.is_complete, and leave this out",

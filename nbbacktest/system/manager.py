@@ -1,4 +1,4 @@
-"""The SystemManager: commands in, states out. Every face calls these methods, and has no other way to a run."""
+"""The SystemManager: takes commands and tells states. Every face calls these methods, and has no other way to a run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FLUSH_SECONDS = 5.0
 
 
 class OpenedRun(Protocol):
-    """Opened beside a run, such as its control server; closed at the run's end."""
+    """An object that is opened beside a run, such as its control server, and closed at the run's end."""
 
     def open(self) -> None:
         """Called once the run has started."""
@@ -53,7 +53,7 @@ class OpenedRun(Protocol):
 
 
 class SystemManager:
-    """One run at a time: start it, pause it, step it, change its speed, stop it, look at it.
+    """Holds one run at a time: starts, pauses, steps and stops it, changes its speed, and shows it.
 
     Every method may be called from any thread. Commands that already hold answer False and change nothing; those that
     make no sense raise `InvalidTransition`. Dropping the last reference to a manager ends its run.
@@ -73,7 +73,7 @@ class SystemManager:
     """
 
     run_hook: ClassVar[Callable[[SystemManager, SessionConfig], OpenedRun | None]] = staticmethod(lambda *_: None)
-    """Makes what is opened beside a run, or None; set by `nbbacktest.system.session`."""
+    """Makes the object that is opened beside a run, or None; set by `nbbacktest.system.session`."""
     panel_hook: ClassVar[Callable[[SystemManager], Any]]
     """Gives a manager's panel; set by `nbbacktest.system.session`."""
 
@@ -83,15 +83,17 @@ class SystemManager:
         self._condition = Monitor()
         self._life = Lifecycle(lambda state: dispatcher.post("state", state))
         self._holder = RunHolder()
-        self._origin: Origin | None = None  # of the newest run; written under the condition
-        self._reachable = reachable  # by the user's other terminals, if config and environment allow it
-        self._speed: float | None = None  # asked for while stopped; the next start takes it
+        self._origin: Origin | None = None  # the origin of the newest run; written under the condition
+        self._reachable = reachable  # opened for the user's other terminals, if config and environment allow it
+        self._speed: float | None = None  # the speed that was set while stopped; the next start takes it
         self._clock = clock
-        weakref.finalize(self, self._holder.leash.end).atexit = False  # the exit ends all runs together
+        weakref.finalize(
+            self, self._holder.leash.end
+        ).atexit = False  # at the process's exit, all runs are ended together
         _managers.add(self)
 
     def _forked(self) -> None:
-        """Begin anew in a forked child, which has none of the parent's threads and may have its locks held for ever."""
+        """Begin anew in a forked child, which has none of the parent's threads and may have locks that are never released."""
         origin, run = self._origin, self._holder.run
         SystemManager.__init__(self, clock=self._clock, reachable=self._reachable)
         self._origin = origin
@@ -193,7 +195,7 @@ class SystemManager:
         return self._at_rest(run, lambda: run.gate.pause(REST_SECONDS))
 
     def resume(self) -> bool:
-        """Let a paused run go on, also if its pause hasn't come to rest yet; False if it is running already."""
+        """Let a paused run go on, even if its pause hasn't come to rest yet; False if it is running already."""
         self._allowed(Command.RESUME)
         return self._present(Command.RESUME).gate.resume()
 
@@ -388,7 +390,7 @@ class SystemManager:
         TimeoutError
             The run goes on after `timeout` seconds.
         StrategyError
-            A strategy raised; what was done until then is in `.result`.
+            A strategy raised; `.result` has the result until then.
         """
         run = self._latest()
         if run.is_engine_thread():
@@ -483,7 +485,7 @@ class SystemManager:
 
     @property
     def strategies(self) -> tuple[Strategy, ...]:
-        """The live strategy objects of the present or last run, to look into while paused."""
+        """The live strategy objects of the present or last run, for inspection while it is paused."""
         run = self._holder.run
         return tuple(run.world.desk.strategies) if run else ()
 
@@ -502,9 +504,9 @@ class SystemManager:
         return self._latest().snapshot()
 
     def look(self, at: Place) -> Snapshot:
-        """The run as it was at a place of its past, frozen as `snapshot` is; the run stays where it is, and goes on if it does.
+        """The run as it was at a place of its past, frozen as `snapshot` is. The run itself isn't moved or held.
 
-        It is computed from what the run has recorded, in every state, of a live run too; inside a strategy's callback as well.
+        It is computed from the run's record, in every state, also of a live run and inside a strategy's callback.
 
         Parameters
         ----------
@@ -515,9 +517,9 @@ class SystemManager:
         Raises
         ------
         ValueError
-            What is no place, and a place before the start or later than the run has come.
+            If `at` is no place, lies before the start, or is later than the run has come.
         RuntimeError
-            Where nothing was started.
+            If no run was started.
         """
         run = self._latest()
         return run.look(past_cursor(at, run))
@@ -577,7 +579,7 @@ class SystemManager:
                 self._origin = origin
                 self._holder.put(run)
                 self._life.apply(Command.START)
-            self._events.poll_progress(run.published)
+            self._events.poll_progress(run.followed)
             run.start()
             if beside is not None:
                 uninterrupted(beside.open)  # its files are written whole, or not at all
@@ -618,7 +620,7 @@ class SystemManager:
         """The run, for a command that waits for it; refused inside the engine."""
         run = self._holder.run
         if run is not None and run.is_live and self._life.state is not SystemState.STOPPED:
-            raise LiveRunError(command.value, self._life.history)  # "pause it first" would be no help there
+            raise LiveRunError(command.value, self._life.history)  # "pause it first" is of no use there
         self._allowed(command)
         run = self._present(command)
         if run.is_engine_thread():
@@ -643,7 +645,7 @@ def _refuse_live(settings: SessionConfig, *, paused: bool) -> None:
             raise LiveRunError("hold")
 
 
-_managers: weakref.WeakSet[SystemManager] = weakref.WeakSet()  # those that live, for a forked child alone
+_managers: weakref.WeakSet[SystemManager] = weakref.WeakSet()  # the managers that live, for a forked child alone
 
 
 def _reset_all() -> None:

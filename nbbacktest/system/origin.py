@@ -1,6 +1,6 @@
-"""The origin of a run, whole: what `start` was given, so that a start without arguments runs the same again.
+"""The origin of a run: all arguments of its `start`, so that a start without arguments runs the same again.
 
-Strategy objects that are given as they are belong to it: each run begins with the state that its object was given with.
+Strategy objects belong to it: each run begins with the state that its object had when it was given.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KEPT = "_as_given"
 
 @dataclass(frozen=True)
 class Origin:
-    """The arguments of `start` for a run, whole.
+    """All arguments of `start` for a run.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Origin:
     feed : Feed or None
         The source of a live run's bars.
     speed : float or None
-        Asked for in place of the config's.
+        The speed that takes the place of the config's.
     market : MarketData or None
         The bars that were read from `data` in memory: its owner may have changed `data` since.
     description : str
@@ -61,7 +61,7 @@ class Origin:
     description: str = ""
 
     def built(self, stages: Stages, speed: float | None) -> Origin:
-        """The same with its stages built, before they run: what the next start repeats."""
+        """The same origin with its stages built, before they run; the next start repeats it."""
         market, desk = stages.world.market, stages.world.desk
         held = self.data is not None and not is_source(self.data) and not isinstance(self.data, (str, Path))
         source = market.source if stages.feed is None else stages.feed.source
@@ -120,7 +120,7 @@ def own_copy(data: Any) -> Any:
 
 
 def live_sections(data: Any, market: MarketData, strategies: Sequence[Strategy]) -> dict[str, Any]:
-    """The sections of a recorded config that live objects took the place of: a config with bars and strategies of its own is another run's.
+    """The sections of a recorded config that live objects replace, so that it doesn't show bars and strategies of another run.
 
     Bars are a file if its path was given, else a source that asks for them. Strategies are named if they can be imported
     by their names and their parameters can be written as JSON, else left out.

@@ -1,4 +1,4 @@
-"""One run, whole: its stages, its world, its end. Started once, ended once; and the holder by which its manager's end ends it."""
+"""One run with its stages, its world and its end, started once and ended once; and the holder that ends it with its manager."""
 
 from __future__ import annotations
 
@@ -76,11 +76,13 @@ class Run:
         self._told: tuple[BaseException | None, str | None] | None = None  # the error and its text as the run ended
         self._done = Flag()
         self._finalized = threading.Lock()  # taken once and kept, by `_finalize`
-        self._ending = threading.Lock()  # guards the listeners, and the result's making
+        self._ending = threading.Lock()  # guards the listeners, and is held while the result is made
         self._result: Result | None = None
         self._looking = threading.Lock()  # guards `_past`, which is kept from one look to the next
         self._past: PastInstants | None = None
         self._past_epoch = 0
+        # the cursor at the last poll: any face writes it, and at worst one publication more is asked for
+        self._polled = -1
         self._listeners: list[Callable[[Run], None]] = []
         self._runner = self._runner_of(stages)
 
@@ -255,6 +257,18 @@ class Run:
         """The engine's last publication; neither asks nor waits."""
         return self._shown(self.analysis.frame)
 
+    def followed(self) -> Snapshot:
+        """The last publication, for a face that polls.
+
+        If there was none since the last poll, it asks for one, for the next poll: a strategy that has turned slow takes long to
+        the end of its turn, where a run publishes by itself.
+        """
+        shot = self.published()
+        if shot.cursor == self._polled and has_threads() and not (self.done or self.is_engine_thread()):
+            self.gate.ask(0.0)
+        self._polled = shot.cursor
+        return shot
+
     def _shown(self, frame: Frame[TradingSnapshot]) -> Snapshot:
         return Snapshot(frame.cursor, len(frame.axis.instants), frame, self.stamps, self.days, is_open=self.is_live)
 
@@ -270,12 +284,12 @@ class Run:
         return self.published()
 
     def look(self, cursor: int) -> Snapshot:
-        """The run as it was when it had completed `cursor` instants, no more than it has; from any thread."""
+        """The run as it was when it had completed `cursor` instants, which mustn't be more than it has; from any thread."""
         newest = self.snapshot() if self.gate.is_analyst else self.published()
         if cursor == newest.cursor:
             return newest
         with self._looking:
-            # An interrupt in between leaves none, and the next look begins anew.
+            # An interrupt in between leaves no cached past, and the next look begins anew.
             past, epoch = self._past, self.analysis.frame.epoch
             if past is None or self._past_epoch != epoch:
                 past = self._recorded_past()
@@ -326,7 +340,7 @@ class Run:
         return ThreadedRunner(bodies, self._crash_with, self._finalize)
 
     def _guarded(self, body: Callable[[], None]) -> Callable[[], None]:
-        """Keep what a stage raises, and end the run: no other stage is to wait for it."""
+        """Keep the error of a stage, and end the run: no other stage may wait for it."""
 
         def work() -> None:
             try:
@@ -356,7 +370,7 @@ class Run:
             self._tell(note_left, strategy)
         if self.feed is not None:
             self._end_feed(self.feed)
-        told = self.gate.closed  # by stop, or by its manager's end
+        told = self.gate.closed  # ended by `stop`, or with its manager
         try:
             self.gate.end(Command.FAIL if self.error is not None else Command.STOP if told else Command.FINISH)
             self._tell(self._on_end, self)
@@ -380,7 +394,7 @@ class Run:
             logger.error("%r.end() has not returned after %g s; the run has ended without it", feed, FEED_SECONDS)
 
     def _tell(self, listener: Callable[..., object], *facts: object) -> None:
-        """Call a function that may be a user's: whatever it raises, the run ends for every thread that waits."""
+        """Call a function that may be a user's; if it raises, the run still ends for every thread that waits."""
         try:
             listener(*facts)
         except BaseException:
@@ -409,7 +423,7 @@ def outcome(run: Run) -> Result:
     Raises
     ------
     StrategyError
-        From the strategy's own exception, with what was done until then in `.result`.
+        From the strategy's own exception; `.result` has the result until then.
     NbBacktestError
         A stage of the engine crashed, or a strategy's call never returned.
     """
@@ -426,14 +440,14 @@ def outcome(run: Run) -> Result:
 class RunHolder:
     """Holds the present or last run of a manager, so that the manager's end, or the process's, can end the run.
 
-    A finalizer keeps what it holds alive, so it is given a `RunLeash` instead of the run's holder.
+    A finalizer keeps its arguments alive, so it gets a `RunLeash` instead of the run's holder.
 
     Attributes
     ----------
     run : Run or None
         Written by `put`.
     leash : RunLeash
-        Of the run that goes on.
+        The leash of the run that goes on.
     """
 
     def __init__(self) -> None:
@@ -462,7 +476,7 @@ class RunLeash:
         """Tell the run to end, and wait for nothing: the garbage collector may call this, in any thread.
 
         Returns the run if it goes on for a moment. A forked child has none of its parent's threads, and its locks may be
-        taken for ever: there this does nothing.
+        taken and never released: there this does nothing.
         """
         run = self.run
         if run is None or run.done or self._process != os.getpid():
@@ -471,7 +485,7 @@ class RunLeash:
         return run
 
 
-_holders: weakref.WeakSet[RunHolder] = weakref.WeakSet()  # those of all managers that live, for the exit alone
+_holders: weakref.WeakSet[RunHolder] = weakref.WeakSet()  # the runs of all managers that live, for the exit alone
 
 
 @atexit.register

@@ -36,7 +36,7 @@ class RunBars:
     Attributes
     ----------
     market : MarketData
-        As far back as was asked for until now; replaced only before the first instant.
+        The bars, as far back as was asked for until now; replaced only before the first instant.
     """
 
     def __init__(self, config: SessionConfig, data: Any, market: MarketData) -> None:
@@ -44,13 +44,13 @@ class RunBars:
         self._data = data
         self.market = market
         self._joined: list[MarketData] = []
-        self._built: tuple[MarketData, list[tuple[BarColumns, bool]]] | None = None  # what `_columns` gave for which
-        self._axis: tuple[MarketData, Axis] | None = None  # merged for which
+        self._built: tuple[MarketData, list[tuple[BarColumns, bool]]] | None = None  # with its market
+        self._axis: tuple[MarketData, Axis] | None = None  # with its market
 
     def fresh(self) -> RunBars:
-        """The same for another world, with what never changes shared.
+        """The same bars for another world; data that never changes is shared.
 
-        Warm-up that one world reaches back for and symbols that join it don't appear in the other.
+        Warm-up and symbols that are added to one world don't appear in the other.
         """
         other = RunBars(self._config, self._data, self.market)
         other._built, other._axis = self._built, self._axis
@@ -126,13 +126,12 @@ class RunBars:
         asked = (*self.market.asked, need)
         wider = replace(self._wider(need, self.market), asked=asked)
         if not wider.earlier and self._may_have_more:
-            # Nothing is left of what was loaded.
+            # No bar is left.
             wider = replace(load(self._config, self._data, needs=asked), asked=asked)
         if _length(wider) <= _length(self.market):
             return None
-        wider = hold_to_quality(
-            wider, self._config.data.quality, {}
-        )  # the earlier sessions are judged as the others were
+        # the earlier sessions are judged as the others were
+        wider = hold_to_quality(wider, self._config.data.quality, {})
         self.market = wider
         return [(columns, _before(columns, wider.start)) for columns, _ in self._columns()]
 
@@ -163,7 +162,7 @@ class RunBars:
         earlier: dict[tuple[str, str], BarColumns] = {}
         for key, columns in whole.items():
             row = int(np.searchsorted(columns.end, reach, side="right"))
-            row = min(row, len(columns) - len(kept[key]))  # never fewer than there were
+            row = min(row, len(columns) - len(kept[key]))  # never fewer bars than there were
             kept[key] = columns.slice(row, len(columns))
             if row:
                 earlier[key] = columns.slice(0, row)

@@ -54,7 +54,7 @@ class ThreadedRunner:
     Parameters
     ----------
     bodies
-        The function of each stage's thread, by the stage's name; it keeps what it raises. The threads start in this
+        The function of each stage's thread, by the stage's name; it keeps its own error. The threads start in this
         order, the coordinator's last.
     crashed
         Called with the error that keeps a thread from starting.
@@ -100,7 +100,7 @@ class ThreadedRunner:
             self._finalize()
 
     def wait(self, done: Flag, timeout: float | None) -> bool:
-        """Wait for the end; False after `timeout` seconds. Never joins a thread: Python 3.11 lies about a join that was interrupted."""
+        """Wait for the end; False after `timeout` seconds. Joins no thread: Python 3.11 gets an interrupted join wrong."""
         deadline = None if timeout is None else monotonic() + timeout
         while not done.is_set():
             left = 0.1 if deadline is None else min(deadline - monotonic(), 0.1)
@@ -167,14 +167,14 @@ def require_threads(what: str) -> None:
 
 
 def uninterrupted(call: Callable[[], T]) -> T:
-    """Call what no Ctrl-C may cut in two: in a thread apart if the host has threads, else here."""
+    """Make a call that no Ctrl-C may cut in two: in a thread of its own if the host has threads, else here."""
     return apart(call) if has_threads() else call()
 
 
 def raise_interrupt(error: BaseException | None) -> None:
     """Raise the Ctrl-C among the causes of `error`, if there is one.
 
-    A run in the caller's thread keeps what its strategy raises, a KeyboardInterrupt included.
+    A run in the caller's thread keeps the errors of its strategy, a KeyboardInterrupt included.
     """
     while error is not None:
         if isinstance(error, KeyboardInterrupt):

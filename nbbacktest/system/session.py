@@ -1,4 +1,4 @@
-"""The process's session: its one SystemManager, and the hooks by which a manager opens control servers and its panel.
+"""The SystemManager of the process, and the hooks by which a manager opens control servers and its panel.
 
 The manager imports neither. `nbbacktest.SystemManager` is imported from here, so that every manager of a user has both.
 """
@@ -38,7 +38,7 @@ def _control_server(system: SystemManager, config: SessionConfig) -> OpenedRun |
 
 
 def _panel(system: SystemManager) -> Any:
-    # By name: a face stands above this floor, and is loaded when its panel is asked for.
+    # By name, because a face stands above this floor; it is loaded when a panel is asked for.
     return import_module("nbbacktest.widgets.panel").panel_of(system)
 
 

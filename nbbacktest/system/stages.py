@@ -1,4 +1,4 @@
-"""The stages of a run and the one place that wires them: they live as long as the run, and move the world that they are given."""
+"""The stages of a run and the function that wires them: they live as long as the run, and move its world."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Stages:
     Attributes
     ----------
     world : World
-        The first one; `Run.world` is the present one.
+        The first world; `Run.world` is the present one.
     feed, inbox
         In a live run, the source of its bars, and the queue in which they wait.
     again : callable or None
         Makes another world of the run's origin, before its first instant; None if none can be made.
     live_objects : mapping
-        The sections of the recorded config that live objects took the place of: see `origin.live_sections`.
+        The sections of the recorded config that live objects replace: see `origin.live_sections`.
     """
 
     config: SessionConfig
@@ -61,7 +61,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class LiveBars:
-    """The source of the bars of a live run, and what reads them.
+    """The source of the bars of a live run, and their reader.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The JSON status: one versioned mapping and its schema; it and snapshots as text. Seconds are floats, times are ISO 8601 with offset."""
+"""The JSON status: one versioned mapping, its schema, and its text; snapshots as text. Seconds are floats, times ISO 8601."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_STREAM = {
 def status(state: SystemState, run: Run | None, next_start: str | None = None) -> dict[str, Any]:
     """Describe a system: the present run, or the last one, or none; all of it as of one instant.
 
-    `next_start` says what a start without arguments would run.
+    `next_start` tells which run a start without arguments would begin.
     """
     shot = run.published() if run else None
     return {
@@ -295,7 +295,7 @@ def shown_speed(session: dict[str, Any], state: str = SystemState.RUNNING.value)
 # -- a snapshot as text ---------------------------------------------------------------------------------------
 
 SHOWN = 10
-"""How many bars, positions, orders and indicators of a snapshot are shown in text."""
+"""The number of bars, positions, orders and indicators of a snapshot that its text shows."""
 
 
 def snapshot_summary(shot: Snapshot) -> list[str]:
@@ -314,7 +314,7 @@ def snapshot_summary(shot: Snapshot) -> list[str]:
 
 
 def snapshot_data(shot: Snapshot) -> dict[str, Any]:
-    """A snapshot as JSON can hold it: times in ISO 8601, null for what isn't defined."""
+    """A snapshot as JSON can hold it: times in ISO 8601, null for values that aren't defined."""
     bars = [
         {
             "symbol": bar.symbol, "interval": bar.interval, "time": bar.time.isoformat(), "open": bar.open,
@@ -345,7 +345,7 @@ def snapshot_data(shot: Snapshot) -> dict[str, Any]:
 
 
 def _listed(heading: str, lines: list[str]) -> list[str]:
-    """Lines under a heading, the first ones alone where there are many."""
+    """Lines under a heading, the first ones alone if there are many."""
     if not lines:
         return [f"{heading}: none"]
     more = [f"  and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
@@ -377,7 +377,7 @@ def _reading(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as JSON knows it: what isn't finite is null."""
+    """`value` as JSON can hold it: numbers that aren't finite become null."""
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -51,7 +51,7 @@ def target_of(when: Any, run: Run) -> int | None:
 
 
 def times_of(run: Run) -> RunTimes:
-    """What a time means in `run`."""
+    """The times of `run`, by which a user's time is read."""
     config, days = run.config, run.days
     zone = zone_of(run.stamps, config.exchange, config.day_zone)
     step = run.world.timeline.series[0].columns.interval.ns
@@ -75,12 +75,12 @@ def place_of(to: Any, run: Run, cursor: int) -> int:
 
 
 def past_cursor(at: Any, run: Run) -> int:
-    """How many instants of `run` were completed at the place `at`, which lies in its past.
+    """The number of instants of `run` that were completed at the place `at`, which lies in its past.
 
     Raises
     ------
     ValueError
-        What is no place, and a place before the start or later than the run has come.
+        If `at` is no place, lies before the start, or is later than the run has come.
     """
     shot = run.published()
     if not (type(at) is int and at <= shot.cursor):

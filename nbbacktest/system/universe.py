@@ -1,8 +1,8 @@
-"""Symbols that join and leave a run on its way, between two instants.
+"""Lets symbols join and leave a run while it goes on, between two instants.
 
 The bars are loaded first, while the run goes on. Then it is held at an instant by its gate, beside its user's own pause;
-its timeline is laid anew, which changes nothing that is completed; and it goes on from there. What a strategy asks for in
-a callback happens when the callback's instant is complete.
+its timeline is made anew, which changes no completed instant; and it goes on from there. If a strategy asks for it in a
+callback, it happens when the callback's instant is complete.
 """
 
 from __future__ import annotations
@@ -87,15 +87,15 @@ class SymbolUniverse:
         self._analysis = analysis
         self._coordinator = coordinator
         self._supply = supply
-        self._one_at_a_time = threading.Lock()  # taken around everything but a strategy's own wishes
+        self._one_at_a_time = threading.Lock()  # held for every change, except for those that a strategy asks for
         self._gone: set[str] = set()
-        self._renumber: Callable[[int], int] = int  # of the recast under way
+        self._renumber: Callable[[int], int] = int  # the function that renumbers instants, of the change under way
         self.moves: list[Move] = []
         self.by_hand: list[str] = []
         self._is_left = False  # another world took this one's place
 
     def add(self, symbol: str, data: Any = None) -> bool:
-        """Let `symbol` join; returns when it has, or, in a strategy's callback, when its bars are loaded.
+        """Let `symbol` join; returns when it has joined, or, in a strategy's callback, when its bars are loaded.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class SymbolUniverse:
         Raises
         ------
         StateError
-            If a strategy keeps what can't be copied.
+            If a strategy keeps an object that can't be copied.
         """
         if self._analysis.deferred:
             raise StateError(
@@ -164,7 +164,9 @@ class SymbolUniverse:
         return RunState(self._desk.save(self._timeline.series), tuple(self.moves), frozenset(self._gone))
 
     def restore(self, state: RunState) -> int:
-        """Go on from `state` in a fresh run that has started; returns the cursor that it stands at then.
+        """Go on from `state` in a fresh run, before its first instant; returns the cursor that the caller must set then.
+
+        The gate and the analysis aren't moved: a run whose threads deliver already can't be restored by this alone.
 
         Raises
         ------
@@ -172,7 +174,7 @@ class SymbolUniverse:
             If the fresh run's strategies aren't those that were saved.
         """
         trading = state.trading
-        self._analysis.deferred.clear()  # what the fresh strategies asked for is in the state, if it came about
+        self._analysis.deferred.clear()  # requests of the fresh strategies are in the state already, if they were carried out
         present = {(series.symbol, series.interval): series for series in self._timeline.series}
         series = restored_series(trading.series, present)
         self._renumber = self._timeline.recast(series)
@@ -190,7 +192,7 @@ class SymbolUniverse:
             self._analysis.deferred.append(action)
             self._gate.call_in()
             return
-        # A symbol that has joined by half is none that a run could go on with.
+        # A run can't go on with a symbol that has joined only in part.
         uninterrupted(lambda: self._hold_and(action))
 
     def _note_hand(self, symbol: str) -> None:
@@ -217,7 +219,7 @@ class SymbolUniverse:
             raise
 
     def _join(self, joining: Sequence[Series], actions: Sequence[CorporateAction], cursor: int) -> None:
-        self._check_new(joining[0].symbol)  # others may have been faster
+        self._check_new(joining[0].symbol)  # another thread may have been faster
         moment = self._moment(cursor)
         if moment is not None:
             for series in joining:
@@ -305,8 +307,8 @@ class FixedUniverse:
 def supply_of(config: SessionConfig, data: Any, loaded: RunBars) -> Supply:
     """The function that loads one more symbol for the run of `loaded`.
 
-    It gets all the series that the run's symbols have: derived ones, and those of other bases if there are such bars
-    for it. What the run was asked for as warm-up of every symbol is loaded for it too, as far as it has such bars.
+    The symbol gets all the series that the run's symbols have: derived ones, and those of other bases if it has such
+    bars. It also gets the warm-up that was asked for every symbol, as far as it has such bars.
     """
 
     def supply(symbol: str, own: Any) -> tuple[list[Series], tuple[CorporateAction, ...]]:

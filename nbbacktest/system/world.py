@@ -1,7 +1,7 @@
 """The world of a run: the timeline, the desk with its strategies and the run's symbols, all at one place of the run.
 
-A world is made of bars that are loaded and of strategies that were in no run yet. What never changes is shared by all worlds
-of the same bars: columns, the merged axis, stamps, session tables.
+A world is made of bars that are loaded and of strategies that were in no run yet. All worlds of the same bars share the
+objects that never change: columns, the merged axis, stamps, session tables.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a bar means for money: strategies, orders, fills, positions, statistics.
+"""Trading on bars: strategies, orders, fills, positions, statistics.
 
 Pure and single-threaded: no lock, no thread, no clock, no file.
 """

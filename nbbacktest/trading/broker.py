@@ -1,4 +1,4 @@
-"""Executes orders on bars: which fill, how much of each, and whether the account can pay. Knows no strategy and no thread."""
+"""Executes orders on bars: finds the orders that fill, and the sizes that the account can pay. Knows no strategy, no thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbbacktest.core.errors import ConfigError, Problem
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.costs import RunningFee, fee_of, slip_of
-from nbbacktest.trading.matching import Hit, hit_of, in_turn
+from nbbacktest.trading.matching import Hit, hit_of, in_turn, is_over
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import Blotter, OpenOrders
 from nbbacktest.trading.orders.order import EVENT_FIELDS
@@ -26,14 +26,14 @@ _OPEN, _CANCELLED, _REJECTED = OrderStatus.OPEN, OrderStatus.CANCELLED, OrderSta
 
 
 class SymbolEnds(Protocol):
-    """Knows when symbols stop to exist."""
+    """Knows when symbols cease to exist."""
 
     def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
-        """Bring about what the instant brings, its fills being done."""
+        """Delist the symbols whose date the instant brings; called after its fills."""
         ...
 
     def expects(self, symbol: str) -> bool:
-        """Whether the symbol is to be delisted still."""
+        """True if the symbol is still to be delisted."""
         ...
 
 
@@ -47,7 +47,7 @@ class BrokerState(NamedTuple):
     Attributes
     ----------
     used : dict
-        Units by symbol that have filled at the instant `used_at`, of which bars' volume caps ask.
+        Units by symbol that have filled at the instant `used_at`; they count towards the volume cap.
     fees : object
         The counts of a commission that depends on earlier fills; None for the others.
     delisted : dict
@@ -70,13 +70,13 @@ class Broker:
     pending : dict
         Its open orders by symbol; false if nothing is to be matched.
     orders, fills : list
-        All of the run, in order of submission and of execution.
+        All of the run: orders by submission, fills by execution.
     delistings : SymbolEnds or None
         Ends the symbols whose date has come; None if no symbol ends.
     delisted : dict
         By delisted symbol, the reason that an order for it is rejected with.
     trading_rules : TradingRules
-        Which sizes and levels are allowed.
+        The sizes and levels that are allowed.
     """
 
     __slots__ = (
@@ -128,7 +128,7 @@ class Broker:
         return BrokerState(dict(self._used), self._used_at, fees, dict(self.delisted))
 
     def restore(self, saved: BrokerState) -> None:
-        """Go on from what `save` gave, the run's fills being as they were then."""
+        """Go on from the state that `save` returned; the run's fills are those of then."""
         self._used, self._used_at = dict(saved.used), saved.used_at
         if isinstance(self._fee, RunningFee):
             self._fee.restore(saved.fees)
@@ -174,7 +174,7 @@ class Broker:
     # -- one instant ----------------------------------------------------------------------------------------
 
     def _concerned(self, bar: Bar) -> Sequence[Order]:
-        """The open orders among which `bar` may fill or change some; none if it is outside of the reach of all."""
+        """The open orders of the bar's symbol; none if `bar` is outside of the reach of all."""
         if bar.interval != self._base or (orders := self.pending.get(bar.symbol)) is None:
             return ()
         if orders.stale:
@@ -206,7 +206,7 @@ class Broker:
                 hit = hit_of(order, bar, rules)
                 if hit is not None:
                     hits.append(hit)
-                elif order.is_immediate or RULES[order.type].changes_on_a_miss:
+                elif (order.is_immediate or RULES[order.type].changes_on_a_miss) and not is_over(order, bar):
                     misses.append((order, bar))
         self._execute_all(in_turn(hits, rules) if len(hits) > 1 else hits, index, now)
         for order, bar in misses:
@@ -214,7 +214,7 @@ class Broker:
                 self._miss(order, bar, now)
 
     def _execute_all(self, hits: list[Hit], index: int, now: int) -> None:
-        # The loop appends to its list: exits that come to life with their entry may fill in the same bar.
+        # The loop appends to its list: exits that open with their entry may fill in the same bar.
         for place, (_, order, bar, price, phase) in enumerate(hits, start=1):
             if order.status is not _OPEN:
                 continue
@@ -226,12 +226,11 @@ class Broker:
 
     def _miss(self, order: Order, bar: Bar, now: int) -> None:
         """Change `order` by a bar that concerned it, and didn't fill it."""
-        if order.is_immediate:
-            level = "" if order.limit is None else f" is beyond the limit of {order.limit:g}"
-            self.blotter.end(order, _CANCELLED, f"{order.tif}: the open of {bar.open:g}{level}", now)
-            return
         missed = RULES[order.type].missed(order, bar)
         if missed is None:
+            return
+        if missed.cancelled is not None:
+            self.blotter.end(order, _CANCELLED, missed.cancelled, now)
             return
         if missed.triggered is not None:
             self.blotter.trigger(order, now, missed.triggered)
@@ -257,7 +256,7 @@ class Broker:
     # -- one order ------------------------------------------------------------------------------------------
 
     def _execute(self, order: Order, bar: Bar, price: float, phase: Phase, index: int, now: int) -> list[Order]:
-        """Fill `order` at `price` before slippage, as far as it goes; returns the exits that come to life with it."""
+        """Fill `order` at `price` before slippage, as far as possible; returns the exits that open with it."""
         portfolio, blotter = self._portfolio, self.blotter
         buy = order.side is _BUY
         if not order.triggered and (order.stop is not None or order.touch is not None):
@@ -344,7 +343,7 @@ class Broker:
         allowance, fee = self._allowance, self._fee
         size = closable + allowance.most(order, price, closable, fee, bar)
         if self._slip is not None and order.limit is None and size:
-            # Slippage may grow with the size: at the most that could be bought it is at its worst.
+            # Slippage may grow with the size: assume that of the largest size that the cash could buy.
             price = self._slip(order, size, price, bar)
             size = closable + allowance.most(order, price, closable, fee, bar)
         if not size:
@@ -368,18 +367,18 @@ class Broker:
             self.blotter.end(order, _CANCELLED, reason, now)
             return 0.0
         if not size and order.size != order.life[5 - EVENT_FIELDS]:
-            # It waits on, for no more than there is to close: its life says so.
+            # The order waits on for the units that there are to close, and an event of its life tells this.
             order.note(now, OrderEventKind.REPLACED, f"{wanted:g} are left to close")
         return size
 
 
 def _beyond(position: Position, size: float) -> float:
-    """How many of `size` units are left to open when they have closed `position`."""
+    """The part of `size` units that is left to open a position after they have closed `position`."""
     return abs(add_sizes(position.size, -copysign(size, position.size), position.noise)[0])
 
 
 def refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: Sequence[Series]) -> None:
-    """Refuse rules that need what the bars don't have: volume, or intervals coarser than the base.
+    """Refuse rules that need data that the bars lack: volume, or intervals coarser than the base.
 
     Raises
     ------
@@ -400,5 +399,5 @@ def refuse_what_bars_lack(broker: BrokerConfig, series: Sequence[Series], base: 
 
 
 def _has_one_chance(order: Order) -> bool:
-    """Whether what the volume cap leaves of `order` is cancelled instead of waiting on."""
+    """True if the rest of `order` that the volume cap leaves is cancelled instead of waiting on."""
     return order.is_immediate or RULES[order.type].is_for_a_session

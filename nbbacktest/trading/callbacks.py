@@ -1,4 +1,4 @@
-"""Calls `on_fill` and `on_order` of the strategies that have them, and wraps what they raise."""
+"""Calls `on_fill` and `on_order` of the strategies that have them, and wraps their errors."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Callbacks:
     strategies
         By name.
     broker
-        Whose fills and news they are told.
+        The broker whose fills and order events they are called with.
     series, base_interval, stamps
-        For the errors' words.
+        For the words of errors.
     """
 
     __slots__ = ("_base", "_fills", "_followers", "_is_telling", "_listeners", "_news", "_series", "_stamps", "_untold")
@@ -58,14 +58,14 @@ class Callbacks:
         return bool(self._listeners or self._followers)
 
     def forget(self) -> None:
-        """Drop the news so far: strategies aren't told of what they did themselves."""
+        """Drop the news so far: strategies aren't told of their own actions."""
         if self._news:
             self._news.clear()
 
     def tell(self, first: int) -> None:
         """Call `on_fill` for the fills from number `first` on, then `on_order` for the orders that are news.
 
-        Being told, a strategy may bring about more (by ``this_close``): that is told after what waits already.
+        A strategy's callback may cause more events (by ``this_close``): these are told after those that wait already.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""`StrategyContext`: what one strategy reaches of its run: symbols, positions, orders, bars and indicators."""
+"""`StrategyContext`: gives one strategy its symbols, positions, orders, bars and indicators in a run."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Host(Protocol):
     Attributes
     ----------
     series : mapping
-        The run's, by symbol and interval.
+        The series of the run, by symbol and interval.
     base_interval : str
         The interval that orders fill on.
     is_open : bool
@@ -88,7 +88,7 @@ class Host(Protocol):
 
     @property
     def now(self) -> pd.Timestamp:
-        """The same, as users see it."""
+        """The instant under way, as users see it."""
         ...
 
     def submit(self, order: Order, series: Series, now: int) -> None:
@@ -120,17 +120,17 @@ class StrategyContext:
     Attributes
     ----------
     name : str
-        The strategy's, unique in the run.
+        The name of the strategy, unique in the run.
     symbols : tuple of str
-        Those that it trades, in the session's order.
+        The symbols that it trades, in the session's order.
     positions : dict
-        Its own, by symbol, flat ones included. Written by the portfolio alone.
+        Its own positions by symbol, flat ones included. Written by the portfolio alone.
     only : str or None
         The symbol to use if none is named; None if there are several.
     base_interval : str
         The interval that orders fill on.
     takes_all : bool
-        Whether symbols that join the run are the strategy's too.
+        True if symbols that join the run are the strategy's too.
     """
 
     __slots__ = (
@@ -150,7 +150,7 @@ class StrategyContext:
         self.takes_all = takes_all
         self.trade(symbols)
         self._views: dict[tuple[str | None, str | None], BarsView] = {}
-        self._handles: list[Indicator] = []  # those that were made before the first instant
+        self._handles: list[Indicator] = []  # indicators that were made before the first instant
         self.base_interval = desk.base_interval
         self.name = name
         self.positions = positions
@@ -426,7 +426,7 @@ class StrategyContext:
         raise DataError(f"forming() needs an interval, such as forming('1d'): {known}")
 
     def warmup(self, bars: Any, interval: str | None, symbol: str | None) -> int:
-        """Ask for warm-up bars; returns how many there are, of the symbol that has the fewest."""
+        """Ask for warm-up bars; returns their number, for the symbol that has the fewest."""
         if isinstance(bars, bool) or not isinstance(bars, int) or bars < 0:
             raise DataError(f"warmup({bars!r}): a number of bars, 0 or more")
         symbols = self.symbols if symbol is None else (symbol,)
@@ -435,11 +435,11 @@ class StrategyContext:
         return min(one.first for one in series)
 
     def hold(self, handles: Sequence[Indicator]) -> None:
-        """Keep indicators that were made before the first instant, since their columns may still begin earlier."""
+        """Keep indicators that were made before the first instant, because their columns may still begin earlier."""
         self._handles += handles
 
     def refuse_fed(self) -> None:
-        """Refuse earlier bars if a streaming indicator has been fed: it can't be fed bars that precede those."""
+        """Refuse to load earlier bars if a streaming indicator has been fed: it takes bars in order only."""
         for handle in self._handles:
             if isinstance(handle, StreamIndicator) and handle.is_fed:
                 raise IndicatorError(
@@ -469,10 +469,10 @@ class NoContext:
         self._strategy = strategy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._strategy,)  # a notebook's class goes to other processes with it
+        return type(self), (self._strategy,)  # pickled with a class from a notebook, for other processes
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):  # help(), copies and documentation tools only look at what this is
+        if name.startswith("__"):  # help(), copies and documentation tools only look for attributes
             raise AttributeError(name)
         raise OutsideRunError(
             f"{self._strategy} isn't in a run yet: orders, positions, bars and indicators exist from on_start on; "

@@ -1,4 +1,4 @@
-"""Splits, dividends and delistings of raw prices: what they do to positions, open orders and cash.
+"""Applies splits, dividends and delistings to positions, open orders and cash of a run over raw prices.
 
 A split or a dividend happens with the symbol's first bar on or after its ex-date (by the trading day that the bar begins in),
 before anything fills there:
@@ -51,14 +51,14 @@ class CorporateActions:
     Parameters
     ----------
     actions
-        Those of symbols that aren't among `series`, or that fall before the first traded bar or after the last, change
-        nothing.
+        The actions. Those of symbols that aren't among `series`, or that fall before the first traded bar or after the
+        last, change nothing.
     series
         Base bars by symbol.
     instants
         The run's, nanoseconds UTC.
     days
-        Which trading day a bar begins in.
+        The trading day that each bar begins in.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ def apply_actions(
 
 
 def in_order(actions: Iterable[CorporateAction]) -> list[CorporateAction]:
-    """By date, and splits before dividends."""
+    """The actions by date, and splits before dividends."""
     return sorted(actions, key=lambda action: (action.date, action.kind != "split"))
 
 

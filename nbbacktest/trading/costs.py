@@ -53,8 +53,8 @@ def fee_of(model: Commission, fills: Sequence[Fill] = ()) -> Fee:
     ----------
     model
     fills
-        The run's, a list that grows: what depends on the past (tiers, bounds of an order that fills in parts) is
-        read from it.
+        The fills of the run, a list that grows: tiers, and the bounds of an order that fills in parts, are computed
+        from it.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def _bounded(model: PerShareCommission) -> Callable[[float, float], float]:
 
 
 class RunningFee:
-    """A commission that depends on the fills so far; it counts them itself, from the run's list, which grows."""
+    """A commission that depends on the fills so far; it counts them itself, from the run's growing list."""
 
     __slots__ = ("_counted", "_fills")
 
@@ -180,11 +180,11 @@ class RunningFee:
         raise NotImplementedError
 
     def restore(self, saved: Any) -> None:
-        """Go on from what `save` gave, the run's fills being as they were then."""
+        """Go on from the state that `save` returned; the run's fills are those of then."""
         raise NotImplementedError
 
     def _uncounted(self) -> Sequence[Fill]:
-        """The fills since it was asked last."""
+        """The fills since the last call."""
         found = self._fills[self._counted :]
         self._counted = len(self._fills)
         return found
@@ -202,7 +202,7 @@ _NOTHING = _Done()
 
 
 class OrderFee(RunningFee):
-    """The commission of a whole order, less what its earlier fills have paid."""
+    """The commission of a whole order, less the commission of its earlier fills."""
 
     __slots__ = ("_orders", "_total")
 
@@ -212,7 +212,7 @@ class OrderFee(RunningFee):
         self._orders: dict[int, _Done] = {}
 
     def __call__(self, order: Order, units: float, price: float, bar: Bar) -> float:  # noqa: ARG002 - as the others have it
-        """The commission of the order with `units` more, less what it has paid; at least 0."""
+        """The commission of the order with `units` more, less the commission that it has paid; at least 0."""
         orders = self._orders
         for fill in self._uncounted():
             units_before, notional, paid = orders.get(fill.order_id, _NOTHING)
@@ -228,12 +228,12 @@ class OrderFee(RunningFee):
         return self._counted, dict(self._orders)
 
     def restore(self, saved: tuple[int, dict[int, _Done]]) -> None:
-        """Go on from what `save` gave."""
+        """Go on from the state that `save` returned."""
         self._counted, self._orders = saved[0], dict(saved[1])
 
 
 class TieredFee(RunningFee):
-    """A rate for each slice of what the run has traded so far."""
+    """A commission with a rate for each slice of the volume that the run has traded so far."""
 
     __slots__ = ("_before", "_by_notional", "_steps")
 
@@ -262,7 +262,7 @@ class TieredFee(RunningFee):
         return self._counted, self._before
 
     def restore(self, saved: tuple[int, float]) -> None:
-        """Go on from what `save` gave."""
+        """Go on from the state that `save` returned."""
         self._counted, self._before = saved
 
 

@@ -30,7 +30,7 @@ class Accruals:
     instants
         The run's, nanoseconds UTC.
     days
-        Which trading day an instant belongs to.
+        The trading day of each instant.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Accruals:
         self._interest = interest.rate / interest.days if isinstance(interest, AnnualInterest) else 0.0
         self._portfolio = portfolio
         self._instants = instants
-        # An instant belongs to the day that it ends, so that a session's end at midnight is of that session.
+        # An instant belongs to the day that it ends, so that a session's end at midnight belongs to that session.
         self._days = days.of(instants - 1) if self._borrow or self._interest else instants[:0]
         self.due: Sequence[int] = (np.flatnonzero(np.diff(self._days)) + 1).tolist()
 
@@ -55,7 +55,7 @@ class Accruals:
         Returns
         -------
         list of CashFlow
-            Borrow fees in the order in which the shorts were opened, then interest; what costs nothing is left out.
+            Borrow fees in the order in which the shorts were opened, then interest; flows of zero are left out.
         """
         portfolio = self._portfolio
         now = int(self._instants[index])
@@ -90,12 +90,12 @@ class Ledger(Protocol):
 class KnownEvents:
     """Accruals and corporate actions of one run, each at its instant.
 
-    A run that has neither has no such object, so that it pays nothing for them.
+    A run without both has no such object, which would cost time.
 
     Attributes
     ----------
     next : int
-        The next instant that brings something; beyond every instant where none does.
+        The next instant that brings an event; beyond every instant if none does.
     """
 
     __slots__ = ("_accruals", "_charged", "_corporate", "_due", "_ledger", "next")

@@ -1,4 +1,4 @@
-"""The trading desk, which the engine calls: it starts the strategies, matches their orders and tells them of the outcome."""
+"""The trading desk, which the engine calls: starts the strategies, matches their orders and tells them of their fills."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ class TradingDesk:
     Parameters
     ----------
     strategies
-        Instances, each with the symbols that it trades, in the order of their callbacks; None: all there are, those that
-        join later included.
+        Strategy objects in the order of their callbacks, each with the symbols that it trades; None: all symbols, also
+        those that join later.
     series
         All symbols and intervals, in the order of events.
     instants
-        The run's, nanoseconds UTC, rising; warm-up not included.
+        The instants of the run, nanoseconds UTC, rising; warm-up isn't included.
     sessions
-        The exchange's, called when the first order needs them; None: a session is a local date.
+        Gives the exchange's sessions, called when the first order needs them; None: a session is a local date.
     periods
         The same for whole weeks and months, called when the first forming bar needs them.
     days
-        Which trading day a time belongs to; None: dates in the zone of `stamps`.
+        The trading day of each time; None: dates in the zone of `stamps`.
     warmup
-        What was loaded as such; None: nothing was asked for, and nothing more can be.
+        The warm-up bars that were loaded; None: there are none, and strategies can't ask for any.
     opens
         The moment that strategies see before the first instant, nanoseconds UTC; None: the first bar's begin.
 
@@ -87,8 +87,8 @@ class TradingDesk:
     Attributes
     ----------
     pending : sized
-        Open orders by symbol, and what the run's dates and sessions bring; false if nothing waits. One object from
-        `start` on.
+        Open orders by symbol, with a mark if dates or sessions bring something; false if nothing waits. The same object
+        from `start` on.
     index : int
         The instant under way or completed last, -1 before the first. Written by the engine.
     lag : float
@@ -96,13 +96,13 @@ class TradingDesk:
     moment : Moment or None
         The present time if it isn't an instant: a session's start, or an end at which no bar completed.
     is_open : bool
-        Whether orders are taken: from `start` until the strategies' `on_stop`.
+        True if orders are taken: from `start` until the strategies' `on_stop`.
     fills, orders, log, flows, splits : list
         All of the run, in the order in which they happened.
     indicators : IndicatorList
         In the order in which strategies made them.
     warmup : Warmup
-        What was asked for and what there is.
+        The warm-up bars that strategies asked for, and those that there are.
     is_replay : bool
         True while completed instants are re-executed to come to a place of the past.
     universe : Universe or None
@@ -111,7 +111,7 @@ class TradingDesk:
         Symbols that are to leave as soon as they are flat; they take orders that reduce a position only.
     days : TradingDays
     notes : RunNotes
-        What a later look at an instant needs besides all that.
+        The notes that a later look at an instant needs besides these lists.
     terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
@@ -248,7 +248,7 @@ class TradingDesk:
         self._add_sessions()
 
     def _see_off(self) -> None:
-        """Let symbols leave that have become flat."""
+        """Let the leaving symbols go whose positions have become flat."""
         held = self.portfolio.symbols_held()
         for symbol in self.leaving - held:
             self.leaving.discard(symbol)
@@ -344,7 +344,7 @@ class TradingDesk:
         Raises
         ------
         StateError
-            If a strategy keeps what can't be copied.
+            If a strategy keeps an object that can't be copied.
         """
         return TradingState(
             index=self.index,
@@ -439,13 +439,13 @@ class TradingDesk:
         return list(zip(self.strategies, self._contexts.values(), strict=True))
 
     def note_edge(self) -> None:
-        """Note how far the run has come, where what comes next bears the time of the last instant."""
+        """Note the fills and orders so far, if the next session event has the time of the last instant."""
         self.notes.note_edge(self.index + 1, len(self.fills), open_orders(self.broker.pending, None, None))
 
     # -- called by strategies' contexts ------------------------------------------------------------------------------------
 
     def submit(self, order: Order, series: Series, now: int) -> None:
-        """Hand `order` to the broker; if that has filled it at once, its strategy is told before this returns."""
+        """Hand `order` to the broker; if the broker fills it at once, its strategy is told before this returns."""
         broker = self.broker
         if self.leaving or broker.delisted or series.n == len(series.close_at):
             reason = self._refusal(order, series, now)
@@ -527,7 +527,7 @@ class TradingDesk:
             context.refuse_fed()
 
     def _renew(self) -> None:
-        self._forming = None  # the weeks and months of the earlier bars may be others
+        self._forming = None  # earlier bars may change the weeks and months
         for context in self._contexts.values():
             context.renew()
 
@@ -538,7 +538,7 @@ class TradingDesk:
             context.hold(handles)
         for handle in handles:
             self.indicators.enter(self._word_for(handle, context.name), context.name, handle)
-            # A session's start is seen as of the instant before it, and is of the next one.
+            # Strategies see a session's start as of the instant before it, but it belongs to the next one.
             self.notes.since.append(self.index + 1 + (self.moment is not None))
 
     def _word_for(self, handle: Indicator, strategy: str) -> str:
@@ -555,7 +555,7 @@ class TradingDesk:
 
 
 def _instant_before(base: Sequence[Series]) -> int:
-    """The begin of the first bar that is traded, which is "now" before any bar has completed."""
+    """The begin of the first traded bar, which is "now" before any bar has completed."""
     begins = [int(s.whole.time[s.first]) for s in base if s.first < len(s.whole)]
     return min(begins, default=0)
 

@@ -41,7 +41,7 @@ def cash_curve(record: RunRecord) -> Float64:
 
 
 def position_curve(record: RunRecord, symbol: str) -> Float64:
-    """Units of `symbol` held at the end of every instant, negative where short; all strategies together.
+    """Units of `symbol` held at the end of every instant, negative if short; all strategies together.
 
     A split multiplies them, before the fills of its instant.
     """
@@ -138,7 +138,10 @@ def day_ends(days: Int64) -> Int64:
 
 
 def _spread(levels: npt.NDArray[_Level], changes: Int64, count: int) -> npt.NDArray[_Level]:
-    """`levels[0]` until the first change, `levels[k]` from the instant of change `k` on; the last one of an instant wins."""
+    """One value for each instant: `levels[0]` until the first change, `levels[k]` from change `k` on.
+
+    If several changes fall on one instant, the last one counts.
+    """
     edges = np.empty(len(changes) + 2, dtype=np.int64)
     edges[0], edges[1:-1], edges[-1] = 0, changes, count
     return np.repeat(levels, edges[1:] - edges[:-1])

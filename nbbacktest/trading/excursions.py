@@ -25,7 +25,7 @@ from nbbacktest.trading.trades import Trades
 
 _OPEN, _INSIDE, _CLOSE = 0, 1, 2
 _OFTEN = 4
-"""Most looks at a value on average for the simple way of `_extreme`; the other takes as many as the longest span has bits."""
+"""The most looks at a value, on average, for the simple way of `_extreme`; above that it makes tables."""
 _MARKET, _ON_OPEN, _ON_CLOSE = OrderType.MARKET, OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
 
 
@@ -39,7 +39,7 @@ class Excursions(NamedTuple):
     ----------
     mae, mfe : float64 arrays
         As fractions of the entry's price, ``sign * (price - entry) / |entry|``: `mae` is never positive, `mfe` never
-        negative. Gross of commission. NaN where the entry's price is zero.
+        negative. Gross of commission. NaN if the entry's price is zero.
     mae_value, mfe_value : float64 arrays
         The same in the account's currency: ``size * (price - entry)``.
     """
@@ -53,7 +53,7 @@ class Excursions(NamedTuple):
 def excursions(record: RunRecord, trades: Trades) -> Excursions:
     """Maximum adverse and favourable excursion of each trade, by the rule at this module's head.
 
-    An open trade's last until the last bar. Source: Sweeney (1996), Maximum Adverse Excursion.
+    Those of an open trade reach until the last bar. Source: Sweeney (1996), Maximum Adverse Excursion.
     """
     low, high = np.empty(len(trades)), np.empty(len(trades))
     symbols, phase = record.executions.symbols, _phases(record)
@@ -68,7 +68,7 @@ def excursions(record: RunRecord, trades: Trades) -> Excursions:
 
 
 def _reached(record: RunRecord, bars: BarColumns, trades: Trades, phase: Phases) -> tuple[Float64, Float64]:
-    """The lowest and the highest price of each trade, its own prices included, in the units that the trade is told in."""
+    """The lowest and the highest price of each trade, its own prices included, in the units at its end."""
     done, is_open = record.executions, trades.exit < 0
     entry, exits = trades.entry_price, np.where(is_open, trades.entry_price, trades.exit_price)
     low, high = np.minimum(entry, exits), np.maximum(entry, exits)
@@ -79,7 +79,7 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Trades, phase: Phases)
     first_row, last_row = (np.minimum(np.searchsorted(bars.time, at), last) for at in (done.time[trades.entry], ends))
     began, ended = phase[trades.entry], np.where(is_open, _CLOSE, phase[trades.exit])
     ahead = _splits_ahead(record, bars)
-    # A trade is told in units of its end: bars before a split inside it count in those too.
+    # A trade counts in the units at its end: bars before a split inside it are converted to them.
     unit = np.ones(len(trades)) if ahead is None else ahead[last_row]
     opens, closes, lows, highs = (
         column if ahead is None else column / ahead for column in (bars.open, bars.close, bars.low, bars.high)
@@ -99,13 +99,13 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Trades, phase: Phases)
 
 
 def _phases(record: RunRecord) -> Phases:
-    """The phase of each fill in its bar; older results, which lack it, are told by the order's type or the price."""
+    """The phase of each fill in its bar; in older results, which lack it, the order's type or the price tells it."""
     done = record.executions
     phase = done.phase
     if (phase >= 0).all():
         return phase
-    # Fills of older results have no phase. The order's type tells it; for other types it is the open if the price is,
-    # which slippage and splits hide.
+    # Fills of older results have no phase. Some order types tell it. For the others it is the open if the price is the
+    # bar's open; slippage and splits can hide that.
     for symbol, rows in done.rows.items():
         bars = record.bars[symbol]
         if len(bars):
@@ -149,10 +149,10 @@ def _extreme(values: Float64, start: Int64, stop: Int64, *, lowest: bool) -> Flo
     some = np.flatnonzero(length)
     edges = np.column_stack((start[some], stop[some])).ravel()
     if len(edges) and np.maximum(np.diff(edges), 0).sum() <= _OFTEN * len(values):
-        # The extra value allows for a span that ends at the end. Every second result is that of a gap.
+        # The extra value allows for a span that ends with the array. Every second result belongs to a gap.
         found[some] = pick.reduceat(np.append(values, np.nan), edges)[::2]
         return found
-    # frexp is exact where a logarithm might be a bit below a whole number.
+    # frexp is exact; a logarithm might be a bit below a whole number.
     level = np.frexp(length.astype(np.float64))[1] - 1
     table = values
     for power in range(int(level.max(initial=-1)) + 1):

@@ -43,7 +43,7 @@ class Indicator:
     ) -> None:
         self._series = series
         self._values = values
-        self._again = again  # computes them anew, where the columns have grown since
+        self._again = again  # computes them anew, if the columns have grown since
         # Plain floats, three times as fast as numpy's scalars.
         self._fast = values.data
         self.name = name
@@ -85,7 +85,7 @@ class Indicator:
 
     @property
     def symbol(self) -> str:
-        """Whose bars it is computed from."""
+        """The series that it is computed from."""
         return self._series.symbol
 
     @property
@@ -101,8 +101,8 @@ class Indicator:
     @overload
     def __getitem__(self, key: slice) -> Float64: ...
     def __getitem__(self, key: int | slice) -> float | Float64:
-        # Strategies read ind[-1] more often than anything else: it comes first and calls nothing. What isn't that, a slice
-        # for one, fails here and is looked up at leisure; asking for the key's type first costs 14 ns of 84.
+        # Strategies read ind[-1] most often: it comes first and makes no call. Any other key, such as a slice, fails
+        # here and is looked up later; testing the key's type first would cost 14 ns of 84.
         try:
             if key < 0:  # type: ignore[operator]
                 row = self._series.n + key  # type: ignore[operator]
@@ -118,7 +118,7 @@ class Indicator:
         return values[:n][key] if isinstance(key, slice) else float(values[bounded(key, n, self.name)])
 
     def _until(self, n: int) -> Float64:
-        """The values of at least the first `n` bars; all are computed anew where bars have come that it lacks."""
+        """The values of at least the first `n` bars; all are computed anew if bars have come that it lacks."""
         if len(self._values) < n:
             self.renew()
         return self._values
@@ -145,7 +145,7 @@ class Indicator:
 
 
 class IndicatorEntry(NamedTuple):
-    """An indicator and what it is called in snapshots."""
+    """An indicator and its name in snapshots."""
 
     key: str
     strategy: str
@@ -153,7 +153,7 @@ class IndicatorEntry(NamedTuple):
 
 
 class IndicatorCall(NamedTuple):
-    """One call of `Strategy.indicator`, and how many indicators it made."""
+    """One call of `Strategy.indicator`, and the number of indicators that it made."""
 
     strategy: str
     func: Any
@@ -186,9 +186,9 @@ class IndicatorState(NamedTuple):
     calls : tuple of IndicatorCall
         With `IndicatorAt` in place of indicators.
     keys : tuple of str
-        What all of them are called.
+        The names of all indicators.
     feeds : dict
-        By number of the call, those that are fed bar by bar.
+        By number of the call, the states of the indicators that are fed bar by bar.
     """
 
     calls: tuple[IndicatorCall, ...]
@@ -220,22 +220,22 @@ class BarFeed(Protocol):
 
 
 class IndicatorList(list[IndicatorEntry]):
-    """In the order in which strategies made them; it only ever grows.
+    """The indicators of a run, in the order in which strategies made them; it only grows.
 
-    Each time that a run publishes, all newest values are. Of an indicator over whole columns that is the number of
-    its bars, and the value is looked up when it is read: in a run of 500 symbols a third of the time went into values
-    that were never read. Indicators that are fed bar by bar, or are of bars that are still to come, are read at once.
+    A run publishes the newest values of all indicators. For an indicator over whole columns it publishes the number of
+    bars, and the value is looked up when it is read: otherwise a run of 500 symbols spent a third of its time on values
+    that were never read. Indicators that are fed bar by bar, or whose bars are still to come, are read at once.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._keys: set[str] = set()
-        self._rows: dict[Series, int] = {}  # those of whole columns, and where their numbers stand among `freeze`'s
+        self._rows: dict[Series, int] = {}  # indicators over whole columns, and their places in `freeze`
         self._fed: list[IndicatorEntry] = []
         self.calls: list[IndicatorCall] = []
 
     def enter(self, word: str, strategy: str, handle: Indicator) -> None:
-        """Enter one under `word`, numbered where another is called so already: SMA(close, 10) #2."""
+        """Enter one under `word`, numbered if another is called so already: SMA(close, 10) #2."""
         number, key = 1, word
         while key in self._keys:
             number += 1
@@ -249,12 +249,12 @@ class IndicatorList(list[IndicatorEntry]):
         self.append(entry)
 
     def at(self, count: int, rows: Mapping[Series, int]) -> dict[str, Value]:
-        """The values of the first `count` when so many bars of each series were completed."""
+        """The values of the first `count` indicators when that many bars of each series were completed."""
         return {key: handle.newest_of(rows[handle.series]) for key, _, handle in self[:count]}
 
     @property
     def feeds(self) -> list[BarFeed | None]:
-        """For each call, what feeds its indicators; None for those over whole columns."""
+        """For each call, the feed of its indicators; None for indicators over whole columns."""
         found, first = [], 0
         for call in self.calls:
             found.append(self[first].handle.feed)
@@ -298,7 +298,7 @@ class IndicatorList(list[IndicatorEntry]):
         return self[value.number].handle if isinstance(value, IndicatorAt) else value
 
     def resume(self, saved: IndicatorState, copies: Mapping[int, Any], fresh: int) -> None:
-        """Let those that are fed go on, with copies of the users' objects by number of the call.
+        """Let the fed indicators go on, with copies of the users' objects by number of the call.
 
         The objects of the first `fresh` calls are a fresh run's own: without a copy they are fed anew.
 
@@ -319,7 +319,7 @@ class IndicatorList(list[IndicatorEntry]):
         return _Newest(self, len(self), rows, {key: newest(handle) for key, _, handle in self._fed})
 
     def read(self, count: int, rows: list[int], fed: dict[str, Value]) -> dict[str, Value]:
-        """The values of the first `count`, from what `freeze` put down."""
+        """The values of the first `count` indicators, from the keys that `freeze` wrote."""
         found = {}
         for key, _, handle in self[:count]:
             value = fed.get(key)
@@ -358,7 +358,7 @@ class _Newest(Mapping[str, Value]):
 
 
 def newest(handle: Indicator) -> Value:
-    """The newest value; NaN before there is one, and where a streaming object raises when it is fed."""
+    """The newest value; NaN before there is one, and if a streaming object raises when it is fed."""
     try:
         return handle[-1]
     except Exception:  # noqa: BLE001 - the strategy that reads it is told, a snapshot isn't the place
@@ -394,17 +394,17 @@ def compute(
     options
         Its keyword arguments.
     name
-        What to call the result; None makes it from `func` and the inputs.
+        The name of the result; None makes it from `func` and the inputs.
 
     Returns
     -------
     Indicator or tuple of Indicator
-        A named tuple where `func` gave one.
+        A named tuple if `func` gave one.
 
     Raises
     ------
     IndicatorError
-        If `func` raised, or gave something else than numbers, one for each bar.
+        If `func` raised, or didn't give one number for each bar.
     """
     title = name or title_of(func, inputs, options)
     for value in (*inputs, *(v for v in options.values() if isinstance(v, Indicator))):
@@ -426,8 +426,8 @@ class _Computation:
 
     def __init__(self, func: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any], title: str) -> None:
         self._func, self._inputs, self._options, self._title = func, inputs, options, title
-        self._last: tuple[BarColumns, list[Float64]] | None = None  # several outputs are computed by one call
-        self.bundle: Callable[[list[Indicator]], Any] | None = None  # makes the named tuple that `func` answers
+        self._last: tuple[BarColumns, list[Float64]] | None = None  # one call computes several outputs
+        self.bundle: Callable[[list[Indicator]], Any] | None = None  # makes the named tuple that `func` returns
 
     def output(self, columns: BarColumns, number: int) -> Float64:
         """One of the outputs over these columns."""
@@ -436,7 +436,7 @@ class _Computation:
         return self._last[1][number]
 
     def outputs(self, columns: BarColumns) -> tuple[list[Float64], bool, list[str]]:
-        """All outputs over these columns, whether there is just one, and else what they are called."""
+        """All outputs over these columns, True if there is just one, and the names if there are several."""
         title, n = self._title, len(columns)
         arguments = [_whole(value, columns) for value in self._inputs]
         keywords = {
@@ -476,7 +476,7 @@ def output_names(func: Any) -> tuple[str, ...]:
 
 
 def check_input(value: Any, series: Series, title: str) -> None:
-    """Refuse what can't be lined up with the bars of `series`.
+    """Refuse an input that can't be lined up with the bars of `series`.
 
     Raises
     ------

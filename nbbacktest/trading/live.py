@@ -1,4 +1,4 @@
-"""The trading desk of a live run: nothing about instants to come is known, so dates are looked at as they begin."""
+"""The trading desk of a live run, which doesn't know the instants to come: it handles dates as they begin."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ Instants = Callable[[], Int64]
 
 
 class LiveDesk(TradingDesk):
-    """As `TradingDesk`, with instants that come one by one.
+    """A `TradingDesk` whose instants come one by one.
 
     Parameters
     ----------
     so_far
-        The run's instants.
+        Gives the run's instants so far.
     opens
         The moment that strategies see before the first one, nanoseconds UTC.
     **parts
-        What a `TradingDesk` takes, but for its instants.
+        The arguments of a `TradingDesk` other than its instants.
     """
 
     def __init__(self, so_far: Instants, opens: int, **parts: Any) -> None:
         self._so_far = so_far
         super().__init__(instants=so_far(), opens=opens, **parts)
-        self.notes.totals.clear()  # how many there will be is unknown
+        self.notes.totals.clear()  # the total number of instants isn't known
 
     @property
     def instants(self) -> Int64:
-        """The run's so far, the one under way included."""
+        """The instants of the run so far, the one under way included."""
         return self._so_far()
 
     @property
@@ -55,7 +55,7 @@ class LiveDesk(TradingDesk):
         return self._so_far().item(self.index) if self.index >= 0 else self._opens
 
     def save(self, series: Sequence[Series]) -> NoReturn:  # noqa: ARG002 - as a backtest's
-        """Refused: raises `LiveRunError`, since what has arrived can't arrive again."""
+        """Refused: raises `LiveRunError`, since bars can't arrive again."""
         raise LiveRunError("save the state of")
 
     def _found_events(self) -> tuple[DatedEvents | None, LiveDelistings | None]:
@@ -71,7 +71,7 @@ class LiveDesk(TradingDesk):
 
 
 class LiveEvents:
-    """Asked at every instant, since none is known beforehand.
+    """The dated events of a live run: looked up at every instant, since no date is known beforehand.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class LiveEvents:
         self._desk = desk
 
     def happen(self, index: int) -> None:
-        """Bring about what the instant brings: what the nights before it cost, then its splits and dividends."""
+        """Apply the events of the instant: the costs of the nights before it, then its splits and dividends."""
         desk = self._desk
         if index and self._costs is not None:
             desk.flows += self._charge(index, self._costs)
@@ -121,7 +121,7 @@ class LiveActions:
     Attributes
     ----------
     is_expected : bool
-        Whether any is still to come.
+        True if any is still to come.
     """
 
     def __init__(self, actions: Iterable[CorporateAction], series: Mapping[str, Series], days: TradingDays) -> None:
@@ -130,7 +130,7 @@ class LiveActions:
         self._expected: dict[str, deque[tuple[int, CorporateAction]]] = {}
         for place, action in enumerate(in_order(actions)):
             own = None if action.kind == "delist" else series.get(action.symbol)
-            # Where history goes that far, nothing was held yet.
+            # No position was held yet in history.
             if own is not None and not (len(own.columns) and days.day(int(own.columns.time[-1])) >= action.date):
                 self._expected.setdefault(action.symbol, deque()).append((place, action))
 
@@ -140,7 +140,7 @@ class LiveActions:
         return bool(self._expected)
 
     def due(self, now: int) -> list[CorporateAction]:
-        """Those that the instant `now` brings, whose bars can be seen; each is given once."""
+        """The actions that the instant `now`, whose bars can be seen, brings; each is returned once."""
         due: list[tuple[int, CorporateAction]] = []
         for symbol, waiting in list(self._expected.items()):
             series = self._series[symbol]
@@ -158,12 +158,12 @@ class LiveActions:
 
 
 class LiveDelistings(CloseOut):
-    """Those of a live run: with the first instant of the date or later that brings no bar of the symbol, or of a later date.
+    """The delistings of a live run: each at the first instant from its date on without a bar of the symbol, or on a later date.
 
     Attributes
     ----------
     is_expected : bool
-        Whether any is still to come.
+        True if any is still to come.
     """
 
     def __init__(
@@ -186,11 +186,11 @@ class LiveDelistings(CloseOut):
         return bool(self._expected)
 
     def expects(self, symbol: str) -> bool:
-        """True if the symbol is to be delisted still."""
+        """True if the symbol is still to be delisted."""
         return any(action.symbol == symbol for action in self._expected)
 
     def happen(self, bars: Sequence[Bar], index: int, now: int) -> None:
-        """Bring about those whose date has come."""
+        """Carry out the delistings whose date has come."""
         for action in list(self._expected):
             own = self._series[action.symbol]
             day = self._days.day(now - 1)

@@ -1,7 +1,7 @@
 """A run at any instant that it has completed, computed from its record. Nothing is run again.
 
-The account is folded over fills, cash flows and splits by the run's own `Portfolio`; open orders are read from their lives, a
-trailing stop from the bars that moved it; bars and indicators are rows. Not for several threads.
+The run's own `Portfolio` computes the account from fills, cash flows and splits; open orders are read from their lives, a
+trailing stop from the bars that moved it, bars and indicators from their columns. Not for several threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nbbacktest.trading.record import CashFlow, RunNotes, RunRecord, Split
 from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingLists, TradingSnapshot
 
 _EVERY = 128
-"""After how many changes of the account it is kept, and after how many orders those that are open."""
+"""The number of changes after which the account is kept, and of orders after which the open ones are kept."""
 _LAST_FILLS = 5
 _TERMS = 5 - EVENT_FIELDS  # where an event's terms begin, seen from its end
 _ACCEPTED, _TRIGGERED = OrderEventKind.ACCEPTED, OrderEventKind.TRIGGERED
@@ -38,11 +38,11 @@ _submitted = attrgetter("submitted_ns")
 
 Change = Fill | CashFlow | Split
 Newest = Callable[[int, Mapping[Series, int]], Mapping[str, Value]]
-"""The newest values of the first so many indicators, where so many bars of each series are completed."""
+"""(number of indicators, completed bars of each series) -> the newest values of these first indicators."""
 
 
 class RunTraces(NamedTuple):
-    """What a run has recorded until now; the lists may grow on."""
+    """The record of a run until now; its lists may still grow."""
 
     cash: float
     lists: TradingLists
@@ -53,7 +53,7 @@ class RunTraces(NamedTuple):
 class PastInstants:
     """Snapshots of one run's completed instants.
 
-    What is worked out is kept: a first look costs what the whole record costs, later ones what is new.
+    Results are kept: the first look reads the whole record, later looks read only the new part.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class PastInstants:
     newest
         Reads the indicators.
     stamps, days
-        How the run shows times, and which trading day they belong to.
+        The format of times, and the trading days that times belong to.
     """
 
     def __init__(self, traces: RunTraces, newest: Newest, stamps: Stamps, days: Days) -> None:
@@ -112,7 +112,7 @@ class _AccountHistory:
     def __init__(self, traces: RunTraces) -> None:
         self._traces = traces
         self._changes: list[Change] = []
-        self._taken = [0, 0, 0]  # how many of the flows, the splits and the fills are among the changes
+        self._taken = [0, 0, 0]  # the numbers of flows, splits and fills that are among the changes
         self._kept: list[tuple[float, dict[tuple[str, str], Position]]] = []
         self._head = Portfolio(traces.cash)
 
@@ -170,7 +170,7 @@ def _book(portfolio: Portfolio, change: Change, base: Mapping[str, Series]) -> N
 
 
 class _OrderHistory:
-    """Which orders were open at an instant, and what they asked for then."""
+    """The orders that were open at an instant, with their terms at that time."""
 
     def __init__(self, traces: RunTraces) -> None:
         self._traces = traces
@@ -190,7 +190,7 @@ class _OrderHistory:
         return tuple([row for row in rows if row is not None])
 
     def _near(self, moment: int) -> list[Order]:
-        """Orders that weren't closed by then, as far as that is known from their numbers and ends."""
+        """The orders that may have been open then, by their numbers and ends."""
         orders, kept = self._traces.lists.orders, self._open
         stop = bisect_right(orders, moment, key=_submitted)
         while len(kept) * _EVERY < stop:
@@ -205,9 +205,9 @@ class _OrderHistory:
     def _row(
         self, order: Order, moment: int, count: int | None, instants: Int64, base: Mapping[str, Series]
     ) -> OrderRow | None:
-        """The order after its first `count` events, or after those until `moment`; None where it wasn't open."""
+        """The order after its first `count` events, or after those until `moment`; None if it wasn't open."""
         life = order.life
-        if not life:  # kept without events, by an old version
+        if not life:  # an old version saved it without events
             return OrderRow.of(order)
         if count is None:
             count = bisect_right(range(len(life) // EVENT_FIELDS), moment, key=lambda n: life[n * EVENT_FIELDS])
@@ -302,7 +302,7 @@ class RecordedPast:
         Raises
         ------
         ValueError
-            What is no place, and a place before the start or after the end.
+            If `at` is no place, or lies before the start or after the end.
         """
         return self._past.at(past_place(at, self._times, len(self._axis.instants)), self._axis)
 
@@ -315,7 +315,7 @@ def _series_of(record: RunRecord, columns: BarColumns, *, is_base: bool) -> Seri
 
 
 def _notes_of(record: RunRecord) -> RunNotes:
-    """The record's notes; of one that has none, as if nothing had joined, and all indicators had been there at the start."""
+    """The record's notes; if it has none, notes as if no symbol had joined and all indicators were made at the start."""
     if record.notes is not None:
         return record.notes
     begins = [int(c.time[record.first.get(s, 0)]) for s, c in record.bars.items() if record.first.get(s, 0) < len(c)]
@@ -329,7 +329,7 @@ def _times_of(record: RunRecord, notes: RunNotes, days: Days) -> RunTimes:
     dates, known = TradingDays(stamps.day_zone), record.days
 
     def begin(day: date) -> int:
-        """Where a trading day begins: within the run at the end of the one before, outside of it at midnight."""
+        """The begin of a trading day: within the run the end of the day before, outside of it midnight."""
         number = number_of(day)
         if known is None or not len(instants) or not known[0] <= number <= known[-1]:
             return dates.begin(day)

@@ -1,6 +1,6 @@
-"""Meets orders with a bar: which of them it fills, at which price, and which of several comes first. Pure; knows no cash.
+"""Matches orders with a bar: finds the fills, their prices and their turn. Pure; knows no cash.
 
-How one type of order fills is said by its rule in `nbbacktest.trading.orders.types`, and nowhere else.
+The rule of an order's type, in `nbbacktest.trading.orders.types`, alone decides if and how the order fills.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ USUAL = FillRules()
 Turn = tuple[int, int]
 """The place of a hit among those of its instant: the part of the bar, and the number of an order."""
 Hit = tuple[Turn, Order, Bar, float, int]
-"""Its turn; an order, the bar that fills it, at which price before slippage, and in which part of the bar."""
+"""The turn of a fill, the order, the bar that fills it, the price before slippage, and the part of the bar."""
+
+
+def is_over(order: Order, bar: Bar) -> bool:
+    """True if `bar` begins after the end of `order`: it neither fills nor changes it."""
+    return bool(order.expires_ns) and bar.time_ns >= order.expires_ns
 
 
 def hit_of(order: Order, bar: Bar, rules: FillRules) -> Hit | None:
-    """How `bar` fills `order`; None if it doesn't."""
-    if order.expires_ns and bar.time_ns >= order.expires_ns:
+    """The fill of `order` by `bar`; None if it doesn't fill it."""
+    if order.expires_ns and is_over(order, bar):
         return None
     rule = RULES[order.type]
     price = rule.price(order, bar, rules)
@@ -37,7 +42,7 @@ def match(order: Order, bar: Bar, rules: FillRules = USUAL) -> float | None:
 
 
 def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[int, float]:
-    """Which of several linked orders that one bar reaches comes first: the one with the least of this.
+    """The sort key of linked orders that one bar reaches: the order with the least key comes first.
 
     By every rule a fill at the open is first: nothing comes before it. Then, ``pessimistic``: stops
     before limits. ``path``: the bar is taken to go from its open to the nearer of high and low, on to the other one,
@@ -55,7 +60,8 @@ def precedence(order: Order, bar: Bar, price: float, rules: FillRules) -> tuple[
 def in_turn(hits: list[Hit], rules: FillRules) -> list[Hit]:
     """Hits of one instant in turn: at the open, inside the bar, at its close, and within each by submission.
 
-    All symbols share the cash, and so the turns. Linked orders share theirs out by `precedence`.
+    The turns are those of all symbols together, since they share the cash. `precedence` orders linked orders among the
+    turns that they have.
     """
     groups: dict[int, list[Hit]] = {}
     for hit in hits:

@@ -1,7 +1,6 @@
-"""Explains what one bar made of an order: from the order's events and the bar, with the rules that the broker fills by.
+"""Explains the effect of one bar on an order: from the order's events and the bar, with the rules that the broker fills by.
 
-Pure functions of a `RunRecord`; whether a bar fills an order is asked of `nbbacktest.trading.matching` and decided nowhere
-else.
+Pure functions of a `RunRecord`; `nbbacktest.trading.matching` alone decides if a bar fills an order.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 from nbbacktest.core.enums import OrderEventKind, OrderType, Side
 from nbbacktest.core.records import Bar
-from nbbacktest.trading.matching import hit_of, match
+from nbbacktest.trading.matching import hit_of, is_over, match
 from nbbacktest.trading.order_replay import BrokerRules, life_of, order_before
 from nbbacktest.trading.orders import Fill, Order, OrderEvent
 from nbbacktest.trading.orders.types import AT_OPEN, RULES, number_words
@@ -32,9 +31,9 @@ class OrderOutcome(NamedTuple):
         ``filled``, ``partially filled``, ``rejected``, ``cancelled``, ``expired``, ``triggered``, ``missed``, ``capped``,
         ``not yet live``, ``held`` or ``waits``.
     missed_by : float or None
-        How far the bar stayed away from the level that the order waited for; 0 if it was touched and had to be crossed.
+        The distance between the bar and the level of the order; 0 if the level was touched and had to be crossed.
     why : str
-        In words, with the numbers.
+        The reason in words, with the numbers.
     """
 
     then: Order
@@ -154,7 +153,7 @@ def _filled(
 
 def _ended(then: Order, ending: OrderEvent, bar: Bar | None, rules: BrokerRules) -> OrderOutcome:
     reason = ending.reason or str(ending.kind)
-    if bar is None:
+    if bar is None or is_over(then, bar):
         return OrderOutcome(then, str(ending.kind), None, reason)
     price = match(then, bar, rules.fill)
     if price is None:

@@ -40,7 +40,7 @@ class BrokerRules(NamedTuple):
 
 
 def life_of(order: Order) -> list[OrderEvent]:
-    """The events of `order`; for an order that was saved without events, one that its end tells."""
+    """The events of `order`; for an order that was saved without events, one event that follows from its end."""
     if order.events or not order.closed_ns:
         return order.events
     kind = {
@@ -96,7 +96,7 @@ def trailed_until(bars: BarColumns, order: Order, since: int, until: int, rules:
 
 
 def _seen(bars: BarColumns, first: int, last: int) -> Bar:
-    """The bars from row `first` up to `last` as one: what a trailing stop makes of them."""
+    """The bars from row `first` up to `last` as one bar, which has the same effect on a trailing stop."""
     high, low = float(bars.high[first:last].max()), float(bars.low[first:last].min())
     return Bar(bars.symbol, bars.interval.name, 0, 0, high, high, low, low, 0.0, Stamps())
 
@@ -114,7 +114,7 @@ def level_path(order: Order, name: str) -> list[tuple[int, float | None]]:
 
 
 def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]:
-    """The same for a trailing stop, which moves with its symbol's bars."""
+    """The path of the level of a trailing stop, which moves with its symbol's bars."""
     bars, rules, path = record.bars[order.symbol], BrokerRules.of(record.config), level_path(order, "stop")
     triggered = next((event.time_ns for event in order.events if event.kind is OrderEventKind.TRIGGERED), None)
     ends = [moment for moment in (triggered, order.closed_ns or None) if moment is not None]
@@ -127,12 +127,14 @@ def stop_path(record: RunRecord, order: Order) -> list[tuple[int, float | None]]
         first, stop = (
             int(row) for row in np.searchsorted(bars.end, [since - (since in split_at), until], side="right")
         )
-        # Its distance may have been replaced since: the one of these terms counts.
+        # Its distance may have been replaced since: the distance in these terms counts.
         then = order_before(
             record, min(int(np.searchsorted(record.instants, until)), len(record.instants) - 1), order, rules
         )
         then.stop = level
         for row in range(first, stop):
+            if then.expires_ns and bars.time[row] >= then.expires_ns:
+                break
             moved = rules.trading.outward(trailed(then, _seen(bars, row, row + 1)), then.side)
             if moved != then.stop:
                 then.stop = moved

@@ -1,4 +1,4 @@
-"""What users mean by a place in a run: a time or a cursor. A time without a zone is the exchange's, however times are shown."""
+"""Reads a place in a run, which users give as a time or a cursor. A time without a zone is in the exchange's zone."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _TIMES = "write '10:30', '2024-10-03 10:30', or give a datetime"
 
 
 class RunTimes(NamedTuple):
-    """What a time means in one run.
+    """The times of one run, by which a user's time is turned into a cursor.
 
     Attributes
     ----------
     instants : int64 array
-        When something completes, nanoseconds UTC, rising.
+        The instants of the run, nanoseconds UTC, rising.
     opens : int
-        Where the run begins, nanoseconds UTC.
+        The begin of the run, nanoseconds UTC.
     step : int
-        How long its bars are, in nanoseconds.
+        The length of its base bars, in nanoseconds.
     stamps : Stamps
     zone : str
         The zone of a time that has none.
     day, begin : callable
-        The trading day of a time, and where one begins, nanoseconds UTC.
+        Give the trading day of a time, and the begin of a day in nanoseconds UTC.
     """
 
     instants: Int64
@@ -55,7 +55,7 @@ class RunTimes(NamedTuple):
 
 
 def zone_of(stamps: Stamps, exchange: str, day_zone: str | None) -> str:
-    """The zone of a time without one: the exchange's, or the one that is shown where a market has no clock of its own."""
+    """The zone of a time without one: the exchange's, or the one that is shown if a market has no clock of its own."""
     has_no_clock = exchange == ALWAYS_OPEN and day_zone is None
     return stamps.timezone if has_no_clock and not stamps.dates else stamps.day_zone
 
@@ -100,7 +100,7 @@ def past_place(at: Any, times: RunTimes, cursor: int, command: str = "look") -> 
     Raises
     ------
     ValueError
-        What is no place, and a place before the start or later than the cursor.
+        If `at` is no place, lies before the start, or is later than the cursor.
     """
     if isinstance(at, (int, np.integer)) and not isinstance(at, bool):
         if 0 <= at <= cursor:
@@ -127,9 +127,9 @@ def past_place(at: Any, times: RunTimes, cursor: int, command: str = "look") -> 
 
 
 def _earliest(times: RunTimes) -> int:
-    """Where the run's first trading day begins, or its first bar, whichever is earlier."""
+    """The begin of the run's first trading day, or of its first bar if that is earlier."""
     if times.stamps.dates or not len(
         times.instants
-    ):  # a date means its end: the one before the first is where that begins
+    ):  # a date means its end, so that the date before the first ends where the first begins
         return times.opens + times.stamps.dates
     return min(times.opens, times.begin(times.day(int(times.instants[0]) - 1)))

@@ -1,4 +1,4 @@
-"""One account: cash and positions, their worth, and the rules of cash and margin accounts for what may be opened.
+"""One account: cash and positions, their worth, and the limits of cash and margin accounts for new positions.
 
 Positions are kept by strategy and symbol, so that several strategies may trade one symbol; the cash is shared.
 """
@@ -86,7 +86,7 @@ class PortfolioState(NamedTuple):
     positions : tuple of PositionState
         Flat ones included, in their order.
     held : tuple of (strategy, symbol)
-        Those that aren't flat, in the order in which they were opened.
+        The positions that aren't flat, in the order in which they were opened.
     """
 
     cash: float
@@ -117,7 +117,7 @@ class Portfolio:
         self.cash = cash
         self.positions: dict[str, dict[str, Position]] = {}
         self.held: dict[tuple[str, str], Position] = {}
-        self._shorts = 0  # how many of `held` are short
+        self._shorts = 0  # the number of short positions in `held`
         self.may_fall_below_0: bool | None = None
 
     def open_account(self, strategy: str, series: list[Series]) -> dict[str, Position]:
@@ -136,7 +136,7 @@ class Portfolio:
         return PortfolioState(self.cash, positions, tuple(self.held), self.may_fall_below_0)
 
     def restore(self, saved: PortfolioState, series: Mapping[str, Series]) -> None:
-        """Go on from what `save` gave, over these base bars by symbol; the strategies' accounts are open."""
+        """Go on from the state that `save` returned, over these base bars by symbol; the strategies' accounts are open."""
         for own in self.positions.values():
             own.clear()
         for strategy, symbol, size, average, noise in saved.positions:
@@ -225,9 +225,9 @@ class Account(Protocol):
     Attributes
     ----------
     rate : float
-        What opening a position ties up, per worth of it.
+        The money that opening a position ties up, as a share of its worth.
     unit : str
-        What that is called.
+        The name of that money in messages.
     """
 
     rate: float
@@ -278,8 +278,8 @@ class MarginAccount:
     def called(self, leaving: Container[tuple[str, str]]) -> tuple[list[Position], str]:
         """Positions to close so that equity covers the maintenance margin of the rest, at the newest closes.
 
-        The largest in worth goes first, of equal ones the one opened first, each whole. Those in `leaving` are on
-        their way out already and count no more.
+        The position with the largest worth is first; of equal ones the one opened first; each is closed whole. Those in
+        `leaving` are being closed already and don't count.
 
         Returns
         -------
@@ -377,14 +377,14 @@ class Allowance:
         return f"{lacks}; give a fractional size, or set broker.lot_size"
 
     def is_below_a_lot(self, price: float) -> bool:
-        """True if all of the equity pays for no lot at `price`, so that no order without a size can come to anything."""
+        """True if all of the equity doesn't pay for one lot at `price`, so that no order without a size can fill."""
         return self._portfolio.equity < price * self._lot * self._account.rate
 
     def _set_free(self, closable: float, price: float) -> float:
         """The buying power that closing so many units at `price` adds, before any commission.
 
-        Selling a long brings its price; buying a short back costs its price and frees twice of it.
-        Both come to the same: closing sets free what the position ties up.
+        Selling a long brings its price; buying a short back costs its price and frees twice its price.
+        In both cases closing frees the money that the position ties up.
         """
         return closable * abs(price) * self._account.rate
 
@@ -416,12 +416,12 @@ _EXACT = 2.0**53
 
 
 def add_sizes(held: float, signed: float, noise: float = 0.0) -> tuple[float, float]:
-    """The position after `signed` units more, and by how much rounding may have moved it; a residue of it alone is no position.
+    """The position after `signed` more units, and the bound of its rounding error; a rounding residue alone counts as flat.
 
     Parameters
     ----------
     noise
-        The noise that this gave with `held`; 0 if one fill opened the position.
+        The bound that this function returned with `held`; 0 if one fill opened the position.
 
     Examples
     --------
@@ -453,7 +453,7 @@ def scaled(held: float, ratio: float, noise: float = 0.0) -> tuple[float, float]
 
 
 def is_rounding(left: float, of: float) -> bool:
-    """Whether `left` of a whole of `of` units is nothing but the rounding of a subtraction."""
+    """True if `left` of a whole of `of` units is nothing but the rounding of a subtraction."""
     return left <= 0.0 or (left <= ulp(of) and not (left % 1.0 == 0.0 == of % 1.0))
 
 

@@ -35,7 +35,7 @@ class Executions:
     time : int64 array
         The stamps of the bars that they happened in, nanoseconds UTC.
     signed, price, commission : float64 arrays
-        Units, negative where sold; price of a unit; commission. In the account's currency.
+        Units, negative if sold; price of a unit; commission. In the account's currency.
     order : int64 array
         The numbers of their orders.
     symbols, strategies : tuple of str
@@ -60,7 +60,7 @@ class Executions:
 
     @property
     def phase(self) -> npt.NDArray[np.int8]:
-        """The place in the bar: 0 at the open, 1 inside, 2 at the close; -1 in results of before fills had it."""
+        """The phase of each fill: 0 at the open, 1 inside, 2 at the close; -1 in results from before phases were kept."""
         return np.fromiter((_PHASES[fill.phase] for fill in self._fills), np.int8, len(self._fills))
 
     @property
@@ -93,9 +93,9 @@ class CashFlow(NamedTuple):
     time : int
         That instant, nanoseconds UTC.
     amount : float
-        In the account's currency, negative where it was paid.
+        In the account's currency, negative if it was paid.
     symbol, strategy : str or None
-        Whose position it is for; None for interest, which the account pays as a whole.
+        The position that it belongs to; None for interest, which the account pays as a whole.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, as a fill's does
@@ -121,13 +121,13 @@ class IndicatorRecord:
     Attributes
     ----------
     name : str
-        As snapshots call it.
+        Its name in snapshots.
     strategy, symbol, interval : str
-        Whose it is, and of which bars.
+        The strategy that made it, and the bars that it is computed from.
     end : int64 array
-        When each bar closed, nanoseconds UTC, rising: the instant from which on its value could be read.
+        The time at which each bar closed, nanoseconds UTC, rising: from this instant on its value could be read.
     values : float64 array
-        One a bar, or one row a bar where the indicator answers tuples. A streaming one that wasn't read to the end has
+        One a bar, or one row a bar if the indicator answers tuples. A streaming one that wasn't read to the end has
         fewer than there are bars.
     """
 
@@ -146,7 +146,7 @@ class IndicatorRecord:
         return tuple(value.tolist()) if self.values.ndim > 1 else float(value)
 
     def at(self, instant: int) -> float | tuple[float, ...]:
-        """The newest value at `instant`; NaN where there was none yet, or where it was never read."""
+        """The newest value at `instant`; NaN if there was none yet, or if it was never read."""
         row = int(np.searchsorted(self.end, instant, side="right")) - 1
         if not 0 <= row < len(self.values):
             return float("nan")
@@ -155,16 +155,16 @@ class IndicatorRecord:
 
 
 class SessionEdge(NamedTuple):
-    """How far a run had come at an instant at whose very moment the next session began.
+    """The state of a run at an instant at whose very moment the next session began.
 
-    What a session's start brings then bears the time of that instant, and belongs to the next one.
+    Events of the session's start have the time of that instant, but belong to the next one.
 
     Attributes
     ----------
     n_fills : int
         Fills until then.
     orders : tuple of (int, int)
-        The open orders: the id of each, and how many events its life had.
+        The open orders: the id of each, and the number of events in its life.
     """
 
     n_fills: int
@@ -173,24 +173,24 @@ class SessionEdge(NamedTuple):
 
 @dataclass(slots=True)
 class RunNotes:
-    """What a run notes as it goes, so that any instant can be looked at later: what its bars, fills and orders don't tell.
+    """The notes of a run for a later look at any instant: facts that its bars, fills and orders don't tell.
 
     The number of an instant is that of completed instants: 0 is before the first one.
 
     Attributes
     ----------
     opens : int
-        What "now" was before the first instant, nanoseconds UTC.
+        The time that strategies saw as "now" before the first instant, nanoseconds UTC.
     totals : list of (int, int)
-        How many instants the run had to come, from which instant on; empty in a live run.
+        The number of instants to come, each with the instant from which on it held; empty in a live run.
     joined : dict
-        By symbol that joined on the way, from which instant on it was in the run.
+        For each symbol that joined during the run, the instant from which on it was in the run.
     edges : dict
-        By instant, where the next session began at the same moment.
+        By instant, for instants at which the next session began at the same moment.
     since : list of int
-        For each indicator, from which instant on it was there.
+        For each indicator, the instant from which on it existed.
     narrow : list of int
-        For each indicator of a finished run, how many of its first values were no tuples yet.
+        For each indicator of a finished run, the number of its first values that weren't tuples yet.
     """
 
     opens: int
@@ -201,7 +201,7 @@ class RunNotes:
     narrow: list[int] = field(default_factory=list)
 
     def note_edge(self, cursor: int, n_fills: int, waiting: Iterable[Order]) -> None:
-        """Note how far the run had come, unless that was noted before; `waiting` are the open orders."""
+        """Note the fills and orders so far, unless they are noted; `waiting` are the open orders."""
         orders = tuple((order.id, len(order.life) // EVENT_FIELDS) for order in waiting)
         self.edges.setdefault(cursor, SessionEdge(n_fills, orders))
 
@@ -219,13 +219,13 @@ class RunRecord:
     Attributes
     ----------
     name, source : str
-        The session's name; where its bars came from, said so that a reader can judge them.
+        The session's name, and the source of its bars, as text for readers.
     synthetic : bool
-        Whether the bars were invented; every report says so.
+        True if the bars were invented; every report says so.
     daily : bool
-        Whether base bars are whole sessions.
+        True if base bars are whole sessions.
     trades_every_day : bool
-        Whether the market has no closed days; sets the annual factor (365, else 252).
+        True if the market has no closed days; sets the annual factor (365, else 252).
     cash : float
         Starting cash.
     instants : int64 array
@@ -233,29 +233,29 @@ class RunRecord:
     bars : dict
         Base bars by symbol, in the session's order, up to the last completed instant; warm-up included.
     first : dict
-        By symbol, how many of those bars were warm-up.
+        By symbol, the number of those bars that were warm-up.
     fills, orders
-        In the order in which they happened and were submitted.
+        The fills as they happened, the orders as they were submitted.
     strategies : tuple of str
-        What ran, as ``Name(param=value, ...)``.
+        The strategies that ran, as ``Name(param=value, ...)``.
     metrics : dict
         The JSON status at the end.
     config : dict
         The session config that was run.
     log : tuple
-        What strategies logged: (instant, strategy, message).
+        The lines that strategies logged: (instant, strategy, message).
     flows, splits : tuple of CashFlow, tuple of Split
-        What changed cash and positions beside the fills, in the order in which it happened.
+        The changes of cash and positions beside the fills, in the order in which they happened.
     indicators : tuple of IndicatorRecord
-        What the strategies' indicators read, in the order in which they were made.
+        The strategies' indicators with their values, in the order in which they were made.
     days : int64 array or None
-        The trading day of every instant, as days since 1970-01-01. None: of a record from before 0.2.
+        The trading day of every instant, as days since 1970-01-01. None for a record from before 0.2.
     trading_days : int or None
-        How many trading days the exchange has from the first of them to the last; None where no exchange was named.
+        The number of the exchange's trading days from the first to the last; None if no exchange was named.
     coarser : tuple of BarColumns
         The bars of longer intervals, in the order of their callbacks, up to the last completed instant; warm-up included.
     notes : RunNotes or None
-        What `look` needs besides. None: of a record from before 0.2.
+        The notes that `look` needs besides. None for a record from before 0.2.
     """
 
     name: str
@@ -299,7 +299,7 @@ def indicator_records(entries: Sequence[IndicatorEntry], last: int) -> tuple[Ind
 
 
 def _values(handle: Indicator, count: int) -> Float64:
-    """Views of whole columns; copies of what was fed, as far as it was: its own stores may grow on."""
+    """Views of whole columns; copies of the values of fed indicators, whose stores may still grow."""
     if not isinstance(handle, StreamIndicator):
         return handle._until(count)[:count]  # noqa: SLF001 - as above
     feed = handle.feed
@@ -321,7 +321,7 @@ Line = tuple[int, str, str]
 
 
 class RunLog(list[Line]):
-    """A run's lines, in the order in which they were put down; `now` says which instant is under way."""
+    """The lines of a run, in the order in which they were written; `now` gives the instant under way."""
 
     def __init__(self, now: Callable[[], int]) -> None:
         super().__init__()
@@ -329,11 +329,11 @@ class RunLog(list[Line]):
         self.warned: set[str] = set()
 
     def note(self, name: str, text: str) -> None:
-        """Put down a line for the strategy `name`."""
+        """Write a line for the strategy `name`."""
         self.append((self._now(), name, text))
 
     def nothing_comes(self, name: str, symbol: str, text: str) -> None:
-        """Put down why what `name` ordered of `symbol` comes to nothing; warn of it once a symbol."""
+        """Write a line: the reason why an order of `name` for `symbol` comes to nothing. Warn once for each symbol."""
         self.note(name, text)
         if symbol not in self.warned:
             self.warned.add(symbol)

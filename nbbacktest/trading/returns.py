@@ -1,7 +1,7 @@
 """Daily returns against a benchmark's, by month, and over rolling windows: pure functions of arrays.
 
 Rules for a comparison. Both arrays hold arithmetic returns between the same dates. The risk-free rate is 0. The annual
-factor is the run's (252 returns; 365 where its market trades every day, 52 of weeks, 12 of months). What isn't defined is NaN.
+factor is the run's (252 returns; 365 if its market trades every day, 52 of weeks, 12 of months). Undefined values are NaN.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def beta(own: Float64, benchmark: Float64) -> float:
 def alpha(own: Float64, benchmark: Float64, slope: float, factor: float) -> float:
     """Jensen's alpha a year: ``(1 + mean(own - beta * benchmark)) ** factor - 1``.
 
-    The intercept of beta's line, made annual by compounding. NaN where `beta` is. Source: Jensen (1968), as in
+    The intercept of beta's line, made annual by compounding. NaN if `beta` is. Source: Jensen (1968), as in
     empyrical-reloaded 0.7.1, `alpha`.
     """
     if not math.isfinite(slope):
@@ -67,7 +67,7 @@ def alpha(own: Float64, benchmark: Float64, slope: float, factor: float) -> floa
 
 
 def correlation(own: Float64, benchmark: Float64) -> float:
-    """Pearson's correlation of the daily returns, from -1 to 1. NaN under two days or where one side doesn't move."""
+    """Pearson's correlation of the daily returns, from -1 to 1. NaN under two days or if one side doesn't move."""
     if len(own) < 2:
         return NAN
     left, right = own - own.mean(), benchmark - benchmark.mean()
@@ -80,7 +80,7 @@ def correlation(own: Float64, benchmark: Float64) -> float:
 def information_ratio(own: Float64, benchmark: Float64, factor: float) -> float:
     """Information ratio: mean over standard deviation (ddof=1) of ``own - benchmark``, times ``sqrt(factor)``.
 
-    NaN where the run is the benchmark. Source: Goodwin (1998); empyrical-reloaded 0.7.1, `excess_sharpe`, is the same
+    NaN if the run is the benchmark. Source: Goodwin (1998); empyrical-reloaded 0.7.1, `excess_sharpe`, is the same
     before the root of the factor.
     """
     error = tracking_error(own, benchmark, factor)
@@ -90,7 +90,7 @@ def information_ratio(own: Float64, benchmark: Float64, factor: float) -> float:
 def tracking_error(own: Float64, benchmark: Float64, factor: float) -> float:
     """Tracking error: standard deviation (ddof=1) of ``own - benchmark``, times ``sqrt(factor)``.
 
-    0 where nothing but rounding lies between the two, NaN under two days.
+    0 if nothing but rounding lies between the two, NaN under two days.
     """
     spread = deviation(own - benchmark)
     return 0.0 if spread**2 < _NO_VARIANCE else spread * math.sqrt(factor)
@@ -149,7 +149,7 @@ def rolling_statistics(daily: Float64, factor: float, window: int) -> dict[str, 
 
     * `return`: ``prod(1 + r) - 1``, not annual;
     * `volatility`: standard deviation (ddof=1) times ``sqrt(factor)``;
-    * `sharpe`: mean over standard deviation (ddof=1), times ``sqrt(factor)``; NaN where all days are equal;
+    * `sharpe`: mean over standard deviation (ddof=1), times ``sqrt(factor)``; NaN if all days are equal;
     * `drawdown`: the deepest fall inside the window, of days' last instants, its first peak the equity before it.
 
     Source: empyrical-reloaded 0.7.1, `roll_annual_volatility`, `roll_sharpe_ratio`, `roll_max_drawdown`.

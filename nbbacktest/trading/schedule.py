@@ -33,7 +33,7 @@ class ScheduleTerms(NamedTuple):
     ns : int
         Nanoseconds: of ``"at"`` from midnight, on the exchange's clocks.
     every : str
-        Which sessions: one of `EVERY`.
+        The sessions that it means: one of `EVERY`.
     words : str
         As the user wrote it.
     """
@@ -45,16 +45,16 @@ class ScheduleTerms(NamedTuple):
 
 
 class Scheduled:
-    """A function that is called once a session; what `Strategy.schedule` returns.
+    """A function that is called once a session; `Strategy.schedule` returns it.
 
     Attributes
     ----------
     callback : callable
-        What is called.
+        The function that is called.
     is_active : bool
         False once it was cancelled.
     calls : int
-        How often it was called.
+        The number of calls so far.
     """
 
     __slots__ = ("_words", "callback", "calls", "is_active")
@@ -71,11 +71,11 @@ class Scheduled:
         return getattr(self.callback, "__name__", repr(self.callback))
 
     def cancel(self) -> None:
-        """Call it no more, not even in the session under way; again is no mistake."""
+        """End the calls, also for the session under way; cancelling again changes nothing."""
         self.is_active = False
 
     def __call__(self) -> None:
-        """Call the function now, which counts; what it returns is dropped."""
+        """Call the function now, which counts as a call; its return value is dropped."""
         self.calls += 1
         self.callback()
 
@@ -105,7 +105,7 @@ def read_terms(callback: Any, at: Any, before_close: Any, after_open: Any, every
 
 
 def moments(terms: ScheduleTerms, table: SessionTable) -> Int64:
-    """The moment at which `terms` come due in each session, nanoseconds UTC; `NO_TIME` in those that they don't mean, or that lack the time.
+    """The moment at which `terms` come due in each session, nanoseconds UTC; `NO_TIME` in sessions without such a moment.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def moments(terms: ScheduleTerms, table: SessionTable) -> Int64:
         at = table.open + terms.ns
     else:
         zone = table.local_timezone
-        # A session that opens on the evening before has some times on that date, and most on its own.
+        # A session that opens on the evening before has some times on that evening's date, and most on its own date.
         evening = local_times(table.dates - np.timedelta64(1, "D"), terms.ns, zone)
         at = np.where(evening >= table.open, evening, local_times(table.dates, terms.ns, zone))
     has_it = (table.open <= at) & (at <= table.close)
@@ -160,7 +160,7 @@ def _check_callback(callback: Any) -> None:
     except TypeError as error:
         raise ScheduleError(f"schedule({name}): it is called without arguments, and {error}; change it") from None
     except ValueError:
-        return  # some of C's functions don't tell what they take
+        return  # some functions written in C have no signature
 
 
 def _time(value: Any) -> int:

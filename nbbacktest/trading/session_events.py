@@ -1,6 +1,6 @@
 """Tells strategies of the starts and ends of sessions, and makes their scheduled calls.
 
-Only sessions in which an instant of the run lies are told of. An event before an instant's fills (a start, or a call that was
+Sessions without an instant of the run have no events. An event before an instant's fills (a start, or a call that was
 due in between) sees its own moment: the instant's bars are hidden until it is done.
 """
 
@@ -41,7 +41,7 @@ class SessionHost(Protocol):
     index : int
         The instant under way or completed last.
     moment : Moment or None
-        What is now if that isn't an instant.
+        The present time if it isn't an instant; else None.
     """
 
     index: int
@@ -60,11 +60,11 @@ class SessionHost(Protocol):
 
     @property
     def now(self) -> pd.Timestamp:
-        """The same, as users see it."""
+        """The instant under way, as users see it."""
         ...
 
     def note_edge(self) -> None:
-        """Note how far the run has come, if what comes next bears the time of the last instant."""
+        """Note the fills and orders so far, if the next session event has the time of the last instant."""
         ...
 
 
@@ -84,11 +84,11 @@ class SessionState(NamedTuple):
     row : int
         The session under way, -1 between two.
     due : tuple of (moment, number of entry)
-        What it still has to bring, rising.
+        The events that the session still has to bring, rising.
     next : int or None
-        The number of the next instant that may bring something; None if that is to be found out.
+        The number of the next instant that may bring an event; None if it isn't computed yet.
     calls : tuple of (bool, int)
-        Of everything scheduled, whether it is active and how often it was called.
+        For each scheduled call, True if it is active, and the number of times that it was made.
     """
 
     row: int
@@ -103,11 +103,11 @@ class SessionEvents:
     Parameters
     ----------
     desk
-        Whose instants, series and sessions these are.
+        The desk of the run, with its instants, series and sessions.
     strategies
-        By name, in the order of their callbacks.
+        The strategies by name, in the order of their callbacks.
     stamps
-        How instants are shown.
+        The format in which instants are shown.
     calendar
         Gives the exchange's sessions, or None if there are none for the bars. Called when first needed.
     """
@@ -134,10 +134,10 @@ class SessionEvents:
         self._is_complete = False
         self._table: SessionTable | None = None
         self._row = -1  # the session under way
-        self._due: list[tuple[int, int]] = []  # what it still has to bring: moment and number of entry, rising
-        self._last: Bar | None = None  # after whose callbacks something is due
+        self._due: list[tuple[int, int]] = []  # pending events of the session: moment and number of entry, rising
+        self._last: Bar | None = None  # the instant after whose callbacks an event is due
         self._next = 0
-        self._planned: Any = None  # the instants that `_next` is a number of
+        self._planned: Any = None  # the instants that `_next` counts in
 
     # -- before the first instant ---------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class SessionEvents:
         return SessionState(self._row, tuple(self._due), following, calls)
 
     def restore(self, saved: SessionState) -> None:
-        """Go on from what `save` gave; the strategies have scheduled the same."""
+        """Go on from the state that `save` returned; the strategies have scheduled the same calls."""
         self._row, self._due, self._last = saved.row, list(saved.due), None
         self._planned = None
         if saved.next is not None:
@@ -197,7 +197,7 @@ class SessionEvents:
     def next(self) -> int:
         """The number of the next instant that may bring an event; beyond every instant if none does."""
         if self._planned is not self._desk.instants:
-            # The run's instants have changed from here on; those that are over keep their numbers.
+            # The instants to come have changed; completed ones keep their numbers.
             self._next = self._desk.index
             self._planned = self._desk.instants
         return self._next
@@ -208,7 +208,7 @@ class SessionEvents:
         Returns
         -------
         StrategyError or None
-            What the first one raised, after all were called.
+            The error of the first one that raised, after all were called.
         """
         desk = self._desk
         if desk.index < self.next:
@@ -227,12 +227,12 @@ class SessionEvents:
         return failure
 
     def after(self, bar: Bar) -> None:
-        """Tell of session events after the callbacks of an instant; a handler of every series.
+        """Tell of session events after the callbacks of an instant; called as a handler of every series.
 
         Raises
         ------
         StrategyError
-            If something raised: the first one, after all were called.
+            If a callback raised: the first error, after all were called.
         """
         if bar is not self._last:
             return
@@ -301,7 +301,7 @@ class SessionEvents:
         if ns <= desk.now_ns:
             ns = desk.now_ns
             desk.note_edge()
-        # A start at midnight is of the date that begins; other moments are of the date that they end.
+        # A start at midnight belongs to the date that begins then; other moments belong to the date that they end.
         begins = is_start and self._stamps.dates
         desk.moment = Moment(ns, self._stamps.instant(ns + begins))
         try:
@@ -363,9 +363,9 @@ class SessionEvents:
 
 
 def _whole_days(table: SessionTable, time: Int64, timezone: str) -> SessionTable | None:
-    """Sessions from midnight to midnight, as bars without a named exchange have.
+    """Sessions from midnight to midnight, as bars without a named exchange have them.
 
-    None if some bars are of dates that are no sessions.
+    None if some bars have dates that are no sessions.
     """
     midnights = local_midnights(table.dates, timezone)
     if not np.isin(time, midnights).all():

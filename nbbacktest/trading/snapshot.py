@@ -29,7 +29,7 @@ class PositionRow(NamedTuple):
     Attributes
     ----------
     size : float
-        Units, negative where short.
+        Units, negative if short.
     average_price : float
         Without commission.
     last : float
@@ -57,7 +57,7 @@ class PositionRow(NamedTuple):
 
 
 class OrderRow(NamedTuple):
-    """An open order; what it has is what `Order` has."""
+    """An open order, frozen; its fields are those of `Order`."""
 
     id: int
     strategy: str
@@ -97,7 +97,7 @@ class OrderRow(NamedTuple):
 
 
 class TradingLists(NamedTuple):
-    """The lists of one desk, which only grow: what a snapshot counts is their beginning.
+    """The lists of one desk, which only grow: a snapshot covers their first entries.
 
     Attributes
     ----------
@@ -121,9 +121,9 @@ class TradingSnapshot:
     cash, equity : float
         In the account's currency; equity at the newest closes.
     held : tuple of Position
-        Those that aren't flat, in the order in which they were opened.
+        The positions that aren't flat, in the order in which they were opened.
     closes : tuple of float
-        The newest close of each.
+        The newest close for each of them.
     orders : tuple of OrderRow
         The open ones, in order of submission.
     n_fills : int
@@ -131,10 +131,10 @@ class TradingSnapshot:
     last_fills : tuple of Fill
         The newest five, oldest first.
     indicators : mapping
-        By name, the newest value; NaN where there is none yet. Of several symbols or strategies, the name
+        By name, the newest value; NaN if there is none yet. Of several symbols or strategies, the name
         says which one it is.
     lists : TradingLists
-        Of the desk that this is a snapshot of.
+        The lists of the desk.
     """
 
     cash: float
@@ -149,12 +149,12 @@ class TradingSnapshot:
 
     @property
     def positions(self) -> tuple[PositionRow, ...]:
-        """Those that aren't flat, as rows: put together when they are asked for, since few windows' are."""
+        """The positions that aren't flat, as rows; made when asked for, since most snapshots aren't read."""
         return tuple(map(PositionRow.of, self.held, self.closes))
 
 
 class Days(Protocol):
-    """What knows the trading day of an instant."""
+    """Knows the trading day of an instant."""
 
     def day(self, moment: int) -> date:
         """The trading day of one moment, nanoseconds UTC."""
@@ -168,9 +168,9 @@ class Snapshot:
     Attributes
     ----------
     cursor, total : int
-        Completed instants, and how many the run has.
+        The numbers of completed instants and of all instants.
     is_open : bool
-        Whether more may come than anybody knows of: in a live run.
+        True in a live run, which may get more instants than are known.
     """
 
     cursor: int
@@ -192,7 +192,7 @@ class Snapshot:
 
     @property
     def progress(self) -> float:
-        """Completed share of the run, from 0 to 1; 0 in a live run, whose end nobody knows."""
+        """Completed share of the run, from 0 to 1; 0 in a live run, whose end isn't known."""
         if self.is_open:
             return 0.0
         return self.cursor / self.total if self.total else 1.0
@@ -213,7 +213,7 @@ class Snapshot:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many base bars of each symbol were delivered; warm-up isn't counted."""
+        """The number of base bars of each symbol that were delivered; warm-up isn't counted."""
         pairs = zip(self._frame.axis.series, self._frame.rows, strict=True)
         return {series.symbol: n - series.first for series, n in pairs if series.is_base}
 
@@ -239,7 +239,7 @@ class Snapshot:
 
     @property
     def n_fills(self) -> int:
-        """How many fills there were since the start."""
+        """The number of fills since the start."""
         return self._frame.agent.n_fills
 
     @property

@@ -1,12 +1,12 @@
-"""The state of a run's trading as one value: what moves with the cursor, saved at rest and restored in a fresh world.
+"""The state of a run's trading as one value: everything that moves with the cursor, saved at rest, restored in a fresh world.
 
 A fresh world is a desk over the same bars whose strategies were made and started anew. The value belongs to no world: orders
-are linked by their ids, positions name their symbols. What only grows, such as the list of fills, is kept as the list and its
+are linked by their ids, positions name their symbols. A list that only grows, such as that of fills, is kept with its
 length, so that saving costs nothing for the past.
 
-What strategies keep in themselves is written as bytes: their attributes, with the run's own objects by name. An order, an
+The attributes of strategies are written as bytes, with the run's own objects by name. An order, an
 indicator or a view of bars in an attribute is written as its number or name, and read as the fresh world's. Everything else is
-copied by pickle, which refuses what it can't copy: generators, locks, open files, functions that were made inside others. State
+copied by pickle, which refuses objects that it can't copy: generators, locks, open files, functions that were made inside others. State
 outside of a strategy (globals, class attributes, the numbers of `random`) isn't seen. The bytes stay in the process: they are no
 file format.
 """
@@ -55,7 +55,7 @@ class Past(NamedTuple):
         return cls(entries, len(entries))
 
     def restore(self, entries: list[Any]) -> None:
-        """Make `entries` hold the same."""
+        """Make `entries` hold these entries and no others."""
         entries[:] = self.entries[: self.length]
 
 
@@ -92,13 +92,13 @@ class BlotterState(NamedTuple):
     Attributes
     ----------
     orders : Past
-        All of them; those that had ended, and are linked to none that waits, never change again.
+        All orders; those that had ended, and are linked to no open one, never change again.
     changing : dict
-        By id, the others.
+        The other orders, by id.
     waiting, news : tuple of int
-        Ids of the open ones, symbol by symbol, and of those that something happened to.
+        Ids of the open orders, symbol by symbol, and of the orders with new events.
     is_watched : bool
-        Whether every instant is matched though no order waits.
+        True if orders are matched at every instant even if none waits.
     """
 
     orders: Past
@@ -122,7 +122,7 @@ class TradingState:
         Those of symbols that joined included.
     fills, flows, splits, log : Past
     strategies : bytes
-        What the strategies keep in themselves; see `save_strategies`.
+        The attributes of the strategies as bytes; see `save_strategies`.
     """
 
     index: int
@@ -318,7 +318,7 @@ class RunObjects:
 
 
 def save_strategies(objects: RunObjects) -> bytes:
-    """The strategies' attributes, what their streaming indicators feed, and what they have scheduled.
+    """Save the strategies' attributes, the objects that their streaming indicators feed, and their scheduled calls.
 
     A streaming object that can't be copied is left out: it is fed anew.
 

@@ -2,11 +2,11 @@
 
 Rules for all of them. Fractions, not percent. Net of commission and slippage. A *daily return* is the change of equity
 from one trading day's last instant to the next one's, the first against the starting cash; of weekly and monthly bars
-it is that of a week or a month. A trading day is the exchange's session; a date where no exchange was named, or the market
-never closes. The annual factor is 252 returns a year, 365 where the market trades every day, 52 of weeks, 12 of months.
+it is that of a week or a month. A trading day is the exchange's session; a date if no exchange was named, or the market
+never closes. The annual factor is 252 returns a year, 365 if the market trades every day, 52 of weeks, 12 of months.
 A statistic that isn't defined (too few values, or a denominator of zero) is NaN, and `Stats.reasons` says why: never
 infinite by division, never a warning, never an exception. Growth from an equity of zero or less isn't defined, so an
-account that goes on after its ruin has NaN for what is built on daily returns.
+account that goes on after its ruin has NaN for statistics of daily returns.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def final_equity(equity: Float64, cash: float) -> float:
 
 
 def total_return(final: float, cash: float) -> float:
-    """Growth over the whole run: ``final / cash - 1``. Net; below -1 where debts were left."""
+    """Growth over the whole run: ``final / cash - 1``. Net; below -1 if debts were left."""
     return final / cash - 1.0
 
 
@@ -159,8 +159,8 @@ def cagr(final: float, cash: float, days: int, factor: float) -> float:
     """Compound annual growth rate: ``(final / cash) ** (factor / days) - 1``.
 
     Geometric; `days` is how many trading days (weeks, months) the calendar has from the run's first to its last, and a
-    year is 252 (365, 52, 12) of them. -1 where nothing is left, NaN without a day, infinite only where the power is
-    beyond a float. Source: empyrical-reloaded 0.7.1, `annual_return`, which counts returns: the same where bars are
+    year is 252 (365, 52, 12) of them. -1 if nothing is left, NaN without a day, infinite only if the power is
+    beyond a float. Source: empyrical-reloaded 0.7.1, `annual_return`, which counts returns: the same if bars are
     missing on no day.
     """
     if not days:
@@ -184,7 +184,7 @@ def volatility(daily: Float64, factor: float) -> float:
 def sharpe(daily: Float64, factor: float) -> float:
     """Sharpe ratio: mean over standard deviation (ddof=1) of daily returns, times ``sqrt(factor)``.
 
-    Arithmetic mean, risk-free rate 0. NaN under two days or where all days are equal. Source: Sharpe (1994), as in
+    Arithmetic mean, risk-free rate 0. NaN under two days or if all days are equal. Source: Sharpe (1994), as in
     empyrical-reloaded 0.7.1, `sharpe_ratio`.
     """
     return _ratio(_mean(daily), deviation(daily)) * math.sqrt(factor)
@@ -194,7 +194,7 @@ def sortino(daily: Float64, factor: float) -> float:
     """Sortino ratio: mean daily return over downside deviation, times ``sqrt(factor)``.
 
     The downside deviation is ``sqrt(mean(min(r, 0)**2))`` over all days (ddof=0), required return 0. NaN under two
-    days or where no day lost. Source: Sortino and Price (1994), as in empyrical-reloaded 0.7.1, `sortino_ratio`.
+    days or if no day lost. Source: Sortino and Price (1994), as in empyrical-reloaded 0.7.1, `sortino_ratio`.
     """
     if len(daily) < 2:
         return NAN
@@ -203,7 +203,7 @@ def sortino(daily: Float64, factor: float) -> float:
 
 
 def calmar(growth: float, drawdown: float) -> float:
-    """Calmar ratio: `cagr` over the size of `max_drawdown`. NaN where there was no drawdown.
+    """Calmar ratio: `cagr` over the size of `max_drawdown`. NaN if there was no drawdown.
 
     Source: Young (1991), over the whole run; empyrical-reloaded 0.7.1 takes the drawdown of daily returns, ours is that
     of all instants: equal for daily bars.
@@ -214,7 +214,7 @@ def calmar(growth: float, drawdown: float) -> float:
 def max_drawdown(equity: Float64, cash: float) -> float:
     """The deepest fall of equity below its highest value until then: ``min(equity / peak - 1)``, never positive.
 
-    Over all instants, not days alone; the starting cash is the first peak. Below -1 where debts were left.
+    Over all instants, not days alone; the starting cash is the first peak. Below -1 if debts were left.
     """
     return _deepest(equity, _peaks(equity, cash))
 
@@ -269,7 +269,7 @@ def exposure(record: RunRecord) -> float:
 def turnover(traded: Float64, equity: Float64) -> float:
     """The traded value in proportion to the account: ``sum(size * |price|) / mean(equity)``, from ``size * |price|`` of each fill.
 
-    Both sides count, over the whole run (not annual): buying all and selling it is 2. NaN where mean equity isn't positive.
+    Both sides count, over the whole run (not annual): buying all and selling it is 2. NaN if mean equity isn't positive.
     """
     total = math.fsum(traded.tolist())
     if not total:
@@ -284,7 +284,7 @@ def win_rate(pnl: Float64) -> float:
 
 
 def profit_factor(pnl: Float64) -> float:
-    """Net profits of winning trades over net losses of losing ones. NaN where none lost."""
+    """Net profits of winning trades over net losses of losing ones. NaN if none lost."""
     return _ratio(math.fsum(pnl[pnl > 0]), -math.fsum(pnl[pnl < 0]))
 
 
@@ -296,7 +296,7 @@ def expectancy(pnl: Float64) -> float:
 def sqn(pnl: Float64) -> float:
     """System quality number: ``sqrt(trades) * mean(pnl) / std(pnl, ddof=1)``, over closed trades, net.
 
-    NaN under two trades or where all are equal. Source: Van Tharp, with profit in the account's currency for R, and
+    NaN under two trades or if all are equal. Source: Van Tharp, with profit in the account's currency for R, and
     without his cap at 100 trades.
     """
     return _ratio(_mean(pnl), deviation(pnl)) * math.sqrt(len(pnl))
@@ -358,7 +358,7 @@ def _ratio(over: float, under: float) -> float:
 
 
 def interval_of(record: RunRecord) -> Interval:
-    """The length of the run's base bars; a day where there are none."""
+    """The length of the run's base bars; a day if there are none."""
     return next((columns.interval for columns in record.bars.values()), Interval.parse("1d"))
 
 
@@ -388,7 +388,7 @@ def period_count(record: RunRecord, days: Int64) -> int:
 
     Weeks and months are the calendar's. Trading days are those of the exchange, or all dates if the market trades every
     day. If no exchange was named, the number is that of the returns; but if the dates have room for many more (the returns
-    are fewer than nine tenths), it is what they have room for: 252 in 365.25 days.
+    are fewer than nine tenths), it is the number that fits: 252 in 365.25 days.
 
     Parameters
     ----------

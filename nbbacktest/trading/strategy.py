@@ -70,7 +70,7 @@ class Strategy:
     def __init__(self, **parameters: Any) -> None:
         known = parameters_of(type(self), Strategy)
         for name, parameter in known.items():
-            # A list in the class would carry what one run put into it over to the next.
+            # A list in the class would carry the entries of one run over to the next.
             if isinstance(parameter.default, (list, dict, set)):
                 setattr(self, name, copy.deepcopy(parameter.default))
         for name, value in check(known, parameters, type(self).__name__).items():
@@ -89,8 +89,8 @@ class Strategy:
     def on_session_start(self, date: dt.date) -> None:
         """Called at a session's open, before its first bar: `bars()` end with the session before.
 
-        Orders placed here can fill in the session's first bar. `now` is the open, or the run's beginning where that
-        is later. Only sessions in which a bar completes are told of; `date` is the exchange's name for them.
+        Orders placed here can fill in the session's first bar. `now` is the open, or the run's beginning if that
+        is later. It is called only for sessions in which a bar completes; `date` is the exchange's date of the session.
         """
 
     def on_bar(self, bar: Bar) -> None:
@@ -100,31 +100,31 @@ class Strategy:
         """Called for each fill of this strategy's orders, after all fills of the instant, before its bars."""
 
     def on_order(self, order: Order) -> None:
-        """Called for each of this strategy's orders that something happened to, after all `on_fill` of the instant.
+        """Called for each of this strategy's orders that has new events, after all `on_fill` of the instant.
 
-        That is what the market and the broker did: triggered, filled, in part too, expired, rejected, cancelled by
-        another one's fill. What the strategy itself does (buy, cancel, replace) isn't told. An order comes once an
-        instant, in the order of last events; `order.events` has them all.
+        Events by the market and the broker count: triggered, filled (also in part), expired, rejected, cancelled by
+        another order's fill. The strategy's own actions (buy, cancel, replace) don't. An order comes once an
+        instant, in the order of the last events; `order.events` has all of them.
         """
 
     def on_symbol_added(self, symbol: str) -> None:
         """Called when a symbol that the strategy trades has joined the run: the place for its indicators.
 
-        The run stands between two instants; `bars(symbol)` shows what had completed by then. Orders may be placed.
+        The run stands between two instants; `bars(symbol)` shows the bars completed by then. Orders may be placed.
         """
 
     def on_symbol_removed(self, symbol: str) -> None:
-        """Called when one has left it, with its position flat."""
+        """Called when a symbol that the strategy trades has left the run; its position is flat then."""
 
     def on_session_end(self, date: dt.date) -> None:
         """Called at a session's close, after all callbacks of its last bar.
 
-        Where no bar completes with the close, it is called before the next bar is seen or filled on, and `now` is the
-        close all the same; or, where the bars are over, before `on_stop`. A run that is stopped earlier ends no session.
+        If no bar completes with the close, it is called before the next bar is seen or filled on, and `now` is the
+        close all the same; or, if the bars are over, before `on_stop`. A run that is stopped earlier ends no session.
         """
 
     def on_stop(self) -> None:
-        """Called once, after the last bar, also where the run was stopped early."""
+        """Called once, after the last bar, also if the run was stopped early."""
 
     # -- orders ----------------------------------------------------------------------------------------------
 
@@ -145,12 +145,12 @@ class Strategy:
         reduce_only: bool = False,
         tag: str | None = None,
     ) -> Order:
-        """Order to buy; it can fill from the symbol's next bar on, never on the one just seen.
+        """Place an order to buy; it can fill from the symbol's next bar on, never on the bar just seen.
 
         Parameters
         ----------
         symbol
-            May be left out where the strategy has one.
+            May be left out if the strategy has one.
         size
             Units, fractions allowed. None: as many whole units as the cash allows at the fill's price,
             commission included, after closing a short.
@@ -159,8 +159,8 @@ class Strategy:
         stop
             Become a market order once this price is reached (with `limit`: a limit order); a gap fills at the open.
         touch
-            Become a market order once a better price than the present one, this one, is reached (with `limit`: a limit
-            order); a gap fills at the open.
+            Become a market order once this price, which is better than the present one, is reached (with `limit`: a
+            limit order); a gap fills at the open.
         trail
             A stop that follows the market at this distance: a price such as 1.5, or a share such as ``"2%"``.
         stop_loss, take_profit
@@ -169,19 +169,19 @@ class Strategy:
         at
             ``"open"`` or ``"close"``: a market order for the next session's first open, or this session's last close.
         tif
-            How long the order stays open: ``"gtc"`` until it fills or is cancelled, ``"day"`` until the session ends,
+            The order's time in force: ``"gtc"`` until it fills or is cancelled, ``"day"`` until the session ends,
             ``"ioc"`` and ``"fok"`` for the next open alone, in part or whole; ``"gtd"`` until `until`.
         until
-            A time, or a date, which is meant to its end; in the exchange's zone where it names none.
+            A time, or a date, which stands for its end; in the exchange's zone if it names none.
         reduce_only
-            Never trade more than closes the position; cancelled where there is none.
+            Never trade more than closes the position; cancelled if there is none.
         tag
             Your own mark, found again in fills and trades.
 
         Returns
         -------
         Order
-            Open; `order.status` and `order.reason` tell later what became of it.
+            The open order; later `order.status` and `order.reason` tell its outcome.
 
         Raises
         ------
@@ -211,7 +211,7 @@ class Strategy:
         reduce_only: bool = False,
         tag: str | None = None,
     ) -> Order:
-        """Order to sell, or to sell short; the mirror of `buy`, with the same parameters and errors."""
+        """Place an order to sell, or to sell short; the mirror of `buy`, with the same parameters and errors."""
         request = read_request(
             _SELL, size, limit, stop, trail, stop_loss, take_profit, at, tif, until,
             touch=touch, reduce_only=reduce_only, tag=tag,
@@ -219,39 +219,40 @@ class Strategy:
         return self._strategy_context.place(symbol, request)
 
     def close(self, symbol: str | None = None) -> Order | None:
-        """Close the position at the market; None where there is none.
+        """Close the position at the market; None if there is none.
 
-        The order never turns the position around: where another one closed it first, it is cancelled.
+        The order never turns the position around: if another one closed it first, it is cancelled.
         """
         return self._strategy_context.close(symbol)
 
     def order_target_size(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
-        """Order the difference to a position of `x` units (negative: short); None where there is none.
+        """Order the difference to a position of `x` units (negative: short); None if there is none.
 
-        What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        Open orders don't count, although they may still fill. With one symbol, `x` may be given alone.
         """
         return self._strategy_context.target_size(symbol, x)
 
     def order_target_value(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
         """Order the difference to a position worth `x` at the newest close, in whole units, rounded toward 0.
 
-        None where the target is met already; a rejected order, with the reason and the cure, where `x` makes no whole
-        unit (lots where the config has them) and nothing is held. What open orders may still fill isn't counted. With one symbol, `x` may be given alone.
+        None if the target is met already; a rejected order, with the reason and the cure, if `x` makes no whole
+        unit (lots if the config has them) and nothing is held. Open orders don't count. With one symbol, `x` may be given
+        alone.
         """
         return self._strategy_context.target_value(symbol, x)
 
     def order_target_percent(self, symbol: str | float | None = None, x: float | None = None) -> Order | None:
         """Order the difference to a position worth the share `x` of the equity (0.5 is half), in whole units.
 
-        As `order_target_value` of that worth: None where the target is met, a rejected order where it makes no unit.
+        As `order_target_value` of that worth: None if the target is met, a rejected order if it makes no unit.
         """
         return self._strategy_context.target_percent(symbol, x)
 
     def size_for_risk(self, symbol: str | None = None, *, risk: float, stop: float) -> float:
-        """How many units lose the share `risk` of the equity, before costs, from the newest close to `stop`.
+        """The units that lose the share `risk` of the equity, before costs, from the newest close to `stop`.
 
-        ``risk * equity / |close - stop|`` in whole units (lots where the config has them), rounded toward 0, so that
-        it may be 0. What the cash allows isn't asked.
+        ``risk * equity / |close - stop|`` in whole units (lots if the config has them), rounded toward 0, so that
+        it may be 0. The cash in the account doesn't limit it.
 
         Raises
         ------
@@ -269,7 +270,7 @@ class Strategy:
         return self._strategy_context.size_for_risk(symbol, risk, stop)
 
     def oco(self, *orders: Order) -> None:
-        """Let one cancel the others: a fill ends them, one in part makes them as much smaller.
+        """Link orders so that a fill of one cancels the others; a fill in part makes the others as much smaller.
 
         Raises
         ------
@@ -287,12 +288,12 @@ class Strategy:
         trail: float | str | None = None,
         touch: float | None = None,
     ) -> Order:
-        """Change an open order, which keeps its place in line; `size` is the whole one, with what has filled.
+        """Change an open order, which keeps its place in line; `size` is the whole size, filled units included.
 
         Raises
         ------
         OrderError
-            Where it isn't open any more, doesn't have that term, or the new value makes no sense.
+            If it isn't open any more, doesn't have that term, or the new value makes no sense.
         """
         terms = {"size": size, "limit": limit, "stop": stop, "trail": trail, "touch": touch}
         return self._strategy_context.replace(order, terms)
@@ -303,12 +304,12 @@ class Strategy:
         Raises
         ------
         OrderError
-            Where it isn't open any more, or isn't one of this strategy and run.
+            If it isn't open any more, or isn't one of this strategy and run.
         """
         self._strategy_context.cancel(order)
 
     def orders(self, symbol: str | None = None) -> list[Order]:
-        """The strategy's own open orders, oldest first; all symbols' where `symbol` is left out."""
+        """The strategy's own open orders, oldest first; all symbols' if `symbol` is left out."""
         return self._strategy_context.orders(symbol)
 
     # -- sessions --------------------------------------------------------------------------------------------
@@ -324,7 +325,7 @@ class Strategy:
     ) -> Scheduled:
         """Have `callback` called once a session, at a time of it; for `on_start`.
 
-        It is called after all callbacks of the first instant at or after that time, at the session's end where no bar
+        It is called after all callbacks of the first instant at or after that time, at the session's end if no bar
         completes in between, and in no session that doesn't have that time (15:55 on a half day).
 
         Parameters
@@ -387,8 +388,8 @@ class Strategy:
         Parameters
         ----------
         positions
-            What becomes of open ones: ``"refuse"`` raises where there is one; ``"close"`` closes them at the market,
-            and the symbol leaves when all are closed; where its bars have ended, at its last close and at once.
+            The treatment of open positions: ``"refuse"`` raises if there is one; ``"close"`` closes them at the market,
+            and the symbol leaves when all are closed; if its bars have ended, at its last close and at once.
 
         Raises
         ------
@@ -400,7 +401,7 @@ class Strategy:
     # -- what is seen ---------------------------------------------------------------------------------------
 
     def position(self, symbol: str | None = None) -> Position:
-        """The strategy's own position: `size`, `average_price`, `unrealized_pnl`; false where flat."""
+        """The strategy's own position: `size`, `average_price`, `unrealized_pnl`; false if flat."""
         context = self._strategy_context
         try:
             return context.positions[context.only if symbol is None else symbol]  # type: ignore[index]
@@ -409,7 +410,7 @@ class Strategy:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """What the strategy trades."""
+        """The symbols that the strategy trades."""
         return self._strategy_context.symbols
 
     @property
@@ -434,7 +435,7 @@ class Strategy:
 
     @property
     def lag(self) -> float:
-        """Wall seconds that the instant under way began after it was due; 0.0 in data-driven runs, which have no due times.
+        """Wall seconds by which the instant under way began late; 0.0 in data-driven runs, which have no due times.
 
         Clock-driven, an instant is due when the simulated clock comes to it; live, when the feed's clock shows its end.
         """
@@ -451,7 +452,7 @@ class Strategy:
         Parameters
         ----------
         symbol
-            Any of the run's; may be left out where the strategy has one.
+            Any of the run's; may be left out if the strategy has one.
         interval
             Such as ``"5m"``; None is the base interval.
         """
@@ -474,11 +475,11 @@ class Strategy:
             A function from arrays to an array (or several) of the same length, such as `talib.SMA`; a function
             of `talib.stream`; or an object whose ``update(*inputs)`` is fed each completed bar.
         *inputs
-            Columns by name (``"close"``), indicators, and whatever else `func` takes.
+            Columns by name (``"close"``), indicators, and any other arguments of `func`.
         interval, symbol
-            Whose columns; by default those of the indicators given, else the base interval and the only symbol.
+            The bars to compute from; by default those of the indicators given, else the base interval and the only symbol.
         name
-            What to call it in snapshots and charts.
+            Its name in snapshots and charts.
         **kw
             Given to `func`.
 
@@ -490,7 +491,7 @@ class Strategy:
         Raises
         ------
         IndicatorError
-            Where `func` raises, or doesn't give one number for each bar.
+            If `func` raises, or doesn't give one number for each bar.
 
         Examples
         --------
@@ -502,17 +503,17 @@ class Strategy:
         return self._strategy_context.indicator(func, inputs, kw, interval, symbol, name)
 
     def forming(self, interval: str | None = None, symbol: str | None = None) -> FormingBar | None:
-        """The bar that is not complete yet: what the base bars of the present bucket add up to so far.
+        """The forming bar: a coarser bar that isn't complete, made of the base bars so far.
 
-        None where no base bar of it has completed yet, and where it is complete: then `bars` has it.
+        None if none of its base bars has completed yet, or if it is complete: then `bars` has it.
 
         Parameters
         ----------
         interval
-            Any that can be derived from the base bars, such as ``"1d"`` or ``"1w"``, whether the run derives it or not;
-            may be left out where the run has one.
+            Any that can be derived from the base bars, such as ``"1d"`` or ``"1w"``, even if the run doesn't derive it;
+            may be left out if the run has one.
         symbol
-            Any of the run's; may be left out where the strategy has one.
+            Any of the run's; may be left out if the strategy has one.
 
         Examples
         --------
@@ -525,23 +526,23 @@ class Strategy:
         return self._strategy_context.forming(interval, symbol)
 
     def warmup(self, bars: int, interval: str | None = None, symbol: str | None = None) -> int:
-        """Ask in `on_start` for that many bars before the first one that is traded; returns how many there are.
+        """Ask in `on_start` for that many bars before the first traded one; returns the number of bars that there are.
 
-        They are loaded where the source has them; where it has fewer, a warning says so. A class attribute or property
+        They are loaded if the source has them; if it has fewer, a warning says so. A class attribute or property
         ``warmup_bars``, a number or ``{interval: number}``, asks before anything is loaded. Once bars have been
         delivered this only counts.
 
         Parameters
         ----------
         interval
-            Whose bars are counted; None is the base interval.
+            The interval of the bars to count; None is the base interval.
         symbol
             None: all of the strategy's; the fewest that one of them has is returned.
 
         Raises
         ------
         IndicatorError
-            Where a streaming indicator has been read already.
+            If a streaming indicator has been read already.
         """
         return self._strategy_context.warmup(bars, interval, symbol)
 
@@ -582,11 +583,11 @@ class Parameter(NamedTuple):
     Attributes
     ----------
     default
-        The class attribute, or `MISSING` where there is only an annotation.
+        The class attribute, or `MISSING` if there is only an annotation.
     kind : type or None
-        int, float, bool or str where the annotation, or else the default, says so; None is anything.
+        int, float, bool or str if the annotation, or else the default, says so; None is anything.
     optional : bool
-        Whether None is a value too.
+        True if None is a value too.
     """
 
     name: str
@@ -603,7 +604,7 @@ def parameters_of(cls: type, base: type) -> dict[str, Parameter]:
     cls
         The class to look at.
     base
-        If parameters start: what `base` and its own parents define is none.
+        The class whose attributes, and those of its parents, aren't parameters.
 
     Notes
     -----
@@ -678,7 +679,7 @@ def _fit(parameter: Parameter, value: Any) -> Any:
 def _annotations(klass: type) -> dict[str, Any]:
     written = inspect.get_annotations(klass)
     if all(isinstance(word, str) and word in _PLAIN for word in written.values()):
-        # A sweep asks at each point: no code is run for what most write.
+        # A sweep checks each point: usual annotations are read without running code.
         return {name: _PLAIN[word] for name, word in written.items()}
     try:
         return inspect.get_annotations(klass, eval_str=True)

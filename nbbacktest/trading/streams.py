@@ -29,16 +29,16 @@ from nbbacktest.trading.indicators import (
 
 
 class StreamFeed:
-    """Feeds one streaming object and keeps what it answers.
+    """Feeds one streaming object and keeps its answers.
 
     Attributes
     ----------
     filled : int
-        How many bars were fed.
+        The number of bars that were fed.
     stores : list
-        For each output, one value a fed bar: a compact float array, or a list where values are tuples.
+        For each output, one value a fed bar: a compact float array, or a list if values are tuples.
     narrow : int
-        How many values there were before the first tuple.
+        The number of values before the first tuple.
     """
 
     __slots__ = ("_answer", "_title", "filled", "narrow", "stores")
@@ -69,12 +69,12 @@ class StreamFeed:
         self.filled, self.narrow = saved.filled, saved.narrow
 
     def catch_up(self, n: int) -> None:
-        """StreamFeed the bars that have completed since, up to the first `n`.
+        """Feed the bars that have completed since the last call, up to the first `n`.
 
         Raises
         ------
         IndicatorError
-            If the object raised, or answered something else than a number, None or numbers in a tuple.
+            If the object raised, or its answer is neither a number, nor None, nor a tuple of numbers.
         """
         for row in range(self.filled, n):
             try:
@@ -117,11 +117,11 @@ class StreamIndicator(Indicator):
         self.name = name
 
     def renew(self) -> None:
-        """Nothing has been fed yet, and what is to be fed is looked up when it is."""
+        """Do nothing: no bar has been fed yet, and inputs are looked up when bars are fed."""
 
     @property
     def is_settled(self) -> bool:
-        """Never: to read it is to feed it."""
+        """False: reading it feeds it."""
         return False
 
     @property
@@ -136,11 +136,11 @@ class StreamIndicator(Indicator):
 
     @property
     def narrow(self) -> int:
-        """How many of its first values were plain ones, where it answers tuples."""
+        """The number of its first values that were plain numbers, if it answers tuples now."""
         return self._feed.narrow
 
     def newest_of(self, n: int) -> Any:
-        """What ``[-1]`` was when `n` bars were completed; NaN for none, and where it wasn't fed so far."""
+        """The value of ``[-1]`` when `n` bars were completed; NaN if there was none, or it wasn't fed so far."""
         store = self._feed.stores[self.output]
         return store[n - 1] if self._feed.narrow < n <= len(store) else nan
 
@@ -232,7 +232,7 @@ class _Moving:
     def by_row(self) -> dict[int, Any]:
         """The inputs as sequences of plain floats: memoryviews of columns and values, streaming indicators as they are."""
         columns = self._series.columns
-        if columns is not self._columns:  # the first time, and where they have grown since
+        if columns is not self._columns:  # the first time, and after they have grown
             whole = self._arrays(columns)
             self._fast = {p: v if isinstance(v, StreamIndicator) else v.data for p, v in whole.items()}
             self._columns = columns

@@ -1,4 +1,4 @@
-"""Round trips from fills: what was bought first is sold first, by strategy and symbol.
+"""Round trips from fills, by strategy and symbol: units that were bought first are sold first.
 
 Pure functions; a trade is known by its fills alone, an open one also by its symbol's last close.
 """
@@ -32,7 +32,7 @@ class Trade(NamedTuple):
     Attributes
     ----------
     size : float
-        Units, negative where it was short.
+        Units, negative if it was short.
     entry_time, exit_time : Timestamp or None
         Stamps of the bars that the fills happened in; `exit_time` is None while it is open. `entry_ns` and `exit_ns` are the
         same in nanoseconds UTC.
@@ -42,7 +42,7 @@ class Trade(NamedTuple):
         In the account's currency, net of `commission`. An open trade's is valued at the last close, so that all
         trades and cash flows together explain the whole change of equity.
     return_ : float
-        ``pnl / (|size| * entry_price)``, a fraction; NaN where that notional is zero.
+        ``pnl / (|size| * entry_price)``, a fraction; NaN if that notional is zero.
     commission : float
         The trade's share of its fills' commissions, by size; an open trade has paid its entry's alone.
     tag : str or None
@@ -88,7 +88,7 @@ class Trades(Sequence[Trade]):
     Attributes
     ----------
     entry, exit : int64 arrays
-        Which of the run's fills opened and closed each; `exit` is -1 while it is open.
+        The numbers of the run's fills that opened and closed each; `exit` is -1 while it is open.
     size, entry_price, exit_price, pnl, return_, commission : float64 arrays
         As of `Trade`.
     """
@@ -110,11 +110,11 @@ class Trades(Sequence[Trade]):
 
     @property
     def closed(self) -> Trades:
-        """Those that have an exit."""
+        """The trades that have an exit."""
         return self.take(self.exit >= 0)
 
     def take(self, rows: Any) -> Trades:
-        """Those at `rows`: their numbers, a mask, or a slice."""
+        """The trades at `rows`: numbers, a mask, or a slice."""
         some = copy.copy(self)
         for name in _COLUMNS:
             setattr(some, name, getattr(self, name)[rows])
@@ -163,8 +163,8 @@ def round_trips(record: RunRecord) -> Trades:
     """Match every exit with the oldest entries of the same strategy and symbol (FIFO).
 
     An exit of part of a position splits off a trade; one fill that turns a position round closes the old
-    one and opens the new one. A size that is rounding alone counts as zero (`nbbacktest.trading.portfolio`). A trade that went through
-    a split is told in units and prices of after it, its entry too. Cash flows (dividends, fees for borrowing, interest)
+    one and opens the new one. A size that is rounding alone counts as zero (`nbbacktest.trading.portfolio`). A trade that
+    went through a split has units and prices after the split, also for its entry. Cash flows (dividends, fees for borrowing, interest)
     belong to no trade.
 
     Returns
@@ -244,7 +244,7 @@ class _Lot:
     noise: float = 0.0
 
     def take(self, other: _Lot) -> float:
-        """Use up as much of it as `other` has, and return that part's commission; rounding residue goes along."""
+        """Use up as many of its units as `other` has, rounding residue included; returns that part's commission."""
         before, (left, noise) = self.size, add_sizes(self.size, other.size, self.noise + other.noise)
         if not left or (left > 0) != (before > 0):
             paid, self.size, self.commission = self.commission, 0.0, 0.0
@@ -275,6 +275,6 @@ def _match(entry: _Lot, exit_: _Lot) -> _Match:
 
 
 def _mark(record: RunRecord, fill: Fill) -> float:
-    """The last close of the fill's symbol; its own price where a run broke off before that symbol's first close."""
+    """The last close of the fill's symbol; its own price if a run broke off before that symbol's first close."""
     closes = record.bars[fill.symbol].close
     return float(closes[-1]) if len(closes) else fill.price

@@ -1,4 +1,4 @@
-"""Symbols that join and leave: what changes at the trading desk, between two instants."""
+"""Lets symbols join and leave at the trading desk, between two instants."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[Corpor
     Parameters
     ----------
     actions
-        The new symbol's.
+        The corporate actions of the new symbol.
     instants
-        The run's, with the new symbol's among those to come.
+        The instants of the run, the new symbol's to come included.
 
     Raises
     ------
@@ -80,8 +80,8 @@ def check_leave(desk: TradingDesk, symbol: str, positions: str) -> None:
 def give_notice(desk: TradingDesk, symbol: str) -> bool:
     """Cancel the open orders of `symbol` and close its positions; True if it can leave at once.
 
-    If its bars have ended no order can close anything: then it is closed at its last close at once, unless a
-    delisting that is still to come says otherwise.
+    If its bars have ended, no order can fill: then its positions are closed at its last close at once, unless a
+    delisting is still to come.
     """
     blotter, now = desk.broker.blotter, desk.now_ns
     desk.leaving.add(symbol)

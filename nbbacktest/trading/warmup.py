@@ -1,4 +1,4 @@
-"""The warm-up of a run: what was asked for, what there is, and getting more of it before the first instant."""
+"""The warm-up of a run: counts the bars that were asked for and that there are, and loads more before the first instant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Warmup:
     series
         All of the run.
     needs
-        What was asked for before they were loaded.
+        The warm-up that was asked for before the bars were loaded.
     more
         None if nothing more can be loaded.
     """
@@ -34,9 +34,9 @@ class Warmup:
             self._note(need)
 
     def ask(self, need: Need, before: Callable[[], None], after: Callable[[], None]) -> None:
-        """Have as many bars as `need` wants, where the source has them; the columns then begin earlier.
+        """Have as many bars as `need` wants, if the source has them; the columns then begin earlier.
 
-        `before` is called before they do, and may refuse; `after` makes everything again that was made from the old ones.
+        `before` is called before the change, and may refuse it; `after` remakes everything that was made from the old ones.
         """
         self._note(need)
         if self._more is None or all(one.first >= need.bars for one in self._meant(need)):
@@ -58,7 +58,7 @@ class Warmup:
         ]
 
     def table(self) -> dict[str, dict[str, dict[str, int]]]:
-        """By symbol and interval, how many bars were asked for and how many there are; if both are 0, nothing."""
+        """By symbol and interval, the numbers of bars that were asked for and that there are, unless both are 0."""
         table: dict[str, dict[str, dict[str, int]]] = {}
         for one in self._series:
             asked = self._asked.get((one.symbol, one.interval), 0)

@@ -21,7 +21,7 @@ from nbbacktest.trading.snapshot import TradingSnapshot
 from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, axes_visible, base_layout
 
 POINTS = 400
-"""About how many highs and lows a curve is drawn with."""
+"""The approximate number of highs and lows that a curve is drawn with."""
 _RUN = 64
 """Values of which the lowest and the highest are kept."""
 
@@ -58,7 +58,7 @@ class AccountChart:
         return local_time(stamps, instants - 1) // DAY * DAY + DAY // 2
 
     def _breaks(self, cursor: int) -> list[dict[str, Any]]:
-        """The closed hours so far, which the chart leaves out; none on long runs, where they are too narrow to be seen."""
+        """The closed hours so far, which the chart leaves out; none on long runs, if they are too narrow to be seen."""
         columns = self._base.columns
         stop = min(self._base.first + cursor, len(columns))
         if cursor > 20_000 or columns.interval.is_daily or stop <= self._base.first:
@@ -124,7 +124,7 @@ class AccountCurves:
         self._base = {series.symbol: series for series in run.world.timeline.series if series.is_base}
         self._cash = self._peak = float(run.config.broker.cash)
         self._sizes = {symbol: Tally() for symbol in self._base}
-        self._fills = self._flows = self._splits = 0  # how many are in the curves
+        self._fills = self._flows = self._splits = 0  # the number of instants in the curves
 
     def grow(self, frame: Frame[TradingSnapshot]) -> None:
         """Compute the instants since the last call."""

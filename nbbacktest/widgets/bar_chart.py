@@ -42,16 +42,16 @@ from nbbacktest.trading.streams import StreamIndicator
 from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, base_layout
 
 FOLLOWED = 180
-"""How many of the newest bars are shown while the chart follows."""
+"""The number of newest bars that are shown while the chart follows."""
 OVERLAYS, STUDIES = 6, 3
-"""How many indicators are drawn over the prices, and under them."""
+"""The most indicators that are drawn over the prices, and under them."""
 _ENOUGH = 20
-"""How many values of an indicator decide if it is drawn over the prices or under them."""
+"""The number of an indicator's values that decide if it is drawn over the prices or under them."""
 CANDLES, VOLUME, BOUGHT, SOLD = range(4)
 COUNT = 4 + len(LEVEL_LINES) + OVERLAYS + STUDIES
 
 _COLOURS = ("#f2a541", "#9b7bea", "#2bb3c0", "#d96c9f", "#7fa650", "#b0875b")
-"""Of indicators; each reads on white and on black."""
+"""The colours of indicators; each can be read on white and on black."""
 
 _MILLISECOND = 1_000_000
 _NONE = np.empty(0, dtype=np.float64)
@@ -115,7 +115,7 @@ class BarChart:
         self._number = {(s.symbol, s.interval): n for n, s in enumerate(run.world.timeline.series)}
         self._local: dict[int, Int64] = {}
         self._marks = FillMarkers()
-        self._study: dict[str, bool] = {}  # by indicator, whether it is drawn under the prices; decided once
+        self._study: dict[str, bool] = {}  # by indicator, True if it is drawn under the prices; decided once
 
     def props(self, frame: Frame[TradingSnapshot], selection: ChartSelection) -> FigureProps:
         """The chart as of `frame`."""
@@ -252,7 +252,7 @@ class BarChart:
 
 
 def _values(handle: Indicator, rows: Int64) -> Float64 | None:
-    """An indicator's values at these bars, NaN where there is none yet; None if it gives more than a number a bar."""
+    """An indicator's values at these bars, NaN if there is none yet; None if it gives more than a number a bar."""
     if not isinstance(handle, StreamIndicator):
         return handle._values[rows]  # noqa: SLF001 - hidden from strategies only; reading a streaming one would feed it
     feed = handle._feed  # noqa: SLF001 - as above

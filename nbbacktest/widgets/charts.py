@@ -1,4 +1,4 @@
-"""The panel's three charts: when each is drawn, and what a zoom selects."""
+"""The panel's three charts: draws them in turn, and follows the user's zooms."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Charts:
         self._of(run).sync.add(SyncSample(view.wall, view.speed, view.achieved, view.lag, view.overruns))
 
     def draw(self, run: Run, view: ViewState) -> bool:
-        """Draw what is new; returns True if the page is still drawing the last frame, and nothing was sent."""
+        """Draw the changes; returns True if the page is still drawing the last frame, and nothing was sent."""
         if self.bars.is_behind:
             return True
         drawing, frame, selection = self._of(run), run.analysis.frame, self._selection(run)
@@ -81,7 +81,7 @@ class Charts:
         return False
 
     def answer(self) -> None:
-        """Send pages what they lack, without a run to draw."""
+        """Send pages the figures that they lack, even if there is no run to draw."""
         for figure in (self.bars, self.equity, self.sync):
             figure.answer()
 

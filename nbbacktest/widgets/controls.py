@@ -22,12 +22,12 @@ SLOWEST, FASTEST = 0.0, 5.0
 """Powers of ten: from real time to a day in less than a second."""
 
 Action = str | Callable[[SystemManager], str]
-"""What a click does: a command, by its word in `nbbacktest.system.commands`, or a function that returns a message."""
+"""The action of a click: a command, by its word in `nbbacktest.system.commands`, or a function that returns a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class PanelButton:
-    """A button of the panel, and what a click on it does.
+    """A button of the panel, and the action of a click on it.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Controls:
     buttons : dict of str to ipywidgets.Button
         By the names of `BUTTONS`, and `RUN_UNTIL`.
     symbol, interval, follow
-        What the bar chart shows.
+        The controls that choose the bars of the bar chart.
     """
 
     def __init__(self, ask: Callable[..., object]) -> None:
@@ -160,7 +160,7 @@ class Controls:
     # -- what the system does --------------------------------------------------------------------------------
 
     def show(self, view: ViewState) -> bool:
-        """Show `view`: set only what differs from what was shown; True if anything did."""
+        """Show `view`: set only the values that differ from those shown; True if any did."""
         changed = differences(self._shown, view)
         if not changed:
             return False

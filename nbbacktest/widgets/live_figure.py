@@ -31,7 +31,7 @@ from nbbacktest.report.plotting import EQUITY, GRID, INK
 from nbbacktest.widgets.page_bridge import STATIC, ReachableWidget, javascript
 
 LIMIT_SECONDS = 1.5
-"""How long to wait for the browser's acknowledgement: while a cell blocks the kernel, none arrives."""
+"""Seconds to wait for the browser's acknowledgement: while a cell blocks the kernel, none arrives."""
 
 Props = Mapping[str, Any]
 """Properties of a trace or of a layout, by their paths."""
@@ -69,7 +69,7 @@ def base_layout(height: int) -> dict[str, Any]:
     """The layout that all charts begin with; `height` in pixels."""
     return {
         "height": height,
-        "uirevision": "kept",  # what the user zoomed to and hid stays
+        "uirevision": "kept",  # keeps the user's zoom and hidden traces
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": INK, "size": 11},
@@ -101,7 +101,7 @@ def _packed() -> bytes:
 
 
 class ChartLibrary(anywidget.AnyWidget):
-    """A widget without a view that unpacks plotly.js in every page."""
+    """Unpacks plotly.js in every page; a widget without a view."""
 
     _esm = (STATIC / "library.js").read_text(encoding="utf-8")
     key = traitlets.Unicode(LIBRARY_KEY).tag(sync=True)
@@ -127,7 +127,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
     Parameters
     ----------
     label
-        What a screen reader says.
+        The name that a screen reader reads.
     traces, layout
         As `plotly.graph_objects.Figure` takes them.
     name
@@ -140,9 +140,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
     _library = traitlets.Unicode(LIBRARY_KEY).tag(sync=True)
     _label = traitlets.Unicode().tag(sync=True)
     _acknowledges = traitlets.Bool(False).tag(sync=True)
-    _version = traitlets.Int(-1).tag(
-        sync=True
-    )  # of the data and the layout that a page is given when it opens the figure
+    _version = traitlets.Int(-1).tag(sync=True)  # of the data and the layout that a page opens
     # An acknowledgement is for this kernel alone: not echoed to the pages, as other traits are.
     _js2py_traceDeltas = traitlets.Dict(allow_none=True).tag(sync=True, echo_update=False, **custom_serializers)  # noqa: N815
 
@@ -178,7 +176,7 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
     # -- what the pump calls --------------------------------------------------------------------------------
 
     def listen(self, heard: Callable[[], object], zoomed: Callable[[Mapping[str, Any]], object]) -> None:
-        """Call `heard` when the browser has drawn something, and `zoomed` with what the user did to the axes."""
+        """Call `heard` when the browser has drawn a message, and `zoomed` with the user's changes of the axes."""
         self._heard, self._zoomed = heard, zoomed
 
     @property
@@ -314,9 +312,9 @@ class LiveFigure(ReachableWidget, go.FigureWidget):  # type: ignore[misc] # plot
         """The state that a loading page is given: the figure as it is now."""
         with self._drawing:
             state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
-            # plotly refreshes these two only where the figure itself is displayed, not in a box or after a reload.
+            # plotly refreshes these two only if the figure itself is displayed, not in a box or after a reload.
             if key is None:
-                state["_py2js_update"] = None  # it is in the data already
+                state["_py2js_update"] = None  # the message is in the data already
                 state["_version"] = self._last_trace_edit_id if self._version >= 0 else -1
             if "_widget_data" in state and "_data" in self.__dict__:
                 state["_widget_data"] = custom_serializers["to_json"](deepcopy(self._data), self)

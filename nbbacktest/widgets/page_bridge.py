@@ -21,7 +21,7 @@ def javascript(name: str) -> str:
 
 
 class ReachableWidget(iw.Widget):  # type: ignore[misc] # ipywidgets ships no types
-    """A widget whose page finds the kernel again where the widget's code loads too slowly for the notebook's host.
+    """A widget whose page finds the kernel again if the widget's code loads too slowly for the notebook's host.
 
     ``reach.js`` finds the widget's model by the name in `_me`.
     """

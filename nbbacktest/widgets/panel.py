@@ -87,9 +87,8 @@ class ControlPanel:
         self.system = system
         self._repeats = start is None and config is None
         self._start = start or (lambda: commands.start(system, config).message)
-        self._guard = (
-            threading.RLock()
-        )  # guards the fields of a frame, which the pump and the kernel's thread both draw
+        # guards the fields of a frame, which the pump and the kernel's thread both draw
+        self._guard = threading.RLock()
         self._rate, self._number, self._watch = _Rate(), 0, MovingTime()
         self._fallback = StaticFallback()
         self._state: SystemState | None = None  # what was shown last
@@ -178,7 +177,7 @@ class ControlPanel:
             self.controls.show(view)
             self.charts.answer()
             return view, False
-        shot, number = run.published(), number_of(run)
+        shot, number = run.followed(), number_of(run)
         if number != self._number:
             self._number, self._rate = number, _Rate()
         rate = self._rate.at(sum(shot.counts.values()), monotonic())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT, _EDGE = 900, 470, 14
 _DRAWN = _WIDTH - 2 * _EDGE - 58
-"""How wide the curves are: right of them stand the highest and the lowest price."""
+"""The width of the curves: right of them stand the highest and the lowest price."""
 _CANDLES = 160
 _SHOWN = ("return", "final_equity", "max_drawdown", "sharpe", "trades", "win_rate", "fees")
 _NAMES = {"return": "Return", "final_equity": "Final equity", "max_drawdown": "Max drawdown", "sharpe": "Sharpe",

@@ -13,7 +13,7 @@ from nbbacktest.report.plotting import EQUITY, LIMIT, LOSS, OTHER
 from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, axes_visible, base_layout
 
 SAMPLES = 300
-"""How many samples the chart keeps."""
+"""The number of samples that the chart keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class SyncSample:
     wall : float
         Seconds since the start.
     asked, achieved : float
-        Simulated seconds a second; asked is 0 where no clock paces the run.
+        Simulated seconds a second; asked is 0 if no clock paces the run.
     lag : float
         Seconds behind the clock.
     overruns : int

@@ -31,16 +31,16 @@ from nbbacktest.engine.feed import Inbox, PushFeed
 logger = logging.getLogger("nbbacktest")
 
 VERSION = 1
-"""Of the messages; both sides say theirs."""
+"""The version of the messages; both sides tell theirs."""
 LARGEST = 1 << 20
-"""Bytes of one message; a larger one ends the connection."""
+"""The most bytes of one message; a larger one ends the connection."""
 CONNECT_SECONDS = 5.0
 FASTEST = 1e9
-"""Seconds a second: the highest speed of a replay that has a clock. As fast as it goes is 0."""
+"""The highest speed of a replay that has a clock, in seconds a second. 0 stands for as fast as it goes."""
 _LONGEST_STRIDE = 365 * DAY
 """The most that a replay's clock runs on from the last time that its server told."""
 KEEPALIVE_SECONDS = 20.0
-"""Between two pings, and for the answer of each: a network that falls silent is noticed within twice that."""
+"""Seconds between two pings, and for the answer of each: a dead network is noticed within twice that."""
 T = TypeVar("T")
 R = TypeVar("R")
 _TOO_BIG = 1009  # the close code for it
@@ -64,7 +64,7 @@ class WebSocketFeed(PushFeed):
     Raises
     ------
     ConfigError
-        For what is no such address, or no such waits.
+        For a wrong address, or wrong waits.
     MissingExtraError
         The package websockets isn't installed.
     """
@@ -81,14 +81,12 @@ class WebSocketFeed(PushFeed):
         self._waits = reconnect_seconds
         self._over = Flag()
         self._thread: threading.Thread | None = None
-        self._lock = (
-            threading.Lock()
-        )  # guards the socket: the thread that ends the feed closes it while the feed's thread uses it
+        # guards the socket: the thread that ends the feed closes it while the feed's thread uses it
+        self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._has_met = False
-        self._clock: tuple[int, float, float] | None = (
-            None  # a replaying server's: its time, when it said so, its speed
-        )
+        # the clock of a replaying server: its time, the moment at which the server told it, its speed
+        self._clock: tuple[int, float, float] | None = None
 
     # -- what its run calls ---------------------------------------------------------------------------------
 
@@ -103,7 +101,7 @@ class WebSocketFeed(PushFeed):
         self._thread.start()
 
     def end(self) -> None:
-        """Take nothing any more, and hang up, however the thread waits."""
+        """Take no more bars, and close the connection, however the thread waits."""
         super().end()
         self._over.set()
         with self._lock:
@@ -143,7 +141,7 @@ class WebSocketFeed(PushFeed):
                 return
             self._attached.disconnected()
             if self._attached.since != before:
-                waits, failures = growing_waits(*self._waits), 0  # it did work: begin again with a short wait
+                waits, failures = growing_waits(*self._waits), 0  # the connection worked: begin again with a short wait
             wait, failures = next(waits), failures + 1
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, ...: a long outage can't flood the log
                 logger.warning("live feed %s: %s; trying again in %.3g s", self.url, reason, wait)
@@ -184,7 +182,7 @@ class WebSocketFeed(PushFeed):
                 ping_interval=KEEPALIVE_SECONDS,
                 ping_timeout=KEEPALIVE_SECONDS,
                 max_size=LARGEST,
-                compression=None,  # it would cost more time than it saves bytes here
+                compression=None,  # compression costs more time than its saved bytes are worth here
                 logger=quiet("client"),
             ) as connection,
         ):
@@ -268,7 +266,7 @@ class WebSocketFeed(PushFeed):
         self._has_met = True
 
     def _shown_time(self, said: Any, speed: Any) -> None:
-        """Follow the clock of a server that replays: its welcome says how fast, every message what it shows."""
+        """Follow the clock of a server that replays: its welcome tells the speed, every message the time."""
         moment = read_instant(said, "now")
         if speed is not None and not (
             isinstance(speed, (int, float)) and not isinstance(speed, bool) and 0 <= speed <= FASTEST

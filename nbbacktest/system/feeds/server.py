@@ -58,7 +58,7 @@ class FeedServer:
     speed : float
         Seconds of open market a second; closed hours are skipped. 0: as fast as each client takes it.
     token : str, optional
-        Asked of every client.
+        The token that every client must show.
     host : str
         The address to listen on; all but loopback need a token.
 
@@ -112,9 +112,9 @@ class FeedServer:
         return f"ws://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
 
     def stop(self) -> None:
-        """Hang up on everybody and end; stopping again changes nothing.
+        """Close all connections and end; stopping again changes nothing.
 
-        A client that reads nothing is cut off after half a second: what was sent to it may never be taken.
+        A client that doesn't read is cut off after half a second.
         """
         with self._changed.lock:
             self._stopping = True
@@ -187,7 +187,7 @@ class FeedServer:
 
     @contextmanager
     def _serving(self, client: socket.socket) -> Iterator[None]:
-        """Have `stop` cut this client off, and its own silence too."""
+        """Let `stop` cut this client off, and also its own silence."""
         if sys.platform != "win32":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALLED_SECONDS, 0))
         with self._changed.lock:
@@ -289,7 +289,7 @@ def serve(
 
 
 def _server_logger() -> logging.Logger:
-    """The server's own lines; of what is no client, such as a request for a web page, a line and no traceback."""
+    """The logger of the server: for a peer that is no client, such as a web browser, it writes a line and no traceback."""
     made = quiet("server")
     made.addFilter(_told_in_a_line)
     return made
@@ -308,7 +308,7 @@ def _told_in_a_line(record: logging.LogRecord) -> bool:
 
 
 def _check(port: int, speed: float, token: str | None, host: str) -> str | None:
-    """Refuse what can't be; returns the token, cleaned."""
+    """Refuse a speed, port, host or token that can't be; returns the token, cleaned."""
     problems = []
     if isinstance(speed, bool) or not isinstance(speed, numbers.Real) or not 0 <= speed <= FASTEST:
         problems.append(Problem("speed", speed, "can't be; 1 is real time, 60 a minute a second, 0 as fast as it goes"))
@@ -342,7 +342,7 @@ class Replay:
     Attributes
     ----------
     instants : int64 array
-        When bars complete, nanoseconds UTC, rising, each once.
+        The times at which bars complete, nanoseconds UTC, rising, each once.
 
     Raises
     ------
@@ -389,7 +389,7 @@ class Replay:
 
 
 class ReplayClock:
-    """Wall deadlines of a replay's instants. Whoever uses it guards it; it begins once.
+    """Wall deadlines of a replay's instants. The caller guards it with a lock; it begins once.
 
     Parameters
     ----------

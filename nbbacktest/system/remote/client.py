@@ -1,4 +1,4 @@
-"""The terminal's side: the runs that can be reached, and commands to one of them."""
+"""The client: finds the runs that can be reached, and sends commands to one of them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def reach(session: str | None = None) -> Client:
     """
     written = [entry for entry in registry.entries(_folder()) if entry.host == registry.this_host()]
     meant = _fitting(written, session)
-    if len(meant) == 1:  # as it nearly always is: no other needs to be asked
+    if len(meant) == 1:  # the usual case: no other session needs to be asked
         with suppress(RemoteError):
             return Client(meant[0])
     return Client(_chosen(sessions(), session))
@@ -72,7 +72,7 @@ class Client:
 
     def __init__(self, entry: SessionEntry) -> None:
         self.entry = entry
-        self._asking = threading.Lock()  # held from a question to its answer
+        self._asking = threading.Lock()  # held from a request to its answer
         self._connection = _connected(_folder(), entry)
 
     def command(self, name: str, **arguments: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Client:
         Returns
         -------
         dict
-            `Answer.to_dict()` of what it answered.
+            `Answer.to_dict()` of its answer.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class Client:
                 self._connection.send_bytes(message)
                 answer = self._connection.recv_bytes(ANSWER_LIMIT)
             except TimeoutError:
-                self.close()  # an answer that comes later is no other question's
+                self.close()  # an answer that comes later must not count for another request
                 raise RemoteError(
                     f"session {self.entry.id} (process {self.entry.pid}) has not answered {name!r} "
                     f"for {ANSWER_SECONDS:g} s; it may carry it out yet"
@@ -157,7 +157,7 @@ def _present(place: Path, entry: SessionEntry) -> SessionEntry | None:
     state, sim_time, progress = (now.get(name) for name in ("state", "sim_time", "progress"))
     told = isinstance(state, str) and (sim_time is None or isinstance(sim_time, str))
     if not told or isinstance(progress, bool) or not isinstance(progress, (int, float)) or not 0 <= progress <= 1:
-        return replace(entry, state=SILENT)  # it speaks, and says nothing of use
+        return replace(entry, state=SILENT)  # it answers, but not with a message of this protocol
     return replace(entry, state=str(state), sim_time=sim_time, progress=float(progress))
 
 
@@ -207,7 +207,7 @@ def _chosen(found: list[SessionEntry], session: str | None) -> SessionEntry:
 
 
 def _fitting(there: list[SessionEntry], session: str | None) -> list[SessionEntry]:
-    """Those that a user may mean: by the id, else by the name, else by how the id begins."""
+    """The entries that a user may mean: by the id, else by the name, else by the beginning of the id."""
     if session is None:
         return there
     return (

@@ -25,15 +25,15 @@ class SocketConnection:
     Attributes
     ----------
     deadline : float or None
-        When waiting for a message to begin ends in a TimeoutError (`time.monotonic`). Written by the thread that uses
-        the connection.
+        The time (`time.monotonic`) at which a wait for a message to begin ends in a TimeoutError. Written by the thread
+        that uses the connection.
     """
 
     def __init__(self, own: socket.socket) -> None:
         own.setblocking(True)
         self.deadline: float | None = None
         self._socket = own
-        # A descriptor of its own: one that two objects close can be another file's by then.
+        # A descriptor of its own: if two objects close one descriptor, it may belong to another file at the second time.
         self._connection: Connection[Any, Any] = Connection(own.dup().detach())
         self._closing = threading.Lock()  # guards `_closed`: a descriptor's number may be another file's after close
         self._closed = False

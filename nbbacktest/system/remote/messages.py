@@ -1,4 +1,4 @@
-"""The messages between a terminal and a control server: JSON objects with known keys. Decides what may be asked; evaluates nothing."""
+"""The messages between a client and a control server: JSON objects with known keys. Refuses all others; evaluates nothing."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SHOWN = 60
 """The most characters of a wrong value that an error repeats."""
 
 SESSION = "session"
-"""Asked beside the commands: the state of the session, answered without asking the engine."""
+"""A request beside the commands: the state of the session, answered without asking the engine."""
 WAITING = ("step", "until")
 """The commands that wait for the run to reach a place, however long that takes."""
 
 
 class MessageError(NbBacktestError, ValueError):
-    """A message that says nothing that can be done."""
+    """A message that isn't a valid request."""
 
 
 def offered() -> tuple[str, ...]:

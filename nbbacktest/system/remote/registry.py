@@ -1,4 +1,4 @@
-"""The registry of sessions: a private folder with one entry a session beside its key, and the sweeping of those whose process died."""
+"""The registry of sessions: a private folder with an entry and a key for each session. Files of dead processes are removed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ LINGER_SECONDS = 60.0
 """The age from which a file without an entry is swept: a younger one may belong to a server that opens just now."""
 
 _ID = re.compile(r"[a-z0-9]{4,16}")
-_TEMPORARY = "nbbt-"  # how the names of folders begin that are made for one socket
+_TEMPORARY = "nbbt-"  # the beginning of the names of folders that are made for one socket
 
 
 @dataclass(frozen=True, slots=True)
 class SessionEntry:
-    """A run that can be reached, or could until its process died.
+    """The entry of a run that can be reached, or could be until its process died.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class SessionEntry:
     address : str
         The socket's path, or ``127.0.0.1:port``.
     opened : str
-        When the run began, ISO 8601, UTC.
+        The time at which the run began, ISO 8601, UTC.
     state : str
         ``"running"``, ``"paused"`` or ``"stopped"``; ``"silent"`` of a process that lives and doesn't answer;
         ``"gone"`` of one that has died, whose entry has just been removed;

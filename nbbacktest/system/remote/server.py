@@ -58,7 +58,7 @@ EXIT_SECONDS = 0.25
 BACKLOG = 128
 """The most connections that may wait to be accepted."""
 LONGEST_PATH = 100
-"""Bytes of a socket's path that every system takes; the shortest limit is 104 with its end."""
+"""The most bytes of a socket's path; the lowest limit of a system is 104, the terminating zero included."""
 NAME_SHOWN = 200
 MOST_CONNECTIONS = 32
 """The most connections at a time; for one more, the one that has been silent longest is cut."""
@@ -67,7 +67,7 @@ PROOF_SECONDS = 5.0
 MESSAGE_SECONDS = 5.0
 """The most seconds for a message that has begun, in either direction."""
 DRAINED = 64 * 1024 * 1024
-"""The most bytes of a message that is too long which are read and dropped: its sender reads the refusal after that."""
+"""The most bytes that are read and dropped of a message that is too long, so that its sender can read the refusal."""
 TICK_SECONDS = 0.5
 """Seconds between two looks for late clients, while there are clients."""
 BREATH_SECONDS = 0.1
@@ -230,7 +230,7 @@ def _warn(text: str) -> None:
 
 # -- the ends of the process, and its forks -----------------------------------------------------------------
 
-_servers: weakref.WeakSet[ControlServer] = weakref.WeakSet()  # those that were opened, for these two alone
+_servers: weakref.WeakSet[ControlServer] = weakref.WeakSet()  # the folders that were opened, for these two alone
 
 
 @atexit.register
@@ -258,9 +258,9 @@ class ClientConnection:
     Attributes
     ----------
     heard : float
-        When its last message was answered.
+        The time at which its last message was answered.
     deadline : float or None
-        When it is cut, unless it has sent or read its message by then.
+        The time at which it is cut, unless it has sent or read its message by then.
     known, working, leaving : bool
         It has proved the key; its command is under way; it was cut.
     """

@@ -1,1 +1,1 @@
-"""One strategy over many values of its parameters: `call` is what users type, the others are its parts."""
+"""Sweeps: one strategy over many values of its parameters. Users call `sweep`; the other modules are its parts."""

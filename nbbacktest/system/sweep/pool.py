@@ -1,4 +1,4 @@
-"""Spreads points over an executor and brings their rows back, in order; ends the processes that it started, whatever happens."""
+"""Spreads points over an executor and brings their rows back, in order; ends the processes that it started in every case."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from nbbacktest.system.sweep.worker import (
 CHUNK_SECONDS = 0.2
 """The work of one chunk: enough to make handing it over cheap, little enough to show progress."""
 START_SECONDS = 0.7
-"""The seconds that a process takes to start and import. The caller alone runs points that take less all together."""
+"""The seconds that a process takes to start and import. If all points take less, the caller alone runs them."""
 ALONG_SECONDS = 10.0
-"""Up to how much work the caller runs points too, in place of one process more, whose start would cost a good part of it."""
+"""The most seconds of work for which the caller runs points too, instead of starting one more process."""
 _LOOK_SECONDS = 0.2  # a wait's length, so that Ctrl-C gets through on every platform
 _AHEAD = 2  # chunks that a process has at hand while the caller runs points too
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 Told = Callable[[int, Row], None]
-"""Is given each point's number and row, as they come."""
+"""Called with each point's number and row, as they come."""
 
 
 def run_all(worker: SweepWorker, points: Sequence[Point], executor: Executor | None, told: Told) -> None:
-    """Run all points: the first one here, so that what all need is made ready once, then the others by the executor.
+    """Run all points: the first one here, so that shared data is loaded once, then the others by the executor.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def run_all(worker: SweepWorker, points: Sequence[Point], executor: Executor | N
     token = uuid.uuid4().hex
     threads = isinstance(executor, ThreadPoolExecutor)
     if not (len(points) == 1 or threads):
-        packed(worker)  # refuses before anything starts; packed again once the first point has made more ready
+        packed(worker)  # an error is raised before anything starts; packed again after the first point has loaded more
     left = _Left(worker, points, told)
     left.run_here()
     while executor is None and left and left.seconds < START_SECONDS:
@@ -97,9 +97,9 @@ class _Left:
         self._took = self._count = 0.0
         self.points = points
         self.waiting = deque(range(len(points)))
-        """Those that aren't begun."""
+        """The numbers of the points that aren't begun."""
         self.open = dict.fromkeys(self.waiting)
-        """Those that aren't done."""
+        """The numbers of the points that aren't done."""
 
     def __bool__(self) -> bool:
         return bool(self.open)
@@ -110,7 +110,7 @@ class _Left:
         return self._took / self._count * len(self.waiting)
 
     def run_here(self) -> None:
-        """Run the next one."""
+        """Run the next point in this process."""
         number = self.waiting.popleft()
         began = perf_counter()
         row = self._worker.run(self.points[number])
@@ -124,7 +124,7 @@ class _Left:
         self._told(number, row)
 
     def draw(self, workers: int) -> list[int]:
-        """A chunk of those that wait: fewer to its end, so that all workers end together."""
+        """A chunk of the waiting points: smaller towards the end, so that all workers end together."""
         many = int(CHUNK_SECONDS * self._count / max(self._took, 1e-9))
         length = max(1, min(many, len(self.waiting) // (4 * workers)))
         return [self.waiting.popleft() for _ in range(length)]
@@ -170,7 +170,7 @@ def _rows(future: Future[Any]) -> list[Row] | None:
 
 
 def _one_by_one(handle: WorkerHandle, left: _Left) -> None:
-    """Run each point alone: a process died at one of them, and this finds the point that kills its process."""
+    """Run each point alone, to find the point that kills its process."""
     waiting = deque(left.open)
     while waiting:
         with _processes(1) as own:
@@ -216,12 +216,13 @@ def _processes(count: int) -> Iterator[_Pool]:
     try:
         yield _Pool(executor)
     finally:
-        executor.shutdown(wait=True, kill_workers=True)  # their rows are here: nothing has to wait for their ends
+        executor.shutdown(wait=True, kill_workers=True)  # all rows have come: don't wait for the processes
 
 
 def _begin(caller: int) -> None:
     """Set up one of these processes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches it too; it is the caller that answers
+    # Ctrl-C in a terminal reaches this process too; the caller alone handles it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(caller)
     import pandas as pd  # noqa: F401 - every point needs it
 
@@ -264,7 +265,7 @@ def end_with(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     elif sys.platform != "win32":
         threading.Thread(target=_watch, args=(parent,), name="nbbacktest-parent", daemon=True).start()
-    if sys.platform != "win32" and os.getppid() != parent:  # it died before the signal was asked for
+    if sys.platform != "win32" and os.getppid() != parent:  # the parent died before the signal was requested
         os._exit(1)
 
 

@@ -90,7 +90,7 @@ def sweep(
     ConfigError, DataError
         Before anything is started.
     SweepInterrupted
-        On Ctrl-C, a KeyboardInterrupt; what was done until then is in `.result`.
+        On Ctrl-C, a KeyboardInterrupt; `.result` has the points that were done.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def sweep(
     worker = SweepWorker(settings, data, strategy, strategy_params)
     worker.prepare(data, points)
 
-    swept = own_copy(data)  # what becomes of the frames later must not reach the points that are run again
+    swept = own_copy(data)  # later changes of the frames must not reach the points that are run again
 
     def run(point: Point) -> Result:
         return backtest(swept, strategy, config=settings, **copied({**strategy_params, **point}))
@@ -252,7 +252,7 @@ def _values(given: Any) -> list[Any]:
             several.append(value)
     try:
         return list({(type(value), value): value for value in several}.values())
-    except TypeError:  # what has no hash is kept as often as it was given
+    except TypeError:  # values without a hash are kept as often as they were given
         return several
 
 
@@ -263,7 +263,7 @@ def _plain(given: Iterable[Any]) -> Iterator[Any]:
 def _checked(
     strategy: type[Strategy], axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]
 ) -> dict[str, list[Any]]:
-    """Each value as the class takes it; all that don't fit are told of at once."""
+    """Each value as the class takes it; one error names all values that don't fit."""
     known, where = parameters_of(strategy, Strategy), strategy.__name__
     problems: list[Problem] = []
     checked: dict[str, list[Any]] = {}

@@ -1,4 +1,4 @@
-"""The sweep worker: runs one point after the other over bars that were loaded once; and its way to other processes.
+"""The sweep worker: runs one point after the other over bars that were loaded once, in this process or in another one.
 
 A worker is written once to a file that processes map into memory, so that none of them loads bars. A thread finds the worker
 in its own process; another machine, which doesn't see the file, is sent its content with the points.
@@ -42,13 +42,13 @@ Row = dict[str, Any]
 ERROR = "error"
 """The key of a row's error; None if the point didn't fail."""
 _KEPT = 100_000  # bars of all series, some 300 bytes each
-_WINDOW = 65_536  # instants: nothing waits for the end of a window in here, and each takes 25 us
+_WINDOW = 65_536  # instants; large, since no thread waits for a window here, and each window costs 25 us
 
 
 class SweepWorker:
-    """A strategy's class with everything that its runs share. What it does never changes once it is prepared.
+    """A strategy's class with everything that its runs share. It never changes once it is prepared.
 
-    So it may be sent to other processes, and be used by several threads.
+    So it may be sent to other processes, and several threads may use it.
     """
 
     def __init__(self, config: SessionConfig, data: Any, strategy: type[Strategy], fixed: Mapping[str, Any]) -> None:
@@ -91,7 +91,7 @@ class SweepWorker:
         Raises
         ------
         NbBacktestError
-            Whatever a backtest of it raises.
+            The error of a backtest of the point.
         """
         strategies = strategies_of(self._config, self.strategy, copied({**self._fixed, **point}))
         loaded = self._loaded[needs_of(strategies)].fresh()
@@ -126,7 +126,7 @@ class _SharedBars:
         self._count = 0
 
     def share(self, every: Sequence[Series]) -> None:
-        """Give them to the series of a run, except for series with too many bars to be kept."""
+        """Give the shared bars to the series of a run, except for series with too many bars to be kept."""
         for series in every:
             series.made = self._of(series)
 
@@ -151,16 +151,16 @@ _holding = threading.Lock()  # guards its changes
 
 
 class WorkerHandle(NamedTuple):
-    """The way by which a process finds the worker of a sweep.
+    """Finds the worker of a sweep in any process.
 
     Attributes
     ----------
     token : str
-        The sweep's own.
+        The token of the sweep.
     path : str
-        Of the file, on the machine that sweeps.
+        The path of the file, on the machine that sweeps.
     content : bytes or None
-        The file's, for machines that don't have it.
+        The content of the file, for machines that don't have it.
     """
 
     token: str
@@ -174,7 +174,7 @@ def packed(worker: SweepWorker) -> bytes:
     Raises
     ------
     ConfigError
-        Something of it can't be pickled.
+        A part of the worker can't be pickled.
     """
     import cloudpickle  # carries classes that notebooks and functions define
 

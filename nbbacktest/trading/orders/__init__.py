@@ -1,4 +1,4 @@
-"""Orders: what they are, how they are asked for, and when each type of them fills."""
+"""Orders: their records, the requests for them, and the rules by which each type fills."""
 
 from nbbacktest.trading.orders.order import Fill, Order, OrderEvent, OrderTerms
 

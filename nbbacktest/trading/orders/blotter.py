@@ -1,4 +1,4 @@
-"""The orders of a run: opens, links, replaces and ends them, and keeps the open ones by symbol. Knows no cash."""
+"""The blotter: opens, links, replaces and ends the orders of a run, and keeps the open ones by symbol. Knows no cash."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class Blotter:
     Attributes
     ----------
     pending : dict
-        Open orders by symbol, in order of submission. It has no empty lists but the one of `watch`, so that it is false
-        if no order waits. The same object for the whole run.
+        Open orders by symbol, in order of submission; false if no order waits, unless `watch` holds it true. The same
+        object for the whole run.
     orders : list
         All of the run, in order of submission.
     news : list or None
-        Orders that something happened to, once for each event; None if no strategy has an `on_order`. The desk empties it.
+        The orders of the newest events, once for each event; None if no strategy has an `on_order`. The desk empties it.
     """
 
     __slots__ = ("_lists", "_next_expiry", "news", "orders", "pending")
@@ -101,14 +101,14 @@ class Blotter:
         self._next_expiry = LATEST
 
     def watch(self, *, wanted: bool) -> None:
-        """Make `pending` true though no order waits, so that the broker is called at every instant; or end that."""
+        """Make `pending` true even if no order waits, so that the broker is called at every instant; or end that."""
         if wanted:
             self.pending.setdefault("", OpenOrders())
         else:
             self.pending.pop("", None)
 
     def resume(self, orders: Iterable[Order], waiting: Iterable[Order], *, is_watched: bool) -> None:
-        """Go on with other orders: all of a run, and those of them that wait, symbol by symbol."""
+        """Replace all orders by `orders`; those in `waiting` are open."""
         self.orders[:] = orders
         self.pending.clear()
         self._lists.clear()
@@ -181,7 +181,7 @@ class Blotter:
         self.note(order, OrderEventKind.TRIGGERED, now, None, None, price)
 
     def split(self, symbol: str, ratio: float, now: int) -> None:
-        """Count the open orders of `symbol`, and the exits that they hold, in units of after a split."""
+        """Convert the open orders of `symbol`, and the exits that they hold, to the units after a split."""
         orders = self.pending.get(symbol)
         waiting = list(orders or ())
         for order in waiting + [child for entry in waiting for child in entry.children if child.status is _HELD]:
@@ -200,7 +200,7 @@ class Blotter:
     # -- ends -----------------------------------------------------------------------------------------------
 
     def end(self, order: Order, status: OrderStatus, reason: str, now: int) -> None:
-        """End an open order, or what is left of it, without a fill; exits that are still held end with it."""
+        """End an open order, or the rest of it, without a fill; exits that are still held end with it."""
         self._close(order)
         order.status, order.closed_ns = status, now
         order.reason = reason
@@ -215,7 +215,7 @@ class Blotter:
             self.news.append(order)
 
     def expire(self, now: int) -> None:
-        """End the orders whose time is over. One comparison if there is none."""
+        """End the orders whose time is over. If there are none, this costs one comparison."""
         if now < self._next_expiry:
             return
         waiting = [order for orders in self.pending.values() for order in orders if order.expires_ns]
@@ -247,7 +247,7 @@ class Blotter:
     # -- what a fill means to others --------------------------------------------------------------------------
 
     def release(self, order: Order, opened: float, now: int) -> list[Order]:
-        """Size an entry's exits to what it has just opened; returns the exits that open with it."""
+        """Give an entry's exits the size that it has just opened; returns the exits that open now."""
         born = []
         for child in order.children:
             if child.status is _HELD and opened > 0:
@@ -262,7 +262,7 @@ class Blotter:
         return born
 
     def shrink_linked(self, order: Order, size: float, now: int) -> None:
-        """Cancel the orders linked to one that has filled `size` units, or make them as much smaller."""
+        """Make the orders that are linked to one smaller by the `size` units that it has filled, or cancel them."""
         for other in order.oco or ():
             if other is order or not other.is_open:
                 continue
@@ -279,7 +279,7 @@ class Blotter:
             self.end(entry, _CANCELLED, f"its exit, order {order.id}, was filled", now)
 
     def drop_exits(self, order: Order, now: int) -> None:
-        """Cancel the brackets of a position that `order` has closed, and what is left of their entries."""
+        """Cancel the exits of a position that `order` has closed, and the unfilled rest of their entries."""
         for other in list(self.pending.get(order.symbol, ())):
             entry = other.parent
             if entry is None or other is order or other.strategy != order.strategy or other.side is not order.side:

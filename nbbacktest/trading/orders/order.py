@@ -1,4 +1,4 @@
-"""Orders and fills: what was asked for, and what happened. Records only; the broker changes them."""
+"""Orders with their terms and lives, and fills. Records only; the broker changes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SUBMITTED, _ACCEPTED, _HAS_FILLED = OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED
 LEVELS = ("limit", "stop", "touch")
 """The fields of an order that are prices."""
-EVENT_FIELDS = 10  # of an event, its terms included
+EVENT_FIELDS = 10  # the number of values of an event, its terms included
 _OPEN, _HELD, _FILLED = OrderStatus.OPEN, OrderStatus.HELD, OrderStatus.FILLED
 _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 
@@ -40,7 +40,7 @@ class OrderEvent(NamedTuple):
         The instant, as the run shows it; `time_ns` is the same in nanoseconds UTC.
     kind : OrderEventKind
     reason : str or None
-        Why, where the kind doesn't say it all.
+        The reason, if the kind doesn't say it all.
     size, price : float or None
         Of a fill, whole or in part.
     terms : OrderTerms
@@ -79,28 +79,28 @@ class Order(msgspec.Struct, eq=False):
     limit, stop, touch : float or None
         The levels that its type has; None for the others. A trailing stop's `stop` is its present level.
     trail : float or None
-        How far a trailing stop stays behind: a price, or a fraction where `trail_is_fraction`.
+        The distance of a trailing stop: in price, or a fraction if `trail_is_fraction`.
     best : float or None
         The best price that a trailing stop has followed since it was placed: for a sell order the highest one, for a buy
-        order the lowest. Its distance is taken from there, a replaced one too.
+        order the lowest. Its distance is measured from there, also after it was replaced.
     tif : TimeInForce
     begins, expires : Timestamp or None
-        From and until when it can fill; None for no bound.
+        The times from which and until which it can fill; None for no bound.
     tag : str or None
         The user's own mark.
     reduce_only : bool
-        Whether it may only shrink a position: it never trades more than is held when it fills.
+        True if it may only shrink a position: it never trades more than is held when it fills.
     is_forced : bool
-        Whether the broker placed it, to meet a margin call.
+        True if the broker placed it, to meet a margin call.
     parent, children
         A bracket's entry, and its exits.
     oco : list of Order or None
         All orders, itself included, of which one's fill cancels the others.
     status : OrderStatus
     reason : str or None
-        Why it was rejected, cancelled or expired, or what a delisting paid.
+        The reason why it was rejected, cancelled or expired, or the payment of a delisting.
     triggered : bool
-        Whether its stop, or its touch, has been reached.
+        True if its stop, or its touch, has been reached.
     filled : float
         Units so far.
     fill_price : float or None
@@ -143,30 +143,30 @@ class Order(msgspec.Struct, eq=False):
     # Flat, since many orders' events would keep the garbage collector busy; `events` puts them in form. None: the
     # usual life of a market order, accepted at once and filled whole, which its fields tell.
     _life: list[Any] | tuple[()] | None = ()
-    _asked: float | None = None  # the size that it was submitted with, where `begin` was told
+    _asked: float | None = None  # the size that it was submitted with, if `begin` was called
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Brackets and their exits refer to each other: what is unpickled is there before it has its fields.
+        # Brackets and their exits refer to each other: an unpickled order must exist before it has its fields.
         return blank_order, (), (None, {name: getattr(self, name) for name in self.__struct_fields__})
 
     @property
     def submitted(self) -> pd.Timestamp | None:
-        """When it was submitted; None before."""
+        """The time at which it was submitted; None before."""
         return self._shown(self.submitted_ns)
 
     @property
     def closed(self) -> pd.Timestamp | None:
-        """When it was filled whole, or ended otherwise; None while it is open."""
+        """The time at which it was filled whole, or ended otherwise; None while it is open."""
         return self._shown(self.closed_ns)
 
     @property
     def begins(self) -> pd.Timestamp | None:
-        """From when it can fill; None for no bound."""
+        """The time from which it can fill; None for no bound."""
         return self._shown(self.begins_ns)
 
     @property
     def expires(self) -> pd.Timestamp | None:
-        """Until when it can fill; None for no bound."""
+        """The time until which it can fill; None for no bound."""
         return self._shown(self.expires_ns)
 
     def _shown(self, ns: int) -> pd.Timestamp | None:
@@ -178,7 +178,7 @@ class Order(msgspec.Struct, eq=False):
         if self._life is not None:
             return self._life
         life = self._beginnings()
-        if self.status is _FILLED and self.closed_ns:  # the broker may be between the two
+        if self.status is _FILLED and self.closed_ns:  # both, since the broker may be between setting them
             levels = (None,) * (len(OrderTerms._fields) - 1)
             life += (self.closed_ns, _HAS_FILLED, None, self.filled, self.fill_price, self.size, *levels)
         return life
@@ -220,7 +220,7 @@ class Order(msgspec.Struct, eq=False):
         size: float | None = None,
         price: float | None = None,
     ) -> None:
-        """Write an event into its life, with what it asks for from then on."""
+        """Write an event into its life, with its terms from then on."""
         life = self._life
         if not life:
             life = self._life = self._beginnings() if life is None else []
@@ -228,17 +228,17 @@ class Order(msgspec.Struct, eq=False):
 
     @property
     def is_open(self) -> bool:
-        """Whether it can still fill."""
+        """True if it can still fill."""
         return self.status is _OPEN or self.status is _HELD
 
     @property
     def is_immediate(self) -> bool:
-        """Whether it has one chance only: its symbol's next open."""
+        """True if it has one chance only: its symbol's next open."""
         return self.tif is _IOC or self.tif is _FOK
 
     @property
     def remaining(self) -> float | None:
-        """Units still to fill; None where the size isn't settled yet."""
+        """Units still to fill; None if the size isn't settled yet."""
         return None if self.size is None else self.size - self.filled
 
     def __repr__(self) -> str:
@@ -263,8 +263,8 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
     commission : float
         In the account's currency.
     phase : Phase or None
-        Which part of that bar it happened in: at its open, inside it, or at its close. None of a result that was saved before
-        fills knew.
+        The part of that bar that it happened in: at its open, inside it, or at its close. None in results that were saved
+        before fills had a phase.
     """
 
     index: int
@@ -287,7 +287,7 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def signed_size(self) -> float:
-        """Units bought, negative where sold."""
+        """Units bought, negative if sold."""
         return self.size if self.side is Side.BUY else -self.size
 
     def __repr__(self) -> str:

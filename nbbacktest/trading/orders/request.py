@@ -1,4 +1,4 @@
-"""Reads the terms that a strategy orders by, refuses those that make no sense, and makes orders of them. Opens none itself."""
+"""Reads the terms of a strategy's order, refuses terms that make no sense, and makes the order. It opens no order."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PLAIN = (float, int)
 
 
 class OrderRequest(msgspec.Struct, frozen=True, gc=False):
-    """The terms of an order that makes sense: plain numbers, one type.
+    """The checked terms of an order: plain numbers, one type.
 
     Attributes
     ----------
     trail : float or None
-        A price; a fraction where `trail_is_fraction`.
+        A price; a fraction if `trail_is_fraction`.
     until : object
         As the user wrote it.
     """
@@ -58,7 +58,7 @@ class OrderRequest(msgspec.Struct, frozen=True, gc=False):
 def market_request(
     side: Side, size: float | None, tag: str | None = None, *, reduce_only: bool = False
 ) -> OrderRequest:
-    """The terms of a plain market order, which nothing is wrong with."""
+    """The terms of a plain market order, which need no check."""
     return OrderRequest(side, size, _MARKET, tag=tag, reduce_only=reduce_only)
 
 
@@ -84,10 +84,10 @@ def read_request(
     ------
     OrderError
         For a size that isn't a finite number above 0, a level that isn't a finite number, an unknown word, or
-        terms that exclude each other; with the value and what to do instead.
+        terms that exclude each other; with the value and the cure.
     """
     if size is not None:
-        # Words for a complaint cost more than the look that finds nothing to complain about.
+        # Checked before any message is put together, which costs more than the check.
         size = float(size) if size.__class__ in _PLAIN and 0 < size < math.inf else finite(f"{side}(size=...)", size)
         if size <= 0:
             other = "sell" if side is Side.BUY else "buy"
@@ -159,12 +159,12 @@ def finite(what: str, value: Any) -> float:
 
 
 def check_request(request: OrderRequest, rules: TradingRules, last: float) -> None:
-    """Refuse what the market doesn't accept; `last` is the newest close.
+    """Refuse a request that the market doesn't accept; `last` is the newest close.
 
     Raises
     ------
     OrderError
-        With the value and what would do.
+        With the value and the cure.
     """
     side = request.side
     if not request.reduce_only:
@@ -282,7 +282,7 @@ def _trail(order: Order, trail: Any, rules: TradingRules, last: float) -> dict[s
     before = behind(side, best, order.trail or 0.0, is_fraction=order.trail_is_fraction)
     after = behind(side, best, distance, is_fraction=is_fraction)
     if stop is not None and (after <= before if side is Side.BUY else after >= before):
-        # Tightened: rounding to the tick, before and after a split, must not move it away from the market.
+        # The tighter of the two: rounding to the tick, before and after a split, must not move it away from the market.
         level = min(level, stop) if side is Side.BUY else max(level, stop)
     return {"trail": distance, "trail_is_fraction": is_fraction, "stop": level}
 
@@ -307,7 +307,7 @@ def _lack(order: Order, name: str) -> str:
 
 
 def _check_family(order: Order, changes: dict[str, Any], last: float) -> None:
-    """An entry stays between its exits, and exits stay in order."""
+    """Refuse a change that takes an entry out from between its exits, or exits out of order."""
     if order.children:
         stop = next((child.stop for child in order.children if child.stop is not None), None)
         target = next((child.limit for child in order.children if child.limit is not None), None)

@@ -16,7 +16,7 @@ from nbbacktest.core.records import Stamps
 from nbbacktest.data.calendar import SessionTable, local_dates, local_midnights, moment_of
 from nbbacktest.data.trading_days import TradingDays
 
-# How far off a multiple a float may be and still mean it: 0.1 * 3 is on a tick of 0.1.
+# The distance from a multiple at which a float still counts as it: 0.1 * 3 is on a tick of 0.1.
 _SLACK = 1e-6
 
 
@@ -36,12 +36,12 @@ class TradingRules:
         """`size` in whole lots, or in whole units if the config has no lot, rounded toward 0."""
         lot = self._lot or 1.0
         lots = abs(size) / lot
-        # A number that is whole but for rounding counts as whole; the slack is too small to add a lot.
+        # A number that only rounding keeps from being whole counts as whole; the slack is too small to add a lot.
         whole = int(lots + max(min(lots * 1e-12, _SLACK), 2 * ulp(lots))) * lot
         return whole if size > 0 else -whole
 
     def too_little(self, symbol: str, units: float, of: str) -> str:
-        """Why `units` of `symbol`, which follow from what `of` says, come to nothing; and the cure."""
+        """The reason why no whole unit or lot is left of `units` of `symbol`, with the cure; `of` says where they come from."""
         made = "whole units make" if self._lot is None else f"lots of {self._lot:g} make"
         if self._lot is not None:
             cure = "set a smaller broker.lot_size"
@@ -52,11 +52,11 @@ class TradingRules:
         return f"{of} is {units:.6g} units of {symbol}, and {made} 0 of them; {cure}, or ask for more"
 
     def in_lots(self, size: float) -> float:
-        """`size` as it may be traded in part: in whole lots, or as it is where fractions are allowed."""
+        """`size` as it may be traded in part: in whole lots, or as it is if fractions are allowed."""
         return size if self._unit is None else floor(size / self._unit + _SLACK) * self._unit
 
     def rest(self, size: float, filled: float) -> float:
-        """What is left of an order of `size` units of which `filled` are: whole lots again, if only rounding keeps it from them."""
+        """The rest of an order of `size` units of which `filled` have filled; whole lots if only rounding makes a difference."""
         left = size - filled
         if self._unit is None:
             return left
@@ -76,7 +76,7 @@ class TradingRules:
     # -- levels ---------------------------------------------------------------------------------------------
 
     def check_level(self, side: Side, name: str, level: float | None, last: float) -> None:
-        """Refuse a level off the tick, or a negative one where the market is at a positive price."""
+        """Refuse a level off the tick, or a negative one if the market is at a positive price."""
         if level is None:
             return
         if level < 0 < last:
@@ -103,9 +103,9 @@ class OrderExpiry:
     Parameters
     ----------
     stamps
-        How times are labelled, and the zone that times without one are in: the exchange's.
+        The format of times, and the zone of times without one: the exchange's.
     sessions
-        Called when the first order needs it; None, or one that finds no sessions: a session is a date.
+        Gives the sessions, called when the first order needs them; if it is None or finds none, a session is a date.
     days
         The trading days; None: dates in the zone of `stamps`.
     """
@@ -122,7 +122,7 @@ class OrderExpiry:
         self._table: SessionTable | None = None
 
     def session_end(self, now: int) -> int:
-        """When the first session that ends after `now` ends, nanoseconds UTC."""
+        """The end of the first session that ends after `now`, nanoseconds UTC."""
         table = self.sessions()
         if table is not None:
             row = int(np.searchsorted(table.close, now, side="right"))
@@ -131,7 +131,7 @@ class OrderExpiry:
         return self._midnight(now, 1)
 
     def next_session(self, now: int) -> tuple[int, int]:
-        """When the first session that opens at `now` or later opens and ends, nanoseconds UTC."""
+        """The open and the end of the first session that opens at `now` or later, nanoseconds UTC."""
         table = self.sessions()
         if table is not None:
             row = int(np.searchsorted(table.open, now, side="left"))
@@ -175,7 +175,7 @@ class OrderExpiry:
             try:
                 self._table = self._sessions()
             except DataError:
-                # The bars lie outside of the exchange's sessions; dates serve as well as they can.
+                # The bars lie outside of the exchange's sessions: dates take the place of sessions.
                 self._table = None
             self._sessions = None
         return self._table

@@ -26,7 +26,7 @@ from nbbacktest.core.enums import OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.records import Bar
 from nbbacktest.trading.orders.order import Order
 
-_BUY, _IOC, _FOK = Side.BUY, TimeInForce.IOC, TimeInForce.FOK  # looking a member up in its enum costs as much as a rule
+_BUY, _IOC, _FOK = Side.BUY, TimeInForce.IOC, TimeInForce.FOK  # an enum's look-up costs as much as a rule
 AT_OPEN, INSIDE, AT_CLOSE = range(3)
 PHASES = (Phase.OPEN, Phase.INSIDE, Phase.CLOSE)
 
@@ -42,11 +42,11 @@ class FillRules(NamedTuple):
     Attributes
     ----------
     at_close : bool
-        Whether market orders fill at the close of their bar instead of its open.
+        True if market orders fill at the close of their bar instead of its open.
     strict : bool
-        Whether a price beyond a limit is needed, not one at it.
+        True if a price beyond a limit is needed, not one at it.
     sequence : str
-        Which of two linked orders comes first if one bar reaches both.
+        The rule for which of two linked orders comes first if one bar reaches both.
     """
 
     at_close: bool = False
@@ -65,7 +65,7 @@ class Missed(NamedTuple):
     Attributes
     ----------
     cancelled : str or None
-        Why the order ends with this bar.
+        The reason why the order ends with this bar; None if it doesn't.
     triggered : float or None
         The level that triggered the order.
     trailed : tuple or None
@@ -85,7 +85,7 @@ class MissWords(NamedTuple):
     outcome : str
         ``missed``, ``triggered`` or ``waits``.
     missed_by : float or None
-        How far the bar stayed away from the level; 0 if it was touched and had to be crossed.
+        The distance between the bar and the level; 0 if the level was touched and had to be crossed.
     why : str
     """
 
@@ -95,22 +95,22 @@ class MissWords(NamedTuple):
 
 
 class OrderRule:
-    """How orders of one type fill.
+    """The rule by which orders of one type fill.
 
     Attributes
     ----------
     changes_on_a_miss : bool
-        Whether a bar that concerns the order, and doesn't fill it, changes it.
+        True if a bar that concerns the order, and doesn't fill it, changes it.
     is_stop : bool
-        Whether it is a stop, which comes before limits if the order of prices inside a bar isn't known.
+        True if it is a stop, which comes before limits if the order of prices inside a bar isn't known.
     is_for_a_session : bool
-        Whether it lives for one session, and fills at one moment of it.
+        True if it lives for one session, and fills at one moment of it.
     is_for_the_next_session : bool
-        Whether that is the next session that opens, not the present one.
+        True if that is the next session that opens, not the present one.
     may_be_immediate : bool
-        Whether ``ioc`` and ``fok`` make sense.
+        True if ``ioc`` and ``fok`` make sense.
     lateness : str or None
-        Why it expires, if its time in force doesn't say it.
+        The reason why it expires, if its time in force doesn't say it.
     """
 
     changes_on_a_miss = False
@@ -125,13 +125,13 @@ class OrderRule:
         raise NotImplementedError
 
     def reach(self, order: Order) -> Reach:
-        """Which bars concern `order`: a bar outside of it neither fills nor changes the order."""
+        """The reach of `order`: a bar outside of it neither fills nor changes the order."""
         return EVERY_BAR
 
     def phase(self, order: Order, bar: Bar, price: float, rules: FillRules) -> int:
         """The part of the bar that a fill at `price` is in: `AT_OPEN`, so that all of the bar follows, `INSIDE` or `AT_CLOSE`.
 
-        `order` is as the bar met it, and `price` what `price()` gave.
+        `order` is as the bar met it, and `price` the result of `price()`.
         """
         return AT_OPEN if price == bar.open else INSIDE
 
@@ -140,11 +140,11 @@ class OrderRule:
         return None
 
     def fill_words(self, order: Order, bar: Bar, price: float, rules: FillRules) -> str:
-        """Why `bar` fills `order` at `price`."""
+        """The reason why `bar` fills `order` at `price`, in words."""
         return "the close" if self.phase(order, bar, price, rules) == AT_CLOSE else "the open"
 
     def miss_words(self, order: Order, bar: Bar, rules: FillRules) -> MissWords:
-        """Why `bar` doesn't fill `order`."""
+        """The reason why `bar` doesn't fill `order`, in words."""
         return MissWords("waits", None, "for its symbol's next bar")
 
 
@@ -178,7 +178,7 @@ class OnOpenRule(OrderRule):
         return AT_OPEN
 
     def miss_words(self, order: Order, bar: Bar, rules: FillRules) -> MissWords:
-        """It waits for its session."""
+        """The words for an order that waits for its session."""
         return MissWords("waits", None, f"for the session that opens at {_moment(order.begins_ns, bar)}")
 
 
@@ -197,7 +197,7 @@ class OnCloseRule(OrderRule):
         return AT_CLOSE
 
     def miss_words(self, order: Order, bar: Bar, rules: FillRules) -> MissWords:
-        """It waits for its session's close."""
+        """The words for an order that waits for its session's close."""
         return MissWords("waits", None, f"for the close of its session at {_moment(order.expires_ns, bar)}")
 
 
@@ -205,11 +205,11 @@ class DelistingRule(OrderRule):
     """The order that closes a position in a delisted symbol: no bar fills it, the broker does."""
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
-        """None: no bar fills it, the broker does."""
+        """Return None: no bar fills it, the broker does."""
         return None
 
     def reach(self, order: Order) -> Reach:
-        """No bar concerns it."""
+        """The reach that no bar has."""
         return NO_BAR
 
 
@@ -220,27 +220,37 @@ class LimitRule(OrderRule):
 
     level: Callable[[Order], float] = staticmethod(attrgetter("limit"))
     """The worst price that it fills at. In C code, since many limits are asked for it at every bar that reaches one."""
+    threshold: Callable[[Order], float] = level
+    """The price that the market must come to; all that follows asks it, and so a change of the rule is a change of it."""
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
         """The level, or the open if that is better; an immediate order fills at the open alone."""
-        level, opened = self.level(order), bar.open
+        threshold, opened = self.threshold(order), bar.open
         if order.side is _BUY:
             low = bar.low
-            if low > level or (low == level and rules.strict):
+            if low > threshold or (low == threshold and rules.strict):
                 return None
+            level = self.level(order)
             price = opened if opened < level else level
         else:
             high = bar.high
-            if high < level or (high == level and rules.strict):
+            if high < threshold or (high == threshold and rules.strict):
                 return None
+            level = self.level(order)
             price = opened if opened > level else level
         return price if price == opened or not order.is_immediate else None
 
     def reach(self, order: Order) -> Reach:
-        """Bars that come to the level; every bar if the order is immediate."""
+        """Bars that come to the threshold; every bar if the order is immediate."""
         if order.tif is _IOC or order.tif is _FOK:
             return EVERY_BAR
-        return (self.level(order), inf) if order.side is _BUY else (-inf, self.level(order))
+        return (self.threshold(order), inf) if order.side is _BUY else (-inf, self.threshold(order))
+
+    def missed(self, order: Order, bar: Bar) -> Missed | None:
+        """An immediate order ends with its first bar."""
+        if not order.is_immediate:
+            return None
+        return Missed(cancelled=f"{order.tif}: the open of {bar.open:g} is beyond the limit of {order.limit:g}")
 
     def phase(self, order: Order, bar: Bar, price: float, rules: FillRules) -> int:
         """At the open if the price is the open, but inside the bar if the level is the open and has to be crossed."""
@@ -249,15 +259,15 @@ class LimitRule(OrderRule):
         return INSIDE if rules.strict and price == self.level(order) and not order.is_immediate else AT_OPEN
 
     def fill_words(self, order: Order, bar: Bar, price: float, rules: FillRules) -> str:
-        """Which price of the bar reached the level."""
+        """The price of the bar that reached the level, in words."""
         level = self.level(order)
         if price != level and self.phase(order, bar, price, rules) == AT_OPEN:
             return f"the open {number_words(bar.open)} was better than the limit {number_words(level)} already"
         return f"{_extreme(bar, falls=order.side is _BUY)} reached the limit {number_words(level)}"
 
     def miss_words(self, order: Order, bar: Bar, rules: FillRules) -> MissWords:
-        """By how much the bar missed the level."""
-        level, buys = self.level(order), order.side is _BUY
+        """The distance by which the bar missed the level, in words."""
+        level, buys = self.threshold(order), order.side is _BUY
         away = bar.low - level if buys else level - bar.high
         if away > 0:
             stayed = f"stayed {'above' if buys else 'below'} the limit {number_words(level)}"
@@ -281,7 +291,7 @@ class TriggerRule(OrderRule):
         The field of `Order` that holds the trigger's level. A market that gets worse reaches a ``stop``, one that gets
         better a ``touch``.
     limited
-        Whether it is a limit order once it has triggered.
+        True if it is a limit order once it has triggered.
     """
 
     def __init__(self, name: Literal["stop", "touch"], *, limited: bool = False) -> None:
@@ -295,7 +305,7 @@ class TriggerRule(OrderRule):
         return getattr(order, self.name)  # type: ignore[no-any-return]  # orders of the type have one
 
     def falls(self, order: Order) -> bool:
-        """Whether the price has to fall to the level; else it has to rise to it."""
+        """True if the price has to fall to the level; else it has to rise to it."""
         return (order.side is _BUY) is not self.is_stop
 
     def trigger(self, order: Order, bar: Bar) -> float | None:
@@ -310,7 +320,7 @@ class TriggerRule(OrderRule):
         return opened if opened > level else level
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
-        """The trigger's price, or what the limit allows from there on; the open of a later bar for what is left."""
+        """The trigger's price, or the price that the limit allows after it; for the rest of an order, a later bar's open."""
         then = self.then
         if order.triggered:
             return bar.open if then is None else then.price(order, bar, rules)
@@ -318,14 +328,14 @@ class TriggerRule(OrderRule):
         return at if at is None or then is None else self._limited(order, bar, at, then, rules)
 
     def _limited(self, order: Order, bar: Bar, at: float, then: LimitRule, rules: FillRules) -> float | None:
-        """The bar that triggers it at `at`: at the open it is a limit for the whole bar; later, only what surely follows counts."""
+        """The limit's price in the bar that triggers it at `at`: after the open, only prices that surely follow count."""
         if at == bar.open:
             return then.price(order, bar, rules)
-        limit, sign = then.level(order), 1.0 if order.side is _BUY else -1.0
+        limit, threshold, sign = then.level(order), then.threshold(order), 1.0 if order.side is _BUY else -1.0
         room = (limit - at) * sign
         if room > 0 or (room == 0 and not rules.strict):
             return at
-        back = (limit - self._surely_after(order, bar)) * sign
+        back = (threshold - self._surely_after(order, bar)) * sign
         return limit if back > 0 or (back == 0 and not rules.strict) else None
 
     def _surely_after(self, order: Order, bar: Bar) -> float:
@@ -336,7 +346,7 @@ class TriggerRule(OrderRule):
         return bar.close if self.is_stop else bar.low if order.side is _BUY else bar.high
 
     def reach(self, order: Order) -> Reach:
-        """Bars that come to the level, then those of the limit; every bar for what is left of a market order."""
+        """Bars that come to the level, then those of the limit; every bar for the rest of a market order."""
         if order.triggered:
             return EVERY_BAR if self.then is None else self.then.reach(order)
         return (self.level(order), inf) if self.falls(order) else (-inf, self.level(order))
@@ -352,13 +362,13 @@ class TriggerRule(OrderRule):
         return AT_OPEN if self.trigger(order, bar) == price else INSIDE
 
     def missed(self, order: Order, bar: Bar) -> Missed | None:
-        """A bar that reaches the trigger, and not the limit, triggers it."""
+        """The trigger, if the bar reaches it but not the limit."""
         if order.triggered or self.trigger(order, bar) is None:
             return None
         return Missed(triggered=self.level(order))
 
     def fill_words(self, order: Order, bar: Bar, price: float, rules: FillRules) -> str:
-        """Which price of the bar reached the trigger."""
+        """The price of the bar that reached the trigger, in words."""
         if order.triggered:
             if self.then is not None:
                 return self.then.fill_words(order, bar, price, rules)
@@ -370,7 +380,7 @@ class TriggerRule(OrderRule):
         return f"{_extreme(bar, falls=self.falls(order))} reached the {self.name} {number_words(level)}{then}"
 
     def miss_words(self, order: Order, bar: Bar, rules: FillRules) -> MissWords:
-        """By how much the bar missed the trigger, or why the limit waits on."""
+        """The distance by which the bar missed the trigger, or the reason why the limit waits on, in words."""
         if order.triggered and self.then is not None:
             return self.then.miss_words(order, bar, rules)
         level, falls = self.level(order), self.falls(order)
@@ -385,7 +395,7 @@ class TriggerRule(OrderRule):
         return f"{self.name} {number_words(self.level(order))}"
 
     def _limit_words(self, order: Order, bar: Bar, limit: float) -> str:
-        """Why the limit of an order didn't fill in the bar that triggered it."""
+        """The reason why the limit of an order didn't fill in the bar that triggered it, in words."""
         sign = 1.0 if order.side is _BUY else -1.0
         if not self.is_stop:
             why = f"{_extreme(bar, falls=sign > 0)} did not reach the limit {number_words(limit)}"
@@ -411,7 +421,7 @@ class TrailingStopRule(TriggerRule):
         return EVERY_BAR
 
     def missed(self, order: Order, bar: Bar) -> Missed | None:
-        """The level moves with the bar."""
+        """The new level, which has moved with the bar."""
         return None if order.triggered else Missed(trailed=(trailed(order, bar), best_of(order, bar)))
 
     def _level_words(self, order: Order) -> str:

@@ -281,14 +281,14 @@ def test_the_end_of_a_run_leaves_the_next_ones_progress_alone():
         def __init__(self):
             self.result = None
 
-        def published(self):
+        def followed(self):
             return self
 
     old, new = Ended(), Ended()
     seen, enough = [], threading.Event()
     dispatcher = EventDispatcher()
-    dispatcher.poll_progress(old.published)
-    dispatcher.poll_progress(new.published)
+    dispatcher.poll_progress(old.followed)
+    dispatcher.poll_progress(new.followed)
     dispatcher.run_ended(old)
     dispatcher.subscribe("progress", lambda shot: (seen.append(shot), enough.set()))
     assert enough.wait(10)

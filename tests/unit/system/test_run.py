@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -236,3 +237,39 @@ def test_a_status_says_the_same_after_every_wait():
     assert told[0] == told[1] == told[2]
     assert "test_run.py" in told[0]["traceback"]
     assert "in wait" not in told[0]["traceback"]
+
+
+def wait_for(condition, seconds=20.0):
+    """Ask again and again until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+class TurnsSlow(nb.Strategy):
+    """Is fast for a hundred bars; then each bar waits for a token."""
+
+    def on_start(self):
+        self.tokens, self.count = threading.Semaphore(0), 0
+
+    def on_bar(self, bar):
+        self.count += 1
+        if self.count > 100:
+            self.tokens.acquire(timeout=20)
+
+
+def test_a_face_that_polls_sees_each_bar_of_a_strategy_that_has_turned_slow():
+    """The run's turn has many instants by then, and it would publish at its end alone."""
+    system = started(TurnsSlow, count=2000)
+    tokens = system.strategies[0].tokens
+    try:
+        wait_for(lambda: system.strategies[0].count == 101)
+        for more in range(1, 6):
+            system.run.followed()
+            system.run.followed()  # nothing new since the first: it asks
+            tokens.release()
+            wait_for(lambda more=more: system.run.published().cursor == 100 + more)
+    finally:
+        tokens.release(2000)
+        system.stop()

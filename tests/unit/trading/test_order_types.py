@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 import nbbacktest as nb
 from nbbacktest.core.enums import OrderType, Side
 from nbbacktest.trading.matching import hit_of, match
+from nbbacktest.trading.order_replay import stop_path
 from nbbacktest.trading.orders import Order, types
-from nbbacktest.trading.orders.types import RULES, FillRules, LimitRule
+from nbbacktest.trading.orders.types import RULES, FillRules, LimitRule, Missed
 from tests.drivers import scripted, series_of
 from tests.integration.test_explain import of, ran
 
@@ -30,7 +32,7 @@ KINDS = {
     "immediate": lambda near, far: {"limit": near, "tif": "ioc"},
     "day": lambda near, far: {"limit": near, "tif": "day"},
 }
-levels = st.integers(88, 112)
+levels = st.integers(4 * 88, 4 * 112).map(lambda quarters: quarters / 4)
 deeds = st.tuples(st.integers(1, 4), st.sampled_from(["buy", "sell"]), st.sampled_from(sorted(KINDS)), levels, levels)
 rules = st.builds(FillRules, st.booleans(), st.booleans(), st.sampled_from(["pessimistic", "path"]))
 
@@ -58,7 +60,7 @@ def test_a_type_without_a_rule_is_not_imported():
     """A member of `OrderType` that `RULES` lacks stops the import, and is named."""
     tree = ast.parse(Path(types.__file__).read_text(encoding="utf-8"))
     table = next(node.value for node in tree.body if isinstance(node, ast.AnnAssign) and node.target.id == "RULES")
-    del table.keys[1], table.values[1]
+    del table.keys[1], table.values[1]  # noqa: PD011 - of the syntax tree
     with pytest.raises(NotImplementedError, match="how orders of these types fill: limit"):
         exec(compile(tree, types.__file__, "exec"), {"__name__": "without"})
 
@@ -113,14 +115,14 @@ def test_words_agree_with_prices(bars, kind, side, near, far, choice):
 
 
 class LimitWithinATenth(LimitRule):
-    """A limit that fills at a price that is up to a tenth worse."""
+    """A limit that fills if the market comes within a tenth of it."""
 
-    def level(self, order):
+    def threshold(self, order):
         return order.limit + (0.1 if order.side is Side.BUY else -0.1)
 
 
 def test_a_rule_is_changed_in_one_place(monkeypatch):
-    """A limit relaxed by a tenth fills alone, fills beside another order, and is explained by the level that it has then."""
+    """A limit relaxed by a tenth fills alone, fills beside another order, at the limit still, and is explained so."""
     low = [(100, 101, 99, 100), (100, 101, 99, 100), (100, 101, 99.05, 100)]
 
     def alone(s):
@@ -136,9 +138,8 @@ def test_a_rule_is_changed_in_one_place(monkeypatch):
     assert fills() == [[], []]
     assert of(ran(lambda s: s.buy(size=1, limit=95.95)), "2024-10-03")["why"] == why
     monkeypatch.setitem(RULES, OrderType.LIMIT, LimitWithinATenth())
-    assert fills() == [[(2, 98.95 + 0.1)]] * 2
-    relaxed = of(ran(lambda s: s.buy(size=1, limit=95.95)), "2024-10-03")["why"]
-    assert relaxed == "1 at 96.05: the low 96 reached the limit 96.05"
+    assert fills() == [[(2, 98.95)]] * 2
+    assert of(ran(lambda s: s.buy(size=1, limit=95.95)), "2024-10-03")["why"].startswith("1 at 95.95: the low 96")
 
 
 def test_a_delisting_is_no_order_that_a_bar_fills():
@@ -154,3 +155,49 @@ def test_a_delisting_is_no_order_that_a_bar_fills():
 def test_a_public_order_type_is_named_as_its_rule():
     """What users see of types is what the table knows."""
     assert {str(kind) for kind in RULES} == {str(kind) for kind in nb.OrderType}
+
+
+class LimitAtTheFirstBar(LimitRule):
+    """A limit that ends with the first bar that doesn't fill it."""
+
+    changes_on_a_miss = True
+
+    def reach(self, order):
+        return types.EVERY_BAR
+
+    def missed(self, order, bar):
+        return Missed(cancelled=f"{bar.low:g} wasn't low enough")
+
+
+def test_a_rule_may_end_its_orders_with_a_bar(monkeypatch):
+    """The reason is the rule's, alone and beside another order."""
+    monkeypatch.setitem(RULES, OrderType.LIMIT, LimitAtTheFirstBar())
+    for do in (lambda s: s.buy(size=1, limit=90), lambda s: (s.buy(size=1, limit=90), s.buy(size=1, stop=200))):
+        order = scripted({1: do}, series_of([(100, 101, 99, 100)] * 3)).orders[0]
+        assert (str(order.status), order.reason) == ("cancelled", "99 wasn't low enough")
+
+
+@pytest.mark.parametrize(
+    "terms", [{"stop": 11, "limit": 8.0}, {"touch": 9.5, "limit": 8.0}, {"trail": 2.0}, {"stop": 11}]
+)
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_a_bar_after_its_end_changes_no_order(terms, side):
+    """The next session's first bar neither triggers a day order nor moves its stop: its life ends as it was."""
+    times = ["2024-01-02 15:57", "2024-01-02 15:58", "2024-01-03 09:31", "2024-01-03 09:32"]
+    index = pd.DatetimeIndex(times, tz="America/New_York")
+    frame = pd.DataFrame({name: [10.0] * 4 for name in ("open", "high", "low", "close")}, index=index)
+    frame.loc[index[2], ["high", "low"]] = [14.0, 6.0]
+    turned = {name: 20.0 - level if side == "sell" and name != "trail" else level for name, level in terms.items()}
+
+    class Once(nb.Strategy):
+        def on_bar(self, bar):
+            if bar.time == index[0]:
+                getattr(self, side)(size=1, tif="day", **turned)
+
+    result = nb.backtest(frame.assign(volume=1e6), Once)
+    (order,) = result.record.orders
+    assert [str(event.kind) for event in order.events] == ["submitted", "accepted", "expired"]
+    assert order.stop == order.events[0].terms.stop or "trail" in terms
+    steps = stop_path(result.record, order) if "trail" in terms else []
+    assert all(moment < pd.Timestamp("2024-01-03", tz="UTC").value for moment, _ in steps)
+    assert "before" not in result.explain(index[2]).orders["why"].iloc[0]
