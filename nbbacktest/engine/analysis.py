@@ -182,10 +182,10 @@ class AnalysisEngine(Generic[S]):
             if self.begin():
                 began = perf_counter()
                 while self._inbox.wait_until_ready():
+                    if not self._inbox.is_ready():
+                        self.visit()  # nudged: what is signalled meanwhile isn't taken down unseen
+                        continue
                     try:
-                        if not self._inbox.is_ready():
-                            self.visit()  # nudged
-                            continue
                         batch = outbox()
                         if batch is not None:
                             self.process(batch, waited=perf_counter() - began)

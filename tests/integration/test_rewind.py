@@ -66,7 +66,8 @@ def wander(system, dice, moves, speeds=(0.0,)):
         assert system.in_past is (cursor < horizon)
         what = dice.random()
         if what < 0.3 and cursor < total:
-            assert system.step(min(dice.choice((1, 3, 20)), total - cursor))
+            n = min(dice.choice((1, 3, 20)), total - cursor)
+            assert system.step(n), system.error
         elif what < 0.4:
             system.set_speed(dice.choice(speeds))
             system.resume()
