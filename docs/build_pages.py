@@ -349,7 +349,7 @@ API: dict[str, tuple[str, ...]] = {
     ),
     "Errors and warnings": (
         "NbBacktestError", "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "FeedError",
-        "InvalidTransition", "LiveRunError", "MissingExtraError", "NoThreadsError", "OrderError", "OrderWarning",
+        "InvalidTransition", "LiveRunError", "MissingExtraError", "NoThreadsError", "OrderError", "OrderWarning", "ReplayError",
         "ScheduleError", "StrategyBlockedError", "StrategyError",
     ),
 }  # fmt: skip

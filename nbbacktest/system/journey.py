@@ -121,6 +121,10 @@ class Journey:
         again = stages.again
         if again is None:
             raise ReplayError("this run can't be rewound: its origin isn't known")
+        if old.loader is not None:
+            raise ReplayError(
+                "a run whose bars are streamed can't be taken back: its files aren't read a second time; set data.stream to false"
+            )
         moved = getattr(old.universe, "by_hand", None)
         if moved:
             raise ReplayError(
