@@ -67,7 +67,18 @@ def wander(system, dice, moves, speeds=(0.0,)):
         what = dice.random()
         if what < 0.3 and cursor < total:
             n = min(dice.choice((1, 3, 20)), total - cursor)
-            assert system.step(n), system.error
+            if not system.step(n):
+                assert system.is_stopped(), (
+                    system.error,
+                    cursor,
+                    n,
+                    system.snapshot().cursor,
+                    system.get_state(),
+                    total,
+                    len(system.run.world.timeline),
+                    system._life.history,
+                )
+                return checks
         elif what < 0.4:
             system.set_speed(dice.choice(speeds))
             system.resume()
