@@ -32,9 +32,9 @@ class SocketConnection:
     def __init__(self, own: socket.socket) -> None:
         own.setblocking(True)
         self.deadline: float | None = None
-        self._socket = own
-        # A descriptor of its own: if two objects close one descriptor, it may belong to another file at the second time.
-        self._connection: Connection[Any, Any] = Connection(own.dup().detach())
+        self._family = own.family
+        # One object alone owns the descriptor: if two close it, it may belong to another file at the second time.
+        self._connection: Connection[Any, Any] = Connection(own.detach())
         self._closing = threading.Lock()  # guards `_closed`: a descriptor's number may be another file's after close
         self._closed = False
 
@@ -80,15 +80,17 @@ class SocketConnection:
 
     def drain(self, most: int) -> None:
         """End the sending side, then drop what the other side still sends: after that it reads what was sent to it."""
-        self._socket.shutdown(socket.SHUT_WR)
-        while most > 0 and (part := self._socket.recv(65_536)):
-            most -= len(part)
+        with self._duplicate() as own:
+            own.shutdown(socket.SHUT_WR)
+            while most > 0 and (part := own.recv(65_536)):
+                most -= len(part)
 
     def cut(self) -> None:
         """End the connection from any thread: every wait on it, here and on the other side, wakes."""
         with self._closing, suppress(OSError):
             if not self._closed:
-                self._socket.shutdown(socket.SHUT_RDWR)
+                with self._duplicate() as own:
+                    own.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the descriptor back; for the thread that uses the connection."""
@@ -100,7 +102,9 @@ class SocketConnection:
         if not self._closed:
             self._closed = True
             self._connection.close()
-            self._socket.close()
+
+    def _duplicate(self) -> socket.socket:
+        return socket.fromfd(self._connection.fileno(), self._family, socket.SOCK_STREAM)
 
 
 def listen(address: str, backlog: int) -> socket.socket:

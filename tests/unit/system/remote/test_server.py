@@ -472,7 +472,7 @@ def test_half_a_message_is_cut(monkeypatch):
     """Who begins a message and doesn't end it is cut after a while; another is served meanwhile."""
     monkeypatch.setattr(server, "MESSAGE_SECONDS", 0.3)
     with held(), reach() as client, closing(raw()) as channel:
-        channel._socket.sendall(b"\x00\x00\x10\x00half")
+        os.write(channel._connection.fileno(), b"\x00\x00\x10\x00half")
         assert client.command("status")["state"] == "paused"
         with pytest.raises((EOFError, OSError)):
             channel.recv_bytes()
