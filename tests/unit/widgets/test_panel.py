@@ -197,7 +197,6 @@ def test_a_notice_goes_with_the_state_that_it_speaks_of(panel):
     named(panel, "nbbt-until").value = "noon"
     named(panel, "nbbt-run-until").click()
     assert eventually(lambda: "is no time" in notice.value)
-    system.step()
     panel.draw_frame()
     assert "is no time" in notice.value
     system.set_speed(60)
