@@ -11,8 +11,8 @@
 | limit if touched | triggers as market if touched does, then is a limit, in that bar too |
 | on open, on close | the open of the session's first bar; the close of the bar that ends it |
 
-To add a type, write its member of `OrderType`, its rule in `RULES`, and the terms that ask for it in
-`nbbacktest.trading.orders.request`. Everything else asks `RULES`.
+To add a type, write its member of `OrderType`, the class of its rule, and its line in `RULES`. The rule says which of
+``limit``, ``stop``, ``touch``, ``trail`` and ``at`` ask for the type, too; everything else asks `RULES`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 from operator import attrgetter
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from nbbacktest.core.enums import OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.records import Bar
@@ -66,14 +66,14 @@ class Missed(NamedTuple):
     ----------
     cancelled : str or None
         The reason why the order ends with this bar; None if it doesn't.
-    triggered : float or None
-        The level that triggered the order.
+    triggered : bool
+        True if the bar has triggered the order.
     trailed : tuple or None
         The new level of a trailing stop, before rounding to the tick, and the best price that it has followed.
     """
 
     cancelled: str | None = None
-    triggered: float | None = None
+    triggered: bool = False
     trailed: tuple[float, float] | None = None
 
 
@@ -99,6 +99,11 @@ class OrderRule:
 
     Attributes
     ----------
+    prices : frozenset of str or None
+        The prices that a strategy gives to ask for the type: some of ``limit``, ``stop``, ``touch`` and ``trail``, none
+        for a market order. None if no strategy can place it.
+    at : str or None
+        The word that a strategy gives beside them as ``at=``.
     changes_on_a_miss : bool
         True if a bar that concerns the order, and doesn't fill it, changes it.
     is_stop : bool
@@ -113,6 +118,8 @@ class OrderRule:
         The reason why it expires, if its time in force doesn't say it.
     """
 
+    prices: frozenset[str] | None = None
+    at: str | None = None
     changes_on_a_miss = False
     is_stop = False
     is_for_a_session = False
@@ -151,6 +158,7 @@ class OrderRule:
 class MarketRule(OrderRule):
     """A market order: the next open, or by choice the next close."""
 
+    prices = frozenset()
     may_be_immediate = True
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
@@ -165,6 +173,8 @@ class MarketRule(OrderRule):
 class OnOpenRule(OrderRule):
     """A market order for the open of the next session's first bar."""
 
+    prices = frozenset()
+    at = "open"
     is_for_a_session = True
     is_for_the_next_session = True
     lateness = "the session ended without a bar of the symbol"
@@ -185,6 +195,8 @@ class OnOpenRule(OrderRule):
 class OnCloseRule(OrderRule):
     """A market order for the close of the bar that ends its session."""
 
+    prices = frozenset()
+    at = "close"
     is_for_a_session = True
     lateness = "no bar of the symbol closed with the session"
 
@@ -216,6 +228,7 @@ class DelistingRule(OrderRule):
 class LimitRule(OrderRule):
     """A limit order: its level or better."""
 
+    prices = frozenset({"limit"})
     may_be_immediate = True
 
     level: Callable[[Order], float] = staticmethod(attrgetter("limit"))
@@ -296,6 +309,7 @@ class TriggerRule(OrderRule):
 
     def __init__(self, name: Literal["stop", "touch"], *, limited: bool = False) -> None:
         self.name = name
+        self.prices = frozenset({name, "limit"} if limited else {name})
         self.is_stop = name == "stop"
         self.then = _LIMIT if limited else None
         self.changes_on_a_miss = limited
@@ -352,20 +366,20 @@ class TriggerRule(OrderRule):
         return (self.level(order), inf) if self.falls(order) else (-inf, self.level(order))
 
     def phase(self, order: Order, bar: Bar, price: float, rules: FillRules) -> int:
-        """As the limit's, once it has triggered; in the bar that triggers it, at the open if both are."""
+        """As the limit's, if the whole bar follows the trigger; else inside, and for a market order at the open if that is the price."""
         if price != bar.open:
             return INSIDE
         if self.then is None:
             return AT_OPEN
-        if order.triggered:
+        if order.triggered or self.trigger(order, bar) == bar.open:
             return self.then.phase(order, bar, price, rules)
-        return AT_OPEN if self.trigger(order, bar) == price else INSIDE
+        return INSIDE
 
     def missed(self, order: Order, bar: Bar) -> Missed | None:
         """The trigger, if the bar reaches it but not the limit."""
         if order.triggered or self.trigger(order, bar) is None:
             return None
-        return Missed(triggered=self.level(order))
+        return Missed(triggered=True)
 
     def fill_words(self, order: Order, bar: Bar, price: float, rules: FillRules) -> str:
         """The price of the bar that reached the trigger, in words."""
@@ -386,7 +400,7 @@ class TriggerRule(OrderRule):
         level, falls = self.level(order), self.falls(order)
         if self.then is not None and self.trigger(order, bar) is not None:
             why = f"{_extreme(bar, falls=falls)} reached the {self.name} {number_words(level)}; "
-            return MissWords("triggered", None, f"{why}{self._limit_words(order, bar, self.then.level(order))}")
+            return MissWords("triggered", None, f"{why}{self._limit_words(order, bar, self.then, rules)}")
         away = abs(level - (bar.low if falls else bar.high))
         missed = f"missed the {self._level_words(order)} by {number_words(away)}"
         return MissWords("waits", away, f"for the trigger: {_extreme(bar, falls=falls)} {missed}")
@@ -394,10 +408,13 @@ class TriggerRule(OrderRule):
     def _level_words(self, order: Order) -> str:
         return f"{self.name} {number_words(self.level(order))}"
 
-    def _limit_words(self, order: Order, bar: Bar, limit: float) -> str:
+    def _limit_words(self, order: Order, bar: Bar, then: LimitRule, rules: FillRules) -> str:
         """The reason why the limit of an order didn't fill in the bar that triggered it, in words."""
-        sign = 1.0 if order.side is _BUY else -1.0
-        if not self.is_stop:
+        limit, sign = then.level(order), 1.0 if order.side is _BUY else -1.0
+        best = bar.low if order.side is _BUY else bar.high
+        if self.trigger(order, bar) == bar.open or (not self.is_stop and best == limit):
+            why = f"the limit {then.miss_words(order, bar, rules).why}"
+        elif not self.is_stop:
             why = f"{_extreme(bar, falls=sign > 0)} did not reach the limit {number_words(limit)}"
         elif (bar.close - limit) * sign > 0:
             where = f"the close {number_words(bar.close)} was {'above' if sign > 0 else 'below'} the limit {number_words(limit)}"
@@ -410,10 +427,9 @@ class TriggerRule(OrderRule):
 class TrailingStopRule(TriggerRule):
     """A stop that follows the market: a bar meets the level that earlier bars have set, and moves it after that."""
 
-    changes_on_a_miss = True
-
     def __init__(self) -> None:
         super().__init__("stop")
+        self.prices = frozenset({"trail"})
         self.changes_on_a_miss = True
 
     def reach(self, order: Order) -> Reach:
@@ -440,10 +456,34 @@ RULES: dict[OrderType, OrderRule] = {
     OrderType.MARKET_ON_CLOSE: OnCloseRule(),
     OrderType.DELISTING: DelistingRule(),
 }
-"""The rule of each type of order: the only place that says how a type fills."""
+"""The rule of each type of order: the only place that says how a type fills, and which terms ask for it."""
 
 if without := sorted(set(OrderType) - RULES.keys()):
     raise NotImplementedError(f"no rule in RULES says how orders of these types fill: {', '.join(without)}")
+
+
+PRICES = ("limit", "stop", "touch", "trail")
+"""The prices that a strategy can give with an order."""
+
+
+def types_by_terms(rules: dict[OrderType, OrderRule]) -> dict[tuple[Any, ...], OrderType]:
+    """The type that each set of terms asks for: by the word of `at`, then True for each of `PRICES` that is given.
+
+    Raises
+    ------
+    NotImplementedError
+        If two types have the same terms.
+    """
+    found: dict[tuple[Any, ...], OrderType] = {}
+    for kind, rule in rules.items():
+        if rule.prices is not None:
+            other = found.setdefault((rule.at, *(name in rule.prices for name in PRICES)), kind)
+            if other is not kind:
+                raise NotImplementedError(f"the terms of {other} and {kind} are the same; give one of them another")
+    return found
+
+
+BY_TERMS = types_by_terms(RULES)
 
 
 # -- trailing ---------------------------------------------------------------------------------------------------
