@@ -55,9 +55,7 @@ def times_of(run: Run) -> RunTimes:
     config, days = run.config, run.days
     zone = zone_of(run.stamps, config.exchange, config.day_zone)
     step = run.world.timeline.series[0].columns.interval.ns
-    return RunTimes(
-        run.world.timeline.instants, run.world.desk.notes.opens, step, run.stamps, zone, days.day, days.begin
-    )
+    return RunTimes(run.instants, run.world.desk.notes.opens, step, run.stamps, zone, days.day, days.begin)
 
 
 def place_of(to: Any, run: Run, cursor: int) -> int:
@@ -82,7 +80,7 @@ def past_cursor(at: Any, run: Run) -> int:
     ValueError
         If `at` is no place, lies before the start, or is later than the run has come.
     """
-    shot = run.published()
-    if not (type(at) is int and at <= shot.cursor):
-        shot = run.snapshot()
-    return past_place(at, times_of(run), shot.cursor)
+    cursor = run.published().cursor
+    if not (type(at) is int and at <= cursor):
+        cursor = max(run.snapshot().cursor, run.horizon)
+    return past_place(at, times_of(run), cursor)

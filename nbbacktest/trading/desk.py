@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
-from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
+from nbbacktest.core.errors import DataQualityWarning, OrderError, StateError, StrategyError, nearest
 from nbbacktest.core.formats import said, shown
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.data.resample import FormingBars
@@ -19,6 +19,7 @@ from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import Handler
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.broker import Broker, SymbolEnds, refuse_what_bars_lack
+from nbbacktest.trading.by_hand import HAND, ByHand
 from nbbacktest.trading.callbacks import Callbacks, blame, overrides
 from nbbacktest.trading.context import StrategyContext, Universe
 from nbbacktest.trading.corporate_actions import CorporateActions, Delistings
@@ -105,6 +106,13 @@ class TradingDesk:
         The warm-up bars that strategies asked for, and those that there are.
     is_replay : bool
         True while completed instants are re-executed to come to a place of the past.
+    may_act : callable
+        True in the calls of this run's strategies and in an input by hand: only there the desk takes orders. Set when the
+        desk is put on its stages.
+    hand : (ByHand, StrategyContext) or None
+        The seat of orders that are placed by hand in no strategy's name; opened by the first one.
+    failures : list of (int, str)
+        The strategies' errors, each with its time in nanoseconds UTC.
     universe : Universe or None
         Lets symbols join and leave; set by the builder.
     leaving : set of str
@@ -115,7 +123,7 @@ class TradingDesk:
     terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
-        Each strategy as ``Name(param=value, ...)``, as the run began.
+        Each strategy as ``Name(param=value, ...)``, as the run began; ``-> param=value`` for what was changed by hand.
     """
 
     def __init__(
@@ -178,6 +186,9 @@ class TradingDesk:
         self._keeps_sessions = False
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
+        self.may_act: Callable[[], bool] = _everywhere
+        self.hand: tuple[ByHand, StrategyContext] | None = None
+        self.failures: list[tuple[int, str]] = []
         self.universe: Universe | None = None
         self.leaving: set[str] = set()
         self.terms = broker
@@ -288,6 +299,13 @@ class TradingDesk:
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
         """A StrategyError of the handler's strategy, with `error` as its cause."""
+        found = self._blamed(error, handler, bar)
+        cause = found.__cause__ or found
+        of = f"{found.strategy}.{found.callback} raised " if isinstance(found, StrategyError) else ""
+        self.failures.append((self.now_ns, f"{of}{type(cause).__name__}"))
+        return found
+
+    def _blamed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
         if isinstance(error, StrategyError):
             return error
         strategy = getattr(handler, "__self__", None)
@@ -359,6 +377,8 @@ class TradingDesk:
             actions=self._actions,
             leaving=frozenset(self.leaving),
             contexts=tuple(ContextState(context.symbols, context.takes_all) for _, context in self.contexts),
+            hand=None if self.hand is None else self.hand[1].symbols,
+            failures=Past.of(self.failures),
             portfolio=self.portfolio.save(),
             broker=self.broker.save(),
             blotter=saved_orders(self.broker.blotter),
@@ -405,6 +425,9 @@ class TradingDesk:
         self.leaving = set(state.leaving)
         for (_, context), saved in zip(self.contexts, state.contexts, strict=True):
             context.trade(saved.symbols)
+        if state.hand is not None:
+            self.open_hand()._strategy_context.trade(state.hand)  # noqa: SLF001 - as above
+        state.failures.restore(self.failures)
         self.portfolio.restore(state.portfolio, {one.symbol: one for one in series if one.is_base})
         self.broker.restore(state.broker)
         restore_orders(self.broker.blotter, state.blotter)
@@ -442,6 +465,46 @@ class TradingDesk:
     def contexts(self) -> list[tuple[Strategy, StrategyContext]]:
         """The strategies and their contexts, in order."""
         return list(zip(self.strategies, self._contexts.values(), strict=True))
+
+    # -- by hand ---------------------------------------------------------------------------------------------
+
+    @property
+    def seats(self) -> list[tuple[Strategy, StrategyContext]]:
+        """The strategies and their contexts, and the hand's if it is open."""
+        return self.contexts if self.hand is None else [*self.contexts, self.hand]
+
+    def open_hand(self) -> ByHand:
+        """The seat of orders by hand: it trades all symbols of the run, has its own positions, and shares the cash."""
+        if self.hand is None:
+            name = numbered([*self._contexts, HAND])[-1]
+            base = [one for one in self.series.values() if one.is_base]
+            positions = self.portfolio.open_account(name, base)
+            context = StrategyContext(self, name, tuple(one.symbol for one in base), positions, takes_all=True)
+            self.hand = ByHand(), context
+            self.hand[0]._strategy_context = context  # noqa: SLF001 - hidden from strategies only
+        return self.hand[0]
+
+    def seat(self, name: str) -> Strategy:
+        """The strategy of that name, as orders and fills have it.
+
+        Raises
+        ------
+        OrderError
+            If there is none.
+        """
+        for strategy, context in self.seats:
+            if context.name == name:
+                return strategy
+        names = [context.name for _, context in self.contexts]
+        raise OrderError(f"the run has no strategy {name!r}; {nearest(str(name), names)}")
+
+    def describe_change(self, strategy: Strategy, changed: dict[str, Any]) -> None:
+        """Show the parameters that were changed by hand in the description of `strategy`."""
+        words = ", ".join(f"{name}={shown(value)}" for name, value in changed.items())
+        self.descriptions = tuple(
+            f"{text} -> {words}" if one is strategy else text
+            for one, text in zip(self.strategies, self.descriptions, strict=True)
+        )
 
     def note_edge(self) -> None:
         """Note the fills and orders so far, if the next session event has the time of the last instant."""
@@ -563,6 +626,10 @@ def _instant_before(base: Sequence[Series]) -> int:
     """The begin of the first traded bar, which is "now" before any bar has completed."""
     begins = [int(s.whole.time[s.first]) for s in base if s.first < len(s.whole)]
     return min(begins, default=0)
+
+
+def _everywhere() -> bool:
+    return True
 
 
 def numbered(words: list[str]) -> list[str]:
