@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
+from nbbacktest.core.costs import NoBorrow, NoInterest
 from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
 from nbbacktest.core.formats import said, shown
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
@@ -17,12 +18,18 @@ from nbbacktest.data.resample import FormingBars
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import Handler
-from nbbacktest.engine.series import Series
+from nbbacktest.engine.series import Series, Warmup
 from nbbacktest.trading.broker import Broker, SymbolEnds, refuse_what_bars_lack
-from nbbacktest.trading.callbacks import Callbacks, blame, overrides
+from nbbacktest.trading.callbacks import Callbacks, Moment, SessionEvents, blame, overrides
 from nbbacktest.trading.context import StrategyContext, Universe
-from nbbacktest.trading.corporate_actions import CorporateActions, Delistings
-from nbbacktest.trading.dated_events import Accruals, DatedEvents, PendingEvents, dated_events
+from nbbacktest.trading.dated_events import (
+    Accruals,
+    CorporateActions,
+    DatedEvents,
+    Delistings,
+    PendingEvents,
+    dated_events,
+)
 from nbbacktest.trading.indicators import Indicator, IndicatorCall, IndicatorList
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
@@ -30,7 +37,6 @@ from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, Split
 from nbbacktest.trading.schedule import Scheduled
-from nbbacktest.trading.session_events import Moment, SessionEvents
 from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
 from nbbacktest.trading.state import (
     ContextState,
@@ -45,7 +51,6 @@ from nbbacktest.trading.state import (
 )
 from nbbacktest.trading.strategy import Strategy, refuse_doubles
 from nbbacktest.trading.streams import make_indicators
-from nbbacktest.trading.warmup import Warmup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,8 +269,10 @@ class TradingDesk:
 
     def _found_events(self) -> tuple[DatedEvents | None, SymbolEnds | None]:
         """Costs, splits and dividends of the instants to come, and delistings; None if there are none."""
-        base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
-        every = {s.symbol: s for s in base}
+        instants, costs = self._instants, self.terms
+        if not self._actions and isinstance(costs.borrow, NoBorrow) and isinstance(costs.interest, NoInterest):
+            return None, None
+        every = {s.symbol: s for s in self.series.values() if s.is_base}
         gone = Delistings(
             self._actions, every, instants, self.days, self.index, self.broker, self.portfolio, self.log.note
         )
