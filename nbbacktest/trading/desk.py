@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -49,7 +48,7 @@ from nbbacktest.trading.state import (
     saved_orders,
     saved_series,
 )
-from nbbacktest.trading.strategy import Strategy, refuse_doubles
+from nbbacktest.trading.strategy import Strategy, names_of, refuse_doubles
 from nbbacktest.trading.streams import make_indicators
 
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ class TradingDesk:
         self.strategies = tuple(strategy for strategy, _ in strategies)
         self.descriptions = tuple(map(shown, self.strategies))
         self._started: list[Strategy] = []
-        names = numbered([type(strategy).__name__ for strategy in self.strategies])
+        names = names_of(self.strategies)
         self._contexts: dict[str, StrategyContext] = {}
         for name, (_, symbols) in zip(names, strategies, strict=True):
             own = [s for s in base if symbols is None or s.symbol in symbols]
@@ -570,13 +569,3 @@ def _instant_before(base: Sequence[Series]) -> int:
     """The begin of the first traded bar, which is "now" before any bar has completed."""
     begins = [int(s.whole.time[s.first]) for s in base if s.first < len(s.whole)]
     return min(begins, default=0)
-
-
-def numbered(words: list[str]) -> list[str]:
-    """Number equal names: Cross, Cross #2."""
-    seen: Counter[str] = Counter()
-    names = []
-    for word in words:
-        seen[word] += 1
-        names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
-    return names
