@@ -18,7 +18,7 @@ VERSION = 1
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class _Entry(msgspec.Struct, frozen=True, tag_field="kind"):
+class _JournalEntry(msgspec.Struct, frozen=True, tag_field="kind"):
     pass
 
 
@@ -68,7 +68,7 @@ class StrategyFacts(msgspec.Struct, frozen=True):
     lacks: str | None
 
 
-class OriginEntry(_Entry, frozen=True, tag="origin"):
+class OriginEntry(_JournalEntry, frozen=True, tag="origin"):
     """What the run began with: the first line.
 
     Attributes
@@ -102,7 +102,7 @@ class OriginEntry(_Entry, frozen=True, tag="origin"):
     lacks: str | None = None
 
 
-class InputEntry(_Entry, frozen=True, tag="input"):
+class InputEntry(_JournalEntry, frozen=True, tag="input"):
     """One thing that a hand did: the whole command in one line, written before it happens.
 
     Attributes
@@ -129,7 +129,7 @@ class InputEntry(_Entry, frozen=True, tag="input"):
     at: str
 
 
-class CutEntry(_Entry, frozen=True, tag="cut"):
+class CutEntry(_JournalEntry, frozen=True, tag="cut"):
     """An undo: of the line's inputs the first `keep` stand, and the run is at `cursor`."""
 
     keep: Count
@@ -138,7 +138,7 @@ class CutEntry(_Entry, frozen=True, tag="cut"):
     at: str
 
 
-class StandEntry(_Entry, frozen=True, tag="stand"):
+class StandEntry(_JournalEntry, frozen=True, tag="stand"):
     """Where the run stands.
 
     Attributes
@@ -161,7 +161,7 @@ class StandEntry(_Entry, frozen=True, tag="stand"):
     digest: str
 
 
-class EndEntry(_Entry, frozen=True, tag="end"):
+class EndEntry(_JournalEntry, frozen=True, tag="end"):
     """The end of the run.
 
     Attributes
