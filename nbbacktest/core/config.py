@@ -42,6 +42,23 @@ class RemoteConfig(Model):
     enabled: bool = Field(True, description="whether the run can be found and commanded by them")
 
 
+class JournalConfig(Model):
+    """The journal: keeps on disk what the run began with and what was done to it, so that a killed run can be gone on with."""
+
+    enabled: bool = Field(True, description="whether runs of a SystemManager have one")
+    folder: str | None = Field(
+        None, min_length=1, description="where runs are kept; null: nbbacktest/runs in the user's folder for state"
+    )
+    keep: int = Field(20, ge=1, description="most runs that are kept; ended ones go first, then the oldest")
+    sync: Literal["input", "never"] = Field(
+        "input",
+        description="input: what a hand does is on the disk before it happens, so that a power cut takes nothing",
+    )
+    bars: Literal["reference", "copy"] = Field(
+        "reference", description="copy: keep bars that were handed over as frames beside the journal, as Parquet files"
+    )
+
+
 class BacktestConfig(Model):
     """The days of the run, and its speed."""
 
@@ -158,6 +175,7 @@ class SessionConfig(Model):
     broker: BrokerConfig = Field(BrokerConfig())
     limits: LimitsConfig = Field(LimitsConfig())
     remote: RemoteConfig = Field(RemoteConfig())
+    journal: JournalConfig = Field(JournalConfig())
     live: LiveConfig = Field(LiveConfig(), description="mode live: where bars come from")
     lag: LagConfig = Field(LagConfig(), description="when a symbol counts as lagging")
     metadata: dict[str, Any] = Field(default_factory=dict, description="yours; not read")
