@@ -62,7 +62,7 @@ WHAT_FIELDS_DONT_SAY = {
     "limits": "how much may be held",
     "remote": "whether other terminals can reach the run",
     "commission": "what a fill costs",
-    "slippage": "how much worse than the rule's price market and stop orders fill",
+    "slippage": "how much worse than the rule's price market, stop and market-if-touched orders fill",
     "kind": "which of the two it is",
 }
 """Meanings of the keys that the schema describes by their type alone."""

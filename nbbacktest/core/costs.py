@@ -211,7 +211,7 @@ class VolumeShareSlippage(Model):
 
 
 class SpreadSlippage(Model):
-    """Bars are the middle of a quote: market and stop orders pay half of its spread, ``price ± spread / 2``."""
+    """Bars are the middle of a quote: market, stop and market-if-touched orders pay half of its spread, ``price ± spread / 2``."""
 
     model: Literal["spread"] = "spread"
     spread: float = Field(ge=0, description="ask less bid, money a unit")

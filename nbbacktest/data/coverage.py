@@ -12,8 +12,6 @@ from nbbacktest.core.intervals import DAY, NO_TIME, Interval
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.data.calendar import Days, SessionTable, local_dates, local_midnights
 
-"""An instant that isn't known, as pandas counts NaT."""
-
 COUNTS = (
     "expected", "present", "missing", "gaps", "duplicates", "out_of_order", "off_grid", "not_finite", "bad_ohlc", "bad_volume",
     "bad_time", "zero_volume", "outside",

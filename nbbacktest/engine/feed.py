@@ -59,6 +59,8 @@ class Inbox:
         The run's, for waits.
     nudge
         Called without a lock after every change, to wake the coordinator.
+    now
+        The feed's clock, nanoseconds UTC.
     begins
         Nanoseconds UTC up to which all bars are history.
 
@@ -71,12 +73,18 @@ class Inbox:
     """
 
     def __init__(
-        self, reader: BarReader, clock: Clock, patience: Patience, nudge: Callable[[], None], begins: int = NEVER
+        self,
+        reader: BarReader,
+        clock: Clock,
+        patience: Patience,
+        nudge: Callable[[], None],
+        now: Now,
+        begins: int = NEVER,
     ) -> None:
         self.reader = reader
         self.serial = 0
         self.error: BaseException | None = None
-        self.now: Now = _unset
+        self._now = now
         self._clock = clock
         self._patience = patience
         self._nudge = nudge
@@ -102,7 +110,7 @@ class Inbox:
         OutsideRunError
             If the feed was closed, or its run is over.
         """
-        now = self.now()  # not under the lock, since it may be a user's function
+        now = self._now()  # not under the lock, since it may be a user's function
         with self._lock:
             self._must_be_open()
             self._last = self._clock.now()
@@ -128,7 +136,7 @@ class Inbox:
         DataError
             For a value that is no time, or a time ahead of the feed's clock; it is counted.
         """
-        now = self.now()
+        now = self._now()
         with self._lock:
             self._must_be_open()
             self._last = self._clock.now()
@@ -201,7 +209,7 @@ class Inbox:
 
     def lateness(self) -> dict[str, float]:
         """For each symbol, the seconds by which its newest bar arrived late, or its oldest waiting bar is late now."""
-        now = self.now()
+        now = self._now()
         with self._lock:
             waiting = {symbol: (now - end) / 1e9 for symbol, end in self._arrivals.oldest_waiting().items()}
             return {
@@ -267,10 +275,6 @@ class Inbox:
         self._refusal = reason if len(reason) <= _LONGEST else reason[: _LONGEST - 3] + "..."
         if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, ...: junk can't flood the log
             logger.warning("live feed: %d refused so far, now: %s", self._refused, self._refusal)
-
-
-def _unset() -> int:
-    return EVER
 
 
 class Feed(Protocol):
@@ -413,7 +417,6 @@ class PushFeed:
         if self._inbox is not None:
             cure = "has served a run already; make a new one for each run"
             raise ConfigError([Problem("feed", self, cure)], "start()")
-        inbox.now = self.now
         self._inbox = inbox
 
     def begin(self) -> None:

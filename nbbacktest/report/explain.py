@@ -17,14 +17,18 @@ from nbbacktest.report.frames import instant_labels
 from nbbacktest.report.plotting import local_time
 from nbbacktest.trading.equity import cash_curve, position_curve
 from nbbacktest.trading.order_explain import OrderOutcome, explain_orders
-from nbbacktest.trading.orders import Fill
+from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.order import levels_of
 from nbbacktest.trading.record import RunRecord
+from nbbacktest.trading.snapshot import OrderRow
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nbbacktest.report.analysis import RunAnalysis
+
+BEFORE = "filled before"
+"""Of an order as a bar met it: what is said of the part that was filled."""
 
 _ORDER_COLUMNS = (
     "id", "symbol", "side", "size", "type", "limit", "stop", "outcome", "missed_by", "why", "tag", "strategy",
@@ -89,10 +93,10 @@ class Explanation:
     def text(self) -> str:
         """All of it in words, a line for each thing."""
         lines = [timestamp(self.time)]
-        lines += ["Bars", *(f"  {_bar_words(symbol, bar)}" for symbol, bar in self.bars.items())]
+        lines += ["Bars", *(f"  {bar_words(symbol, bar)}" for symbol, bar in self.bars.items())]
         lines.append("Orders" if self.verdicts else "Orders: none was open, and none was placed")
         for verdict in self.verdicts:
-            lines += [f"  {_order_words(verdict)}", f"    {verdict.outcome}: {verdict.why}"]
+            lines += [f"  {order_words(verdict.then, BEFORE)}", f"    {verdict.outcome}: {verdict.why}"]
         lines.append("Account")
         lines += [f"  {label:<12}{before} -> {after}" for label, before, after in self._account()]
         if self.indicators:
@@ -118,7 +122,7 @@ class Explanation:
             [symbol, *(_value(price) for price in (bar.open, bar.high, bar.low, bar.close)), _value(bar.volume)]
             for symbol, bar in self.bars.items()
         ]  # fmt: skip
-        orders = [[_order_words(v), v.outcome, v.why] for v in self.verdicts]
+        orders = [[order_words(v.then, BEFORE), v.outcome, v.why] for v in self.verdicts]
         parts = [
             _table("Bars", ["", "open", "high", "low", "close", "volume"], bars),
             _table("Orders", ["order", "outcome", "why"], orders) if orders else "<p>No order was open or placed.</p>",
@@ -248,18 +252,19 @@ def _notes(record: RunRecord, index: int, instant: int, bars: Mapping[str, Bar |
     return (*splits, *flows, *logged)
 
 
-def _bar_words(symbol: str, bar: Bar | None) -> str:
+def bar_words(symbol: str, bar: Bar | None) -> str:
+    """A bar in a line; None for an instant without one."""
     if bar is None:
         return f"{symbol}: no bar closed then"
     prices = ", ".join(f"{name} {_value(getattr(bar, name))}" for name in ("open", "high", "low", "close", "volume"))
     return f"{symbol} {bar.interval} from {timestamp(bar.time)}: {prices}"
 
 
-def _order_words(verdict: OrderOutcome) -> str:
-    order = verdict.then
+def order_words(order: Order | OrderRow, filled: str = "filled") -> str:
+    """An order in a line: its terms, and how much of it is `filled`."""
     size = "all" if order.size is None else number(order.size)
     levels = "".join(f", {name} {_value(level)}" for name, level in levels_of(order))
-    part = f", {number(order.filled)} filled before" if order.filled else ""
+    part = f", {number(order.filled)} {filled}" if order.filled else ""
     kind = str(order.type).replace("_", " ")
     return f"order {order.id}: {order.side} {size} {order.symbol} {kind}{levels}{part}"
 

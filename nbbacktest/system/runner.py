@@ -182,11 +182,15 @@ def raise_interrupt(error: BaseException | None) -> None:
         error = error.__cause__
 
 
+def is_off(variable: str) -> bool:
+    """True if the environment variable switches off what it is about."""
+    return os.environ.get(variable, "").strip().lower() in ("off", "false", "no", "0")
+
+
 def _why_none() -> str | None:
     """The reason why no thread may be started; None if threads may be."""
-    said = os.environ.get(VARIABLE, "").strip()
-    if said.lower() in ("off", "false", "no", "0"):
-        return f"{VARIABLE}={said}"
+    if is_off(VARIABLE):
+        return f"{VARIABLE}={os.environ[VARIABLE].strip()}"
     if sys.platform in _WITHOUT:
         return f"Python on {sys.platform} has no threads"
     return None

@@ -114,7 +114,7 @@ def wire(
     else:
         feed, settings = live.feed, config.live
         patience = Patience(settings.grace_seconds, settings.stale_seconds, settings.future_seconds)
-        inbox = Inbox(live.reader, clock, patience, gate.nudge, live.begins)
+        inbox = Inbox(live.reader, clock, patience, gate.nudge, now, live.begins)
         coordinator = LiveCoordinator(
             timeline, gate, link,
             feed=feed, inbox=inbox, columns=LiveColumns(timeline, live.rolling.covering), clock=clock, lag=lag,

@@ -10,13 +10,14 @@ from nbbacktest.core.config import config_schema
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import nearest
 from nbbacktest.core.formats import brief, change, money, number, speed
-from nbbacktest.core.records import Bar, Stamps
+from nbbacktest.core.records import Stamps
+from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.system.run import Run
-from nbbacktest.trading.snapshot import OrderRow, PositionRow, Snapshot
+from nbbacktest.trading.snapshot import PositionRow, Snapshot
 
 VERSION = "1.0"
 
-_NO_TIMING = {"count": 0, "min": 0.0, "avg": 0.0, "p50": 0.0, "p99": 0.0, "max": 0.0, "total": 0.0}
+_NO_TIMING = TimingSeries().summary()
 _NO_STREAM = {
     "mode": "data-driven", "signals": 0, "waits": 0, "cycles": 0, "wait_seconds": 0.0, "overruns": 0, "ready": False,
 }  # fmt: skip
@@ -300,12 +301,15 @@ SHOWN = 10
 
 def snapshot_summary(shot: Snapshot) -> list[str]:
     """A snapshot in a few lines: its bars, the account, positions, open orders, indicators."""
+    from nbbacktest.report.explain import bar_words, order_words
+
     place = f"{shot.cursor:,} of {shot.total:,} instants"
-    positions, orders = list(map(_position_words, shot.positions)), list(map(_order_words, shot.orders))
+    positions = list(map(_position_words, shot.positions))
+    orders = [f"{order_words(row)} ({row.strategy})" for row in shot.orders]
     readings = [f"{name} = {_reading(value)}" for name, value in shot.indicators.items()]
     return [
         f"{'Before the first bar' if shot.time is None else f'At {shot.time}'}: {place}",
-        *_listed("Bars", [_bar_words(bar) for bar in (*shot.bars.values(), *shot.derived.values())]),
+        *_listed("Bars", [bar_words(bar.symbol, bar) for bar in (*shot.bars.values(), *shot.derived.values())]),
         f"Equity: {money(shot.equity)}, cash {money(shot.cash)}, {shot.n_fills:,} {'fill' if shot.n_fills == 1 else 'fills'}",
         *_listed("Positions", positions),
         *_listed("Orders", orders),
@@ -325,7 +329,8 @@ def snapshot_data(shot: Snapshot) -> dict[str, Any]:
     orders = [
         {
             "id": row.id, "strategy": row.strategy, "symbol": row.symbol, "side": str(row.side), "size": row.size,
-            "type": str(row.type), "limit": row.limit, "stop": row.stop, "filled": row.filled, "tag": row.tag,
+            "type": str(row.type), "limit": row.limit, "stop": row.stop, "touch": row.touch, "filled": row.filled,
+            "tag": row.tag,
         }
         for row in shot.orders
     ]  # fmt: skip
@@ -352,24 +357,9 @@ def _listed(heading: str, lines: list[str]) -> list[str]:
     return [f"{heading}:", *(f"  {line}" for line in lines[:SHOWN]), *more]
 
 
-def _bar_words(bar: Bar) -> str:
-    prices = ", ".join(f"{name} {number(getattr(bar, name))}" for name in ("open", "high", "low", "close", "volume"))
-    return f"{bar.symbol} {bar.interval} from {bar.time}: {prices}"
-
-
 def _position_words(row: PositionRow) -> str:
     held = f"{row.symbol} {brief(row.size)} at {number(row.average_price)}"
     return f"{held}, last {number(row.last)}, unrealized {change(row.unrealized_pnl)} ({row.strategy})"
-
-
-def _order_words(row: OrderRow) -> str:
-    size = "all" if row.size is None else brief(row.size)
-    levels = "".join(
-        f", {name} {number(level)}" for name, level in (("limit", row.limit), ("stop", row.stop)) if level is not None
-    )
-    part = f", {brief(row.filled)} filled" if row.filled else ""
-    kind = str(row.type).replace("_", " ")
-    return f"order {row.id}: {row.side} {size} {row.symbol} {kind}{levels}{part} ({row.strategy})"
 
 
 def _reading(value: Any) -> str:

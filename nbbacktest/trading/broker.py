@@ -232,8 +232,8 @@ class Broker:
         if missed.cancelled is not None:
             self.blotter.end(order, _CANCELLED, missed.cancelled, now)
             return
-        if missed.triggered is not None:
-            self.blotter.trigger(order, now, missed.triggered)
+        if missed.triggered:
+            self.blotter.trigger(order, now)
         if missed.trailed is not None:
             stop, order.best = missed.trailed
             order.stop = self.trading_rules.outward(stop, order.side)
@@ -260,7 +260,7 @@ class Broker:
         portfolio, blotter = self._portfolio, self.blotter
         buy = order.side is _BUY
         if not order.triggered and (order.stop is not None or order.touch is not None):
-            blotter.trigger(order, now, price)
+            blotter.trigger(order, now)
         position = portfolio.positions[order.strategy][order.symbol]
         held = position.size
         closable = abs(held) if held and (held < 0) is buy else 0.0

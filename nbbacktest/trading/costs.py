@@ -91,7 +91,7 @@ def fee_of(model: Commission, fills: Sequence[Fill] = ()) -> Fee:
 
 
 def slip_of(model: Slippage) -> Slip | None:
-    """The slippage of market and stop orders by `model`; None if there is none.
+    """The slippage of market, stop and market-if-touched orders by `model`; None if there is none.
 
     Examples
     --------

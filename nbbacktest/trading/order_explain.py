@@ -43,7 +43,7 @@ class OrderOutcome(NamedTuple):
 
 
 def explain_orders(record: RunRecord, index: int, bars: Mapping[str, Bar | None]) -> list[OrderOutcome]:
-    """The verdict of every order that was on order, or was placed, at the instant of that number, in order of submission.
+    """The outcome of every order that was open, or was placed, at the instant of that number, in order of submission.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def _capped(record: RunRecord, index: int, then: Order, price: float, bar: Bar, 
 
 
 def _missed(then: Order, bar: Bar, rules: BrokerRules) -> OrderOutcome:
-    if then.expires_ns and bar.time_ns >= then.expires_ns:
+    if is_over(then, bar):
         return OrderOutcome(then, "waits", None, "the bar began when its time was over already")
     return OrderOutcome(then, *RULES[then.type].miss_words(then, bar, rules.fill))
 

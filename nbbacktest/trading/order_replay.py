@@ -56,13 +56,16 @@ def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules
     instant = int(record.instants[index])
     then = Order(
         order.id, order.strategy, order.symbol, order.side, order.size, order.type, limit=order.limit, stop=order.stop,
-        touch=order.touch,        trail=order.trail, trail_is_fraction=order.trail_is_fraction, tif=order.tif, tag=order.tag,
+        touch=order.touch, trail=order.trail, trail_is_fraction=order.trail_is_fraction, tif=order.tif, tag=order.tag,
         submitted_ns=order.submitted_ns, begins_ns=order.begins_ns, expires_ns=order.expires_ns, reduce_only=order.reduce_only,
         is_forced=order.is_forced, _stamps=order._stamps,  # noqa: SLF001 - hidden from strategies only
     )  # fmt: skip
     then.parent, then.children, then.oco = order.parent, order.children, order.oco
     # Splits change open orders before anything fills at their instant; all else that happens there comes after.
-    splits = {int(record.instants[s.index]): s.ratio for s in record.splits if s.symbol == order.symbol}
+    splits: dict[int, list[float]] = {}  # several ex-dates may come with one bar
+    for split in record.splits:
+        if split.symbol == order.symbol:
+            splits.setdefault(int(record.instants[split.index]), []).append(split.ratio)
     set_at = order.submitted_ns
     for event in order.events:
         if event.time_ns > instant:
@@ -70,7 +73,8 @@ def order_before(record: RunRecord, index: int, order: Order, rules: BrokerRules
         is_first = event.kind is OrderEventKind.SUBMITTED or (
             event.kind is OrderEventKind.ACCEPTED and order.parent is not None
         )
-        ratio = splits.pop(event.time_ns, None) if event.kind is OrderEventKind.REPLACED else None
+        due = splits.get(event.time_ns) if event.kind is OrderEventKind.REPLACED else None
+        ratio = due.pop(0) if due else None
         if event.time_ns < instant or is_first or ratio is not None:
             then.filled *= ratio or 1.0
             then.size, then.limit, then.stop, then.trail, then.touch = event.terms

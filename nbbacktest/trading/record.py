@@ -147,11 +147,7 @@ class IndicatorRecord:
 
     def at(self, instant: int) -> float | tuple[float, ...]:
         """The newest value at `instant`; NaN if there was none yet, or if it was never read."""
-        row = int(np.searchsorted(self.end, instant, side="right")) - 1
-        if not 0 <= row < len(self.values):
-            return float("nan")
-        value = self.values[row]
-        return tuple(value.tolist()) if self.values.ndim > 1 else float(value)
+        return self.newest_of(int(np.searchsorted(self.end, instant, side="right")))
 
 
 class SessionEdge(NamedTuple):

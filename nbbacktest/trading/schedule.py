@@ -18,8 +18,6 @@ from nbbacktest.core.records import Int64, Stamps
 from nbbacktest.core.user_code import unrun
 from nbbacktest.data.calendar import SessionTable, local_times
 
-"""Stands for the moment in a session that has none."""
-
 EVERY = ("day", "week_start", "week_end", "month_start", "month_end")
 
 

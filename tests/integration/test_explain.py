@@ -478,3 +478,23 @@ def test_a_touch_is_in_every_table(tmp_path):
     row = OrderRow.of(result.record.orders[1])
     assert (row.touch, repr(row)) == (150.0, "<Order 2 sell 1 ASSET market_if_touched touch 150: open>")
     assert "touch 150" in repr(result.record.orders[1])
+
+
+def test_two_splits_that_come_with_one_bar_both_count():
+    """Ex-dates without a bar of their own belong to the next one: an order's size and levels are those after both."""
+    index = pd.DatetimeIndex(["2024-01-04", "2024-01-05", "2024-01-10", "2024-01-11"])
+    frame = pd.DataFrame({name: [100.0, 100.0, 16.0, 16.0] for name in ("open", "high", "low", "close")}, index=index)
+    splits = [
+        {"symbol": "A", "date": day, "kind": "split", "value": ratio}
+        for day, ratio in (("2024-01-08", 2.0), ("2024-01-09", 3.0))
+    ]
+
+    class Rests(nb.Strategy):
+        def on_bar(self, bar):
+            if bar.time == index[0]:
+                self.buy(size=2, limit=75.0)
+
+    config = {"exchange": "24/7", "data": {"adjusted": False, "actions": splits}}
+    result = nb.backtest({"A": frame.assign(volume=1.0)}, Rests, config=config)
+    (order,) = result.explain("2024-01-10").verdicts
+    assert (order.then.size, order.then.limit) == (12.0, 12.5)

@@ -45,6 +45,7 @@ from nbbacktest.system.remote.registry import (
     write_entry,
     write_key,
 )
+from nbbacktest.system.runner import is_off
 
 if TYPE_CHECKING:
     from nbbacktest.system.manager import SystemManager
@@ -76,7 +77,7 @@ BREATH_SECONDS = 0.1
 
 def control_server_of(system: SystemManager, config: SessionConfig) -> ControlServer | None:
     """The server of a run that is about to start, not open yet; None if the config or the environment allows none."""
-    if not config.remote.enabled or os.environ.get(VARIABLE, "").strip().lower() in ("off", "false", "no", "0"):
+    if not config.remote.enabled or is_off(VARIABLE):
         return None
     return ControlServer(system, config.session_name)
 

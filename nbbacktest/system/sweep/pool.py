@@ -250,7 +250,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_LOOK_SECONDS = 1.0
+_PARENT_SECONDS = 1.0  # between two looks if the parent is there
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
@@ -271,5 +271,5 @@ def end_with(parent: int) -> None:
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_PARENT_SECONDS)
     os._exit(1)

@@ -174,11 +174,12 @@ class Blotter:
         if order.status is _OPEN:
             self.pending[order.symbol].stale = True
 
-    def trigger(self, order: Order, now: int, price: float | None) -> None:
+    def trigger(self, order: Order, now: int) -> None:
         """Make a market or a limit order of `order`, whose stop or touch a bar has reached."""
         order.triggered = True
         self.pending[order.symbol].stale = True
-        self.note(order, OrderEventKind.TRIGGERED, now, None, None, price)
+        level = order.touch if order.stop is None else order.stop
+        self.note(order, OrderEventKind.TRIGGERED, now, None, None, level)
 
     def split(self, symbol: str, ratio: float, now: int) -> None:
         """Convert the open orders of `symbol`, and the exits that they hold, to the units after a split."""

@@ -41,8 +41,10 @@ class OrderEvent(NamedTuple):
     kind : OrderEventKind
     reason : str or None
         The reason, if the kind doesn't say it all.
-    size, price : float or None
-        Of a fill, whole or in part.
+    size : float or None
+        Units of a fill, whole or in part.
+    price : float or None
+        The price of a fill; of a trigger, the level that was reached.
     terms : OrderTerms
         The order's terms from then on.
     """

@@ -170,9 +170,8 @@ def check_request(request: OrderRequest, rules: TradingRules, last: float) -> No
     if not request.reduce_only:
         rules.check_size(side, request.size)
     if request.type is not _MARKET:
-        rules.check_level(side, "limit", request.limit, last)
-        rules.check_level(side, "stop", request.stop, last)
-        rules.check_level(side, "touch", request.touch, last)
+        for name in LEVELS:
+            rules.check_level(side, name, getattr(request, name), last)
         if not request.trail_is_fraction:
             rules.check_level(side, "trail", request.trail, last)
     if request.stop_loss is not None or request.take_profit is not None:
@@ -211,10 +210,10 @@ def order_of(
             behind(request.side, best, request.trail, is_fraction=request.trail_is_fraction), request.side
         )
     return Order(
-        0, strategy, symbol, request.side, request.size, request.type, limit=request.limit, stop=stop, touch=request.touch, trail=request.trail,
-        trail_is_fraction=request.trail_is_fraction, tif=request.tif, tag=request.tag, submitted_ns=now, begins_ns=begins,
-        expires_ns=expires, reduce_only=request.reduce_only, best=best,
-        _stamps=stamps,
+        0, strategy, symbol, request.side, request.size, request.type, limit=request.limit, stop=stop,
+        touch=request.touch, trail=request.trail, trail_is_fraction=request.trail_is_fraction, tif=request.tif,
+        tag=request.tag, submitted_ns=now, begins_ns=begins, expires_ns=expires, reduce_only=request.reduce_only,
+        best=best, _stamps=stamps,
     )  # fmt: skip
 
 

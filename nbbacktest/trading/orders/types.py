@@ -66,14 +66,14 @@ class Missed(NamedTuple):
     ----------
     cancelled : str or None
         The reason why the order ends with this bar; None if it doesn't.
-    triggered : float or None
-        The level that triggered the order.
+    triggered : bool
+        True if the bar has triggered the order.
     trailed : tuple or None
         The new level of a trailing stop, before rounding to the tick, and the best price that it has followed.
     """
 
     cancelled: str | None = None
-    triggered: float | None = None
+    triggered: bool = False
     trailed: tuple[float, float] | None = None
 
 
@@ -352,20 +352,20 @@ class TriggerRule(OrderRule):
         return (self.level(order), inf) if self.falls(order) else (-inf, self.level(order))
 
     def phase(self, order: Order, bar: Bar, price: float, rules: FillRules) -> int:
-        """As the limit's, once it has triggered; in the bar that triggers it, at the open if both are."""
+        """As the limit's, if the whole bar follows the trigger; else inside, and for a market order at the open if that is the price."""
         if price != bar.open:
             return INSIDE
         if self.then is None:
             return AT_OPEN
-        if order.triggered:
+        if order.triggered or self.trigger(order, bar) == bar.open:
             return self.then.phase(order, bar, price, rules)
-        return AT_OPEN if self.trigger(order, bar) == price else INSIDE
+        return INSIDE
 
     def missed(self, order: Order, bar: Bar) -> Missed | None:
         """The trigger, if the bar reaches it but not the limit."""
         if order.triggered or self.trigger(order, bar) is None:
             return None
-        return Missed(triggered=self.level(order))
+        return Missed(triggered=True)
 
     def fill_words(self, order: Order, bar: Bar, price: float, rules: FillRules) -> str:
         """The price of the bar that reached the trigger, in words."""
@@ -386,7 +386,7 @@ class TriggerRule(OrderRule):
         level, falls = self.level(order), self.falls(order)
         if self.then is not None and self.trigger(order, bar) is not None:
             why = f"{_extreme(bar, falls=falls)} reached the {self.name} {number_words(level)}; "
-            return MissWords("triggered", None, f"{why}{self._limit_words(order, bar, self.then.level(order))}")
+            return MissWords("triggered", None, f"{why}{self._limit_words(order, bar, self.then, rules)}")
         away = abs(level - (bar.low if falls else bar.high))
         missed = f"missed the {self._level_words(order)} by {number_words(away)}"
         return MissWords("waits", away, f"for the trigger: {_extreme(bar, falls=falls)} {missed}")
@@ -394,10 +394,13 @@ class TriggerRule(OrderRule):
     def _level_words(self, order: Order) -> str:
         return f"{self.name} {number_words(self.level(order))}"
 
-    def _limit_words(self, order: Order, bar: Bar, limit: float) -> str:
+    def _limit_words(self, order: Order, bar: Bar, then: LimitRule, rules: FillRules) -> str:
         """The reason why the limit of an order didn't fill in the bar that triggered it, in words."""
-        sign = 1.0 if order.side is _BUY else -1.0
-        if not self.is_stop:
+        limit, sign = then.level(order), 1.0 if order.side is _BUY else -1.0
+        best = bar.low if order.side is _BUY else bar.high
+        if self.trigger(order, bar) == bar.open or (not self.is_stop and best == limit):
+            why = f"the limit {then.miss_words(order, bar, rules).why}"
+        elif not self.is_stop:
             why = f"{_extreme(bar, falls=sign > 0)} did not reach the limit {number_words(limit)}"
         elif (bar.close - limit) * sign > 0:
             where = f"the close {number_words(bar.close)} was {'above' if sign > 0 else 'below'} the limit {number_words(limit)}"
@@ -409,8 +412,6 @@ class TriggerRule(OrderRule):
 
 class TrailingStopRule(TriggerRule):
     """A stop that follows the market: a bar meets the level that earlier bars have set, and moves it after that."""
-
-    changes_on_a_miss = True
 
     def __init__(self) -> None:
         super().__init__("stop")

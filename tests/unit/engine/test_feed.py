@@ -23,7 +23,7 @@ class Bench:
         self.moment = OPENING + 60 * MINUTE
         self.nudges = 0
         self.feed = PushFeed(now=lambda: self.moment)
-        self.inbox = Inbox(reader(*symbols), self.clock, Patience(grace, 30.0, 5.0), self.nudge)
+        self.inbox = Inbox(reader(*symbols), self.clock, Patience(grace, 30.0, 5.0), self.nudge, self.feed.now)
         self.feed.attach(self.inbox)
 
     def nudge(self) -> None:

@@ -116,7 +116,7 @@ def test_look_shows_an_instant_of_the_past(held):
     answer = commands.look(held, "11:30")
     assert answer.message.splitlines()[0] == "At 2024-10-03 11:30:00-04:00: 120 of 2,340 instants"
     for line in (
-        "  EXE 1m from 2024-10-03 11:29:00-04:00: open 34.78, high 34.79, low 34.77, close 34.77, volume 3,983",
+        "  EXE 1m from 2024-10-03 11:29 EDT: open 34.78, high 34.79, low 34.77, close 34.77, volume 3,983",
         "Equity: 99,693.16, cash 24.20, 8 fills",
         "  SW 451 at 115.83, last 116.3, unrealized +211.97 (SmaCross)",
         "Orders: none",
@@ -273,3 +273,20 @@ def test_a_symbol_that_could_be_a_path_is_refused(system, symbol):
     commands.start(system, EXAMPLE, paused=True)
     with pytest.raises(ValueError, match="is no symbol that can be asked for here"):
         commands.add(system, symbol)
+
+
+class Touches(nb.Strategy):
+    """Waits with a touch for what it will never get."""
+
+    def on_bar(self, bar):
+        if not self.orders():
+            self.buy(size=1, touch=10.0, limit=9.0)
+
+
+def test_a_look_shows_the_level_of_a_touch():
+    """In words and as data."""
+    system = nb.SystemManager(reachable=False)
+    system.start(data=minutes(10), strategies=Touches, wait=True)
+    answer = commands.look(system, "5")
+    assert "limit 9, touch 10" in answer.message
+    assert answer.data["orders"][0]["touch"] == 10.0

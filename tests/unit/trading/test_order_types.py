@@ -201,3 +201,39 @@ def test_a_bar_after_its_end_changes_no_order(terms, side):
     steps = stop_path(result.record, order) if "trail" in terms else []
     assert all(moment < pd.Timestamp("2024-01-03", tz="UTC").value for moment, _ in steps)
     assert "before" not in result.explain(index[2]).orders["why"].iloc[0]
+
+
+@pytest.mark.parametrize("terms", [{"stop": 100.0}, {"touch": 100.0}], ids=str)
+def test_a_strict_limit_at_the_open_fills_inside_whatever_triggered_it(terms):
+    """The price has to go beyond the limit, and so the fill isn't at the open, which is the limit itself."""
+    rows = [(101, 101, 99, 99) if "stop" in terms else (99, 101, 99, 101), (100, 101, 99, 100)]
+    strict = {"limit_fill": "cross"}
+    plain = scripted({1: lambda s: s.buy(size=1, limit=100.0)}, series_of(rows), **strict)
+    triggered = scripted({1: lambda s: s.buy(size=1, limit=100.0, **terms)}, series_of(rows), **strict)
+    assert [fill.phase for fill in triggered.fills] == [fill.phase for fill in plain.fills]
+    assert len(plain.fills) == 1
+
+
+def test_a_limit_that_was_touched_and_not_crossed_after_its_trigger_is_told_so():
+    """Of a trigger at the open, and of a touch inside the bar whose low is the limit."""
+
+    def why(rows, **terms):
+        order = Order(1, "S", "EXE", Side.BUY, 1.0, OrderType.LIMIT_IF_TOUCHED, limit=100.0, **terms)
+        bar = series_of(rows).bar(0)
+        return RULES[order.type].miss_words(order, bar, FillRules(strict=True)).why
+
+    at_open = why([(100, 101, 100, 100)], touch=100.0)
+    inside = why([(102, 103, 100, 101)], touch=101.0)
+    assert "the limit touched, not crossed: the low 100" in at_open
+    assert "the limit touched, not crossed: the low 100" in inside
+
+
+@pytest.mark.parametrize(("terms", "level"), [({"touch": 95.0}, 95.0), ({"stop": 105.0}, 105.0)])
+@pytest.mark.parametrize("limit", [94.0, 106.0])
+def test_a_trigger_is_noted_with_its_level(terms, level, limit):
+    """If the limit fills in the same bar, at another price, and if it doesn't."""
+    desk = scripted(
+        {1: lambda s: s.buy(size=1, limit=limit, **terms)}, series_of([(100, 101, 99, 100), (100, 107, 90, 100)])
+    )
+    (event,) = [event for event in desk.orders[0].events if str(event.kind) == "triggered"]
+    assert event.price == level
