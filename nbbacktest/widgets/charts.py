@@ -93,7 +93,7 @@ class Charts:
         drawing = self._drawing
         if drawing is None or drawing.run is not run:
             drawing = self._drawing = _Drawing(run, frame)
-        elif drawing.basis is not _basis(run, frame):
+        elif drawing.epoch != frame.epoch or drawing.basis is not _basis(run, frame):
             drawing = self._drawing = _Drawing(run, frame, drawing.sync)
         return drawing
 
@@ -117,10 +117,10 @@ class Charts:
 
 
 def _basis(run: Run, frame: Frame[TradingSnapshot]) -> object:
-    """The object that stays the same while what was computed of earlier frames stays right.
+    """The object that stays the same between two jumps while what was computed of earlier frames stays right.
 
-    A backtest's axis is another one after a jump, and after a symbol has joined or left. A live run's axis is another one after
-    each bar, but only grows: its series stay.
+    A backtest's axis is another one after a symbol has joined or left. A live run's axis is another one after each bar, but
+    only grows: its series stay.
     """
     return frame.axis.series if run.is_live else frame.axis
 
@@ -129,7 +129,7 @@ class _Drawing:
     """The three charts of one run, as long as its frames have one basis; `sync` goes on from one to the next."""
 
     def __init__(self, run: Run, frame: Frame[TradingSnapshot], sync: SyncChart | None = None) -> None:
-        self.run, self.basis = run, _basis(run, frame)
+        self.run, self.epoch, self.basis = run, frame.epoch, _basis(run, frame)
         series = frame.axis.series
         self.bars, self.account = BarChart(series), AccountChart(run.config.broker.cash, series)
         self.sync = sync or SyncChart()

@@ -60,6 +60,8 @@ def assert_as_fresh(panel):
         for number, (shown, trace) in enumerate(zip(traces, meant, strict=True)):
             for name, value in trace.items():
                 assert is_same(shown.get(name), value), (number, name, shown.get(name), value)
+        if not meant_layout["xaxis.visible"]:  # the axes of an empty chart are out of sight
+            meant_layout = {name: value for name, value in meant_layout.items() if name.endswith(".visible")}
         assert {name: layout.get(name) for name in meant_layout} == meant_layout
 
 
