@@ -24,10 +24,9 @@ from nbbacktest.data.streaming import ColumnChunks, Derived, days_of
 from nbbacktest.data.trading_days import whole_periods
 from nbbacktest.data.warmup import Need, built, read_needs, seen_from
 from nbbacktest.engine.loader import ChunkLoader
-from nbbacktest.engine.series import Series
+from nbbacktest.engine.series import Series, Warmup
 from nbbacktest.engine.timeline import Axis, Timeline
 from nbbacktest.trading.strategy import Strategy
-from nbbacktest.trading.warmup import Warmup
 
 
 class RunBars:
