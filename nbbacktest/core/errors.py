@@ -135,6 +135,25 @@ class ReplayError(NbBacktestError, RuntimeError):
     """A run that can't be taken back: it doesn't repeat what it has recorded, or its origin can't be made again."""
 
 
+class JournalError(NbBacktestError, ValueError):
+    """A run's journal that can't be read, doesn't fit the bars or the strategies, or is another process's.
+
+    Attributes
+    ----------
+    path, line
+        The file, and the number of its line that is meant; None if all of it is.
+    cause, cure
+        What is wrong, and what to do.
+    """
+
+    def __init__(self, path: Any, line: int | None, cause: str, cure: str) -> None:
+        self.path, self.line, self.cause, self.cure = path, line, cause, cure
+        super().__init__(f"the journal {path}{'' if line is None else f', line {line}'} {cause}; {cure}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.line, self.cause, self.cure)
+
+
 class ScheduleError(NbBacktestError, ValueError):
     """A call that can't be scheduled as it was written, or not with these bars."""
 

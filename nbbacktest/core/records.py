@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Int64 = npt.NDArray[np.int64]
+
+PRICES = ("open", "high", "low", "close")
+"""The names of the prices of a bar."""
 Float64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 

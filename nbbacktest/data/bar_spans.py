@@ -15,8 +15,7 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, MINUTE, NO_TIME, SECOND, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, Days, SessionTable, local_midnights, utc_date
-from nbbacktest.data.faults import Fault
-from nbbacktest.data.frames import RawBars, judged
+from nbbacktest.data.frames import Fault, RawBars, judged
 from nbbacktest.data.interval_inference import check_length, inferred
 from nbbacktest.data.trading_days import TradingDays, day_zone, period_starts, refuse_weekend_stamps, whole_spans
 

@@ -16,8 +16,7 @@ from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, HOUR, LATEST, MINUTE, SECOND, Interval
 from nbbacktest.core.records import Int64
-from nbbacktest.data.faults import Bools, Fault
-from nbbacktest.data.frames import Policy, RawBars, judged
+from nbbacktest.data.frames import Bools, Fault, Policy, RawBars, judged
 from nbbacktest.data.trading_days import period_starts
 
 FEW = 0.2

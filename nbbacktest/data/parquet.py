@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.errors import DataError, DataNotFoundError
-from nbbacktest.core.records import Float64
-from nbbacktest.data.faults import PRICES
+from nbbacktest.core.records import PRICES, Float64
 from nbbacktest.data.files import unreadable
 from nbbacktest.data.frames import RawBars, read_frame
 from nbbacktest.data.times import by_time

@@ -10,8 +10,7 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, HOUR
-from nbbacktest.core.records import Int64
-from nbbacktest.data.faults import PRICES
+from nbbacktest.core.records import PRICES, Int64
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from nbbacktest.core.errors import NbBacktestError, ReplayError, StrategyError
 from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.planner import Window
+from nbbacktest.engine.timeline import Window
 from nbbacktest.system.inputs import Recorded, carry_out, refusal_of
 from nbbacktest.system.past import moment_at, told
 from nbbacktest.system.stages import Stages, wire

@@ -17,8 +17,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, LiveRunError, StateError, nearest
 from nbbacktest.core.intervals import Interval
 from nbbacktest.data.corporate_actions import read_actions
-from nbbacktest.data.source_registry import is_source
-from nbbacktest.data.sources import load
+from nbbacktest.data.sources import is_source, load
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.gate import RunGate

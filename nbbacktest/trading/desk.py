@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
+from nbbacktest.core.costs import NoBorrow, NoInterest
 from nbbacktest.core.errors import DataQualityWarning, OrderError, StateError, StrategyError, nearest
 from nbbacktest.core.formats import said, shown
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
@@ -17,13 +17,19 @@ from nbbacktest.data.resample import FormingBars
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import Handler
-from nbbacktest.engine.series import Series
+from nbbacktest.engine.series import Series, Warmup
 from nbbacktest.trading.broker import Broker, SymbolEnds, refuse_what_bars_lack
 from nbbacktest.trading.by_hand import HAND, ByHand
-from nbbacktest.trading.callbacks import Callbacks, blame, overrides
+from nbbacktest.trading.callbacks import Callbacks, Moment, SessionEvents, blame, overrides
 from nbbacktest.trading.context import StrategyContext, Universe
-from nbbacktest.trading.corporate_actions import CorporateActions, Delistings
-from nbbacktest.trading.dated_events import Accruals, DatedEvents, PendingEvents, dated_events
+from nbbacktest.trading.dated_events import (
+    Accruals,
+    CorporateActions,
+    DatedEvents,
+    Delistings,
+    PendingEvents,
+    dated_events,
+)
 from nbbacktest.trading.indicators import Indicator, IndicatorCall, IndicatorList
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
@@ -31,7 +37,6 @@ from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, Split
 from nbbacktest.trading.schedule import Scheduled
-from nbbacktest.trading.session_events import Moment, SessionEvents
 from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
 from nbbacktest.trading.state import (
     ContextState,
@@ -44,9 +49,8 @@ from nbbacktest.trading.state import (
     saved_orders,
     saved_series,
 )
-from nbbacktest.trading.strategy import Strategy, refuse_doubles
+from nbbacktest.trading.strategy import Strategy, names_of, refuse_doubles
 from nbbacktest.trading.streams import make_indicators
-from nbbacktest.trading.warmup import Warmup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,7 +175,7 @@ class TradingDesk:
         self.strategies = tuple(strategy for strategy, _ in strategies)
         self.descriptions = tuple(map(shown, self.strategies))
         self._started: list[Strategy] = []
-        names = numbered([type(strategy).__name__ for strategy in self.strategies])
+        names = names_of(self.strategies)
         self._contexts: dict[str, StrategyContext] = {}
         for name, (_, symbols) in zip(names, strategies, strict=True):
             own = [s for s in base if symbols is None or s.symbol in symbols]
@@ -275,8 +279,10 @@ class TradingDesk:
 
     def _found_events(self) -> tuple[DatedEvents | None, SymbolEnds | None]:
         """Costs, splits and dividends of the instants to come, and delistings; None if there are none."""
-        base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
-        every = {s.symbol: s for s in base}
+        instants, costs = self._instants, self.terms
+        if not self._actions and isinstance(costs.borrow, NoBorrow) and isinstance(costs.interest, NoInterest):
+            return None, None
+        every = {s.symbol: s for s in self.series.values() if s.is_base}
         gone = Delistings(
             self._actions, every, instants, self.days, self.index, self.broker, self.portfolio, self.log.note
         )
@@ -476,7 +482,7 @@ class TradingDesk:
     def open_hand(self) -> ByHand:
         """The seat of orders by hand: it trades all symbols of the run, has its own positions, and shares the cash."""
         if self.hand is None:
-            name = numbered([*self._contexts, HAND])[-1]
+            name = HAND if HAND not in self._contexts else f"{HAND} #2"
             base = [one for one in self.series.values() if one.is_base]
             positions = self.portfolio.open_account(name, base)
             context = StrategyContext(self, name, tuple(one.symbol for one in base), positions, takes_all=True)
@@ -630,13 +636,3 @@ def _instant_before(base: Sequence[Series]) -> int:
 
 def _everywhere() -> bool:
     return True
-
-
-def numbered(words: list[str]) -> list[str]:
-    """Number equal names: Cross, Cross #2."""
-    seen: Counter[str] = Counter()
-    names = []
-    for word in words:
-        seen[word] += 1
-        names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
-    return names

@@ -37,10 +37,10 @@ from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     from nbbacktest.trading.broker import BrokerState
+    from nbbacktest.trading.callbacks import SessionState
     from nbbacktest.trading.indicators import IndicatorState
     from nbbacktest.trading.portfolio import PortfolioState
     from nbbacktest.trading.record import RunNotes
-    from nbbacktest.trading.session_events import SessionState
 
 
 class Past(NamedTuple):

@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from nbbacktest.core.errors import AmbiguousSessionError, NoSessionError, RemoteError, nearest
+from nbbacktest.core.files import private
 from nbbacktest.system.remote import registry
 from nbbacktest.system.remote.connection import SocketConnection, connect
 from nbbacktest.system.remote.messages import ANSWER_LIMIT, SESSION, WAITING, read_answer, request
-from nbbacktest.system.remote.registry import GONE, SILENT, SessionEntry, lives, private, sessions_folder
+from nbbacktest.system.remote.registry import GONE, SILENT, SessionEntry, lives, sessions_folder
 
 CONNECT_SECONDS = 3.0
 """The most seconds that a process may take to accept the connection."""

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import socket
-import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -179,43 +178,6 @@ NAME = "nbbacktest"
 def sessions_folder() -> Path:
     """The folder of the sessions' files; it need not be there."""
     return _runtime_folder() / NAME
-
-
-def private(path: Path, *, make: bool = False) -> bool:
-    """Make sure that a folder is the user's alone: the rights of others are taken away.
-
-    Parameters
-    ----------
-    make
-        Make it, and the folders above it, if it isn't there.
-
-    Returns
-    -------
-    bool
-        False if there is no such folder.
-
-    Raises
-    ------
-    PermissionError
-        It belongs to another user.
-    OSError
-        It can't be made, or is no folder.
-    """
-    if make:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
-    try:
-        found = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(f"{path} is no folder; remove it")
-    if sys.platform != "win32":
-        if found.st_uid != os.geteuid():
-            raise PermissionError(f"{path} belongs to user {found.st_uid}, not to user {os.geteuid()}; remove it")
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            path.chmod(0o700)
-    return True
 
 
 def _runtime_folder() -> Path:

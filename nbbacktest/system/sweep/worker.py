@@ -19,8 +19,7 @@ from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import Bar, BarColumns
-from nbbacktest.data.source_registry import is_source
-from nbbacktest.data.sources import load
+from nbbacktest.data.sources import is_source, load
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.coordinator import run_inline
 from nbbacktest.engine.processor import bars_of
