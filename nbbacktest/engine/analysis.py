@@ -166,7 +166,7 @@ class AnalysisEngine(Generic[S]):
         self.epoch = 0
         self.travel: Callable[[JumpRequest, int], object] | None = None
         self.check: Callable[[int], object] | None = None
-        self._jumped = 0  # windows of older generations are another world's
+        self._jumped = 0  # windows of older generations are of another world
         self.frame: Frame[S] = self._freeze(0)
 
     @property
@@ -181,7 +181,7 @@ class AnalysisEngine(Generic[S]):
                 began = perf_counter()
                 while self._inbox.wait_until_ready():
                     if not self._inbox.is_ready():
-                        self.visit()  # nudged: what is signalled meanwhile isn't taken down unseen
+                        self.visit()  # a nudge and no window: a window that is signalled meanwhile is taken in the next round
                         continue
                     try:
                         batch = outbox()

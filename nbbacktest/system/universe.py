@@ -218,7 +218,7 @@ class SymbolUniverse:
             raise
 
     def _join(self, joining: Sequence[Series], actions: Sequence[CorporateAction], cursor: int) -> None:
-        self._check_new(joining[0].symbol)  # another thread may have been faster
+        self._check_new(joining[0].symbol)  # another thread may have let it join meanwhile
         moment = self._moment(cursor)
         if moment is not None:
             for series in joining:
