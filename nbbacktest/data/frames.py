@@ -96,8 +96,8 @@ def first_kinds(faults: Sequence[Fault], rows: int) -> dict[FaultKind, Bools]:
 
 _FEW_OUT_OF_PLACE = 10  # one row in this many may be out of place; if more are, the rows count as shuffled
 _ENOUGH = 10  # with fewer rows in place, the distance of rows isn't known
-_FAR = 10  # for so few rows: a multiple of their whole span
-_SMALL_HOURS = 4  # clocks are set back between midnight and then
+_FAR = 10  # then a row counts as far off at so many times the span of all
+_SMALL_HOURS = 4  # the hour up to which clocks are set back, from midnight on
 
 
 @dataclass(frozen=True, slots=True, eq=False)

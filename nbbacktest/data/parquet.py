@@ -152,7 +152,7 @@ class ParquetBars:
     # -- rows -----------------------------------------------------------------------------------------------
 
     def _take(self, start: int, stop: int) -> list[pa.RecordBatch]:
-        """The batches of those rows."""
+        """The batches that hold the rows from `start` up to `stop`."""
         taken = []
         first = sum(file.rows for file in self._files[: self._number])
         while first + self._row < stop:

@@ -201,7 +201,7 @@ class AnalysisEngine(Generic[S]):
                 began = perf_counter()
                 while self._inbox.wait_until_ready():
                     if not self._inbox.is_ready():
-                        self.visit()  # nudged: what is signalled meanwhile isn't taken down unseen
+                        self.visit()  # a nudge and no window: a window that is signalled meanwhile is taken in the next round
                         continue
                     try:
                         batch = outbox()

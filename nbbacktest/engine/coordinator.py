@@ -116,7 +116,7 @@ class SessionCoordinator:
     def set_speed(self, multiplier: float) -> None:
         """Change the speed from the cursor on; 0 is data-driven."""
         if multiplier > 0:
-            _ = self._timeline.seconds  # done before it matters: it may fail, and is slow the first time
+            _ = self._timeline.seconds  # computed now, since it may fail and is slow the first time
         surely(lambda: self._repace(multiplier))
 
     def _repace(self, multiplier: float) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 _PRICE, _EQUITY, _DRAWDOWN, _TRADES, _ROLLING, _YEAR = 330, 120, 90, 140, 90, 26
-"""Heights in pixels: of the panels, and of a year in the heat map."""
+"""Heights in pixels of the panels, and of one year in the heat map."""
 _BETWEEN, _ABOVE, _BELOW = 44, 126, 16
 """Pixels between two panels, above the first and below the last."""
 _HEADING = 24
@@ -212,7 +212,7 @@ def _layout(run: RunAnalysis, notes: list[str]) -> dict[str, Any]:
             **lines, "type": "date", "rangeslider": {"visible": False},
             "title": {"text": f"{'Session date' if dates else 'Time'} ({run.record.stamps.timezone})"},
             "hoverformat": "%a %Y-%m-%d" if dates else "%a %Y-%m-%d %H:%M",
-            "showspikes": False,  # its rim is white whatever the page is
+            "showspikes": False,  # its rim is white, on a dark page too
         },
         "yaxis": lines,
         "yaxis2": {**lines, "tickformat": ",~f", "nticks": 5},

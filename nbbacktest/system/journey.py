@@ -18,7 +18,7 @@ from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import JumpRequest
 from nbbacktest.system.inputs import Recorded, carry_out, refusal_of, refuse_unknown
 from nbbacktest.system.past import Checked, RunPast, difference
-from nbbacktest.system.replay import Replay, repeat
+from nbbacktest.system.replay import RunReplay, repeat
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.universe import SymbolBars, SymbolUniverse
 from nbbacktest.system.world import World
@@ -110,7 +110,7 @@ class Journey:
 
     Attributes
     ----------
-    replay : Replay or None
+    replay : RunReplay or None
         The one that is under way to a place. Written by the analysis thread.
     line : Line
         The present history. Written by the thread that holds the run at an instant.
@@ -120,7 +120,7 @@ class Journey:
 
     def __init__(self, stages: Stages, line: Line | None = None) -> None:
         self._stages = stages
-        self.replay: Replay | None = None
+        self.replay: RunReplay | None = None
         self.line = line or Line()
         self.journal: Journal = NoJournal()
         self._undone: list[tuple[Line, InputPlace]] = []  # for `redo`: lines, each with the place that was left
@@ -374,7 +374,7 @@ class Journey:
                 "a run whose bars are streamed can't be taken back: its files aren't read a second time; set data.stream to false"
             )
         world = stages.again()
-        gate, self.replay = stages.gate, Replay(world, stages, goal, inputs)
+        gate, self.replay = stages.gate, RunReplay(world, stages, goal, inputs)
         is_done = self.replay.run(lambda: not gate.closed and gate.jump_asked is jump and not _is_interrupted(gate))
         return world if is_done else None
 

@@ -18,7 +18,7 @@ _TURNS = 4
 """After how many turns of the analysis a replay looks if it is still wanted."""
 
 
-class Replay:
+class RunReplay:
     """One replay, in the thread of its caller.
 
     Parameters

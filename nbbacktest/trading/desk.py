@@ -346,7 +346,7 @@ class TradingDesk:
 
     @property
     def lists(self) -> TradingLists:
-        """The lists that only grow."""
+        """The desk's lists that only grow, for snapshots."""
         return TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators)
 
     def freeze(self) -> TradingSnapshot:

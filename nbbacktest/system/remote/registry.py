@@ -232,7 +232,7 @@ def lives(pid: int, born: str | None) -> bool:
         return now == born
     if sys.platform == "linux":
         return now is not None
-    if sys.platform == "win32":  # signal 0 would be Ctrl-C there
+    if sys.platform == "win32":  # os.kill with signal 0 would be a Ctrl-C on this system
         return True
     try:
         os.kill(pid, 0)
