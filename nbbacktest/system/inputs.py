@@ -12,6 +12,7 @@ from nbbacktest.core.enums import InputKind
 from nbbacktest.core.errors import NbBacktestError, OrderError
 from nbbacktest.core.formats import shown
 from nbbacktest.core.inputs import Input
+from nbbacktest.trading.by_hand import describe_change, hand_seat, seat_of
 from nbbacktest.trading.callbacks import blame, overrides
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.snapshot import OrderRow
@@ -89,7 +90,7 @@ def refuse_unknown(world: World, one: Input) -> None:
         With the value and the cure.
     """
     if one.strategy is not None and one.what is not InputKind.CHANGE:
-        world.desk.seat(one.strategy)
+        seat_of(world.desk, one.strategy)
     if one.what in (InputKind.CANCEL, InputKind.REPLACE):
         _order(world, one.arguments["id"])
     if one.what is InputKind.CHANGE:
@@ -110,13 +111,13 @@ def _place(what: str) -> Callable[..., Any]:
 
 def _cancel(world: World, _strategy: str | None, arguments: dict[str, Any], _bars: Any) -> OrderRow:
     order = _order(world, arguments["id"])
-    world.desk.seat(order.strategy).cancel(order)
+    seat_of(world.desk, order.strategy).cancel(order)
     return OrderRow.of(order)
 
 
 def _replace(world: World, _strategy: str | None, arguments: dict[str, Any], _bars: Any) -> OrderRow:
     order = _order(world, arguments.pop("id"))
-    return OrderRow.of(world.desk.seat(order.strategy).replace(order, **arguments))
+    return OrderRow.of(seat_of(world.desk, order.strategy).replace(order, **arguments))
 
 
 def _change(world: World, strategy: str | None, arguments: dict[str, Any], _bars: Any) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _change(world: World, strategy: str | None, arguments: dict[str, Any], _bars
     if not changed:
         return changed
     desk = world.desk
-    desk.describe_change(one, changed)
+    describe_change(desk, one, changed)
     name = next(context.name for strategy_, context in desk.contexts if strategy_ is one)
     words = ", ".join(f"{key}={shown(value)}" for key, value in changed.items())
     if not overrides(one, "on_change"):
@@ -166,7 +167,7 @@ _KINDS: Mapping[InputKind, Callable[..., Any]] = MappingProxyType(
 
 
 def _seat(world: World, strategy: str | None) -> Strategy:
-    return world.desk.open_hand() if strategy is None else world.desk.seat(strategy)
+    return hand_seat(world.desk) if strategy is None else seat_of(world.desk, strategy)
 
 
 def _order(world: World, number: Any) -> Order:
@@ -179,7 +180,7 @@ def _order(world: World, number: Any) -> Order:
 def _changed(world: World, strategy: str | None) -> Strategy:
     desk = world.desk
     if strategy is not None:
-        return desk.seat(strategy)
+        return seat_of(desk, strategy)
     if len(desk.strategies) == 1:
         return desk.strategies[0]
     names = ", ".join(repr(context.name) for _, context in desk.contexts)

@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
@@ -27,11 +27,11 @@ from nbbacktest.report.result import Result
 from nbbacktest.system.builder import build
 from nbbacktest.system.event_dispatcher import EventDispatcher
 from nbbacktest.system.inputs import bound
-from nbbacktest.system.journey import Goal, Line
+from nbbacktest.system.journey import Goal
 from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
-from nbbacktest.system.run import Run, RunHolder, outcome
-from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
-from nbbacktest.system.stages import Stages
+from nbbacktest.system.run import Run, outcome
+from nbbacktest.system.run_holder import STOP_SECONDS, OpenedRun, RunHolder
+from nbbacktest.system.runner import has_threads, require_threads
 from nbbacktest.system.status import status
 from nbbacktest.system.targets import Until, past_cursor, place_of, target_of
 from nbbacktest.trading.places import Place
@@ -40,22 +40,10 @@ from nbbacktest.trading.strategy import Strategy
 
 T = TypeVar("T")
 
-STOP_SECONDS = 5.0
-"""The most seconds that `stop` waits for a strategy's call."""
 REST_SECONDS = 10.0
 """The most seconds that `pause` waits for one."""
 FLUSH_SECONDS = 5.0
 """The most seconds that the end of a `wait` waits for callbacks."""
-
-
-class OpenedRun(Protocol):
-    """An object that is opened beside a run, such as its control server, and closed at the run's end."""
-
-    def open(self) -> None:
-        """Called once the run has started."""
-
-    def close(self) -> None:
-        """Called at the end of the run, in the coordinator's thread; it must not wait."""
 
 
 class SystemManager:
@@ -88,7 +76,7 @@ class SystemManager:
         # Guards the lifecycle, the run holder and every gate of this system; nothing is called while it is held.
         self._condition = Monitor()
         self._life = Lifecycle(lambda state: dispatcher.post("state", state))
-        self._holder = RunHolder()
+        self._holder = RunHolder(self._life, self._condition, dispatcher)
         self._origin: Origin | None = None  # the origin of the newest run; written under the condition
         self._reviving = threading.Lock()  # held while a run that has ended is taken back
         self._reachable = reachable  # opened for the user's other terminals, if config and environment allow it
@@ -161,12 +149,19 @@ class SystemManager:
             settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
             params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
         )  # fmt: skip
-        beside = SystemManager.run_hook(self, settings) if self._reachable else None
-        run = self._made(stages, beside)
+        beside = self._beside(settings)
+        run = self._holder.make(stages, beside)
         speed = origin.speed if asked is None else asked
         if speed is not None and not run.is_live:
             run.coordinator.set_speed(speed)
-        if not self._begun(run, beside, origin.built(stages, speed), asked, paused=paused):
+        built = origin.built(stages, speed)
+
+        def placed() -> None:
+            if self._speed == asked and not run.is_live:
+                self._speed = None
+            self._origin = built
+
+        if not self._holder.begin(run, beside, paused=paused, placed=placed):
             return False  # another thread was faster
         if paused:
             self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
@@ -692,41 +687,6 @@ class SystemManager:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _begun(self, run: Run, beside: OpenedRun | None, origin: Origin, asked: float | None, *, paused: bool) -> bool:
-        try:
-            with self._condition.lock:
-                if not self._life.allows(Command.START):
-                    return False
-                if self._speed == asked and not run.is_live:
-                    self._speed = None
-                if paused:
-                    run.gate.hold_here()
-                self._origin = origin
-                self._holder.put(run)
-                self._life.apply(Command.START)
-            self._events.poll_progress(run.followed)
-            run.start()
-            if beside is not None:
-                uninterrupted(beside.open)  # its files are written whole, or not at all
-        except BaseException as error:
-            if self._holder.run is run:
-                run.call_off(error, STOP_SECONDS)
-            raise
-        return True
-
-    def _made(self, stages: Stages, beside: OpenedRun | None, line: Line | None = None) -> Run:
-        dispatcher, leash = self._events, self._holder.leash  # the run holds no reference to its manager
-
-        def ended(run: Run) -> None:
-            if leash.run is not run:
-                return  # it never was the manager's
-            leash.let_go(run)
-            if beside is not None:
-                beside.close()
-            dispatcher.run_ended(run)
-
-        return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended, line)
-
     def _travel(self, place: Callable[[Run, int], int | Goal | None]) -> bool:
         """Go to a place that `place` gives, from the run and the cursor at which it stands."""
         run = self._from_outside(Command.REWIND)
@@ -736,43 +696,14 @@ class SystemManager:
             raise LiveRunError(Command.REWIND.value, self._life.history)
         with self._reviving:
             if self._holder.run is run:
-                return self._revive(run, place)
+                goal = place(run, run.published().cursor)
+                if goal is not None:
+                    self._holder.revive(run, goal, self._beside(run.config))
+                return goal is not None
         return self._travel(place)
 
-    def _revive(self, ended: Run, place: Callable[[Run, int], int | Goal | None]) -> bool:
-        """Put another run with the line of one that has ended in its place, held where `place` says; False if it is nowhere.
-
-        Until it rests there it isn't the manager's: if anything fails, the ended run stays.
-        """
-        goal = place(ended, ended.published().cursor)
-        if goal is None:
-            return False
-        life = Lifecycle()
-        stages, line = ended.successor(life, self._condition)
-        beside = SystemManager.run_hook(self, ended.config) if self._reachable else None
-        run = self._made(stages, beside, line)
-        run.gate.hold_here()
-        life.apply(Command.START)
-        try:
-            run.start()
-            run.rewind(lambda _cursor: goal)
-            self._take(run, ended)
-            self._events.poll_progress(run.followed)
-            if beside is not None:
-                uninterrupted(beside.open)
-        except BaseException as error:
-            run.call_off(error, STOP_SECONDS)
-            raise
-        return True
-
-    def _take(self, run: Run, ended: Run) -> None:
-        """Hold `run` in place of one that has ended; refused if another was started meanwhile."""
-        with self._condition.lock:
-            if self._holder.run is not ended or self._life.state is not SystemState.STOPPED:
-                raise InvalidTransition(self._life.state.value, Command.REWIND.value, ["stop"], self._life.history)
-            run.gate.state.life = self._life
-            self._holder.put(run)
-            self._life.apply(Command.REWIND)
+    def _beside(self, settings: SessionConfig) -> OpenedRun | None:
+        return SystemManager.run_hook(self, settings) if self._reachable else None
 
     def _order(self, what: InputKind, strategy: str | None, arguments: Mapping[str, Any]) -> OrderRow:
         return self._by_hand(what, strategy, arguments)  # type: ignore[no-any-return]

@@ -73,6 +73,9 @@ def difference(
     is_whole = cursor >= past.horizon and not past.is_over and n_fills is None
     now = int(world.timeline.instants[cursor - 1]) if cursor else desk.notes.opens
     count = bisect_left(old.fills, cursor, key=_index) if n_fills is None else n_fills
+    if past.is_over and cursor >= past.horizon:
+        # Those of the last instant may be of the calls at the end of the run.
+        count = max(bisect_left(old.fills, cursor - 1, key=_index), min(count, len(desk.fills)))
     shown = world.market.stamps.instant
     found = (
         _unlike(old.fills, desk.fills, checked.n_fills, now, is_whole=True, stop=count)

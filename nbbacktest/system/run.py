@@ -1,10 +1,8 @@
-"""One run with its stages, its world and its end, started once and ended once; and the holder that ends it with its manager."""
+"""One run with its stages, its world and its end, started once and ended once."""
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import threading
 import traceback
 import weakref
@@ -51,8 +49,6 @@ ACT_SECONDS = 10.0
 """The most seconds that an input by hand waits for a strategy's call."""
 FEED_SECONDS = 2.0
 """The most seconds that the end of a run waits for the end of its feed."""
-EXIT_SECONDS = 1.0
-"""The most seconds that the process's exit waits for strategies' calls, for all runs together."""
 
 
 class Run:
@@ -64,6 +60,8 @@ class Run:
     ----------
     journey : Journey
         Takes the run to other places of its line.
+    is_shown : bool
+        True once the run is its manager's present one.
     """
 
     def __init__(
@@ -85,6 +83,7 @@ class Run:
         self.feed = stages.feed
         self.inbox = stages.inbox
         self.journey = Journey(stages, line)
+        self.is_shown = False
         self._live_objects = stages.live_objects
         self._describe = describe
         self._on_end = on_end
@@ -527,67 +526,6 @@ def outcome(run: Run) -> Result:
     if isinstance(error, NbBacktestError):
         raise error.with_traceback(None)  # else it would collect the frames of every wait
     raise NbBacktestError(f"the engine failed: {said(error)}") from error
-
-
-class RunHolder:
-    """Holds the present or last run of a manager, so that the manager's end, or the process's, can end the run.
-
-    A finalizer keeps its arguments alive, so it gets a `RunLeash` instead of the run's holder.
-
-    Attributes
-    ----------
-    run : Run or None
-        Written by `put`.
-    leash : RunLeash
-        The leash of the run that goes on.
-    """
-
-    def __init__(self) -> None:
-        self.run: Run | None = None
-        self.leash = RunLeash()
-        _holders.add(self)
-
-    def put(self, run: Run) -> None:
-        """Hold another run; called under the manager's condition, before the run starts."""
-        self.run = self.leash.run = run
-
-
-class RunLeash:
-    """Holds a run for as long as it goes on: a run that has ended may lead back to its manager, by a strategy or an error's frames."""
-
-    def __init__(self) -> None:
-        self.run: Run | None = None
-        self._process = os.getpid()
-
-    def let_go(self, run: Run) -> None:
-        """Forget a run that has ended, unless another one has taken its place."""
-        if self.run is run:
-            self.run = None
-
-    def end(self) -> Run | None:
-        """Tell the run to end, and wait for nothing: the garbage collector may call this, in any thread.
-
-        Returns the run if it goes on for a moment. A forked child has none of its parent's threads, and its locks may be
-        taken and never released: there this does nothing.
-        """
-        run = self.run
-        if run is None or run.done or self._process != os.getpid():
-            return None
-        run.gate.end()
-        return run
-
-
-_holders: weakref.WeakSet[RunHolder] = weakref.WeakSet()  # the runs of all managers that live, for the exit alone
-
-
-@atexit.register
-def _end_all() -> None:
-    """End all runs: first tell each, then wait, so that many take no longer than one."""
-    deadline = monotonic() + EXIT_SECONDS
-    ending = [holder.leash.end() for holder in list(_holders)]
-    for run in ending:
-        if run is not None:
-            run.wait(max(deadline - monotonic(), 0.0))
 
 
 class MovingTime:

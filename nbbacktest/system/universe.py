@@ -23,6 +23,7 @@ from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.timeline import Timeline, in_callback_order
 from nbbacktest.system.run_bars import RunBars
+from nbbacktest.trading.by_hand import reopen
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.state import TradingState, restored_series
 from nbbacktest.trading.universe import admit, check_admission, check_leave, dismiss, give_notice
@@ -221,6 +222,7 @@ class SymbolUniverse:
         present = {(series.symbol, series.interval): series for series in self._timeline.series}
         series = restored_series(trading.series, present)
         self._renumber = self._timeline.recast(series)
+        reopen(self._desk, trading.hand)
         self._desk.restore(trading, series, self._timeline.instants)
         self.moves[:], self._gone = state.moves, set(state.gone)
         self._go_on(trading.index + 1)

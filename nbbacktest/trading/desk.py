@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.costs import NoBorrow, NoInterest
-from nbbacktest.core.errors import DataQualityWarning, OrderError, StateError, StrategyError, nearest
-from nbbacktest.core.formats import said, shown
+from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
+from nbbacktest.core.formats import shown
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.data.resample import FormingBars
 from nbbacktest.data.trading_days import TradingDays
@@ -19,8 +19,7 @@ from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import Handler
 from nbbacktest.engine.series import Series, Warmup
 from nbbacktest.trading.broker import Broker, SymbolEnds, refuse_what_bars_lack
-from nbbacktest.trading.by_hand import HAND, ByHand
-from nbbacktest.trading.callbacks import Callbacks, Moment, SessionEvents, blame, overrides
+from nbbacktest.trading.callbacks import Callbacks, Moment, SessionEvents, blame, blamed, overrides, words_of
 from nbbacktest.trading.context import StrategyContext, Universe
 from nbbacktest.trading.dated_events import (
     Accruals,
@@ -113,7 +112,7 @@ class TradingDesk:
     may_act : callable
         True in the calls of this run's strategies and in an input by hand: only there the desk takes orders. Set when the
         desk is put on its stages.
-    hand : (ByHand, StrategyContext) or None
+    hand : (Strategy, StrategyContext) or None
         The seat of orders that are placed by hand in no strategy's name; opened by the first one.
     failures : list of (int, str)
         The strategies' errors, each with its time in nanoseconds UTC.
@@ -191,7 +190,7 @@ class TradingDesk:
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
         self.may_act: Callable[[], bool] = _everywhere
-        self.hand: tuple[ByHand, StrategyContext] | None = None
+        self.hand: tuple[Strategy, StrategyContext] | None = None
         self.failures: list[tuple[int, str]] = []
         self.universe: Universe | None = None
         self.leaving: set[str] = set()
@@ -305,25 +304,9 @@ class TradingDesk:
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
         """A StrategyError of the handler's strategy, with `error` as its cause."""
-        found = self._blamed(error, handler, bar)
-        cause = found.__cause__ or found
-        of = f"{found.strategy}.{found.callback} raised " if isinstance(found, StrategyError) else ""
-        self.failures.append((self.now_ns, f"{of}{type(cause).__name__}"))
+        found = blamed(error, handler, bar)
+        self.failures.append((self.now_ns, words_of(found)))
         return found
-
-    def _blamed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
-        if isinstance(error, StrategyError):
-            return error
-        strategy = getattr(handler, "__self__", None)
-        if not isinstance(strategy, Strategy):
-            if isinstance(error, Exception):
-                return error
-            wrapped = RuntimeError(said(error))
-            wrapped.__cause__ = error
-            return wrapped
-        if bar is None:
-            return blame(strategy, getattr(handler, "__name__", "on_bar"), error)
-        return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
 
     def stop(self) -> None:
         """End the last session if its bars are over, take no more orders, and call `on_stop` of each started strategy.
@@ -431,8 +414,6 @@ class TradingDesk:
         self.leaving = set(state.leaving)
         for (_, context), saved in zip(self.contexts, state.contexts, strict=True):
             context.trade(saved.symbols)
-        if state.hand is not None:
-            self.open_hand()._strategy_context.trade(state.hand)  # noqa: SLF001 - as above
         state.failures.restore(self.failures)
         self.portfolio.restore(state.portfolio, {one.symbol: one for one in series if one.is_base})
         self.broker.restore(state.broker)
@@ -478,39 +459,6 @@ class TradingDesk:
     def seats(self) -> list[tuple[Strategy, StrategyContext]]:
         """The strategies and their contexts, and the hand's if it is open."""
         return self.contexts if self.hand is None else [*self.contexts, self.hand]
-
-    def open_hand(self) -> ByHand:
-        """The seat of orders by hand: it trades all symbols of the run, has its own positions, and shares the cash."""
-        if self.hand is None:
-            name = HAND if HAND not in self._contexts else f"{HAND} #2"
-            base = [one for one in self.series.values() if one.is_base]
-            positions = self.portfolio.open_account(name, base)
-            context = StrategyContext(self, name, tuple(one.symbol for one in base), positions, takes_all=True)
-            self.hand = ByHand(), context
-            self.hand[0]._strategy_context = context  # noqa: SLF001 - hidden from strategies only
-        return self.hand[0]
-
-    def seat(self, name: str) -> Strategy:
-        """The strategy of that name, as orders and fills have it.
-
-        Raises
-        ------
-        OrderError
-            If there is none.
-        """
-        for strategy, context in self.seats:
-            if context.name == name:
-                return strategy
-        names = [context.name for _, context in self.contexts]
-        raise OrderError(f"the run has no strategy {name!r}; {nearest(str(name), names)}")
-
-    def describe_change(self, strategy: Strategy, changed: dict[str, Any]) -> None:
-        """Show the parameters that were changed by hand in the description of `strategy`."""
-        words = ", ".join(f"{name}={shown(value)}" for name, value in changed.items())
-        self.descriptions = tuple(
-            f"{text} -> {words}" if one is strategy else text
-            for one, text in zip(self.strategies, self.descriptions, strict=True)
-        )
 
     def note_edge(self) -> None:
         """Note the fills and orders so far, if the next session event has the time of the last instant."""
