@@ -125,6 +125,8 @@ class AnalysisEngine(Generic[S]):
         Makes a jump; called by the analysis thread, at rest at an instant. Set before the run starts.
     check : callable or None
         Called with the cursor at each boundary while the run is in its past.
+    note : callable or None
+        Called with the newest frame at each boundary that it is of.
     """
 
     FRESH = 0.02
@@ -167,6 +169,7 @@ class AnalysisEngine(Generic[S]):
         self.epoch = 0
         self.travel: Callable[[JumpRequest, int], object] | None = None
         self.check: Callable[[int], object] | None = None
+        self.note: Callable[[Frame[S]], object] | None = None
         self._jumped = 0  # windows of older generations are another world's
         self.frame: Frame[S] = self._freeze(0)
 
@@ -367,6 +370,8 @@ class AnalysisEngine(Generic[S]):
             self.check(cursor)
         rests = gate.rests
         while True:
+            if self.note is not None and self.frame.cursor == cursor:
+                self.note(self.frame)
             if gate.is_asked:
                 self._yielding.make_due()
             fresh = perf_counter() < self._stale
