@@ -17,11 +17,10 @@ from nbbacktest.core.records import Bar
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import Decision, JumpRequest, MoveRequest
 from nbbacktest.engine.metrics import TimingSeries
-from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import Batch
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.timeline import Axis, Timeline
+from nbbacktest.engine.timeline import Axis, Quantum, Timeline
 from nbbacktest.engine.yielding import InterpreterYield
 
 Handler = Callable[[Bar], object]

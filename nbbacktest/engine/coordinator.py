@@ -17,10 +17,9 @@ from nbbacktest.engine.feed import Feed, Inbox
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.live_bars import LiveColumns
 from nbbacktest.engine.metrics import LagWatch, TimingSeries
-from nbbacktest.engine.planner import Deadlines, Planner, Quantum, Window
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import Link
-from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.timeline import Deadlines, Planner, Quantum, Timeline, Window
 
 logger = logging.getLogger("nbbacktest")
 

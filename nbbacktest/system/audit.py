@@ -25,7 +25,7 @@ from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import BarColumns, Float64, Int64
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
-from nbbacktest.engine.planner import Window
+from nbbacktest.engine.timeline import Window
 from nbbacktest.system.audit_report import AuditReport, Difference, Kind
 from nbbacktest.system.builder import build, warmup_needs
 from nbbacktest.system.early_bars import early_bars

@@ -17,7 +17,7 @@ from types import FrameType
 
 from nbbacktest.core.errors import NoThreadsError
 from nbbacktest.core.monitor import Flag
-from nbbacktest.engine.planner import Deadlines, Planner
+from nbbacktest.engine.timeline import Deadlines, Planner
 from nbbacktest.system.stages import Stages
 
 logger = logging.getLogger("nbbacktest")
