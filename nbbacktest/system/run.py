@@ -425,7 +425,7 @@ class Run:
         try:
             error, frame = self.error, self.analysis.frame
             if error is None and told and not self._is_stopped:
-                journal.note(frame, rests=True, horizon=self.horizon)
+                journal.note(frame, rests=True, horizon=self.horizon, is_last=True)
             else:
                 how = "failed" if error is not None else "stopped" if told else "finished"
                 journal.end(how, frame.cursor, 0, self.result().fingerprint, error)

@@ -61,7 +61,7 @@ class RunJournal:
         self._settings = settings
         self._seq = seq
         self._lock = threading.RLock()  # guards all fields below and the file
-        self._prepared = Flag()
+        self._prepared, self._made_room = Flag(), Flag()
         self._is_preparing = False
         self._is_lost = self._is_closed = False
         self._waiting: StandEntry | None = None  # the newest place, until the first line is written
@@ -70,13 +70,25 @@ class RunJournal:
         self._due = perf_counter() + EVERY_SECONDS
         if origin is None:
             self._prepared.set()
+            self._made_room.set()
         _open.add(self)
 
     # -- what is written ------------------------------------------------------------------------------------
 
-    def note(self, frame: Frame[TradingSnapshot], *, rests: bool, horizon: int, inputs: int = 0, line: int = 0) -> None:
-        """Write where the run stands, if it rests there or hasn't said so for a second."""
-        if not rests and perf_counter() < self._due:
+    def note(
+        self,
+        frame: Frame[TradingSnapshot],
+        *,
+        rests: bool,
+        horizon: int,
+        inputs: int = 0,
+        line: int = 0,
+        is_last: bool = False,
+    ) -> None:
+        """Write where the run stands, if it rests there, goes no further, or hasn't said so for a second."""
+        if is_last:
+            self._begun()
+        elif not rests and perf_counter() < self._due:
             return
         place = (frame.cursor, horizon, inputs, line, frame.epoch)
         if place == self._stood:
@@ -125,7 +137,7 @@ class RunJournal:
     def close(self) -> None:
         """Write no more, and let another process go on with the run. A journal without a line is removed."""
         if self._is_preparing:
-            self._prepared.wait()
+            self._made_room.wait()
         with self._lock:
             if self._is_closed:
                 return
@@ -178,6 +190,7 @@ class RunJournal:
             raise
         finally:
             self._prepared.set()
+            self._made_room.set()
 
     def _write(self, entry: Entry, *, sync: bool = False) -> None:
         if self._is_lost or self._is_closed:
