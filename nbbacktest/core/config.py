@@ -261,7 +261,9 @@ class SessionConfig(Model):
             return self
         merged = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
         if isinstance(self.broker.commission, CallableCommission):
-            merged["broker"]["commission"] = self.broker.commission.model_dump()  # a live function stays one
+            merged["broker"]["commission"] = (
+                self.broker.commission.model_dump()
+            )  # a function that was given as an object stays one
         for key, value in changes.items():
             merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
         try:

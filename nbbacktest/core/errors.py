@@ -18,7 +18,7 @@ class NbBacktestError(Exception):
 
 
 class _Hidden:
-    """Stands for a secret that is wrong."""
+    """Shown by an error in place of a wrong secret."""
 
     def __repr__(self) -> str:
         return "(not shown)"
@@ -31,7 +31,7 @@ HIDDEN = _Hidden()
 
 
 class _Missing:
-    """Stands for a missing value if None is a possible value."""
+    """Marks a missing value if None is a possible value."""
 
     def __repr__(self) -> str:
         return "(missing)"

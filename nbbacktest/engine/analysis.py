@@ -169,7 +169,7 @@ class AnalysisEngine(Generic[S]):
         self.travel: Callable[[JumpRequest, int], object] | None = None
         self.check: Callable[[int], object] | None = None
         self.note: Callable[[Frame[S]], object] | None = None
-        self._jumped = 0  # windows of older generations are another world's
+        self._jumped = 0  # windows of older generations are of another world
         self.frame: Frame[S] = self._freeze(0)
 
     @property
@@ -184,7 +184,7 @@ class AnalysisEngine(Generic[S]):
                 began = perf_counter()
                 while self._inbox.wait_until_ready():
                     if not self._inbox.is_ready():
-                        self.visit()  # nudged: what is signalled meanwhile isn't taken down unseen
+                        self.visit()  # a nudge and no window: a window that is signalled meanwhile is taken in the next round
                         continue
                     try:
                         batch = outbox()
@@ -290,7 +290,7 @@ class AnalysisEngine(Generic[S]):
             self._run_deferred_call(self.deferred.popleft(), cursor)
 
     def under_way(self) -> Frame[S]:
-        """The frame of the instant under way, for code that is called in it; it isn't published."""
+        """A frame of the instant under way, for a strategy's call that asks in the middle of it; it isn't published."""
         return self._freeze(max(self._agent.index + 1, 0))
 
     def abandon(self) -> None:

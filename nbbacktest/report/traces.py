@@ -91,7 +91,7 @@ def price_traces(run: RunAnalysis, symbol: str, local: Int64, binning: Binning) 
 
 
 def _marks(run: RunAnalysis, symbol: str, side: Side, binning: Binning) -> tuple[Float64, Float64, list[str]]:
-    """One mark for each candle with fills: its place, mean price and text."""
+    """The marks of fills, one for each candle that has some: its place, mean price and text."""
     done, none = run.record.executions, np.empty(0, dtype=np.float64)
     rows = done.rows.get(symbol, none.astype(np.int64))
     rows = rows[done.signed[rows] > 0 if side is Side.BUY else done.signed[rows] < 0]

@@ -483,7 +483,7 @@ def outcome(run: Run) -> Result:
     if isinstance(error, (StrategyError, DataError)):
         error.result = result
     if isinstance(error, NbBacktestError):
-        raise error.with_traceback(None)  # else it would collect the frames of every wait
+        raise error.with_traceback(None)  # otherwise its traceback would collect the frames of every `wait`
     raise NbBacktestError(f"the engine failed: {said(error)}") from error
 
 

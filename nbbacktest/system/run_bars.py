@@ -159,7 +159,7 @@ class RunBars:
         earlier: dict[tuple[str, str], BarColumns] = {}
         for key, columns in whole.items():
             row = int(np.searchsorted(columns.end, reach, side="right"))
-            row = min(row, len(columns) - len(kept[key]))  # never fewer bars than there were
+            row = min(row, len(columns) - len(kept[key]))  # so that no series gets fewer bars than it had
             kept[key] = columns.slice(row, len(columns))
             if row:
                 earlier[key] = columns.slice(0, row)

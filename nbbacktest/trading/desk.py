@@ -328,7 +328,7 @@ class TradingDesk:
 
     @property
     def lists(self) -> TradingLists:
-        """The lists that only grow."""
+        """The desk's lists that only grow, for snapshots."""
         return TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators)
 
     def freeze(self) -> TradingSnapshot:
@@ -538,7 +538,7 @@ class TradingDesk:
             context.refuse_fed()
 
     def _renew(self) -> None:
-        self._forming = None  # earlier bars may change the weeks and months
+        self._forming = None  # forming weeks and months are made anew, since earlier bars may change them
         for context in self._contexts.values():
             context.renew()
 

@@ -28,9 +28,9 @@ from nbbacktest.trading.record import CashFlow, RunNotes, RunRecord, Split
 from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingLists, TradingSnapshot
 
 _EVERY = 128
-"""The number of changes after which the account is kept, and of orders after which the open ones are kept."""
+"""The account is kept after each so many changes, and the list of open orders after each so many orders."""
 _LAST_FILLS = 5
-_TERMS = 5 - EVENT_FIELDS  # where an event's terms begin, seen from its end
+_TERMS = 5 - EVENT_FIELDS  # the place of an event's first term, counted from the event's end
 _ACCEPTED, _TRIGGERED = OrderEventKind.ACCEPTED, OrderEventKind.TRIGGERED
 _PART, _REPLACED = OrderEventKind.PARTIALLY_FILLED, OrderEventKind.REPLACED
 _index = attrgetter("index")
@@ -207,7 +207,7 @@ class _OrderHistory:
     ) -> OrderRow | None:
         """The order after its first `count` events, or after those until `moment`; None if it wasn't open."""
         life = order.life
-        if not life:  # an old version saved it without events
+        if not life:  # an order that an old version saved without events
             return OrderRow.of(order)
         if count is None:
             count = bisect_right(range(len(life) // EVENT_FIELDS), moment, key=lambda n: life[n * EVENT_FIELDS])
@@ -234,7 +234,7 @@ class _OrderHistory:
     def _filled(self, order: Order, life: Sequence[Any], instants: Int64) -> float:
         """Units so far: its partial fills, in units of after the splits since."""
         filled = 0.0
-        done: dict[int, int] = {}  # splits by instant: several may come at one
+        done: dict[int, int] = {}  # the number of splits by instant: several may come at one
         for at in range(0, len(life), EVENT_FIELDS):
             time, kind, reason, size = life[at : at + 4]
             if kind is _PART:

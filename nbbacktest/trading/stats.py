@@ -34,7 +34,7 @@ WEEKS = 52
 MONTHS = 12
 _YEAR = 365.25  # days, of the calendar
 _FULL = 0.9
-"""The least share of a stretch's trading days that have a return, if bars are missing on few of them."""
+"""If at least this share of the trading days that a stretch has on average have a return, none counts as missing."""
 
 _RATIOS = ("volatility", "sharpe", "sortino")
 
@@ -77,7 +77,7 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
     clock = days * DAY if record.daily else record.instants
     peak = _peaks(equity, record.cash)
     longest = _longest(equity, clock, peak)
-    drawdown = _deepest(equity, peak)  # last: it takes the peaks' place
+    drawdown = _deepest(equity, peak)  # last, since it is written over the peaks
     return {
         "start": start(record),
         "end": end(record, days),
@@ -303,22 +303,22 @@ def sqn(pnl: Float64) -> float:
 
 
 def best_trade(returns: Float64) -> float:
-    """The highest net return of a closed trade, of its entry's notional. NaN without a trade."""
+    """The highest net return of a closed trade, as a fraction of its entry's notional. NaN without a trade."""
     return float(np.max(returns)) if len(returns) else NAN
 
 
 def worst_trade(returns: Float64) -> float:
-    """The lowest net return of a closed trade, of its entry's notional. NaN without a trade."""
+    """The lowest net return of a closed trade, as a fraction of its entry's notional. NaN without a trade."""
     return float(np.min(returns)) if len(returns) else NAN
 
 
 def average_trade(returns: Float64) -> float:
-    """Arithmetic mean of closed trades' net returns, each of its entry's notional. NaN without a trade."""
+    """Arithmetic mean of closed trades' net returns, each a fraction of its entry's notional. NaN without a trade."""
     return _mean(returns)
 
 
 def average_mae(mae: Float64) -> float:
-    """Arithmetic mean of closed trades' maximum adverse excursions, each of its entry's price; never positive.
+    """Arithmetic mean of closed trades' maximum adverse excursions, fractions of the entries' prices; never positive.
 
     Gross of commission; NaN without a trade. Source: Sweeney (1996); `nbbacktest.trading.excursions` states which bars
     and prices count.
@@ -327,7 +327,7 @@ def average_mae(mae: Float64) -> float:
 
 
 def average_mfe(mfe: Float64) -> float:
-    """Arithmetic mean of closed trades' maximum favourable excursions, each of its entry's price; never negative.
+    """Arithmetic mean of closed trades' maximum favourable excursions, fractions of the entries' prices; never negative.
 
     Gross of commission; NaN without a trade. Source and rule as `average_mae`.
     """

@@ -214,7 +214,7 @@ def _first_in_first_out(record: RunRecord) -> Matches:
         if rest.size:
             lots.append(rest)
         if not held[fill.strategy, fill.symbol].add(float(fill.signed_size)) and lots:
-            # The position is flat: the lots that are left are the rounding of their parts.
+            # The position is flat, so that the lots that are left are only rounding errors.
             last = found[-1]
             found[-1] = (*last[:4], last[4] + sum(lot.commission for lot in lots))
             lots.clear()
@@ -244,7 +244,7 @@ class _Lot:
     noise: float = 0.0
 
     def take(self, other: _Lot) -> float:
-        """Use up as many of its units as `other` has, rounding residue included; returns that part's commission."""
+        """Take as many units out of this lot as `other` has, rounding residue included; returns their part of the commission."""
         before, (left, noise) = self.size, add_sizes(self.size, other.size, self.noise + other.noise)
         if not left or (left > 0) != (before > 0):
             paid, self.size, self.commission = self.commission, 0.0, 0.0
