@@ -266,7 +266,7 @@ def rolling_panel(run: RunAnalysis, yaxis: str) -> Panel | None:
     if not len(known):
         return None
     rows = known[extremes(values[known])]
-    # A quarter without a trade has no Sharpe ratio; one value of each such time keeps the line from crossing it.
+    # A quarter without a trade has no Sharpe ratio (NaN). One NaN for each such stretch is kept, so that the line has a gap there.
     unknown = np.flatnonzero(~np.isfinite(values))
     rows = np.union1d(rows, unknown[np.append(True, np.diff(unknown) > 1)]) if len(unknown) else rows
     return Panel(

@@ -207,7 +207,7 @@ class Run:
 
     @property
     def horizon(self) -> int:
-        """How many instants the run has completed at most; more than its cursor if it was taken back."""
+        """The largest number of instants that the run has completed; more than its cursor if it was taken back."""
         replay = self.replay
         return self.journey.horizon if replay is None else replay.gate.cursor
 

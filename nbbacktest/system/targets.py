@@ -61,7 +61,7 @@ def times_of(run: Run) -> RunTimes:
 
 
 def place_of(to: Any, run: Run, cursor: int) -> int:
-    """How many instants of `run` are completed at the place `to` of its line; it stands at `cursor`.
+    """The number of instants of `run` that are completed at the place `to` of its line; it stands at `cursor`.
 
     Raises
     ------
