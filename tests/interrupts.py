@@ -93,6 +93,18 @@ def _until(system: nb.SystemManager) -> object:
     return system.run_until(lambda shot: shot.cursor >= 8)
 
 
+def _went(instants: int) -> Command:
+    """Until so many instants are completed, stepping or as the run goes."""
+
+    def prepare(system: nb.SystemManager) -> None:
+        if system.is_paused():
+            system.step(instants)
+        while system.snapshot().cursor < instants:
+            time.sleep(0.001)
+
+    return prepare
+
+
 def _ended(system: nb.SystemManager) -> None:
     system.resume()
     system.wait()
@@ -154,6 +166,11 @@ CASES = (
     Case("run_until a time", lambda system: system.run_until("09:40")),
     Case("run_until a time, running", lambda system: system.run_until("09:34"), state="running"),
     Case("run_until a condition", _until),
+    Case("back", lambda system: system.back(3), _went(8)),
+    Case("back, running", lambda system: system.back(), _went(2), state="running"),
+    Case("rewind", lambda system: system.rewind("start"), _went(8)),
+    Case("rewind, running", lambda system: system.rewind(1), _went(2), state="running"),
+    Case("rewind twice", lambda system: (system.rewind("start"), system.rewind("end")), _went(8)),
     Case("stop", lambda system: system.stop()),
     Case("stop, running", lambda system: system.stop(), state="running"),
     Case("wait", lambda system: system.wait(), lambda system: system.set_speed(0), state="running"),
@@ -246,6 +263,7 @@ def judged(system: nb.SystemManager) -> Iterator[str]:
     """What isn't sound: asked in another thread, since the main one may hold a lock that it can take again."""
     for name, call in (
         ("it doesn't go on", lambda: _moves(system)),
+        ("it doesn't step", lambda: _steps(system)),
         ("status", lambda: bool(system.status())),
         ("stop", lambda: system.stop() in (True, False) and system.is_stopped()),
         ("a new start", lambda: start_anew(system) and system.step() and system.snapshot().cursor == 1),
@@ -276,6 +294,14 @@ def _moves(system: nb.SystemManager) -> bool:
             return True
         time.sleep(0.0005)
     return False
+
+
+def _steps(system: nb.SystemManager) -> bool:
+    """Whether a system that is paused before its end does one instant more."""
+    if not system.is_paused():
+        return True
+    before = system.snapshot()
+    return before.cursor == before.total or (system.step() and system.snapshot().cursor == before.cursor + 1)
 
 
 def in_time(call: Callable[[], object]) -> object:

@@ -6,8 +6,8 @@ Its inner loops are the specification of a run: reveal, match orders, call, and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence, Sized
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence, Sized
+from contextlib import suppress
 from itertools import islice
 from time import perf_counter
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -168,7 +168,6 @@ class AnalysisEngine(Generic[S]):
         self.travel: Callable[[JumpRequest, int], object] | None = None
         self.check: Callable[[int], object] | None = None
         self._jumped = 0  # windows of older generations are another world's
-        self._replaying: AnalysisEngine[S] | None = None
         self.frame: Frame[S] = self._freeze(0)
 
     @property
@@ -250,15 +249,6 @@ class AnalysisEngine(Generic[S]):
         if self._boundary(self._agent.index + 1, gate.generation, leaving=gate.jump_asked is None) is Decision.GO:
             self._boundary(self._agent.index + 1, gate.generation, leaving=True)
 
-    @contextmanager
-    def replaying(self, other: AnalysisEngine[S]) -> Iterator[None]:
-        """Let the code that is called show what `other` has under way, which replays this run's past in this thread."""
-        self._replaying = other
-        try:
-            yield
-        finally:
-            self._replaying = None
-
     def exchange(self, agent: Agent[S], cursor: int) -> None:
         """Go on with another agent, at `cursor`, over the series that the timeline has now. Called under the gate's condition."""
         self._agent = agent
@@ -299,8 +289,6 @@ class AnalysisEngine(Generic[S]):
 
     def under_way(self) -> Frame[S]:
         """The frame of the instant under way, for code that is called in it; it isn't published."""
-        if self._replaying is not None:
-            return self._replaying.under_way()._replace(epoch=self.epoch)
         return self._freeze(max(self._agent.index + 1, 0))
 
     def abandon(self) -> None:

@@ -308,6 +308,8 @@ class GateState:
 
     def mend(self, now: float) -> None:
         """Make all fields agree with the holders again, after an interrupt has cut a command in two."""
+        for holder in [one for one in self.holders if isinstance(one, JumpRequest) and one is not self.jump]:
+            del self.holders[holder]  # cut between its hold and its place in `jump`
         if not self.holders:
             self._move_on(now)
         elif not self.busy:

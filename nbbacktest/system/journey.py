@@ -9,25 +9,19 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from nbbacktest.core.errors import ReplayError
 from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.analysis import AnalysisEngine
-from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import JumpRequest
-from nbbacktest.engine.planner import Quantum, Window
-from nbbacktest.engine.processor import DataProcessor
-from nbbacktest.engine.subscription import Link, StreamSubscription
+from nbbacktest.engine.planner import Window
+from nbbacktest.system.stages import Stages, wire
 from nbbacktest.system.universe import SymbolUniverse
+from nbbacktest.system.world import World
 from nbbacktest.trading.orders import Fill, Order
-
-if TYPE_CHECKING:
-    from nbbacktest.system.stages import Stages
-    from nbbacktest.system.world import World
 
 _index = attrgetter("index")
 _TURNS = 4
@@ -58,8 +52,8 @@ class Journey:
     ----------
     world : World
         The present one.
-    replayed : World or None
-        The one that is on its way to a place.
+    replayed : Stages or None
+        Those of the world that is on its way to a place. Written by the analysis thread.
     line : Line or None
         The record to hold the past against; None at the horizon.
     """
@@ -67,7 +61,7 @@ class Journey:
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self.world = stages.world
-        self.replayed: World | None = None
+        self.replayed: Stages | None = None
         self.line: Line | None = None
         self._checked = -1
         stages.analysis.travel = self.travel
@@ -109,10 +103,9 @@ class Journey:
             gate.hold_here(error)
 
     def close(self) -> None:
-        """Let go of the files of both worlds."""
-        for world in (self.world, self.replayed):
-            if world is not None and world.loader is not None:
-                world.loader.close()
+        """Let go of the files of the present world; a world that is replayed has none."""
+        if self.world.loader is not None:
+            self.world.loader.close()
 
     # -- in the analysis thread -----------------------------------------------------------------------------
 
@@ -159,40 +152,32 @@ class Journey:
 
     def _replay(self, world: World, jump: JumpRequest, goal: int) -> bool:
         """Deliver the first `goal` instants of a fresh world; False if the jump was given up."""
-        stages, config, clock = self._stages, self._stages.config, self._stages.clock
-        timeline, desk = world.timeline, world.desk
+        stages, desk = self._stages, world.desk
         life = Lifecycle()
         life.apply(Command.START)
-        gate = RunGate(life, Monitor(), clock)
+        replay = wire(stages.config, life, Monitor(), world, clock=stages.clock, speed=0.0)
+        gate, analysis = replay.gate, replay.analysis
         gate.runner = _Driven()
-        downstream = StreamSubscription("data-driven", "replay")
-        link, quantum = Link(StreamSubscription("data-driven", "replay")), Quantum()
-        analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
-        processor = DataProcessor(timeline, gate, link, downstream, world.loader)
-        if world.supply is not None:
-            coordinator = SessionCoordinator(timeline, gate, link, quantum)
-            world.universe = SymbolUniverse(timeline, desk, gate, analysis, coordinator, world.supply)
-        desk.universe = world.universe
+        analysis.epoch = stages.analysis.epoch
         desk.is_replay = True
-        self.replayed = world
-        with stages.analysis.replaying(analysis):
-            if not analysis.begin():
+        self.replayed = replay
+        if not analysis.begin():
+            raise _raised(analysis.error, world)
+        cursor = 0
+        while cursor < goal:
+            if stages.gate.closed or stages.gate.jump_asked is not jump or _is_interrupted(stages.gate):
+                return False
+            stop = min(cursor + replay.quantum.turn * _TURNS, goal, len(world.timeline))
+            if stop <= cursor:
+                raise ReplayError(f"the replay has only {cursor:,} instants, and {goal:,} were completed")
+            for batch in replay.processor.batches(Window(cursor, stop, gate.generation, None)):
+                analysis.process(batch)
+            cursor = desk.index + 1
+            if gate.closed:
                 raise _raised(analysis.error, world)
-            cursor = 0
-            while cursor < goal:
-                if stages.gate.closed or stages.gate.jump_asked is not jump or _is_interrupted(stages.gate):
-                    return False
-                stop = min(cursor + quantum.turn * _TURNS, goal, len(timeline))
-                if stop <= cursor:
-                    raise ReplayError(f"the replay has only {cursor:,} instants, and {goal:,} were completed")
-                for batch in processor.batches(Window(cursor, stop, gate.generation, None)):
-                    analysis.process(batch)
-                cursor = desk.index + 1
-                if gate.closed:
-                    raise _raised(analysis.error, world)
-                if gate.is_held:
-                    gate.resume()  # it went on after an error
-            analysis.run_deferred(cursor)
+            if gate.is_held:
+                gate.resume()  # it went on after an error, or a pause
+        analysis.run_deferred(cursor)
         return True
 
 

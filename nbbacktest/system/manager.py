@@ -188,16 +188,14 @@ class SystemManager:
         if not self._allowed(Command.PAUSE):
             return False
         run = self._present(Command.PAUSE)
-        if run.is_replaying and run.gate.is_analyst:
-            return True  # as it was when this instant was new; the replay goes on to its place
         if run.is_live:
             return run.coordinator.pause_backtest()  # refuses
-        return self._at_rest(run, lambda: run.gate.pause(REST_SECONDS))
+        return self._at_rest(run, lambda: run.stages.gate.pause(REST_SECONDS))
 
     def resume(self) -> bool:
         """Let a paused run go on, even if its pause hasn't come to rest yet; False if it is running already."""
         self._allowed(Command.RESUME)
-        return self._present(Command.RESUME).gate.resume()
+        return self._present(Command.RESUME).stages.gate.resume()
 
     def step(self, n: int = 1) -> bool:
         """Deliver exactly `n` instants and rest again; waits for it. An instant is all bars that close at one time.
@@ -302,7 +300,7 @@ class SystemManager:
             A strategy's call did not return within 5 s. The system is stopped all the same.
         """
         with self._condition.lock:
-            if not self._life.allows(Command.STOP):
+            if not self._table.allows(Command.STOP):
                 return False
             run = self._holder.run
         if run is None:
@@ -374,11 +372,11 @@ class SystemManager:
         if not math.isfinite(multiplier) or multiplier < 0:
             raise ValueError(f"speed {multiplier!r} can't be; 0 is as fast as it goes, 60 a simulated minute a second")
         with self._condition.lock:
-            run = self._holder.run if self._life.state is not SystemState.STOPPED else None
+            run = self._holder.run if self._table.state is not SystemState.STOPPED else None
             if run is None:
                 self._speed = float(multiplier)
                 return
-        run.coordinator.set_speed(float(multiplier))
+        run.stages.coordinator.set_speed(float(multiplier))
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -430,19 +428,19 @@ class SystemManager:
 
     def get_state(self) -> SystemState:
         """STOPPED, RUNNING or PAUSED."""
-        return self._life.state
+        return self._table.state
 
     def is_running(self) -> bool:
         """True if a run is under way and not paused."""
-        return self._life.state is SystemState.RUNNING
+        return self.get_state() is SystemState.RUNNING
 
     def is_paused(self) -> bool:
         """True if a run is at rest at a bar."""
-        return self._life.state is SystemState.PAUSED
+        return self.get_state() is SystemState.PAUSED
 
     def is_stopped(self) -> bool:
         """True if nothing runs."""
-        return self._life.state is SystemState.STOPPED
+        return self.get_state() is SystemState.STOPPED
 
     @property
     def mode(self) -> str:
@@ -460,7 +458,7 @@ class SystemManager:
     def in_past(self) -> bool:
         """True if the present or last run was taken back, and hasn't come to its horizon again."""
         run = self._holder.run
-        return run is not None and run.gate.cursor < run.horizon
+        return run is not None and run.stages.gate.cursor < run.horizon
 
     @property
     def next_start(self) -> str | None:
@@ -492,7 +490,7 @@ class SystemManager:
     def get_coordinator(self) -> Coordinator | None:
         """The present or last run's coordinator; None before the first run."""
         run = self._holder.run
-        return run.coordinator if run else None
+        return run.stages.coordinator if run else None
 
     @property
     def run(self) -> Run | None:
@@ -529,7 +527,7 @@ class SystemManager:
         run = self._holder.run
         if run is not None:
             run.snapshot()
-        return status(self._life.state, run, self.next_start)
+        return status(self.get_state(), run, self.next_start)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The status as JSON text, also written to `path` if one is given."""
@@ -602,7 +600,14 @@ class SystemManager:
 
     def _allowed(self, command: Command) -> bool:
         with self._condition.lock:
-            return self._life.allows(command)
+            return self._table.allows(command)
+
+    @property
+    def _table(self) -> Lifecycle:
+        """The state table that the caller's commands reach: in a strategy's call of a replay that one's."""
+        run = self._holder.run
+        replay = None if run is None else run.replay
+        return self._life if replay is None else replay.gate.state.life
 
     def _present(self, command: Command) -> Run:
         run = self._holder.run

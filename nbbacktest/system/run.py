@@ -32,6 +32,7 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
 if TYPE_CHECKING:
+    from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.look import PastInstants
 
 logger = logging.getLogger("nbbacktest")
@@ -56,6 +57,7 @@ class Run:
     def __init__(
         self, stages: Stages, describe: Callable[[Run], dict[str, Any]], on_end: Callable[[Run], None]
     ) -> None:
+        self._stages = stages
         self.config = stages.config
         self.gate = stages.gate
         self.analysis = stages.analysis
@@ -79,8 +81,7 @@ class Run:
         self._ending = threading.Lock()  # guards the listeners, and is held while the result is made
         self._result: Result | None = None
         self._looking = threading.Lock()  # guards `_past`, which is kept from one look to the next
-        self._past: PastInstants | None = None
-        self._past_epoch = 0
+        self._past: tuple[World, PastInstants] | None = None
         # the cursor at the last poll: any face writes it, and at worst one publication more is asked for
         self._polled = -1
         self._listeners: list[Callable[[Run], None]] = []
@@ -102,6 +103,10 @@ class Run:
             A strategy's call didn't return within `timeout` seconds. The run has ended all the same: its thread is
             left behind, and ends when the call returns.
         """
+        replay = self.replay
+        if replay is not None:
+            replay.gate.end()
+            return
         surely(self._end)
         if self.is_engine_thread() or self._runner.wait(self._done, timeout):
             return
@@ -170,14 +175,28 @@ class Run:
 
         Read it once, and read the rest from there: another world may take its place while the run is held.
         """
-        journey = self.journey
-        replayed = journey.replayed
-        return replayed if replayed is not None and self.gate.is_analyst else journey.world
+        replay = self.replay
+        return self.journey.world if replay is None else replay.world
+
+    @property
+    def replay(self) -> Stages | None:
+        """In a strategy's call that repeats an instant of the past, the stages that replay it; None for every other caller.
+
+        Commands of that call, and its questions, concern these, and are answered as they were when the instant was new.
+        """
+        replayed = self.journey.replayed
+        return replayed if replayed is not None and self.gate.is_analyst else None
+
+    @property
+    def stages(self) -> Stages:
+        """Those that the caller's commands reach: those of `replay` in its calls, else the run's own."""
+        return self.replay or self._stages
 
     @property
     def horizon(self) -> int:
         """How many instants the run has completed at most; more than its cursor if it was taken back."""
-        return self.journey.horizon
+        replay = self.replay
+        return self.journey.horizon if replay is None else replay.gate.cursor
 
     @property
     def is_replaying(self) -> bool:
@@ -189,7 +208,7 @@ class Run:
     @property
     def error(self) -> BaseException | None:
         """The error that ended the run, or holds it; None if there is none."""
-        return self._crash or self.processor.error or self.analysis.error
+        return self._crash or self.processor.error or self.stages.analysis.error
 
     @property
     def traceback(self) -> str | None:
@@ -240,22 +259,23 @@ class Run:
 
         Counted in open hours if a clock paces the run, else in plain time.
         """
-        moved, seconds = self.gate.motion
+        stages, timeline = self.stages, self.world.timeline
+        moved, seconds = stages.gate.motion
         if self._ended is not None and not self.gate.is_held:
             seconds -= monotonic() - self._ended  # the gate's clock goes on
         cursor = self.published().cursor
         if moved < 2 or seconds <= 0 or cursor <= 0:
             return 0.0
         first, last = max(cursor - moved, 0), cursor - 1
-        if self.coordinator.speed > 0:
-            simulated = float(self.world.timeline.seconds[last] - self.world.timeline.seconds[first])
+        if stages.coordinator.speed > 0:
+            simulated = float(timeline.seconds[last] - timeline.seconds[first])
         else:
-            simulated = float(self.world.timeline.instants[last] - self.world.timeline.instants[first]) / 1e9
+            simulated = float(timeline.instants[last] - timeline.instants[first]) / 1e9
         return simulated / seconds
 
     def published(self) -> Snapshot:
         """The engine's last publication; neither asks nor waits."""
-        return self._shown(self.analysis.frame)
+        return self._shown(self.stages.analysis.frame)
 
     def followed(self) -> Snapshot:
         """The last publication, for a face that polls.
@@ -278,7 +298,7 @@ class Run:
         Inside a strategy's call it shows the instant under way, as far as that has come.
         """
         if self.gate.is_analyst and not self.done:
-            return self._shown(self.analysis.under_way())
+            return self._shown(self.stages.analysis.under_way())
         if not (self.done or self.is_engine_thread()):
             self.gate.ask(timeout)
         return self.published()
@@ -290,20 +310,18 @@ class Run:
             return newest
         with self._looking:
             # An interrupt in between leaves no cached past, and the next look begins anew.
-            past, epoch = self._past, self.analysis.frame.epoch
-            if past is None or self._past_epoch != epoch:
-                past = self._recorded_past()
-            self._past, self._past_epoch = None, epoch
-            shot = past.at(cursor, self.world.timeline.axis)
-            self._past = past
+            world, kept, self._past = self.world, self._past, None
+            past = kept[1] if kept is not None and kept[0] is world else self._recorded_past(world.desk)
+            shot = past.at(cursor, world.timeline.axis)
+            self._past = world, past
         return shot
 
-    def _recorded_past(self) -> PastInstants:
+    def _recorded_past(self, desk: TradingDesk) -> PastInstants:
         from nbbacktest.trading.look import PastInstants, RunTraces
         from nbbacktest.trading.order_replay import BrokerRules
 
-        desk, rules = self.world.desk, BrokerRules.of(self.config.to_dict())
-        traces = RunTraces(desk.terms.cash, self.analysis.frame.agent.lists, desk.notes, rules)
+        rules = BrokerRules.of(self.config.to_dict())
+        traces = RunTraces(desk.terms.cash, desk.lists, desk.notes, rules)
         return PastInstants(traces, desk.indicators.at, self.stamps, self.days)
 
     def moment(self, cursor: int) -> str | None:

@@ -84,6 +84,7 @@ def wire(
     live: LiveBars | None = None,
     clock: Clock | None = None,
     window: int | None = None,
+    speed: float | None = None,
 ) -> Stages:
     """Put a world on stages of its own; no thread is started.
 
@@ -93,6 +94,8 @@ def wire(
         The feed of a live run; None: all bars are in the world.
     window
         A fixed window length.
+    speed
+        In place of the config's.
     """
     timeline, desk = world.timeline, world.desk
     clock = clock or WallClock()
@@ -110,7 +113,7 @@ def wire(
     coordinator: Coordinator
     if live is None:
         coordinator = SessionCoordinator(timeline, gate, link, quantum, lag=lag)
-        coordinator.set_speed(config.backtest.speed_multiplier)
+        coordinator.set_speed(config.backtest.speed_multiplier if speed is None else speed)
     else:
         feed, settings = live.feed, config.live
         patience = Patience(settings.grace_seconds, settings.stale_seconds, settings.future_seconds)

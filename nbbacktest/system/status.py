@@ -51,23 +51,23 @@ def _performance(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
             ("processor_timing", "analysis_timing", "coordinator_timing", "pause_timing", "lateness"), _NO_TIMING
         )
         return {"session_duration": 0.0, "bars_processed": 0, "bars_per_second": 0.0, **timings}
-    bars, seconds = sum(shot.counts.values()), run.duration
+    bars, seconds, stages = sum(shot.counts.values()), run.duration, run.stages
     return {
         "session_duration": seconds,
         "bars_processed": bars,
         "bars_per_second": bars / seconds if seconds > 0 else 0.0,
-        "processor_timing": run.processor.timing.summary(),
-        "analysis_timing": run.analysis.timing.summary(),
-        "coordinator_timing": run.coordinator.timing.summary(),
-        "pause_timing": run.gate.pause_timing.summary(),
-        "lateness": run.analysis.lateness.summary(),
+        "processor_timing": stages.processor.timing.summary(),
+        "analysis_timing": stages.analysis.timing.summary(),
+        "coordinator_timing": stages.coordinator.timing.summary(),
+        "pause_timing": stages.gate.pause_timing.summary(),
+        "lateness": stages.analysis.lateness.summary(),
     }
 
 
 def _subscriptions(run: Run | None) -> dict[str, Any]:
     if run is None:
         return {"coordinator->processor": dict(_NO_STREAM), "processor->analysis": dict(_NO_STREAM)}
-    return {stream.get_stream_id(): stream.statistics() for stream in run.streams}
+    return {stream.get_stream_id(): stream.statistics() for stream in run.stages.streams}
 
 
 def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
@@ -77,21 +77,21 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
             "achieved_speed": 0.0, "lag_seconds": 0.0, "symbols": {}, "warmup": {}, "disagreements": 0,
             "lag": {"entered": 0, "left": 0, "events": []}, "feed": None,
         }  # fmt: skip
-    moment = run.moment(shot.cursor)
+    moment, stages = run.moment(shot.cursor), run.stages
     return {
         "name": run.config.session_name,
         "source": run.source,
         "session_date": run.session_date(shot.cursor),
         "sim_time": moment,
         "progress": shot.progress,
-        "speed_multiplier": run.coordinator.speed,
+        "speed_multiplier": stages.coordinator.speed,
         "achieved_speed": run.achieved_speed,
-        "lag_seconds": run.analysis.lag if run.coordinator.speed > 0 or run.is_live else 0.0,
+        "lag_seconds": stages.analysis.lag if stages.coordinator.speed > 0 or run.is_live else 0.0,
         "symbols": {
             symbol: {
                 "bars": count,
                 "last_close": shot.bars[symbol].close if symbol in shot.bars else None,
-                "lag_seconds": run.lag.seconds.get(symbol, 0.0),
+                "lag_seconds": stages.lag.seconds.get(symbol, 0.0),
                 "quality": run.quality.get(symbol),
             }
             | _moves(run, symbol)
@@ -105,7 +105,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
 
 
 def _lag(run: Run) -> dict[str, Any]:
-    watch, aware = run.lag, Stamps(run.stamps.timezone)
+    watch, aware = run.stages.lag, Stamps(run.stamps.timezone)
     return {
         "entered": watch.entered,
         "left": watch.left,

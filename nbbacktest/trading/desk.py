@@ -320,6 +320,11 @@ class TradingDesk:
         if failure is not None:
             raise failure
 
+    @property
+    def lists(self) -> TradingLists:
+        """The lists that only grow."""
+        return TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators)
+
     def freeze(self) -> TradingSnapshot:
         """The account, positions, orders and indicators as an immutable value."""
         portfolio = self.portfolio
@@ -333,7 +338,7 @@ class TradingDesk:
             n_fills=len(self.fills),
             last_fills=tuple(self.fills[-_LAST_FILLS:]),
             indicators=self.indicators.freeze(),
-            lists=TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators),
+            lists=self.lists,
         )
 
     # -- its state as a value -------------------------------------------------------------------------------

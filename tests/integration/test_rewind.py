@@ -364,6 +364,135 @@ def test_what_a_callback_sees_is_the_replayed_world(system):
     assert all(one[2] for one in first)
 
 
+class Commanding(nb.Strategy):
+    """Gives its system all commands that a callback may, and keeps the answers."""
+
+    system = None
+    answers: ClassVar[list] = []
+    late = minutes(100, seed=3)
+
+    def on_start(self):
+        self.note("start", Commanding.system.get_state)
+
+    def note(self, what, ask):
+        try:
+            answer = ask()
+        except (nb.NbBacktestError, RuntimeError, ValueError) as error:
+            answer = type(error).__name__
+        Commanding.answers.append((what, answer))
+
+    def on_bar(self, bar):
+        system = Commanding.system
+        shot = system.snapshot()
+        at = shot.cursor
+        self.note(at, system.resume)
+        self.note("state", lambda: (system.get_state(), system.is_running(), system.is_paused(), system.is_stopped()))
+        self.note("start", system.start)
+        self.note("step", system.step)
+        self.note("until", lambda: system.run_until("23:00"))
+        self.note("back", system.back)
+        self.note("rewind", lambda: system.rewind(1))
+        self.note("wait", lambda: system.wait(0))
+        self.note("ahead", lambda: system.look(at + 1))
+        self.note("look", lambda: (system.look(at).cash, system.look(at // 2).cash, system.look(at // 2).time))
+        self.note("status", lambda: status_of(system, at))
+        self.note("error", lambda: system.error)
+        self.note("past", lambda: system.in_past)
+        self.note("speed", lambda: system.set_speed(1e9 + at))
+        self.note("speed", lambda: system.get_coordinator().speed)
+        self.note("strategies", lambda: system.strategies[0] is self)
+        if at % 10 == 0:
+            self.note("pause", system.pause)
+        if at % 20 == 0:
+            self.note("resume", system.resume)
+        if at == 12:
+            self.note("add", lambda: system.add_symbol("B", Commanding.late))
+        if at == 25 and bar.symbol == "A":
+            self.note("remove", lambda: system.remove_symbol("B"))
+        if bar.symbol == "A":
+            self.buy("A", size=1)
+
+
+def status_of(system, cursor):
+    """What a callback may know by the status; how far the run was published differs from run to run."""
+    told = system.status()
+    return (
+        told["system_manager"]["_state"],
+        told["session"]["progress"] * 100 <= cursor,
+        told["session"]["speed_multiplier"],
+        told["error"],
+    )
+
+
+def test_commands_in_a_callback_are_answered_as_they_were(system):
+    """They reach the replay; the run that is taken back isn't moved by them, and its speed stays."""
+    Commanding.system = system
+    Commanding.answers.clear()
+    system.start(ALWAYS, data={"A": minutes(100)}, strategies=Commanding, paused=True)
+    while not (system.is_paused() and system.snapshot().cursor >= 50):
+        system.run_until(lambda shot: shot.cursor >= 50)  # the strategy pauses it before, and gives this up
+    first = Commanding.answers[:]
+    assert ("back", "InvalidTransition") not in first
+    assert {answer for what, answer in first if what == "back"} == {"RuntimeError"}
+    assert ("ahead", "ValueError") in first
+    assert {answer for what, answer in first if what == "ahead"} == {"ValueError"}
+    before = parts(system.snapshot())
+    Commanding.answers.clear()
+    system.set_speed(5e8)
+    assert system.back(3)
+    assert (system.snapshot().cursor, system.is_paused()) == (47, True)
+    assert system.get_coordinator().speed == 5e8
+    count = len(Commanding.answers)
+    assert Commanding.answers == first[:count]
+    assert ("pause", True) in Commanding.answers
+    assert ("add", True) in Commanding.answers
+    assert system.step(3)
+    assert parts(system.snapshot()) == before
+
+
+def test_a_callback_that_looks_ahead_is_refused_in_a_replay_too(system):
+    """What the run has recorded since isn't shown to it."""
+    seen: list[object] = []
+
+    class Looking(nb.Strategy):
+        def on_bar(self, bar):
+            if self.n_seen == 29:
+                try:
+                    seen.append(system.look(40).cursor)
+                except ValueError as error:
+                    seen.append(str(error))
+            self.n_seen += 1
+
+        n_seen = 0
+
+    system.start(ALWAYS, data=minutes(100), strategies=Looking, paused=True)
+    system.step(50)
+    assert system.back(5)
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+    assert "30 instants are completed" in seen[0]
+
+
+class Stopping(nb.Strategy):
+    """Stops its run where it is replayed."""
+
+    system = None
+
+    def on_bar(self, bar):
+        if self.is_replay:
+            Stopping.system.stop()
+
+
+def test_a_stop_in_a_replay_is_told_and_the_run_stays(system):
+    Stopping.system = system
+    system.start(ALWAYS, data=minutes(100), strategies=Stopping, paused=True)
+    system.step(50)
+    with pytest.raises(nb.ReplayError, match="doesn't repeat itself"):
+        system.back(5)
+    assert (system.is_paused(), system.snapshot().cursor) == (True, 50)
+    assert system.step(1)
+
+
 class Slow(nb.Strategy):
     """Takes a while over each bar."""
 

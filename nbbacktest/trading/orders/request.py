@@ -13,11 +13,10 @@ from nbbacktest.core.errors import OrderError, nearest
 from nbbacktest.core.records import Stamps
 from nbbacktest.trading.orders.order import LEVELS, Order
 from nbbacktest.trading.orders.rules import OrderExpiry, TradingRules, check_bracket
-from nbbacktest.trading.orders.types import RULES, behind
+from nbbacktest.trading.orders.types import BY_TERMS, PRICES, RULES, behind
 
 _MARKET = OrderType.MARKET
 _GTC, _DAY, _GTD = TimeInForce.GTC, TimeInForce.DAY, TimeInForce.GTD
-_MOMENTS = {"open": OrderType.MARKET_ON_OPEN, "close": OrderType.MARKET_ON_CLOSE}
 _WORDS = {str(tif) for tif in TimeInForce}
 _PLAIN = (float, int)
 
@@ -103,7 +102,7 @@ def read_request(
         return market_request(side, size, tag)
     limit, stop, touch = _level(side, "limit", limit), _level(side, "stop", stop), _level(side, "touch", touch)
     stop_loss, take_profit = _level(side, "stop_loss", stop_loss), _level(side, "take_profit", take_profit)
-    kind = _kind(side, limit, stop, touch, trail, at)
+    kind = _kind(side, at, limit, stop, touch, trail)
     fraction = False
     if trail is not None:
         trail, fraction = read_trail(f"{side}(trail={trail!r})", trail)
@@ -334,31 +333,24 @@ def _level(side: Side, name: str, value: Any) -> float | None:
     return finite(f"{side}({name}=...)", value)
 
 
-def _kind(side: Side, limit: float | None, stop: float | None, touch: float | None, trail: Any, at: Any) -> OrderType:
-    kind = OrderType.MARKET if limit is None else OrderType.LIMIT
-    if stop is not None:
-        kind = OrderType.STOP if limit is None else OrderType.STOP_LIMIT
-    if touch is not None:
-        if stop is not None:
-            raise OrderError(
-                f"{side}(stop={stop:g}, touch={touch:g}): a stop waits for a worse price, a touch for a better one; give one"
-            )
-        kind = OrderType.MARKET_IF_TOUCHED if limit is None else OrderType.LIMIT_IF_TOUCHED
-    if trail is not None:
-        if kind is not OrderType.MARKET:
-            raise OrderError(
-                f"{side}(trail={trail!r}): a trailing stop has no limit, no stop and no touch of its own; give one"
-            )
-        kind = OrderType.TRAILING_STOP
-    if at is None:
-        return kind
-    if at not in _MOMENTS:
-        raise OrderError(f"{side}(at={at!r}): {nearest(str(at), _MOMENTS)}")
-    if kind is not OrderType.MARKET:
-        raise OrderError(
-            f"{side}(at={at!r}): orders on open or close are market orders; leave out limit, stop, touch and trail"
-        )
-    return _MOMENTS[at]
+def _kind(side: Side, at: Any, limit: float | None, stop: float | None, touch: float | None, trail: Any) -> OrderType:
+    """The type of order that has these terms, by what the rules of all types say.
+
+    Raises
+    ------
+    OrderError
+        For terms that no type has together, or an unknown word for `at`.
+    """
+    try:
+        return BY_TERMS[at, limit is not None, stop is not None, touch is not None, trail is not None]
+    except (KeyError, TypeError):
+        words = sorted({rule.at for rule in RULES.values() if rule.at is not None})
+    if at is not None and at not in words:
+        raise OrderError(f"{side}(at={at!r}): {nearest(str(at), words)}")
+    terms = zip((*PRICES, "at"), (limit, stop, touch, trail, at), strict=True)
+    call = ", ".join(f"{name}={value!r}" for name, value in terms if value is not None)
+    known = ", ".join(" with ".join(sorted(rule.prices, reverse=True)) for rule in RULES.values() if rule.prices)
+    raise OrderError(f"{side}({call}): no order has these terms together; give one of: {known}, at")
 
 
 def _time_in_force(side: Side, kind: OrderType, tif: Any, until: Any) -> TimeInForce:

@@ -11,8 +11,8 @@
 | limit if touched | triggers as market if touched does, then is a limit, in that bar too |
 | on open, on close | the open of the session's first bar; the close of the bar that ends it |
 
-To add a type, write its member of `OrderType`, its rule in `RULES`, and the terms that ask for it in
-`nbbacktest.trading.orders.request`. Everything else asks `RULES`.
+To add a type, write its member of `OrderType`, the class of its rule, and its line in `RULES`. The rule says which of
+``limit``, ``stop``, ``touch``, ``trail`` and ``at`` ask for the type, too; everything else asks `RULES`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 from operator import attrgetter
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from nbbacktest.core.enums import OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.records import Bar
@@ -99,6 +99,11 @@ class OrderRule:
 
     Attributes
     ----------
+    prices : frozenset of str or None
+        The prices that a strategy gives to ask for the type: some of ``limit``, ``stop``, ``touch`` and ``trail``, none
+        for a market order. None if no strategy can place it.
+    at : str or None
+        The word that a strategy gives beside them as ``at=``.
     changes_on_a_miss : bool
         True if a bar that concerns the order, and doesn't fill it, changes it.
     is_stop : bool
@@ -113,6 +118,8 @@ class OrderRule:
         The reason why it expires, if its time in force doesn't say it.
     """
 
+    prices: frozenset[str] | None = None
+    at: str | None = None
     changes_on_a_miss = False
     is_stop = False
     is_for_a_session = False
@@ -151,6 +158,7 @@ class OrderRule:
 class MarketRule(OrderRule):
     """A market order: the next open, or by choice the next close."""
 
+    prices = frozenset()
     may_be_immediate = True
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
@@ -165,6 +173,8 @@ class MarketRule(OrderRule):
 class OnOpenRule(OrderRule):
     """A market order for the open of the next session's first bar."""
 
+    prices = frozenset()
+    at = "open"
     is_for_a_session = True
     is_for_the_next_session = True
     lateness = "the session ended without a bar of the symbol"
@@ -185,6 +195,8 @@ class OnOpenRule(OrderRule):
 class OnCloseRule(OrderRule):
     """A market order for the close of the bar that ends its session."""
 
+    prices = frozenset()
+    at = "close"
     is_for_a_session = True
     lateness = "no bar of the symbol closed with the session"
 
@@ -216,6 +228,7 @@ class DelistingRule(OrderRule):
 class LimitRule(OrderRule):
     """A limit order: its level or better."""
 
+    prices = frozenset({"limit"})
     may_be_immediate = True
 
     level: Callable[[Order], float] = staticmethod(attrgetter("limit"))
@@ -296,6 +309,7 @@ class TriggerRule(OrderRule):
 
     def __init__(self, name: Literal["stop", "touch"], *, limited: bool = False) -> None:
         self.name = name
+        self.prices = frozenset({name, "limit"} if limited else {name})
         self.is_stop = name == "stop"
         self.then = _LIMIT if limited else None
         self.changes_on_a_miss = limited
@@ -415,6 +429,7 @@ class TrailingStopRule(TriggerRule):
 
     def __init__(self) -> None:
         super().__init__("stop")
+        self.prices = frozenset({"trail"})
         self.changes_on_a_miss = True
 
     def reach(self, order: Order) -> Reach:
@@ -441,10 +456,34 @@ RULES: dict[OrderType, OrderRule] = {
     OrderType.MARKET_ON_CLOSE: OnCloseRule(),
     OrderType.DELISTING: DelistingRule(),
 }
-"""The rule of each type of order: the only place that says how a type fills."""
+"""The rule of each type of order: the only place that says how a type fills, and which terms ask for it."""
 
 if without := sorted(set(OrderType) - RULES.keys()):
     raise NotImplementedError(f"no rule in RULES says how orders of these types fill: {', '.join(without)}")
+
+
+PRICES = ("limit", "stop", "touch", "trail")
+"""The prices that a strategy can give with an order."""
+
+
+def types_by_terms(rules: dict[OrderType, OrderRule]) -> dict[tuple[Any, ...], OrderType]:
+    """The type that each set of terms asks for: by the word of `at`, then True for each of `PRICES` that is given.
+
+    Raises
+    ------
+    NotImplementedError
+        If two types have the same terms.
+    """
+    found: dict[tuple[Any, ...], OrderType] = {}
+    for kind, rule in rules.items():
+        if rule.prices is not None:
+            other = found.setdefault((rule.at, *(name in rule.prices for name in PRICES)), kind)
+            if other is not kind:
+                raise NotImplementedError(f"the terms of {other} and {kind} are the same; give one of them another")
+    return found
+
+
+BY_TERMS = types_by_terms(RULES)
 
 
 # -- trailing ---------------------------------------------------------------------------------------------------

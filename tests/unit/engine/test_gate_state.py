@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition
 from nbbacktest.core.lifecycle import Command, Lifecycle
-from nbbacktest.engine.gate_state import UNLIMITED, USER, Decision, GateState, MoveRequest
+from nbbacktest.engine.gate_state import UNLIMITED, USER, Decision, GateState, JumpRequest, MoveRequest
 
 GO, PUBLISH, REST, LEAVE, CLOSED = Decision.GO, Decision.PUBLISH, Decision.REST, Decision.LEAVE, Decision.CLOSED
 
@@ -214,6 +214,13 @@ def test_a_closed_gate_touches_the_table_no_more():
     state.start(1.0)
     state.set_out(Command.RUN_UNTIL, MoveRequest(), 0, 1.0)
     assert state.life.state is SystemState.RUNNING
+
+
+def test_a_jump_that_was_cut_off_before_it_was_asked_for_holds_nothing_once_mended():
+    state = started()
+    state.hold(JumpRequest(lambda cursor: cursor), 0.0)
+    state.mend(0.0)
+    assert not state.holders
 
 
 def test_an_analysis_that_can_not_wait_leaves():

@@ -1,6 +1,9 @@
 """Each type of order has one rule, and everything that delivers, filters and explains its fills asks that rule."""
 
 import ast
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -63,6 +66,74 @@ def test_a_type_without_a_rule_is_not_imported():
     del table.keys[1], table.values[1]  # noqa: PD011 - of the syntax tree
     with pytest.raises(NotImplementedError, match="how orders of these types fill: limit"):
         exec(compile(tree, types.__file__, "exec"), {"__name__": "without"})
+
+
+def test_two_types_that_the_same_terms_ask_for_are_not_imported():
+    """A rule whose prices another type has already stops the import, and both are named."""
+    with pytest.raises(NotImplementedError, match="the terms of limit and stop are the same"):
+        types.types_by_terms({OrderType.LIMIT: LimitRule(), OrderType.STOP: LimitRule()})
+
+
+TOY = """
+class StopOnTheTrail(TrailingStopRule):
+    \"\"\"A trailing stop that is a limit order once it has triggered.\"\"\"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prices = frozenset({"trail", "limit"})
+        self.then = _LIMIT
+
+
+RULES: dict"""
+USE = """
+import sys; sys.path.insert(0, sys.argv[1])
+import warnings; warnings.simplefilter("ignore")
+import nbbacktest as nb, pandas as pd
+from nbbacktest.core import enums
+assert enums.__file__.startswith(sys.argv[1])
+class Toy(nb.Strategy):
+    def on_bar(self, bar):
+        if self.count == 0: self.buy(size=1)
+        elif self.count == 1: self.sell(size=1, trail=3, limit=90)
+        self.count += 1
+    count = 0
+days = pd.date_range("2024-01-01", periods=6, tz="UTC")
+close = [100, 101, 105, 110, 104, 104]
+frame = pd.DataFrame({"open": close, "high": close, "low": close, "close": close, "volume": 1}, index=days)
+result = nb.backtest(frame, Toy)
+result.save(sys.argv[2]); result = nb.Result.load(sys.argv[2])
+for shown in (result.orders["type"], result.fills["price"], result.explain("2024-01-05").orders["why"]):
+    print(shown.tolist())
+"""
+
+
+def test_a_new_type_is_written_in_three_edits(tmp_path):
+    """Its member, its rule and its line in `RULES`; requests, fills, trailing, explaining and saving follow."""
+    package = tmp_path / "nbbacktest"
+    shutil.copytree(Path(nb.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file, before, after in (
+        ("core/enums.py", "    DELISTING =", '    TRAILING_STOP_LIMIT = "trailing_stop_limit"\n    DELISTING ='),
+        ("trading/orders/types.py", "\nRULES: dict", TOY),
+        (
+            "trading/orders/types.py",
+            "    OrderType.LIMIT:",
+            "    OrderType.TRAILING_STOP_LIMIT: StopOnTheTrail(),\n    OrderType.LIMIT:",
+        ),
+    ):
+        text = (package / file).read_text(encoding="utf-8")
+        assert text.count(before) == 1
+        (package / file).write_text(text.replace(before, after), encoding="utf-8")
+    found = subprocess.run(
+        [sys.executable, "-c", USE, str(tmp_path), str(tmp_path / "toy.nbbt")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    orders, fills, why = found.stdout.splitlines()
+    assert orders == "['market', 'trailing_stop_limit']"
+    assert fills == "[101.0, 104.0]"
+    assert "the stop 107" in why
 
 
 @settings(max_examples=150)
