@@ -34,6 +34,7 @@ from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 if TYPE_CHECKING:
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.look import PastInstants
+    from nbbacktest.trading.past_scan import PastScan
 
 logger = logging.getLogger("nbbacktest")
 
@@ -315,6 +316,14 @@ class Run:
             shot = past.at(cursor, world.timeline.axis)
             self._past = world, past
         return shot
+
+    def scan(self) -> PastScan:
+        """The instants completed so far, for a search; from any thread."""
+        from nbbacktest.trading.past_scan import PastScan
+
+        world, shot = self.world, self.snapshot()
+        stop = min(shot.cursor, world.desk.index + 1)
+        return PastScan(self._recorded_past(world.desk), world.timeline.axis, stop, threading.Lock())
 
     def _recorded_past(self, desk: TradingDesk) -> PastInstants:
         from nbbacktest.trading.look import PastInstants, RunTraces

@@ -5,8 +5,8 @@ Any thread may read them, also later: what they are computed from never changes.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -106,14 +106,22 @@ class PastScan:
         The run's instants and series.
     stop
         How many instants are completed.
+    lock
+        Guards `past`.
+
+    Attributes
+    ----------
+    stop : int
+    is_open : bool
+        As of its snapshots.
     """
 
-    def __init__(self, past: PastInstants, axis: Axis, stop: int) -> None:
+    def __init__(self, past: PastInstants, axis: Axis, stop: int, lock: AbstractContextManager[Any]) -> None:
         self._past = past
         self._axis = axis
-        self._stop = stop
+        self.stop = stop
         self._instants = axis.instants[:stop]
-        self._lock = threading.Lock()  # guards `_past`
+        self._lock = lock
         self._base = [one for one in axis.series if one.is_base]
         self._joined = past.notes.joined
         self._edges = past.notes.edges
@@ -128,7 +136,7 @@ class PastScan:
 
     def backwards(self) -> Iterator[PastSnapshot]:
         """The snapshots of the instants before the last one, the newest first."""
-        for cursor in range(self._stop - 1, 0, -1):
+        for cursor in range(self.stop - 1, 0, -1):
             yield PastSnapshot(cursor, self)
 
     def whole(self, cursor: int) -> Snapshot:
