@@ -61,6 +61,7 @@ WHAT_FIELDS_DONT_SAY = {
     "broker": "what trading costs and how orders fill",
     "limits": "how much may be held",
     "remote": "whether other terminals can reach the run",
+    "journal": "whether and where the run is kept, so that it can be gone on with if its process dies",
     "commission": "what a fill costs",
     "slippage": "how much worse than the rule's price market, stop and market-if-touched orders fill",
     "kind": "which of the two it is",
@@ -349,7 +350,7 @@ API: dict[str, tuple[str, ...]] = {
     ),
     "Errors and warnings": (
         "NbBacktestError", "ConfigError", "DataError", "DataNotFoundError", "DataQualityWarning", "FeedError",
-        "InvalidTransition", "LiveRunError", "MissingExtraError", "NoThreadsError", "OrderError", "OrderWarning", "ReplayError",
+        "InvalidTransition", "JournalError", "LiveRunError", "MissingExtraError", "NoThreadsError", "OrderError", "OrderWarning", "ReplayError",
         "ScheduleError", "StrategyBlockedError", "StrategyError",
     ),
 }  # fmt: skip

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -17,6 +19,14 @@ from hypothesis import HealthCheck, settings
 
 # Tests start runs by the hundreds; those about control servers open theirs.
 os.environ["NBBACKTEST_REMOTE"] = "off"
+# Journals of tests, and of all that they start, lie in no folder of the user's.
+STATE = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="nbbacktest-state-")
+
+
+def pytest_unconfigure() -> None:
+    """Leave no journal behind."""
+    shutil.rmtree(STATE, ignore_errors=True)
+
 
 # What a shell starts in the background ignores these, as under nohup, and so would all that tests start and interrupt.
 for _number, _usual in {

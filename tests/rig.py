@@ -18,11 +18,10 @@ from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import SessionCoordinator
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.metrics import LagWatch
-from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import Link, StreamSubscription
-from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.timeline import Quantum, Timeline
 
 START = 1_704_205_800 * 10**9  # 2024-01-02 14:30 UTC
 

@@ -9,7 +9,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.data.sources import load
-from nbbacktest.engine.planner import Window
+from nbbacktest.engine.timeline import Window
 from nbbacktest.report.result import Result
 from nbbacktest.system.builder import strategies_of
 from nbbacktest.system.origin import StrategySource

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic.json_schema import GenerateJsonSchema
 
 from nbbacktest.core.costs import (
     Borrow,
     CallableCommission,
     Commission,
+    CommissionFunction,
     Interest,
     NoBorrow,
     NoCommission,
@@ -24,7 +26,6 @@ from nbbacktest.core.costs import (
     PercentCommission,  # noqa: F401 - was defined here, and may be imported from here
     PercentSlippage,  # noqa: F401 - as above
     Slippage,
-    without_function,
 )
 from nbbacktest.core.data_config import DataConfig, each_once
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, Problem, nearest
@@ -39,6 +40,23 @@ class RemoteConfig(Model):
     """The control server: lets other terminals and programs of the same user reach the run."""
 
     enabled: bool = Field(True, description="whether the run can be found and commanded by them")
+
+
+class JournalConfig(Model):
+    """The journal: keeps on disk what the run began with and what was done to it, so that a killed run can be gone on with."""
+
+    enabled: bool = Field(True, description="whether runs of a SystemManager have one")
+    folder: str | None = Field(
+        None, min_length=1, description="where runs are kept; null: nbbacktest/runs in the user's folder for state"
+    )
+    keep: int = Field(20, ge=1, description="most runs that are kept; ended ones go first, then the oldest")
+    sync: Literal["input", "never"] = Field(
+        "input",
+        description="input: what a hand does is on the disk before it happens, so that a power cut takes nothing",
+    )
+    bars: Literal["reference", "copy"] = Field(
+        "reference", description="copy: keep bars that were handed over as frames beside the journal, as Parquet files"
+    )
 
 
 class BacktestConfig(Model):
@@ -80,10 +98,10 @@ class BrokerConfig(Model):
     """The costs of trading, and the rules by which orders fill."""
 
     cash: float = Field(100_000.0, gt=0, description="starting cash")
-    commission: Commission = Field(default_factory=NoCommission)
-    slippage: Slippage = Field(default_factory=NoSlippage)
-    borrow: Borrow = Field(default_factory=NoBorrow, description="what short positions pay, by the day")
-    interest: Interest = Field(default_factory=NoInterest, description="what debit cash pays, by the day")
+    commission: Commission = Field(NoCommission())
+    slippage: Slippage = Field(NoSlippage())
+    borrow: Borrow = Field(NoBorrow(), description="what short positions pay, by the day")
+    interest: Interest = Field(NoInterest(), description="what debit cash pays, by the day")
     fill: Literal["next_open", "next_close", "this_close"] = Field(
         "next_open", description="when market orders fill; this_close is the bar that they were decided on: a cheat"
     )
@@ -151,14 +169,15 @@ class SessionConfig(Model):
     )
     hours: Hours = Field("regular", description="when sessions are open: the calendar's hours, or one's own")
     on_error: Literal["stop", "pause"] = Field("stop", description="what a raising strategy does to the run")
-    backtest: BacktestConfig = Field(default_factory=BacktestConfig)
-    data: DataConfig = Field(default_factory=DataConfig)
+    backtest: BacktestConfig = Field(BacktestConfig())
+    data: DataConfig = Field(DataConfig())
     strategies: tuple[StrategyConfig, ...] = Field((), description="run in this order")
-    broker: BrokerConfig = Field(default_factory=BrokerConfig)
-    limits: LimitsConfig = Field(default_factory=LimitsConfig)
-    remote: RemoteConfig = Field(default_factory=RemoteConfig)
-    live: LiveConfig = Field(default_factory=LiveConfig, description="mode live: where bars come from")
-    lag: LagConfig = Field(default_factory=LagConfig, description="when a symbol counts as lagging")
+    broker: BrokerConfig = Field(BrokerConfig())
+    limits: LimitsConfig = Field(LimitsConfig())
+    remote: RemoteConfig = Field(RemoteConfig())
+    journal: JournalConfig = Field(JournalConfig())
+    live: LiveConfig = Field(LiveConfig(), description="mode live: where bars come from")
+    lag: LagConfig = Field(LagConfig(), description="when a symbol counts as lagging")
     metadata: dict[str, Any] = Field(default_factory=dict, description="yours; not read")
 
     @property
@@ -215,7 +234,7 @@ class SessionConfig(Model):
             )
         # Editors complete by the schema that a file names in this key.
         source = {key: value for key, value in source.items() if key != "$schema" or not isinstance(value, str)}
-        source, function = without_function(source)
+        source, function = _without_function(source)
         try:
             # Through JSON, so that the same strict types hold for a mapping and for a file.
             text = json.dumps(source, default=_jsonable)
@@ -242,7 +261,9 @@ class SessionConfig(Model):
             return self
         merged = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
         if isinstance(self.broker.commission, CallableCommission):
-            merged["broker"]["commission"] = self.broker.commission.model_dump()  # a live function stays one
+            merged["broker"]["commission"] = (
+                self.broker.commission.model_dump()
+            )  # a function that was given as an object stays one
         for key, value in changes.items():
             merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
         try:
@@ -273,10 +294,30 @@ EXAMPLE: dict[str, Any] = {
 """The config that `start()` runs without arguments; `session_configs/example_session.json` is the same at a pace to watch."""
 
 
+class _Schema(GenerateJsonSchema):
+    """Leaves out the defaults of sections, which the schemas of the sections themselves say."""
+
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        if isinstance(schema.get("default"), Model):
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+
 def config_schema() -> dict[str, Any]:
     """The JSON schema of a session config."""
-    schema = SessionConfig.model_json_schema(by_alias=True)
+    schema = SessionConfig.model_json_schema(by_alias=True, schema_generator=_Schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _without_function(config: dict[str, Any]) -> tuple[dict[str, Any], CommissionFunction | None]:
+    """A session config as a mapping that JSON can hold, and the live commission function that was in it, if any."""
+    broker = config.get("broker")
+    commission = broker.get("commission") if isinstance(broker, dict) else None
+    function = commission.get("function") if isinstance(commission, dict) else None
+    if not isinstance(broker, dict) or not isinstance(commission, dict) or not callable(function):
+        return config, None
+    commission = {**commission, "function": "live:function"}
+    return {**config, "broker": {**broker, "commission": commission}}, function
 
 
 def _jsonable(value: Any) -> Any:

@@ -132,17 +132,6 @@ def place_of(function: CommissionFunction | str) -> str:
     return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', kind.__name__)}"
 
 
-def without_function(config: dict[str, Any]) -> tuple[dict[str, Any], CommissionFunction | None]:
-    """A session config as a mapping that JSON can hold, and the live commission function that was in it, if any."""
-    broker = config.get("broker")
-    commission = broker.get("commission") if isinstance(broker, dict) else None
-    function = commission.get("function") if isinstance(commission, dict) else None
-    if not isinstance(broker, dict) or not isinstance(commission, dict) or not callable(function):
-        return config, None
-    commission = {**commission, "function": "live:function"}
-    return {**config, "broker": {**broker, "commission": commission}}, function
-
-
 class CallableCommission(Model):
     """Your own: a function ``f(side, size, price, symbol)`` that returns the commission in money.
 

@@ -219,7 +219,7 @@ class DataConfig(Model):
     )
     seed: int = Field(7, ge=0, description="synthetic data: the same seed gives the same bars")
     options: dict[str, Any] = Field(default_factory=dict, description="what a DataSource is made with, by name")
-    quality: QualityConfig = Field(default_factory=QualityConfig)
+    quality: QualityConfig = Field(QualityConfig())
     stream: bool | None = Field(
         None, description="parquet: read bars little by little while the run goes on; null: folders and large files"
     )

@@ -18,7 +18,7 @@ class NbBacktestError(Exception):
 
 
 class _Hidden:
-    """Stands for a secret that is wrong."""
+    """Shown by an error in place of a wrong secret."""
 
     def __repr__(self) -> str:
         return "(not shown)"
@@ -31,7 +31,7 @@ HIDDEN = _Hidden()
 
 
 class _Missing:
-    """Stands for a missing value if None is a possible value."""
+    """Marks a missing value if None is a possible value."""
 
     def __repr__(self) -> str:
         return "(missing)"
@@ -133,6 +133,25 @@ class StateError(NbBacktestError, TypeError):
 
 class ReplayError(NbBacktestError, RuntimeError):
     """A run that can't be taken back: it doesn't repeat what it has recorded, or its origin can't be made again."""
+
+
+class JournalError(NbBacktestError, ValueError):
+    """A run's journal that can't be read, doesn't fit the bars or the strategies, or is another process's.
+
+    Attributes
+    ----------
+    path, line
+        The file, and the number of its line that is meant; None if all of it is.
+    cause, cure
+        What is wrong, and what to do.
+    """
+
+    def __init__(self, path: Any, line: int | None, cause: str, cure: str) -> None:
+        self.path, self.line, self.cause, self.cure = path, line, cause, cure
+        super().__init__(f"the journal {path}{'' if line is None else f', line {line}'} {cause}; {cure}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.line, self.cause, self.cure)
 
 
 class ScheduleError(NbBacktestError, ValueError):

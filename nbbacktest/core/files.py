@@ -1,4 +1,4 @@
-"""Writes a file whole or not at all, and refuses to write to anything but a file."""
+"""Writes a file whole or not at all, appends to one, refuses to write to anything but a file; makes folders private."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,63 @@ def try_target(path: Path) -> None:
         beside.unlink()
 
 
+def append(descriptor: int, content: bytes, *, sync: bool) -> None:
+    """Write `content` behind all that a file, opened to be appended to, has; it is whole there, or cut off at the end.
+
+    Parameters
+    ----------
+    sync
+        Return only when the disk has it, so that not even a power cut takes it away.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or fails.
+    """
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    if sync:
+        getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def private(path: Path, *, make: bool = False) -> bool:
+    """Make sure that a folder is the user's alone: the rights of others are taken away.
+
+    Parameters
+    ----------
+    make
+        Make it, and the folders above it, if it isn't there.
+
+    Returns
+    -------
+    bool
+        False if there is no such folder.
+
+    Raises
+    ------
+    PermissionError
+        It belongs to another user.
+    OSError
+        It can't be made, or is no folder.
+    """
+    if make:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(f"{path} is no folder; remove it")
+    if sys.platform != "win32":
+        if found.st_uid != os.geteuid():
+            raise PermissionError(f"{path} belongs to user {found.st_uid}, not to user {os.geteuid()}; remove it")
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            path.chmod(0o700)
+    return True
+
+
 def _target(path: Path) -> tuple[Path, os.stat_result | None]:
     """The file that `path` leads to, and its status if it exists."""
     target = Path(os.path.realpath(path))
@@ -77,7 +135,7 @@ def _target(path: Path) -> tuple[Path, os.stat_result | None]:
 
 
 def _new_file(target: Path, before: os.stat_result | None) -> Path | None:
-    """An empty file beside `target` with its mode and owner; None if it has to be written over instead."""
+    """An empty file beside `target` with its mode and owner; None if `target` itself has to be written over."""
     if before is not None and before.st_nlink > 1:
         return None
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")

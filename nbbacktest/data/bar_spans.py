@@ -15,8 +15,7 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, MINUTE, NO_TIME, SECOND, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import ALWAYS_OPEN, Days, SessionTable, local_midnights, utc_date
-from nbbacktest.data.faults import Fault
-from nbbacktest.data.frames import RawBars, judged
+from nbbacktest.data.frames import Fault, RawBars, judged
 from nbbacktest.data.interval_inference import check_length, inferred
 from nbbacktest.data.trading_days import TradingDays, day_zone, period_starts, refuse_weekend_stamps, whole_spans
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from nbbacktest.core.config import SessionConfig
 
-_NEARLY_ALL = 0.8  # the share of stamps that must lie off the minute alike
+_NEARLY_ALL = 0.8  # the share of stamps that must lie off the minute by the same time
 _BEFORE_THE_END = (1, 1_000, 1_000_000, SECOND)
 """Nanoseconds before the end of a bar at which sources stamp it, as 09:30:59.999."""
 
@@ -399,7 +398,7 @@ def _days(
         days = interval.ns // DAY
         apart = np.diff(dates).astype(np.int64)
         if (apart % days).any():
-            # They differ in length; the next bar's begin is the first moment that is surely late enough.
+            # The bars differ in length. Each surely ends by the next one's begin, the first moment that is known.
             after = dates[-1:] + np.timedelta64(int(apart.max()), "D")
             return time, np.append(time[1:], local_midnights(after, stamps.day_zone))
         return time, local_midnights(dates + np.timedelta64(days, "D"), stamps.day_zone)

@@ -11,9 +11,8 @@ import numpy as np
 
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, DataQualityWarning, nearest
-from nbbacktest.core.records import Float64
+from nbbacktest.core.records import PRICES, Float64
 from nbbacktest.core.user_code import callers_level
-from nbbacktest.data.faults import PRICES
 from nbbacktest.data.times import TIME_COLUMNS, plain_name
 
 if TYPE_CHECKING:

@@ -276,7 +276,7 @@ def _bars(
 
 
 def prices_of(source: DataSource, config: SessionConfig, called: str) -> Prices | None:
-    """The prices that a source gives in this run; None: it doesn't say.
+    """The prices that a source gives in this run; None if it doesn't say.
 
     Raises
     ------

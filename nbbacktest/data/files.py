@@ -13,9 +13,9 @@ import numpy as np
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, DataNotFoundError, nearest
 from nbbacktest.core.intervals import MINUTE
+from nbbacktest.core.records import PRICES
 from nbbacktest.data.columns import by_symbol
 from nbbacktest.data.datasource import SourceBars
-from nbbacktest.data.faults import PRICES
 from nbbacktest.data.times import by_time, plain_name, time_column, told
 from nbbacktest.data.warmup import Need
 

@@ -11,10 +11,9 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError, nearest
 from nbbacktest.core.intervals import DAY, Interval
-from nbbacktest.core.records import Bar, Stamps
+from nbbacktest.core.records import PRICES, Bar, Stamps
 from nbbacktest.data.bar_spans import intraday_ends, meant_end
 from nbbacktest.data.calendar import RollingSessions, local_midnights
-from nbbacktest.data.faults import PRICES
 
 FIELDS = ("symbol", "time", "end", *PRICES, "volume")
 _MICROSECOND = 1_000

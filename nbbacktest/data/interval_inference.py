@@ -16,8 +16,7 @@ from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, HOUR, LATEST, MINUTE, SECOND, Interval
 from nbbacktest.core.records import Int64
-from nbbacktest.data.faults import Bools, Fault
-from nbbacktest.data.frames import Policy, RawBars, judged
+from nbbacktest.data.frames import Bools, Fault, Policy, RawBars, judged
 from nbbacktest.data.trading_days import period_starts
 
 FEW = 0.2
@@ -91,10 +90,10 @@ def _alone(ticks: Int64, clocks: Int64, length: int, mark: StampMeaning, *, leni
     days = int(first.sum())
     enough = max(2.0, _REGULAR * days)
     sound |= _times(clocks % DAY) >= enough
-    # After a change of the clocks it has the same place among the others, an hour off.
+    # After a change of the clocks a row is an hour off, and has the same place among its neighbours as on other days.
     place = np.stack((clocks % HOUR, np.minimum(before, length), np.minimum(after, length)), axis=1)
     sound |= _times(place) >= enough
-    sound |= (_times(clocks % DAY % length) > 1) & ~close  # the grid of another part of the day
+    sound |= (_times(clocks % DAY % length) > 1) & ~close  # rows of a grid that another part of the day has
     if mark == "close":
         # A bar that its session's close, or a lunch break, has cut short ends sooner than the others.
         sound |= (after >= length) & (last | ((before < length) & ((days == 1) | lenient)))
@@ -248,7 +247,7 @@ def _calendar_period(raws: Sequence[RawBars], spacings: Int64) -> Interval | Non
 
 
 def _candidates(spacings: Int64) -> list[tuple[int, int]]:
-    """Lengths that bars may have and how often they are apart so far, the commonest first, of equal ones the shorter."""
+    """The lengths that bars may have, each with the number of bars that far apart: the commonest first, of equals the shorter."""
     values, times = np.unique(spacings, return_counts=True)
     counted: dict[int, int] = {}
     for value, count in zip(values.tolist(), times.tolist(), strict=True):

@@ -1,10 +1,11 @@
-"""The bars of a run and the facts about them, in one type for all sources."""
+"""The bars of a run and the facts about them, in one type for all sources; `data.quality` is applied to it here."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nbbacktest.core.actions import CorporateAction
-from nbbacktest.core.errors import DataError
+from nbbacktest.core.data_config import QualityConfig
+from nbbacktest.core.errors import DataError, DataQualityWarning
 from nbbacktest.core.hours import OwnHours
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
-from nbbacktest.data.calendar import ALWAYS_OPEN, RollingSessions, SessionTable, session_table, utc_date
-from nbbacktest.data.coverage import Grid, quality
+from nbbacktest.core.user_code import callers_level
+from nbbacktest.data.calendar import ALWAYS_OPEN, RollingSessions, SessionTable, local_dates, session_table, utc_date
+from nbbacktest.data.coverage import Coverage, Grid, cover, quality
 from nbbacktest.data.streaming import Streamed
 from nbbacktest.data.trading_days import TradingDays, sessions_count, whole_periods
 from nbbacktest.data.warmup import Need
@@ -75,7 +78,7 @@ class MarketData:
         The sessions' hours; None: the calendar's own.
     left_out : dict
         By symbol and reason, the begins (nanoseconds UTC) of the rows that were left out: kinds of
-        `nbbacktest.data.faults`, ``"outside"`` the sessions, and ``"thin"`` for sessions with too few bars.
+        `nbbacktest.data.frames`, ``"outside"`` the sessions, and ``"thin"`` for sessions with too few bars.
     days_asked : tuple
         The first and the last day that the config asks for; None: the data's own.
     placed : bool
@@ -251,3 +254,79 @@ class MarketData:
     @cached_property
     def _periods(self) -> SessionTable:
         return whole_periods(self.exchange, *self.reach, self.stamps.day_zone, self.hours)
+
+
+def hold_to_quality(market: MarketData, wanted: QualityConfig, notes: Mapping[str, tuple[str, ...]]) -> MarketData:
+    """Apply `data.quality` to a market without faulty rows; all warnings are given as one.
+
+    A symbol's share is the part of its expected bars that exists, over all sessions that are due, warm-up included.
+    If one is below `minimum`: ``refuse`` refuses; ``warn`` warns and changes nothing; ``drop`` leaves every session
+    whose own share is below it out for that symbol, and counts these bars as ``"thin"``. It is known only at
+    its end if a session is thin, so that dropping it is hindsight.
+
+    Parameters
+    ----------
+    notes
+        The warnings about rows that were left out, by the name of a symbol's bars in errors.
+
+    Raises
+    ------
+    DataError
+        If a symbol has too few bars and that is refused, or no session is left.
+    DataQualityWarning
+        As a warning, if `data.quality` wants one.
+    """
+    said = [f"{label}: {'; '.join(texts)}" for label, texts in notes.items() if texts]
+    if wanted.minimum:
+        due = market.due()
+        grid = Grid(due, market.interval)
+        # Bars that are left out from here on still count as expected.
+        market = replace(market, placed=True, days_asked=(due.dates[0].item(), due.dates[-1].item()))
+        for symbol, columns in tuple(market.bars.items()):
+            counted = cover(grid, columns.time, columns.volume, {})
+            share = counted.total("present") / counted.total("expected")
+            if wanted.faults == "drop":
+                market = _without_thin(market, symbol, counted, wanted.minimum)
+            elif share < wanted.minimum:
+                text = _too_few(symbol, counted, share, wanted.minimum)
+                if wanted.faults == "refuse":
+                    raise DataError(
+                        f"{text}; bring the missing bars, lower data.quality.minimum, or drop such sessions"
+                    )
+                said.append(text)
+    if said:
+        warnings.warn("\n".join(said), DataQualityWarning, stacklevel=callers_level())
+    return market
+
+
+def _too_few(symbol: str, counted: Coverage, share: float, minimum: float) -> str:
+    expected, present = counted.counts["expected"], counted.counts["present"]
+    own = np.where(expected > 0, present / np.maximum(expected, 1), np.inf)
+    worst = int(np.argmin(own))
+    return (
+        f"{symbol} has {counted.total('present')} of {counted.total('expected')} expected bars, {share:.1%}, and "
+        f"data.quality.minimum is {minimum:g}; the worst session is {counted.dates[worst]} with {present[worst]} of "
+        f"{expected[worst]}"
+    )
+
+
+def _without_thin(market: MarketData, symbol: str, counted: Coverage, minimum: float) -> MarketData:
+    columns = market.bars[symbol]
+    expected, present = counted.counts["expected"], counted.counts["present"]
+    thin = counted.dates[(present < minimum * expected) & (present > 0)]
+    if not len(thin):
+        return market
+    table = market.due()
+    row = table.session_of(columns.time)
+    dates = local_dates(columns.time, table.timezone).astype("datetime64[D]")
+    dates[row >= 0] = table.dates[row[row >= 0]]
+    keep = ~np.isin(dates, thin)
+    if not keep.any() or not (columns.end[keep] > market.start).any():
+        raise DataError(
+            f"{symbol} has no session with at least {minimum:g} of its expected bars; lower data.quality.minimum, or "
+            "leave the symbol out"
+        )
+    left_out = {name: dict(kinds) for name, kinds in market.left_out.items()}
+    known = left_out.setdefault(symbol, {})
+    known["thin"] = np.union1d(known.get("thin", columns.time[:0]), columns.time[~keep])
+    return replace(market, bars=market.bars | {symbol: columns.taken(keep)}, left_out=left_out)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.errors import DataError, DataNotFoundError
-from nbbacktest.core.records import Float64
-from nbbacktest.data.faults import PRICES
+from nbbacktest.core.records import PRICES, Float64
 from nbbacktest.data.files import unreadable
 from nbbacktest.data.frames import RawBars, read_frame
 from nbbacktest.data.times import by_time
@@ -153,7 +152,7 @@ class ParquetBars:
     # -- rows -----------------------------------------------------------------------------------------------
 
     def _take(self, start: int, stop: int) -> list[pa.RecordBatch]:
-        """The batches of those rows."""
+        """The batches that hold the rows from `start` up to `stop`."""
         taken = []
         first = sum(file.rows for file in self._files[: self._number])
         while first + self._row < stop:

@@ -1,4 +1,7 @@
-"""Loads bars: `load` finds, reads, checks, places and cuts the bars that a session config or a Python user names."""
+"""Loads bars: `load` finds, reads, checks, places and cuts the bars that a session config or a Python user names.
+
+`source_of` says which source is asked: the one that the config names, or the data that a Python user hands over.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ import numpy as np
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.data_config import StampMeaning
+from nbbacktest.core.data_config import SOURCES, StampMeaning
+from nbbacktest.core.errors import ConfigError, DataError, Problem, nearest
 from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
+from nbbacktest.core.user_code import imported
 from nbbacktest.data.bar_spans import (
     agree,
     begins_left_out,
@@ -26,15 +31,14 @@ from nbbacktest.data.bar_spans import (
 )
 from nbbacktest.data.bar_spans import place as placed
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, session_table
-from nbbacktest.data.columns import check_columns
+from nbbacktest.data.columns import by_symbol, check_columns
 from nbbacktest.data.corporate_actions import read_actions
-from nbbacktest.data.datasource import DataSource, SourceBars
+from nbbacktest.data.datasource import INVENTED, AskedSource, BarSource, DataSource, SourceBars, made_with
+from nbbacktest.data.files import FileSource
 from nbbacktest.data.frames import Policy, RawBars, as_one, judged, read_frame, refuse_empty
 from nbbacktest.data.interval_inference import on_grid
-from nbbacktest.data.market import MarketData
-from nbbacktest.data.other_bases import compared, load_others
-from nbbacktest.data.quality_limits import hold_to_quality
-from nbbacktest.data.source_registry import source_of
+from nbbacktest.data.market import MarketData, hold_to_quality
+from nbbacktest.data.other_bases import compared, is_nested, load_others, taken_apart
 from nbbacktest.data.streaming import StreamedBars, streamed_bars
 from nbbacktest.data.trading_days import whole_periods
 from nbbacktest.data.warmup import Need, check_intervals, cut_bars, of_the_days, read_needs
@@ -170,7 +174,9 @@ def load(
 
 def find(draft: Draft, *, stream: bool = False) -> None:
     """Step 1: ask the source for its bars, or decide that its bars are streamed."""
-    draft.streamed = streamed_bars(draft.config, draft.data) if stream else None
+    in_memory = draft.data is not None and not isinstance(draft.data, (str, Path))
+    if stream and (not in_memory or draft.config.data.stream):
+        draft.streamed = streamed_bars(draft.config, draft.data)
     if draft.streamed is not None:
         draft.found = SourceBars(draft.streamed.sources, draft.streamed.source, draft.streamed.files)
     else:
@@ -319,3 +325,112 @@ def on_weekends(times: Sequence[Int64]) -> bool:
         begins = np.concatenate(([0], np.searchsorted(time, days[1:] * DAY), [len(time)]))
         bars += np.bincount((days + 3) % 7, begins[1:] - begins[:-1], minlength=7)  # 1 January 1970 was a Thursday
     return bool(np.all(bars[5:] > 0))
+
+
+LONE_SYMBOL = "ASSET"
+"""The symbol of a single DataFrame's bars if the config names none."""
+
+
+def is_source(value: Any) -> bool:
+    """True if `value` is an object that has bars to give."""
+    return not isinstance(value, type) and callable(getattr(value, "bars", None))
+
+
+def source_of(config: SessionConfig, data: Any) -> BarSource:
+    """The source that the config names, or the one that `data` is, if given.
+
+    Raises
+    ------
+    ConfigError
+        If the config names no source, or its options don't fit it.
+    DataError
+        If `data` is no source of bars.
+    """
+    import pandas as pd
+
+    if data is None:
+        built_in = SOURCES.get(config.data.source)
+        if built_in is None:
+            return AskedSource(_users_own(config))
+        made = imported("data.source", built_in.reference, callable).of_config(config)
+        return AskedSource(made) if is_source(made) else made  # a test holds each built-in source to the protocol
+    if isinstance(data, (Mapping, pd.DataFrame)):
+        return FrameSource(data)
+    if is_source(data):
+        return AskedSource(data)
+    if isinstance(data, (str, Path)):
+        return FileSource.at(data, config)
+    raise DataError(
+        f"data is a {type(data).__name__}; pass a DataFrame, a mapping {{symbol: DataFrame}}, "
+        "the path of a CSV or Parquet file or of a folder of Parquet files, or a DataSource"
+    )
+
+
+def _users_own(config: SessionConfig) -> DataSource:
+    """The source that the config names as ``module:Name``: an instance, or a class, which is made with the options."""
+    settings = config.data
+    found = imported("data.source", settings.source, _has_bars)
+    if is_source(found) and not settings.options:
+        return found  # type: ignore[no-any-return] # an instance that stands in the module
+    if not (isinstance(found, type) and _has_bars(found)):
+        cure = "is no DataSource; name a class that has bars(symbol, interval, start, end)"
+        raise ConfigError([Problem("data.source", settings.source, cure)])
+    return made_with(found, settings.options)
+
+
+def _has_bars(value: Any) -> bool:
+    return callable(getattr(value, "bars", None))
+
+
+class FrameSource:
+    """A user's own frames: one, several by symbol, or several by symbol and interval."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def find(self, config: SessionConfig, needs: Sequence[Need]) -> SourceBars:  # noqa: ARG002 - as sources have it
+        """The frames by symbol; if the config names symbols, theirs.
+
+        Raises
+        ------
+        DataError
+            If the data has no such symbol, or its keys are no symbols and intervals.
+        ConfigError
+            If the config names another interval than the shortest of several.
+        """
+        data, symbols = self._data, config.data.chosen_symbols
+        if not isinstance(data, Mapping):
+            if parts := by_symbol(data):
+                return _in_memory(_chosen(parts, symbols))
+            if symbols and len(symbols) > 1:
+                raise DataError(
+                    f"one DataFrame for {len(symbols)} symbols ({', '.join(symbols)}); pass a mapping {{symbol: DataFrame}}"
+                )
+            return _in_memory({symbols[0] if symbols else LONE_SYMBOL: data}, chosen=bool(symbols))
+        frames = _chosen(data, symbols)
+        if not is_nested(data):
+            return _in_memory(frames)
+        bases = taken_apart(frames)
+        if config.data.chosen_interval not in (None, bases.interval):
+            cure = f"isn't the shortest interval of the data, {bases.interval}, which orders fill on; leave it out"
+            raise ConfigError([Problem("data.interval", config.data.interval, cure)])
+        return replace(_in_memory(bases.frames), interval=bases.interval, others=bases.others)
+
+
+def _in_memory(frames: Mapping[str, Any], *, chosen: bool = True) -> SourceBars:
+    """A user's own frames; invented ones are known by their mark, and stay called so."""
+    marks = {mark for frame in frames.values() if (mark := getattr(frame, "attrs", {}).get(INVENTED))}
+    source = "DataFrame" if len(frames) == 1 else "DataFrames"
+    return SourceBars(frames, ", ".join([source, *sorted(marks)]), synthetic=bool(marks), chosen=chosen)
+
+
+def _chosen(data: Mapping[Any, Any], symbols: tuple[str, ...] | None) -> dict[str, Any]:
+    for name in data:
+        if not isinstance(name, str) or not name:
+            raise DataError(f"{name!r} is no symbol; the mapping's keys are non-empty strings")
+    for symbol in symbols or ():
+        if symbol not in data:
+            raise DataError(f"the data has no symbol {symbol!r}, which the config names; {nearest(symbol, data)}")
+    if not data:
+        raise DataError("the mapping is empty; give it at least one {symbol: DataFrame}")
+    return {symbol: data[symbol] for symbol in symbols or data}

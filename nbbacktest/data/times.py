@@ -10,8 +10,7 @@ import numpy as np
 
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import DAY, HOUR
-from nbbacktest.core.records import Int64
-from nbbacktest.data.faults import PRICES
+from nbbacktest.core.records import PRICES, Int64
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +20,7 @@ _MARKETS = (
     "Asia/Jerusalem", "Asia/Kolkata", "Asia/Shanghai", "Asia/Tokyo", "Australia/Sydney", "Pacific/Auckland",
     "America/Toronto", "America/Sao_Paulo", "America/Santiago", "Africa/Cairo",
 )  # fmt: skip
-"""Tried before all others; of zones with equal clocks the first is taken."""
+"""The zones that are tried before all others; of zones with equal clocks the first is taken."""
 
 
 def name_of(zone: Any) -> str | None:

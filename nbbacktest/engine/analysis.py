@@ -17,11 +17,10 @@ from nbbacktest.core.records import Bar
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import Decision, JumpRequest, MoveRequest
 from nbbacktest.engine.metrics import TimingSeries
-from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import Batch
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
-from nbbacktest.engine.timeline import Axis, Timeline
+from nbbacktest.engine.timeline import Axis, Quantum, Timeline
 from nbbacktest.engine.yielding import InterpreterYield
 
 Handler = Callable[[Bar], object]
@@ -170,7 +169,7 @@ class AnalysisEngine(Generic[S]):
         self.epoch = 0
         self.travel: Callable[[JumpRequest, int], object] | None = None
         self.check: Callable[[int], object] | None = None
-        self._jumped = 0  # windows of older generations are another world's
+        self._jumped = 0  # windows of older generations are of another world
         self.frame: Frame[S] = self._freeze(0)
 
     @property
@@ -185,7 +184,7 @@ class AnalysisEngine(Generic[S]):
                 began = perf_counter()
                 while self._inbox.wait_until_ready():
                     if not self._inbox.is_ready():
-                        self.visit()  # nudged: what is signalled meanwhile isn't taken down unseen
+                        self.visit()  # a nudge and no window: a window that is signalled meanwhile is taken in the next round
                         continue
                     try:
                         batch = outbox()

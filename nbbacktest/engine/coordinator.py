@@ -17,10 +17,9 @@ from nbbacktest.engine.feed import Feed, Inbox
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.live_bars import LiveColumns
 from nbbacktest.engine.metrics import LagWatch, TimingSeries
-from nbbacktest.engine.planner import Deadlines, Planner, Quantum, Window
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import Link
-from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.timeline import Deadlines, Planner, Quantum, Timeline, Window
 
 logger = logging.getLogger("nbbacktest")
 
@@ -117,7 +116,7 @@ class SessionCoordinator:
     def set_speed(self, multiplier: float) -> None:
         """Change the speed from the cursor on; 0 is data-driven."""
         if multiplier > 0:
-            _ = self._timeline.seconds  # done before it matters: it may fail, and is slow the first time
+            _ = self._timeline.seconds  # computed now, since it may fail and is slow the first time
         surely(lambda: self._repace(multiplier))
 
     def _repace(self, multiplier: float) -> None:

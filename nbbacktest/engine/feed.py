@@ -273,7 +273,7 @@ class Inbox:
         self._refused += 1
         reason = printed(reason[: _LONGEST + 1])
         self._refusal = reason if len(reason) <= _LONGEST else reason[: _LONGEST - 3] + "..."
-        if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, ...: junk can't flood the log
+        if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, ... alone, so that junk can't flood the log
             logger.warning("live feed: %d refused so far, now: %s", self._refused, self._refusal)
 
 

@@ -15,7 +15,7 @@ from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor, surely
 from nbbacktest.engine.gate_state import UNLIMITED, Decision, GateState, JumpRequest, MoveRequest, Watcher
 from nbbacktest.engine.metrics import TimingSeries
-from nbbacktest.engine.planner import Standing
+from nbbacktest.engine.timeline import Standing
 
 logger = logging.getLogger("nbbacktest")
 T = TypeVar("T")

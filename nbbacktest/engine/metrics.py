@@ -12,8 +12,7 @@ import numpy as np
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.data.incoming_bars import Now
-from nbbacktest.engine.planner import Deadlines
-from nbbacktest.engine.timeline import Axis
+from nbbacktest.engine.timeline import Axis, Deadlines
 
 _STEPS = 50.0  # buckets per factor e: each is 2% wide, its middle 1% off at most
 KEPT = 100

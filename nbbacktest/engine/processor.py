@@ -16,10 +16,9 @@ from nbbacktest.core.records import Bar, DerivedBar
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.loader import ChunkLoader
 from nbbacktest.engine.metrics import TimingSeries
-from nbbacktest.engine.planner import Window
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import Link, StreamSubscription
-from nbbacktest.engine.timeline import Axis, Timeline
+from nbbacktest.engine.timeline import Axis, Timeline, Window
 
 _PIECE = 8_192
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nbbacktest.core.enums import StreamMode
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.planner import Deadlines, Window
+from nbbacktest.engine.timeline import Deadlines, Window
 
 
 class StreamSubscription:

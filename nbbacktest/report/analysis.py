@@ -106,7 +106,7 @@ class RunAnalysis:
 
     @cached_property
     def order_events(self) -> pd.DataFrame:
-        """A row an event of an order's life."""
+        """The events of all orders, one row an event."""
         return frames.order_events_frame(self.record)
 
     @cached_property
@@ -116,31 +116,31 @@ class RunAnalysis:
 
     @cached_property
     def flows(self) -> pd.DataFrame:
-        """A row a cash flow that is no fill's."""
+        """The cash flows without a fill, such as dividends, one row each."""
         return frames.flows_frame(self.record)
 
     @cached_property
     def log(self) -> pd.DataFrame:
-        """A row a message of a strategy."""
+        """The messages of the strategies, one row each."""
         return frames.log_frame(self.record)
 
     @cached_property
     def by_symbol(self) -> pd.DataFrame:
-        """Trade statistics, a row a symbol."""
+        """Trade statistics, one row a symbol."""
         return frames.breakdown_frame(by_symbol(self.record, self.round_trips), "symbol")
 
     @cached_property
     def by_strategy(self) -> pd.DataFrame:
-        """Trade statistics, a row a strategy."""
+        """Trade statistics, one row a strategy."""
         return frames.breakdown_frame(by_strategy(self.record, self.round_trips), "strategy")
 
     @cached_property
     def monthly(self) -> pd.DataFrame:
-        """Returns, a row a year."""
+        """Returns by month, one row a year."""
         return frames.monthly_frame(self.record, self.equity_values)
 
     def rolling(self, days: int) -> pd.DataFrame:
-        """Statistics of the last `days` daily returns, a row a date.
+        """Statistics of the last `days` daily returns, one row a date.
 
         Raises
         ------

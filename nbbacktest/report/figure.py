@@ -28,6 +28,7 @@ from nbbacktest.report.traces import (
     rolling_panel,
     trades_panel,
 )
+from nbbacktest.trading.orders import Order
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 _PRICE, _EQUITY, _DRAWDOWN, _TRADES, _ROLLING, _YEAR = 330, 120, 90, 140, 90, 26
-"""Heights in pixels: of the panels, and of a year in the heat map."""
+"""Heights in pixels of the panels, and of one year in the heat map."""
 _BETWEEN, _ABOVE, _BELOW = 44, 126, 16
 """Pixels between two panels, above the first and below the last."""
 _HEADING = 24
@@ -78,9 +79,10 @@ def draw(
     figure = go.Figure()
     notes = []
     owners: list[int | None] = []
+    orders = level_orders(record)
     if base is not None:
         binning = choose([local[s] for s in shown], base)
-        notes = [f"candles of {binning.name}", *_capped(run, shown)]
+        notes = [f"candles of {binning.name}", *_capped(orders, shown)]
         for number, name in enumerate(shown):
             traces = price_traces(run, name, local[name], binning)
             figure.add_traces([trace.update(visible=number == 0) for trace in traces])
@@ -92,7 +94,7 @@ def draw(
         figure.add_traces(panel.traces)
         owners += [None] * len(panel.traces)
     for number, name in enumerate(shown):
-        levels = level_traces(run, name)
+        levels = level_traces(run, orders.get(name, []))
         figure.add_traces([trace.update(visible=number == 0) for trace in levels])
         owners += [number] * len(levels)
     trades, rolling = trades_panel(run, "y4"), rolling_panel(run, "y5")
@@ -109,8 +111,8 @@ def draw(
     return figure
 
 
-def _capped(run: RunAnalysis, shown: list[str]) -> list[str]:
-    count = max((len(level_orders(run.record, name)) for name in shown), default=0)
+def _capped(orders: dict[str, list[Order]], shown: list[str]) -> list[str]:
+    count = max((len(orders.get(name, [])) for name in shown), default=0)
     return [f"levels of the newest {LEVELS} of {count:,} orders"] if count > LEVELS else []
 
 
@@ -210,7 +212,7 @@ def _layout(run: RunAnalysis, notes: list[str]) -> dict[str, Any]:
             **lines, "type": "date", "rangeslider": {"visible": False},
             "title": {"text": f"{'Session date' if dates else 'Time'} ({run.record.stamps.timezone})"},
             "hoverformat": "%a %Y-%m-%d" if dates else "%a %Y-%m-%d %H:%M",
-            "showspikes": False,  # its rim is white whatever the page is
+            "showspikes": False,  # its rim is white, on a dark page too
         },
         "yaxis": lines,
         "yaxis2": {**lines, "tickformat": ",~f", "nticks": 5},

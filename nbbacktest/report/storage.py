@@ -57,7 +57,7 @@ _GIVEN = (
 _OUTCOME = ("reason", "closed", "fill_price", "triggered", "filled", "best")
 _TIMES = ("submitted", "begins", "expires", "closed")
 _FILL = 10
-"""Values of a fill in its row. Later ones stand beside the row, so that an older version can read it."""
+"""The number of a fill's values in its row. Newer values stand beside the row, so that an older version can read it."""
 
 
 def save_record(record: RunRecord, path: Path) -> None:
@@ -238,7 +238,7 @@ def _reading(archive: zipfile.ZipFile, number: int, row: list[str]) -> Indicator
 
 
 def _table(archive: zipfile.ZipFile, name: str) -> Float64:
-    """Values of an indicator: one a bar, or a row of them a bar."""
+    """The values of an indicator as an array: one a bar, or a row of them a bar."""
     table = np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
     if table.ndim not in (1, 2) or table.dtype != np.float64:
         raise ValueError(f"table {name} is {table.dtype} with shape {table.shape}")

@@ -244,7 +244,7 @@ class SweepResult:
     def _repr_html_(self) -> str:
         try:
             rows = self.top(10)
-        except ConfigError:  # its text stands above the table
+        except ConfigError:  # the text of the result stands above the table
             rows = self._frame.head(10).copy()
         for name in map(self._column, self.parameters):
             if rows[name].dtype == object:
@@ -430,7 +430,7 @@ def _heatmap(
 
 
 def _sorted(values: Sequence[Any]) -> list[Any]:
-    """Each value once: numbers and texts in their order, others as they came."""
+    """Each value once: numbers and texts sorted, others in the order in which they came."""
     several: list[Any] = []
     for value in values:
         if value not in several:

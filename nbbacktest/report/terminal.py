@@ -28,7 +28,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _GAIN = ("return", "cagr", "expectancy", "best_trade", "worst_trade", "average_trade")
 _WIDEST = 120
 _TRADES = 5
-_MOST_DIGITS = 1e15  # from here on, an amount at the chart's edge is written with an exponent
+_MOST_DIGITS = 1e15  # from this on, an amount at the chart's edge is written with an exponent
 _REASONS = 5
 
 
@@ -298,7 +298,7 @@ _MINUTE = 60_000_000_000
 def show_quality(
     report: QualityReport, console: Console | None = None, *, sessions: int | None = 5, gaps: int | None = 5
 ) -> None:
-    """Print a report: its totals, its faults, its worst sessions and its longest gaps, as far as there are some.
+    """Print a report of data quality: totals, faults, worst sessions and longest gaps, as far as there are some.
 
     Parameters
     ----------
@@ -342,7 +342,7 @@ def sessions_table(report: QualityReport, worst: int | None = None) -> Table:
 
 
 def gaps_table(report: QualityReport, longest: int | None = None) -> Table:
-    """The missing runs, the longest first; `longest` at most, or all."""
+    """The runs of missing bars, the longest first; `longest` of them at most, or all."""
     gaps: Any = report.gaps.sort_values("count", ascending=False, kind="stable")
     clock = "" if report.interval.is_daily else "%H:%M" if report.interval.ns >= _MINUTE else "%H:%M:%S"
     title = f"{_number_shown(len(gaps), longest)} of {len(gaps)} gaps, the longest first; times in {report.timezone}"

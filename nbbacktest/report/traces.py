@@ -92,14 +92,15 @@ def price_traces(run: RunAnalysis, symbol: str, local: Int64, binning: Binning) 
 
 def _marks(run: RunAnalysis, symbol: str, side: Side, binning: Binning) -> tuple[Float64, Float64, list[str]]:
     """One mark for each candle with fills: its place, mean price and text."""
-    fills = [fill for fill in run.record.fills if fill.symbol == symbol and fill.side is side]
-    if not fills:
-        none = np.empty(0, dtype=np.float64)
+    done, none = run.record.executions, np.empty(0, dtype=np.float64)
+    rows = done.rows.get(symbol, none.astype(np.int64))
+    rows = rows[done.signed[rows] > 0 if side is Side.BUY else done.signed[rows] < 0]
+    if not len(rows):
         return none, none, []
-    local = local_time(run.record.stamps, np.array([fill.time_ns for fill in fills], dtype=np.int64))
-    keys, group = np.unique(binning.keys(local), return_inverse=True)
-    size = np.bincount(group, [fill.size for fill in fills])
-    price = np.bincount(group, [fill.size * fill.price for fill in fills]) / size
+    keys, group = np.unique(binning.keys(local_time(run.record.stamps, done.time[rows])), return_inverse=True)
+    sizes = np.abs(done.signed[rows])
+    size = np.bincount(group, sizes)
+    price = np.bincount(group, sizes * done.price[rows]) / size
     count = np.bincount(group)
     verb = {Side.BUY: "bought", Side.SELL: "sold"}[side]
     text = [
@@ -112,15 +113,14 @@ def _marks(run: RunAnalysis, symbol: str, side: Side, binning: Binning) -> tuple
 # -- orders' levels -----------------------------------------------------------------------------------------
 
 
-def level_traces(run: RunAnalysis, symbol: str) -> list[Any]:
-    """The levels of a symbol's newest orders, each as a line from its submission to its end."""
+def level_traces(run: RunAnalysis, orders: Sequence[Order]) -> list[Any]:
+    """The levels of the newest of a symbol's orders, each as a line from its submission to its end."""
     import plotly.graph_objects as go
 
     record = run.record
-    orders = level_orders(record, symbol)[-LEVELS:]
     traces = []
     for name, colour, dash in LEVEL_LINES:
-        spans = [span for order in orders for span in _spans(record, order, name)]
+        spans = [span for order in orders[-LEVELS:] for span in _spans(record, order, name)]
         if not spans:
             continue
         edges = np.array([(start, stop) for start, stop, _ in spans], dtype=np.int64)
@@ -137,9 +137,13 @@ def level_traces(run: RunAnalysis, symbol: str) -> list[Any]:
     return traces
 
 
-def level_orders(record: RunRecord, symbol: str) -> list[Order]:
-    """The symbol's orders that had a level, in order of submission."""
-    return [o for o in record.orders if o.symbol == symbol and levels_of(o)]
+def level_orders(record: RunRecord) -> dict[str, list[Order]]:
+    """The orders that had a level by symbol, in order of submission."""
+    found: dict[str, list[Order]] = {}
+    for order in record.orders:
+        if levels_of(order):
+            found.setdefault(order.symbol, []).append(order)
+    return found
 
 
 def _spans(record: RunRecord, order: Order, name: str) -> Iterator[tuple[int, int, float]]:

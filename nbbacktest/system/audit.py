@@ -25,7 +25,7 @@ from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import BarColumns, Float64, Int64
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
-from nbbacktest.engine.planner import Window
+from nbbacktest.engine.timeline import Window
 from nbbacktest.system.audit_report import AuditReport, Difference, Kind
 from nbbacktest.system.builder import build, warmup_needs
 from nbbacktest.system.early_bars import early_bars
@@ -207,7 +207,7 @@ def _bars(whole: Stages, part: Stages, moment: int, shown: Any) -> Iterator[Diff
         both, name = min(n, m), f"{one.interval} of {one.symbol}"
         for column in _COLUMNS:
             ours, theirs = getattr(full, column)[:both], getattr(short, column)[:both]
-            if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):  # no volume is NaN in both
+            if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):  # a missing volume is NaN in both
                 row = int(np.flatnonzero((ours != theirs) & ~(np.isnan(ours) & np.isnan(theirs)))[0])
                 one_value, other = ours[row].item(), theirs[row].item()
                 yield _difference("bar", name, column, int(full.end[row]), one_value, other, whole, shown)
@@ -317,7 +317,7 @@ def _earliest(found: Sequence[Difference]) -> tuple[Difference, ...]:
 PROBES = 300
 """The most times that an indicator is computed anew."""
 PROBED_ROWS = 10_000_000
-"""The most rows over which it is computed, all together."""
+"""The most rows over which it is computed, all times together."""
 LARGEST = 30
 """The number of the largest changes of a price, and of an indicator, that are looked at."""
 
@@ -367,7 +367,7 @@ def _drawn(low: int, high: int, cuts: int, rng: np.random.Generator) -> Iterator
 
 
 def _telling(whole: Stages) -> Iterator[Int64]:
-    """Places at which a look-ahead would pay, by kind."""
+    """The places at which a look-ahead would pay most, by kind."""
     instants, series = whole.world.timeline.instants, whole.world.timeline.series
 
     def after(*moments: Int64) -> Int64:
@@ -421,7 +421,7 @@ def _in_turn(kinds: Sequence[Int64], rng: np.random.Generator) -> Iterator[int]:
 
 
 def _where_values_differ(whole: Stages, places: Sequence[int], low: int, high: int, differs: Differs) -> set[int]:
-    """For each indicator over whole columns the first of `places` at which it differs, were the data to end there."""
+    """For each indicator over whole columns, the first of `places` at which it differs if the data ends there."""
     instants = whole.world.timeline.instants
     moments, found = instants[np.asarray(places) - 1], set()
     for entry in whole.world.desk.indicators:
@@ -437,7 +437,7 @@ def _where_values_differ(whole: Stages, places: Sequence[int], low: int, high: i
             place = int(np.searchsorted(instants, columns.end[n - 1], side="right"))
             short = _recomputed(handle, columns.slice(0, n))
             if low <= place <= high and short is not None and _differ(values[:n], short, differs):
-                found.add(place)  # one place an indicator is enough
+                found.add(place)  # one place for each indicator is enough
                 break
     return found
 

@@ -74,7 +74,7 @@ class EventDispatcher:
     def run_ended(self, run: Any) -> None:
         """Queue the end of a run, with its result; its progress isn't polled any more."""
         with self._changed.lock:
-            if self._progress == run.followed:  # else the next run has begun already
+            if self._progress == run.followed:  # otherwise the next run has begun already
                 self.poll_progress(None)
         self.post("end", run.result)
 

@@ -18,7 +18,7 @@ from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import Int64
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import JumpRequest
-from nbbacktest.engine.planner import Window
+from nbbacktest.engine.timeline import Window
 from nbbacktest.system.stages import Stages, wire
 from nbbacktest.system.universe import SymbolUniverse
 from nbbacktest.system.world import World

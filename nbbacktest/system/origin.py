@@ -16,7 +16,7 @@ from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import ConfigError, Problem, ReplayError
 from nbbacktest.data.handed import HANDED_OVER
 from nbbacktest.data.market import MarketData
-from nbbacktest.data.source_registry import is_source
+from nbbacktest.data.sources import is_source
 from nbbacktest.engine.feed import Feed
 from nbbacktest.system.stages import Stages
 from nbbacktest.trading.context import StrategyContext

@@ -15,19 +15,16 @@ from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, P
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns
 from nbbacktest.data.calendar import SessionTable
-from nbbacktest.data.market import MarketData
-from nbbacktest.data.quality_limits import hold_to_quality
+from nbbacktest.data.market import MarketData, hold_to_quality
 from nbbacktest.data.resample import period_opens
-from nbbacktest.data.source_registry import is_source
-from nbbacktest.data.sources import load
+from nbbacktest.data.sources import is_source, load
 from nbbacktest.data.streaming import ColumnChunks, Derived, days_of
 from nbbacktest.data.trading_days import whole_periods
 from nbbacktest.data.warmup import Need, built, read_needs, seen_from
 from nbbacktest.engine.loader import ChunkLoader
-from nbbacktest.engine.series import Series
+from nbbacktest.engine.series import Series, Warmup
 from nbbacktest.engine.timeline import Axis, Timeline
 from nbbacktest.trading.strategy import Strategy
-from nbbacktest.trading.warmup import Warmup
 
 
 class RunBars:
@@ -162,7 +159,7 @@ class RunBars:
         earlier: dict[tuple[str, str], BarColumns] = {}
         for key, columns in whole.items():
             row = int(np.searchsorted(columns.end, reach, side="right"))
-            row = min(row, len(columns) - len(kept[key]))  # never fewer bars than there were
+            row = min(row, len(columns) - len(kept[key]))  # so that no series gets fewer bars than it had
             kept[key] = columns.slice(row, len(columns))
             if row:
                 earlier[key] = columns.slice(0, row)

@@ -19,9 +19,9 @@ from nbbacktest.engine.feed import Feed, Inbox, Patience
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.live_bars import LiveColumns
 from nbbacktest.engine.metrics import LagWatch
-from nbbacktest.engine.planner import Quantum
 from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import Link, StreamSubscription
+from nbbacktest.engine.timeline import Quantum
 from nbbacktest.system.universe import SymbolUniverse
 from nbbacktest.system.world import World
 from nbbacktest.trading.snapshot import TradingSnapshot

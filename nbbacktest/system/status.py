@@ -350,7 +350,7 @@ def snapshot_data(shot: Snapshot) -> dict[str, Any]:
 
 
 def _listed(heading: str, lines: list[str]) -> list[str]:
-    """Lines under a heading, the first ones alone if there are many."""
+    """The lines of a list under its heading; only the first ones if there are many."""
     if not lines:
         return [f"{heading}: none"]
     more = [f"  and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []

@@ -14,7 +14,7 @@ from nbbacktest.system.run import Run
 from nbbacktest.trading.places import RunTimes, past_place, read_time, zone_of
 from nbbacktest.trading.snapshot import Snapshot
 
-# A pandas Timestamp is a datetime.
+# a pandas Timestamp is a datetime too
 Until = str | datetime | np.datetime64 | Callable[[Snapshot], object]
 
 

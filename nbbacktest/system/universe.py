@@ -18,8 +18,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import DataError, LiveRunError, StateError, StrategyError, nearest
 from nbbacktest.core.intervals import Interval
 from nbbacktest.data.corporate_actions import read_actions
-from nbbacktest.data.source_registry import is_source
-from nbbacktest.data.sources import load
+from nbbacktest.data.sources import is_source, load
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.gate import RunGate
@@ -219,7 +218,7 @@ class SymbolUniverse:
             raise
 
     def _join(self, joining: Sequence[Series], actions: Sequence[CorporateAction], cursor: int) -> None:
-        self._check_new(joining[0].symbol)  # another thread may have been faster
+        self._check_new(joining[0].symbol)  # another thread may have let it join meanwhile
         moment = self._moment(cursor)
         if moment is not None:
             for series in joining:

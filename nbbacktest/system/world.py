@@ -15,6 +15,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.loader import ChunkLoader
+from nbbacktest.engine.series import Warmup
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.system.run_bars import RunBars
 from nbbacktest.system.universe import FixedUniverse, Supply, SymbolUniverse, supply_of
@@ -23,7 +24,6 @@ from nbbacktest.trading.record import RunRecord, indicator_records
 from nbbacktest.trading.snapshot import TradingSnapshot
 from nbbacktest.trading.strategy import Strategy
 from nbbacktest.trading.streams import StreamIndicator
-from nbbacktest.trading.warmup import Warmup
 
 StrategyList = Sequence[tuple[Strategy, tuple[str, ...] | None]]
 """The strategies of a run, each with the symbols that it trades; None: all."""

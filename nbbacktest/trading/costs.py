@@ -1,4 +1,4 @@
-"""Commission and slippage: the config's models as functions, made once so that a fill pays for no dispatch.
+"""Commission and slippage: turns the config's models into functions, once, so that no fill has to look its model up.
 
 Those that depend on earlier fills are objects, whose state can be saved.
 """
@@ -176,7 +176,7 @@ class RunningFee:
         raise NotImplementedError
 
     def save(self) -> Any:
-        """Its totals as a value."""
+        """The counts of this commission as a value."""
         raise NotImplementedError
 
     def restore(self, saved: Any) -> None:
@@ -184,14 +184,14 @@ class RunningFee:
         raise NotImplementedError
 
     def _uncounted(self) -> Sequence[Fill]:
-        """The fills since the last call."""
+        """The fills of the run since the last call."""
         found = self._fills[self._counted :]
         self._counted = len(self._fills)
         return found
 
 
 class _Done(NamedTuple):
-    """Totals of one order so far."""
+    """The fills of one order so far, as totals."""
 
     units: float = 0.0
     notional: float = 0.0
@@ -246,7 +246,7 @@ class TieredFee(RunningFee):
         self._before = 0.0
 
     def __call__(self, order: Order, units: float, price: float, bar: Bar) -> float:  # noqa: ARG002 - as the others have it
-        """The rates of the tiers that `units` more fall into."""
+        """The commission of `units` more, at the rates of the tiers that they fall into."""
         for fill in self._uncounted():
             self._before += fill.size * abs(fill.price) if self._by_notional else fill.size
         before = self._before

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
+from nbbacktest.core.costs import NoBorrow, NoInterest
 from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
 from nbbacktest.core.formats import said, shown
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
@@ -17,12 +17,18 @@ from nbbacktest.data.resample import FormingBars
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import Handler
-from nbbacktest.engine.series import Series
+from nbbacktest.engine.series import Series, Warmup
 from nbbacktest.trading.broker import Broker, SymbolEnds, refuse_what_bars_lack
-from nbbacktest.trading.callbacks import Callbacks, blame, overrides
+from nbbacktest.trading.callbacks import Callbacks, Moment, SessionEvents, blame, overrides
 from nbbacktest.trading.context import StrategyContext, Universe
-from nbbacktest.trading.corporate_actions import CorporateActions, Delistings
-from nbbacktest.trading.dated_events import Accruals, DatedEvents, PendingEvents, dated_events
+from nbbacktest.trading.dated_events import (
+    Accruals,
+    CorporateActions,
+    DatedEvents,
+    Delistings,
+    PendingEvents,
+    dated_events,
+)
 from nbbacktest.trading.indicators import Indicator, IndicatorCall, IndicatorList
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
@@ -30,7 +36,6 @@ from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, Split
 from nbbacktest.trading.schedule import Scheduled
-from nbbacktest.trading.session_events import Moment, SessionEvents
 from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
 from nbbacktest.trading.state import (
     ContextState,
@@ -43,9 +48,8 @@ from nbbacktest.trading.state import (
     saved_orders,
     saved_series,
 )
-from nbbacktest.trading.strategy import Strategy, refuse_doubles
+from nbbacktest.trading.strategy import Strategy, names_of, refuse_doubles
 from nbbacktest.trading.streams import make_indicators
-from nbbacktest.trading.warmup import Warmup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +167,7 @@ class TradingDesk:
         self.strategies = tuple(strategy for strategy, _ in strategies)
         self.descriptions = tuple(map(shown, self.strategies))
         self._started: list[Strategy] = []
-        names = numbered([type(strategy).__name__ for strategy in self.strategies])
+        names = names_of(self.strategies)
         self._contexts: dict[str, StrategyContext] = {}
         for name, (_, symbols) in zip(names, strategies, strict=True):
             own = [s for s in base if symbols is None or s.symbol in symbols]
@@ -264,8 +268,10 @@ class TradingDesk:
 
     def _found_events(self) -> tuple[DatedEvents | None, SymbolEnds | None]:
         """Costs, splits and dividends of the instants to come, and delistings; None if there are none."""
-        base, instants, costs = [s for s in self.series.values() if s.is_base], self._instants, self.terms
-        every = {s.symbol: s for s in base}
+        instants, costs = self._instants, self.terms
+        if not self._actions and isinstance(costs.borrow, NoBorrow) and isinstance(costs.interest, NoInterest):
+            return None, None
+        every = {s.symbol: s for s in self.series.values() if s.is_base}
         gone = Delistings(
             self._actions, every, instants, self.days, self.index, self.broker, self.portfolio, self.log.note
         )
@@ -322,7 +328,7 @@ class TradingDesk:
 
     @property
     def lists(self) -> TradingLists:
-        """The lists that only grow."""
+        """The desk's lists that only grow, for snapshots."""
         return TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators)
 
     def freeze(self) -> TradingSnapshot:
@@ -564,13 +570,3 @@ def _instant_before(base: Sequence[Series]) -> int:
     """The begin of the first traded bar, which is "now" before any bar has completed."""
     begins = [int(s.whole.time[s.first]) for s in base if s.first < len(s.whole)]
     return min(begins, default=0)
-
-
-def numbered(words: list[str]) -> list[str]:
-    """Number equal names: Cross, Cross #2."""
-    seen: Counter[str] = Counter()
-    names = []
-    for word in words:
-        seen[word] += 1
-        names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
-    return names

@@ -14,8 +14,7 @@ from nbbacktest.core.records import Bar, Int64
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.broker import Broker
-from nbbacktest.trading.corporate_actions import CloseOut, Say, apply_actions, delistings_of, in_order
-from nbbacktest.trading.dated_events import Accruals, DatedEvents
+from nbbacktest.trading.dated_events import Accruals, CloseOut, DatedEvents, Say, apply_actions, delistings_of, in_order
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow

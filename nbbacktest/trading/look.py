@@ -28,7 +28,7 @@ from nbbacktest.trading.record import CashFlow, RunNotes, RunRecord, Split
 from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingLists, TradingSnapshot
 
 _EVERY = 128
-"""The number of changes after which the account is kept, and of orders after which the open ones are kept."""
+"""The account is kept after each so many changes, and the list of open orders after each so many orders."""
 _LAST_FILLS = 5
 _TERMS = 5 - EVENT_FIELDS  # where an event's terms begin, seen from its end
 _ACCEPTED, _TRIGGERED = OrderEventKind.ACCEPTED, OrderEventKind.TRIGGERED
@@ -251,7 +251,7 @@ class _OrderHistory:
     ) -> OrderRow | None:
         """The order after its first `count` events, or after those until `moment`; None if it wasn't open."""
         life = order.life
-        if not life:  # an old version saved it without events
+        if not life:  # an order that an old version saved without events
             return OrderRow.of(order)
         if count is None:
             count = bisect_right(range(len(life) // EVENT_FIELDS), moment, key=lambda n: life[n * EVENT_FIELDS])

@@ -26,7 +26,7 @@ _Name = TypeVar("_Name", bound=Hashable)
 
 
 class Executions:
-    """Columns of one value a fill, in the order in which they happened.
+    """The fills of a run as columns of one value a fill, in the order in which they happened.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Executions:
 
     @property
     def rows(self) -> dict[str, Int64]:
-        """The rows of each symbol that has fills, in the order of their first ones."""
+        """The rows of each symbol that has fills; the symbol that filled first is first."""
         if self._rows is None:
             self._rows = places_of(self.symbols)
         return self._rows
@@ -139,7 +139,7 @@ class IndicatorRecord:
     values: Float64
 
     def newest_of(self, n: int, narrow: int = 0) -> float | tuple[float, ...]:
-        """The newest value when `n` bars were completed; NaN for none, as for the first `narrow`, which were no tuples yet."""
+        """The newest value when `n` bars were completed; NaN if there was none, and for the first `narrow`, which were no tuples."""
         if not narrow < n <= len(self.values):
             return float("nan")
         value = self.values[n - 1]
@@ -306,7 +306,7 @@ def _values(handle: Indicator, count: int) -> Float64:
 
 
 def places_of(names: Sequence[_Name]) -> dict[_Name, Int64]:
-    """The places of each name, in the order of their first ones."""
+    """The places of each name in `names`, by name; the name that comes first in `names` is first."""
     if len(set(names)) == 1:
         return {names[0]: np.arange(len(names))}
     places: dict[_Name, list[int]] = {}

@@ -34,7 +34,7 @@ WEEKS = 52
 MONTHS = 12
 _YEAR = 365.25  # days, of the calendar
 _FULL = 0.9
-"""The least share of a stretch's trading days that have a return, if bars are missing on few of them."""
+"""If at least this share of the trading days that a stretch has on average have a return, none counts as missing."""
 
 _RATIOS = ("volatility", "sharpe", "sortino")
 
@@ -77,7 +77,7 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
     clock = days * DAY if record.daily else record.instants
     peak = _peaks(equity, record.cash)
     longest = _longest(equity, clock, peak)
-    drawdown = _deepest(equity, peak)  # last: it takes the peaks' place
+    drawdown = _deepest(equity, peak)  # last, since it is written over the peaks
     return {
         "start": start(record),
         "end": end(record, days),

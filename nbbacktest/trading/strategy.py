@@ -7,6 +7,7 @@ import datetime as dt
 import inspect
 import numbers
 import types
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Union, cast, get_args, get_origin
 
@@ -572,6 +573,17 @@ def refuse_doubles(strategies: Sequence[Strategy]) -> None:
             problems.append(Problem(where, strategy, "it is still in another run; stop that one, or make a new object"))
     if problems:
         raise ConfigError(problems, "strategies")
+
+
+def names_of(strategies: Sequence[Strategy]) -> list[str]:
+    """The names of a run's strategies: those of their classes, and equal ones numbered: Cross, Cross #2."""
+    seen: Counter[str] = Counter()
+    names = []
+    for strategy in strategies:
+        word = type(strategy).__name__
+        seen[word] += 1
+        names.append(word if seen[word] == 1 else f"{word} #{seen[word]}")
+    return names
 
 
 # -- parameters ---------------------------------------------------------------------------------------------

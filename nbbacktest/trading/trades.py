@@ -253,7 +253,7 @@ class _Lot:
     noise: float = 0.0
 
     def take(self, other: _Lot) -> float:
-        """Use up as many of its units as `other` has, rounding residue included; returns that part's commission."""
+        """Take as many units out of this lot as `other` has, rounding residue included; returns their part of the commission."""
         before, (left, noise) = self.size, add_sizes(self.size, other.size, self.noise + other.noise)
         if not left or (left > 0) != (before > 0):
             paid, self.size, self.commission = self.commission, 0.0, 0.0

@@ -12,7 +12,7 @@ from nbbacktest.core.records import Int64
 from nbbacktest.engine.series import Series
 from nbbacktest.trading.broker import refuse_what_bars_lack
 from nbbacktest.trading.callbacks import blame
-from nbbacktest.trading.corporate_actions import close_out
+from nbbacktest.trading.dated_events import close_out
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.portfolio import Position
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ import plotly.graph_objects as go
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.engine.analysis import Frame
+from nbbacktest.engine.live_bars import GrowingArray
+from nbbacktest.engine.series import Series
 from nbbacktest.report.plotting import EQUITY, LOSS, OTHER, axis, breaks, choose, extremes, local_time
-from nbbacktest.system.run import Run
 from nbbacktest.trading.portfolio import Tally
 from nbbacktest.trading.snapshot import TradingSnapshot
 from nbbacktest.widgets.live_figure import AXIS, EMPTY, FigureProps, LiveFigure, axes_visible, base_layout
@@ -27,12 +29,22 @@ _RUN = 64
 
 
 class AccountChart:
-    """Makes the account chart of a run. For one thread."""
+    """Makes the account chart of frames over the same series, with rising cursors. For one thread.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._curves = AccountCurves(run)
-        self._base = next(series for series in run.world.timeline.series if series.is_base)
+    Parameters
+    ----------
+    cash
+        The starting cash.
+    series
+        The series of the frames' axes.
+    """
+
+    def __init__(self, cash: float, series: tuple[Series, ...]) -> None:
+        self._curves = AccountCurves(cash, series)
+        bases = [number for number, one in enumerate(series) if one.is_base]
+        # A symbol that has left knows no later closed hours.
+        self._number = max(bases, key=lambda number: _last_day(series[number]))
+        self._base = series[self._number]
 
     def props(self, frame: Frame[TradingSnapshot], symbol: str) -> FigureProps:
         """The chart as of `frame`; `symbol` is the benchmark."""
@@ -41,51 +53,61 @@ class AccountChart:
             return FigureProps((EMPTY,) * 3, axes_visible(False, 2))
         held = self._curves.holding(symbol)
         traces = (
-            {**self._curve(self._curves.equity), "name": "Equity"},
-            {**self._curve(held), "name": f"Cash held in {symbol}"},
-            {**self._curve(self._curves.drawdown), "name": "Drawdown"},
+            {**self._curve(frame, self._curves.equity), "name": "Equity"},
+            {**self._curve(frame, held), "name": f"Cash held in {symbol}"},
+            {**self._curve(frame, self._curves.drawdown), "name": "Drawdown"},
         )
-        return FigureProps(traces, {**axes_visible(True, 2), "xaxis.rangebreaks": self._breaks(frame.cursor)})
+        return FigureProps(traces, {**axes_visible(True, 2), "xaxis.rangebreaks": self._breaks(frame)})
 
-    def _curve(self, curve: ThinnedCurve) -> dict[str, Any]:
+    def _curve(self, frame: Frame[TradingSnapshot], curve: ThinnedCurve) -> dict[str, Any]:
         rows = curve.rows(POINTS)
-        return {"x": axis(self._moments(rows)), "y": curve.values[rows], "visible": True}
+        return {"x": axis(self._moments(frame.axis.instants[rows])), "y": curve.values[rows], "visible": True}
 
-    def _moments(self, rows: Int64) -> Int64:
-        instants, stamps = self._run.world.timeline.instants[rows], self._base.stamps
+    def _moments(self, instants: Int64) -> Int64:
+        stamps = self._base.stamps
         if not self._base.columns.interval.is_daily:
             return local_time(stamps, instants)
         return local_time(stamps, instants - 1) // DAY * DAY + DAY // 2
 
-    def _breaks(self, cursor: int) -> list[dict[str, Any]]:
+    def _breaks(self, frame: Frame[TradingSnapshot]) -> list[dict[str, Any]]:
         """The closed hours so far, which the chart leaves out; none on long runs, if they are too narrow to be seen."""
-        columns = self._base.columns
-        stop = min(self._base.first + cursor, len(columns))
-        if cursor > 20_000 or columns.interval.is_daily or stop <= self._base.first:
+        columns, stop = self._base.columns, frame.rows[self._number]
+        if frame.cursor > 20_000 or columns.interval.is_daily:
             return []
-        local = local_time(self._base.stamps, columns.time[self._base.first : stop])
+        start = int(np.searchsorted(columns.end[:stop], frame.axis.instants[0]))
+        if stop <= start:
+            return []
+        local = local_time(self._base.stamps, columns.time[start:stop])
         return breaks(columns.interval, [local], choose([local], columns.interval))
 
 
+def _last_day(series: Series) -> int:
+    ends = series.whole.end
+    return int(ends[-1]) // DAY if len(ends) else 0
+
+
 class ThinnedCurve:
-    """A growing column that is drawn by its highs and lows alone.
+    """A growing column that is drawn by its highs and lows alone."""
 
-    Parameters
-    ----------
-    values
-        The whole column; only its first `count` values are there yet.
-    """
-
-    def __init__(self, values: Float64) -> None:
-        self.values = values
-        self.count = 0
+    def __init__(self) -> None:
+        self._values = GrowingArray(np.empty(0, dtype=np.float64))
         self._kept: list[Int64] = []
         self._until = 0  # highs and lows of all values before it are in `_kept`
 
-    def grow(self, count: int) -> None:
-        """Add the values up to `count`."""
-        self.count = count
-        stop = count // _RUN * _RUN
+    @property
+    def count(self) -> int:
+        """The number of its values."""
+        return self._values.count
+
+    @property
+    def values(self) -> Float64:
+        """All values so far."""
+        return self._values.view  # type: ignore[return-value]
+
+    def extend(self, values: Float64) -> None:
+        """Append values."""
+        self._values.extend(values)
+        stop = self.count // _RUN * _RUN
         if stop > self._until:
             runs = self.values[self._until : stop].reshape(-1, _RUN)
             starts = np.arange(self._until, stop, _RUN)
@@ -98,7 +120,7 @@ class ThinnedCurve:
     def rows(self, most: int) -> Int64:
         """Row numbers, rising, of about `most` points that keep every high and low."""
         if self.count <= most * _RUN:
-            return extremes(self.values[: self.count], most)
+            return extremes(self.values, most)
         tail = np.arange(self._until, self.count, dtype=np.int64)
         rows = np.concatenate((*self._kept, tail))
         rows = rows[extremes(self.values[rows], most)]
@@ -109,20 +131,29 @@ class ThinnedCurve:
 class AccountCurves:
     """Equity, drawdown, and the starting cash held in one symbol, at every instant so far. For one thread.
 
+    Completed instants stay as they are, and more may come: the curves grow with the frames, whose series are the same.
+
+    Parameters
+    ----------
+    cash
+        The starting cash.
+    series
+        The series of the frames' axes.
+
     Attributes
     ----------
     equity, drawdown : ThinnedCurve
         One value an instant; drawdown as a fraction, negative.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        count = len(run.world.timeline)
-        self.equity = ThinnedCurve(np.zeros(count))
-        self.drawdown = ThinnedCurve(np.zeros(count))
+    def __init__(self, cash: float, series: tuple[Series, ...]) -> None:
+        self.equity = ThinnedCurve()
+        self.drawdown = ThinnedCurve()
         self.held: dict[str, ThinnedCurve] = {}
-        self._base = {series.symbol: series for series in run.world.timeline.series if series.is_base}
-        self._cash = self._peak = float(run.config.broker.cash)
+        self._is_single = len(series) == 1
+        self._base = {one.symbol: one for one in series if one.is_base}
+        self._instants: Int64 = np.empty(0, dtype=np.int64)
+        self._start_cash = self._cash = self._peak = float(cash)
         self._sizes = {symbol: Tally() for symbol in self._base}
         self._fills = self._flows = self._splits = 0  # the number of instants in the curves
 
@@ -131,28 +162,23 @@ class AccountCurves:
         start, stop = self.equity.count, frame.cursor
         if stop <= start:
             return
+        self._instants = frame.axis.instants
         equity = self._cash_and_positions(frame, start, stop)
-        self.equity.values[start:stop] = equity
         peaks = np.maximum(np.maximum.accumulate(equity), self._peak)
         self._peak = float(peaks[-1])
         with np.errstate(divide="ignore", invalid="ignore"):
-            self.drawdown.values[start:stop] = np.where(peaks > 0, equity / peaks - 1, 0.0)
-        self.equity.grow(stop)
-        self.drawdown.grow(stop)
+            self.drawdown.extend(np.where(peaks > 0, equity / peaks - 1, 0.0))
+        self.equity.extend(equity)
 
     def holding(self, symbol: str) -> ThinnedCurve:
         """The starting cash as a position in `symbol`; NaN before its first close."""
         curve = self.held.get(symbol)
         if curve is None:
-            curve = self.held[symbol] = ThinnedCurve(np.zeros(len(self._run.world.timeline)))
+            curve = self.held[symbol] = ThinnedCurve()
         start, stop = curve.count, self.equity.count
         if stop > start:
             closes = self._marks(symbol, start, stop)
-            series = self._base[symbol]
-            columns = series.columns
-            first = columns.close[max(series.first - 1, 0)] if series.first else columns.open[0]
-            curve.values[start:stop] = closes * (float(self._run.config.broker.cash) / first)
-            curve.grow(stop)
+            curve.extend(closes * (self._start_cash / _first_price(self._base[symbol])))
         return curve
 
     def _cash_and_positions(self, frame: Frame[TradingSnapshot], start: int, stop: int) -> Float64:
@@ -184,13 +210,23 @@ class AccountCurves:
 
     def _marks(self, symbol: str, start: int, stop: int) -> Float64:
         """The newest close at or before each of these instants; NaN before the first."""
-        series, timeline = self._base[symbol], self._run.world.timeline
+        series = self._base[symbol]
         columns = series.columns
-        if len(timeline.series) == 1:
+        if self._is_single:
             return columns.close[series.first + start : series.first + stop]
-        seen = np.searchsorted(columns.end, timeline.instants[start:stop], side="right")
+        if not len(columns):  # in a live run, before the symbol's first bar
+            return np.full(stop - start, nan)
+        seen = np.searchsorted(columns.end, self._instants[start:stop], side="right")
         values = columns.close[np.maximum(seen - 1, 0)]
         return np.where(seen > 0, values, np.nan)
+
+
+def _first_price(series: Series) -> float:
+    """The price at which a run begins: the last close of its warm-up, else the first open; NaN before there is one."""
+    columns = series.columns
+    if series.first:
+        return float(columns.close[series.first - 1])
+    return float(columns.open[0]) if len(columns) else nan
 
 
 def _steps(levels: list[float], changes: list[int], start: int, stop: int) -> Float64:

@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 from nbbacktest.core.enums import Side
 from nbbacktest.core.records import BarColumns, Float64, Int64
 from nbbacktest.engine.analysis import Frame
+from nbbacktest.engine.live_bars import GrowingArray
 from nbbacktest.engine.series import Series
 from nbbacktest.report.plotting import (
     BUY,
@@ -34,7 +35,6 @@ from nbbacktest.report.plotting import (
     local_time,
     period,
 )
-from nbbacktest.system.run import Run
 from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.snapshot import TradingSnapshot
@@ -46,7 +46,7 @@ FOLLOWED = 180
 OVERLAYS, STUDIES = 6, 3
 """The most indicators that are drawn over the prices, and under them."""
 _ENOUGH = 20
-"""The number of an indicator's values that decide if it is drawn over the prices or under them."""
+"""The number of an indicator's first values that decide if it is drawn over the prices or under them."""
 CANDLES, VOLUME, BOUGHT, SOLD = range(4)
 COUNT = 4 + len(LEVEL_LINES) + OVERLAYS + STUDIES
 
@@ -108,19 +108,25 @@ class FillMarkers:
 
 
 class BarChart:
-    """Makes the bar chart of a run. For one thread."""
+    """Makes the bar chart of frames over the same series, with rising cursors. For one thread.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._number = {(s.symbol, s.interval): n for n, s in enumerate(run.world.timeline.series)}
-        self._local: dict[int, Int64] = {}
+    Parameters
+    ----------
+    series
+        The series of the frames' axes.
+    """
+
+    def __init__(self, series: tuple[Series, ...]) -> None:
+        self._series = series
+        self._number = {(s.symbol, s.interval): n for n, s in enumerate(series)}
+        self._local: dict[int, GrowingArray] = {}
         self._marks = FillMarkers()
-        self._study: dict[str, bool] = {}  # by indicator, True if it is drawn under the prices; decided once
+        self._places: dict[str, _IndicatorPlace] = {}
 
     def props(self, frame: Frame[TradingSnapshot], selection: ChartSelection) -> FigureProps:
         """The chart as of `frame`."""
         number = self._number[selection.symbol, selection.interval]
-        series, count = frame.axis.series[number], frame.rows[number]
+        series, count = self._series[number], frame.rows[number]
         start, stop = self._cut(number, count, selection)
         if stop <= start:
             return NOTHING
@@ -140,7 +146,7 @@ class BarChart:
             *self._fills(frame, series, columns, binning, place),
             *self._levels(frame, series, columns, local),
         ]  # fmt: skip
-        overlays, studies = self._indicators(frame, series, start + ends, x, place, candles.close)
+        overlays, studies = self._indicators(frame, number, start + ends, x, place)
         traces += [*overlays, *[EMPTY] * (OVERLAYS - len(overlays)), *studies, *[EMPTY] * (STUDIES - len(studies))]
         layout: dict[str, Any] = {
             "xaxis.visible": True,
@@ -170,10 +176,12 @@ class BarChart:
         return max(int(start) - margin, 0), min(int(stop) + margin, count)
 
     def _local_times(self, number: int) -> Int64:
-        if number not in self._local:
-            series = self._run.world.timeline.series[number]
-            self._local[number] = local_time(series.stamps, series.columns.time)
-        return self._local[number]
+        local = self._local.setdefault(number, GrowingArray(np.empty(0, dtype=np.int64)))
+        series = self._series[number]
+        fresh = series.columns.time[local.count :]  # columns grow while bars are loaded or arrive
+        if len(fresh):
+            local.extend(local_time(series.stamps, fresh))
+        return local.view  # type: ignore[return-value]
 
     # -- what lies over the candles ---------------------------------------------------------------------------
 
@@ -227,34 +235,58 @@ class BarChart:
     def _indicators(
         self,
         frame: Frame[TradingSnapshot],
-        series: Series,
+        number: int,
         rows: Int64,
         x: Float64,
         place: Mapping[str, Any],
-        close: Float64,
     ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
         over: list[Mapping[str, Any]] = []
         under: list[Mapping[str, Any]] = []
+        series, count = self._series[number], frame.rows[number]
         for key, _, handle in tuple(frame.agent.lists.indicators):
             if handle.symbol != series.symbol or handle.interval != series.interval:
                 continue
             values = _values(handle, rows)
             if values is None:
                 continue
-            if key not in self._study and np.isfinite(values).sum() >= min(_ENOUGH, len(values)):
-                self._study[key] = not _like_prices(values, close)
             trace = {"x": x, "y": values, "name": handle.name, "visible": True, **place}
-            if self._study.get(key):
+            if self._places.setdefault(key, _IndicatorPlace()).is_under(handle, series, count):
                 under.append(trace)
             else:
                 over.append(trace)
         return over[:OVERLAYS], under[:STUDIES]
 
 
+class _IndicatorPlace:
+    """Decides if one indicator is drawn under the prices: by its first values, so that all charts of a run decide alike."""
+
+    def __init__(self) -> None:
+        self._looked = 0  # bars whose values were looked at
+        self._values = self._close = _NONE  # the first ones, and the closes of their bars
+
+    def is_under(self, handle: Indicator, series: Series, count: int) -> bool:
+        """True if it is drawn under the prices, as far as its values at the first `count` bars tell."""
+        seen = min(count, handle._feed.filled) if isinstance(handle, StreamIndicator) else count  # noqa: SLF001 - as in `_values`
+        while self._looked < seen and len(self._values) < _ENOUGH:
+            rows = np.arange(self._looked, min(seen, max(2 * self._looked, 256)))
+            values = _values(handle, rows)
+            if values is None:
+                break
+            known = np.flatnonzero(np.isfinite(values))[: _ENOUGH - len(self._values)]
+            self._values = np.append(self._values, values[known])
+            self._close = np.append(self._close, series.columns.close[rows[known]])
+            self._looked = int(rows[-1]) + 1
+        return len(self._values) >= min(_ENOUGH, count) and not _like_prices(self._values, self._close)
+
+
 def _values(handle: Indicator, rows: Int64) -> Float64 | None:
     """An indicator's values at these bars, NaN if there is none yet; None if it gives more than a number a bar."""
     if not isinstance(handle, StreamIndicator):
-        return handle._values[rows]  # noqa: SLF001 - hidden from strategies only; reading a streaming one would feed it
+        whole = handle._values  # noqa: SLF001 - hidden from strategies only; reading a streaming one would feed it
+        if rows[-1] < len(whole):
+            return whole[rows]
+        # Bars have come, and its function raised since.
+        return np.where(rows < len(whole), np.append(whole, np.nan)[np.minimum(rows, len(whole))], np.nan)
     feed = handle._feed  # noqa: SLF001 - as above
     store = feed.stores[handle.output]
     filled = min(feed.filled, len(store))

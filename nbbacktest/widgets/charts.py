@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.intervals import NO_TIME
 from nbbacktest.core.records import Int64
+from nbbacktest.engine.analysis import Frame
+from nbbacktest.engine.live_bars import GrowingArray
 from nbbacktest.system.run import Run
+from nbbacktest.trading.snapshot import TradingSnapshot
 from nbbacktest.widgets.account_chart import AccountChart, equity_figure
 from nbbacktest.widgets.bar_chart import BarChart, ChartSelection, bars_figure
 from nbbacktest.widgets.controls import Controls
@@ -53,19 +57,19 @@ class Charts:
         """Seconds that the page took to draw the last bar chart."""
         return self.bars.drawing_seconds
 
-    def sessions(self, run: Run, cursor: int) -> tuple[int, int]:
+    def sessions(self, run: Run, frame: Frame[TradingSnapshot]) -> tuple[int, int]:
         """Trading days begun, and all of them."""
-        return self._of(run).sessions(cursor)
+        return self._of(run, frame).sessions(frame)
 
-    def beat(self, run: Run, view: ViewState) -> None:
+    def beat(self, run: Run, frame: Frame[TradingSnapshot], view: ViewState) -> None:
         """Add a sample to the synchronization chart."""
-        self._of(run).sync.add(SyncSample(view.wall, view.speed, view.achieved, view.lag, view.overruns))
+        self._of(run, frame).sync.add(SyncSample(view.wall, view.speed, view.achieved, view.lag, view.overruns))
 
-    def draw(self, run: Run, view: ViewState) -> bool:
+    def draw(self, run: Run, frame: Frame[TradingSnapshot], view: ViewState) -> bool:
         """Draw the changes; returns True if the page is still drawing the last frame, and nothing was sent."""
         if self.bars.is_behind:
             return True
-        drawing, frame, selection = self._of(run), run.analysis.frame, self._selection(run)
+        drawing, selection = self._of(run, frame), self._selection(frame)
         drawings: list[tuple[LiveFigure, Callable[[], FigureProps]]] = [
             (self.equity, lambda: drawing.account.props(frame, selection.symbol)),
             (self.sync, drawing.sync.props),
@@ -85,17 +89,16 @@ class Charts:
         for figure in (self.bars, self.equity, self.sync):
             figure.answer()
 
-    def _of(self, run: Run) -> _Drawing:
-        drawing, epoch = self._drawing, run.analysis.frame.epoch
+    def _of(self, run: Run, frame: Frame[TradingSnapshot]) -> _Drawing:
+        drawing = self._drawing
         if drawing is None or drawing.run is not run:
-            drawing = self._drawing = _Drawing(run)
-        elif drawing.epoch != epoch:
-            # Another world took the place of the one that was drawn: its future is no part of the charts.
-            drawing = self._drawing = _Drawing(run, drawing.sync)
+            drawing = self._drawing = _Drawing(run, frame)
+        elif drawing.epoch != frame.epoch or drawing.basis is not _basis(run, frame):
+            drawing = self._drawing = _Drawing(run, frame, drawing.sync)
         return drawing
 
-    def _selection(self, run: Run) -> ChartSelection:
-        names = [(series.symbol, series.interval) for series in run.world.timeline.series]
+    def _selection(self, frame: Frame[TradingSnapshot]) -> ChartSelection:
+        names = [(series.symbol, series.interval) for series in frame.axis.series]
         chosen = (self._controls.symbol.value, self._controls.interval.value)
         symbol, interval = chosen if chosen in names else names[0]
         follows = bool(self._controls.follow.value)
@@ -113,21 +116,34 @@ class Charts:
         self._poke()
 
 
+def _basis(run: Run, frame: Frame[TradingSnapshot]) -> object:
+    """The object that stays the same between two jumps while what was computed of earlier frames stays right.
+
+    A backtest's axis is another one after a symbol has joined or left. A live run's axis is another one after each bar, but
+    only grows: its series stay.
+    """
+    return frame.axis.series if run.is_live else frame.axis
+
+
 class _Drawing:
-    """The three charts of one run, between two jumps; `sync` goes on from one to the next."""
+    """The three charts of one run, as long as its frames have one basis; `sync` goes on from one to the next."""
 
-    def __init__(self, run: Run, sync: SyncChart | None = None) -> None:
-        self.run = run
-        self.epoch = run.analysis.frame.epoch
-        self.bars, self.account, self.sync = BarChart(run), AccountChart(run), sync or SyncChart()
-        self._starts: Int64 | None = None
+    def __init__(self, run: Run, frame: Frame[TradingSnapshot], sync: SyncChart | None = None) -> None:
+        self.run, self.epoch, self.basis = run, frame.epoch, _basis(run, frame)
+        series = frame.axis.series
+        self.bars, self.account = BarChart(series), AccountChart(run.config.broker.cash, series)
+        self.sync = sync or SyncChart()
+        self._starts = GrowingArray(np.empty(0, dtype=np.int64))  # the instants at which trading days begin
+        self._looked, self._day = 0, NO_TIME  # instants whose days are known, and the last of these days
 
-    def sessions(self, cursor: int) -> tuple[int, int]:
-        if self._starts is None:
-            instants = self.run.world.timeline.instants
-            days = self.run.days.of(instants - 1)
-            self._starts = np.flatnonzero(np.diff(days, prepend=days[:1] - 1))
-        return int(np.searchsorted(self._starts, cursor, side="left")), len(self._starts)
+    def sessions(self, frame: Frame[TradingSnapshot]) -> tuple[int, int]:
+        fresh = frame.axis.instants[self._looked :]
+        if len(fresh):
+            days = self.run.days.of(fresh - 1)
+            self._starts.extend(np.flatnonzero(days != np.append(self._day, days[:-1])) + self._looked)
+            self._looked, self._day = self._looked + len(fresh), int(days[-1])
+        starts: Int64 = self._starts.view  # type: ignore[assignment]
+        return int(np.searchsorted(starts, frame.cursor, side="left")), len(starts)
 
 
 def span_of(changes: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -184,7 +184,7 @@ class Controls:
             for button in self._declared:
                 self.buttons[button.name].disabled = button.needs is not None and button.needs not in view.allowed
             self.count.disabled = Command.STEP not in view.allowed
-        self.bar.value = view.cursor / view.total if view.total else 0.0
+        self.bar.value = view.progress
         if "state" in changed or "failure" in changed:
             self.bar.bar_style = _bar_style(view)
         if "speed" in changed:
@@ -247,7 +247,7 @@ def _bar_style(view: ViewState) -> str:
         return "danger"
     if view.state is SystemState.PAUSED:
         return "warning"
-    return "success" if view.total and view.cursor >= view.total else "info"
+    return "success" if view.progress >= 1.0 else "info"
 
 
 def _choose(dropdown: iw.Dropdown, options: tuple[str, ...]) -> None:

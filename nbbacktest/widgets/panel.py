@@ -178,17 +178,18 @@ class ControlPanel:
             self.charts.answer()
             return view, False
         shot, number = run.followed(), number_of(run)
+        frame = shot._frame  # noqa: SLF001 - hidden from users only; the charts and the numbers beside them show one frame
         if number != self._number:
             self._number, self._rate = number, _Rate()
         rate = self._rate.at(sum(shot.counts.values()), monotonic())
-        sessions = self.charts.sessions(run, shot.cursor)
+        sessions = self.charts.sessions(run, frame)
         wall = self._watch.seconds(run, state)
         view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed, wall)
-        self.charts.beat(run, view)
+        self.charts.beat(run, frame, view)
         changed, self._state = view.state is not self._state, view.state
         self.controls.show(view)
         # A new state is sent before the charts are drawn.
-        return view, changed or self.charts.draw(run, view)
+        return view, changed or self.charts.draw(run, frame, view)
 
     # -- how it is shown ------------------------------------------------------------------------------------
 

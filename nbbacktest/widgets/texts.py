@@ -30,7 +30,10 @@ def progress(view: ViewState) -> str:
     """Progress in bars and sessions, and the time left."""
     if not view.run:
         return "Bar 0 of 0"
-    parts = [f"<b>Bar {view.cursor:,} of {view.total:,}</b>", f"session {view.session:,} of {view.sessions:,}"]
+    if view.is_open:
+        parts = [f"<b>Bar {view.cursor:,}</b>", f"session {view.session:,}"]
+    else:
+        parts = [f"<b>Bar {view.cursor:,} of {view.total:,}</b>", f"session {view.session:,} of {view.sessions:,}"]
     if view.state is SystemState.STOPPED:
         parts.append("finished" if view.cursor >= view.total and not view.failure else "ended early")
     elif view.left is not None:

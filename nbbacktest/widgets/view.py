@@ -80,6 +80,8 @@ class ViewState:
         The commands that the state allows.
     cursor, total : int
         Completed instants, and how many the run has.
+    is_open : bool
+        True in a live run: its end isn't known while it goes on.
     session, sessions : int
         Trading days begun, and how many the run has.
     wall, left : float
@@ -97,6 +99,7 @@ class ViewState:
     intervals: tuple[str, ...] = ()
     cursor: int = 0
     total: int = 0
+    is_open: bool = False
     session: int = 0
     sessions: int = 0
     time: str = ""
@@ -118,6 +121,13 @@ class ViewState:
     streams: tuple[WaitCounts, ...] = ()
     stages: tuple[StageTiming, ...] = ()
     failure: RunFailure | None = None
+
+    @property
+    def progress(self) -> float:
+        """Completed share of the run, from 0 to 1; 0 in a live run that goes on."""
+        if self.is_open and self.state is not SystemState.STOPPED:
+            return 0.0
+        return self.cursor / self.total if self.total else 0.0
 
     @property
     def overruns(self) -> int:
@@ -163,17 +173,19 @@ def resolve(
     session, performance = facts["session"], facts["performance_metrics"]
     running = state is SystemState.RUNNING
     wall = run.duration if wall is None else wall
-    series, bars = run.world.timeline.series, sum(shot.counts.values())
+    counts = shot.counts
+    bars = sum(counts.values())
     return ViewState(
         run=number,
         state=state,
         allowed=allowed_in(state),
         name=run.config.session_name,
         source=run.source,
-        symbols=tuple(s.symbol for s in series if s.is_base),
-        intervals=tuple(dict.fromkeys(s.interval for s in series)),
+        symbols=tuple(counts),
+        intervals=tuple(dict.fromkeys(s.interval for s in run.world.timeline.series)),
         cursor=shot.cursor,
         total=shot.total,
+        is_open=shot.is_open,
         session=sessions[0],
         sessions=sessions[1],
         time="before the first bar" if shot.time is None else timestamp(shot.time, zone=False),
@@ -201,7 +213,9 @@ def resolve(
 
 
 def _left(run: Run, shot: Snapshot, rate: float) -> float | None:
-    """Wall seconds until the end: by the clock of a paced run, else at the recent rate."""
+    """Wall seconds until the end: by the clock of a paced run, else at the recent rate; None in a live run."""
+    if shot.is_open:
+        return None
     if shot.cursor >= shot.total:
         return 0.0
     if run.coordinator.speed > 0:

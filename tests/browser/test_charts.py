@@ -103,8 +103,8 @@ def all_props(
     symbol, interval = symbol or first.symbol, interval or first.interval
     frame = run.analysis.frame
     return {
-        "bars": BarChart(run).props(frame, ChartSelection(symbol, interval)),
-        "equity": AccountChart(run).props(frame, symbol),
+        "bars": BarChart(frame.axis.series).props(frame, ChartSelection(symbol, interval)),
+        "equity": AccountChart(run.config.broker.cash, frame.axis.series).props(frame, symbol),
     }
 
 

@@ -15,7 +15,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.data import parquet, streaming
-from nbbacktest.engine.planner import Window
+from nbbacktest.engine.timeline import Window
 from nbbacktest.system.builder import build
 from nbbacktest.system.run import Run
 from nbbacktest.system.status import status

@@ -15,7 +15,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.engine.coordinator import run_inline
-from nbbacktest.engine.planner import Window
+from nbbacktest.engine.timeline import Window
 from nbbacktest.system.builder import build
 from tests.markets import minutes
 

@@ -38,7 +38,7 @@ CONNECT_SECONDS = 5.0
 FASTEST = 1e9
 """The highest speed of a replay that has a clock, in seconds a second. 0 stands for as fast as it goes."""
 _LONGEST_STRIDE = 365 * DAY
-"""The most that a replay's clock runs on from the last time that its server told."""
+"""The longest time for which a replay's clock runs on without a message of its server."""
 KEEPALIVE_SECONDS = 20.0
 """Seconds between two pings, and for the answer of each: a dead network is noticed within twice that."""
 T = TypeVar("T")
@@ -148,7 +148,7 @@ class WebSocketFeed(PushFeed):
             self._over.wait(wait)
 
     def _final(self, error: Exception) -> FeedError | None:
-        """The error that ends the run, since another try can't help."""
+        """The error that ends the run if another try can't help."""
         from websockets.exceptions import ConnectionClosed, InvalidStatus
 
         if isinstance(error, FeedError):

@@ -95,7 +95,7 @@ class FeedServer:
         self._market = market
         self._speed = float(speed)
         self._token = token
-        self._changed = Monitor()  # guards the three below, and wakes the threads that wait for a bar's time
+        self._changed = Monitor()  # guards the three fields below, and wakes the threads that wait for a bar's time
         self._time = ReplayClock(self._replay, self._speed, clock or WallClock())
         self._stopping = False
         self._served: set[socket.socket] = set()  # the connections of clients that bars are sent to
@@ -175,7 +175,7 @@ class FeedServer:
         try:
             try:
                 symbols, since = self._read_hello(connection.recv(_HELLO_SECONDS))
-            except (DataError, TimeoutError, RecursionError) as error:  # the last: lists within lists, to be repeated
+            except (DataError, TimeoutError, RecursionError) as error:  # RecursionError: lists within lists
                 connection.send(json.dumps({"type": "error", "message": str(error) or "no hello came"}))
                 connection.close(_NOT_SERVED)
                 return
@@ -249,7 +249,7 @@ class FeedServer:
         yield json.dumps({"type": "end"})
 
     def _until_due(self, instant: int, alive: float) -> int | None:
-        """Wait until an instant is due: None then, 0 if the server stops, or the clock's time if it is time to tell it."""
+        """Wait until an instant is due: None then, 0 if the server stops, or the clock's time if clients are to be told of it."""
         clock = self._time
         with self._changed.lock:
             deadline = clock.deadline(instant)

@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from nbbacktest.core.errors import AmbiguousSessionError, NoSessionError, RemoteError, nearest
+from nbbacktest.core.files import private
 from nbbacktest.system.remote import registry
 from nbbacktest.system.remote.connection import SocketConnection, connect
 from nbbacktest.system.remote.messages import ANSWER_LIMIT, SESSION, WAITING, read_answer, request
-from nbbacktest.system.remote.registry import GONE, SILENT, SessionEntry, lives, private, sessions_folder
+from nbbacktest.system.remote.registry import GONE, SILENT, SessionEntry, lives, sessions_folder
 
 CONNECT_SECONDS = 3.0
 """The most seconds that a process may take to accept the connection."""
@@ -142,7 +143,7 @@ def _folder() -> Path:
 
 
 def _present(place: Path, entry: SessionEntry) -> SessionEntry | None:
-    """The entry as it is now; None if the run ended meanwhile, or is on a machine that isn't seen from here."""
+    """The newest entry of the same run; None if it ended meanwhile, or runs on a machine that isn't seen from here."""
     try:
         with Client(entry) as client:
             now = client.command(SESSION)
@@ -157,7 +158,7 @@ def _present(place: Path, entry: SessionEntry) -> SessionEntry | None:
     state, sim_time, progress = (now.get(name) for name in ("state", "sim_time", "progress"))
     told = isinstance(state, str) and (sim_time is None or isinstance(sim_time, str))
     if not told or isinstance(progress, bool) or not isinstance(progress, (int, float)) or not 0 <= progress <= 1:
-        return replace(entry, state=SILENT)  # it answers, but not with a message of this protocol
+        return replace(entry, state=SILENT)  # its answer is no message of this protocol
     return replace(entry, state=str(state), sim_time=sim_time, progress=float(progress))
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import socket
-import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -181,43 +180,6 @@ def sessions_folder() -> Path:
     return _runtime_folder() / NAME
 
 
-def private(path: Path, *, make: bool = False) -> bool:
-    """Make sure that a folder is the user's alone: the rights of others are taken away.
-
-    Parameters
-    ----------
-    make
-        Make it, and the folders above it, if it isn't there.
-
-    Returns
-    -------
-    bool
-        False if there is no such folder.
-
-    Raises
-    ------
-    PermissionError
-        It belongs to another user.
-    OSError
-        It can't be made, or is no folder.
-    """
-    if make:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
-    try:
-        found = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(f"{path} is no folder; remove it")
-    if sys.platform != "win32":
-        if found.st_uid != os.geteuid():
-            raise PermissionError(f"{path} belongs to user {found.st_uid}, not to user {os.geteuid()}; remove it")
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            path.chmod(0o700)
-    return True
-
-
 def _runtime_folder() -> Path:
     try:
         from jupyter_core.paths import jupyter_runtime_dir
@@ -270,7 +232,7 @@ def lives(pid: int, born: str | None) -> bool:
         return now == born
     if sys.platform == "linux":
         return now is not None
-    if sys.platform == "win32":  # signal 0 would be Ctrl-C there
+    if sys.platform == "win32":  # os.kill with signal 0 would be a Ctrl-C on this system
         return True
     try:
         os.kill(pid, 0)

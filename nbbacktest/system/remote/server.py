@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import RemoteError
+from nbbacktest.core.files import private
 from nbbacktest.core.monitor import Flag
 from nbbacktest.system.remote.connection import LOOPBACK, SocketConnection, TooLongError, listen
 from nbbacktest.system.remote.messages import LIMIT, SESSION, MessageError, answer, read_request, refusal
@@ -35,7 +36,6 @@ from nbbacktest.system.remote.registry import (
     KEY_BYTES,
     SessionEntry,
     birth,
-    private,
     remove,
     sessions_folder,
     socket_name,
@@ -231,7 +231,8 @@ def _warn(text: str) -> None:
 
 # -- the ends of the process, and its forks -----------------------------------------------------------------
 
-_servers: weakref.WeakSet[ControlServer] = weakref.WeakSet()  # the folders that were opened, for these two alone
+# The servers that are open, for the two functions below.
+_servers: weakref.WeakSet[ControlServer] = weakref.WeakSet()
 
 
 @atexit.register

@@ -19,8 +19,7 @@ from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.records import Bar, BarColumns
-from nbbacktest.data.source_registry import is_source
-from nbbacktest.data.sources import load
+from nbbacktest.data.sources import is_source, load
 from nbbacktest.data.warmup import Need
 from nbbacktest.engine.coordinator import run_inline
 from nbbacktest.engine.processor import bars_of
@@ -42,7 +41,7 @@ Row = dict[str, Any]
 ERROR = "error"
 """The key of a row's error; None if the point didn't fail."""
 _KEPT = 100_000  # bars of all series, some 300 bytes each
-_WINDOW = 65_536  # instants; large, since no thread waits for a window here, and each window costs 25 us
+_WINDOW = 65_536  # instants of a window: many, since no thread waits for one here, and each costs 25 us
 
 
 class SweepWorker:
@@ -169,7 +168,7 @@ class WorkerHandle(NamedTuple):
 
 
 def packed(worker: SweepWorker) -> bytes:
-    """The worker as the content of a file: a head, then the arrays, aligned so that a mapped page can be used in place.
+    """The worker as bytes for a file: a head, then the arrays, aligned so that a mapped file can be used without a copy.
 
     Raises
     ------

@@ -49,7 +49,7 @@ class OrderRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def entry_level(self) -> float | None:
-        """The level that it is meant to fill at; None for a market order."""
+        """The level that the order is meant to fill at; None for a market order."""
         levels = (self.limit, self.stop, self.touch)
         return next((level for level in levels if level is not None), None)
 

@@ -52,7 +52,7 @@ class TradingRules:
         return f"{of} is {units:.6g} units of {symbol}, and {made} 0 of them; {cure}, or ask for more"
 
     def in_lots(self, size: float) -> float:
-        """`size` as it may be traded in part: in whole lots, or as it is if fractions are allowed."""
+        """The part of `size` that may be traded: whole lots, or all of it if fractions are allowed."""
         return size if self._unit is None else floor(size / self._unit + _SLACK) * self._unit
 
     def rest(self, size: float, filled: float) -> float:

@@ -147,7 +147,15 @@ def test_the_schema_names_every_key():
     """The schema is JSON, says its draft, describes each top-level key, and knows `class` by its JSON name."""
     schema = json.loads(json.dumps(config_schema()))
     assert schema["$schema"].endswith("2020-12/schema")
-    assert set(schema["properties"]) == set(CONTRACT) | {"day_zone", "hours", "lag", "live", "on_error", "remote"}
+    assert set(schema["properties"]) == set(CONTRACT) | {
+        "day_zone",
+        "hours",
+        "journal",
+        "lag",
+        "live",
+        "on_error",
+        "remote",
+    }
     assert schema["additionalProperties"] is False
     assert "class" in schema["$defs"]["StrategyConfig"]["properties"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nbbacktest.data.faults import first_kinds, value_faults
+from nbbacktest.data.frames import first_kinds, value_faults
 
 
 def columns(**changed: object) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbbacktest.core.intervals import DAY
-from nbbacktest.data.faults import RowOrder, order_of
+from nbbacktest.data.frames import RowOrder, order_of
 
 DATES = np.array([day for day in range(19_700, 20_050) if (day + 3) % 7 < 5]) * DAY  # 250 days of trading
 

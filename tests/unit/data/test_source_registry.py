@@ -15,7 +15,7 @@ from nbbacktest.data import synthetic
 from nbbacktest.data.datasource import SourceBars
 from nbbacktest.data.files import FileSource
 from nbbacktest.data.handed import HANDED_OVER, HandedOver
-from nbbacktest.data.source_registry import AskedSource, FrameSource, is_source, source_of
+from nbbacktest.data.sources import AskedSource, FrameSource, is_source, source_of
 
 BARS = synthetic.bars("EXE", "2024-10-03", "2024-10-03")["EXE"]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbbacktest.engine.planner import Planner, Quantum, Standing, Window
-from nbbacktest.engine.timeline import Timeline
+from nbbacktest.engine.timeline import Planner, Quantum, Standing, Timeline, Window
 from tests.rig import series
 
 USUAL, SLOW = 0.0001, 0.005  # seconds of a handover, alone and beside a busy thread

@@ -11,7 +11,7 @@ from nbbacktest.core.monitor import Monitor
 from nbbacktest.data.sources import load
 from nbbacktest.engine import timeline
 from nbbacktest.engine.coordinator import run_inline
-from nbbacktest.engine.planner import Window
+from nbbacktest.engine.timeline import Window
 from nbbacktest.report.result import Result
 from nbbacktest.system.builder import strategies_of
 from nbbacktest.system.run_bars import RunBars

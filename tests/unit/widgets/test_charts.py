@@ -64,6 +64,18 @@ def ended() -> nb.SystemManager:
     return system
 
 
+def bars_of(run, selection):
+    """The bar chart of a run's newest frame."""
+    frame = run.analysis.frame
+    return BarChart(frame.axis.series).props(frame, selection)
+
+
+def account_of(run, symbol):
+    """The account chart of a run's newest frame."""
+    frame = run.analysis.frame
+    return AccountChart(run.config.broker.cash, frame.axis.series).props(frame, symbol)
+
+
 def arrays(props) -> Iterator[np.ndarray]:
     for trace in props.traces:
         yield from (value for value in trace.values() if isinstance(value, np.ndarray))
@@ -75,7 +87,7 @@ def only(system) -> str:
 
 def test_following_shows_the_newest_bars(ended):
     """A chart that follows draws the last bars, each a candle, and nothing after the cursor."""
-    props = BarChart(ended.run).props(ended.run.analysis.frame, ChartSelection(only(ended), "1m"))
+    props = bars_of(ended.run, ChartSelection(only(ended), "1m"))
     candles = props.traces[CANDLES]
     assert len(props.traces) == COUNT
     assert len(candles["x"]) == FOLLOWED
@@ -86,21 +98,19 @@ def test_following_shows_the_newest_bars(ended):
 @pytest.mark.parametrize("span", [None, (1704067200000.0, 1704900000000.0), (1704067200000.0, 1704070800000.0)])
 def test_at_most_six_hundred_candles_whatever_is_in_sight(ended, span):
     """All, a part, or an hour: candles are joined until they can be drawn without a wait."""
-    props = BarChart(ended.run).props(
-        ended.run.analysis.frame, ChartSelection(only(ended), "1m", follows=False, span=span)
-    )
+    props = bars_of(ended.run, ChartSelection(only(ended), "1m", follows=False, span=span))
     assert 0 < len(props.traces[CANDLES]["x"]) <= 600
 
 
 def test_everything_that_is_drawn_is_a_contiguous_float(ended):
     """An int64 or an object column would go to the browser as text, twenty times as slow."""
-    frame, symbol = ended.run.analysis.frame, only(ended)
+    symbol = only(ended)
     sync = SyncChart()
     sync.add(SyncSample(1.0, 60.0, 59.0, 0.001, 3))
     all_props = [
-        BarChart(ended.run).props(frame, ChartSelection(symbol, "5m", follows=False)),
-        BarChart(ended.run).props(frame, ChartSelection(symbol, "1m")),
-        AccountChart(ended.run).props(frame, symbol),
+        bars_of(ended.run, ChartSelection(symbol, "5m", follows=False)),
+        bars_of(ended.run, ChartSelection(symbol, "1m")),
+        account_of(ended.run, symbol),
         sync.props(),
     ]
     found = [column for props in all_props for column in arrays(props)]
@@ -111,7 +121,7 @@ def test_everything_that_is_drawn_is_a_contiguous_float(ended):
 
 def test_fills_and_indicators_stand_on_their_candles(ended):
     """Marks lie on drawn candles; a price-like indicator lies over the prices, an oscillator under them."""
-    props = BarChart(ended.run).props(ended.run.analysis.frame, ChartSelection(only(ended), "1m"))
+    props = bars_of(ended.run, ChartSelection(only(ended), "1m"))
     for mark in (BOUGHT, SOLD):
         assert set(props.traces[mark]["x"]) <= set(props.traces[CANDLES]["x"])
     over = [trace["name"] for trace in props.traces[-OVERLAYS - STUDIES : -STUDIES] if trace.get("visible")]
@@ -133,7 +143,7 @@ def test_levels_of_open_orders_are_drawn():
     system = nb.SystemManager()
     config = {"exchange": "24/7", "timezone": "UTC"}
     system.start(config, data=minutes(40), strategies=Waits, wait=True)
-    props = BarChart(system.run).props(system.run.analysis.frame, ChartSelection(only(system), "1m"))
+    props = bars_of(system.run, ChartSelection(only(system), "1m"))
     limit, stop, touch = props.traces[SOLD + 1 : -OVERLAYS - STUDIES]
     assert [trace["y"][:2].tolist() for trace in (limit, stop, touch)] == [[50, 50], [150, 150], [60, 60]]
 
@@ -153,11 +163,7 @@ def test_before_the_first_bar_nothing_is_drawn():
     """A run that is held before its first bar has an empty chart, not a wrong one."""
     system = nb.SystemManager()
     system.start(paused=True)
-    frame = system.run.analysis.frame
-    bars, account = (
-        BarChart(system.run).props(frame, ChartSelection("EXE", "1m")),
-        AccountChart(system.run).props(frame, "EXE"),
-    )
+    bars, account = bars_of(system.run, ChartSelection("EXE", "1m")), account_of(system.run, "EXE")
     system.stop()
     assert not any(trace["visible"] for trace in (*bars.traces, *account.traces))
 
@@ -166,7 +172,7 @@ def test_curves_grown_in_pieces_are_the_results_curve(ended):
     """Equity computed as the run goes on is the result's, to the last bit, however it was cut."""
     result = ended.wait()
     frame = ended.run.analysis.frame
-    curves = AccountCurves(ended.run)
+    curves = AccountCurves(ended.run.config.broker.cash, frame.axis.series)
     counts = [fill.index for fill in ended.run.world.desk.fills]
     for cut in (1, 7, 500, 501, 20_000, 30_000):
         done = sum(index < cut for index in counts)
@@ -182,9 +188,9 @@ def _fields(agent) -> dict[str, object]:
 def test_thinning_keeps_every_high_and_low():
     """However long a curve is, its highest and lowest values and its ends are drawn."""
     values = np.random.default_rng(5).normal(size=200_000)
-    thinned = ThinnedCurve(values)
+    thinned = ThinnedCurve()
     for stop in (100, 63_999, 64_001, 200_000):
-        thinned.grow(stop)
+        thinned.extend(values[thinned.count : stop])
         rows = thinned.rows(400)
         assert len(rows) <= 1_700
         assert {0, stop - 1, int(values[:stop].argmax()), int(values[:stop].argmin())} <= set(rows.tolist())

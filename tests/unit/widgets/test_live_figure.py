@@ -128,8 +128,8 @@ def test_no_message_is_large_on_a_million_bars(million, selection):
     symbol = run.world.timeline.series[0].symbol
     figures = (bars_figure(), equity_figure())
     all_props = (
-        BarChart(run).props(frame, ChartSelection(symbol, "1m", **selection)),
-        AccountChart(run).props(frame, symbol),
+        BarChart(frame.axis.series).props(frame, ChartSelection(symbol, "1m", **selection)),
+        AccountChart(run.config.broker.cash, frame.axis.series).props(frame, symbol),
     )
     for figure, props in zip(figures, all_props, strict=True):
         sent = listened(figure)

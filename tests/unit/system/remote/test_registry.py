@@ -14,8 +14,9 @@ from dataclasses import replace
 import pytest
 
 from nbbacktest.core.errors import RemoteError
+from nbbacktest.core.files import private
 from nbbacktest.system.remote import client, registry, sessions
-from nbbacktest.system.remote.registry import SessionEntry, birth, lives, private, sessions_folder
+from nbbacktest.system.remote.registry import SessionEntry, birth, lives, sessions_folder
 from tests.control_servers import held, runtime_folder, the_entry
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes, owners and socket files are of POSIX")
