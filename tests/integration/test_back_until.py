@@ -13,7 +13,7 @@ import nbbacktest as nb
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.planner import Window
+from nbbacktest.engine.timeline import Window
 from nbbacktest.strategies import SmaCross
 from nbbacktest.system.break_places import last_place
 from nbbacktest.system.break_terms import read_terms
