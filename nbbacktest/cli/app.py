@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     take_any_text()
     try:
-        # There is no default command: it would take a misspelt command for its argument.
+        # No function is the parser's default: it would take a misspelt command for its argument.
         status = _call(tokens) if tokens else _shell()
         sys.stdout.flush()
     except BrokenPipeError:

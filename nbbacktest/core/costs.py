@@ -75,7 +75,7 @@ class MakerTakerCommission(Model):
 
 
 class Tier(Model):
-    """A rate, and the volume from which on it counts."""
+    """A rate, and the traded volume from which on that rate counts."""
 
     above: float = Field(ge=0, description="volume traded before, in the unit of `by`")
     rate: float = Field(ge=0, description="fraction of the notional, or money a unit where by is shares")

@@ -290,7 +290,7 @@ class AnalysisEngine(Generic[S]):
             self._run_deferred_call(self.deferred.popleft(), cursor)
 
     def under_way(self) -> Frame[S]:
-        """The frame of the instant under way, for code that is called in it; it isn't published."""
+        """A frame of the instant under way, for a strategy's call that asks in the middle of it; it isn't published."""
         return self._freeze(max(self._agent.index + 1, 0))
 
     def abandon(self) -> None:

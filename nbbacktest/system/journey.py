@@ -32,7 +32,7 @@ _TURNS = 4
 
 
 class Line(NamedTuple):
-    """What a run has recorded, as far as it has ever come.
+    """The record of a run, up to the horizon that it has come to.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Journey:
 
     @property
     def horizon(self) -> int:
-        """How many instants the run has completed at most."""
+        """The largest number of instants that the run has completed."""
         line, cursor = self.line, self._stages.gate.cursor
         return cursor if line is None else max(line.horizon, cursor)
 
@@ -205,7 +205,7 @@ class _Driven:
         return over()
 
     def kick(self) -> None:
-        """Nothing: the driver goes on by itself."""
+        """Do nothing: the caller drives the run by itself."""
 
 
 def _is_interrupted(gate: RunGate) -> bool:
@@ -245,7 +245,7 @@ def difference(line: Line, world: World, cursor: int) -> ReplayError | None:
 
 
 Unlike = tuple[int, str, str]
-"""When two worlds part, what was recorded, and what was replayed."""
+"""The instant from which two worlds differ, the recorded value, and the replayed one."""
 
 
 def _unlike(recorded: Sequence[Any], replayed: Sequence[Any], now: int, *, is_whole: bool) -> Unlike | None:

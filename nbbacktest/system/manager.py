@@ -507,7 +507,7 @@ class SystemManager:
 
     @property
     def horizon(self) -> int:
-        """How many instants the present or last run has completed at most; 0 before the first."""
+        """The largest number of instants that the present or last run has completed; 0 before the first."""
         run = self._holder.run
         return run.horizon if run else 0
 

@@ -195,7 +195,7 @@ class Run:
 
     @property
     def horizon(self) -> int:
-        """How many instants the run has completed at most; more than its cursor if it was taken back."""
+        """The largest number of instants that the run has completed; more than its cursor if it was taken back."""
         replay = self.replay
         return self.journey.horizon if replay is None else replay.gate.cursor
 
@@ -460,7 +460,7 @@ def outcome(run: Run) -> Result:
     if isinstance(error, (StrategyError, DataError)):
         error.result = result
     if isinstance(error, NbBacktestError):
-        raise error.with_traceback(None)  # else it would collect the frames of every wait
+        raise error.with_traceback(None)  # otherwise its traceback would collect the frames of every `wait`
     raise NbBacktestError(f"the engine failed: {said(error)}") from error
 
 

@@ -104,7 +104,7 @@ def goal_of(to: Any, before: Any, **events: Any) -> Goal:
 
 
 def place_of(goal: Goal, run: Run, cursor: int) -> int:
-    """How many instants of `run` are completed at a place of its line; it stands at `cursor`.
+    """The number of instants of `run` that are completed at a place of its line; it stands at `cursor`.
 
     Raises
     ------

@@ -91,7 +91,7 @@ class SymbolUniverse:
         self._renumber: Callable[[int], int] = int  # the function that renumbers instants, of the change under way
         self.moves: list[Move] = []
         self.by_hand: list[str] = []
-        self._is_left = False  # another world took this one's place
+        self._is_left = False  # true once another world has taken the place of this one
 
     def add(self, symbol: str, data: Any = None) -> bool:
         """Let `symbol` join; returns when it has joined, or, in a strategy's callback, when its bars are loaded.

@@ -539,7 +539,7 @@ class TradingDesk:
             context.refuse_fed()
 
     def _renew(self) -> None:
-        self._forming = None  # earlier bars may change the weeks and months
+        self._forming = None  # forming weeks and months are made anew, since earlier bars may change them
         for context in self._contexts.values():
             context.renew()
 

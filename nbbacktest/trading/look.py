@@ -30,7 +30,7 @@ from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingLists, 
 _EVERY = 128
 """The account is kept after each so many changes, and the list of open orders after each so many orders."""
 _LAST_FILLS = 5
-_TERMS = 5 - EVENT_FIELDS  # where an event's terms begin, seen from its end
+_TERMS = 5 - EVENT_FIELDS  # the place of an event's first term, counted from the event's end
 _ACCEPTED, _TRIGGERED = OrderEventKind.ACCEPTED, OrderEventKind.TRIGGERED
 _PART, _REPLACED = OrderEventKind.PARTIALLY_FILLED, OrderEventKind.REPLACED
 _index = attrgetter("index")
@@ -278,7 +278,7 @@ class _OrderHistory:
     def _filled(self, order: Order, life: Sequence[Any], instants: Int64) -> float:
         """Units so far: its partial fills, in units of after the splits since."""
         filled = 0.0
-        done: dict[int, int] = {}  # splits by instant: several may come at one
+        done: dict[int, int] = {}  # the number of splits by instant: several may come at one
         for at in range(0, len(life), EVENT_FIELDS):
             time, kind, reason, size = life[at : at + 4]
             if kind is _PART:

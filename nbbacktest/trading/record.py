@@ -139,7 +139,7 @@ class IndicatorRecord:
     values: Float64
 
     def newest_of(self, n: int, narrow: int = 0) -> float | tuple[float, ...]:
-        """The newest value when `n` bars were completed; NaN if there was none, and for the first `narrow`, which were no tuples."""
+        """The newest value when `n` bars were completed; NaN if there was none, or if it was a number and later values are tuples."""
         if not narrow < n <= len(self.values):
             return float("nan")
         value = self.values[n - 1]

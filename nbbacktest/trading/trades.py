@@ -223,7 +223,7 @@ def _first_in_first_out(fills: Sequence[Fill], done: Sequence[Split]) -> Matches
         if rest.size:
             lots.append(rest)
         if not held[fill.strategy, fill.symbol].add(float(fill.signed_size)) and lots:
-            # The position is flat: the lots that are left are the rounding of their parts.
+            # The position is flat, so that the lots that are left are only rounding errors.
             last = found[-1]
             found[-1] = (*last[:4], last[4] + sum(lot.commission for lot in lots))
             lots.clear()

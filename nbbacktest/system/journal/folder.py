@@ -19,18 +19,18 @@ from nbbacktest.system.journal.lines import read_journal
 NAME = "journal"
 """The name of the file in a run's folder."""
 KEPT_DAYS = 90
-"""After how many days a run is removed that nothing was written to since."""
+"""Days after its last line from which on a run is removed."""
 LINGER_SECONDS = 60.0
 """The age from which a run without a line is removed: a younger one may begin just now."""
 
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 _BARS = re.compile(r"bars-\d+\.parquet")
-_TAIL = 4096  # bytes, more than the line of an end
-_LOCKED_BYTE = 1 << 40  # far behind the end: where Windows locks a byte, nobody else can read it
+_TAIL = 4096  # bytes at the end of a file that surely hold its last line, if that tells of an end
+_LOCKED_BYTE = 1 << 40  # far behind the end of the file, since no other process can read a byte that Windows locks
 
 
 def runs_folder(settings: JournalConfig) -> Path:
-    """Where the runs lie; it need not be there."""
+    """The folder of all runs; it need not exist."""
     if settings.folder is not None:
         return Path(settings.folder).expanduser()
     state, home = os.environ.get("XDG_STATE_HOME"), Path.home()
@@ -170,7 +170,7 @@ def killed_runs(folder: Path) -> Iterator[Path]:
 
 
 def state_of(journal: Path) -> str:
-    """``"running"``, ``"killed"`` or ``"ended"``."""
+    """The state of a journal's run: ``"running"``, ``"killed"`` or ``"ended"``."""
     if is_written(journal):
         return "running"
     return "ended" if has_ended(journal) else "killed"

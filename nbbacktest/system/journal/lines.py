@@ -69,7 +69,7 @@ class StrategyFacts(msgspec.Struct, frozen=True):
 
 
 class OriginEntry(_JournalEntry, frozen=True, tag="origin"):
-    """What the run began with: the first line.
+    """The first line: the arguments that the run began with, and facts about its bars and strategies.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class CutEntry(_JournalEntry, frozen=True, tag="cut"):
 
 
 class StandEntry(_JournalEntry, frozen=True, tag="stand"):
-    """Where the run stands.
+    """A line about the place that the run stands at.
 
     Attributes
     ----------
@@ -202,7 +202,7 @@ class JournalFile(NamedTuple):
 
     @property
     def origin(self) -> OriginEntry:
-        """What the run began with.
+        """The line that the run began with.
 
         Raises
         ------

@@ -89,7 +89,7 @@ class TradingRules:
             )
 
     def outward(self, level: float, side: Side) -> float:
-        """The level on the tick, away from the market, for a stop that was computed."""
+        """A computed stop level, rounded to the tick in the direction away from the market."""
         tick = self._tick
         if tick is None:
             return level
