@@ -114,6 +114,8 @@ class AnalysisEngine(Generic[S]):
     deferred : deque of callables
         The calls that a strategy has asked for in a callback, and that can't be made before its instant is complete.
         Each is made once, at that boundary, with the number of completed instants. Used by the analysis thread alone.
+    errors : set of int
+        The instants at which users' code has raised, each as the number of completed ones; also those that the run was taken back from.
     timing, lateness : TimingSeries
         Seconds that each window took, without rests; seconds by which paced instants began after their deadline.
     lag : float
@@ -152,6 +154,7 @@ class AnalysisEngine(Generic[S]):
         self._pause_on_error = on_error == "pause"
         self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
         self.deferred: deque[Callable[[int], object]] = deque()
+        self.errors: set[int] = set()
         self._calls: list[Handler] = []
         self._handlers: list[list[Handler]] = []
         self._began = False
@@ -472,6 +475,7 @@ class AnalysisEngine(Generic[S]):
         if isinstance(error, _HandlerFailed) and cause is not None:
             handler, error = error.handler, cause
         reported = self._agent.failed(error, handler, bar)
+        self.errors.add(self._agent.index + 1)
         if self._pause_on_error and self._delivering:
             self._gate.hold_here(reported)
         else:

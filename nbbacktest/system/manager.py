@@ -29,12 +29,13 @@ from nbbacktest.system.run import Run, RunHolder, outcome
 from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
-from nbbacktest.system.targets import Until, past_cursor, place_of, target_of
+from nbbacktest.system.targets import Until, goal_of, past_cursor, place_of, target_of
 from nbbacktest.trading.places import Place
 from nbbacktest.trading.snapshot import Snapshot
 from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
+    from nbbacktest.system.break_places import BackUntil
     from nbbacktest.system.journal.writer import RunJournal
 
 STOP_SECONDS = 5.0
@@ -281,7 +282,50 @@ class SystemManager:
 
         return self._from_outside(Command.REWIND).rewind(place)
 
-    def rewind(self, to: Place) -> bool:
+    def run_back_until(self, when: BackUntil) -> bool:
+        """Go back to the last instant before the present one at which a condition held, and rest there; waits for it.
+
+        The place is found in the record, without executing anything, and then gone to as `rewind` does.
+
+        Parameters
+        ----------
+        when : callable or str
+            A callable is given a `Snapshot` of each instant, the newest first, and the run rests at the first one that it
+            answers with true. What isn't read of a snapshot isn't computed. A text says an event or a time: ``"fill"``, ``"order"``, ``"rejected"``
+            (each also with a symbol: ``"fill EXE"``), ``"order 17"``, ``"session"`` (the first instant of one), ``"session end"``,
+            ``"error"``, ``"drawdown 10%"``, ``"equity 95000"``, ``"10:30"``.
+
+        Returns
+        -------
+        bool
+            True at rest there. False if it held at no instant, and the run stays as it is; or if another command stopped or moved
+            the run before.
+
+        Raises
+        ------
+        ReplayError
+            The run doesn't repeat itself; it stays where it was.
+        ValueError
+            What says no place of this run, and a coroutine or generator function.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        """
+        from nbbacktest.system.break_places import place_before
+
+        run = self._from_outside(Command.REWIND)
+        place = place_before(when, run)
+        return place is not None and self.rewind(place)
+
+    def rewind(
+        self,
+        to: Place | None = None,
+        *,
+        fill: int | None = None,
+        order: int | None = None,
+        trade: int | None = None,
+        input: int | None = None,  # noqa: A002 - the word of `inputs`
+        before: bool = False,
+    ) -> bool:
         """Go to a place that the run was at, and rest there; waits for it.
 
         What lies ahead stays the same line: `step`, `resume` and `run_until` deliver it again, and go on beyond it.
@@ -290,6 +334,16 @@ class SystemManager:
         ----------
         to : int, str, datetime or Timestamp
             A cursor, or a time as `look` reads it; ``"start"``, and ``"end"`` for `horizon`.
+        fill : int
+            In place of `to`: the instant of the fill of that number, counted from 0; -1 is the last one so far.
+        order : int
+            The instant at which the order of that number, its `id`, was submitted; -1 is the last one.
+        trade : int
+            The instant of the entry of a trade: its row in the result's `trades`.
+        input : int
+            The place of a hand's input: its number in `inputs`.
+        before : bool
+            One instant earlier: the strategies haven't met that instant yet.
 
         Returns
         -------
@@ -305,8 +359,9 @@ class SystemManager:
         LiveRunError
             The run is live: its arrivals aren't recorded.
         """
+        goal = goal_of(to, before, fill=fill, order=order, trade=trade, input=input)
         run = self._from_outside(Command.REWIND)
-        return run.rewind(lambda cursor: place_of(to, run, cursor))
+        return run.rewind(lambda cursor: place_of(goal, run, cursor))
 
     def stop(self) -> bool:
         """End the run, from every state; False if nothing runs.

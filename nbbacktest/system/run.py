@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nbbacktest.system.journal.writer import RunJournal
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.look import PastInstants
+    from nbbacktest.trading.past_scan import PastScan
 
 logger = logging.getLogger("nbbacktest")
 
@@ -328,6 +329,14 @@ class Run:
             shot = past.at(cursor, world.timeline.axis)
             self._past = world, past
         return shot
+
+    def scan(self) -> PastScan:
+        """The instants completed so far, for a search; from any thread."""
+        from nbbacktest.trading.past_scan import PastScan
+
+        world, shot = self.world, self.snapshot()
+        stop = min(shot.cursor, world.desk.index + 1)
+        return PastScan(self._recorded_past(world.desk), world.timeline.axis, stop, threading.Lock())
 
     def _recorded_past(self, desk: TradingDesk) -> PastInstants:
         from nbbacktest.trading.look import PastInstants, RunTraces
