@@ -217,14 +217,16 @@ def _counts_of(columns: BarColumns) -> list[str]:
 
 
 def _said(notes: RunNotes) -> dict[str, Any]:
-    edges = [[cursor, edge.n_fills, edge.orders] for cursor, edge in notes.edges.items()]
+    edges = [[cursor, edge.n_fills, edge.orders, edge.n_orders] for cursor, edge in notes.edges.items()]
     return {**asdict(notes), "edges": edges}
 
 
 def _notes(kept: dict[str, Any] | None) -> RunNotes | None:
     if kept is None:
         return None
-    edges = {cursor: SessionEdge(fills, tuple(map(tuple, orders))) for cursor, fills, orders in kept["edges"]}
+    edges = {
+        cursor: SessionEdge(fills, tuple(map(tuple, orders)), count) for cursor, fills, orders, count in kept["edges"]
+    }
     totals = [(since, total) for since, total in kept["totals"]]
     return RunNotes(kept["opens"], totals, kept["joined"], edges, kept["since"], kept["narrow"])
 

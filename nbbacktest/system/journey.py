@@ -15,13 +15,16 @@ from nbbacktest.core.errors import ReplayError
 from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
+from nbbacktest.core.records import Int64
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import JumpRequest
 from nbbacktest.engine.timeline import Window
 from nbbacktest.system.stages import Stages, wire
 from nbbacktest.system.universe import SymbolUniverse
 from nbbacktest.system.world import World
+from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.record import RunNotes, Split
 
 _index = attrgetter("index")
 _TURNS = 4
@@ -35,14 +38,25 @@ class Line(NamedTuple):
     ----------
     horizon : int
         How many instants were completed.
-    fills, orders, log : sequences
+    fills, orders, log, splits : sequences
         Those of the desk that has come that far; that desk goes on no more.
+    instants : int64 array
+        The run's, as of then.
+    notes : RunNotes
     """
 
     horizon: int
     fills: Sequence[Fill]
     orders: Sequence[Order]
     log: Sequence[tuple[int, str, str]]
+    splits: Sequence[Split]
+    instants: Int64
+    notes: RunNotes
+
+
+def line_of(horizon: int, desk: TradingDesk) -> Line:
+    """The line of the desk that has come to the horizon."""
+    return Line(horizon, desk.fills, desk.orders, desk.log, desk.splits, desk.instants, desk.notes)
 
 
 class Journey:
@@ -123,7 +137,7 @@ class Journey:
             raise ReplayError(
                 f"{', '.join(moved)} joined or left the run by a command, which a replay doesn't repeat yet"
             )
-        line = self.line or Line(cursor, old.desk.fills, old.desk.orders, old.desk.log)
+        line = self.line or line_of(cursor, old.desk)
         world = again()
         if not self._replay(world, jump, goal):
             return

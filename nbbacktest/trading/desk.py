@@ -451,7 +451,8 @@ class TradingDesk:
 
     def note_edge(self) -> None:
         """Note the fills and orders so far, if the next session event has the time of the last instant."""
-        self.notes.note_edge(self.index + 1, len(self.fills), open_orders(self.broker.pending, None, None))
+        waiting = open_orders(self.broker.pending, None, None)
+        self.notes.note_edge(self.index + 1, len(self.fills), len(self.orders), waiting)
 
     # -- called by strategies' contexts ------------------------------------------------------------------------------------
 

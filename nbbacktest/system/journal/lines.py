@@ -41,6 +41,22 @@ class SeriesFacts(msgspec.Struct, frozen=True):
     digest: str
 
 
+class CopyFacts(msgspec.Struct, frozen=True):
+    """A frame that was handed over, and is kept in a file beside the journal.
+
+    Attributes
+    ----------
+    symbol, interval : str or None
+        The keys under which it was handed over; None if there were none.
+    file : str
+        The name of the file.
+    """
+
+    symbol: str | None
+    interval: str | None
+    file: str
+
+
 class StrategyFacts(msgspec.Struct, frozen=True):
     """A strategy of the run.
 
@@ -79,14 +95,14 @@ class OriginEntry(_JournalEntry, frozen=True, tag="origin"):
         Of nbbacktest, Python, numpy and TA-Lib.
     config : dict
         The session config as it was run.
+    folder : str
+        The folder that the process was in; relative paths of the config begin there.
     data : str or None
         The path that was given in place of the config's data.
-    handed : bool
+    is_handed : bool
         True if bars were handed over as objects, which the journal doesn't hold.
-    copied : bool
-        True if these bars lie beside the journal.
-    lacks : str or None
-        Why the run can't be repeated by this alone, however much is handed over; None if it can.
+    copies : list of CopyFacts
+        The frames among them that lie beside the journal.
     """
 
     version: int
@@ -94,12 +110,12 @@ class OriginEntry(_JournalEntry, frozen=True, tag="origin"):
     at: str
     versions: dict[str, str]
     config: dict[str, Any]
+    folder: str
     data: str | None
-    handed: bool
-    copied: bool
+    is_handed: bool
+    copies: list[CopyFacts]
     bars: list[SeriesFacts]
     strategies: list[StrategyFacts]
-    lacks: str | None = None
 
 
 class InputEntry(_JournalEntry, frozen=True, tag="input"):
