@@ -11,9 +11,9 @@ import re
 from typing import Any
 
 MISSING = "n/a"
-"""Written in the place of a value that isn't defined."""
+"""The text in place of a value that isn't defined."""
 DASH = "–"
-"""Written in place of `MISSING` in a tile or a cell of a live face, which has no room for a word."""
+"""The sign in place of `MISSING` in a tile or a cell of a live face, which has no room for a word."""
 
 
 def money(value: float | None, missing: str = MISSING) -> str:

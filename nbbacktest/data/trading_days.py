@@ -66,7 +66,7 @@ class TradingDays:
         if not len(table):
             return local_dates(moments, self.zone)
         dates = table.dates.astype(np.int64)
-        # Moments rise, so that looking up the few sessions among them is the cheap way.
+        # Moments rise, so that it is cheap to look the few sessions up among them.
         edges = np.searchsorted(moments, np.column_stack((table.open, table.close)).ravel())
         counts = np.diff(edges, prepend=0, append=len(moments))
         stretches = np.full(2 * len(table) + 1, NO_TIME)

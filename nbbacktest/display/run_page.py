@@ -20,7 +20,7 @@ WIDE = 120
 """The terminal's width, in columns, from which on the four boxes stand in one row."""
 _ROWS = 5
 _SCALE = 16
-"""The most columns that the equity's scale takes."""
+"""The most columns that the scale of the equity takes."""
 _BADGE = {
     SystemState.RUNNING: "bold white on dark_green",
     SystemState.PAUSED: "bold black on orange1",

@@ -30,7 +30,7 @@ class Keyboard:
 
     @property
     def present(self) -> bool:
-        """True if there is a keyboard."""
+        """True if standard input is a keyboard."""
         return self._present
 
     def __enter__(self) -> Self:

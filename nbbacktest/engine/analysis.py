@@ -126,6 +126,8 @@ class AnalysisEngine(Generic[S]):
     deferred : deque of callables
         The calls that a strategy has asked for in a callback, and that can't be made before its instant is complete.
         Each is made once, at that boundary, with the number of completed instants. Used by the analysis thread alone.
+    errors : set of int
+        The instants at which users' code has raised, each as the number of completed ones; also those that the run was taken back from.
     timing, lateness : TimingSeries
         Seconds that each window took, without rests; seconds by which paced instants began after their deadline.
     lag : float
@@ -138,6 +140,8 @@ class AnalysisEngine(Generic[S]):
         Asked at each boundary while the run is in its past.
     completed : int
         The instants that were completed; not the one in which an error has ended the run.
+    note : callable or None
+        Called with the newest frame at each boundary that it is of.
     """
 
     FRESH = 0.02
@@ -164,6 +168,7 @@ class AnalysisEngine(Generic[S]):
         self._pause_on_error = on_error == "pause"
         self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
         self.deferred: deque[Callable[[int], object]] = deque()
+        self.errors: set[int] = set()
         self._calls: list[Handler] = []
         self._handlers: list[list[Handler]] = []
         self._began = False
@@ -182,6 +187,7 @@ class AnalysisEngine(Generic[S]):
         self.keeper: PastKeeper | None = None
         self._cut_short = 0  # 1 if an error has ended the run within an instant
         self._jumped = 0  # windows of older generations are another world's
+        self.note: Callable[[Frame[S]], object] | None = None
         self.frame: Frame[S] = self._freeze(0)
 
     @property
@@ -308,7 +314,7 @@ class AnalysisEngine(Generic[S]):
             self._run_deferred_call(self.deferred.popleft(), cursor)
 
     def under_way(self) -> Frame[S]:
-        """The frame of the instant under way, for code that is called in it; it isn't published."""
+        """A frame of the instant under way, for a strategy's call that asks in the middle of it; it isn't published."""
         return self._freeze(max(self._agent.index + 1, 0))
 
     def abandon(self) -> None:
@@ -387,6 +393,8 @@ class AnalysisEngine(Generic[S]):
             self.keeper.arrive(cursor)
         rests = gate.rests
         while True:
+            if self.note is not None and self.frame.cursor == cursor:
+                self.note(self.frame)
             if gate.is_asked:
                 self._yielding.make_due()
             fresh = perf_counter() < self._stale
@@ -403,11 +411,14 @@ class AnalysisEngine(Generic[S]):
                 if gate.rests != rests:
                     self._yielding.note_rest()
                 return decision
-            self.frame = self._freeze(cursor)
-            self._stale = perf_counter() + self.FRESH
-            self._ask_watcher(cursor)
-            if self.keeper is not None:
-                self.keeper.arrive(cursor)
+            self._publish(cursor)
+
+    def _publish(self, cursor: int) -> None:
+        self.frame = self._freeze(cursor)
+        self._stale = perf_counter() + self.FRESH
+        self._ask_watcher(cursor)
+        if self.keeper is not None:
+            self.keeper.arrive(cursor)
 
     def _ask_watcher(self, cursor: int) -> None:
         move = self._gate.move_watched_at(cursor)
@@ -490,6 +501,7 @@ class AnalysisEngine(Generic[S]):
         if isinstance(error, _HandlerFailed) and cause is not None:
             handler, error = error.handler, cause
         reported = self._agent.failed(error, handler, bar)
+        self.errors.add(self._agent.index + 1)
         if self._pause_on_error and self._delivering:
             self._gate.hold_here(reported)
         else:

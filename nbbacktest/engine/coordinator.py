@@ -145,7 +145,7 @@ class SessionCoordinator:
                 # The plan before is done or given up: only then can the next plan begin at the cursor.
                 if not inbox.wait_until_reset():
                     return
-                # The speed is read once, and last: it may change at any time, and a new plan follows.
+                # The speed is read once, after the standing: if it changes later, a new plan follows.
                 standing, speed = self._gate.standing(), self._speed
                 window = self._planner.next_window(standing, speed, self._quantum.length)
                 if window is None:

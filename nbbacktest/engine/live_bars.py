@@ -262,7 +262,7 @@ class LiveColumns:
     def append(self, bars: Sequence[IncomingBar], watermark: int) -> int:
         """Take bars in the order of their ends, complete up to `watermark`; returns the number of new instants."""
         grown: dict[int, _Store] = {}
-        ends: list[tuple[int, int]] = []  # when a bar ends, and its series' number
+        ends: list[tuple[int, int]] = []  # for each bar, its end and the number of its series
         by_symbol: dict[str, list[IncomingBar]] = {}
         for bar in bars:
             by_symbol.setdefault(bar.symbol, []).append(bar)

@@ -169,7 +169,7 @@ def _span(base: Interval, local: list[Int64], binning: Binning) -> list[float] |
         return None
     first, last = min(int(t[0]) for t in times), max(int(t[-1]) for t in times) + base.ns
     first = int(binning.starts(binning.keys(np.array([first])))[0])
-    # A candle's width of air; a calendar axis might find it on a weekend, which isn't there.
+    # The width of one candle is left free: a date on a calendar axis may lie on a weekend, which is left out.
     return [(first - binning.step) / MILLISECOND, (last + binning.step) / MILLISECOND]
 
 

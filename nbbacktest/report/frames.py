@@ -27,7 +27,7 @@ _COUNTS = ("trades", "open_trades")
 
 
 def equity_series(record: RunRecord, equity: Float64) -> pd.Series[float]:
-    """Equity by instant: the time at which its bars closed, or the session's date of a daily run, as its bars are stamped."""
+    """Equity by instant, labelled as `instant_index` says."""
     import pandas as pd
 
     return pd.Series(equity.copy(), index=instant_index(record).rename("time"), name="equity")

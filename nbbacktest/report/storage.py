@@ -187,7 +187,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
         "fills": tuple(_fills(head)),
         "orders": _orders(head),
         "indicators": tuple(_reading(archive, n, row) for n, row in enumerate(head.get("indicators", ()))),
-        # Results that were saved by older versions have none.
+        # Results that were saved by older versions have no such columns.
         "flows": tuple(CashFlow(*row) for row in head.get("flows", ())),
         "splits": tuple(Split(*row) for row in head.get("splits", ())),
         "coarser": tuple(_bars(archive, f"coarser/{n}", *row) for n, row in enumerate(head.get("coarser", ()))),
@@ -217,14 +217,16 @@ def _counts_of(columns: BarColumns) -> list[str]:
 
 
 def _said(notes: RunNotes) -> dict[str, Any]:
-    edges = [[cursor, edge.n_fills, edge.orders] for cursor, edge in notes.edges.items()]
+    edges = [[cursor, edge.n_fills, edge.orders, edge.n_orders] for cursor, edge in notes.edges.items()]
     return {**asdict(notes), "edges": edges}
 
 
 def _notes(kept: dict[str, Any] | None) -> RunNotes | None:
     if kept is None:
         return None
-    edges = {cursor: SessionEdge(fills, tuple(map(tuple, orders))) for cursor, fills, orders in kept["edges"]}
+    edges = {
+        cursor: SessionEdge(fills, tuple(map(tuple, orders)), count) for cursor, fills, orders, count in kept["edges"]
+    }
     totals = [(since, total) for since, total in kept["totals"]]
     return RunNotes(kept["opens"], totals, kept["joined"], edges, kept["since"], kept["narrow"])
 

@@ -326,7 +326,7 @@ def rehearse(by: Score, point: Mapping[str, Any]) -> None:
         score_of(by, row, point)
     except ConfigError as error:
         cause = error.__cause__
-        # Anything else may come from the invented values.
+        # Any other error may come from the invented values.
         if isinstance(cause, KeyError) and cause.args and cause.args[0] not in {**row, **point}:
             raise
 

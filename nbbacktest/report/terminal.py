@@ -291,7 +291,7 @@ _FAULTS = {
     "duplicates": "Double", "out_of_order": "Out of order", "not_finite": "No number", "bad_ohlc": "Bad OHLC",
     "bad_volume": "Bad volume", "bad_time": "Bad time", "zero_volume": "No volume", "outside": "Outside",
 }  # fmt: skip
-_GOOD, _FAIR = 99.0, 90.0  # percent; below the second it is shown in red
+_GOOD, _FAIR = 99.0, 90.0  # percent: green from the first on, red below the second
 _MINUTE = 60_000_000_000
 
 

@@ -223,7 +223,7 @@ def _indicators(whole: Stages, part: Stages, shown: Any) -> Iterator[Difference]
     """The first row of each indicator at which the runs differ, up to the cut."""
     for one, other in zip(part.world.desk.indicators, whole.world.desk.indicators, strict=False):
         if one.key != other.key:
-            # From here on the strategy made other indicators, which can't be compared.
+            # From this indicator on, the strategy has made other ones, which can't be compared.
             moment = int(part.world.timeline.instants[part.world.desk.index])
             yield Difference("indicator", one.key, None, moment, shown, other.key, one.key, shown)
             return
@@ -426,7 +426,9 @@ def _where_values_differ(whole: Stages, places: Sequence[int], low: int, high: i
     moments, found = instants[np.asarray(places) - 1], set()
     for entry in whole.world.desk.indicators:
         handle = entry.handle
-        if type(handle) is not Indicator:  # streaming ones are given one bar after the other
+        if (
+            type(handle) is not Indicator
+        ):  # a streaming indicator is given one bar after the other, and can't look ahead
             continue
         columns, values = handle.series.whole, handle[:]
         # The row that jumps, and the one before it.

@@ -240,7 +240,7 @@ class CooperativeRunner:
             for batch in stages.processor.batches(window):
                 stages.analysis.process(batch)
                 if stages.analysis.frame.cursor < batch.window.stop:
-                    break  # the window was given up at a boundary, and the next one begins there
+                    break  # the window was given up at a boundary; the next one begins at that instant
             if monotonic() >= deadline:
                 break
         return gate.closed

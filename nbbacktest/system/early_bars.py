@@ -108,7 +108,7 @@ class _Hours:
         return np.where(inside, row, -1)
 
     def due(self, begin: Int64, end: Int64, told: Int64) -> Int64:
-        """The times at which bars that would end at `end` are over: there, or when trading stops; outside of the hours, as delivered."""
+        """The times at which bars that would end at `end` are over: then, or when trading stops before; outside of the hours `told`."""
         if self._table is None:
             return end
         row = self.stretch(begin)

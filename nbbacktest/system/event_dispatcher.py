@@ -95,7 +95,7 @@ class EventDispatcher:
             try:
                 started(self._thread)
             except BaseException as error:
-                # if the thread has started all the same, it finds another thread here, or none, and ends
+                # if the thread has started nevertheless, it finds that it isn't `_thread`, and ends
                 self._thread = None
                 if not isinstance(error, RuntimeError):
                     raise

@@ -85,7 +85,7 @@ class Line(NamedTuple):
             raise error
 
 
-class Goal(NamedTuple):
+class Destination(NamedTuple):
     """A place to jump to.
 
     Attributes
@@ -213,32 +213,17 @@ class Journey:
 
     # -- places ---------------------------------------------------------------------------------------------
 
-    def undo_goal(self) -> Goal | None:
+    def undo_goal(self) -> Destination | None:
         """The place just before the last input that was done; None if there is none."""
         count = self.world.n_inputs
-        return Goal(self.line.inputs[count - 1].input.place.cursor, count - 1, cuts=True) if count else None
+        return Destination(self.line.inputs[count - 1].input.place.cursor, count - 1, cuts=True) if count else None
 
-    def redo_goal(self) -> Goal | None:
+    def redo_goal(self) -> Destination | None:
         """The place that the last `undo` has left; None if there is none, or something else was done by hand since."""
         if not self._undone:
             return None
         line, place = self._undone[-1]
-        return Goal(place.cursor, place.inputs, line=line)
-
-    def before_input(self, number: int) -> Goal:
-        """The place just before an input of the line; -1 is the last.
-
-        Raises
-        ------
-        ValueError
-            If there is no such input.
-        """
-        count = len(self.line.inputs)
-        if not -count <= number < count:
-            raise ValueError(
-                f"rewind(input={number}): the run has {count} inputs by hand, numbered from 0; -1 is the last"
-            )
-        return Goal(self.line.inputs[number].input.place.cursor, number % count)
+        return Destination(place.cursor, place.inputs, line=line)
 
     # -- in the analysis thread -----------------------------------------------------------------------------
 
@@ -248,7 +233,7 @@ class Journey:
         try:
             goal = jump.place(cursor)
             if goal is not None:
-                self._go(jump, cursor, goal if isinstance(goal, Goal) else Goal(goal))
+                self._go(jump, cursor, goal if isinstance(goal, Destination) else Destination(goal))
         except BaseException as problem:  # noqa: BLE001 - raised by the command that asked for the jump
             error = problem
         finally:
@@ -309,7 +294,7 @@ class Journey:
             ahead = inputs[count].input.place.cursor if count < len(inputs) else past.horizon
             self._stages.gate.come_in_at(ahead)
 
-    def _go(self, jump: JumpRequest, cursor: int, goal: Goal) -> None:
+    def _go(self, jump: JumpRequest, cursor: int, goal: Destination) -> None:
         old, (inputs, past) = self.world, goal.line or self.line
         count = Line(inputs).count_at(goal.cursor) if goal.n_inputs is None else goal.n_inputs
         is_other = goal.cuts or goal.line is not None
@@ -333,7 +318,7 @@ class Journey:
         """Have the journal write down that another line is gone on with."""
         self.journal.take([one.input for one in line.inputs], cursor)
 
-    def _land(self, jump: JumpRequest, world: World, goal: Goal, line: Line) -> bool:
+    def _land(self, jump: JumpRequest, world: World, goal: Destination, line: Line) -> bool:
         """Exchange the worlds; False, and nothing happens, if the jump was given up."""
         place, count = self.place, world.n_inputs
 

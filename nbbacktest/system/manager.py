@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
@@ -27,16 +27,19 @@ from nbbacktest.report.result import Result
 from nbbacktest.system.builder import build
 from nbbacktest.system.event_dispatcher import EventDispatcher
 from nbbacktest.system.inputs import bound
-from nbbacktest.system.journey import Goal
+from nbbacktest.system.journey import Destination
 from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
 from nbbacktest.system.run import Run, outcome
-from nbbacktest.system.run_holder import STOP_SECONDS, OpenedRun, RunHolder
+from nbbacktest.system.run_holder import STOP_SECONDS, OpenedRun, RunHolder, journal_of
 from nbbacktest.system.runner import has_threads, require_threads
 from nbbacktest.system.status import status
-from nbbacktest.system.targets import Until, past_cursor, place_of, target_of
+from nbbacktest.system.targets import Until, goal_of, past_cursor, place_of, target_of
 from nbbacktest.trading.places import Place
 from nbbacktest.trading.snapshot import OrderRow, Snapshot
 from nbbacktest.trading.strategy import Strategy
+
+if TYPE_CHECKING:
+    from nbbacktest.system.break_places import BackUntil
 
 T = TypeVar("T")
 
@@ -44,6 +47,18 @@ REST_SECONDS = 10.0
 """The most seconds that `pause` waits for one."""
 FLUSH_SECONDS = 5.0
 """The most seconds that the end of a `wait` waits for callbacks."""
+
+
+class JournalPlace(NamedTuple):
+    """Where a run's journal lies.
+
+    Attributes
+    ----------
+    path : Path or None
+        The file; it is written from the first rest on. None: the run has none.
+    """
+
+    path: Path | None
 
 
 class SystemManager:
@@ -79,7 +94,7 @@ class SystemManager:
         self._holder = RunHolder(self._life, self._condition, dispatcher)
         self._origin: Origin | None = None  # the origin of the newest run; written under the condition
         self._reviving = threading.Lock()  # held while a run that has ended is taken back
-        self._reachable = reachable  # opened for the user's other terminals, if config and environment allow it
+        self._reachable = reachable  # by the user's other terminals, and by a later process: without it a run has no control server and no journal
         self._speed: float | None = None  # the speed that was set while stopped; the next start takes it
         self._clock = clock
         weakref.finalize(
@@ -150,7 +165,7 @@ class SystemManager:
             params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
         )  # fmt: skip
         beside = self._beside(settings)
-        run = self._holder.make(stages, beside)
+        run = self._holder.make(stages, beside, journal_of(origin, stages) if self._reachable else None)
         speed = origin.speed if asked is None else asked
         if speed is not None and not run.is_live:
             run.coordinator.set_speed(speed)
@@ -162,6 +177,8 @@ class SystemManager:
             self._origin = built
 
         if not self._holder.begin(run, beside, paused=paused, placed=placed):
+            if run.journal is not None:
+                run.journal.close()
             return False  # another thread was faster
         if paused:
             self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
@@ -267,7 +284,50 @@ class SystemManager:
 
         return self._travel(place)
 
-    def rewind(self, to: Place | None = None, *, input: int | None = None) -> bool:  # noqa: A002 - the field's word
+    def run_back_until(self, when: BackUntil) -> bool:
+        """Go back to the last instant before the present one at which a condition held, and rest there; waits for it.
+
+        The place is found in the record, without executing anything, and then gone to as `rewind` does.
+
+        Parameters
+        ----------
+        when : callable or str
+            A callable is given a `Snapshot` of each instant, the newest first, and the run rests at the first one that it
+            answers with true. What isn't read of a snapshot isn't computed. A text says an event or a time: ``"fill"``, ``"order"``, ``"rejected"``
+            (each also with a symbol: ``"fill EXE"``), ``"order 17"``, ``"session"`` (the first instant of one), ``"session end"``,
+            ``"error"``, ``"drawdown 10%"``, ``"equity 95000"``, ``"10:30"``.
+
+        Returns
+        -------
+        bool
+            True at rest there. False if it held at no instant, and the run stays as it is; or if another command stopped or moved
+            the run before.
+
+        Raises
+        ------
+        ReplayError
+            The run doesn't repeat itself; it stays where it was.
+        ValueError
+            What says no place of this run, and a coroutine or generator function.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        """
+        from nbbacktest.system.break_places import place_before
+
+        run = self._from_outside(Command.REWIND)
+        place = place_before(when, run)
+        return place is not None and self.rewind(place)
+
+    def rewind(
+        self,
+        to: Place | None = None,
+        *,
+        fill: int | None = None,
+        order: int | None = None,
+        trade: int | None = None,
+        input: int | None = None,  # noqa: A002 - the word of `inputs`
+        before: bool = False,
+    ) -> bool:
         """Go to a place that the run was at, and rest there; waits for it.
 
         What lies ahead stays the same line: `step`, `resume` and `run_until` deliver it again, inputs by hand included, and go
@@ -278,8 +338,16 @@ class SystemManager:
         to : int, str, datetime or Timestamp
             A cursor, or a time as `look` reads it; ``"start"``, and ``"end"`` for `horizon`. Inputs by hand at that place
             are done.
+        fill : int
+            In place of `to`: the instant of the fill of that number, counted from 0; -1 is the last one so far.
+        order : int
+            The instant at which the order of that number, its `id`, was submitted; -1 is the last one.
+        trade : int
+            The instant of the entry of a trade: its row in the result's `trades`.
         input : int
-            The number of an input by hand, of `inputs`; -1 is the last. The run rests just before it was done.
+            The place of an input by hand: its number in `inputs`, counted from 0; -1 is the last one.
+        before : bool
+            One instant earlier: the strategies haven't met that instant yet. Of an input just before it was done.
 
         Returns
         -------
@@ -295,14 +363,8 @@ class SystemManager:
         LiveRunError
             The run is live: its arrivals aren't recorded.
         """
-        if (to is None) == (input is None):
-            raise ValueError(
-                "rewind takes one place: a time, a cursor, 'start' or 'end', or the input= to go back before"
-            )
-        if input is not None:
-            number = input
-            return self._travel(lambda run, _cursor: run.journey.before_input(number))
-        return self._travel(lambda run, cursor: place_of(to, run, cursor))
+        goal = goal_of(to, before, fill=fill, order=order, trade=trade, input=input)
+        return self._travel(lambda run, cursor: place_of(goal, run, cursor))
 
     def undo(self) -> bool:
         """Take back the last input that was done by hand, and rest just before it; what came after it is given up.
@@ -566,7 +628,7 @@ class SystemManager:
 
     @property
     def horizon(self) -> int:
-        """How many instants the present or last run has completed at most; 0 before the first."""
+        """The largest number of instants that the present or last run has completed; 0 before the first."""
         run = self._holder.run
         return run.horizon if run else 0
 
@@ -613,6 +675,12 @@ class SystemManager:
         """The present or last run's coordinator; None before the first run."""
         run = self._holder.run
         return run.stages.coordinator if run else None
+
+    @property
+    def journal(self) -> JournalPlace:
+        """Where the journal of the present or last run is; its `path` is None if there is none."""
+        run = self._holder.run
+        return JournalPlace(run.journal.path if run is not None and run.journal is not None else None)
 
     @property
     def run(self) -> Run | None:
@@ -687,7 +755,7 @@ class SystemManager:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _travel(self, place: Callable[[Run, int], int | Goal | None]) -> bool:
+    def _travel(self, place: Callable[[Run, int], int | Destination | None]) -> bool:
         """Go to a place that `place` gives, from the run and the cursor at which it stands."""
         run = self._from_outside(Command.REWIND)
         if not run.done:

@@ -8,6 +8,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate_state import JumpRequest
 from nbbacktest.report.result import Result
-from nbbacktest.system.journey import Goal, Journey, Line
+from nbbacktest.system.journey import Destination, Journey, Line
 from nbbacktest.system.origin import note_left
 from nbbacktest.system.runner import Runner, ThreadedRunner, has_threads, uninterrupted
 from nbbacktest.system.stages import Stages, wire
@@ -40,8 +41,10 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
 if TYPE_CHECKING:
+    from nbbacktest.system.journal.writer import RunJournal
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.look import PastInstants
+    from nbbacktest.trading.past_scan import PastScan
 
 logger = logging.getLogger("nbbacktest")
 
@@ -62,6 +65,8 @@ class Run:
         Takes the run to other places of its line.
     is_shown : bool
         True once the run is its manager's present one.
+    journal : RunJournal or None
+        Keeps on disk what is needed to go on with the run if its process dies.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Run:
         stages: Stages,
         describe: Callable[[Run], dict[str, Any]],
         on_end: Callable[[Run], None],
+        journal: RunJournal | None = None,
         line: Line | None = None,
     ) -> None:
         self._stages = stages
@@ -84,6 +90,10 @@ class Run:
         self.inbox = stages.inbox
         self.journey = Journey(stages, line)
         self.is_shown = False
+        self.journal = journal
+        if journal is not None:
+            self.analysis.note = self._note
+        self._is_stopped = False  # by a command; written by `stop`
         self._live_objects = stages.live_objects
         self._describe = describe
         self._on_end = on_end
@@ -123,6 +133,7 @@ class Run:
         if replay is not None:
             replay.gate.end()
             return
+        self._is_stopped = True
         surely(self._end)
         if self.is_engine_thread() or self._runner.wait(self._done, timeout):
             return
@@ -178,7 +189,7 @@ class Run:
         """True if the run has ended."""
         return self._done.is_set()
 
-    def rewind(self, place: Callable[[int], int | Goal | None]) -> bool:
+    def rewind(self, place: Callable[[int], int | Destination | None]) -> bool:
         """Rest at a place of the line; `place` gives it, from the cursor at which the run stands.
 
         Returns False if there is no such place, or the run ended, or another command moved it, first. Raises what `place`
@@ -250,7 +261,7 @@ class Run:
 
     @property
     def horizon(self) -> int:
-        """How many instants the run has completed at most; more than its cursor if it was taken back."""
+        """The largest number of instants that the run has completed; more than its cursor if it was taken back."""
         replay = self.replay
         if replay is not None:
             return replay.gate.cursor
@@ -389,6 +400,14 @@ class Run:
         """The world that has completed so many instants: the present one, or that from which the run was taken back."""
         return self.world if cursor <= self.world.desk.index + 1 else self.journey.farthest
 
+    def scan(self) -> PastScan:
+        """The instants completed so far, for a search; from any thread."""
+        from nbbacktest.trading.past_scan import PastScan
+
+        world, shot = self.world, self.snapshot()
+        stop = min(shot.cursor, world.desk.index + 1)
+        return PastScan(self._recorded_past(world.desk), world.timeline.axis, stop, threading.Lock())
+
     def _recorded_past(self, desk: TradingDesk) -> PastInstants:
         from nbbacktest.trading.look import PastInstants, RunTraces
         from nbbacktest.trading.order_replay import BrokerRules
@@ -467,11 +486,32 @@ class Run:
             self._tell(self._on_end, self)
         finally:
             self.journey.close()
+            if self.journal is not None:
+                self._tell(partial(self._close_journal, self.journal, told=told))
             with self._ending:
                 self._done.set()
                 listeners, self._listeners = self._listeners, []
         for listener in listeners:
             self._tell(listener, self)
+
+    def _note(self, frame: Frame[TradingSnapshot]) -> None:
+        """Tell the journal where the run stands; in the analysis thread."""
+        if self.journal is not None:
+            self.journal.note(frame, rests=self.gate.is_resting_at(frame.cursor), horizon=self.horizon)
+
+    def _close_journal(self, journal: RunJournal, *, told: bool) -> None:
+        """Write the end; a run that ended with its manager or its process hasn't come to it, and may be gone on with."""
+        try:
+            error, frame = self.error, self.analysis.frame
+            if not frame.cursor:
+                return  # nothing happened
+            if error is None and told and not self._is_stopped:
+                journal.note(frame, rests=True, horizon=self.horizon, is_last=True)
+            else:
+                how = "failed" if error is not None else "stopped" if told else "finished"
+                journal.end(how, frame.cursor, 0, self.result().fingerprint, error)
+        finally:
+            journal.close(discard=not self.analysis.frame.cursor)
 
     def _end_feed(self, feed: Feed) -> None:
         """End the feed; the run waits for a user's feed no longer than `FEED_SECONDS`."""
@@ -524,7 +564,7 @@ def outcome(run: Run) -> Result:
     if isinstance(error, (StrategyError, DataError)):
         error.result = result
     if isinstance(error, NbBacktestError):
-        raise error.with_traceback(None)  # else it would collect the frames of every wait
+        raise error.with_traceback(None)  # otherwise its traceback would collect the frames of every `wait`
     raise NbBacktestError(f"the engine failed: {said(error)}") from error
 
 

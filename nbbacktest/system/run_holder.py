@@ -7,18 +7,22 @@ import os
 import weakref
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.system.event_dispatcher import EventDispatcher
-from nbbacktest.system.journey import Goal, Line
+from nbbacktest.system.journey import Destination, Line
+from nbbacktest.system.origin import Origin
 from nbbacktest.system.run import Run
 from nbbacktest.system.runner import uninterrupted
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
+
+if TYPE_CHECKING:
+    from nbbacktest.system.journal.writer import RunJournal
 
 STOP_SECONDS = 5.0
 """The most seconds that the end of a run waits for a strategy's call."""
@@ -34,6 +38,16 @@ class OpenedRun(Protocol):
 
     def close(self) -> None:
         """Called at the end of the run, in the coordinator's thread; it must not wait."""
+
+
+def journal_of(origin: Origin, stages: Stages) -> RunJournal | None:
+    """The journal of a run that is about to start; None if it has none: arrivals of a live run aren't recorded."""
+    if not origin.config.journal.enabled or stages.feed is not None:
+        return None
+    from nbbacktest.system.journal.facts import beginning
+    from nbbacktest.system.journal.writer import begun
+
+    return begun(beginning(origin, stages.world.market, stages.world.desk.strategies))
 
 
 class RunHolder:
@@ -57,7 +71,13 @@ class RunHolder:
         self._events = events
         _holders.add(self)
 
-    def make(self, stages: Stages, beside: OpenedRun | None, line: Line | None = None) -> Run:
+    def make(
+        self,
+        stages: Stages,
+        beside: OpenedRun | None,
+        journal: RunJournal | None = None,
+        line: Line | None = None,
+    ) -> Run:
         """A run on these stages, with what is opened beside it; nothing is started."""
         events, leash = self._events, self.leash  # the run holds no reference to its manager
 
@@ -68,7 +88,7 @@ class RunHolder:
                     beside.close()
                 events.run_ended(run)
 
-        return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended, line)
+        return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended, journal, line)
 
     def begin(self, run: Run, beside: OpenedRun | None, *, paused: bool, placed: Callable[[], object]) -> bool:
         """Put a run in place and start it; False if another one is under way. `placed` is called under the condition."""
@@ -91,14 +111,14 @@ class RunHolder:
             raise
         return True
 
-    def revive(self, ended: Run, goal: Goal | int, beside: OpenedRun | None) -> None:
+    def revive(self, ended: Run, goal: Destination | int, beside: OpenedRun | None) -> None:
         """Put another run with the line of one that has ended in its place, held at `goal`.
 
         Until it rests there it isn't shown: if anything fails, the ended run stays.
         """
         life = Lifecycle()
         stages, line = ended.successor(life, self._condition)
-        run = self.make(stages, beside, line)
+        run = self.make(stages, beside, line=line)
         run.gate.hold_here()
         life.apply(Command.START)
         try:

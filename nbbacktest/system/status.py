@@ -129,7 +129,7 @@ def _feed(run: Run) -> dict[str, Any] | None:
 
 
 def _moves(run: Run, symbol: str) -> dict[str, str | None]:
-    """The times at which a symbol joined or left the run, if it did: the last instant before, null for the first."""
+    """The times at which symbols joined or left the run: the last instant before, null before the first one."""
     aware = Stamps(run.stamps.timezone)
     return {
         "joined" if move.joined else "left": None if move.time is None else aware.stamp(move.time).isoformat()

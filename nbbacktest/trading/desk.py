@@ -462,7 +462,8 @@ class TradingDesk:
 
     def note_edge(self) -> None:
         """Note the fills and orders so far, if the next session event has the time of the last instant."""
-        self.notes.note_edge(self.index + 1, len(self.fills), open_orders(self.broker.pending, None, None))
+        waiting = open_orders(self.broker.pending, None, None)
+        self.notes.note_edge(self.index + 1, len(self.fills), len(self.orders), waiting)
 
     # -- called by strategies' contexts ------------------------------------------------------------------------------------
 
@@ -549,7 +550,7 @@ class TradingDesk:
             context.refuse_fed()
 
     def _renew(self) -> None:
-        self._forming = None  # earlier bars may change the weeks and months
+        self._forming = None  # forming weeks and months are made anew, since earlier bars may change them
         for context in self._contexts.values():
             context.renew()
 

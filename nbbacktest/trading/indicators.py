@@ -43,7 +43,7 @@ class Indicator:
     ) -> None:
         self._series = series
         self._values = values
-        self._again = again  # computes them anew, if the columns have grown since
+        self._again = again  # computes the values anew if the columns have grown since
         # Plain floats, three times as fast as numpy's scalars.
         self._fast = values.data
         self.name = name
@@ -426,7 +426,7 @@ class _Computation:
 
     def __init__(self, func: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any], title: str) -> None:
         self._func, self._inputs, self._options, self._title = func, inputs, options, title
-        self._last: tuple[BarColumns, list[Float64]] | None = None  # one call computes several outputs
+        self._last: tuple[BarColumns, list[Float64]] | None = None  # kept, since several outputs come from one call
         self.bundle: Callable[[list[Indicator]], Any] | None = None  # makes the named tuple that `func` returns
 
     def output(self, columns: BarColumns, number: int) -> Float64:

@@ -139,7 +139,7 @@ class IndicatorRecord:
     values: Float64
 
     def newest_of(self, n: int, narrow: int = 0) -> float | tuple[float, ...]:
-        """The newest value when `n` bars were completed; NaN if there was none, and for the first `narrow`, which were no tuples."""
+        """The newest value when `n` bars were completed; NaN if there was none, or if it was a number and later values are tuples."""
         if not narrow < n <= len(self.values):
             return float("nan")
         value = self.values[n - 1]
@@ -161,10 +161,13 @@ class SessionEdge(NamedTuple):
         Fills until then.
     orders : tuple of (int, int)
         The open orders: the id of each, and the number of events in its life.
+    n_orders : int
+        Orders until then, open or not.
     """
 
     n_fills: int
     orders: tuple[tuple[int, int], ...]
+    n_orders: int
 
 
 @dataclass(slots=True)
@@ -196,10 +199,10 @@ class RunNotes:
     since: list[int] = field(default_factory=list)
     narrow: list[int] = field(default_factory=list)
 
-    def note_edge(self, cursor: int, n_fills: int, waiting: Iterable[Order]) -> None:
+    def note_edge(self, cursor: int, n_fills: int, n_orders: int, waiting: Iterable[Order]) -> None:
         """Note the fills and orders so far, unless they are noted; `waiting` are the open orders."""
         orders = tuple((order.id, len(order.life) // EVENT_FIELDS) for order in waiting)
-        self.edges.setdefault(cursor, SessionEdge(n_fills, orders))
+        self.edges.setdefault(cursor, SessionEdge(n_fills, orders, n_orders))
 
     def copy(self) -> RunNotes:
         """The notes until now, for another run that goes on from here."""

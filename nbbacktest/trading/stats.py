@@ -303,22 +303,22 @@ def sqn(pnl: Float64) -> float:
 
 
 def best_trade(returns: Float64) -> float:
-    """The highest net return of a closed trade, of its entry's notional. NaN without a trade."""
+    """The highest net return of a closed trade, as a fraction of its entry's notional. NaN without a trade."""
     return float(np.max(returns)) if len(returns) else NAN
 
 
 def worst_trade(returns: Float64) -> float:
-    """The lowest net return of a closed trade, of its entry's notional. NaN without a trade."""
+    """The lowest net return of a closed trade, as a fraction of its entry's notional. NaN without a trade."""
     return float(np.min(returns)) if len(returns) else NAN
 
 
 def average_trade(returns: Float64) -> float:
-    """Arithmetic mean of closed trades' net returns, each of its entry's notional. NaN without a trade."""
+    """Arithmetic mean of closed trades' net returns, each a fraction of its entry's notional. NaN without a trade."""
     return _mean(returns)
 
 
 def average_mae(mae: Float64) -> float:
-    """Arithmetic mean of closed trades' maximum adverse excursions, each of its entry's price; never positive.
+    """Arithmetic mean of closed trades' maximum adverse excursions, fractions of the entries' prices; never positive.
 
     Gross of commission; NaN without a trade. Source: Sweeney (1996); `nbbacktest.trading.excursions` states which bars
     and prices count.
@@ -327,7 +327,7 @@ def average_mae(mae: Float64) -> float:
 
 
 def average_mfe(mfe: Float64) -> float:
-    """Arithmetic mean of closed trades' maximum favourable excursions, each of its entry's price; never negative.
+    """Arithmetic mean of closed trades' maximum favourable excursions, fractions of the entries' prices; never negative.
 
     Gross of commission; NaN without a trade. Source and rule as `average_mae`.
     """

@@ -285,12 +285,12 @@ def test_before_an_input_it_is_not_done_yet(system):
     system.buy(size=2)
     system.step(10)
     after = parts(system.snapshot())
-    assert system.rewind(input=-1)
+    assert system.rewind(input=-1, before=True)
     assert [one.size for one in system.snapshot().orders] == [1]
     assert (system.snapshot().cursor, system.in_past, len(system.inputs)) == (10, True, 2)
     assert system.step(10)
     assert parts(system.snapshot()) == after
-    with pytest.raises(ValueError, match="numbered from 0"):
+    with pytest.raises(ValueError, match="numbered 0 to 1"):
         system.rewind(input=2)
 
 

@@ -43,7 +43,7 @@ KEEPALIVE_SECONDS = 20.0
 """Seconds between two pings, and for the answer of each: a dead network is noticed within twice that."""
 T = TypeVar("T")
 R = TypeVar("R")
-_TOO_BIG = 1009  # the close code for it
+_TOO_BIG = 1009  # the WebSocket close code for a message that is too big
 
 
 class WebSocketFeed(PushFeed):
@@ -234,7 +234,7 @@ class WebSocketFeed(PushFeed):
                     return False
             return self._obey(message.pop("type", None), message)
         except DataError:
-            pass  # the inbox has counted it
+            pass  # the inbox has counted the message as refused
         except (ArithmeticError, ValueError, TypeError, RecursionError) as error:  # values that no server can mean
             inbox.refuse(f"a message can't be read: {_told(said(error))}")
         return False

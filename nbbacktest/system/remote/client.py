@@ -73,7 +73,7 @@ class Client:
 
     def __init__(self, entry: SessionEntry) -> None:
         self.entry = entry
-        self._asking = threading.Lock()  # held from a request to its answer
+        self._asking = threading.Lock()  # held from the sending of a request until its answer has come
         self._connection = _connected(_folder(), entry)
 
     def command(self, name: str, **arguments: Any) -> dict[str, Any]:

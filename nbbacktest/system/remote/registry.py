@@ -213,7 +213,7 @@ def birth(pid: int) -> str | None:
             )
         except OSError:
             return None
-        # A killed process stays in the table until its parent has asked for it.
+        # A killed process stays in the table of processes until its parent has waited for it.
         return None if fields[0] in "ZX" else fields[19]
     try:
         psutil = import_module("psutil")  # comes with ipykernel

@@ -37,7 +37,7 @@ START_SECONDS = 0.7
 """The seconds that a process takes to start and import. If all points take less, the caller alone runs them."""
 ALONG_SECONDS = 10.0
 """The most seconds of work for which the caller runs points too, instead of starting one more process."""
-_LOOK_SECONDS = 0.2  # a wait's length, so that Ctrl-C gets through on every platform
+_LOOK_SECONDS = 0.2  # the length of one wait: short, so that Ctrl-C gets through on every platform
 _AHEAD = 2  # chunks that a process has at hand while the caller runs points too
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -226,7 +226,7 @@ def _begin(caller: int) -> None:
     end_with(caller)
     import pandas as pd  # noqa: F401 - every point needs it
 
-    gc.freeze()  # modules stay: to look through them takes 50 ms, each hundred short points
+    gc.freeze()  # The modules stay: the garbage collector would take 50 ms to look through them, each hundred short points.
 
 
 @contextmanager

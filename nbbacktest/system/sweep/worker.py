@@ -145,7 +145,7 @@ _ALIGNED = 64
 _HEAD = 8
 
 _held: dict[str, SweepWorker] = {}
-"""By token: the workers of the sweeps of this process; in a process of an executor, the newest one that it was given."""
+"""The workers of this process's sweeps by token; a process of an executor has the newest one that it was given."""
 _holding = threading.Lock()  # guards its changes
 
 

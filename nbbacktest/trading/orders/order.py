@@ -231,12 +231,12 @@ class Order(msgspec.Struct, eq=False):
 
     @property
     def is_open(self) -> bool:
-        """True if it can still fill."""
+        """True if the order can still fill."""
         return self.status is _OPEN or self.status is _HELD
 
     @property
     def is_immediate(self) -> bool:
-        """True if it has one chance only: its symbol's next open."""
+        """True if the order has one chance only, the next open of its symbol."""
         return self.tif is _IOC or self.tif is _FOK
 
     @property
