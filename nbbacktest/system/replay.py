@@ -124,7 +124,7 @@ def repeat(stages: Stages, one: Recorded) -> None:
     except NbBacktestError as error:
         refusal = refusal_of(error)
         if isinstance(error, StrategyError):
-            analysis.fail(error)
+            world.desk.failed(error, None, None)  # as recorded; the run isn't held for it a second time
     analysis.run_deferred(one.input.place.cursor)
     if refusal != one.refusal:
         recorded, replayed = (f"{one.input.what} by hand, {text or 'taken'}" for text in (one.refusal, refusal))
