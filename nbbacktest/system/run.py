@@ -433,13 +433,15 @@ class Run:
         """Write the end; a run that ended with its manager or its process hasn't come to it, and may be gone on with."""
         try:
             error, frame = self.error, self.analysis.frame
+            if not frame.cursor:
+                return  # nothing happened
             if error is None and told and not self._is_stopped:
                 journal.note(frame, rests=True, horizon=self.horizon, is_last=True)
             else:
                 how = "failed" if error is not None else "stopped" if told else "finished"
                 journal.end(how, frame.cursor, 0, self.result().fingerprint, error)
         finally:
-            journal.close()
+            journal.close(discard=not self.analysis.frame.cursor)
 
     def _end_feed(self, feed: Feed) -> None:
         """End the feed; the run waits for a user's feed no longer than `FEED_SECONDS`."""

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from nbbacktest.core.config import SessionConfig
@@ -46,6 +47,7 @@ class Beginning(NamedTuple):
     data: str | None
     is_handed: bool
     frames: Any
+    are_given: bool
 
     def entry(self, run: Path) -> OriginEntry:
         """The first line; writes the copies of bars into the run's folder.
@@ -60,13 +62,14 @@ class Beginning(NamedTuple):
             run=run.name,
             at=now(),
             versions=versions(),
-            config=self.config.to_dict(),
+            config=self.config.set_values(),
             folder=str(Path.cwd()),
             data=self.data,
             is_handed=self.is_handed,
             copies=_copied(self.frames, run),
             bars=list(series_facts(self.market)),
             strategies=[_sourced(*one) for one in zip(self.classes, self.strategies, strict=True)],
+            are_given=self.are_given,
         )
 
 
@@ -84,6 +87,7 @@ def beginning(origin: Origin, market: MarketData, strategies: Sequence[Strategy]
         str(Path(data).expanduser().absolute()) if is_path else None,
         is_handed,
         own_copy(data) if copies else None,
+        origin.strategies is not None,
     )
 
 
@@ -133,6 +137,12 @@ def source_of(kind: type) -> str | None:
     return "\n".join(parts) if parts else _source(kind)
 
 
+def digest_of_source(kind: type) -> str | None:
+    """SHA-256 of `source_of`, in hex."""
+    source = source_of(kind)
+    return None if source is None else hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _source(kind: type) -> str | None:
     with suppress(OSError, TypeError, SyntaxError):
         return inspect.getsource(kind)
@@ -143,13 +153,8 @@ def _source(kind: type) -> str | None:
 
 
 def _sourced(kind: type[Strategy], facts: StrategyFacts) -> StrategyFacts:
-    source = source_of(kind)
-    return StrategyFacts(
-        facts.name, facts.params, facts.symbols,
-        None if source is None else hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest(),
-        source if kind.__module__ == "__main__" else None,
-        facts.lacks,
-    )  # fmt: skip
+    source = source_of(kind) if kind.__module__ == "__main__" else None
+    return msgspec.structs.replace(facts, digest=digest_of_source(kind), source=source)
 
 
 def _strategy_facts(origin: Origin, strategies: Sequence[Strategy]) -> Iterator[StrategyFacts]:

@@ -190,14 +190,22 @@ def make_room(folder: Path, keep: int, present: Path) -> None:
                 removed += remove_run(run)
 
 
-def remove_run(run: Path) -> bool:
-    """Remove a run's folder; False if its process lives, another file lies in it, or it was made just now."""
+def remove_run(run: Path, *, linger: bool = True) -> bool:
+    """Remove a run's folder; False if its process lives, another file lies in it, or it was made just now.
+
+    Parameters
+    ----------
+    linger
+        False for one's own run, whatever its age.
+    """
     journal = run / NAME
     try:
         names = [one.name for one in run.iterdir()]
         if any(name != NAME and not _BARS.fullmatch(name) for name in names):
             return False
-        if NAME not in names or not journal.stat().st_size:
+        if not linger:
+            journal.unlink(missing_ok=True)
+        elif NAME not in names or not journal.stat().st_size:
             if time.time() - _touched(run) < LINGER_SECONDS:
                 return False  # about to be locked and written
         elif is_written(journal, meanwhile=journal.unlink):

@@ -103,6 +103,8 @@ class OriginEntry(_JournalEntry, frozen=True, tag="origin"):
         True if bars were handed over as objects, which the journal doesn't hold.
     copies : list of CopyFacts
         The frames among them that lie beside the journal.
+    are_given : bool
+        True if strategies were given in place of the config's.
     """
 
     version: int
@@ -116,6 +118,7 @@ class OriginEntry(_JournalEntry, frozen=True, tag="origin"):
     copies: list[CopyFacts]
     bars: list[SeriesFacts]
     strategies: list[StrategyFacts]
+    are_given: bool
 
 
 class InputEntry(_JournalEntry, frozen=True, tag="input"):
@@ -146,12 +149,13 @@ class InputEntry(_JournalEntry, frozen=True, tag="input"):
 
 
 class CutEntry(_JournalEntry, frozen=True, tag="cut"):
-    """An undo: of the line's inputs the first `keep` stand, and the run is at `cursor`."""
+    """An undo: of the line's inputs the first `keep` stand, and the run is at `cursor`. A redo: those in `again` follow them."""
 
     keep: Count
     cursor: Count
     seq: Count
     at: str
+    again: list[dict[str, Any]] = []
 
 
 class StandEntry(_JournalEntry, frozen=True, tag="stand"):
@@ -277,7 +281,8 @@ def _entries(raw: bytes, path: Path) -> Iterator[Entry]:
         if isinstance(entry, InputEntry | CutEntry):
             if entry.keep > inputs or entry.seq <= seq:
                 raise JournalError(path, number, "doesn't follow from the lines before it: some are missing", _DAMAGED)
-            inputs, seq = entry.keep + isinstance(entry, InputEntry), entry.seq
+            inputs = entry.keep + (1 if isinstance(entry, InputEntry) else len(entry.again))
+            seq = entry.seq
         yield entry
 
 

@@ -21,7 +21,7 @@ from nbbacktest.core.user_code import callers_level
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.report.analysis import fill_bytes
 from nbbacktest.system.journal.facts import Beginning, now
-from nbbacktest.system.journal.folder import NAME, lock, make_room, new_run
+from nbbacktest.system.journal.folder import NAME, lock, make_room, new_run, remove_run
 from nbbacktest.system.journal.lines import CutEntry, EndEntry, Entry, InputEntry, OriginEntry, StandEntry, line_of
 from nbbacktest.system.runner import has_threads
 from nbbacktest.trading.orders import Fill
@@ -134,21 +134,19 @@ class RunJournal:
             told = None if error is None else f"{type(error).__name__}: {error}"[:_LONGEST]
             self._write(EndEntry(how=how, cursor=cursor, inputs=inputs, fingerprint=fingerprint, error=told, at=now()))
 
-    def close(self) -> None:
-        """Write no more, and let another process go on with the run. A journal without a line is removed."""
+    def close(self, *, discard: bool = False) -> None:
+        """Write no more, and let another process go on with the run. A journal without a line is removed, or at will."""
         if self._is_preparing:
             self._made_room.wait()
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
-            is_empty = not os.fstat(self._descriptor).st_size
+            is_gone = discard or not os.fstat(self._descriptor).st_size
             os.close(self._descriptor)
         _open.discard(self)
-        if is_empty:
-            with suppress(OSError):
-                self.path.unlink()
-                self.path.parent.rmdir()
+        if is_gone:
+            remove_run(self.path.parent, linger=False)
 
     # -- inside ---------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ ORIGIN = OriginEntry(
     config={"session_name": "Überfall", "broker": {"cash": 1e5}}, folder="/", data=None, is_handed=True, copies=[],
     bars=[SeriesFacts("EXE", "1m", 2, 1, 2, "ab")],
     strategies=[StrategyFacts("__main__:Mine", {"n": 3}, None, "cd", "class Mine: ...", None)],
+    are_given=True,
 )  # fmt: skip
 STAND = StandEntry(cursor=5, horizon=9, inputs=0, line=0, fills=0, digest="e3")
 BUY = InputEntry(
