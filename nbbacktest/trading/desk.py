@@ -36,9 +36,8 @@ from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, Split
 from nbbacktest.trading.schedule import Scheduled
-from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
+from nbbacktest.trading.snapshot import LAST_FILLS, OrderRow, TradingLists, TradingSnapshot
 from nbbacktest.trading.state import (
-    ContextState,
     Past,
     RunObjects,
     TradingState,
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nbbacktest.data.calendar import SessionTable
-
-_LAST_FILLS = 5
 
 
 class TradingDesk:
@@ -343,7 +340,7 @@ class TradingDesk:
             closes=tuple([position.series.close_at[position.series.n - 1] for position in held]),
             orders=tuple([OrderRow.of(order) for order in open_orders(self.broker.pending, None, None)]),
             n_fills=len(self.fills),
-            last_fills=tuple(self.fills[-_LAST_FILLS:]),
+            last_fills=tuple(self.fills[-LAST_FILLS:]),
             indicators=self.indicators.freeze(),
             lists=self.lists,
         )
@@ -365,7 +362,7 @@ class TradingDesk:
             series=saved_series(series),
             actions=self._actions,
             leaving=frozenset(self.leaving),
-            contexts=tuple(ContextState(context.symbols, context.takes_all) for _, context in self.contexts),
+            contexts=tuple(context.symbols for _, context in self.contexts),
             hand=None if self.hand is None else self.hand[1].symbols,
             failures=Past.of(self.failures),
             portfolio=self.portfolio.save(),
@@ -412,8 +409,8 @@ class TradingDesk:
         self.log.warned = set(state.warned)
         self.notes = state.notes.copy()
         self.leaving = set(state.leaving)
-        for (_, context), saved in zip(self.contexts, state.contexts, strict=True):
-            context.trade(saved.symbols)
+        for (_, context), symbols in zip(self.contexts, state.contexts, strict=True):
+            context.trade(symbols)
         state.failures.restore(self.failures)
         self.portfolio.restore(state.portfolio, {one.symbol: one for one in series if one.is_base})
         self.broker.restore(state.broker)
