@@ -126,7 +126,7 @@ class Journey:
         self._undone: list[tuple[Line, InputPlace]] = []  # for `redo`: lines, each with the place that was left
         self._landed = -1  # a cursor whose remaining inputs are done when the run leaves it
         self._rested = -1  # the cursor that was checked last
-        self._checked = Checked()
+        self._checked: Checked | None = None  # made by the first jump
         stages.analysis.travel = self.travel
 
     @property
