@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nbbacktest.core.enums import Phase, Side
 from nbbacktest.core.errors import OrderWarning
+from nbbacktest.core.inputs import Input
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
 from nbbacktest.trading.indicators import Indicator, IndicatorEntry
 from nbbacktest.trading.orders import Fill, Order
@@ -255,6 +256,12 @@ class RunRecord:
         The bars of longer intervals, in the order of their callbacks, up to the last completed instant; warm-up included.
     notes : RunNotes or None
         The notes that `look` needs besides. None for a record from before 0.2.
+    inputs : tuple of Input
+        What was done by hand, in order.
+    classes : tuple of type
+        The strategies' classes; empty in a record that was read from a file.
+    recipe : str
+        The recipe of a record that was read from a file; see `Result.recipe`.
     """
 
     name: str
@@ -280,6 +287,9 @@ class RunRecord:
     trading_days: int | None = None
     coarser: tuple[BarColumns, ...] = ()
     notes: RunNotes | None = None
+    inputs: tuple[Input, ...] = ()
+    classes: tuple[type, ...] = ()
+    recipe: str = ""
 
     @cached_property
     def executions(self) -> Executions:
