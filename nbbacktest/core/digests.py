@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
 from nbbacktest.core.records import BarColumns
 
 _COLUMNS = {"time": "<i8", "end": "<i8"} | dict.fromkeys(("open", "high", "low", "close", "volume"), "<f8")
+
+
+Digests = tuple[tuple[str, str | None], ...]
+
+
+class CodeDigests:
+    """Digests of classes' sources by their names, computed when they are first asked for, since reading sources takes a while.
+
+    It can be pickled where the classes can't.
+    """
+
+    def __init__(self, classes: Sequence[type] = (), known: Digests | None = None) -> None:
+        self._classes = classes
+        self._known = known
+
+    @property
+    def values(self) -> Digests:
+        """The name of each class, and the digest of its source; None if that can't be had."""
+        if self._known is None:
+            self._known = tuple((kind.__qualname__, digest_of_source(kind)) for kind in self._classes)
+        return self._known
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return CodeDigests, ((), self.values)
 
 
 def digest_of(columns: BarColumns, *, with_values: bool = True) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from nbbacktest.core.digests import digest_of, digest_of_source
+from nbbacktest.core.digests import digest_of
 from nbbacktest.core.inputs import canonical
 from nbbacktest.trading.record import RunRecord
 
@@ -25,8 +25,7 @@ def recipe_of(record: RunRecord) -> str:
     config = {name: section for name, section in record.config.items() if name not in _BESIDE}
     columns = [*record.bars.values(), *record.coarser]
     bars = [[one.symbol, one.interval.name, digest_of(one)] for one in columns]
-    code = [[kind.__qualname__, digest_of_source(kind)] for kind in record.classes]
-    facts = [config, bars, list(record.strategies), code]
+    facts = [config, bars, list(record.strategies), record.code.values]
     digest = hashlib.sha256(_HEADER)
     digest.update(json.dumps(facts, sort_keys=True, default=str, separators=(",", ":")).encode())
     digest.update(canonical(record.inputs))

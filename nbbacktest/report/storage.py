@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
+from nbbacktest.core.digests import CodeDigests
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.core.files import write_whole
@@ -197,7 +198,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
         "coarser": tuple(_bars(archive, f"coarser/{n}", *row) for n, row in enumerate(head.get("coarser", ()))),
         "notes": _notes(head.get("notes")),
         "inputs": tuple(Input.from_dict(one) for one in head.get("inputs", ())),
-        "classes": (),
+        "code": CodeDigests(),
         "recipe": str(head.get("recipe", "")),
         "log": tuple((int(moment), str(name), str(text)) for moment, name, text in head["log"]),
     }

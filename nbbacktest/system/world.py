@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.digests import CodeDigests
 from nbbacktest.core.inputs import Input
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import Frame
@@ -155,7 +156,7 @@ def record_of(
         coarser=tuple(coarser) if whole else (),
         notes=replace(desk.notes, narrow=narrow) if whole else None,
         inputs=inputs,
-        classes=tuple(map(type, desk.strategies)),
+        code=CodeDigests(tuple(map(type, desk.strategies))),
         trading_days=market.trading_days(int(days[0]), int(days[-1])) if len(days) else None,
     )
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from nbbacktest.core.digests import CodeDigests
 from nbbacktest.core.enums import Phase, Side
 from nbbacktest.core.errors import OrderWarning
 from nbbacktest.core.inputs import Input
@@ -258,8 +259,8 @@ class RunRecord:
         The notes that `look` needs besides. None for a record from before 0.2.
     inputs : tuple of Input
         What was done by hand, in order.
-    classes : tuple of type
-        The strategies' classes; empty in a record that was read from a file.
+    code : CodeDigests
+        Those of the strategies' classes; empty in a record that was read from a file.
     recipe : str
         The recipe of a record that was read from a file; see `Result.recipe`.
     """
@@ -288,7 +289,7 @@ class RunRecord:
     coarser: tuple[BarColumns, ...] = ()
     notes: RunNotes | None = None
     inputs: tuple[Input, ...] = ()
-    classes: tuple[type, ...] = ()
+    code: CodeDigests = field(default_factory=CodeDigests)
     recipe: str = ""
 
     @cached_property
