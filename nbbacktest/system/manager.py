@@ -50,7 +50,7 @@ FLUSH_SECONDS = 5.0
 
 
 class JournalPlace(NamedTuple):
-    """Where a run's journal lies.
+    """The place of a run's journal.
 
     Attributes
     ----------
@@ -640,7 +640,7 @@ class SystemManager:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """What was done by hand in the present or last run, in order; in the past of a run with what lies ahead."""
+        """The inputs that were done by hand in the present or last run, in order; in the past of a run with those that lie ahead."""
         run = self._holder.run
         return run.inputs if run else ()
 
@@ -678,7 +678,7 @@ class SystemManager:
 
     @property
     def journal(self) -> JournalPlace:
-        """Where the journal of the present or last run is; its `path` is None if there is none."""
+        """The place of the journal of the present or last run; its `path` is None if there is none."""
         run = self._holder.run
         return JournalPlace(run.journal.path if run is not None and run.journal is not None else None)
 

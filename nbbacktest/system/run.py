@@ -275,7 +275,7 @@ class Run:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """What was done by hand, in order."""
+        """The inputs that were done by hand, in order."""
         return tuple([one.input for one in self.journey.line.inputs])
 
     @property
