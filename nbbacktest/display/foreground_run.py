@@ -27,6 +27,7 @@ from nbbacktest.display.terminal_input import Interrupts, Keyboard, Leaving, Sus
 from nbbacktest.report.result import Result
 from nbbacktest.report.terminal import print_report
 from nbbacktest.system import commands
+from nbbacktest.system.answers import Answer
 from nbbacktest.system.commands import COMMANDS
 from nbbacktest.system.manager import SystemManager
 
@@ -192,7 +193,7 @@ def run_in_foreground(
     return Ended(error, interrupted)
 
 
-def _announce(answer: commands.Answer, *, as_json: bool, console: Console, out: TextIO) -> None:
+def _announce(answer: Answer, *, as_json: bool, console: Console, out: TextIO) -> None:
     if as_json:
         out.write(event("start", state=answer.state, message=answer.message) + "\n")
         out.flush()
