@@ -545,6 +545,7 @@ class Run:
             synthetic=synthetic,
             metrics=self._describe(self),
             live_sections=self._live_objects,
+            inputs=self.inputs[: self.world.n_inputs],
         )
 
 
