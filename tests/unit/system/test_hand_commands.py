@@ -80,5 +80,28 @@ def test_the_shell_trades(system, capsys):
     assert "doesn't trade 'B'" in told.err + told.out
 
 
-def test_a_rejected_order_is_said_to_be(system):
-    assert "rejected (" in said(system, "buy", "A", 1e9)
+def test_a_rejected_order_is_said_to_be():
+    system = nb.SystemManager(reachable=False)
+    system.start(ALWAYS, data={"A": minutes(20), "B": minutes(100, seed=2)}, strategies=Fast, paused=True)
+    system.step(30)
+    assert "rejected (A has no bar any more" in said(system, "buy", "A", 1.0)
+    system.stop()
+
+
+def test_a_status_says_where_the_run_stands(system):
+    assert system.status()["session"]["place"] == {
+        "cursor": 20, "inputs": 0, "horizon": 20, "in_past": False, "travelling": None,
+    }  # fmt: skip
+    system.buy(size=1)
+    system.back(5)
+    place = system.status()["session"]["place"]
+    assert place == {"cursor": 15, "inputs": 0, "horizon": 20, "in_past": True, "travelling": None}
+    assert "In the past: 15 of 20 instants" in said(system, "status")
+    system.rewind("end")
+    assert "By hand: 1 input" in said(system, "status")
+
+
+def test_what_can_not_be_done_by_hand_now_says_its_name():
+    system = nb.SystemManager(reachable=False)
+    with pytest.raises(nb.InvalidTransition, match="can't buy while STOPPED"):
+        system.buy(size=1)
