@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from nbbacktest.core.clock import Clock
-from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.config import JournalConfig, SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition, LiveRunError, StrategyBlockedError
 from nbbacktest.core.files import write_whole
@@ -36,6 +36,7 @@ from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     from nbbacktest.system.break_places import BackUntil
+    from nbbacktest.system.journal.recovery import Recovery
     from nbbacktest.system.journal.writer import RunJournal
 
 STOP_SECONDS = 5.0
@@ -163,26 +164,61 @@ class SystemManager:
         """
         if not self._allowed(Command.START):
             return False
-        origin = origin_of(self._origin, config, data, strategies, params, feed)
-        settings, asked = origin.config, self._speed
-        _refuse_live(settings, paused=paused)
-        stages = build(
-            settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
-            params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
-        )  # fmt: skip
-        beside = SystemManager.run_hook(self, settings) if self._reachable else None
-        run = self._made(stages, beside, self._journal_of(origin, stages))
-        speed = origin.speed if asked is None else asked
-        if speed is not None and not run.is_live:
-            run.coordinator.set_speed(speed)
-        if not self._begun(run, beside, origin.built(stages, speed), asked, paused=paused):
-            if run.journal is not None:
-                run.journal.close()
-            return False  # another thread was faster
-        if paused:
-            self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
-        if wait:
+        started = self._start(origin_of(self._origin, config, data, strategies, params, feed), paused=paused)
+        if started and wait:
             self.wait()
+        return started
+
+    def recover(
+        self,
+        run: str | Path | None = None,
+        *,
+        data: Any = None,
+        strategies: StrategySource | Sequence[StrategySource] | None = None,
+    ) -> bool:
+        """Go on with a run whose process died: it is paused where it was, with all that was done to it by hand.
+
+        It is executed again from its start by its journal, and held against it; then it goes on with the same journal.
+
+        Parameters
+        ----------
+        run : str or path, optional
+            Its id or a part of it, as `nbbacktest runs` lists it, or the path of its journal; one that has ended may be named too. None:
+            the newest whose process died.
+        data, strategies
+            Bars and strategies that the journal doesn't hold: bars that were handed over as objects, classes that can't be
+            imported, instances.
+
+        Returns
+        -------
+        bool
+            False if a run is under way already.
+
+        Raises
+        ------
+        JournalError
+            There is no such run, its journal is damaged, it is of other bars, or its process lives.
+        ReplayError
+            The run doesn't repeat itself.
+        """
+        if not self._allowed(Command.START):
+            return False
+        from nbbacktest.system.journal.recovery import claimed_recovery
+
+        settings = self._origin.config.journal if self._origin is not None else JournalConfig()
+        with contextlib.closing(claimed_recovery(run, settings, data, strategies)) as recovery:
+            return self.follow(recovery)
+
+    def follow(self, recovery: Recovery) -> bool:
+        """Start the run of a recovery and pause it where that leads; False if a run is under way already."""
+        if not self._start(recovery.origin, paused=True, recovery=recovery):
+            return False
+        run = self._present(Command.START)
+        try:
+            recovery.lead(run)
+        except BaseException:
+            run.stop(STOP_SECONDS)
+            raise
         return True
 
     def pause(self) -> bool:
@@ -642,6 +678,28 @@ class SystemManager:
         return self._events.subscribe("end", callback)
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    def _start(self, origin: Origin, *, paused: bool, recovery: Recovery | None = None) -> bool:
+        settings, asked = origin.config, self._speed
+        _refuse_live(settings, paused=paused)
+        stages = build(
+            settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
+            params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
+        )  # fmt: skip
+        if recovery is not None:
+            recovery.check(stages)
+        beside = SystemManager.run_hook(self, settings) if self._reachable else None
+        run = self._made(stages, beside, self._journal_of(origin, stages) if recovery is None else None)
+        speed = origin.speed if asked is None else asked
+        if speed is not None and not run.is_live:
+            run.coordinator.set_speed(speed)
+        if not self._begun(run, beside, origin.built(stages, speed), asked, paused=paused):
+            if run.journal is not None:
+                run.journal.close()
+            return False  # another thread was faster
+        if paused:
+            self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
+        return True
 
     def _begun(self, run: Run, beside: OpenedRun | None, origin: Origin, asked: float | None, *, paused: bool) -> bool:
         try:

@@ -78,9 +78,9 @@ class Run:
         self.feed = stages.feed
         self.inbox = stages.inbox
         self.journey = Journey(stages)
-        self.journal = journal
+        self.journal: RunJournal | None = None
         if journal is not None:
-            self.analysis.note = self._note
+            self.keep(journal)
         self._is_stopped = False  # by a command; written by `stop`
         self._live_objects = stages.live_objects
         self._describe = describe
@@ -106,6 +106,11 @@ class Run:
         """Set the stages going; if the operating system refuses a thread, none is left."""
         self._began = monotonic()
         self._runner.start()
+
+    def keep(self, journal: RunJournal) -> None:
+        """Write this journal from now on; called before the start, or at rest."""
+        self.journal = journal
+        self.analysis.note = self._note
 
     def stop(self, timeout: float) -> None:
         """End the run from wherever it is.

@@ -79,7 +79,8 @@ def course_of(journal: JournalFile) -> Course:
             applied, seq = len(inputs), entry.seq
         elif isinstance(entry, EndEntry):
             end = entry
-            cursor, applied, horizon = entry.cursor, len(inputs), max(horizon, entry.cursor)
+            if entry.how != "failed":  # that instant is to be delivered again
+                cursor, applied, horizon = entry.cursor, entry.inputs, max(horizon, entry.cursor)
     return Course(inputs, stands, cursor, applied, horizon, seq, end)
 
 
