@@ -64,7 +64,6 @@ class RunReading:
     orders: int
     n_fills: int
     fills: tuple[Any, ...]
-    zone: str | None
     error: str | None
 
     @property
@@ -129,7 +128,6 @@ class RunMeter:
             orders=len(shot.orders),
             n_fills=shot.n_fills,
             fills=tuple((fill.time, fill) for fill in shot.last_fills),
-            zone=status["system_manager"]["timezone"],
             error=printed(status["error"]["message"]) if status["error"] else None,
         )
 

@@ -82,7 +82,7 @@ class RunAnalysis:
     @cached_property
     def stats(self) -> Stats:
         """The statistics by name."""
-        values = statistics(self.record, self.equity_values, self.round_trips)
+        values = statistics(self.record, self.equity_values, self.round_trips, self.excursions)
         return Stats(values, reasons=lambda: reasons(values, self.record, self.equity_values, self.round_trips))
 
     @cached_property

@@ -70,13 +70,6 @@ class SeriesState(NamedTuple):
     stamps: Stamps
 
 
-class ContextState(NamedTuple):
-    """The symbols that one strategy trades."""
-
-    symbols: tuple[str, ...]
-    takes_all: bool
-
-
 class OrderState(NamedTuple):
     """An order without its links, and the ids of the orders that it is linked to."""
 
@@ -131,7 +124,7 @@ class TradingState:
     series: tuple[SeriesState, ...]
     actions: tuple[CorporateAction, ...]
     leaving: frozenset[str]
-    contexts: tuple[ContextState, ...]
+    contexts: tuple[tuple[str, ...], ...]
     portfolio: PortfolioState
     broker: BrokerState
     blotter: BlotterState
