@@ -65,6 +65,19 @@ class OrderStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class InputKind(StrEnum):
+    """What a user does to a run by hand that can change its result."""
+
+    BUY = "buy"
+    SELL = "sell"
+    CLOSE = "close"
+    CANCEL = "cancel"
+    REPLACE = "replace"
+    CHANGE = "change"
+    ADD = "add_symbol"
+    REMOVE = "remove_symbol"
+
+
 class OrderEventKind(StrEnum):
     """The events of an order's life."""
 

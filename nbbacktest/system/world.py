@@ -41,20 +41,26 @@ class World:
         With the series that the cursor reveals.
     desk : TradingDesk
         With the strategies, orders, positions and cash.
+    bars : RunBars or None
+        Those that a symbol may join; None in a live run.
     supply : callable or None
         Loads a symbol that joins; None in a live run.
     loader : ChunkLoader or None
         Fills the series, if bars are streamed.
     universe : SymbolUniverse or FixedUniverse
         Lets symbols join and leave. Set when the world is put on its stages.
+    n_inputs : int
+        The number of inputs by hand that were done in it.
     """
 
     market: MarketData
     timeline: Timeline
     desk: TradingDesk
+    bars: RunBars | None = None
     supply: Supply | None = None
     loader: ChunkLoader | None = None
     universe: SymbolUniverse | FixedUniverse = field(default_factory=FixedUniverse)
+    n_inputs: int = 0
 
 
 def world_of(config: SessionConfig, strategies: StrategyList, bars: RunBars, *, data: Any = None) -> World:
@@ -92,7 +98,7 @@ def world_of(config: SessionConfig, strategies: StrategyList, bars: RunBars, *, 
         periods=bars.periods,
         warmup=warmup,
     )
-    return World(market, timeline, desk, supply_of(config, data, bars), loader)
+    return World(market, timeline, desk, bars, supply_of(config, data, bars), loader)
 
 
 def record_of(

@@ -66,6 +66,8 @@ class Host(Protocol):
         The interval that orders fill on.
     is_open : bool
         True while orders are taken.
+    may_act : callable
+        True where the caller may place orders: in a call of one of the run's strategies, and in an input by hand.
     universe : Universe or None
         None if symbols can't join and leave.
     """
@@ -79,6 +81,7 @@ class Host(Protocol):
     is_open: bool
     lag: float
     is_replay: bool
+    may_act: Callable[[], bool]
     universe: Universe | None
 
     @property
@@ -234,7 +237,7 @@ class StrategyContext:
     def place(self, symbol: str | None, request: OrderRequest) -> Order:
         """Place the order that `request` describes."""
         desk = self._desk
-        if not desk.is_open:
+        if not (desk.is_open and desk.may_act()):
             self._must_run("place an order")
         if symbol is None or symbol not in self.positions:
             symbol = self.pick(symbol)
@@ -369,6 +372,11 @@ class StrategyContext:
     def _must_run(self, what: str) -> None:
         if not self._desk.is_open:
             raise OrderError(f"{self.name} can't {what}: the run is over, no bar follows any more")
+        if not self._desk.may_act():
+            raise OrderError(
+                f"{self.name} can't {what} from outside of its callbacks: it would change the run, and nothing would record it; "
+                f"use system.buy(..., strategy={self.name!r}) and the like, which do"
+            )
 
     # -- what is seen ---------------------------------------------------------------------------------------
 

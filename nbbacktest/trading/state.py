@@ -113,7 +113,9 @@ class TradingState:
         In the order of the timeline.
     actions : tuple of CorporateAction
         Those of symbols that joined included.
-    fills, flows, splits, log : Past
+    hand : tuple of str or None
+        The symbols of the hand's seat, if it is open.
+    fills, flows, splits, log, failures : Past
     strategies : bytes
         The attributes of the strategies as bytes; see `save_strategies`.
     """
@@ -125,6 +127,8 @@ class TradingState:
     actions: tuple[CorporateAction, ...]
     leaving: frozenset[str]
     contexts: tuple[tuple[str, ...], ...]
+    hand: tuple[str, ...] | None
+    failures: Past
     portfolio: PortfolioState
     broker: BrokerState
     blotter: BlotterState

@@ -124,6 +124,12 @@ class Strategy:
         close all the same; or, if the bars are over, before `on_stop`. A run that is stopped earlier ends no session.
         """
 
+    def on_change(self, changed: dict[str, Any]) -> None:
+        """Called when parameters were changed by hand, with the new values by name; they are set already.
+
+        What `on_start` made of the old values, such as indicators, is made anew here.
+        """
+
     def on_stop(self) -> None:
         """Called once, after the last bar, also if the run was stopped early."""
 
@@ -667,6 +673,19 @@ def check(parameters: Mapping[str, Parameter], given: Mapping[str, Any], where: 
     if problems:
         raise ParameterError(problems, where)
     return values
+
+
+def new_values(strategy: Strategy, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold new values of a strategy's parameters against their types; those that aren't given stay as they are.
+
+    Raises
+    ------
+    ParameterError
+        As for `check`.
+    """
+    kind = type(strategy)
+    known = {name: one._replace(default=None) for name, one in parameters_of(kind, Strategy).items()}
+    return check(known, given, kind.__name__)
 
 
 def _fit(parameter: Parameter, value: Any) -> Any:

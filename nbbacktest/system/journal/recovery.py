@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from nbbacktest.core.config import JournalConfig
-from nbbacktest.core.errors import JournalError, ReplayError
+from nbbacktest.core.enums import InputKind
+from nbbacktest.core.errors import ConfigError, DataError, JournalError, NbBacktestError, ReplayError
 from nbbacktest.core.formats import said
 from nbbacktest.report.result import Result
 from nbbacktest.system.journal.course import Course, claimed, course_of, origin_again, refuse_other_bars, verify
 from nbbacktest.system.journal.folder import found_run, killed_runs, runs_folder
 from nbbacktest.system.journal.lines import JournalFile, read_journal
 from nbbacktest.system.journal.writer import RunJournal
+from nbbacktest.system.journey import Destination
 from nbbacktest.system.origin import Strategies
 from nbbacktest.system.run import Run
 from nbbacktest.system.stages import Stages
+
+logger = logging.getLogger("nbbacktest")
 
 
 class Recovery:
@@ -52,6 +58,11 @@ class Recovery:
         self._descriptor = descriptor
         try:
             self.course: Course = course_of(journal)
+            added = {one["args"].get("symbol") for one in self.course.inputs if one["what"] == InputKind.ADD}
+            added -= {one.symbol for one in journal.origin.bars}
+            self._added = {symbol: data[symbol] for symbol in added if isinstance(data, Mapping) and symbol in data}
+            if self._added:
+                data = {symbol: bars for symbol, bars in data.items() if symbol not in self._added} or None
             self.origin = origin_again(journal, data, strategies)
         except BaseException:
             self.close()
@@ -68,6 +79,23 @@ class Recovery:
         refuse_other_bars(self._journal, stages.world.market)
         stages.world.desk.is_replay = True
 
+    def follow(self, system: Any) -> bool:
+        """Have a SystemManager begin the run, and pause it where it was; False if another run is under way.
+
+        Raises
+        ------
+        ReplayError
+            The run doesn't repeat itself; it is stopped.
+        """
+        if not system.begin(self.origin, paused=True, recovery=self):
+            return False
+        try:
+            self.lead(system.run)
+        except BaseException:
+            system.stop()
+            raise
+        return True
+
     def lead(self, run: Run) -> None:
         """Take the run, which is held before its first instant, to where it was, and let it go on with its journal there.
 
@@ -79,16 +107,18 @@ class Recovery:
         course, coordinator, desk = self.course, run.coordinator, run.world.desk
         speed = coordinator.speed
         coordinator.set_speed(0.0)
+        for one in course.inputs:
+            self._deliver(run, one["cursor"])
+            self._do(run, one)
         self._deliver(run, course.horizon)
         verify(self._journal, course, desk.fills, desk.strategies)
         desk.is_replay = False
-        if course.cursor < course.horizon:
-            run.rewind(lambda _cursor: course.cursor)
+        if (course.cursor, course.applied) != (course.horizon, len(course.inputs)):
+            run.rewind(lambda _cursor: Destination(course.cursor, course.applied))
         coordinator.set_speed(speed)
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            path, settings = self._journal.path, self.origin.config.journal
-            run.keep(RunJournal(path, descriptor, None, settings, seq=course.seq))
+            run.keep(_writer(self._journal.path, descriptor, self.origin.config.journal, course))
 
     def judge(self, result: Result) -> None:
         """Hold the end of a repeated run against that of its journal, if it came to one.
@@ -121,6 +151,27 @@ class Recovery:
                 goal, None
             )  # False if a strategy has paused the run, or it is held at an error, as it was then
 
+    def _do(self, run: Run, one: dict[str, Any]) -> None:
+        """Do an input again."""
+        symbol, bars = one["args"].get("symbol"), None
+        try:
+            kind = InputKind(one["what"])
+        except ValueError:
+            cause = f"has an input by hand, {one['what']!r}, that this version doesn't know"
+            raise JournalError(self._journal.path, None, cause, "read it with the version that wrote it") from None
+        if kind is InputKind.ADD:
+            try:
+                bars = run.world.universe.load(symbol, self._added.get(symbol))
+            except (ConfigError, DataError) as error:
+                cause = f"has the symbol {symbol}, which joined by hand, and its bars can't be had: {error}"
+                raise JournalError(self._journal.path, None, cause, "add them to data=") from error
+        try:  # it may have been refused, and is again
+            run.act(kind, one["strategy"], one["args"], bars, one["by"])
+        except NbBacktestError:
+            end = self.course.end
+            if run.done and (end is None or end.how != "failed" or self._descriptor is not None):
+                raise  # it has ended the run, which was alive after it
+
     def _ended(self, run: Run, goal: int) -> ReplayError:
         why = f"ended with {said(run.error)}" if run.error is not None else "has ended"
         problem = ReplayError(
@@ -147,6 +198,21 @@ def claimed_recovery(run: str | Path | None, settings: JournalConfig, data: Any,
         raise JournalError(folder, None, cause, cure)
     claim = claimed(path)
     return Recovery(claim.journal, data, strategies, claim.descriptor)
+
+
+def reopened(journal: RunJournal) -> RunJournal | None:
+    """The journal of a run that has ended, to be gone on with; None, with a warning in the log, if it can't be."""
+    try:
+        claim = claimed(journal.path)
+        course = course_of(claim.journal)
+    except JournalError as error:
+        logger.warning("the run goes on without its journal: %s", error)
+        return None
+    return _writer(journal.path, claim.descriptor, journal.settings, course)
+
+
+def _writer(path: Path, descriptor: int, settings: JournalConfig, course: Course) -> RunJournal:
+    return RunJournal(path, descriptor, None, settings, seq=course.seq, line=course.inputs)
 
 
 def repeat_of(journal: str | Path, settings: JournalConfig, data: Any, strategies: Strategies) -> Recovery:

@@ -43,7 +43,7 @@ def repeated(recovery: Recovery) -> Result:
     """The result of a recovery's run; raises as `replay`."""
     system = SystemManager(reachable=False)
     try:
-        system.follow(recovery)
+        recovery.follow(system)
         result = _ended(system, recovery)
     finally:
         system.stop()
