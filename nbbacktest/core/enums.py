@@ -66,7 +66,7 @@ class OrderStatus(StrEnum):
 
 
 class InputKind(StrEnum):
-    """What a user does to a run by hand that can change its result."""
+    """The kind of an input: an act of a user, by hand, that can change the result of a run."""
 
     BUY = "buy"
     SELL = "sell"

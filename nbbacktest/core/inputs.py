@@ -32,7 +32,7 @@ class InputPlace(NamedTuple):
 
 
 class Input(NamedTuple):
-    """What a user did to a run by hand that can change its result.
+    """An input: an act of a user, by hand, that can change the result of a run.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ def plain_arguments(what: str, arguments: Mapping[str, Any]) -> Mapping[str, Any
 def _plain(where: str, value: Any) -> Any:
     if value is None or isinstance(value, (bool, str, int)):
         return value
-    if isinstance(value, date):  # a datetime and a Timestamp are dates
+    if isinstance(value, date):  # a datetime and a Timestamp are dates too
         return value.isoformat()
     if isinstance(value, float) and math.isfinite(value):
         return float(value)

@@ -82,7 +82,7 @@ def bound(what: InputKind, *positional: Any, **named: Any) -> dict[str, Any]:
 
 
 def refuse_unknown(world: World, one: Input) -> None:
-    """Refuse an input that means no strategy, order or symbol that there is: it would change nothing.
+    """Refuse an input for a strategy, an order or a symbol that doesn't exist: it would change nothing.
 
     Raises
     ------
@@ -188,5 +188,5 @@ def _changed(world: World, strategy: str | None) -> Strategy:
 
 
 def refusal_of(error: BaseException) -> str | None:
-    """The words by which a replay's refusal is held against the recorded one; None for what is no refusal."""
+    """The words of a refusal, by which a replay's is compared with the recorded one; None for an error that is no refusal."""
     return f"{type(error).__name__}: {error}" if isinstance(error, NbBacktestError) else None

@@ -136,7 +136,7 @@ class Journey:
 
     @property
     def horizon(self) -> int:
-        """How many instants the run has completed at most."""
+        """The largest number of instants that the run has completed."""
         past, cursor = self.line.past, self._stages.gate.cursor
         return cursor if past is None else max(past.horizon, cursor)
 
@@ -153,12 +153,12 @@ class Journey:
 
     @property
     def place(self) -> InputPlace:
-        """Where the run stands."""
+        """The place that the run stands at."""
         return InputPlace(self._stages.gate.cursor, self.world.n_inputs)
 
     @property
     def travelling(self) -> tuple[int, int] | None:
-        """While a jump is under way, the completed instants of the replay, and how many there will be."""
+        """While a jump is under way, the number of completed instants of the replay, and their number in all."""
         replay = self.replay
         return None if replay is None else (replay.cursor, replay.goal)
 

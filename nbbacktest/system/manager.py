@@ -645,7 +645,7 @@ class SystemManager:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """What was done by hand in the present or last run, in order; in the past of a run with what lies ahead."""
+        """The inputs that were done by hand in the present or last run, in order; in the past of a run with those that lie ahead."""
         run = self._holder.run
         return run.inputs if run else ()
 
@@ -683,7 +683,7 @@ class SystemManager:
 
     @property
     def journal(self) -> JournalPlace:
-        """Where the journal of the present or last run is; its `path` is None if there is none."""
+        """The place of the journal of the present or last run; its `path` is None if there is none."""
         return self._holder.journal
 
     @property

@@ -1,4 +1,4 @@
-"""What a run has recorded, and the verification of a replay against it."""
+"""The record of a run up to its horizon, and the verification of a replay against it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _index = attrgetter("index")
 
 
 class RunPast(NamedTuple):
-    """What a run has recorded, as far as it has ever come.
+    """The record of a run, up to the horizon that it has come to.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class RunPast(NamedTuple):
 
 
 class Checked:
-    """How much of a past was found to be repeated already, so that a step need not compare all of it again.
+    """The part of a past that was found to be repeated, so that a step needn't compare it again.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ def difference(
     now = int(world.timeline.instants[cursor - 1]) if cursor else desk.notes.opens
     count = bisect_left(old.fills, cursor, key=_index) if n_fills is None else n_fills
     if past.is_over and cursor >= past.horizon:
-        # Those of the last instant may be of the calls at the end of the run.
+        # The log lines of the last instant may come from the calls at the end of the run.
         count = max(bisect_left(old.fills, cursor - 1, key=_index), min(count, len(desk.fills)))
     shown = world.market.stamps.instant
     found = (
@@ -93,7 +93,7 @@ def difference(
 
 
 Unlike = tuple[int, str, str]
-"""When two worlds part, what was recorded, and what was replayed."""
+"""The instant from which two worlds differ, the recorded value, and the replayed one."""
 
 
 def _unlike(
@@ -151,7 +151,7 @@ def _time_of(one: Any) -> int:
 
 
 def moment_at(world: World, cursor: int) -> str:
-    """The last completed instant at `cursor`, for people."""
+    """The last completed instant at `cursor`, as text."""
     return str(world.market.stamps.instant(int(world.timeline.instants[cursor - 1]))) if cursor else "its start"
 
 

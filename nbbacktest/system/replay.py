@@ -15,7 +15,7 @@ from nbbacktest.system.stages import Stages, wire
 from nbbacktest.system.world import World
 
 _TURNS = 4
-"""After how many turns of the analysis a replay looks if it is still wanted."""
+"""The number of turns of the analysis after which a replay looks if it is still wanted."""
 
 
 class RunReplay:
@@ -76,7 +76,7 @@ class RunReplay:
                     raise self._ended()
                 return True  # a strategy has stopped its run here
             if gate.is_held:
-                gate.resume()  # it went on after an error, or a pause
+                gate.resume()  # the recorded run went on after an error, or a pause
             analysis.run_deferred(self.cursor)
             self._do_inputs()
         return True
@@ -141,4 +141,4 @@ class _Driven:
         return over()
 
     def kick(self) -> None:
-        """Nothing: the driver goes on by itself."""
+        """Do nothing: the caller drives the run by itself."""

@@ -284,7 +284,7 @@ class Run:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """What was done by hand, in order."""
+        """The inputs that were done by hand, in order."""
         return tuple([one.input for one in self.journey.line.inputs])
 
     @property
@@ -545,6 +545,7 @@ class Run:
             synthetic=synthetic,
             metrics=self._describe(self),
             live_sections=self._live_objects,
+            inputs=self.inputs[: self.world.n_inputs],
         )
 
 

@@ -32,7 +32,7 @@ EXIT_SECONDS = 1.0
 
 
 class JournalPlace(NamedTuple):
-    """Where a run's journal lies.
+    """The place of a run's journal.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class RunHolder:
 
     @property
     def journal(self) -> JournalPlace:
-        """Where the journal of the present or last run is."""
+        """The place of the journal of the present or last run."""
         journal = None if self.run is None else self.run.journal
         return JournalPlace(None if journal is None else journal.path)
 

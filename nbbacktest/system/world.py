@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.digests import CodeDigests
+from nbbacktest.core.inputs import Input
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.loader import ChunkLoader
@@ -97,6 +99,7 @@ def world_of(config: SessionConfig, strategies: StrategyList, bars: RunBars, *, 
         days=market.days,
         periods=bars.periods,
         warmup=warmup,
+        seed=config.seed,
     )
     return World(market, timeline, desk, bars, supply_of(config, data, bars), loader)
 
@@ -110,6 +113,7 @@ def record_of(
     synthetic: bool,
     metrics: dict[str, Any] | None,
     live_sections: Mapping[str, Any] = MappingProxyType({}),
+    inputs: tuple[Input, ...] = (),
 ) -> RunRecord:
     """The record of a run that has ended, up to its last completed instant.
 
@@ -151,6 +155,8 @@ def record_of(
         days=days,
         coarser=tuple(coarser) if whole else (),
         notes=replace(desk.notes, narrow=narrow) if whole else None,
+        inputs=inputs,
+        code=CodeDigests(tuple(map(type, desk.strategies))),
         trading_days=market.trading_days(int(days[0]), int(days[-1])) if len(days) else None,
     )
 

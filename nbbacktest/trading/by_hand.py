@@ -15,7 +15,7 @@ HAND = "hand"
 
 
 class ByHand(Strategy):
-    """Does nothing: the strategy of a run that is traded by hand alone, with `SystemManager.buy` and the like.
+    """The strategy of a run that is traded by hand alone, with `SystemManager.buy` and the like: it does nothing.
 
     Examples
     --------

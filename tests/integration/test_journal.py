@@ -175,7 +175,7 @@ def test_another_source_is_told_only_where_it_matters(system, here, monkeypatch)
     """T15: the digest alone refuses nothing."""
     data = minutes(200)
     path, _ = left(ALWAYS, data, Changed, [("step", 100)])
-    facts = "nbbacktest.system.journal.facts._source"
+    facts = "nbbacktest.core.digests._source"
     monkeypatch.setattr(facts, lambda kind: "another text")
     assert system.recover(path, data=data)
     system.stop()

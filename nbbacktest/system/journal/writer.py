@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbbacktest")
 
 EVERY_SECONDS = 1.0
-"""How long a running run goes on before its place is written again."""
+"""Seconds after which a run that goes on has its place written again."""
 _LONGEST = 500  # characters of an error
 
 
@@ -238,7 +238,7 @@ class RunJournal:
             append(self._descriptor, line_of(entry), sync=sync)
         except BaseException as error:
             if size >= 0:
-                with suppress(OSError):  # the part that was written would be a damaged line
+                with suppress(OSError):  # the part of a line that was written would count as damage
                     os.ftruncate(self._descriptor, size)
             if not isinstance(error, Exception):
                 raise  # an interrupt: what was to be written doesn't happen either
