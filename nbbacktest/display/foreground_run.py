@@ -185,20 +185,18 @@ def resume_in_foreground(
         There is no such run, or it can't be gone on with.
     """
 
-    def begin() -> commands.Answer:
+    def begin() -> Answer:
         system.recover(run)
         at = system.snapshot()
         if not paused:
             system.resume()
         message = f"Goes on with {system.next_start} after {at.cursor:,} instants, at {at.time}"
-        return commands.Answer("resume", True, str(system.get_state()), message)
+        return Answer("resume", True, str(system.get_state()), message)
 
     return _in_foreground(system, begin, as_json=as_json, console=console)
 
 
-def _in_foreground(
-    system: SystemManager, begin: Callable[[], commands.Answer], *, as_json: bool, console: Console
-) -> Ended:
+def _in_foreground(system: SystemManager, begin: Callable[[], Answer], *, as_json: bool, console: Console) -> Ended:
     out, left, interrupted = sys.stdout, None, False
     # Strategies' own output goes to stderr, so that stdout holds JSON alone.
     with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
