@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbbacktest.core.errors import OrderError
+from nbbacktest.core.errors import MISSING, OrderError
 from nbbacktest.core.formats import shown
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.strategy import Strategy, parameters_of
 
 Sample = list[dict[str, Any]]
-"""For each strategy, its parameters' values by name."""
+"""For each strategy, its own values of its parameters by name; MISSING where it has that of its class."""
 
 
 class ParameterGuard:
@@ -33,11 +33,14 @@ class ParameterGuard:
             return None
         refused: OrderError | None = None
         for (strategy, context), before, now in zip(self._desk.contexts, sample, self._values(), strict=True):
-            changed = {name: value for name, value in now.items() if value is not before.get(name)}
+            changed = {name: value for name, value in now.items() if value is not before[name]}
             if not changed:
                 continue
             for name in changed:
-                setattr(strategy, name, before[name])
+                if before[name] is MISSING:
+                    delattr(strategy, name)
+                else:
+                    setattr(strategy, name, before[name])
             names = ", ".join(f"{name}={shown(value)}" for name, value in changed.items())
             refused = refused or OrderError(
                 f"{names} was set on {context.name} from outside of its callbacks, which nothing would record: it is set back; "
@@ -47,6 +50,6 @@ class ParameterGuard:
 
     def _values(self) -> Sample:
         return [
-            {name: getattr(one, name) for name in names if hasattr(one, name)}
+            {name: vars(one).get(name, MISSING) for name in names}
             for one, names in zip(self._desk.strategies, self._names, strict=True)
         ]
