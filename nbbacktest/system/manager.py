@@ -27,8 +27,8 @@ from nbbacktest.report.result import Result
 from nbbacktest.system.builder import build
 from nbbacktest.system.event_dispatcher import EventDispatcher
 from nbbacktest.system.inputs import bound
-from nbbacktest.system.journey import Destination
-from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
+from nbbacktest.system.journey import Destination, Line
+from nbbacktest.system.origin import ConfigSource, Origin, Strategies, StrategySource, origin_of
 from nbbacktest.system.run import Run, outcome
 from nbbacktest.system.run_holder import STOP_SECONDS, OpenedRun, RunHolder, journal_of
 from nbbacktest.system.runner import has_threads, require_threads
@@ -376,6 +376,50 @@ class SystemManager:
     def redo(self) -> bool:
         """Go back to the line, and the place, that the last `undo` has left; False if there is none. Raises as `rewind`."""
         return self._travel(lambda run, _cursor: run.journey.redo_goal())
+
+    def fork(
+        self, *, params: Mapping[str, Any] | None = None, strategy: Strategies = None,
+        costs: Mapping[str, Any] | None = None, config: Mapping[str, Any] | None = None,
+    ) -> SystemManager:  # fmt: skip
+        """Another system, paused where this one stands, that goes on by itself; this one stays as it is.
+
+        The fork is executed from the start of the run to that place, with what was done by hand. `params` and `costs` differ from
+        that place on: up to there the fork's past is the run's, and is held against its record. With `strategy` or `config` the
+        fork has a past of its own, in which the inputs by hand are done at the same times; nothing holds it against the record.
+
+        Parameters
+        ----------
+        params : mapping, optional
+            New parameters; a run of several strategies takes them by strategy and parameter. `Strategy.on_change` is told of them: if a
+            strategy has none, what its `on_start` made of the old values stays. With `strategy`, the parameters of its class.
+        strategy : Strategy class, instance or list of them, optional
+            In place of those of the run, from its start on.
+        costs : mapping, optional
+            New `commission`, `slippage`, `borrow` or `interest`, as the config's `broker` has them.
+        config : mapping, optional
+            Sections that are laid over the config, from the start of the run on.
+
+        Raises
+        ------
+        ReplayError
+            The run doesn't repeat itself.
+        RuntimeError
+            Nothing was started yet, or a strategy's call asks for it.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        ConfigError, OrderError, ParameterError, DataError, StrategyError
+            What differs makes no sense, or the fork's own past ends before that place.
+        """
+        from nbbacktest.system.forks import Changes, forked
+
+        run, changes = self._latest(), Changes(params, strategy, costs, config)
+        other = SystemManager(clock=self._clock, reachable=self._reachable)
+        other._origin = changes.applied_to(self._origin)
+        return forked(run, other, changes)
+
+    def go_on_from(self, run: Run, goal: Destination, line: Line) -> None:
+        """Pause at `goal` with a new run that goes on with a line of another manager's run."""
+        self._holder.revive(run, goal, self._beside(run.config), line)
 
     # -- by hand ---------------------------------------------------------------------------------------------
 

@@ -120,7 +120,6 @@ class TradingDesk:
     days : TradingDays
     notes : RunNotes
         The notes that a later look at an instant needs besides these lists.
-    terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
         Each strategy as ``Name(param=value, ...)``, as the run began; ``-> param=value`` for what was changed by hand.
@@ -191,7 +190,6 @@ class TradingDesk:
         self.failures: list[tuple[int, str]] = []
         self.universe: Universe | None = None
         self.leaving: set[str] = set()
-        self.terms = broker
         self.notes = RunNotes(self._opens, [(0, len(instants))])
         self._actions = tuple(actions)
         self._date_events()
@@ -256,7 +254,11 @@ class TradingDesk:
         self._revised = True
         self._actions += tuple(actions)
         self._date_events()
-        self._add_sessions()
+
+    def charge(self, terms: BrokerConfig) -> None:
+        """Take the costs of `terms` from here on."""
+        self.broker.charge(terms)
+        self._date_events()
 
     def _see_off(self) -> None:
         """Let the leaving symbols go whose positions have become flat."""
@@ -272,6 +274,7 @@ class TradingDesk:
         self.pending = (
             self.broker.pending if self._dated is None else PendingEvents(self.broker.pending, self._dated, self)
         )
+        self._add_sessions()
 
     def _found_events(self) -> tuple[DatedEvents | None, SymbolEnds | None]:
         """Costs, splits and dividends of the instants to come, and delistings; None if there are none."""
@@ -323,6 +326,11 @@ class TradingDesk:
                 failure = failure or blame(strategy, "on_stop", error)
         if failure is not None:
             raise failure
+
+    @property
+    def terms(self) -> BrokerConfig:
+        """The broker's; their costs are those of the present instant."""
+        return self.broker.terms
 
     @property
     def lists(self) -> TradingLists:
@@ -417,7 +425,6 @@ class TradingDesk:
         restore_orders(self.broker.blotter, state.blotter)
         self._actions = state.actions
         self._date_events()
-        self._add_sessions()
         self.session_events.restore(state.sessions)
         for call in missing:
             made = make_indicators(
