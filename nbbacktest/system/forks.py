@@ -23,6 +23,7 @@ from nbbacktest.core.errors import (
     NbBacktestError,
     OrderError,
     Problem,
+    ReplayError,
     StrategyBlockedError,
     StrategyError,
     nearest,
@@ -82,7 +83,7 @@ class Changes(NamedTuple):
         """True if the fork's bars are those of the run."""
         return self.config is None or self.config.keys() <= _SAME_BARS
 
-    def applied_to(self, origin: Origin | None) -> Origin | None:
+    def applied_to(self, origin: Origin) -> Origin:
         """The origin of the fork of a run of `origin`.
 
         Raises
@@ -94,8 +95,6 @@ class Changes(NamedTuple):
             value = getattr(self, name)
             if value is not None and not isinstance(value, Mapping):
                 raise TypeError(f"fork({name}={value!r}): give a mapping, such as {example}")
-        if origin is None:
-            return None
         if self.config is not None:
             config = origin.config.overlaid(dict(self.config), "fork(config=...)")
             if config.mode != "backtest":
@@ -128,15 +127,18 @@ class _ForkPlace(NamedTuple):
         return InputPlace(self.cursor, len(self.line.inputs))
 
 
-def forked(run: Run, other: SystemManager, changes: Changes) -> SystemManager:
-    """Pause `other`, whose origin is the fork's, where `run` stands; see `SystemManager.fork`."""
+def forked(run: Run, origin: Origin | None, changes: Changes, other: SystemManager) -> SystemManager:
+    """Pause `other` where `run`, which is of `origin`, stands; see `SystemManager.fork`."""
+    new = changes.applied_to(origin or Origin(run.config))
     if run.is_live:
         raise LiveRunError("fork")
     if run.is_engine_thread():
         raise RuntimeError("a strategy can't fork its own run; pause() and stop() are what it may call")
+    if run.world.chunks is not None and not changes.is_whole:
+        raise ReplayError("a run whose bars are streamed can't be forked where it stands; set data.stream to false")
     costs = _costs_of(run.config, changes.costs)
     try:
-        run.still(lambda goes_on: _make(run, other, changes, costs, goes_on=goes_on))
+        run.still(lambda goes_on: _make(run, new, other, changes, costs, goes_on=goes_on))
     except StrategyBlockedError:
         raise
     except TimeoutError:
@@ -145,20 +147,22 @@ def forked(run: Run, other: SystemManager, changes: Changes) -> SystemManager:
     return other
 
 
-def _make(run: Run, other: SystemManager, changes: Changes, costs: Mapping[str, Any], *, goes_on: bool) -> None:
+def _make(
+    run: Run, origin: Origin, other: SystemManager, changes: Changes, costs: Mapping[str, Any], *, goes_on: bool
+) -> None:
     at = _standing(run, goes_on=goes_on)
     inputs = _inputs(run.world, at.place, changes, costs)
     if changes.is_whole:
         _refuse_ids(at.line.inputs)
     try:
         if changes.is_whole:
-            other.start(paused=True)
+            other.begin(origin, paused=True)
             _lead(other, run.world, at, has_same_bars=changes.keeps_bars)
         else:
-            other.go_on_from(run, Destination(at.cursor, len(at.line.inputs)), at.line)
+            other.go_on_from(run, origin, Destination(at.cursor, len(at.line.inputs)), at.line)
         new = _present(other)
         for one in inputs:
-            new.act(one.what, one.strategy, one.arguments)
+            new.act(one.what, one.strategy, one.arguments, by=one.by)
     except BaseException:
         other.stop()
         raise
@@ -271,7 +275,7 @@ def _lead(other: SystemManager, world: World, at: _ForkPlace, *, has_same_bars: 
         _go(run, int(instants[one.input.place.cursor - 1]) if one.input.place.cursor else None)
         bars = one.bars if has_same_bars else None
         with suppress(NbBacktestError):  # refused there; it stays in the line as such
-            run.act(one.input.what, one.input.strategy, one.input.arguments, bars)
+            run.act(one.input.what, one.input.strategy, one.input.arguments, bars, one.input.by)
         _refuse_ended(run)
     _go(run, int(instants[at.cursor - 1]) if at.cursor else None)
     run.coordinator.set_speed(speed)

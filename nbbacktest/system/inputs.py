@@ -146,8 +146,8 @@ def _change(world: World, strategy: str | None, arguments: dict[str, Any], _bars
 
 def _costs(world: World, _strategy: str | None, arguments: dict[str, Any], _bars: Any) -> None:
     desk = world.desk
-    given = type(desk.terms).model_validate_json(json.dumps(arguments))
-    desk.charge(desk.terms.model_copy(update={name: getattr(given, name) for name in arguments}))
+    given = type(desk.broker.terms).model_validate_json(json.dumps(arguments))
+    desk.charge(desk.broker.terms.model_copy(update={name: getattr(given, name) for name in arguments}))
     desk.log.note(HAND, f"{cost_words(arguments)} by hand")
 
 

@@ -6,8 +6,9 @@ import atexit
 import os
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition
@@ -30,6 +31,18 @@ EXIT_SECONDS = 1.0
 """The most seconds that the process's exit waits for strategies' calls, for all runs together."""
 
 
+class JournalPlace(NamedTuple):
+    """The place of a run's journal.
+
+    Attributes
+    ----------
+    path : Path or None
+        The file; it is written from the first rest on. None: the run has none.
+    """
+
+    path: Path | None
+
+
 class OpenedRun(Protocol):
     """An object that is opened beside a run, such as its control server, and closed at the run's end."""
 
@@ -48,6 +61,13 @@ def journal_of(origin: Origin, stages: Stages) -> RunJournal | None:
     from nbbacktest.system.journal.writer import begun
 
     return begun(beginning(origin, stages.world.market, stages.world.desk.strategies))
+
+
+def reopened_journal(journal: RunJournal) -> RunJournal | None:
+    """The journal of a run that has ended, for one that goes on with it."""
+    from nbbacktest.system.journal.recovery import reopened
+
+    return reopened(journal)
 
 
 class RunHolder:
@@ -70,6 +90,12 @@ class RunHolder:
         self._condition = condition
         self._events = events
         _holders.add(self)
+
+    @property
+    def journal(self) -> JournalPlace:
+        """The place of the journal of the present or last run."""
+        journal = None if self.run is None else self.run.journal
+        return JournalPlace(None if journal is None else journal.path)
 
     def make(
         self,
@@ -111,7 +137,10 @@ class RunHolder:
             raise
         return True
 
-    def revive(self, other: Run, goal: Destination | int, beside: OpenedRun | None, line: Line | None = None) -> None:
+    def revive(
+        self, other: Run, goal: Destination | int, beside: OpenedRun | None, line: Line | None = None,
+        journal_for: Callable[[Stages], RunJournal | None] | None = None,
+    ) -> None:  # fmt: skip
         """Put a new run in place that goes on with the line of another one, held at `goal`.
 
         Until it rests there it isn't shown: if anything fails, the run that has ended here stays.
@@ -122,10 +151,19 @@ class RunHolder:
             The run that has ended here, or one of another manager.
         line
             The line to go on with; None: that of `other`, which has ended.
+        journal_for
+            Begins the journal; None: that of the run that has ended here, if there is one.
         """
         life, ended = Lifecycle(), self.run
         stages, line = other.successor(life, self._condition, line)
         run = self.make(stages, beside, line=line)
+        journal = None if ended is None or ended.journal is None else reopened_journal(ended.journal)
+        if journal_for is not None:
+            journal = journal_for(stages)
+            if journal is not None:
+                journal.take(run.inputs, 0)
+        if journal is not None:
+            run.journey.journal = journal
         run.gate.hold_here()
         life.apply(Command.START)
         try:
@@ -133,11 +171,15 @@ class RunHolder:
             if not run.rewind(lambda _cursor: goal):
                 raise run.error or InvalidTransition(life.state.value, Command.REWIND.value, ["start"], life.history)  # noqa: TRY301
             self._take(run, ended)
+            if journal is not None:
+                run.keep(journal)
             self._events.poll_progress(run.followed)
             if beside is not None:
                 uninterrupted(beside.open)
         except BaseException as error:
             run.call_off(error, STOP_SECONDS)
+            if journal is not None:
+                journal.close()
             raise
 
     def _take(self, run: Run, ended: Run | None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+import numpy as np
+
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import DataError, IndicatorError, OrderError, OutsideRunError, nearest
 from nbbacktest.core.intervals import Interval
@@ -68,6 +70,8 @@ class Host(Protocol):
         True while orders are taken.
     may_act : callable
         True where the caller may place orders: in a call of one of the run's strategies, and in an input by hand.
+    seed : int
+        What strategies' random numbers begin with.
     universe : Universe or None
         None if symbols can't join and leave.
     """
@@ -81,6 +85,7 @@ class Host(Protocol):
     is_open: bool
     lag: float
     is_replay: bool
+    seed: int
     may_act: Callable[[], bool]
     universe: Universe | None
 
@@ -137,7 +142,7 @@ class StrategyContext:
     """
 
     __slots__ = (
-        "_desk", "_handles", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols", "takes_all",
+        "_desk", "_handles", "_random", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols", "takes_all",
     )  # fmt: skip
 
     def __init__(
@@ -153,6 +158,7 @@ class StrategyContext:
         self.takes_all = takes_all
         self.trade(symbols)
         self._views: dict[tuple[str | None, str | None], BarsView] = {}
+        self._random: np.random.Generator | None = None
         self._handles: list[Indicator] = []  # indicators that were made before the first instant
         self.base_interval = desk.base_interval
         self.name = name
@@ -168,6 +174,24 @@ class StrategyContext:
     def is_replay(self) -> bool:
         """True while completed instants are re-executed."""
         return self._desk.is_replay
+
+    @property
+    def random(self) -> np.random.Generator:
+        """The strategy's random numbers, which every world of the run draws alike."""
+        if self._random is None:
+            self._random = np.random.default_rng([self._desk.seed, *self.name.encode()])
+        return self._random
+
+    @property
+    def random_state(self) -> dict[str, Any] | None:
+        """The state of `random`; None if no number was drawn."""
+        return None if self._random is None else dict(self._random.bit_generator.state)
+
+    @random_state.setter
+    def random_state(self, state: dict[str, Any] | None) -> None:
+        self._random = None
+        if state is not None:
+            self.random.bit_generator.state = state
 
     def trade(self, symbols: tuple[str, ...]) -> None:
         """Set the traded symbols; positions in others stay readable."""

@@ -78,6 +78,8 @@ class TradingDesk:
         The warm-up bars that were loaded; None: there are none, and strategies can't ask for any.
     opens
         The moment that strategies see before the first instant, nanoseconds UTC; None: the first bar's begin.
+    seed
+        What strategies' random numbers begin with.
 
     Raises
     ------
@@ -104,6 +106,7 @@ class TradingDesk:
         In the order in which strategies made them.
     warmup : Warmup
         The warm-up bars that strategies asked for, and those that there are.
+    seed : int
     is_replay : bool
         True while completed instants are re-executed to come to a place of the past.
     may_act : callable
@@ -139,6 +142,7 @@ class TradingDesk:
         days: TradingDays | None = None,
         warmup: Warmup | None = None,
         opens: int | None = None,
+        seed: int = 0,
     ) -> None:
         refuse_doubles([strategy for strategy, _ in strategies])
         base = [s for s in series if s.is_base]
@@ -156,6 +160,7 @@ class TradingDesk:
         self.indicators = IndicatorList()
         self.index = -1
         self.lag = 0.0
+        self.seed = seed
         self.is_replay = False
         self.moment: Moment | None = None
         self.is_open = False
@@ -278,7 +283,7 @@ class TradingDesk:
 
     def _found_events(self) -> tuple[DatedEvents | None, SymbolEnds | None]:
         """Costs, splits and dividends of the instants to come, and delistings; None if there are none."""
-        instants, costs = self._instants, self.terms
+        instants, costs = self._instants, self.broker.terms
         if not self._actions and isinstance(costs.borrow, NoBorrow) and isinstance(costs.interest, NoInterest):
             return None, None
         every = {s.symbol: s for s in self.series.values() if s.is_base}
@@ -328,11 +333,6 @@ class TradingDesk:
             raise failure
 
     @property
-    def terms(self) -> BrokerConfig:
-        """The broker's; their costs are those of the present instant."""
-        return self.broker.terms
-
-    @property
     def lists(self) -> TradingLists:
         """The desk's lists that only grow, for snapshots."""
         return TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators)
@@ -371,6 +371,7 @@ class TradingDesk:
             actions=self._actions,
             leaving=frozenset(self.leaving),
             contexts=tuple(context.symbols for _, context in self.contexts),
+            randoms=tuple(context.random_state for _, context in self.contexts),
             hand=None if self.hand is None else self.hand[1].symbols,
             failures=Past.of(self.failures),
             portfolio=self.portfolio.save(),
@@ -417,8 +418,9 @@ class TradingDesk:
         self.log.warned = set(state.warned)
         self.notes = state.notes.copy()
         self.leaving = set(state.leaving)
-        for (_, context), symbols in zip(self.contexts, state.contexts, strict=True):
+        for (_, context), symbols, random in zip(self.contexts, state.contexts, state.randoms, strict=True):
             context.trade(symbols)
+            context.random_state = random
         state.failures.restore(self.failures)
         self.portfolio.restore(state.portfolio, {one.symbol: one for one in series if one.is_base})
         self.broker.restore(state.broker)

@@ -113,6 +113,8 @@ class TradingState:
         In the order of the timeline.
     actions : tuple of CorporateAction
         Those of symbols that joined included.
+    randoms : tuple
+        For each strategy, the state of its random numbers; None: it has drawn none.
     hand : tuple of str or None
         The symbols of the hand's seat, if it is open.
     fills, flows, splits, log, failures : Past
@@ -127,6 +129,7 @@ class TradingState:
     actions: tuple[CorporateAction, ...]
     leaving: frozenset[str]
     contexts: tuple[tuple[str, ...], ...]
+    randoms: tuple[dict[str, Any] | None, ...]
     hand: tuple[str, ...] | None
     failures: Past
     portfolio: PortfolioState

@@ -23,11 +23,24 @@ from nbbacktest.trading.portfolio import Position
 from nbbacktest.trading.schedule import Scheduled
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 _BUY, _SELL = Side.BUY, Side.SELL
 _PLAIN: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 _EXAMPLES: dict[type, str] = {int: "such as 10", float: "such as 0.5", bool: "True or False", str: "in quotes"}
+
+
+class RandomNumbers:
+    """The attribute `Strategy.random`: a numpy Generator, begun with the config's `seed` and the strategy's name.
+
+    Every run, and every replay of its past, draws the same numbers. A strategy may keep something else under this name.
+    """
+
+    def __get__(self, strategy: Strategy | None, kind: type | None = None) -> np.random.Generator:
+        if strategy is None:
+            return self  # type: ignore[return-value]  # for documentation tools
+        return strategy._strategy_context.random  # noqa: SLF001 - hidden from strategies only
 
 
 class Strategy:
@@ -452,6 +465,8 @@ class Strategy:
     def is_replay(self) -> bool:
         """True while the run executes completed instants again, to come to a place of its past: guard prints, files and messages by it."""
         return self._strategy_context.is_replay
+
+    random = RandomNumbers()
 
     def bars(self, symbol: str | None = None, interval: str | None = None) -> BarsView:
         """The completed bars: columns `open high low close volume time`, ``[-1]`` the newest.

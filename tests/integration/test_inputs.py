@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import threading
 from contextlib import suppress
@@ -447,3 +448,83 @@ def test_a_stopped_run_that_does_not_repeat_itself_stays_stopped(system):
     assert system.wait().fingerprint
     forget()
     assert states == []
+
+
+def test_a_result_says_what_was_done_by_hand(tmp_path):
+    """The fingerprint covers it, files keep it, and every face says it."""
+
+    def played(*, more):
+        system = nb.SystemManager(reachable=False)
+        system.start(ALWAYS, data={"A": minutes(300)}, strategies=nb.ByHand, paused=True)
+        system.step(10)
+        system.buy(size=5, tag="x")
+        system.step(20)
+        if more:
+            system.sell(size=5, limit=1e6)  # never fills
+        system.resume()
+        return system.wait()
+
+    one, other, more = played(more=False), played(more=False), played(more=True)
+    assert (one.recipe, one.fingerprint) == (other.recipe, other.fingerprint)
+    assert more.fills.equals(one.fills)
+    assert (more.recipe, more.fingerprint) != (one.recipe, one.fingerprint)
+    assert more.fingerprint != one.fingerprint
+    (row,) = one.inputs.to_dict("records")
+    assert (row["cursor"], row["what"], row["arguments"], row["by"]) == (10, "buy", {"size": 5, "tag": "x"}, "python")
+    assert "with 2 inputs by hand" in repr(more)
+    assert "with 1 input by hand" in one._repr_html_()
+    assert "with 1 input by hand" in one.report(tmp_path / "report.html").read_text()
+    loaded = nb.Result.load(one.save(tmp_path / "run.nbbt"))
+    assert (loaded.recipe, loaded.fingerprint) == (one.recipe, one.fingerprint)
+    assert loaded.inputs.equals(one.inputs)
+    assert json.loads(one.to_json())["inputs"][0]["what"] == "buy"
+    plain = nb.backtest(minutes(300), nb.ByHand, config=ALWAYS)
+    assert plain.inputs.empty
+    assert "by hand" not in repr(plain).replace("ByHand", "")
+
+
+def test_a_recipe_covers_config_bars_parameters_and_code():
+    class Other(Settable):
+        def on_bar(self, bar):
+            pass
+
+    data = minutes(100)
+    runs = [
+        nb.backtest(data, Settable, config=ALWAYS), nb.backtest(data, Settable, config=ALWAYS | {"broker": {"cash": 1.0}}),
+        nb.backtest(data, Settable, config=ALWAYS, every=8), nb.backtest(data, Other, config=ALWAYS),
+        nb.backtest(data.iloc[:-1], Settable, config=ALWAYS), nb.backtest(data.assign(volume=1.0), Settable, config=ALWAYS),
+    ]  # fmt: skip
+    assert len({run.recipe for run in runs}) == len(runs)
+    assert nb.backtest(data, Settable, config=ALWAYS).recipe == runs[0].recipe
+
+
+class Dice(nb.Strategy):
+    """Trades by random numbers."""
+
+    def on_bar(self, bar):
+        if self.random.random() < 0.2:
+            self.close() if self.position() else self.buy(size=int(self.random.integers(1, 9)))
+
+
+def test_a_strategys_random_numbers_are_the_runs(system):
+    """Every world draws the same, by the seed and the strategy's name."""
+    seeds = [nb.backtest(minutes(200), Dice, config=ALWAYS | {"seed": seed}).fingerprint for seed in (0, 0, 1)]
+    assert seeds[0] == seeds[1] != seeds[2]
+    system.start(ALWAYS, data=minutes(200), strategies=[Dice, Dice], paused=True)
+    system.step(100)
+    drawn = parts(system.snapshot())
+    assert {row.strategy for row in system.snapshot().last_fills} == {"Dice", "Dice #2"}
+    system.back(60)
+    system.step(60)
+    assert parts(system.snapshot()) == drawn
+
+
+def test_a_strategy_may_keep_its_own_random():
+    class Own(nb.Strategy):
+        def on_start(self):
+            self.random = random.Random(1)
+
+        def on_bar(self, bar):
+            self.log(self.random.randint(1, 6))
+
+    assert len(nb.backtest(minutes(20), Own, config=ALWAYS).log) == 20
