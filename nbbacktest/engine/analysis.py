@@ -15,7 +15,7 @@ from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.gate_state import Decision, JumpRequest, MoveRequest
+from nbbacktest.engine.gate_state import Decision, GateState, JumpRequest, MoveRequest
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.processor import Batch
 from nbbacktest.engine.series import Series
@@ -97,6 +97,36 @@ class Frame(NamedTuple, Generic[S]):
     epoch: int = 0
 
 
+class InstantWatch(Protocol):
+    """Looks for the instants at which a run is to be held. Every method is called by the analysis thread alone.
+
+    Attributes
+    ----------
+    asks_each : bool
+        True if `completed` is to be called.
+    """
+
+    asks_each: bool
+
+    def completed(self, cursor: int) -> None:
+        """Called after each instant; it calls the gate in for one at which the run is to be held."""
+        ...
+
+    def arrived(self, cursor: int) -> None:
+        """Called at each boundary: hold the run, if it is to rest here."""
+        ...
+
+    def renewed(self, cursor: int) -> bool:
+        """Called before the run goes on: True if there was something new to look for, and it needs another decision of the gate."""
+        ...
+
+
+class _EachInstant:
+    """Stands for the limit of a run that is watched: no instant follows unasked."""
+
+    limit = 0
+
+
 class _HandlerFailed(Exception):  # noqa: N818 - never leaves this module
     def __init__(self, handler: Handler) -> None:
         super().__init__(handler)
@@ -126,6 +156,10 @@ class AnalysisEngine(Generic[S]):
         Makes a jump; called by the analysis thread, at rest at an instant. Set before the run starts.
     check : callable or None
         Called with the cursor at each boundary while the run is in its past.
+    watch : InstantWatch or None
+        Looks for breakpoints, if there are any. Set by any thread.
+    has_held : bool
+        True if the run was held for an error of users' code.
     """
 
     FRESH = 0.02
@@ -149,7 +183,8 @@ class AnalysisEngine(Generic[S]):
         self._clock = clock
         self._quantum = quantum
         self._yielding = InterpreterYield(self._let_others_in)
-        self._pause_on_error = on_error == "pause"
+        self._is_held_on_errors = on_error == "pause"
+        self._pause_on_error = self._is_held_on_errors
         self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
         self.deferred: deque[Callable[[int], object]] = deque()
         self.errors: set[int] = set()
@@ -169,6 +204,8 @@ class AnalysisEngine(Generic[S]):
         self.epoch = 0
         self.travel: Callable[[JumpRequest, int], object] | None = None
         self.check: Callable[[int], object] | None = None
+        self.watch: InstantWatch | None = None
+        self.has_held = False
         self._jumped = 0  # windows of older generations are of another world
         self.frame: Frame[S] = self._freeze(0)
 
@@ -217,7 +254,6 @@ class AnalysisEngine(Generic[S]):
         `waited` is the seconds that the analysis has waited for the batch.
         """
         window, quantum = batch.window, self._quantum
-        deliver = self._deliver_many if batch.axis.events is not None else self._deliver_single
         cursor, worked = window.start, 0.0
         if window.pace is None:
             quantum.learn_wait(waited)
@@ -232,7 +268,7 @@ class AnalysisEngine(Generic[S]):
             if batch.reveal is not None:
                 batch.reveal()
             began, begun = perf_counter(), cursor
-            cursor = deliver(batch, cursor)
+            cursor = self._deliver(batch, cursor)
             took = perf_counter() - began
             worked += took
             quantum.learn_cost(took, cursor - begun)
@@ -280,6 +316,14 @@ class AnalysisEngine(Generic[S]):
         self._ask_for_handlers()
         self.frame = self._freeze(cursor)
 
+    def hold_on_errors(self, *, wanted: bool) -> None:
+        """Hold the run at an error of users' code, whatever the config says; or as the config says. Called between two instants."""
+        wanted = wanted or self._is_held_on_errors
+        if wanted is not self._pause_on_error:
+            self._pause_on_error = wanted
+            self._match = self._match_or_hold if wanted else self._agent.match_orders
+            self._ask_for_handlers()
+
     def fail(self, error: BaseException) -> None:
         """End the run, or hold it, for an error outside of any callback. The caller holds the run at an instant."""
         self._fail(error, None, None)
@@ -305,8 +349,8 @@ class AnalysisEngine(Generic[S]):
 
     # -- the inner loops ------------------------------------------------------------------------------------
 
-    def _deliver_single(self, batch: Batch, cursor: int) -> int:
-        agent, gate_state, pending, match_orders = self._agent, self._gate.state, self._agent.pending, self._match
+    def _deliver_single(self, batch: Batch, cursor: int, gate_state: Limit) -> int:
+        agent, pending, match_orders = self._agent, self._agent.pending, self._match
         series, call = batch.axis.series[0], self._calls[0]
         warmup = series.first
         bar = None
@@ -324,8 +368,8 @@ class AnalysisEngine(Generic[S]):
             self._fail(error, call, bar)
         return cursor
 
-    def _deliver_many(self, batch: Batch, cursor: int) -> int:
-        agent, gate_state, pending, match_orders = self._agent, self._gate.state, self._agent.pending, self._match
+    def _deliver_many(self, batch: Batch, cursor: int, gate_state: Limit) -> int:
+        agent, pending, match_orders = self._agent, self._agent.pending, self._match
         series, calls, streams, events = batch.axis.series, self._calls, batch.streams, batch.events
         call, bar = None, None
         try:
@@ -358,15 +402,25 @@ class AnalysisEngine(Generic[S]):
             self._fail(error, call, bar)
         return cursor
 
+    def _deliver(self, batch: Batch, cursor: int) -> int:
+        """Deliver instants up to the gate's limit; if each is watched, one by one."""
+        deliver = self._deliver_many if batch.axis.events is not None else self._deliver_single
+        gate_state, watch = self._gate.state, self.watch
+        if watch is None or not watch.asks_each:
+            return deliver(batch, cursor, gate_state)
+        while cursor < batch.window.stop:
+            cursor = deliver(batch, cursor, _EACH)
+            watch.completed(cursor)
+            if cursor >= gate_state.limit or self._error is not None:
+                break
+        return cursor
+
     # -- at boundaries --------------------------------------------------------------------------------------
 
     def _boundary(self, cursor: int, generation: int, *, leaving: bool = False) -> Decision:
         """Ask the gate for a decision, and publish a frame each time that it wants one."""
         gate = self._gate
-        if self.deferred:
-            self.run_deferred(cursor)
-        if self.check is not None:
-            self.check(cursor)
+        self._arrive(cursor)
         rests = gate.rests
         while True:
             if gate.is_asked:
@@ -379,6 +433,8 @@ class AnalysisEngine(Generic[S]):
                 self._jump(cursor)
                 generation, leaving, cursor = -1, True, self._agent.index + 1
                 continue
+            if decision is Decision.GO and self.watch is not None and self.watch.renewed(cursor):
+                continue
             if decision is not Decision.PUBLISH:
                 if gate.rests != rests:
                     self._yielding.note_rest()
@@ -388,6 +444,14 @@ class AnalysisEngine(Generic[S]):
             self._ask_watcher(cursor)
             if self.check is not None:
                 self.check(cursor)
+
+    def _arrive(self, cursor: int) -> None:
+        if self.deferred:
+            self.run_deferred(cursor)
+        if self.check is not None:
+            self.check(cursor)
+        if self.watch is not None:
+            self.watch.arrived(cursor)
 
     def _ask_watcher(self, cursor: int) -> None:
         move = self._gate.move_watched_at(cursor)
@@ -472,10 +536,15 @@ class AnalysisEngine(Generic[S]):
         reported = self._agent.failed(error, handler, bar)
         self.errors.add(self._agent.index + 1)
         if self._pause_on_error and self._delivering:
+            self.has_held = True
             self._gate.hold_here(reported)
         else:
             self._error = self._error or reported
             self._gate.end()
+
+
+Limit = GateState | _EachInstant
+_EACH = _EachInstant()
 
 
 def _ignore(bar: Bar) -> None:

@@ -134,6 +134,8 @@ class GateState:
         The rewind that is asked for or under way.
     horizon : int
         A cursor at which the analysis comes to a boundary: that to which the run had come before it was taken back.
+    stop_at : int
+        A cursor at which the analysis comes to a boundary: the next one at which a breakpoint's date is. Written by the analysis.
     trouble : BaseException or None
         The error that the run is held for; None again when the run goes on.
     busy : bool
@@ -170,6 +172,7 @@ class GateState:
         self.move: MoveRequest | None = None
         self.jump: JumpRequest | None = None
         self.horizon = 0
+        self.stop_at = 0
         self.trouble: BaseException | None = None
         self.busy = True
         self.resting = False
@@ -485,7 +488,10 @@ class GateState:
 
     def _bound(self, cursor: int) -> int:
         limit = UNLIMITED if self.move is None else self.move.limit(cursor)
-        return min(limit, self.horizon) if cursor < self.horizon else limit
+        for stop in (self.horizon, self.stop_at):
+            if cursor < stop < limit:
+                limit = stop
+        return limit
 
     def _leave_jump(self, now: float) -> None:
         jump, self.jump = self.jump, None

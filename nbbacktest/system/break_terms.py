@@ -13,6 +13,7 @@ import numpy as np
 from nbbacktest.core.user_code import unrun
 from nbbacktest.trading.snapshot import Snapshot
 
+Predicate = Callable[[Snapshot], object]
 EVENTS = ("fill", "order", "rejected")
 """The kinds that a symbol and a strategy narrow."""
 _EDGES = ("start", "end")
@@ -139,7 +140,7 @@ def _of_number(kind: str, number: str) -> BreakTerms:
     return BreakTerms(kind, _READERS[kind](value / 100 if number.endswith("%") else value))
 
 
-def read_predicate(when: Any, command: str) -> Callable[[Snapshot], object]:
+def read_predicate(when: Any, command: str) -> Predicate:
     """`when`, if it is a function that a call runs.
 
     Raises

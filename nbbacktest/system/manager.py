@@ -36,6 +36,7 @@ from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     from nbbacktest.system.break_places import BackUntil
+    from nbbacktest.system.breakpoints import Breakpoints
 
 STOP_SECONDS = 5.0
 """The most seconds that `stop` waits for a strategy's call."""
@@ -86,6 +87,7 @@ class SystemManager:
         self._condition = Monitor()
         self._life = Lifecycle(lambda state: dispatcher.post("state", state))
         self._holder = RunHolder()
+        self._breakpoints: Breakpoints | None = None  # made when they are first asked for
         self._origin: Origin | None = None  # the origin of the newest run; written under the condition
         self._reachable = reachable  # opened for the user's other terminals, if config and environment allow it
         self._speed: float | None = None  # the speed that was set while stopped; the next start takes it
@@ -481,6 +483,16 @@ class SystemManager:
             forget()
         return outcome(run)
 
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """The system's breakpoints: `add` sets one. They hold the present run and later ones."""
+        if self._breakpoints is None:
+            from nbbacktest.system.breakpoints import Breakpoints
+
+            with self._condition.lock:
+                self._breakpoints = self._breakpoints or Breakpoints(self._holder)
+        return self._breakpoints
+
     # -- looking --------------------------------------------------------------------------------------------
 
     def get_state(self) -> SystemState:
@@ -635,6 +647,8 @@ class SystemManager:
                 self._holder.put(run)
                 self._life.apply(Command.START)
             self._events.poll_progress(run.followed)
+            if self._breakpoints is not None:
+                self._breakpoints.follow(run)
             run.start()
             if beside is not None:
                 uninterrupted(beside.open)  # its files are written whole, or not at all

@@ -32,6 +32,7 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
 if TYPE_CHECKING:
+    from nbbacktest.system.breakpoints import Breakpoint
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.look import PastInstants
     from nbbacktest.trading.past_scan import PastScan
@@ -53,6 +54,8 @@ class Run:
     ----------
     journey : Journey
         Takes the run to other places of its line.
+    held_at : (int, tuple of Breakpoint)
+        Where breakpoints have held it last, and which. Written by the analysis thread.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Run:
         # the cursor at the last poll: any face writes it, and at worst one publication more is asked for
         self._polled = -1
         self._listeners: list[Callable[[Run], None]] = []
+        self.held_at: tuple[int, tuple[Breakpoint, ...]] = (-1, ())
         self._runner = self._runner_of(stages)
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -198,6 +202,12 @@ class Run:
         """The largest number of instants that the run has completed; more than its cursor if it was taken back."""
         replay = self.replay
         return self.journey.horizon if replay is None else replay.gate.cursor
+
+    @property
+    def held_by(self) -> tuple[Breakpoint, ...]:
+        """The breakpoints that hold the run where it stands."""
+        cursor, hits = self.held_at
+        return hits if self.gate.is_held and cursor == self.gate.cursor else ()
 
     @property
     def is_replaying(self) -> bool:
@@ -317,12 +327,12 @@ class Run:
             self._past = world, past
         return shot
 
-    def scan(self) -> PastScan:
-        """The instants completed so far, for a search; from any thread."""
+    def scan(self, *, whole: bool = False) -> PastScan:
+        """The instants completed so far, for a search; from any thread. `whole`: those to come too, once they are completed."""
         from nbbacktest.trading.past_scan import PastScan
 
-        world, shot = self.world, self.snapshot()
-        stop = min(shot.cursor, world.desk.index + 1)
+        world = self.world
+        stop = len(world.timeline) if whole else min(self.snapshot().cursor, world.desk.index + 1)
         return PastScan(self._recorded_past(world.desk), world.timeline.axis, stop, threading.Lock())
 
     def _recorded_past(self, desk: TradingDesk) -> PastInstants:

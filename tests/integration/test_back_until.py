@@ -64,15 +64,17 @@ class Witness:
     def places(self, terms):
         """Where the terms hold, by what each instant showed."""
         found = []
-        peak, was_down = self.shots[0].equity, False
+        peak, was_told = self.shots[0].equity, False
         for cursor, (before, shot) in enumerate(itertools.pairwise(self.shots), start=1):
             after = self.shots[cursor + 1] if cursor + 1 < len(self.shots) else None
+            is_new = shot.equity > peak
             peak = max(peak, shot.equity)
             is_down = terms.kind == "drawdown" and peak > 0 and peak - shot.equity >= terms.value * peak
+            was_told = was_told and not is_new
             holds = {
                 "when": lambda shot=shot: terms.value(shot),
                 "equity": lambda before=before, shot=shot: (before.equity < terms.value) != (shot.equity < terms.value),
-                "drawdown": lambda is_down=is_down, was_down=was_down: is_down and not was_down,
+                "drawdown": lambda is_down=is_down, was_told=was_told: is_down and not was_told,
                 "session": lambda before=before, shot=shot, after=after: (
                     before.session_date != shot.session_date
                     if terms.value == "start"
@@ -89,7 +91,7 @@ class Witness:
                     for number in self.rejected[cursor] - self.rejected[cursor - 1]
                 ),
             }[terms.kind]()
-            was_down = is_down
+            was_told = was_told or is_down
             if holds:
                 found.append(cursor)
         return found
