@@ -12,7 +12,7 @@ from typing import Literal
 from cyclopts import App
 
 import nbbacktest as nb
-from nbbacktest.cli import data, feed, run, system
+from nbbacktest.cli import data, feed, journals, run, system
 from nbbacktest.cli.output import DONE, FAILED, complain, drop_unwritable, ending, take_any_text
 from nbbacktest.report.console import console
 
@@ -29,6 +29,7 @@ app.command(run.run)
 app.command(run.validate)
 app.command(run.schema)
 app.command(system.sessions)
+app.command(journals.runs)
 app.command(data.data)
 app.command(feed.feed)
 

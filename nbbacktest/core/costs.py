@@ -60,7 +60,8 @@ class MakerTakerCommission(Model):
     """One share of the notional for limit orders that rested, another for all other orders.
 
     A fill is the maker's if the order's limit sets its price and the bar opened on the side of it that can't
-    fill: the order waited in the book. All other fills are the taker's, also that of a limit order at the open.
+    fill: the order waited in the book. All other fills are the taker's, also that of a limit order at the open, and that
+    of a limit if touched in the bar that touches it, if its touch is its limit.
     """
 
     model: Literal["maker_taker"] = "maker_taker"

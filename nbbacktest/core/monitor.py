@@ -26,7 +26,7 @@ class Monitor:
     Attributes
     ----------
     lock : threading.RLock
-        Its holder may take it again, as the garbage collector does that ends a dropped run from wherever it is called.
+        A thread that holds it may take it again: the garbage collector may end a dropped run inside any call.
     """
 
     def __init__(self) -> None:

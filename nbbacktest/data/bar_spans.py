@@ -118,7 +118,7 @@ def opens_of(ends: Int64, length: int) -> Int64:
 def agree(raws: Sequence[RawBars], given: Interval | None, mark: StampMeaning = "open") -> Interval:
     """The interval of all bars: the one given, else the commonest spacing that nearly all rows fit.
 
-    Bars a day or more apart are daily; bars a week or more apart are as long as they commonly are apart.
+    Bars a day or more apart are daily; bars a week or more apart have their commonest distance as their length.
 
     Raises
     ------

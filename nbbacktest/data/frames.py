@@ -339,7 +339,7 @@ class RawBars:
         return self.left_out | {"out_of_order": every}
 
     def told(self, policy: Policy) -> tuple[str, ...]:
-        """The warnings about rows that were left out; none if faults are dropped and few rows have one."""
+        """The warnings about rows that were left out; none if the policy is ``drop`` and they are few."""
         gone = sum(map(len, self.left_out.values()))
         rows = gone + len(self.index)
         if not self.notes or (policy == "drop" and gone <= max(_FEW_ROWS, LOUD * rows)):

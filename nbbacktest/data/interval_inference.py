@@ -42,7 +42,7 @@ def fits(raw: RawBars, length: int, mark: StampMeaning) -> bool:
             if length > DAY
             else bool((days == 0).sum() <= FEW * len(off))
         )
-    # Two bars are closer if the first was cut short, by a close or a break; three in a row are shorter bars.
+    # A close or a break may cut one bar short, so that two bars are closer. If three in a row are, all bars are shorter.
     close = np.diff(raw.ticks[kept]) < length
     return bool((close[1:] & close[:-1]).sum() <= FEW * len(off)) and bool(close.sum() <= _OVERLAPS * len(off))
 

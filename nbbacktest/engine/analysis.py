@@ -160,6 +160,8 @@ class AnalysisEngine(Generic[S]):
         Looks for breakpoints, if there are any. Set by any thread.
     has_held : bool
         True if the run was held for an error of users' code.
+    note : callable or None
+        Called with the newest frame at each boundary that it is of.
     """
 
     FRESH = 0.02
@@ -206,6 +208,7 @@ class AnalysisEngine(Generic[S]):
         self.check: Callable[[int], object] | None = None
         self.watch: InstantWatch | None = None
         self.has_held = False
+        self.note: Callable[[Frame[S]], object] | None = None
         self._jumped = 0  # windows of older generations are of another world
         self.frame: Frame[S] = self._freeze(0)
 
@@ -423,6 +426,8 @@ class AnalysisEngine(Generic[S]):
         self._arrive(cursor)
         rests = gate.rests
         while True:
+            if self.note is not None and self.frame.cursor == cursor:
+                self.note(self.frame)
             if gate.is_asked:
                 self._yielding.make_due()
             fresh = perf_counter() < self._stale

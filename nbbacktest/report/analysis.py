@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from nbbacktest.report.benchmark import BenchmarkSource, Comparison
     from nbbacktest.trading.look import RecordedPast
+    from nbbacktest.trading.orders import Fill
 
 HEADER = b"nbbacktest result 1\n"
 
@@ -173,20 +174,25 @@ def fingerprint(record: RunRecord, equity: Float64) -> str:
     digest = hashlib.sha256(HEADER)
     digest.update(struct.pack("<q", len(record.fills)))
     for fill in record.fills:
-        tag = b"\0" if fill.tag is None else b"\1" + _text(fill.tag)
-        digest.update(
-            struct.pack("<qq", fill.index, fill.time_ns)
-            + _text(fill.symbol)
-            + _text(fill.side)
-            + struct.pack("<ddd", fill.size + 0.0, fill.price + 0.0, fill.commission + 0.0)
-            + struct.pack("<q", fill.order_id)
-            + tag
-            + _text(fill.strategy)
-        )
+        digest.update(fill_bytes(fill))
     digest.update(struct.pack("<q", len(record.instants)))
     digest.update(np.ascontiguousarray(record.instants, dtype="<i8").data)
     digest.update(np.ascontiguousarray(equity + 0.0, dtype="<f8").data)
     return digest.hexdigest()
+
+
+def fill_bytes(fill: Fill) -> bytes:
+    """A fill as it counts in a fingerprint."""
+    tag = b"\0" if fill.tag is None else b"\1" + _text(fill.tag)
+    return (
+        struct.pack("<qq", fill.index, fill.time_ns)
+        + _text(fill.symbol)
+        + _text(fill.side)
+        + struct.pack("<ddd", fill.size + 0.0, fill.price + 0.0, fill.commission + 0.0)
+        + struct.pack("<q", fill.order_id)
+        + tag
+        + _text(fill.strategy)
+    )
 
 
 def _text(text: str) -> bytes:

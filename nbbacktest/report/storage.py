@@ -187,7 +187,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
         "fills": tuple(_fills(head)),
         "orders": _orders(head),
         "indicators": tuple(_reading(archive, n, row) for n, row in enumerate(head.get("indicators", ()))),
-        # Results that were saved by older versions have none.
+        # Results that were saved by older versions have no such columns.
         "flows": tuple(CashFlow(*row) for row in head.get("flows", ())),
         "splits": tuple(Split(*row) for row in head.get("splits", ())),
         "coarser": tuple(_bars(archive, f"coarser/{n}", *row) for n, row in enumerate(head.get("coarser", ()))),

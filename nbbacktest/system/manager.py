@@ -9,7 +9,7 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
@@ -37,6 +37,7 @@ from nbbacktest.trading.strategy import Strategy
 if TYPE_CHECKING:
     from nbbacktest.system.break_places import BackUntil
     from nbbacktest.system.breakpoints import Breakpoints
+    from nbbacktest.system.journal.writer import RunJournal
 
 STOP_SECONDS = 5.0
 """The most seconds that `stop` waits for a strategy's call."""
@@ -54,6 +55,18 @@ class OpenedRun(Protocol):
 
     def close(self) -> None:
         """Called at the end of the run, in the coordinator's thread; it must not wait."""
+
+
+class JournalPlace(NamedTuple):
+    """Where a run's journal lies.
+
+    Attributes
+    ----------
+    path : Path or None
+        The file; it is written from the first rest on. None: the run has none.
+    """
+
+    path: Path | None
 
 
 class SystemManager:
@@ -89,7 +102,7 @@ class SystemManager:
         self._holder = RunHolder()
         self._breakpoints: Breakpoints | None = None  # made when they are first asked for
         self._origin: Origin | None = None  # the origin of the newest run; written under the condition
-        self._reachable = reachable  # opened for the user's other terminals, if config and environment allow it
+        self._reachable = reachable  # by the user's other terminals, and by a later process: without it a run has no control server and no journal
         self._speed: float | None = None  # the speed that was set while stopped; the next start takes it
         self._clock = clock
         weakref.finalize(
@@ -160,11 +173,13 @@ class SystemManager:
             params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
         )  # fmt: skip
         beside = SystemManager.run_hook(self, settings) if self._reachable else None
-        run = self._made(stages, beside)
+        run = self._made(stages, beside, self._journal_of(origin, stages))
         speed = origin.speed if asked is None else asked
         if speed is not None and not run.is_live:
             run.coordinator.set_speed(speed)
         if not self._begun(run, beside, origin.built(stages, speed), asked, paused=paused):
+            if run.journal is not None:
+                run.journal.close()
             return False  # another thread was faster
         if paused:
             self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
@@ -562,6 +577,12 @@ class SystemManager:
         return run.stages.coordinator if run else None
 
     @property
+    def journal(self) -> JournalPlace:
+        """Where the journal of the present or last run is; its `path` is None if there is none."""
+        run = self._holder.run
+        return JournalPlace(run.journal.path if run is not None and run.journal is not None else None)
+
+    @property
     def run(self) -> Run | None:
         """The present or last run, for faces that draw it; None before the first."""
         return self._holder.run
@@ -658,7 +679,16 @@ class SystemManager:
             raise
         return True
 
-    def _made(self, stages: Stages, beside: OpenedRun | None) -> Run:
+    def _journal_of(self, origin: Origin, stages: Stages) -> RunJournal | None:
+        """The journal of a run that is about to start; None if it has none: arrivals of a live run aren't recorded."""
+        if not (self._reachable and origin.config.journal.enabled) or stages.feed is not None:
+            return None
+        from nbbacktest.system.journal.facts import beginning
+        from nbbacktest.system.journal.writer import begun
+
+        return begun(beginning(origin, stages.world.market, stages.world.desk.strategies))
+
+    def _made(self, stages: Stages, beside: OpenedRun | None, journal: RunJournal | None) -> Run:
         dispatcher, leash = self._events, self._holder.leash  # the run holds no reference to its manager
 
         def ended(run: Run) -> None:
@@ -667,7 +697,7 @@ class SystemManager:
                 beside.close()
             dispatcher.run_ended(run)
 
-        return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended)
+        return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended, journal)
 
     def _allowed(self, command: Command) -> bool:
         with self._condition.lock:

@@ -9,6 +9,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
 if TYPE_CHECKING:
     from nbbacktest.system.breakpoints import Breakpoint
+    from nbbacktest.system.journal.writer import RunJournal
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.look import PastInstants
     from nbbacktest.trading.past_scan import PastScan
@@ -56,10 +58,16 @@ class Run:
         Takes the run to other places of its line.
     held_at : (int, tuple of Breakpoint)
         Where breakpoints have held it last, and which. Written by the analysis thread.
+    journal : RunJournal or None
+        Keeps on disk what is needed to go on with the run if its process dies.
     """
 
     def __init__(
-        self, stages: Stages, describe: Callable[[Run], dict[str, Any]], on_end: Callable[[Run], None]
+        self,
+        stages: Stages,
+        describe: Callable[[Run], dict[str, Any]],
+        on_end: Callable[[Run], None],
+        journal: RunJournal | None = None,
     ) -> None:
         self._stages = stages
         self.config = stages.config
@@ -73,6 +81,10 @@ class Run:
         self.feed = stages.feed
         self.inbox = stages.inbox
         self.journey = Journey(stages)
+        self.journal = journal
+        if journal is not None:
+            self.analysis.note = self._note
+        self._is_stopped = False  # by a command; written by `stop`
         self._live_objects = stages.live_objects
         self._describe = describe
         self._on_end = on_end
@@ -112,6 +124,7 @@ class Run:
         if replay is not None:
             replay.gate.end()
             return
+        self._is_stopped = True
         surely(self._end)
         if self.is_engine_thread() or self._runner.wait(self._done, timeout):
             return
@@ -413,11 +426,32 @@ class Run:
             self._tell(self._on_end, self)
         finally:
             self.journey.close()
+            if self.journal is not None:
+                self._tell(partial(self._close_journal, self.journal, told=told))
             with self._ending:
                 self._done.set()
                 listeners, self._listeners = self._listeners, []
         for listener in listeners:
             self._tell(listener, self)
+
+    def _note(self, frame: Frame[TradingSnapshot]) -> None:
+        """Tell the journal where the run stands; in the analysis thread."""
+        if self.journal is not None:
+            self.journal.note(frame, rests=self.gate.is_resting_at(frame.cursor), horizon=self.horizon)
+
+    def _close_journal(self, journal: RunJournal, *, told: bool) -> None:
+        """Write the end; a run that ended with its manager or its process hasn't come to it, and may be gone on with."""
+        try:
+            error, frame = self.error, self.analysis.frame
+            if not frame.cursor:
+                return  # nothing happened
+            if error is None and told and not self._is_stopped:
+                journal.note(frame, rests=True, horizon=self.horizon, is_last=True)
+            else:
+                how = "failed" if error is not None else "stopped" if told else "finished"
+                journal.end(how, frame.cursor, 0, self.result().fingerprint, error)
+        finally:
+            journal.close(discard=not self.analysis.frame.cursor)
 
     def _end_feed(self, feed: Feed) -> None:
         """End the feed; the run waits for a user's feed no longer than `FEED_SECONDS`."""

@@ -27,7 +27,7 @@ from nbbacktest.core.costs import (
     VolumeShareSlippage,
     place_of,
 )
-from nbbacktest.core.enums import Side
+from nbbacktest.core.enums import OrderEventKind, Side
 from nbbacktest.core.errors import ConfigError, OrderError, Problem
 from nbbacktest.core.formats import said
 from nbbacktest.core.records import Bar
@@ -149,7 +149,12 @@ def _rested(order: Order, price: float, bar: Bar) -> bool:
     if level is None or price != level:
         return False
     opened = bar.open
-    return bool(opened > level if order.side is _BUY else opened < level)
+    if not (opened > level if order.side is _BUY else opened < level):
+        return False
+    # A touch at the limit's own price makes a limit order that takes what is there, unless it came with an earlier bar.
+    return order.touch != level or not any(
+        event.kind is OrderEventKind.TRIGGERED and event.time_ns == bar.end_ns for event in order.events
+    )
 
 
 def _bounded(model: PerShareCommission) -> Callable[[float, float], float]:

@@ -186,6 +186,18 @@ class OrderExpiry:
         return int(local_midnights((today + days).astype("datetime64[D]"), zone)[0])
 
 
+def entry_level(side: Side, limit: float | None, stop: float | None, touch: float | None) -> float | None:
+    """The level that an entry with these levels is meant to fill at; None for a market order.
+
+    One that waits for a touch fills there if its limit allows that price, else at its limit.
+    """
+    if limit is None:
+        return stop if touch is None else touch
+    if touch is None:
+        return limit
+    return min(limit, touch) if side is Side.BUY else max(limit, touch)
+
+
 def check_bracket(
     side: Side, entry: float | None, last: float, stop_loss: float | None, take_profit: float | None
 ) -> None:

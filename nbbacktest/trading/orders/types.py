@@ -394,8 +394,11 @@ class TriggerRule(OrderRule):
         level = self.level(order)
         if price != level and self.phase(order, bar, price, rules) == AT_OPEN:
             return f"the open {number_words(bar.open)} was beyond the {self.name} {number_words(level)} already"
-        then = "" if self.then is None else f", and the limit {number_words(self.then.level(order))} allowed it"
-        return f"{_extreme(bar, falls=self.falls(order))} reached the {self.name} {number_words(level)}{then}"
+        reached = f"{_extreme(bar, falls=self.falls(order))} reached the {self.name} {number_words(level)}"
+        if self.then is None:
+            return reached
+        limit = f"the limit {number_words(self.then.level(order))}"
+        return f"{reached}, and {f'{limit} allowed it' if price == self.trigger(order, bar) else f'{limit} after it'}"
 
     def miss_words(self, order: Order, bar: Bar, rules: FillRules) -> MissWords:
         """The distance by which the bar missed the trigger, or the reason why the limit waits on, in words."""
