@@ -71,6 +71,7 @@ class BreakWatch:
                 try:
                     holds = one.terms.value(shot)
                 except BaseException as error:  # noqa: BLE001 - kept for its owner; the run rests here
+                    self._version = -1  # an interrupt may have cut off what the scan keeps
                     logger.warning("%s raised %s; the run rests there", one, said(error))
                     one.error, holds = error, True
                 if holds:
@@ -88,7 +89,7 @@ class BreakWatch:
         self._found.clear()
         if hits:
             self._breakpoints.count(hits)
-            run.held_at = cursor, tuple(hits)
+            run.held_at = run.analysis.epoch, cursor, tuple(hits)
             run.gate.hold_here()
         self._renew(cursor)
         self._take_note(cursor)

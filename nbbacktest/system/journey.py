@@ -160,6 +160,7 @@ class Journey:
             stages.analysis.check = self.check if self.line is not None else None
             self._checked = goal
             stages.analysis.exchange(world.desk, goal)
+            old.desk.is_open = False  # its strategies are in no run any more
 
         if stages.gate.jumped(jump, goal, exchange, line.horizon) and old.loader is not None:
             old.loader.close()
@@ -173,6 +174,7 @@ class Journey:
         gate, analysis = replay.gate, replay.analysis
         gate.runner = _Driven()
         analysis.epoch = stages.analysis.epoch
+        analysis.hold_on_errors(wanted=stages.analysis.has_held)
         desk.is_replay = True
         self.replayed = replay
         if not analysis.begin():

@@ -56,8 +56,8 @@ class Run:
     ----------
     journey : Journey
         Takes the run to other places of its line.
-    held_at : (int, tuple of Breakpoint)
-        Where breakpoints have held it last, and which. Written by the analysis thread.
+    held_at : (int, int, tuple of Breakpoint)
+        The epoch and the cursor at which breakpoints have held it last, and which ones. Written by the analysis thread.
     journal : RunJournal or None
         Keeps on disk what is needed to go on with the run if its process dies.
     """
@@ -101,7 +101,7 @@ class Run:
         # the cursor at the last poll: any face writes it, and at worst one publication more is asked for
         self._polled = -1
         self._listeners: list[Callable[[Run], None]] = []
-        self.held_at: tuple[int, tuple[Breakpoint, ...]] = (-1, ())
+        self.held_at: tuple[int, int, tuple[Breakpoint, ...]] = (-1, -1, ())
         self._runner = self._runner_of(stages)
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -219,8 +219,9 @@ class Run:
     @property
     def held_by(self) -> tuple[Breakpoint, ...]:
         """The breakpoints that hold the run where it stands."""
-        cursor, hits = self.held_at
-        return hits if self.gate.is_held and cursor == self.gate.cursor else ()
+        epoch, cursor, hits = self.held_at
+        is_here = epoch == self.analysis.epoch and cursor == self.gate.cursor
+        return hits if is_here and self.gate.is_held else ()
 
     @property
     def is_replaying(self) -> bool:

@@ -33,9 +33,12 @@ def held(system):
 
 def test_the_table_holds_every_command_of_the_contract():
     """The contract's commands, each a function of this module under its own name."""
-    names = ["start", "pause", "resume", "step", "until", "back", "back-until", "rewind"]
+    names = ["start", "pause", "resume", "step", "until", "back", "back-until", "rewind", "break", "breaks"]
     assert list(COMMANDS) == [*names, "speed", "add", "remove", "stop", "look", "status"]
-    assert all(getattr(commands, name.replace("-", "_")) is function for name, function in COMMANDS.items())
+    assert all(
+        getattr(commands, "break_" if name == "break" else name.replace("-", "_")) is function
+        for name, function in COMMANDS.items()
+    )
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -52,7 +55,8 @@ def test_parameters_leave_the_system_to_the_face():
     assert typed == {
         "start": {"config": str | None, "speed": float | None, "paused": bool},
         "pause": {}, "resume": {}, "step": {"n": int}, "until": {"when": str}, "back": {"n": int},
-        "back-until": {"when": str}, "rewind": {"to": str, "before": bool}, "speed": {"x": float},
+        "back-until": {"when": str}, "rewind": {"to": str, "before": bool}, "break": {"when": str, "once": bool},
+        "breaks": {"remove": int, "clear": bool}, "speed": {"x": float},
         "add": {"symbol": str}, "remove": {"symbol": str, "close": bool}, "stop": {}, "look": {"at": str}, "status": {},
     }  # fmt: skip
 
