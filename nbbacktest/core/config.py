@@ -31,8 +31,7 @@ from nbbacktest.core.data_config import DataConfig, each_once
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, Problem, nearest
 from nbbacktest.core.hours import Hours, OwnHours, ZoneName
 from nbbacktest.core.live_config import LagConfig, LiveConfig
-from nbbacktest.core.model import Model
-from nbbacktest.core.refusals import RefusedError, problems_of
+from nbbacktest.core.model import Model, RefusedError, problems_of
 from nbbacktest.core.user_code import is_reference
 
 
@@ -169,6 +168,7 @@ class SessionConfig(Model):
     )
     hours: Hours = Field("regular", description="when sessions are open: the calendar's hours, or one's own")
     on_error: Literal["stop", "pause"] = Field("stop", description="what a raising strategy does to the run")
+    seed: int = Field(0, ge=0, description="what the random numbers of `self.random` begin with")
     backtest: BacktestConfig = Field(BacktestConfig())
     data: DataConfig = Field(DataConfig())
     strategies: tuple[StrategyConfig, ...] = Field((), description="run in this order")

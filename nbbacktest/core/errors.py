@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from nbbacktest.core.formats import shown
+from nbbacktest.core.formats import cut, shown
 
 
 class NbBacktestError(Exception):
@@ -52,10 +52,7 @@ class Problem:
     cure: str
 
     def __str__(self) -> str:
-        value = shown(self.value)
-        if len(value) > 80:
-            value = value[:77] + "..."
-        return f"{self.path} = {value}: {self.cure}"
+        return f"{self.path} = {cut(shown(self.value), 80)}: {self.cure}"
 
 
 class ConfigError(NbBacktestError, ValueError):

@@ -218,6 +218,17 @@ def shown(value: object) -> str:
         return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
 
 
+def cut(text: str, most: int) -> str:
+    """The text if it has at most `most` characters; else its beginning, which ends with three dots.
+
+    Examples
+    --------
+    >>> cut("a long word", 8), cut("short", 8)
+    ('a lon...', 'short')
+    """
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def spoken(value: Any) -> Any:
     """The value itself if it can be written, else the text of `shown`."""
     try:

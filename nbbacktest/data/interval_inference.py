@@ -14,7 +14,7 @@ import numpy as np
 
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import DAY, HOUR, LATEST, MINUTE, SECOND, Interval
+from nbbacktest.core.intervals import DAY, HOUR, LATEST, MINUTE, SATURDAY, SECOND, Interval
 from nbbacktest.core.records import Int64
 from nbbacktest.data.frames import Bools, Fault, Policy, RawBars, judged
 from nbbacktest.data.trading_days import period_starts
@@ -181,7 +181,6 @@ _CLOCK_CHANGE = 4 * HOUR  # days are 23 to 25 hours long when clocks change, and
 _WEEK = 7 * DAY  # below this, days between two bars are weekends and holidays of daily bars
 _ENOUGH = 10  # with fewer bars, every other minute may be missing by chance
 _MOST = 0.9
-_SATURDAY = 5
 _BOTH = 2  # the spacings of three bars; among more, one at either end may stand alone too
 _LESS = 0.8  # the weight of a spacing that may come from bars cut short
 _RARE = 5  # a spacing that is this many times rarer than the commonest belongs to rows off the grid
@@ -240,7 +239,7 @@ def _calendar_period(raws: Sequence[RawBars], spacings: Int64) -> Interval | Non
     for name, lengths in (("1w", range(7, 8)), ("1mo", range(28, 32))):
         interval = Interval.parse(name)
         keys = [period_starts(days, interval) for days in dates]
-        weekdays = name == "1mo" or all(((days.astype(np.int64) + 3) % 7 < _SATURDAY).all() for days in dates)
+        weekdays = name == "1mo" or all(((days.astype(np.int64) + 3) % 7 < SATURDAY).all() for days in dates)
         if common in lengths and weekdays and all((key[1:] > key[:-1]).all() for key in keys):
             return interval
     return None

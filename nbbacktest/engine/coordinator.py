@@ -80,7 +80,6 @@ class SessionCoordinator:
         link: Link,
         quantum: Quantum,
         *,
-        speed: float = 0.0,
         lag: LagWatch | None = None,
     ) -> None:
         self._timeline = timeline
@@ -88,7 +87,7 @@ class SessionCoordinator:
         self._link = link
         self._quantum = quantum
         self._repacing = threading.Lock()  # held while speed, mode and plan change together
-        self._speed = speed  # written under `_repacing`, read anywhere
+        self._speed = 0.0  # written under `_repacing`, read anywhere
         self._lag = lag
         self._planner = Planner(timeline)
         self.timing = TimingSeries()

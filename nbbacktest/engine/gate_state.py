@@ -86,7 +86,7 @@ class JumpRequest:
     Attributes
     ----------
     place : callable
-        The cursor to go to, from the one at which the run stands; asked by the analysis, with no lock held. It may raise.
+        The place to go to, from the cursor at which the run stands; asked by the analysis, with no lock held. It may raise.
     over : bool
         True once the run rests there, or stays for an error, or goes on for another command.
     reached : bool
@@ -97,7 +97,7 @@ class JumpRequest:
 
     __slots__ = ("error", "over", "place", "reached")
 
-    def __init__(self, place: Callable[[int], int]) -> None:
+    def __init__(self, place: Callable[[int], Any]) -> None:
         self.place = place
         self.over = False
         self.reached = False
@@ -132,10 +132,10 @@ class GateState:
         The step or run_until that is under way.
     jump : JumpRequest or None
         The rewind that is asked for or under way.
-    horizon : int
-        A cursor at which the analysis comes to a boundary: that to which the run had come before it was taken back.
+    ahead : int
+        A cursor at which the analysis comes to a boundary: in the past of a run, the next place that something is done at.
     stop_at : int
-        A cursor at which the analysis comes to a boundary: the next one at which a breakpoint's date is. Written by the analysis.
+        Another one: the next date of a breakpoint. Written by the analysis.
     trouble : BaseException or None
         The error that the run is held for; None again when the run goes on.
     busy : bool
@@ -171,7 +171,7 @@ class GateState:
         self.holders: dict[object, int] = {}
         self.move: MoveRequest | None = None
         self.jump: JumpRequest | None = None
-        self.horizon = 0
+        self.ahead = 0
         self.stop_at = 0
         self.trouble: BaseException | None = None
         self.busy = True
@@ -428,12 +428,11 @@ class GateState:
             move.error = error
             self._reach(move, now)
 
-    def jumped(self, jump: JumpRequest, cursor: int, now: float, horizon: int = 0) -> bool:
+    def jumped(self, jump: JumpRequest, cursor: int, now: float) -> bool:
         """Stand at `cursor`, where `jump` has led; False, and nothing is changed, if the run ended or the jump was given up."""
         if self.closed or jump is not self.jump:
             return False
         self.cursor = cursor
-        self.horizon = horizon
         self.moving_since = (now, cursor)
         self.interrupted_at = now
         self.trouble = None
@@ -488,7 +487,7 @@ class GateState:
 
     def _bound(self, cursor: int) -> int:
         limit = UNLIMITED if self.move is None else self.move.limit(cursor)
-        for stop in (self.horizon, self.stop_at):
+        for stop in (self.ahead, self.stop_at):
             if cursor < stop < limit:
                 limit = stop
         return limit

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.formats import brief, counted, money, percent, printed, speed, timestamp
+from nbbacktest.core.intervals import MINUTE
 from nbbacktest.core.records import Float64
 from nbbacktest.report.console import console as plain_console
 from nbbacktest.report.table import GROUPS
@@ -90,6 +91,8 @@ def _heading(run: RunAnalysis, width: int) -> Iterator[RenderableType]:
         "Period": (f"{period} ({run.record.stamps.timezone})", ""),
         "Strategies": ("\n".join(run.record.strategies) or "none", ""),
     }
+    if run.by_hand:
+        rows["By hand"] = (run.by_hand.removeprefix("with ").removesuffix(" by hand"), "bold")
     yield _pairs([(label, Text(printed(text), style=style)) for label, (text, style) in rows.items()])
 
 
@@ -292,7 +295,6 @@ _FAULTS = {
     "bad_volume": "Bad volume", "bad_time": "Bad time", "zero_volume": "No volume", "outside": "Outside",
 }  # fmt: skip
 _GOOD, _FAIR = 99.0, 90.0  # percent: green from the first on, red below the second
-_MINUTE = 60_000_000_000
 
 
 def show_quality(
@@ -344,7 +346,7 @@ def sessions_table(report: QualityReport, worst: int | None = None) -> Table:
 def gaps_table(report: QualityReport, longest: int | None = None) -> Table:
     """The runs of missing bars, the longest first; `longest` of them at most, or all."""
     gaps: Any = report.gaps.sort_values("count", ascending=False, kind="stable")
-    clock = "" if report.interval.is_daily else "%H:%M" if report.interval.ns >= _MINUTE else "%H:%M:%S"
+    clock = "" if report.interval.is_daily else "%H:%M" if report.interval.ns >= MINUTE else "%H:%M:%S"
     title = f"{_number_shown(len(gaps), longest)} of {len(gaps)} gaps, the longest first; times in {report.timezone}"
     labels = {"first": "First missing", "last": "Last missing", "count": "Bars"}
     cells = (

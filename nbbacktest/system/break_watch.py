@@ -53,13 +53,22 @@ class BreakWatch:
         self._events: list[Breakpoint] = []
         self._errors: list[Breakpoint] = []
         self._found: list[Breakpoint] = []  # by `completed`, at the instant that is just over
+        self._is_late = False  # True if that instant is asked about at its boundary
         self._scan: PastScan | None = None
         self.asks_each = False
 
     # -- as an InstantWatch ---------------------------------------------------------------------------------
 
     def completed(self, cursor: int) -> None:
-        """Ask about equity and conditions."""
+        """Ask about equity and conditions, unless something is still to happen at that instant."""
+        if self._run.analysis.deferred:
+            self._is_late = True
+        else:
+            self._ask(cursor)
+        if self._found or self._is_late:
+            self._run.gate.call_in()
+
+    def _ask(self, cursor: int) -> None:
         found, desk = self._found, self._run.journey.world.desk
         if self._levels:
             equity = desk.portfolio.equity
@@ -76,17 +85,20 @@ class BreakWatch:
                     one.error, holds = error, True
                 if holds:
                     found.append(one)
-        if found:
-            self._run.gate.call_in()
 
     def arrived(self, cursor: int) -> None:
         """Hold the run if a breakpoint is here, and find the next place to stop at."""
         run = self._run
         hits: list[Breakpoint] = []
         if run.journey.world is self._world and cursor > self._seen:
+            if self._is_late:
+                if self._scan is not None and run.journey.world.timeline.axis is not self._axis:
+                    self._scan = run.scan(whole=True)  # a symbol has joined or left just now
+                self._ask(cursor)
             hits = self._hits(cursor)
         self._seen = cursor
         self._found.clear()
+        self._is_late = False
         if hits:
             self._breakpoints.count(hits)
             run.held_at = run.analysis.epoch, cursor, tuple(hits)
@@ -96,11 +108,11 @@ class BreakWatch:
 
     def renewed(self, cursor: int) -> bool:
         """Look for what is new since the run came here; True if there is anything."""
-        if not self._is_old():
-            return False
-        self._renew(cursor)
-        self._take_note(cursor)
-        return True
+        is_old = self._is_old()
+        if is_old:
+            self._renew(cursor)
+        self._take_note(cursor)  # what was done by hand meanwhile is no news
+        return is_old
 
     # -- inside ---------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from nbbacktest.trading.places import Place
 
 if TYPE_CHECKING:
     from nbbacktest.system.break_terms import Predicate
-    from nbbacktest.system.run import Run, RunHolder
+    from nbbacktest.system.run import Run
+    from nbbacktest.system.run_holder import RunHolder
 
 
 class Breakpoint:

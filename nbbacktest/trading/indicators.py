@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
 import numpy as np
 
 from nbbacktest.core.errors import IndicatorError, StateError
-from nbbacktest.core.formats import said, shown
+from nbbacktest.core.formats import cut, said, shown
 from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.engine.series import BarsView, ColumnView, Series
 
@@ -505,11 +505,7 @@ def series_of_inputs(inputs: Sequence[Any]) -> Series | None:
 
 
 def _word(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else _short(shown(value))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 20 else text[:17] + "..."
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else cut(shown(value), 20)
 
 
 def _check_whole(value: Any, series: Series, title: str) -> None:

@@ -25,11 +25,10 @@ from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.places import Place, RunTimes, past_place, zone_of
 from nbbacktest.trading.portfolio import Portfolio, Position
 from nbbacktest.trading.record import CashFlow, RunNotes, RunRecord, Split
-from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingLists, TradingSnapshot
+from nbbacktest.trading.snapshot import LAST_FILLS, Days, OrderRow, Snapshot, TradingLists, TradingSnapshot
 
 _EVERY = 128
 """The account is kept after each so many changes, and the list of open orders after each so many orders."""
-_LAST_FILLS = 5
 NEVER = 1 << 62
 """An instant that no run has."""
 _TERMS = 5 - EVENT_FIELDS  # the place of an event's first term, counted from the event's end
@@ -136,7 +135,7 @@ class PastInstants:
 
     def last_fills(self, n_fills: int) -> tuple[Fill, ...]:
         """The newest of the first `n_fills` fills."""
-        return tuple(self.traces.lists.fills[max(n_fills - _LAST_FILLS, 0) : n_fills])
+        return tuple(self.traces.lists.fills[max(n_fills - LAST_FILLS, 0) : n_fills])
 
 
 class AccountAt(NamedTuple):

@@ -21,7 +21,7 @@ from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.data.trading_days import period_starts
 from nbbacktest.trading.equity import day_ends, equity_curve, invested, local_days
-from nbbacktest.trading.excursions import excursions
+from nbbacktest.trading.excursions import Excursions, excursions
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import Executions, RunRecord
 from nbbacktest.trading.trades import Trade, Trades, round_trips
@@ -44,15 +44,17 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades | None = None) -> dict[str, Any]:
+def statistics(
+    record: RunRecord, equity: Float64 | None = None, trades: Trades | None = None, far: Excursions | None = None
+) -> dict[str, Any]:
     """Every statistic of a run, in the order in which reports show them.
 
     Parameters
     ----------
     record
         The run.
-    equity, trades
-        The results of `equity_curve` and `round_trips`, if they are at hand.
+    equity, trades, far
+        The results of `equity_curve`, `round_trips` and `excursions`, if they are at hand.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
     daily = daily_returns(equity[ends], record.cash)
     closed = trades.closed
     pnl, returns = closed.pnl, closed.return_
-    far = excursions(record, closed)
+    far = excursions(record, closed) if far is None else far
     final = final_equity(equity, record.cash)
     growth = cagr(final, record.cash, period_count(record, days[ends]), factor)
     # Sessions of unlike length and clock changes shouldn't show in a count of days.
@@ -102,8 +104,8 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
         "worst_trade": worst_trade(returns),
         "average_trade": average_trade(returns),
         "fees": fees(record.executions.commission),
-        "average_mae": average_mae(far.mae),
-        "average_mfe": average_mfe(far.mfe),
+        "average_mae": average_mae(far.mae[: len(closed)]),
+        "average_mfe": average_mfe(far.mfe[: len(closed)]),
     }
 
 

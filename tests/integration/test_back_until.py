@@ -154,7 +154,7 @@ def test_the_row_of_a_trade_leads_to_its_entry(system):
         ({"fill": "last"}, "give its number"),
         ({"fill": 0, "before": 1}, "before=1: give True or False"),
         ({"to": "start", "before": True}, "nothing is before the start"),
-        ({"input": 0}, "no inputs"),
+        ({"input": 0}, "there is no input yet"),
     ],
 )
 def test_what_is_no_place_is_refused(system, arguments, told):

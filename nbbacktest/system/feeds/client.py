@@ -21,11 +21,11 @@ from nbbacktest.core.errors import (
     OutsideRunError,
     Problem,
 )
-from nbbacktest.core.formats import printed, said
+from nbbacktest.core.formats import cut, printed, said
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.live_config import check_url, check_waits, clean_token
 from nbbacktest.core.monitor import Flag
-from nbbacktest.data.incoming_bars import read_instant, written
+from nbbacktest.data.live_market import read_instant, written
 from nbbacktest.engine.feed import Inbox, PushFeed
 
 logger = logging.getLogger("nbbacktest")
@@ -341,4 +341,4 @@ def _told(reason: Any) -> str:
         text = str(reason) or type(reason).__name__
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists within lists
         text = f"a {type(reason).__name__} that can't be written: {type(error).__name__}"
-    return printed(text if len(text) <= 200 else text[:197] + "...")
+    return printed(cut(text, 200))
