@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,8 +13,7 @@ from nbbacktest.core.hours import time_of_day
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Int64
 from nbbacktest.data.calendar import local_clock
-from nbbacktest.system.break_terms import BreakTerms, Predicate, read_predicate, terms_of
-from nbbacktest.system.breakpoints import Breakpoint
+from nbbacktest.system.break_terms import Breakpoint, BreakTerms, Predicate, read_predicate, terms_of
 from nbbacktest.system.run import Run
 from nbbacktest.system.targets import times_of
 from nbbacktest.trading.event_places import place_of_fill, place_of_order, place_of_rejection
@@ -106,7 +106,14 @@ def place_before(when: Any, run: Run) -> int | None:
         when = when.terms
     terms = when if isinstance(when, BreakTerms) else BreakTerms("when", read_predicate(when, "run_back_until"))
     check_terms(terms, run)
-    return last_place(terms, run, run.scan())
+    return last_place(terms, run, scan_of(run))
+
+
+def scan_of(run: Run, *, whole: bool = False) -> PastScan:
+    """The instants that a run has completed so far, for a search; from any thread. `whole`: those to come too, once they are completed."""
+    world = run.world
+    stop = len(world.timeline) if whole else min(run.snapshot().cursor, world.desk.index + 1)
+    return PastScan(run.recorded_past(world.desk), world.timeline.axis, stop, threading.Lock())
 
 
 def last_place(terms: BreakTerms, run: Run, scan: PastScan) -> int | None:

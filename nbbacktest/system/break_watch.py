@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from nbbacktest.core.enums import OrderStatus
 from nbbacktest.core.formats import said
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.system.break_places import concerns, dated_places, level_watch
-from nbbacktest.system.break_terms import EVENTS
-from nbbacktest.system.breakpoints import Breakpoint, Breakpoints
+from nbbacktest.system.break_places import concerns, dated_places, level_watch, scan_of
+from nbbacktest.system.break_terms import EVENTS, Breakpoint
+from nbbacktest.system.breakpoints import Breakpoints
 from nbbacktest.trading.orders import Fill, Order
 
 if TYPE_CHECKING:
@@ -89,11 +89,16 @@ class BreakWatch:
     def arrived(self, cursor: int) -> None:
         """Hold the run if a breakpoint is here, and find the next place to stop at."""
         run = self._run
+        is_place = 0 < run.gate.state.stop_at <= cursor
+        is_quiet = not (is_place or self._found or self._is_late or self._events or self._errors)
+        if is_quiet and not self._is_old():
+            self._seen = cursor
+            return
         hits: list[Breakpoint] = []
         if run.journey.world is self._world and cursor > self._seen:
             if self._is_late:
                 if self._scan is not None and run.journey.world.timeline.axis is not self._axis:
-                    self._scan = run.scan(whole=True)  # a symbol has joined or left just now
+                    self._scan = scan_of(run, whole=True)  # a symbol has joined or left just now
                 self._ask(cursor)
             hits = self._hits(cursor)
         self._seen = cursor
@@ -111,7 +116,8 @@ class BreakWatch:
         is_old = self._is_old()
         if is_old:
             self._renew(cursor)
-        self._take_note(cursor)  # what was done by hand meanwhile is no news
+        if is_old or self._alarm is not None:
+            self._take_note(cursor)  # what was done by hand meanwhile is no news
         return is_old
 
     # -- inside ---------------------------------------------------------------------------------------------
@@ -135,21 +141,20 @@ class BreakWatch:
 
     def _take_note(self, cursor: int) -> None:
         """Note what has happened until now, and where the next date is."""
-        desk = self._run.journey.world.desk
-        self._counts = len(desk.fills), len(desk.orders)
         if self._alarm is not None:
+            desk = self._run.journey.world.desk
+            self._counts = len(desk.fills), len(desk.orders)
             self._alarm.rejected.clear()
         row = bisect_right(self._dated, cursor, key=lambda pair: pair[0])
         self._run.gate.state.stop_at = self._dated[row][0] if row < len(self._dated) else 0
 
     def _is_old(self) -> bool:
         world = self._run.journey.world
-        return (
-            self._version != self._breakpoints.version
-            or world is not self._world
-            or world.timeline.axis is not self._axis
-            or (self._alarm is not None and world.desk.broker.blotter.news is not self._alarm)
-        )
+        if self._version != self._breakpoints.version or world is not self._world:
+            return True
+        if self._alarm is not None and world.desk.broker.blotter.news is not self._alarm:
+            return True
+        return world.timeline.axis is not self._axis
 
     def _renew(self, cursor: int) -> None:
         """Look for the present breakpoints in the present world."""
@@ -168,7 +173,7 @@ class BreakWatch:
         self._errors = by_kind.get("error", [])
         self._conditions = by_kind.get("when", [])
         levels = by_kind.get("equity", []) + by_kind.get("drawdown", [])
-        self._scan = run.scan(whole=True) if levels or self._conditions else None
+        self._scan = scan_of(run, whole=True) if levels or self._conditions else None
         self._levels = (
             [] if self._scan is None else [(one, level_watch(one.terms, self._scan, cursor)) for one in levels]
         )

@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from nbbacktest.core.errors import LiveRunError
-from nbbacktest.system.break_terms import BreakTerms, read_terms
+from nbbacktest.system.break_terms import Breakpoint, read_terms
 from nbbacktest.trading.places import Place
 
 if TYPE_CHECKING:
     from nbbacktest.system.break_terms import Predicate
     from nbbacktest.system.run import Run
-    from nbbacktest.system.run_holder import RunHolder
-
-
-class Breakpoint:
-    """A condition at which runs are held.
-
-    Attributes
-    ----------
-    number : int
-        From 1 on; never used again.
-    terms : BreakTerms
-        What it waits for.
-    once : bool
-        True if it goes with its first hit.
-    hits : int
-        How often it has held a run. Written by the analysis thread.
-    error : BaseException or None
-        What its condition raised last: a run is held there too.
-    """
-
-    def __init__(self, number: int, terms: BreakTerms, *, once: bool) -> None:
-        self.number = number
-        self.terms = terms
-        self.once = once
-        self.hits = 0
-        self.error: BaseException | None = None
-
-    def __str__(self) -> str:
-        return f"breakpoint {self.number} ({self.terms})"
-
-    def __repr__(self) -> str:
-        once = ", once" if self.once else ""
-        times = f", hit {self.hits:,} {'time' if self.hits == 1 else 'times'}" if self.hits else ""
-        return f"<Breakpoint {self.number}: {self.terms}{once}{times}>"
 
 
 class Breakpoints:
@@ -54,10 +20,15 @@ class Breakpoints:
 
     They hold the present run and later ones, forwards and in the past; `run_back_until` takes one too. No breakpoint ever
     changes a result. A live run isn't held.
+
+    Parameters
+    ----------
+    present
+        Gives the present or last run.
     """
 
-    def __init__(self, holder: RunHolder) -> None:
-        self._holder = holder
+    def __init__(self, present: Callable[[], Run | None]) -> None:
+        self._present = present
         self._lock = threading.Lock()  # guards the fields below
         self._all: tuple[Breakpoint, ...] = ()  # replaced, never changed: reading it needs no lock
         self._newest = 0
@@ -120,7 +91,7 @@ class Breakpoints:
             when, time=time, fill=fill, order=order, rejected=rejected, session=session, error=error,
             drawdown=drawdown, equity=equity, symbol=symbol, strategy=strategy,
         )  # fmt: skip
-        run = self._holder.run
+        run = self._present()
         if run is not None and not run.done:
             from nbbacktest.system.break_places import check_terms
 
@@ -157,7 +128,7 @@ class Breakpoints:
     @property
     def hit(self) -> tuple[Breakpoint, ...]:
         """Those that hold the present run where it stands."""
-        run = self._holder.run
+        run = self._present()
         return () if run is None else tuple(run.held_by)
 
     def __iter__(self) -> Iterator[Breakpoint]:

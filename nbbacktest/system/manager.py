@@ -612,7 +612,7 @@ class SystemManager:
 
             with self._condition.lock:
                 if holder.breakpoints is None:
-                    holder.breakpoints = Breakpoints(holder)
+                    holder.breakpoints = Breakpoints(lambda: holder.run)
         return holder.breakpoints
 
     # -- looking --------------------------------------------------------------------------------------------

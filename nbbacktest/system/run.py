@@ -41,11 +41,10 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
 if TYPE_CHECKING:
-    from nbbacktest.system.breakpoints import Breakpoint
+    from nbbacktest.system.break_terms import Breakpoint
     from nbbacktest.system.journal.writer import RunJournal
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.look import PastInstants
-    from nbbacktest.trading.past_scan import PastScan
 
 logger = logging.getLogger("nbbacktest")
 
@@ -404,7 +403,7 @@ class Run:
         with self._looking:
             # An interrupt in between leaves no cached past, and the next look begins anew.
             world, kept, self._past = self._world_of(cursor), self._past, None
-            past = kept[1] if kept is not None and kept[0] is world else self._recorded_past(world.desk)
+            past = kept[1] if kept is not None and kept[0] is world else self.recorded_past(world.desk)
             shot = past.at(cursor, world.timeline.axis)
             self._past = world, past
         return shot
@@ -413,15 +412,8 @@ class Run:
         """The world that has completed so many instants: the present one, or that from which the run was taken back."""
         return self.world if cursor <= self.world.desk.index + 1 else self.journey.farthest
 
-    def scan(self, *, whole: bool = False) -> PastScan:
-        """The instants completed so far, for a search; from any thread. `whole`: those to come too, once they are completed."""
-        from nbbacktest.trading.past_scan import PastScan
-
-        world = self.world
-        stop = len(world.timeline) if whole else min(self.snapshot().cursor, world.desk.index + 1)
-        return PastScan(self._recorded_past(world.desk), world.timeline.axis, stop, threading.Lock())
-
-    def _recorded_past(self, desk: TradingDesk) -> PastInstants:
+    def recorded_past(self, desk: TradingDesk) -> PastInstants:
+        """The completed instants of a desk of this run; not for several threads."""
         from nbbacktest.trading.look import PastInstants, RunTraces
         from nbbacktest.trading.order_replay import BrokerRules
 

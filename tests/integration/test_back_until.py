@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import nbbacktest as nb
 from nbbacktest.strategies import SmaCross
-from nbbacktest.system.break_places import last_place
+from nbbacktest.system.break_places import last_place, scan_of
 from tests.erratic import brokers, differences, events, markets, random_market
 from tests.live import live_of
 from tests.markets import minutes
@@ -37,10 +37,10 @@ def test_the_last_place_is_that_of_all_snapshots(market, broker, actions, seed, 
     for terms in all_terms:
         expected = seen.places(terms)
         for stop in [len(seen.shots) - 1, *dice.sample(range(1, len(seen.shots)), 4)]:
-            scan = seen.run.scan()
+            scan = scan_of(seen.run)
             scan.stop = stop
             assert last_place(terms, seen.run, scan) == max((c for c in expected if c < stop), default=None), str(terms)
-    scan = seen.run.scan()
+    scan = scan_of(seen.run)
     for cursor in dice.sample(range(len(seen.shots) - 1), 30):  # before the last session has ended
         assert not differences(seen.shots[cursor], scan.at(cursor)), cursor
 
