@@ -280,6 +280,6 @@ def _close(widget: iw.Widget, forget: Callable[[], None], pump: FramePump) -> No
         if isinstance(one, (tuple, list)):
             pending += one
         elif isinstance(one, iw.Widget):
-            # Children, layouts and styles are models too: a page keeps each until it is closed.
+            # Children, layouts and styles are models too: a page keeps each model until the model is closed.
             pending += one._trait_values.values()  # noqa: SLF001 - reading a trait by its name would make its default
             one.close()

@@ -1,4 +1,4 @@
-"""What a run began with, as the first line of its journal says it: config, bars, strategies."""
+"""The facts about a run's beginning that the first line of its journal has: config, bars, strategies."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Beginning(NamedTuple):
 
 
 def beginning(origin: Origin, market: MarketData, strategies: Sequence[Strategy]) -> Beginning:
-    """What a run of `origin` begins with, over these bars; `strategies` are its own, which didn't move yet."""
+    """The facts about the beginning of a run of `origin` over these bars; `strategies` are its own, and weren't called yet."""
     config, data = origin.config, origin.data
     is_path = isinstance(data, (str, Path))
     is_handed = data is not None and not is_path
@@ -132,7 +132,7 @@ def _strategy_facts(origin: Origin, strategies: Sequence[Strategy]) -> Iterator[
 
 
 def _params_of(strategy: Strategy) -> tuple[dict[str, Any], str | None]:
-    """The parameters of an instance, and why they aren't all of it."""
+    """The parameters of an instance, and the reason why they don't describe it whole."""
     names = parameters_of(type(strategy), Strategy)
     own = [name for name in vars(strategy) if name not in names and not name.startswith("_")]
     lacks = f"was given as an instance that has {', '.join(own)}" if own else None
