@@ -325,15 +325,9 @@ class SystemManager:
         return place is not None and self.rewind(place)
 
     def rewind(
-        self,
-        to: Place | None = None,
-        *,
-        fill: int | None = None,
-        order: int | None = None,
-        trade: int | None = None,
-        input: int | None = None,  # noqa: A002 - the word of `inputs`
-        before: bool = False,
-    ) -> bool:
+        self, to: Place | None = None, *, fill: int | None = None, order: int | None = None, trade: int | None = None,
+        input: int | None = None, before: bool = False,  # noqa: A002 - the word of `inputs`
+    ) -> bool:  # fmt: skip
         """Go to a place that the run was at, and rest there; waits for it.
 
         What lies ahead stays the same line: `step`, `resume` and `run_until` deliver it again, inputs by hand included, and go
@@ -611,14 +605,7 @@ class SystemManager:
     @property
     def breakpoints(self) -> Breakpoints:
         """The system's breakpoints: `add` sets one. They hold the present run and later ones."""
-        holder = self._holder
-        if holder.breakpoints is None:
-            from nbbacktest.system.breakpoints import Breakpoints
-
-            with self._condition.lock:
-                if holder.breakpoints is None:
-                    holder.breakpoints = Breakpoints(lambda: holder.run)
-        return holder.breakpoints
+        return self._holder.its_breakpoints()
 
     # -- looking --------------------------------------------------------------------------------------------
 

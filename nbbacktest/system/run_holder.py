@@ -179,6 +179,15 @@ class RunHolder:
             self._put(run)
             self._life.apply(Command.REWIND)
 
+    def its_breakpoints(self) -> Breakpoints:
+        """Those of the manager, made when they are first asked for."""
+        from nbbacktest.system.breakpoints import Breakpoints
+
+        with self._condition.lock:
+            if self.breakpoints is None:
+                self.breakpoints = Breakpoints(lambda: self.run)
+        return self.breakpoints
+
     def _watch(self, run: Run) -> None:
         if self.breakpoints is not None:
             self.breakpoints.follow(run)
