@@ -30,7 +30,7 @@ logger = logging.getLogger("nbbacktest")
 
 
 class BreakWatch:
-    """An `nbbacktest.engine.analysis.InstantWatch`: holds the run at its manager's breakpoints.
+    """An `nbbacktest.engine.rests.InstantWatch`: holds the run at its manager's breakpoints.
 
     Attributes
     ----------
