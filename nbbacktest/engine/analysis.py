@@ -307,6 +307,11 @@ class AnalysisEngine(Generic[S]):
         self._ask_for_handlers()
         self.frame = self._freeze(cursor)
 
+    def remember_errors(self, other: AnalysisEngine[S]) -> None:
+        """Know the errors of the past of a run that this one goes on with."""
+        self.errors |= other.errors
+        self.has_held = other.has_held
+
     def hold_on_errors(self, *, wanted: bool) -> None:
         """Hold the run at an error of users' code, whatever the config says; or as the config says. Called between two instants."""
         wanted = wanted or self._is_held_on_errors

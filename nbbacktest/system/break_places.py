@@ -129,7 +129,7 @@ def _last_places(terms: BreakTerms, run: Run, scan: PastScan) -> Iterable[int]:
     notes = desk.notes
     if terms.kind in ("equity", "drawdown"):
         scan.equity(stop - 1)  # the last account first: so all changes until then are known
-        side = sides(terms, desk.terms.cash)
+        side = sides(terms, desk.broker.terms.cash)
         return [cursor for cursor in range(1, stop) if side(scan.equity(cursor))]
     if terms.kind == "fill":
         fills = desk.fills
