@@ -458,7 +458,7 @@ class SystemManager:
     def in_past(self) -> bool:
         """True if the present or last run was taken back, and hasn't come to its horizon again."""
         run = self._holder.run
-        return run is not None and run.stages.gate.cursor < run.horizon
+        return run is not None and run.in_past
 
     @property
     def next_start(self) -> str | None:

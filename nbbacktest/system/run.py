@@ -199,6 +199,11 @@ class Run:
         return self.journey.horizon if replay is None else replay.gate.cursor
 
     @property
+    def in_past(self) -> bool:
+        """True if the run was taken back, and hasn't come to its horizon again."""
+        return self.stages.gate.cursor < self.horizon
+
+    @property
     def is_replaying(self) -> bool:
         """True while a jump is under way."""
         return self.journey.replayed is not None
@@ -310,11 +315,21 @@ class Run:
             return newest
         with self._looking:
             # An interrupt in between leaves no cached past, and the next look begins anew.
-            world, kept, self._past = self.world, self._past, None
+            world, kept, self._past = self._known_up_to(cursor), self._past, None
             past = kept[1] if kept is not None and kept[0] is world else self._recorded_past(world.desk)
             shot = past.at(cursor, world.timeline.axis)
             self._past = world, past
         return shot
+
+    def _known_up_to(self, cursor: int) -> World:
+        """The present world, which has completed `cursor` instants; another thread may take the run back meanwhile."""
+        while not self.gate.is_analyst:
+            world, frame = self.journey.world, self.analysis.frame
+            if frame.agent.lists.fills is world.desk.fills:  # both are of one world
+                if cursor > frame.cursor:
+                    raise ValueError(f"look({cursor}): the run was taken back to {frame.cursor:,} meanwhile")
+                return world
+        return self.world
 
     def _recorded_past(self, desk: TradingDesk) -> PastInstants:
         from nbbacktest.trading.look import PastInstants, RunTraces

@@ -5,22 +5,26 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic, thread_time
 from typing import Any
 
 import ipywidgets as iw
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.lifecycle import Command
+from nbbacktest.core.records import Int64
 from nbbacktest.system import commands
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import MovingTime, Run
-from nbbacktest.widgets.charts import Charts
-from nbbacktest.widgets.controls import Action, Controls
-from nbbacktest.widgets.panel_threads import CommandDispatcher, FramePump
+from nbbacktest.widgets.charts import Charts, on_axis_of
+from nbbacktest.widgets.controls import LIVE_BACK, Action, Controls
+from nbbacktest.widgets.looking import Looking, SliderPlace
+from nbbacktest.widgets.panel_threads import STALE, CommandDispatcher, FramePump, ShownPlace
 from nbbacktest.widgets.static_fallback import StaticFallback, in_words
-from nbbacktest.widgets.view import ViewState, resolve
+from nbbacktest.widgets.time_slider import TimeTicks
+from nbbacktest.widgets.view import ViewState, allowed_in, resolve
 
 FRAMES = 6.0
 """Frames a second, if the page keeps up."""
@@ -33,6 +37,19 @@ RESTING = 0.5
 
 OFFERED = ("start", "pause", "resume", "step", "until", "speed", "stop")
 """The commands that the panel has controls for."""
+
+_ENDS = {"home": "start", "end": "end"}
+"""The keys that lead to the ends of the line."""
+
+
+def _went(system: SystemManager, arrived: bool) -> str:  # noqa: FBT001 - the answer of a move
+    return "" if arrived else f"System is {system.get_state()}: another command came between"
+
+
+_JOURNEYS: Mapping[str, Callable[..., str]] = {
+    "back": lambda system, n: _went(system, system.back(n)),
+    "rewind": lambda system, to: _went(system, system.rewind(to)),
+}
 
 _numbers: weakref.WeakKeyDictionary[Run, int] = weakref.WeakKeyDictionary()
 _counter = itertools.count(1)
@@ -47,6 +64,11 @@ def number_of(run: Run | None) -> int:
         if run not in _numbers:
             _numbers[run] = next(_counter)
         return _numbers[run]
+
+
+def place_of(run: Run | None) -> ShownPlace:
+    """The number of a run, and how often it was taken to another place."""
+    return number_of(run), 0 if run is None else run.published()._frame.epoch  # noqa: SLF001 - hidden from users only
 
 
 class ControlPanel:
@@ -89,17 +111,21 @@ class ControlPanel:
         self._start = start or (lambda: commands.start(system, config).message)
         # guards the fields of a frame, which the pump and the kernel's thread both draw
         self._guard = threading.RLock()
-        self._rate, self._number, self._watch = _Rate(), 0, MovingTime()
+        self._rate, self._shown, self._watch = _Rate(), (0, 0), MovingTime()
+        self._ticks, self._ticked = TimeTicks(), 0.0
+        self._looking = Looking()
         self._fallback = StaticFallback()
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
         self.pump = FramePump(self)
-        self.controls = Controls(lambda *asked: _passed(me, "_carry_out", *asked))
+        self.controls = Controls(lambda *asked: _passed(me, "_carry_out", *asked), lambda at: _passed(me, "_look", at))
         self.charts = Charts(self.controls, self.pump.poke)
         self._dispatcher = CommandDispatcher(
-            lambda: number_of(system.run), lambda message, wrong: _passed(me, "_answered", message, wrong)
+            lambda: place_of(system.run), lambda message, wrong: _passed(me, "_answered", message, wrong)
         )
-        self.controls.bridge.listen(lambda key, run: _passed(me, "_key", key, run))
+        self.controls.bridge.listen(
+            lambda key, shown: _passed(me, "_key", key, shown), lambda at: _passed(me, "_let_go", at)
+        )
         self.widget = self._laid_out()
         poke = self.pump.poke
         self._forget = system.on_state(lambda _state: poke())
@@ -125,26 +151,74 @@ class ControlPanel:
 
     # -- what the user does ----------------------------------------------------------------------------------
 
-    def _carry_out(self, action: Action, *arguments: Any, run: int | None = None) -> None:
-        """Queue an action for the run that its page showed; `run` is that run's number, if the page sent it along."""
-        seen = self.controls.bridge.clicked_run() if run is None else run
+    def _carry_out(self, action: Action, *arguments: Any, shown: ShownPlace | None = None) -> None:
+        """Queue an action for the run that its page showed; `shown` is what the page sent along."""
+        seen = self.controls.bridge.clicked() if shown is None else shown
         if not isinstance(action, str):
             self._dispatcher.submit_action(lambda: action(self.system), seen)
-        elif action == "start":
+            return
+        self._looking.end()
+        if action == "start":
             self._dispatcher.submit("start", self._start, seen)
+        elif action in _JOURNEYS:
+            if self._goes_back:
+                self._dispatcher.submit(action, lambda: _JOURNEYS[action](self.system, *arguments), seen)
+            self.pump.poke()
         else:
             self._dispatcher.submit(action, lambda: commands.COMMANDS[action](self.system, *arguments).message, seen)
 
-    def _key(self, key: str, run: int) -> None:
-        state = self.system.get_state()
+    def _key(self, key: str, shown: ShownPlace) -> None:
+        state, count = self.system.get_state(), int(self.controls.count.value)
         if key == "right" and state is SystemState.PAUSED:
-            self._carry_out("step", int(self.controls.count.value), run=run)
+            self._carry_out("step", count, shown=shown)
         elif key == "space" and state is not SystemState.STOPPED:
-            self._carry_out("pause" if state is SystemState.RUNNING else "resume", run=run)
+            self._carry_out("pause" if state is SystemState.RUNNING else "resume", shown=shown)
+        elif key == "left" and self._goes_back:
+            self._carry_out("back", count, shown=shown)
+        elif key in _ENDS and self._goes_back:
+            self._carry_out("rewind", _ENDS[key], shown=shown)
+
+    @property
+    def _goes_back(self) -> bool:
+        return Command.REWIND in allowed_in(self.system.get_state(), self.system.run)
+
+    def _look(self, at: int) -> None:
+        """Look at an instant, as long as the slider is there; without moving the run."""
+        seen, run = self.controls.bridge.clicked(), self.system.run
+        if run is None or at == run.published().cursor:
+            self._looking.end()
+        elif seen is not None and seen[0] != number_of(run):
+            self._answered(STALE, True)
+        else:
+            self._looking.choose(at, seen, monotonic())
+        self.pump.poke()
+
+    def _let_go(self, at: int) -> None:
+        """Go to the instant at which the user has let go of the slider."""
+        self.controls.timeline.slider.value = at  # the page's own message about it may be still to come
+        place, run = self._looking.place, self.system.run
+        if place is None or place.at != at:
+            return
+        if self._goes_back:
+            self._go(place)
+        elif run is not None and run.is_live:
+            self._answered(LIVE_BACK, True)
+
+    def _go(self, place: SliderPlace) -> None:
+        """Take the run to the instant that the user looks at."""
+        if self._looking.ask(place):
+            self._dispatcher.submit(
+                "rewind", lambda: _JOURNEYS["rewind"](self.system, place.at), place.shown, lambda: self._gone(place)
+            )
+
+    def _gone(self, place: SliderPlace) -> None:
+        self._looking.end(place)
+        self.pump.poke()
 
     def _answered(self, message: str, wrong: bool) -> None:  # noqa: FBT001 - as the dispatcher calls it
         with self._guard:  # a frame that was begun before isn't shown after it
-            self.controls.show_notice(message, (number_of(self.system.run), self.system.get_state()), is_error=wrong)
+            about = (number_of(self.system.run), self.system.get_state())
+            self.controls.show_notice(message, about, is_error=wrong)
         self.pump.poke()
 
     # -- frames ---------------------------------------------------------------------------------------------
@@ -152,10 +226,16 @@ class ControlPanel:
     def draw_frame(self) -> float | None:
         """Draw a frame; returns in how many seconds the next is due, None if nothing moves."""
         began, worked = monotonic(), thread_time()
+        if self._goes_back and (rested := self._looking.resting(began)) is not None:
+            self._go(rested)
+        if (wait := self._looking.seconds_to_draw(began)) > 0:
+            return wait
         with self._guard:
             view, behind = self._draw()
         if behind:
             return 0.02
+        if view.is_looking and self._goes_back and (rest := self._looking.seconds_to_act(began)) is not None:
+            return min(rest, 1 / FRAMES)
         if view.state is SystemState.STOPPED:
             self.publish_fallback()
             return None
@@ -179,17 +259,35 @@ class ControlPanel:
             return view, False
         shot, number = run.followed(), number_of(run)
         frame = shot._frame  # noqa: SLF001 - hidden from users only; the charts and the numbers beside them show one frame
-        if number != self._number:
-            self._number, self._rate = number, _Rate()
+        if (number, frame.epoch) != self._shown:
+            self._rate = _Rate()
+            if number != self._shown[0]:
+                self._looking.end()
+            self._shown = number, frame.epoch
         rate = self._rate.at(sum(shot.counts.values()), monotonic())
-        sessions = self.charts.sessions(run, frame)
+        looked, place = None, self._looking.place
+        if place is not None and place.at < shot.cursor:
+            looked = run.look(place.at)
+            frame = on_axis_of(frame, looked._frame)  # noqa: SLF001 - as above
+        starts = self.charts.starts(run, frame)
+        sessions = int(starts.searchsorted(frame.cursor, side="left")), len(starts)
         wall = self._watch.seconds(run, state)
-        view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed, wall)
+        view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed, wall, looked)
         self.charts.beat(run, frame, view)
         changed, self._state = view.state is not self._state, view.state
-        self.controls.show(view)
+        newest = self._looking.place
+        self.controls.show(view, view.cursor if newest is None else newest.at)
+        self._show_ticks(run, view, starts)
         # A new state is sent before the charts are drawn.
         return view, changed or self.charts.draw(run, frame, view)
+
+    def _show_ticks(self, run: Run, view: ViewState, starts: Int64) -> None:
+        now = monotonic()
+        if view.state is SystemState.RUNNING and now - self._ticked < 1.0:
+            return
+        self._ticked = now
+        error = view.stands if view.failure is not None else None
+        self.controls.timeline.show_ticks(self._ticks.drawn(run, view.horizon, starts, error))
 
     # -- how it is shown ------------------------------------------------------------------------------------
 
@@ -257,9 +355,7 @@ class _Rate:
         self._seen: list[tuple[float, int]] = []
 
     def at(self, bars: int, now: float) -> float:
-        """Add a count of processed bars at `now`; returns the rate. A count that falls begins anew: the run was taken back."""
-        if self._seen and bars < self._seen[-1][1]:
-            self._seen.clear()
+        """Add a count of processed bars at `now`; returns the rate."""
         self._seen = [*(entry for entry in self._seen if now - entry[0] < 1.5), (now, bars)]
         (then, before), (until, after) = self._seen[0], self._seen[-1]
         return (after - before) / (until - then) if until > then else 0.0

@@ -1,0 +1,84 @@
+"""The instant to which a user has moved the slider of a panel: shown without the run being there, until it is. For any thread."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+from nbbacktest.widgets.panel_threads import ShownPlace
+
+LOOKS = 6.0
+"""The most looks a second that are drawn."""
+REST = 0.25
+"""Seconds for which the slider rests before the run goes there, if the user doesn't let go of it."""
+
+
+class SliderPlace(NamedTuple):
+    """An instant that the user has chosen.
+
+    Attributes
+    ----------
+    at : int
+        The cursor.
+    shown : tuple of int or None
+        What the page showed then.
+    since : float
+        When it was chosen, on the monotonic clock.
+    """
+
+    at: int
+    shown: ShownPlace | None
+    since: float
+
+
+class Looking:
+    """What a panel's user looks at, if it isn't the instant at which the run stands."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()  # guards the fields
+        self._place: SliderPlace | None = None
+        self._asked: SliderPlace | None = None  # the place to which the run was sent last
+        self._drawn = float("-inf")
+
+    @property
+    def place(self) -> SliderPlace | None:
+        """The instant to show; None: the one at which the run stands."""
+        return self._place
+
+    def choose(self, at: int, shown: ShownPlace | None, now: float) -> SliderPlace:
+        """Look at an instant from now on."""
+        with self._guard:
+            if self._place is None or self._place.at != at:
+                self._place = SliderPlace(at, shown, now)
+            return self._place
+
+    def end(self, place: SliderPlace | None = None) -> None:
+        """Look at the run again; if a `place` is given, only if it is the newest."""
+        with self._guard:
+            if place is None or self._place is place:
+                self._place = None
+
+    def ask(self, place: SliderPlace) -> bool:
+        """True if the run wasn't sent to this place yet; it is now."""
+        with self._guard:
+            is_new, self._asked = self._asked is not place, place
+            return is_new
+
+    def resting(self, now: float) -> SliderPlace | None:
+        """The place at which the slider has rested, if the run wasn't sent there yet."""
+        place = self._place
+        return place if place is not None and self._asked is not place and now - place.since >= REST else None
+
+    def seconds_to_draw(self, now: float) -> float:
+        """Seconds until the next look may be drawn; counts one as drawn if that is now."""
+        if self._place is None:
+            return 0.0
+        wait = self._drawn + 1 / LOOKS - now
+        if wait <= 0:
+            self._drawn = now
+        return wait
+
+    def seconds_to_act(self, now: float) -> float | None:
+        """Seconds until the slider has rested; None if there is nothing to wait for."""
+        place = self._place
+        return None if place is None or self._asked is place else max(place.since + REST - now, 0.02)
