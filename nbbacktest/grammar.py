@@ -106,7 +106,7 @@ def _as_typed(parameter: inspect.Parameter) -> inspect.Parameter:
 
 def _annotated(annotation: Any, name: str, text: str | None = None) -> Any:
     typed = f"--{name.strip('_').replace('_', '-')}"
-    if text is None:  # its help is in the docstring
+    if text is None:  # the help of a parameter is in the docstring
         return Annotated[annotation, Parameter(name=typed, negative="", show_default=False)]
     return Annotated[annotation, Parameter(name=typed, negative="", show_default=False, help=text)]
 

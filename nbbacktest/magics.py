@@ -50,8 +50,8 @@ class BacktestMagics(Magics):
         super().__init__(shell)
         self._ipython = shell
         self._named: dict[str, SystemManager] = {}
-        self._cells: dict[int, str] = {}  # by system, the cell that started its run
-        self._panels: dict[int, ControlPanel] = {}  # by system, the panel that its cell shows
+        self._cells: dict[int, str] = {}  # for each system, the cell that started its run
+        self._panels: dict[int, ControlPanel] = {}  # for each system, the panel that its cell shows
         self._newest: SystemManager | None = None
         self._commands = system_app(self._call, {"status": (JSON,)})
         self._commands.command(self._panel, name="panel")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nbbacktest.core.config import BrokerConfig, LimitsConfig, NoSlippage, PercentCommission, PercentSlippage
+from nbbacktest.core.costs import Commission
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import Bar, BarColumns, Stamps
 from nbbacktest.data.calendar import SessionTable
@@ -49,7 +50,7 @@ def desk_for(
     strategies: Strategy | Sequence[tuple[Strategy, Sequence[str]]],
     *series: Series,
     cash: float = 100_000.0,
-    commission: float = 0.0,
+    commission: float | Commission = 0.0,
     slippage: float = 0.0,
     limits: dict[str, Any] | None = None,
     sessions: Callable[[], SessionTable] | None = None,
@@ -60,7 +61,7 @@ def desk_for(
         strategies = [(strategies, tuple(s.symbol for s in series if s.is_base))]
     broker = BrokerConfig(
         cash=cash,
-        commission=PercentCommission(rate=commission),
+        commission=PercentCommission(rate=commission) if isinstance(commission, (int, float)) else commission,
         slippage=PercentSlippage(rate=slippage) if slippage else NoSlippage(),
         **rules,
     )

@@ -12,7 +12,7 @@ from typing import Literal
 from cyclopts import App
 
 import nbbacktest as nb
-from nbbacktest.cli import data, feed, run, system
+from nbbacktest.cli import data, feed, journals, run, system
 from nbbacktest.cli.output import DONE, FAILED, complain, drop_unwritable, ending, take_any_text
 from nbbacktest.report.console import console
 
@@ -29,6 +29,7 @@ app.command(run.run)
 app.command(run.validate)
 app.command(run.schema)
 app.command(system.sessions)
+app.command(journals.runs)
 app.command(data.data)
 app.command(feed.feed)
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     take_any_text()
     try:
-        # There is no default command: it would take a misspelt command for its argument.
+        # No function is the parser's default: it would take a misspelt command for its argument.
         status = _call(tokens) if tokens else _shell()
         sys.stdout.flush()
     except BrokenPipeError:

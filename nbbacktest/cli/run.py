@@ -40,7 +40,7 @@ def run(
     if save is not None:
         _check_target(save)
     find_local_modules()
-    # A run that is held at an error could be neither looked at nor resumed here.
+    # With "pause" the run would be held at an error, and nothing here could resume it.
     settings = nb.SessionConfig.load(config).overlaid({"on_error": "stop"}, str(config))
     with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if json_ else contextlib.nullcontext():
         outcome = _outcome(settings)

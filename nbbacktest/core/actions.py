@@ -49,7 +49,7 @@ Actions = Annotated[
     Annotated[str, Tag("path")] | Annotated[tuple[ActionRow, ...], Tag("rows")],
     Discriminator(lambda value: "path" if isinstance(value, str) else "rows"),
 ]
-"""A CSV's path, or rows."""
+"""Corporate actions in a config: the path of a CSV, or rows."""
 
 
 class CorporateAction(NamedTuple):

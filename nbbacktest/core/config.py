@@ -259,9 +259,11 @@ class SessionConfig(Model):
         """
         if not changes:
             return self
-        merged = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        merged = self.set_values()
         if isinstance(self.broker.commission, CallableCommission):
-            merged["broker"]["commission"] = self.broker.commission.model_dump()  # a live function stays one
+            merged["broker"]["commission"] = (
+                self.broker.commission.model_dump()
+            )  # a function that was given as an object stays one
         for key, value in changes.items():
             merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
         try:
@@ -272,6 +274,13 @@ class SessionConfig(Model):
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON-ready values, under the names that the file uses."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def set_values(self) -> dict[str, Any]:
+        """As `to_dict`, of what was set alone: a config that is read from it counts the same fields as set."""
+        given: dict[str, Any] = _with_models(
+            self.model_dump(mode="json", by_alias=True, exclude_unset=True), self.to_dict()
+        )
+        return given
 
 
 EXAMPLE: dict[str, Any] = {
@@ -331,6 +340,16 @@ def _jsonable(value: Any) -> Any:
     if hasattr(value, "columns") and hasattr(value, "to_dict"):
         return value.to_dict("records")  # a table of corporate actions
     raise TypeError(f"{value!r} of type {type(value).__name__}")
+
+
+def _with_models(given: Any, whole: Any) -> Any:
+    """Values that were set, with the names of their models, which needn't be set in Python."""
+    if isinstance(given, dict):
+        named = {"model": whole["model"]} if "model" in whole else {}
+        return named | {key: _with_models(value, whole[key]) for key, value in given.items()}
+    if isinstance(given, list):
+        return [_with_models(*pair) for pair in zip(given, whole, strict=True)]
+    return given
 
 
 def _check_keys(source: Any, where: str) -> None:

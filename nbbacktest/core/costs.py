@@ -60,7 +60,8 @@ class MakerTakerCommission(Model):
     """One share of the notional for limit orders that rested, another for all other orders.
 
     A fill is the maker's if the order's limit sets its price and the bar opened on the side of it that can't
-    fill: the order waited in the book. All other fills are the taker's, also that of a limit order at the open.
+    fill: the order waited in the book. All other fills are the taker's, also that of a limit order at the open, and that
+    of a limit if touched in the bar that touches it, if its touch is its limit.
     """
 
     model: Literal["maker_taker"] = "maker_taker"
@@ -75,7 +76,7 @@ class MakerTakerCommission(Model):
 
 
 class Tier(Model):
-    """A rate, and the volume from which on it counts."""
+    """A rate, and the traded volume from which on that rate counts."""
 
     above: float = Field(ge=0, description="volume traded before, in the unit of `by`")
     rate: float = Field(ge=0, description="fraction of the notional, or money a unit where by is shares")

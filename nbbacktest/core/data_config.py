@@ -261,7 +261,7 @@ class DataConfig(Model):
 
     @model_validator(mode="after")
     def _found(self) -> Self:
-        # The contents of a file are checked when it is read.
+        # The rows of a file of actions are checked when it is read.
         if self.adjusted and isinstance(self.actions, tuple) and any(row.kind != "delist" for row in self.actions):
             raise RefusedError("actions", self.actions, COUNTED_TWICE)
         if self.stream and self.source != "parquet" and "source" in self.model_fields_set:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from nbbacktest.core.formats import shown
+from nbbacktest.core.formats import cut, shown
 
 
 class NbBacktestError(Exception):
@@ -18,7 +18,7 @@ class NbBacktestError(Exception):
 
 
 class _Hidden:
-    """Stands for a secret that is wrong."""
+    """Shown by an error in place of a wrong secret."""
 
     def __repr__(self) -> str:
         return "(not shown)"
@@ -31,7 +31,7 @@ HIDDEN = _Hidden()
 
 
 class _Missing:
-    """Stands for a missing value if None is a possible value."""
+    """Marks a missing value if None is a possible value."""
 
     def __repr__(self) -> str:
         return "(missing)"
@@ -52,10 +52,7 @@ class Problem:
     cure: str
 
     def __str__(self) -> str:
-        value = shown(self.value)
-        if len(value) > 80:
-            value = value[:77] + "..."
-        return f"{self.path} = {value}: {self.cure}"
+        return f"{self.path} = {cut(shown(self.value), 80)}: {self.cure}"
 
 
 class ConfigError(NbBacktestError, ValueError):

@@ -135,7 +135,7 @@ def _target(path: Path) -> tuple[Path, os.stat_result | None]:
 
 
 def _new_file(target: Path, before: os.stat_result | None) -> Path | None:
-    """An empty file beside `target` with its mode and owner; None if it has to be written over instead."""
+    """An empty file beside `target` with its mode and owner; None if `target` itself has to be written over."""
     if before is not None and before.st_nlink > 1:
         return None
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")

@@ -11,9 +11,9 @@ import re
 from typing import Any
 
 MISSING = "n/a"
-"""Written in the place of a value that isn't defined."""
+"""The text in place of a value that isn't defined."""
 DASH = "–"
-"""Written in place of `MISSING` in a tile or a cell of a live face, which has no room for a word."""
+"""The sign in place of `MISSING` in a tile or a cell of a live face, which has no room for a word."""
 
 
 def money(value: float | None, missing: str = MISSING) -> str:
@@ -216,6 +216,17 @@ def shown(value: object) -> str:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - whatever a user's code raises
         return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+
+
+def cut(text: str, most: int) -> str:
+    """The text if it has at most `most` characters; else its beginning, which ends with three dots.
+
+    Examples
+    --------
+    >>> cut("a long word", 8), cut("short", 8)
+    ('a lon...', 'short')
+    """
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def spoken(value: Any) -> Any:

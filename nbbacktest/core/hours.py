@@ -14,7 +14,7 @@ from nbbacktest.core.model import Model
 
 
 def known_zone(name: str) -> str:
-    """`name`, if it is an IANA name of a time zone.
+    """Return `name` if it is an IANA name of a time zone.
 
     Raises
     ------

@@ -14,6 +14,8 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 LATEST = 2**63 - 1
 """Later than any instant and any day, as an int64: the time of an event that never comes."""
+SATURDAY = 5
+"""The first day of a weekend, Mondays being 0."""
 NO_TIME = -(2**63)
 """No instant and no day, as an int64: the value that pandas has for NaT."""
 

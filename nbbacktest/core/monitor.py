@@ -26,13 +26,13 @@ class Monitor:
     Attributes
     ----------
     lock : threading.RLock
-        Its holder may take it again, as the garbage collector does that ends a dropped run from wherever it is called.
+        A thread that holds it may take it again: the garbage collector may end a dropped run inside any call.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._news = threading.Condition(self.lock)
-        self._tickets: list[threading.Lock] = []  # of the threads that wait in `until`; guarded by the lock
+        self._tickets: list[threading.Lock] = []  # one for each thread that waits in `until`; guarded by the lock
 
     def until(self, answer: Callable[[], T], timeout: float | None = None) -> T:
         """Wait until `answer()` is true and return its value; after `timeout` seconds return its value at that time.
@@ -89,7 +89,7 @@ class Flag:
         return self._up
 
     def set(self) -> None:
-        """Raise it and wake all waiting threads."""
+        """Raise the flag and wake all waiting threads."""
         surely(self._set)
 
     def clear(self) -> None:
@@ -97,7 +97,7 @@ class Flag:
         self._up = False
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is up; False after `timeout` seconds."""
+        """Wait until the flag is raised; False after `timeout` seconds."""
         return self._monitor.until(self.is_set, timeout)
 
     def _set(self) -> None:
@@ -181,4 +181,4 @@ class _Outcome(Generic[T]):
         try:
             raise error
         finally:
-            del error  # no cycle of the error, its traceback and this frame
+            del error  # so that the error, its traceback and this frame are no cycle

@@ -49,7 +49,7 @@ class Stamps:
         object.__setattr__(self, "daily", self.daily or self.dates)
 
     def of(self, interval: Interval) -> Stamps:
-        """The labels of bars of that length."""
+        """These labels for bars of length `interval`."""
         return self if self.daily is interval.is_daily else replace(self, daily=interval.is_daily)
 
     def stamp(self, ns: int) -> pd.Timestamp:
@@ -101,7 +101,7 @@ class Stamps:
         return (self.stamp(ns) - pd.Timedelta(1, "ns")).normalize() if self.dates else self.stamp(ns)
 
     def instants(self, ns: Int64) -> pd.DatetimeIndex:
-        """Many of them as an index."""
+        """Many such instants as an index."""
         import pandas as pd
 
         return (self.index(ns) - pd.Timedelta(1, "ns")).normalize() if self.dates else self.index(ns)

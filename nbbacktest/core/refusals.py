@@ -118,7 +118,7 @@ class _Place:
 
     def __init__(self, root: type[BaseModel]) -> None:
         self.path: list[str] = []
-        self.siblings: set[str] = set()  # the keys beside the last one
+        self.siblings: set[str] = set()  # the keys that stand beside the last one
         self._models: list[type[BaseModel]] = [root]
         self._field: FieldInfo | None = None
 

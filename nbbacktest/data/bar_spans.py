@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nbbacktest.core.config import SessionConfig
 
-_NEARLY_ALL = 0.8  # the share of stamps that must lie off the minute alike
+_NEARLY_ALL = 0.8  # the share of stamps that must lie off the minute by the same time
 _BEFORE_THE_END = (1, 1_000, 1_000_000, SECOND)
 """Nanoseconds before the end of a bar at which sources stamp it, as 09:30:59.999."""
 
@@ -118,7 +118,7 @@ def opens_of(ends: Int64, length: int) -> Int64:
 def agree(raws: Sequence[RawBars], given: Interval | None, mark: StampMeaning = "open") -> Interval:
     """The interval of all bars: the one given, else the commonest spacing that nearly all rows fit.
 
-    Bars a day or more apart are daily; bars a week or more apart are as long as they commonly are apart.
+    Bars a day or more apart are daily; bars a week or more apart have their commonest distance as their length.
 
     Raises
     ------
@@ -398,7 +398,7 @@ def _days(
         days = interval.ns // DAY
         apart = np.diff(dates).astype(np.int64)
         if (apart % days).any():
-            # They differ in length; the next bar's begin is the first moment that is surely late enough.
+            # The bars differ in length. Each surely ends by the next one's begin, the first moment that is known.
             after = dates[-1:] + np.timedelta64(int(apart.max()), "D")
             return time, np.append(time[1:], local_midnights(after, stamps.day_zone))
         return time, local_midnights(dates + np.timedelta64(days, "D"), stamps.day_zone)

@@ -101,7 +101,7 @@ class SessionTable:
         """The number of the part that each instant lies in; -1: in none."""
         instants = np.asarray(ns, dtype=np.int64)
         part = np.searchsorted(self.part_open, instants, side="right").astype(np.int64) - 1
-        # Part -1 reads the last close; these instants stay -1 either way.
+        # Instants before the first part have -1 here. They are compared with the last part's close, and stay -1 either way.
         return np.where(instants < self.part_close[part], part, -1) if len(self) else part
 
     def session_of(self, ns: npt.ArrayLike) -> Int64:

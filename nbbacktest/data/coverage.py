@@ -133,7 +133,7 @@ class Coverage:
     gap_date: Days
 
     def total(self, name: str) -> int:
-        """One of the counts, over all days."""
+        """The sum of one of the counts over all days."""
         return int(self.counts[name].sum()) + (self.undated if name == "bad_time" else 0)
 
     def totals(self) -> dict[str, int]:

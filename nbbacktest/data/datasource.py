@@ -179,7 +179,9 @@ class AskedSource:
         prices = prices_of(source, config, called)
         either = getattr(source, "prices", None) == "either"
         bars = ask(source, config, needs, **({"adjusted": prices == "adjusted"} if either else {}))
-        actions = own_actions(source, config, called, bars.frames) if config.data.actions is None else None
+        actions = (
+            own_actions(source, prices or _asked(config), called, bars.frames) if config.data.actions is None else None
+        )
         return replace(bars, source=f"{called}, {prices} prices" if either else called, prices=prices, actions=actions)
 
 
@@ -276,7 +278,7 @@ def _bars(
 
 
 def prices_of(source: DataSource, config: SessionConfig, called: str) -> Prices | None:
-    """The prices that a source gives in this run; None: it doesn't say.
+    """The prices that a source gives in this run; None if it doesn't say.
 
     Raises
     ------
@@ -290,7 +292,7 @@ def prices_of(source: DataSource, config: SessionConfig, called: str) -> Prices 
     if told not in (None, *get_args(Prices)):
         raise DataError(f"{called}: prices is {told!r}; set it to one of {', '.join(map(repr, get_args(Prices)))}")
     if told == "either":
-        return "adjusted" if adjusted else "raw"
+        return _asked(config)
     if told is not None and "adjusted" in config.data.model_fields_set and (told == "adjusted") != adjusted:
         cure = (
             f"{called} gives {told} prices; set it to {str(not adjusted).lower()}, or ask a source that has the others"
@@ -302,8 +304,12 @@ def prices_of(source: DataSource, config: SessionConfig, called: str) -> Prices 
     return told
 
 
+def _asked(config: SessionConfig) -> Prices:
+    return "adjusted" if config.data.adjusted else "raw"
+
+
 def own_actions(
-    source: DataSource, config: SessionConfig, called: str, symbols: Iterable[str]
+    source: DataSource, prices: Prices, called: str, symbols: Iterable[str]
 ) -> tuple[ActionRow, ...] | None:
     """The splits, dividends and delistings that a source knows and its prices don't have in them; None: it knows none.
 
@@ -317,7 +323,6 @@ def own_actions(
     ask = getattr(source, "actions", None)
     if not callable(ask):
         return None
-    prices = prices_of(source, config, called) or ("adjusted" if config.data.adjusted else "raw")
     found: list[ActionRow] = []
     unknown = []
     for symbol in symbols:

@@ -60,7 +60,7 @@ def read_csv(file: Path, separator: str | None, decimal: str | None) -> pd.DataF
 
 
 def _exactly() -> dict[str, Any]:
-    """The option by which pandas' own engine reads numbers to the last digit; from 3.1 on it always does."""
+    """The option by which pandas' own engine reads numbers to the last digit, which it does by itself from 3.1 on."""
     import pandas as pd
 
     version = tuple(int(part) for part in pd.__version__.split(".")[:2])

@@ -94,10 +94,10 @@ def first_kinds(faults: Sequence[Fault], rows: int) -> dict[FaultKind, Bools]:
     return found
 
 
-_FEW_OUT_OF_PLACE = 10  # one row in this many may be out of place; if more are, the rows count as shuffled
+_FEW_OUT_OF_PLACE = 10  # if more than one row in this many is out of place, the rows count as shuffled
 _ENOUGH = 10  # with fewer rows in place, the distance of rows isn't known
-_FAR = 10  # for so few rows: a multiple of their whole span
-_SMALL_HOURS = 4  # clocks are set back between midnight and then
+_FAR = 10  # then a row counts as far off at so many times the span of all
+_SMALL_HOURS = 4  # the hour up to which clocks are set back, from midnight on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -339,7 +339,7 @@ class RawBars:
         return self.left_out | {"out_of_order": every}
 
     def told(self, policy: Policy) -> tuple[str, ...]:
-        """The warnings about its rows; none if faults are dropped and few rows were left out."""
+        """The warnings about rows that were left out; none if the policy is ``drop`` and they are few."""
         gone = sum(map(len, self.left_out.values()))
         rows = gone + len(self.index)
         if not self.notes or (policy == "drop" and gone <= max(_FEW_ROWS, LOUD * rows)):
@@ -426,7 +426,7 @@ def parse_frame(frame: Any, symbol: str, file: str | None, *, faults: Policy, ch
         raise DataError(f"{label}: a {type(frame).__name__} is no DataFrame; pass a pandas DataFrame of bars")
     frame = of_symbol(frame, symbol, label, chosen=chosen)
     if len(frame):
-        # Before the columns: if times are missing too, the error is about them.
+        # The times come first: if columns are missing as well, the error is about the times.
         frame = frame if isinstance(frame.index, pd.DatetimeIndex) else _timed(frame, label)
     names = names_of(frame, label)
     if not len(frame):

@@ -14,7 +14,7 @@ import numpy as np
 
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
-from nbbacktest.core.intervals import DAY, HOUR, LATEST, MINUTE, SECOND, Interval
+from nbbacktest.core.intervals import DAY, HOUR, LATEST, MINUTE, SATURDAY, SECOND, Interval
 from nbbacktest.core.records import Int64
 from nbbacktest.data.frames import Bools, Fault, Policy, RawBars, judged
 from nbbacktest.data.trading_days import period_starts
@@ -42,7 +42,7 @@ def fits(raw: RawBars, length: int, mark: StampMeaning) -> bool:
             if length > DAY
             else bool((days == 0).sum() <= FEW * len(off))
         )
-    # Two bars are closer if the first was cut short, by a close or a break; three in a row are shorter bars.
+    # A close or a break may cut one bar short, so that two bars are closer. If three in a row are, all bars are shorter.
     close = np.diff(raw.ticks[kept]) < length
     return bool((close[1:] & close[:-1]).sum() <= FEW * len(off)) and bool(close.sum() <= _OVERLAPS * len(off))
 
@@ -69,7 +69,7 @@ def off_grid(raw: RawBars, length: int, mark: StampMeaning) -> Bools:
 
 
 def _alone(ticks: Int64, clocks: Int64, length: int, mark: StampMeaning, *, lenient: bool) -> Bools:
-    """Rows that lie a whole number of lengths from none of their two neighbours on either side, and belong to no pattern.
+    """A mask of stray rows: a whole number of lengths from none of two neighbours on either side, and of no pattern.
 
     In the first round it is `lenient`: other rows may seem odd because of those that are still among them.
     """
@@ -90,10 +90,10 @@ def _alone(ticks: Int64, clocks: Int64, length: int, mark: StampMeaning, *, leni
     days = int(first.sum())
     enough = max(2.0, _REGULAR * days)
     sound |= _times(clocks % DAY) >= enough
-    # After a change of the clocks it has the same place among the others, an hour off.
+    # After a change of the clocks a row is an hour off, and has the same place among its neighbours as on other days.
     place = np.stack((clocks % HOUR, np.minimum(before, length), np.minimum(after, length)), axis=1)
     sound |= _times(place) >= enough
-    sound |= (_times(clocks % DAY % length) > 1) & ~close  # the grid of another part of the day
+    sound |= (_times(clocks % DAY % length) > 1) & ~close  # rows of a grid that another part of the day has
     if mark == "close":
         # A bar that its session's close, or a lunch break, has cut short ends sooner than the others.
         sound |= (after >= length) & (last | ((before < length) & ((days == 1) | lenient)))
@@ -179,10 +179,9 @@ def on_grid(raw: RawBars, interval: Interval, mark: StampMeaning, policy: Policy
 
 _CLOCK_CHANGE = 4 * HOUR  # days are 23 to 25 hours long when clocks change, and may be that much short
 _WEEK = 7 * DAY  # below this, days between two bars are weekends and holidays of daily bars
-_ENOUGH = 10  # fewer bars may all miss every other minute by chance
+_ENOUGH = 10  # with fewer bars, every other minute may be missing by chance
 _MOST = 0.9
-_SATURDAY = 5
-_BOTH = 2  # spacings of three bars; with more, one at an end stands alone too
+_BOTH = 2  # the spacings of three bars; among more, one at either end may stand alone too
 _LESS = 0.8  # the weight of a spacing that may come from bars cut short
 _RARE = 5  # a spacing that is this many times rarer than the commonest belongs to rows off the grid
 
@@ -240,14 +239,14 @@ def _calendar_period(raws: Sequence[RawBars], spacings: Int64) -> Interval | Non
     for name, lengths in (("1w", range(7, 8)), ("1mo", range(28, 32))):
         interval = Interval.parse(name)
         keys = [period_starts(days, interval) for days in dates]
-        weekdays = name == "1mo" or all(((days.astype(np.int64) + 3) % 7 < _SATURDAY).all() for days in dates)
+        weekdays = name == "1mo" or all(((days.astype(np.int64) + 3) % 7 < SATURDAY).all() for days in dates)
         if common in lengths and weekdays and all((key[1:] > key[:-1]).all() for key in keys):
             return interval
     return None
 
 
 def _candidates(spacings: Int64) -> list[tuple[int, int]]:
-    """Lengths that bars may have and how often they are apart so far, the commonest first, of equal ones the shorter."""
+    """The lengths that bars may have, each with the number of bars that far apart: the commonest first, of equals the shorter."""
     values, times = np.unique(spacings, return_counts=True)
     counted: dict[int, int] = {}
     for value, count in zip(values.tolist(), times.tolist(), strict=True):
@@ -338,7 +337,7 @@ def _step(spacings: Int64) -> int:
 
 
 def _least(interval: Interval) -> int:
-    """The least distance of two bars."""
+    """The least distance between the begins of two bars of `interval`."""
     if interval.is_calendar:
         return interval.ns // 2  # stamped with their first sessions, weeks may be 4 days apart, and months 28
     return interval.ns - (_CLOCK_CHANGE if interval.is_daily else 0)

@@ -149,7 +149,7 @@ class LeanSource:
 
 
 def _by_day(folder: Path, symbol: str, part: Stretch) -> Iterator[pd.DataFrame]:
-    """The bars of seconds or minutes, a frame a day."""
+    """The bars of seconds or minutes, one frame for each day."""
     for file in sorted((folder / part.ticker).glob("*_trade.zip")):
         match = _FILE.fullmatch(file.name)
         if match is None:

@@ -114,11 +114,11 @@ class Company:
 
     @property
     def until(self) -> date | None:
-        """Its last day; None if it is traded still, or that isn't known."""
+        """The company's last day; None if it is traded still, or that isn't known."""
         return self.tickers[-1].day if self.tickers and self.tickers[-1].day < _TODAY else None
 
     def stretches(self, start: date | None, end: date | None) -> Iterator[Stretch]:
-        """Its tickers from `start` to `end`, rising; nothing before its first day or after its last one."""
+        """The company's tickers from `start` to `end`, rising; nothing before its first day or after its last one."""
         if not self.tickers:
             yield Stretch(self.name, start, end)
             return
@@ -221,11 +221,11 @@ class _Shelf:
                 yield name, self._text(archive, name)
 
     def where(self, name: str) -> Path:
-        """The file's name for errors."""
+        """The name of the company's file, for errors."""
         return self._files.get(name) or (self._archive or self._folder) / f"{name}.csv"
 
     def lines(self, name: str) -> list[str] | None:
-        """Its lines; None if there is no such file."""
+        """The lines of the company's file; None if there is none."""
         try:
             if name in self._files:
                 return self._files[name].read_text(encoding="utf-8-sig").split()

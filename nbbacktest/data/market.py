@@ -187,7 +187,7 @@ class MarketData:
         """
         grid = None
         if self.placed and self.interval.ns <= DAY:
-            with suppress(DataError):  # no bar is in a session: then no bars are due
+            with suppress(DataError):  # no bar is in a session, so that none is expected
                 grid = Grid(self.due(), self.interval)
         return {symbol: self._totals(symbol, grid) for symbol in self.bars}
 

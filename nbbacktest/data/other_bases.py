@@ -13,6 +13,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, Problem
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Float64, Stamps
+from nbbacktest.core.user_code import callers_level
 from nbbacktest.data.bar_spans import agree, full_stamps, place, reach, time_faults, unknown_mark
 from nbbacktest.data.calendar import SessionTable, local_midnights, session_table
 from nbbacktest.data.files import read_file
@@ -266,6 +267,6 @@ def compared(market: MarketData) -> tuple[Disagreement, ...]:
             f"{one.finer:g} by the {market.interval} bars, {one.coarser:g} by the {one.interval} bars; "
             "MarketData.disagreements lists them",
             DataQualityWarning,
-            stacklevel=2,
+            stacklevel=callers_level(),
         )
     return tuple(found)

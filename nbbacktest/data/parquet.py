@@ -98,7 +98,7 @@ class ParquetBars:
         blank = pd.DataFrame(dict.fromkeys(self._columns, 0.0), index=index)
         raw = read_frame(blank, self.symbol, self._name)
         self._index = raw.index
-        nothing = np.zeros(len(index))  # never written to, and so never backed by memory
+        nothing = np.zeros(len(index))  # zeros that are never written to, and so take no memory
         return replace(raw, columns=dict.fromkeys(raw.columns, nothing))
 
     def read(self, start: int, stop: int) -> dict[str, Float64]:
@@ -152,12 +152,12 @@ class ParquetBars:
     # -- rows -----------------------------------------------------------------------------------------------
 
     def _take(self, start: int, stop: int) -> list[pa.RecordBatch]:
-        """The batches of those rows."""
+        """The batches that hold the rows from `start` up to `stop`."""
         taken = []
         first = sum(file.rows for file in self._files[: self._number])
         while first + self._row < stop:
             file = self._files[self._number]
-            if max(start, first + self._row) >= first + file.rows:  # no more rows of it are wanted
+            if max(start, first + self._row) >= first + file.rows:  # no more rows of this file are wanted
                 self.close()
                 first += file.rows
                 self._number, self._row = self._number + 1, 0

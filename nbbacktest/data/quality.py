@@ -88,7 +88,7 @@ class QualityReport:
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
-        """The missing runs: symbol, interval, session, stamps of the first and last missing bar, and number of bars."""
+        """The runs of missing bars: symbol, interval, session, stamps of the first and last missing bar, and number of bars."""
         import pandas as pd
 
         return pd.concat([self._gaps_of(symbol) for symbol in self._parts], ignore_index=True)
@@ -271,7 +271,7 @@ def _survey(config: SessionConfig, data: Any) -> MarketData:
     for raw in raws:
         sound = judged(raw, time_faults(raw, interval, stamps, timezone=local, sessions=None, mark=mark), "drop")
         time = begins_of(sound, sound.index, interval, stamps, timezone=local, mark=mark)
-        # Where they end isn't asked for, and so isn't cut at a close.
+        # The ends of these bars aren't asked for, so that none is cut at a close.
         o, h, l, c, v = (sound.columns[name] for name in ("open", "high", "low", "close", "volume"))  # noqa: E741
         bars[raw.symbol] = BarColumns(raw.symbol, interval, time, time + interval.ns, o, h, l, c, v)
         counted = replace(sound, left_out=sound.disordered)

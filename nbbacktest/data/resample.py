@@ -140,7 +140,7 @@ def _ends_at_midnight(base: BarColumns, row: Int64, sessions: SessionTable) -> b
 
 
 def _room(begin: Int64, end: Int64, root: Interval) -> Int64:
-    """The number of `root` bars that fit from `begin` to `end`; one that is cut short counts."""
+    """The number of `root` bars that fit between `begin` and `end`; a last one that is cut short counts."""
     room: Int64 = np.maximum(-(-(end - begin) // root.ns), 1)
     return room
 

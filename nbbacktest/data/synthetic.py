@@ -249,7 +249,7 @@ class _Noise:
 def _draw(
     seed: int, key: int, dates: Days, counts: Int64, *, normals: int, uniforms: int
 ) -> tuple[Float64, Float64, Float64]:
-    """Numbers for each session, and in rows for each bar. Every session has a generator of its own."""
+    """Random numbers: for each session, and in rows for its bars. Every session has a generator of its own."""
     total = int(counts.sum())
     session, normal, uniform = np.empty(len(dates)), np.empty((total, normals)), np.empty((total, uniforms))
     at = 0

@@ -20,7 +20,7 @@ _MARKETS = (
     "Asia/Jerusalem", "Asia/Kolkata", "Asia/Shanghai", "Asia/Tokyo", "Australia/Sydney", "Pacific/Auckland",
     "America/Toronto", "America/Sao_Paulo", "America/Santiago", "Africa/Cairo",
 )  # fmt: skip
-"""Tried before all others; of zones with equal clocks the first is taken."""
+"""The zones that are tried before all others; of zones with equal clocks the first is taken."""
 
 
 def name_of(zone: Any) -> str | None:
@@ -253,7 +253,7 @@ def read_times(column: pd.Series[Any]) -> pd.DatetimeIndex | None:
     # Offsets that change with the seasons have no zone but UTC in common.
     offsets = _have_offsets(column)
     if offsets.any() and not offsets.all():
-        return None  # half the zones missing is a mistake; older versions of pandas take it for one zone
+        return None  # Stamps of which only some name a zone are a mistake; older versions of pandas give them all that zone.
     try:
         if not offsets.any():
             times = pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601"))

@@ -11,7 +11,7 @@ import numpy as np
 from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.hours import OwnHours
-from nbbacktest.core.intervals import LATEST, NO_TIME, Interval
+from nbbacktest.core.intervals import LATEST, NO_TIME, SATURDAY, Interval
 from nbbacktest.core.records import Int64
 from nbbacktest.data.calendar import (
     ALWAYS_OPEN,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY, _MONTH = timedelta(days=1), timedelta(days=31)
 _WEEK = np.timedelta64(7, "D")
-_SATURDAY = 5
 
 
 class TradingDays:
@@ -66,7 +65,7 @@ class TradingDays:
         if not len(table):
             return local_dates(moments, self.zone)
         dates = table.dates.astype(np.int64)
-        # Moments rise, so that looking up the few sessions among them is the cheap way.
+        # Moments rise, so that it is cheap to look the few sessions up among them.
         edges = np.searchsorted(moments, np.column_stack((table.open, table.close)).ravel())
         counts = np.diff(edges, prepend=0, append=len(moments))
         stretches = np.full(2 * len(table) + 1, NO_TIME)
@@ -79,7 +78,7 @@ class TradingDays:
             earlier = np.append(NO_TIME, dates)[after]
             later = np.append(dates, LATEST)[after]
             weekday = (own + 3) % 7  # 1 January 1970 was a Thursday
-            own = np.where(weekday >= _SATURDAY, own + 7 - weekday, own)
+            own = np.where(weekday >= SATURDAY, own + 7 - weekday, own)
             days[closed] = np.clip(own, earlier, later)
         return days
 
@@ -144,7 +143,7 @@ def period_starts(dates: Days, interval: Interval, mark: StampMeaning | None = N
     # 1 January 1970 was a Thursday, and weeks begin on Mondays.
     weekday = (dates.astype(np.int64) + 3) % 7
     mondays: Days = dates - weekday.astype("timedelta64[D]")
-    return np.where((weekday >= _SATURDAY) & (mark == "open"), mondays + _WEEK, mondays)
+    return np.where((weekday >= SATURDAY) & (mark == "open"), mondays + _WEEK, mondays)
 
 
 def refuse_weekend_stamps(label: str, dates: Days, interval: Interval, mark: StampMeaning | None) -> None:
@@ -154,7 +153,7 @@ def refuse_weekend_stamps(label: str, dates: Days, interval: Interval, mark: Sta
     ------
     DataError
     """
-    weekend = (dates.astype(np.int64) + 3) % 7 >= _SATURDAY
+    weekend = (dates.astype(np.int64) + 3) % 7 >= SATURDAY
     if interval.name == "1w" and mark is None and weekend.any():
         raise DataError(
             f"{label}: {int(weekend.sum())} of {len(dates)} weeks are stamped on a weekend, the first {dates[weekend][0]}; "

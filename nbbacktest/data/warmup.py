@@ -14,6 +14,7 @@ from nbbacktest.core.data_config import bar_counts
 from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, Problem
 from nbbacktest.core.intervals import NO_TIME, Interval
 from nbbacktest.core.records import BarColumns, Int64, Stamps
+from nbbacktest.core.user_code import callers_level
 from nbbacktest.data.calendar import ALWAYS_OPEN, SessionTable, local_midnights, session_table, utc_date
 from nbbacktest.data.resample import derive
 from nbbacktest.data.trading_days import TradingDays, whole_periods
@@ -255,7 +256,7 @@ def _warm_from(bars: Mapping[str, BarColumns], days: SessionTable, start: int, w
             f"less warm-up than asked for: data.warmup_days is {warmup}, and the source has {len(with_bars)} sessions "
             "before the start",
             DataQualityWarning,
-            stacklevel=2,
+            stacklevel=callers_level(),
         )
     return int(starts[with_bars[-warmup:][0]]) if len(with_bars) else start
 

@@ -102,7 +102,7 @@ def _package() -> Any:
 
 
 def _of(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
-    """One symbol's columns, whichever way round the levels are."""
+    """The columns of `symbol` in a table with two levels of columns, whichever of them holds the symbols."""
     if frame.columns.nlevels == 1:
         return frame
     level = next((n for n, name in enumerate(frame.columns.names) if name == "Ticker"), frame.columns.nlevels - 1)

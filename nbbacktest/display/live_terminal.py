@@ -74,7 +74,7 @@ class LiveTerminal:
                         return True
                     if key is not None:
                         interrupts.waiting(partial(self._press, key))
-                except KeyboardInterrupt:  # while a command waited for the engine
+                except KeyboardInterrupt:  # it was pressed while a command waited for the engine
                     self._system.stop()
                     return True
         return False

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PACE_SECONDS = 3.0
-"""Seconds over which the pace is measured that tells the time left."""
+"""Seconds over which the pace is measured, from which the time left follows."""
 _POINTS = 2_000
-"""The number of points that the equity's line keeps before every other one is dropped."""
+"""The most points of the equity's line; beyond that every other one is dropped."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,6 @@ class RunReading:
     orders: int
     n_fills: int
     fills: tuple[Any, ...]
-    zone: str | None
     error: str | None
 
     @property
@@ -129,13 +128,12 @@ class RunMeter:
             orders=len(shot.orders),
             n_fills=shot.n_fills,
             fills=tuple((fill.time, fill) for fill in shot.last_fills),
-            zone=status["system_manager"]["timezone"],
             error=printed(status["error"]["message"]) if status["error"] else None,
         )
 
     def _remember(self, progress: float, equity: float) -> None:
         if progress < self._curve[-1][0]:
-            # It was taken back: what was drawn beyond is ahead of it again.
+            # The run was taken back: the points beyond its cursor are ahead of it again.
             self._curve = [point for point in self._curve if point[0] <= progress]
         if progress <= self._curve[-1][0]:
             return

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WIDE = 120
-"""The number of columns from which on the four boxes stand in one row."""
+"""The terminal's width, in columns, from which on the four boxes stand in one row."""
 _ROWS = 5
 _SCALE = 16
-"""The most columns that the equity's scale takes."""
+"""The most columns that the scale of the equity takes."""
 _BADGE = {
     SystemState.RUNNING: "bold white on dark_green",
     SystemState.PAUSED: "bold black on orange1",
@@ -48,7 +48,7 @@ class RunPage:
         self._reading, self._keys, self._notice = reading, keys, notice
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw it; rich calls this."""
+        """Draw the page; rich calls this."""
         from rich.text import Text
 
         r, width = self._reading, options.max_width

@@ -30,7 +30,7 @@ class Keyboard:
 
     @property
     def present(self) -> bool:
-        """True if there is a keyboard."""
+        """True if standard input is a keyboard."""
         return self._present
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class Interrupts:
             self._before.append((signal.SIGINT, signal.signal(signal.SIGINT, self._interrupted)))
             self._before += leave_in_order()
         except ValueError:
-            pass  # another thread than the main one: signals are not its own
+            pass  # only the main thread can handle signals
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,7 +165,7 @@ def leaving_in_order() -> Iterator[None]:
 
 @contextmanager
 def leaving_asked(ask: Callable[[Leaving], object]) -> Iterator[None]:
-    """Hand the end of the session to an event loop, which would swallow an exception raised in one of its callbacks.
+    """Let the end of the session call a function of an event loop: the loop would swallow an exception raised in a callback.
 
     While `leave_in_order` is in force, the signal's handler calls `ask` once, with the `Leaving` that it would raise; `ask`
     may only schedule. The `Leaving` is raised when the block ends.

@@ -114,6 +114,8 @@ class AnalysisEngine(Generic[S]):
     deferred : deque of callables
         The calls that a strategy has asked for in a callback, and that can't be made before its instant is complete.
         Each is made once, at that boundary, with the number of completed instants. Used by the analysis thread alone.
+    errors : set of int
+        The instants at which users' code has raised, each as the number of completed ones; also those that the run was taken back from.
     timing, lateness : TimingSeries
         Seconds that each window took, without rests; seconds by which paced instants began after their deadline.
     lag : float
@@ -124,6 +126,8 @@ class AnalysisEngine(Generic[S]):
         Makes a jump; called by the analysis thread, at rest at an instant. Set before the run starts.
     check : callable or None
         Called with the cursor at each boundary while the run is in its past.
+    note : callable or None
+        Called with the newest frame at each boundary that it is of.
     """
 
     FRESH = 0.02
@@ -150,6 +154,7 @@ class AnalysisEngine(Generic[S]):
         self._pause_on_error = on_error == "pause"
         self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
         self.deferred: deque[Callable[[int], object]] = deque()
+        self.errors: set[int] = set()
         self._calls: list[Handler] = []
         self._handlers: list[list[Handler]] = []
         self._began = False
@@ -166,7 +171,8 @@ class AnalysisEngine(Generic[S]):
         self.epoch = 0
         self.travel: Callable[[JumpRequest, int], object] | None = None
         self.check: Callable[[int], object] | None = None
-        self._jumped = 0  # windows of older generations are another world's
+        self.note: Callable[[Frame[S]], object] | None = None
+        self._jumped = 0  # windows of older generations are of another world
         self.frame: Frame[S] = self._freeze(0)
 
     @property
@@ -181,7 +187,7 @@ class AnalysisEngine(Generic[S]):
                 began = perf_counter()
                 while self._inbox.wait_until_ready():
                     if not self._inbox.is_ready():
-                        self.visit()  # nudged: what is signalled meanwhile isn't taken down unseen
+                        self.visit()  # a nudge and no window: a window that is signalled meanwhile is taken in the next round
                         continue
                     try:
                         batch = outbox()
@@ -287,7 +293,7 @@ class AnalysisEngine(Generic[S]):
             self._run_deferred_call(self.deferred.popleft(), cursor)
 
     def under_way(self) -> Frame[S]:
-        """The frame of the instant under way, for code that is called in it; it isn't published."""
+        """A frame of the instant under way, for a strategy's call that asks in the middle of it; it isn't published."""
         return self._freeze(max(self._agent.index + 1, 0))
 
     def abandon(self) -> None:
@@ -366,6 +372,8 @@ class AnalysisEngine(Generic[S]):
             self.check(cursor)
         rests = gate.rests
         while True:
+            if self.note is not None and self.frame.cursor == cursor:
+                self.note(self.frame)
             if gate.is_asked:
                 self._yielding.make_due()
             fresh = perf_counter() < self._stale
@@ -467,6 +475,7 @@ class AnalysisEngine(Generic[S]):
         if isinstance(error, _HandlerFailed) and cause is not None:
             handler, error = error.handler, cause
         reported = self._agent.failed(error, handler, bar)
+        self.errors.add(self._agent.index + 1)
         if self._pause_on_error and self._delivering:
             self._gate.hold_here(reported)
         else:

@@ -80,7 +80,6 @@ class SessionCoordinator:
         link: Link,
         quantum: Quantum,
         *,
-        speed: float = 0.0,
         lag: LagWatch | None = None,
     ) -> None:
         self._timeline = timeline
@@ -88,7 +87,7 @@ class SessionCoordinator:
         self._link = link
         self._quantum = quantum
         self._repacing = threading.Lock()  # held while speed, mode and plan change together
-        self._speed = speed  # written under `_repacing`, read anywhere
+        self._speed = 0.0  # written under `_repacing`, read anywhere
         self._lag = lag
         self._planner = Planner(timeline)
         self.timing = TimingSeries()
@@ -116,7 +115,7 @@ class SessionCoordinator:
     def set_speed(self, multiplier: float) -> None:
         """Change the speed from the cursor on; 0 is data-driven."""
         if multiplier > 0:
-            _ = self._timeline.seconds  # done before it matters: it may fail, and is slow the first time
+            _ = self._timeline.seconds  # computed now, since it may fail and is slow the first time
         surely(lambda: self._repace(multiplier))
 
     def _repace(self, multiplier: float) -> None:
@@ -145,7 +144,7 @@ class SessionCoordinator:
                 # The plan before is done or given up: only then can the next plan begin at the cursor.
                 if not inbox.wait_until_reset():
                     return
-                # The speed is read once, and last: it may change at any time, and a new plan follows.
+                # The speed is read once, after the standing: if it changes later, a new plan follows.
                 standing, speed = self._gate.standing(), self._speed
                 window = self._planner.next_window(standing, speed, self._quantum.length)
                 if window is None:

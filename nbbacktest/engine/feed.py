@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.errors import ConfigError, DataError, FeedError, OutsideRunError, Problem
-from nbbacktest.core.formats import printed
+from nbbacktest.core.formats import cut, printed
 from nbbacktest.core.records import Bar
 from nbbacktest.data.incoming_bars import BarReader, IncomingBar, Now, read_instant, written
 from nbbacktest.engine.live_bars import EVER, NEVER, Arrivals
@@ -272,8 +272,8 @@ class Inbox:
     def _count_refusal(self, reason: str) -> None:
         self._refused += 1
         reason = printed(reason[: _LONGEST + 1])
-        self._refusal = reason if len(reason) <= _LONGEST else reason[: _LONGEST - 3] + "..."
-        if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, ...: junk can't flood the log
+        self._refusal = cut(reason, _LONGEST)
+        if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, ... alone, so that junk can't flood the log
             logger.warning("live feed: %d refused so far, now: %s", self._refused, self._refusal)
 
 

@@ -267,7 +267,7 @@ class GateState:
         if not self.holders:
             self._move_on(now)
         elif self.jump is not None:
-            self.has_news = True  # it may have waited for this holder
+            self.has_news = True  # the analysis may have waited for this holder
 
     def replan(self, now: float, *, paced: bool, renumber: Callable[[int], int] | None = None) -> None:
         """Make all windows invalid; see `RunGate.replan`."""

@@ -69,7 +69,9 @@ class Arrivals:
         self._newest = dict.fromkeys(symbols, NEVER)
         self._pending: dict[int, list[IncomingBar]] = {}
         self._ends: list[int] = []  # the instants of waiting bars, rising
-        self._since: deque[tuple[float, int]] = deque()  # when the first bar of an instant arrived, in that order
+        self._since: deque[tuple[float, int]] = (
+            deque()
+        )  # for each waiting instant, when its first bar arrived, and the instant; in that order
         self._told = NEVER
         self.watermark = watermark
         self.received = self.late = self.duplicate = self.out_of_order = self.waiting = 0
@@ -260,7 +262,7 @@ class LiveColumns:
     def append(self, bars: Sequence[IncomingBar], watermark: int) -> int:
         """Take bars in the order of their ends, complete up to `watermark`; returns the number of new instants."""
         grown: dict[int, _Store] = {}
-        ends: list[tuple[int, int]] = []  # when a bar ends, and its series' number
+        ends: list[tuple[int, int]] = []  # for each bar, its end and the number of its series
         by_symbol: dict[str, list[IncomingBar]] = {}
         for bar in bars:
             by_symbol.setdefault(bar.symbol, []).append(bar)
@@ -296,7 +298,7 @@ class LiveColumns:
         return made.slice(0, count)
 
     def _lay(self, ends: list[tuple[int, int]]) -> int:
-        """Append to the axis: all bars of one end are one instant."""
+        """Append to the axis; bars that end at one time are one instant."""
         fresh = sorted({end for end, _ in ends})
         self._instants.extend(fresh)
         instants: Int64 = self._instants.view  # type: ignore[assignment]

@@ -72,8 +72,10 @@ class ChunkLoader:
     def __init__(self, chunks: Chunks, series: Sequence[Series]) -> None:
         self._chunks = chunks
         self._series = tuple(series)
-        self._edges: tuple[Axis, list[int]] | None = None  # the processor's: where each chunk ends, in instants
-        self._revealed = -1  # written by the analysis thread, once there is one
+        self._edges: tuple[Axis, list[int]] | None = (
+            None  # the number of the instant at which each chunk ends; used by the processor alone
+        )
+        self._revealed = -1  # once the analysis has a thread, it alone writes this
         # Guards all fields below.
         self._changed = Monitor()
         self._loaded = 0

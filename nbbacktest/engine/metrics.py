@@ -14,7 +14,7 @@ from nbbacktest.core.clock import Clock
 from nbbacktest.data.incoming_bars import Now
 from nbbacktest.engine.timeline import Axis, Deadlines
 
-_STEPS = 50.0  # buckets per factor e: each is 2% wide, its middle 1% off at most
+_STEPS = 50.0  # the number of buckets for each factor of e: a bucket is 2% wide, and its middle 1% off at most
 KEPT = 100
 """The number of events that are kept; all are counted."""
 

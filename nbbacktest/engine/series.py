@@ -1,4 +1,4 @@
-"""Bars that a cursor reveals: columns hold loaded and arrived bars, views end at the last completed one; `Warmup` loads earlier ones.
+"""Bars that a cursor reveals: columns hold all loaded bars, views end at the last completed one; `Warmup` loads earlier ones.
 
 Every view and indicator reads through `Series.n`, so none can be read beyond it. A function that gets whole columns could
 look ahead: `nbbacktest.system.audit` checks that.
@@ -100,7 +100,7 @@ class Series:
         self.made = None
         self.columns = columns = whole.slice(0, rows)
         self.close_at = memoryview(columns.close)
-        self.is_open = rows < len(whole)  # last: a thread that reads False finds all columns
+        self.is_open = rows < len(whole)  # set last, so that a thread that reads False finds all columns whole
 
 
 class ColumnView:

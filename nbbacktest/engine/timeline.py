@@ -297,7 +297,7 @@ class Quantum:
     def __init__(self, fixed: int | None = None) -> None:
         self._fixed = fixed is not None
         self._seconds = self.WINDOW
-        self._against = 0  # windows in a row that speak against the present target
+        self._against = 0  # the number of windows in a row that speak for the other target
         self.turn = fixed or 64
         self.length = fixed or 16_384
 

@@ -83,7 +83,7 @@ class InterpreterYield:
 
 
 def _counter() -> Callable[[], int]:
-    # A sandbox that doesn't count shows none for a process that has read files.
+    # This process has read files, and so has blocked: a count of 0 means that the sandbox doesn't count.
     if sys.platform == "linux" and getrusage(RUSAGE_SELF).ru_nvcsw:
         return lambda: getrusage(RUSAGE_SELF).ru_nvcsw - getrusage(RUSAGE_THREAD).ru_nvcsw
     looks = 0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from nbbacktest.report.benchmark import BenchmarkSource, Comparison
     from nbbacktest.trading.look import RecordedPast
+    from nbbacktest.trading.orders import Fill
 
 HEADER = b"nbbacktest result 1\n"
 
@@ -81,7 +82,7 @@ class RunAnalysis:
     @cached_property
     def stats(self) -> Stats:
         """The statistics by name."""
-        values = statistics(self.record, self.equity_values, self.round_trips)
+        values = statistics(self.record, self.equity_values, self.round_trips, self.excursions)
         return Stats(values, reasons=lambda: reasons(values, self.record, self.equity_values, self.round_trips))
 
     @cached_property
@@ -106,7 +107,7 @@ class RunAnalysis:
 
     @cached_property
     def order_events(self) -> pd.DataFrame:
-        """A row an event of an order's life."""
+        """The events of all orders, one row an event."""
         return frames.order_events_frame(self.record)
 
     @cached_property
@@ -116,31 +117,31 @@ class RunAnalysis:
 
     @cached_property
     def flows(self) -> pd.DataFrame:
-        """A row a cash flow that is no fill's."""
+        """The cash flows without a fill, such as dividends, one row each."""
         return frames.flows_frame(self.record)
 
     @cached_property
     def log(self) -> pd.DataFrame:
-        """A row a message of a strategy."""
+        """The messages of the strategies, one row each."""
         return frames.log_frame(self.record)
 
     @cached_property
     def by_symbol(self) -> pd.DataFrame:
-        """Trade statistics, a row a symbol."""
+        """Trade statistics, one row a symbol."""
         return frames.breakdown_frame(by_symbol(self.record, self.round_trips), "symbol")
 
     @cached_property
     def by_strategy(self) -> pd.DataFrame:
-        """Trade statistics, a row a strategy."""
+        """Trade statistics, one row a strategy."""
         return frames.breakdown_frame(by_strategy(self.record, self.round_trips), "strategy")
 
     @cached_property
     def monthly(self) -> pd.DataFrame:
-        """Returns, a row a year."""
+        """Returns by month, one row a year."""
         return frames.monthly_frame(self.record, self.equity_values)
 
     def rolling(self, days: int) -> pd.DataFrame:
-        """Statistics of the last `days` daily returns, a row a date.
+        """Statistics of the last `days` daily returns, one row a date.
 
         Raises
         ------
@@ -173,20 +174,25 @@ def fingerprint(record: RunRecord, equity: Float64) -> str:
     digest = hashlib.sha256(HEADER)
     digest.update(struct.pack("<q", len(record.fills)))
     for fill in record.fills:
-        tag = b"\0" if fill.tag is None else b"\1" + _text(fill.tag)
-        digest.update(
-            struct.pack("<qq", fill.index, fill.time_ns)
-            + _text(fill.symbol)
-            + _text(fill.side)
-            + struct.pack("<ddd", fill.size + 0.0, fill.price + 0.0, fill.commission + 0.0)
-            + struct.pack("<q", fill.order_id)
-            + tag
-            + _text(fill.strategy)
-        )
+        digest.update(fill_bytes(fill))
     digest.update(struct.pack("<q", len(record.instants)))
     digest.update(np.ascontiguousarray(record.instants, dtype="<i8").data)
     digest.update(np.ascontiguousarray(equity + 0.0, dtype="<f8").data)
     return digest.hexdigest()
+
+
+def fill_bytes(fill: Fill) -> bytes:
+    """A fill as it counts in a fingerprint."""
+    tag = b"\0" if fill.tag is None else b"\1" + _text(fill.tag)
+    return (
+        struct.pack("<qq", fill.index, fill.time_ns)
+        + _text(fill.symbol)
+        + _text(fill.side)
+        + struct.pack("<ddd", fill.size + 0.0, fill.price + 0.0, fill.commission + 0.0)
+        + struct.pack("<q", fill.order_id)
+        + tag
+        + _text(fill.strategy)
+    )
 
 
 def _text(text: str) -> bytes:

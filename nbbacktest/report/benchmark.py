@@ -24,7 +24,7 @@ BenchmarkSource: TypeAlias = Union[str, "pd.Series[Any]", "pd.DataFrame"]
 """A symbol of the run, a Series of prices, or a DataFrame with a column ``close``."""
 
 _STALE = 10
-"""Days before the run's first one in which a price still counts as the one to start from: a long holiday."""
+"""A benchmark may start from a price that is so many days older than the run: a long holiday."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -33,7 +33,7 @@ def console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
 
 @cache
 def _harmless() -> Any:
-    """The console's class; rich is imported when it is first needed."""
+    """The class of the consoles, made when the first one is needed: it imports rich."""
     from rich.console import Console
     from rich.text import Span, Text
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nbbacktest.report.analysis import RunAnalysis
 
 BEFORE = "filled before"
-"""Of an order as a bar met it: what is said of the part that was filled."""
+"""Written in an order's words, of the part that had filled before the bar came."""
 
 _ORDER_COLUMNS = (
     "id", "symbol", "side", "size", "type", "limit", "stop", "outcome", "missed_by", "why", "tag", "strategy",
@@ -72,7 +72,7 @@ class Explanation:
 
     @property
     def orders(self) -> pd.DataFrame:
-        """One row an order: its terms before the bar, its outcome, the distance by which it missed, and the reason."""
+        """The orders, one row each: its terms before the bar, its outcome, the distance by which it missed, and the reason."""
         import pandas as pd
 
         rows = [
@@ -91,7 +91,7 @@ class Explanation:
 
     @property
     def text(self) -> str:
-        """All of it in words, a line for each thing."""
+        """The whole explanation in words, a line for each thing."""
         lines = [timestamp(self.time)]
         lines += ["Bars", *(f"  {bar_words(symbol, bar)}" for symbol, bar in self.bars.items())]
         lines.append("Orders" if self.verdicts else "Orders: none was open, and none was placed")

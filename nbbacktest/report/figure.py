@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 _PRICE, _EQUITY, _DRAWDOWN, _TRADES, _ROLLING, _YEAR = 330, 120, 90, 140, 90, 26
-"""Heights in pixels: of the panels, and of a year in the heat map."""
+"""Heights in pixels of the panels, and of one year in the heat map."""
 _BETWEEN, _ABOVE, _BELOW = 44, 126, 16
 """Pixels between two panels, above the first and below the last."""
 _HEADING = 24
@@ -169,7 +169,7 @@ def _span(base: Interval, local: list[Int64], binning: Binning) -> list[float] |
         return None
     first, last = min(int(t[0]) for t in times), max(int(t[-1]) for t in times) + base.ns
     first = int(binning.starts(binning.keys(np.array([first])))[0])
-    # A candle's width of air; a calendar axis might find it on a weekend, which isn't there.
+    # The width of one candle is left free: a date on a calendar axis may lie on a weekend, which is left out.
     return [(first - binning.step) / MILLISECOND, (last + binning.step) / MILLISECOND]
 
 
@@ -212,7 +212,7 @@ def _layout(run: RunAnalysis, notes: list[str]) -> dict[str, Any]:
             **lines, "type": "date", "rangeslider": {"visible": False},
             "title": {"text": f"{'Session date' if dates else 'Time'} ({run.record.stamps.timezone})"},
             "hoverformat": "%a %Y-%m-%d" if dates else "%a %Y-%m-%d %H:%M",
-            "showspikes": False,  # its rim is white whatever the page is
+            "showspikes": False,  # its rim is white, on a dark page too
         },
         "yaxis": lines,
         "yaxis2": {**lines, "tickformat": ",~f", "nticks": 5},

@@ -27,7 +27,7 @@ _COUNTS = ("trades", "open_trades")
 
 
 def equity_series(record: RunRecord, equity: Float64) -> pd.Series[float]:
-    """Equity by instant: the time at which its bars closed, or the session's date of a daily run, as its bars are stamped."""
+    """Equity by instant, labelled as `instant_index` says."""
     import pandas as pd
 
     return pd.Series(equity.copy(), index=instant_index(record).rename("time"), name="equity")
@@ -43,7 +43,7 @@ def instant_index(record: RunRecord) -> pd.DatetimeIndex:
 
 
 def fills_frame(record: RunRecord) -> pd.DataFrame:
-    """One row a fill, in order; `time` is the stamp of the bar that it happened in."""
+    """The fills, one row each, in order; `time` is the stamp of the bar that a fill happened in."""
     import pandas as pd
 
     fills = record.fills
@@ -63,7 +63,7 @@ def fills_frame(record: RunRecord) -> pd.DataFrame:
 
 
 def orders_frame(record: RunRecord) -> pd.DataFrame:
-    """One row an order, in order of submission.
+    """The orders, one row each, in order of submission.
 
     `submitted` and `closed` are instants; `closed` is NaT while it is open, `size` NaN if it was all the cash,
     `parent` the id of a bracket's entry, 0 for all but its exits.
@@ -97,7 +97,7 @@ def orders_frame(record: RunRecord) -> pd.DataFrame:
 
 
 def order_events_frame(record: RunRecord) -> pd.DataFrame:
-    """One row an event of an order's life, by order and time; `size` and `price` are a fill's, `limit`, `stop` and `touch` its levels then."""
+    """The events of the orders' lives, one row each, by order and time: `size` and `price` of a fill, the order's levels then."""
     import pandas as pd
 
     events = [(order.id, event) for order in record.orders for event in order.events]
@@ -117,7 +117,7 @@ def order_events_frame(record: RunRecord) -> pd.DataFrame:
 
 
 def trades_frame(record: RunRecord, trades: Trades, far: Excursions) -> pd.DataFrame:
-    """One row a round trip: closed ones by exit, then the open ones, whose `exit_time` is NaT."""
+    """The round trips, one row each: closed ones by exit, then the open ones, whose `exit_time` is NaT."""
     import pandas as pd
 
     rows = list(trades)
@@ -143,7 +143,7 @@ def trades_frame(record: RunRecord, trades: Trades, far: Excursions) -> pd.DataF
 
 
 def flows_frame(record: RunRecord) -> pd.DataFrame:
-    """One row a cash flow that is no fill's, in order; `time` is the instant, as in `equity_series`, `amount` negative if it was paid."""
+    """The cash flows without a fill, one row each, in order; `amount` is negative if it was paid, `time` as in `equity_series`."""
     import pandas as pd
 
     flows = record.flows
@@ -159,7 +159,7 @@ def flows_frame(record: RunRecord) -> pd.DataFrame:
 
 
 def log_frame(record: RunRecord) -> pd.DataFrame:
-    """One row a logged message, in order; `time` is the instant."""
+    """The logged messages, one row each, in order; `time` is the instant."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -172,7 +172,7 @@ def log_frame(record: RunRecord) -> pd.DataFrame:
 
 
 def breakdown_frame(parts: Mapping[str, Mapping[str, Any]], name: str) -> pd.DataFrame:
-    """One row a part, the columns of `nbbacktest.trading.stats`."""
+    """The trade statistics of the parts of a run, one row each; the columns are those of `nbbacktest.trading.stats`."""
     import pandas as pd
 
     columns = {
@@ -193,7 +193,7 @@ def monthly_frame(record: RunRecord, equity: Float64) -> pd.DataFrame:
 
 
 def rolling_frame(record: RunRecord, equity: Float64, window: Any) -> pd.DataFrame:
-    """Statistics over the last `window` days, one row a day.
+    """The statistics of the last `window` days, one row a day.
 
     Raises
     ------

@@ -93,7 +93,7 @@ class Candles:
 
 
 def local_time(stamps: Stamps, ns: Int64) -> Int64:
-    """These instants on the clock that labels show, as nanoseconds since 1970 on it.
+    """The times that the clock of the labels shows at these instants, as nanoseconds since 1970 there.
 
     Of session-long bars that is the clock that their dates begin by.
     """

@@ -57,7 +57,7 @@ _GIVEN = (
 _OUTCOME = ("reason", "closed", "fill_price", "triggered", "filled", "best")
 _TIMES = ("submitted", "begins", "expires", "closed")
 _FILL = 10
-"""Values of a fill in its row. Later ones stand beside the row, so that an older version can read it."""
+"""The number of a fill's values in its row. Newer values stand beside the row, so that an older version can read it."""
 
 
 def save_record(record: RunRecord, path: Path) -> None:
@@ -187,7 +187,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
         "fills": tuple(_fills(head)),
         "orders": _orders(head),
         "indicators": tuple(_reading(archive, n, row) for n, row in enumerate(head.get("indicators", ()))),
-        # Results that were saved by older versions have none.
+        # Results that were saved by older versions have no such columns.
         "flows": tuple(CashFlow(*row) for row in head.get("flows", ())),
         "splits": tuple(Split(*row) for row in head.get("splits", ())),
         "coarser": tuple(_bars(archive, f"coarser/{n}", *row) for n, row in enumerate(head.get("coarser", ()))),
@@ -217,14 +217,16 @@ def _counts_of(columns: BarColumns) -> list[str]:
 
 
 def _said(notes: RunNotes) -> dict[str, Any]:
-    edges = [[cursor, edge.n_fills, edge.orders] for cursor, edge in notes.edges.items()]
+    edges = [[cursor, edge.n_fills, edge.orders, edge.n_orders] for cursor, edge in notes.edges.items()]
     return {**asdict(notes), "edges": edges}
 
 
 def _notes(kept: dict[str, Any] | None) -> RunNotes | None:
     if kept is None:
         return None
-    edges = {cursor: SessionEdge(fills, tuple(map(tuple, orders))) for cursor, fills, orders in kept["edges"]}
+    edges = {
+        cursor: SessionEdge(fills, tuple(map(tuple, orders)), count) for cursor, fills, orders, count in kept["edges"]
+    }
     totals = [(since, total) for since, total in kept["totals"]]
     return RunNotes(kept["opens"], totals, kept["joined"], edges, kept["since"], kept["narrow"])
 
@@ -236,7 +238,7 @@ def _reading(archive: zipfile.ZipFile, number: int, row: list[str]) -> Indicator
 
 
 def _table(archive: zipfile.ZipFile, name: str) -> Float64:
-    """Values of an indicator: one a bar, or a row of them a bar."""
+    """The values of an indicator as an array: one a bar, or a row of them a bar."""
     table = np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
     if table.ndim not in (1, 2) or table.dtype != np.float64:
         raise ValueError(f"table {name} is {table.dtype} with shape {table.shape}")

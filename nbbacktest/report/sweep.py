@@ -244,7 +244,7 @@ class SweepResult:
     def _repr_html_(self) -> str:
         try:
             rows = self.top(10)
-        except ConfigError:  # its text stands above the table
+        except ConfigError:  # the text of the result stands above the table
             rows = self._frame.head(10).copy()
         for name in map(self._column, self.parameters):
             if rows[name].dtype == object:
@@ -326,7 +326,7 @@ def rehearse(by: Score, point: Mapping[str, Any]) -> None:
         score_of(by, row, point)
     except ConfigError as error:
         cause = error.__cause__
-        # Anything else may come from the invented values.
+        # Any other error may come from the invented values.
         if isinstance(cause, KeyError) and cause.args and cause.args[0] not in {**row, **point}:
             raise
 
@@ -430,7 +430,7 @@ def _heatmap(
 
 
 def _sorted(values: Sequence[Any]) -> list[Any]:
-    """Each value once: numbers and texts in their order, others as they came."""
+    """Each value once: numbers and texts sorted, others in the order in which they came."""
     several: list[Any] = []
     for value in values:
         if value not in several:

@@ -103,7 +103,7 @@ class Stats(Mapping[str, Any]):
 
     @property
     def groups(self) -> dict[str, list[tuple[str, str]]]:
-        """Labels and written values, by heading."""
+        """The labels and written values of the statistics, by heading."""
         return {
             heading: [(label, written(name, self[name])) for name, (label, _) in rows.items()]
             for heading, rows in self._groups.items()

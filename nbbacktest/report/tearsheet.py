@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 MOST_TRADES, MOST_REJECTED = 500, 200
-"""Rows of the tables of trades and of rejected orders: a browser lays these out without a wait."""
+"""The most rows of the tables of trades and of rejected orders: a browser lays so many out without a wait."""
 
 # With this policy the browser refuses every request, so that the page can load nothing.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
 _SIZE = "@@@@@@"
-"""Stands for the file's size until it is known; as long as what replaces it."""
+"""Written in place of the file's size until that is known; of the same length."""
 _SIGNED = ("return", "cagr", "max_drawdown", "alpha", "excess_return")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbbacktest.core.formats import brief, counted, money, percent, printed, speed, timestamp
+from nbbacktest.core.intervals import MINUTE
 from nbbacktest.core.records import Float64
 from nbbacktest.report.console import console as plain_console
 from nbbacktest.report.table import GROUPS
@@ -28,7 +29,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _GAIN = ("return", "cagr", "expectancy", "best_trade", "worst_trade", "average_trade")
 _WIDEST = 120
 _TRADES = 5
-_MOST_DIGITS = 1e15  # from here on, an amount at the chart's edge is written with an exponent
+_MOST_DIGITS = 1e15  # from this on, an amount at the chart's edge is written with an exponent
 _REASONS = 5
 
 
@@ -291,14 +292,13 @@ _FAULTS = {
     "duplicates": "Double", "out_of_order": "Out of order", "not_finite": "No number", "bad_ohlc": "Bad OHLC",
     "bad_volume": "Bad volume", "bad_time": "Bad time", "zero_volume": "No volume", "outside": "Outside",
 }  # fmt: skip
-_GOOD, _FAIR = 99.0, 90.0  # percent; below the second it is shown in red
-_MINUTE = 60_000_000_000
+_GOOD, _FAIR = 99.0, 90.0  # percent: green from the first on, red below the second
 
 
 def show_quality(
     report: QualityReport, console: Console | None = None, *, sessions: int | None = 5, gaps: int | None = 5
 ) -> None:
-    """Print a report: its totals, its faults, its worst sessions and its longest gaps, as far as there are some.
+    """Print a report of data quality: totals, faults, worst sessions and longest gaps, as far as there are some.
 
     Parameters
     ----------
@@ -342,9 +342,9 @@ def sessions_table(report: QualityReport, worst: int | None = None) -> Table:
 
 
 def gaps_table(report: QualityReport, longest: int | None = None) -> Table:
-    """The missing runs, the longest first; `longest` at most, or all."""
+    """The runs of missing bars, the longest first; `longest` of them at most, or all."""
     gaps: Any = report.gaps.sort_values("count", ascending=False, kind="stable")
-    clock = "" if report.interval.is_daily else "%H:%M" if report.interval.ns >= _MINUTE else "%H:%M:%S"
+    clock = "" if report.interval.is_daily else "%H:%M" if report.interval.ns >= MINUTE else "%H:%M:%S"
     title = f"{_number_shown(len(gaps), longest)} of {len(gaps)} gaps, the longest first; times in {report.timezone}"
     labels = {"first": "First missing", "last": "Last missing", "count": "Bars"}
     cells = (

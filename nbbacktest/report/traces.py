@@ -91,7 +91,7 @@ def price_traces(run: RunAnalysis, symbol: str, local: Int64, binning: Binning) 
 
 
 def _marks(run: RunAnalysis, symbol: str, side: Side, binning: Binning) -> tuple[Float64, Float64, list[str]]:
-    """One mark for each candle with fills: its place, mean price and text."""
+    """The marks of fills, one for each candle that has some: its place, mean price and text."""
     done, none = run.record.executions, np.empty(0, dtype=np.float64)
     rows = done.rows.get(symbol, none.astype(np.int64))
     rows = rows[done.signed[rows] > 0 if side is Side.BUY else done.signed[rows] < 0]
@@ -266,7 +266,7 @@ def rolling_panel(run: RunAnalysis, yaxis: str) -> Panel | None:
     if not len(known):
         return None
     rows = known[extremes(values[known])]
-    # A quarter without a trade has no Sharpe ratio; one value of each such time keeps the line from crossing it.
+    # A quarter without a trade has no Sharpe ratio (NaN). One NaN for each such stretch is kept, so that the line has a gap there.
     unknown = np.flatnonzero(~np.isfinite(values))
     rows = np.union1d(rows, unknown[np.append(True, np.diff(unknown) > 1)]) if len(unknown) else rows
     return Panel(

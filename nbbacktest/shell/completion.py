@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nbbacktest.core.errors import NbBacktestError
 from nbbacktest.shell.interpreter import first_line
+from nbbacktest.system.break_terms import KINDS
 from nbbacktest.system.commands import COMMANDS
-from nbbacktest.system.targets import EVENTS
+from nbbacktest.system.targets import EVENTS, NUMBERED
 from nbbacktest.trading.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -70,9 +71,10 @@ def candidates(app: App, line: str, shot: Snapshot | None) -> list[Candidate]:
 def _arguments(command: str, words: list[str], current: str, shot: Snapshot | None) -> list[Candidate]:
     if command in _TAKES_CONFIG and not [word for word in words if not word.startswith("-")]:
         return [Candidate(path, "", len(current)) for path in _configs(current)]
-    if command == "until":
+    offered = {"until": _times(shot), "back-until": _events(), "rewind": _places()}.get(command)
+    if offered is not None:
         typed = " ".join([*words, current])
-        return [Candidate(c.text, c.told, len(typed)) for c in _fitting(_times(shot), typed)]
+        return [Candidate(c.text, c.told, len(typed)) for c in _fitting(offered, typed)]
     if command == "schema" and not words:
         return _fitting([("config", "the session config"), ("status", "the JSON status")], current)
     return []
@@ -117,6 +119,17 @@ def _configs(current: str) -> list[str]:
             elif entry.suffix == ".json":
                 found.append(os.path.join(place, entry.name))  # noqa: PTH118 - `~` and `./` stay as they were typed
     return found
+
+
+def _events() -> Iterator[tuple[str, str]]:
+    yield from KINDS.items()
+
+
+def _places() -> Iterator[tuple[str, str]]:
+    yield "start", "before the first bar"
+    yield "end", "the furthest that the run has come"
+    for event in NUMBERED:
+        yield f"last {event}", f"or its number: {event} 3"
 
 
 def _times(shot: Snapshot | None) -> Iterator[tuple[str, str]]:

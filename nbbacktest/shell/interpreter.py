@@ -103,7 +103,7 @@ class Interpreter:
         return DONE
 
     def exit(self) -> int:
-        """Leave; a run that goes on is stopped."""
+        """Leave the shell; a run that goes on is stopped."""
         self.over = True
         return DONE
 

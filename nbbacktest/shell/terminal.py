@@ -86,7 +86,7 @@ def _asked(session: PromptSession[str]) -> str:
             app.loop.call_soon_threadsafe(leave)
 
     def begun() -> None:
-        if came:  # before there was a loop to ask
+        if came:  # it came before the event loop was there
             leave()
 
     with leaving_asked(ask):
@@ -123,7 +123,7 @@ class _News:
         metrics = result.record.metrics
         if (
             metrics["session"]["progress"] == 1.0 or metrics["error"]
-        ):  # else a command stopped it, and its answer said so
+        ):  # otherwise a command has stopped the run, and its answer said so
             sys.stdout.write(printed(outcome(result)) + "\n")
             sys.stdout.flush()
 

@@ -10,7 +10,7 @@ _SPENT = 0.95
 
 
 class EqualShares(Strategy):
-    """Derive from this for `enter`, which buys a fair share (with one symbol it is all the cash), and `leave`."""
+    """The base of the examples: `enter` buys an equal share of the cash (all of it with one symbol), `leave` sells."""
 
     def enter(self, symbol: str) -> None:
         """Buy `symbol` with an equal share of the cash, in addition to units that are still being sold.

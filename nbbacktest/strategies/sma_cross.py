@@ -44,7 +44,7 @@ class SmaCross(EqualShares):
         if bar.interval != self.base_interval:
             return
         fast, slow = self.averages[bar.symbol]
-        above = fast[-1] > slow[-1]  # False as long as one isn't defined yet
+        above = fast[-1] > slow[-1]  # both comparisons are False while an average isn't defined yet
         if above == self.above[bar.symbol]:
             return
         self.above[bar.symbol] = above

@@ -207,7 +207,7 @@ def _bars(whole: Stages, part: Stages, moment: int, shown: Any) -> Iterator[Diff
         both, name = min(n, m), f"{one.interval} of {one.symbol}"
         for column in _COLUMNS:
             ours, theirs = getattr(full, column)[:both], getattr(short, column)[:both]
-            if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):  # no volume is NaN in both
+            if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):  # a missing volume is NaN in both
                 row = int(np.flatnonzero((ours != theirs) & ~(np.isnan(ours) & np.isnan(theirs)))[0])
                 one_value, other = ours[row].item(), theirs[row].item()
                 yield _difference("bar", name, column, int(full.end[row]), one_value, other, whole, shown)
@@ -223,7 +223,7 @@ def _indicators(whole: Stages, part: Stages, shown: Any) -> Iterator[Difference]
     """The first row of each indicator at which the runs differ, up to the cut."""
     for one, other in zip(part.world.desk.indicators, whole.world.desk.indicators, strict=False):
         if one.key != other.key:
-            # From here on the strategy made other indicators, which can't be compared.
+            # From this indicator on, the strategy has made other ones, which can't be compared.
             moment = int(part.world.timeline.instants[part.world.desk.index])
             yield Difference("indicator", one.key, None, moment, shown, other.key, one.key, shown)
             return
@@ -317,7 +317,7 @@ def _earliest(found: Sequence[Difference]) -> tuple[Difference, ...]:
 PROBES = 300
 """The most times that an indicator is computed anew."""
 PROBED_ROWS = 10_000_000
-"""The most rows over which it is computed, all together."""
+"""The most rows over which it is computed, all times together."""
 LARGEST = 30
 """The number of the largest changes of a price, and of an indicator, that are looked at."""
 
@@ -367,7 +367,7 @@ def _drawn(low: int, high: int, cuts: int, rng: np.random.Generator) -> Iterator
 
 
 def _telling(whole: Stages) -> Iterator[Int64]:
-    """Places at which a look-ahead would pay, by kind."""
+    """The places at which a look-ahead would pay most, by kind."""
     instants, series = whole.world.timeline.instants, whole.world.timeline.series
 
     def after(*moments: Int64) -> Int64:
@@ -421,12 +421,14 @@ def _in_turn(kinds: Sequence[Int64], rng: np.random.Generator) -> Iterator[int]:
 
 
 def _where_values_differ(whole: Stages, places: Sequence[int], low: int, high: int, differs: Differs) -> set[int]:
-    """For each indicator over whole columns the first of `places` at which it differs, were the data to end there."""
+    """For each indicator over whole columns, the first of `places` at which it differs if the data ends there."""
     instants = whole.world.timeline.instants
     moments, found = instants[np.asarray(places) - 1], set()
     for entry in whole.world.desk.indicators:
         handle = entry.handle
-        if type(handle) is not Indicator:  # streaming ones are given one bar after the other
+        if (
+            type(handle) is not Indicator
+        ):  # a streaming indicator is given one bar after the other, and can't look ahead
             continue
         columns, values = handle.series.whole, handle[:]
         # The row that jumps, and the one before it.
@@ -437,7 +439,7 @@ def _where_values_differ(whole: Stages, places: Sequence[int], low: int, high: i
             place = int(np.searchsorted(instants, columns.end[n - 1], side="right"))
             short = _recomputed(handle, columns.slice(0, n))
             if low <= place <= high and short is not None and _differ(values[:n], short, differs):
-                found.add(place)  # one place an indicator is enough
+                found.add(place)  # one place for each indicator is enough
                 break
     return found
 

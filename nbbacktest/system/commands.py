@@ -18,7 +18,7 @@ from nbbacktest.core.errors import InvalidTransition
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.status import snapshot_data, snapshot_summary, summary
-from nbbacktest.system.targets import EVENTS
+from nbbacktest.system.targets import EVENTS, words_of_goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,11 @@ def until(system: SystemManager, when: str) -> Answer:
     Parameters
     ----------
     when
-        A time such as 10:30 or "2024-10-03 10:30", "next fill" or "next session".
+        A time such as 10:30 or "2024-10-03 10:30", "next fill" or "next session"; "last fill" and the like go back, as
+        back-until does.
     """
+    if when.lower().split()[:1] == ["last"]:
+        return back_until(system, when)
     if (event := EVENTS.get(" ".join(when.lower().split()))) is not None:
         _refuse_stopped(system, "run_until")
         value = system.run_until(event(system.snapshot()))
@@ -141,6 +144,47 @@ def until(system: SystemManager, when: str) -> Answer:
     if value:
         return _answer(system, "until", True, f"System paused{_at(system)}", _RESUME)
     return _answer(system, "until", False, _cut_short(system))
+
+
+def back(system: SystemManager, n: int = 1) -> Answer:
+    """Go back and rest there; the run is executed again up to that place. What lies ahead is delivered again.
+
+    Parameters
+    ----------
+    n
+        By how many instants.
+    """
+    return _gone(system, "back", system.back(n))
+
+
+def rewind(system: SystemManager, to: str, *, before: bool = False) -> Answer:
+    """Go to a place that the run was at, and rest there; what lies ahead is delivered again.
+
+    Parameters
+    ----------
+    to
+        A time such as 10:30, a number of completed instants, start, end, "last fill", "fill 0", "order 17" or "trade 2".
+    before
+        Rest one instant before it.
+    """
+    return _gone(system, "rewind", system.rewind(**words_of_goal(to), before=before))
+
+
+def back_until(system: SystemManager, when: str) -> Answer:
+    """Go back to the last earlier instant at which something happened, and rest there.
+
+    Parameters
+    ----------
+    when
+        A time such as 10:30, or fill, order, rejected (each also with a symbol), "order 17", session, "session end", error,
+        "drawdown 10%", "equity 95000".
+    """
+    before = system.horizon
+    cursor = system.snapshot().cursor if before else 0
+    value = system.run_back_until(when)
+    if not value and before and system.snapshot().cursor == cursor:
+        return _answer(system, "back-until", False, f"There is no such place before {system.snapshot().time}")
+    return _gone(system, "back-until", value)
 
 
 def speed(system: SystemManager, x: float) -> Answer:
@@ -211,11 +255,9 @@ def status(system: SystemManager) -> Answer:
     return Answer("status", data, state, "\n".join([_state_line(state, shout=True), *summary(data)]), None, data)
 
 
+_ALL = (start, pause, resume, step, until, back, back_until, rewind, speed, add, remove, stop, look, status)
 COMMANDS: Mapping[str, Callable[..., Answer]] = MappingProxyType(
-    {
-        function.__name__: function
-        for function in (start, pause, resume, step, until, speed, add, remove, stop, look, status)
-    }
+    {function.__name__.replace("_", "-"): function for function in _ALL}
 )
 """Every command by its name. Nothing else can be asked of a system by any face."""
 
@@ -240,6 +282,15 @@ def _state_line(state: str, *, shout: bool = False) -> str:
 def _at(system: SystemManager) -> str:
     time = system.snapshot().time
     return f" at {time}" if time is not None else ""
+
+
+def _gone(system: SystemManager, command: str, value: Any) -> Answer:
+    if not value:
+        return _answer(system, command, False, _cut_short(system))
+    shot, horizon = system.snapshot(), system.horizon
+    ahead = f"{horizon - shot.cursor:,} instants lie ahead: 'system resume' delivers them again"
+    where = _at(system) or " before the first bar"
+    return _answer(system, command, True, f"System paused{where}", ahead if shot.cursor < horizon else _RESUME)
 
 
 def _cut_short(system: SystemManager) -> str:

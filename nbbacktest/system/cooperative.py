@@ -57,13 +57,13 @@ class CallQueue:
             self._ask_loop(due - monotonic())
 
     def _ask_loop(self, seconds: float) -> None:
-        import asyncio  # 15 ms of a terminal's first run, which has no loop
+        import asyncio  # here, since it costs 15 ms, and a terminal has no loop
 
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # no loop runs: the next wait makes the call
             return
-        # Never at once: the loop must handle its messages first. A millisecond more, so that the call is surely due.
+        # The loop must handle its messages first, so that the call isn't made at once. A millisecond more makes it surely due.
         loop.call_later(max(seconds, 0.0) + 0.001, self.make_due)
 
 
@@ -230,7 +230,7 @@ class CooperativeRunner:
         if gate.jump_asked is not None and not (gate.closed or self.wants_rest):
             stages.analysis.visit()
         while not (gate.closed or gate.is_held or self.wants_rest):
-            # A turn at once: a window would be longer than a slice.
+            # One turn at a time: a window would be longer than a slice.
             length = min(stages.quantum.turn, self.AT_ONCE) if gate.stepping else stages.quantum.turn
             window = self._planner.next_window(gate.standing(), stages.coordinator.speed, length)
             if window is None:
@@ -240,7 +240,7 @@ class CooperativeRunner:
             for batch in stages.processor.batches(window):
                 stages.analysis.process(batch)
                 if stages.analysis.frame.cursor < batch.window.stop:
-                    break  # the window was given up at a boundary, and the next one begins there
+                    break  # the window was given up at a boundary; the next one begins at that instant
             if monotonic() >= deadline:
                 break
         return gate.closed

@@ -19,7 +19,7 @@ from nbbacktest.engine.series import Series
 from nbbacktest.system.audit_report import EarlyBars
 
 _USUAL = 0.75
-"""The share of neighbouring bars whose distance makes it the usual one."""
+"""The share of neighbouring bars that must be equally far apart for that distance to be the usual one."""
 
 
 def early_bars(series: Sequence[Series], market: MarketData) -> tuple[EarlyBars, ...]:
@@ -100,7 +100,7 @@ class _Hours:
             return cls(None)
 
     def stretch(self, moments: Int64) -> Int64:
-        """The number of the stretch that each lies in, -1 for none."""
+        """The number of the stretch that each instant lies in, -1 for none."""
         if self._table is None:
             return np.zeros(len(moments), np.int64)
         row = np.searchsorted(self._open, moments, side="right") - 1
@@ -108,7 +108,7 @@ class _Hours:
         return np.where(inside, row, -1)
 
     def due(self, begin: Int64, end: Int64, told: Int64) -> Int64:
-        """The times at which bars that would end at `end` are over: there, or when trading stops; outside of the hours, as delivered."""
+        """The times at which bars that would end at `end` are over: then, or when trading stops before; outside of the hours `told`."""
         if self._table is None:
             return end
         row = self.stretch(begin)

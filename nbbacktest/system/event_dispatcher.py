@@ -74,7 +74,7 @@ class EventDispatcher:
     def run_ended(self, run: Any) -> None:
         """Queue the end of a run, with its result; its progress isn't polled any more."""
         with self._changed.lock:
-            if self._progress == run.followed:  # else the next run has begun already
+            if self._progress == run.followed:  # otherwise the next run has begun already
                 self.poll_progress(None)
         self.post("end", run.result)
 
@@ -95,7 +95,7 @@ class EventDispatcher:
             try:
                 started(self._thread)
             except BaseException as error:
-                # if the thread has started all the same, it finds another thread here, or none, and ends
+                # if the thread has started nevertheless, it finds that it isn't `_thread`, and ends
                 self._thread = None
                 if not isinstance(error, RuntimeError):
                     raise

@@ -15,13 +15,16 @@ from nbbacktest.core.errors import ReplayError
 from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
+from nbbacktest.core.records import Int64
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import JumpRequest
 from nbbacktest.engine.timeline import Window
 from nbbacktest.system.stages import Stages, wire
 from nbbacktest.system.universe import SymbolUniverse
 from nbbacktest.system.world import World
+from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.orders import Fill, Order
+from nbbacktest.trading.record import RunNotes, Split
 
 _index = attrgetter("index")
 _TURNS = 4
@@ -29,20 +32,31 @@ _TURNS = 4
 
 
 class Line(NamedTuple):
-    """What a run has recorded, as far as it has ever come.
+    """The record of a run, up to the horizon that it has come to.
 
     Attributes
     ----------
     horizon : int
         How many instants were completed.
-    fills, orders, log : sequences
+    fills, orders, log, splits : sequences
         Those of the desk that has come that far; that desk goes on no more.
+    instants : int64 array
+        The run's, as of then.
+    notes : RunNotes
     """
 
     horizon: int
     fills: Sequence[Fill]
     orders: Sequence[Order]
     log: Sequence[tuple[int, str, str]]
+    splits: Sequence[Split]
+    instants: Int64
+    notes: RunNotes
+
+
+def line_of(horizon: int, desk: TradingDesk) -> Line:
+    """The line of the desk that has come to the horizon."""
+    return Line(horizon, desk.fills, desk.orders, desk.log, desk.splits, desk.instants, desk.notes)
 
 
 class Journey:
@@ -68,7 +82,7 @@ class Journey:
 
     @property
     def horizon(self) -> int:
-        """How many instants the run has completed at most."""
+        """The largest number of instants that the run has completed."""
         line, cursor = self.line, self._stages.gate.cursor
         return cursor if line is None else max(line.horizon, cursor)
 
@@ -123,7 +137,7 @@ class Journey:
             raise ReplayError(
                 f"{', '.join(moved)} joined or left the run by a command, which a replay doesn't repeat yet"
             )
-        line = self.line or Line(cursor, old.desk.fills, old.desk.orders, old.desk.log)
+        line = self.line or line_of(cursor, old.desk)
         world = again()
         if not self._replay(world, jump, goal):
             return
@@ -191,7 +205,7 @@ class _Driven:
         return over()
 
     def kick(self) -> None:
-        """Nothing: the driver goes on by itself."""
+        """Do nothing: the caller drives the run by itself."""
 
 
 def _is_interrupted(gate: RunGate) -> bool:
@@ -231,7 +245,7 @@ def difference(line: Line, world: World, cursor: int) -> ReplayError | None:
 
 
 Unlike = tuple[int, str, str]
-"""When two worlds part, what was recorded, and what was replayed."""
+"""The instant from which two worlds differ, the recorded value, and the replayed one."""
 
 
 def _unlike(recorded: Sequence[Any], replayed: Sequence[Any], now: int, *, is_whole: bool) -> Unlike | None:

@@ -9,7 +9,7 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
@@ -29,10 +29,14 @@ from nbbacktest.system.run import Run, RunHolder, outcome
 from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
-from nbbacktest.system.targets import Until, past_cursor, place_of, target_of
+from nbbacktest.system.targets import Until, goal_of, past_cursor, place_of, target_of
 from nbbacktest.trading.places import Place
 from nbbacktest.trading.snapshot import Snapshot
 from nbbacktest.trading.strategy import Strategy
+
+if TYPE_CHECKING:
+    from nbbacktest.system.break_places import BackUntil
+    from nbbacktest.system.journal.writer import RunJournal
 
 STOP_SECONDS = 5.0
 """The most seconds that `stop` waits for a strategy's call."""
@@ -50,6 +54,18 @@ class OpenedRun(Protocol):
 
     def close(self) -> None:
         """Called at the end of the run, in the coordinator's thread; it must not wait."""
+
+
+class JournalPlace(NamedTuple):
+    """Where a run's journal lies.
+
+    Attributes
+    ----------
+    path : Path or None
+        The file; it is written from the first rest on. None: the run has none.
+    """
+
+    path: Path | None
 
 
 class SystemManager:
@@ -84,7 +100,7 @@ class SystemManager:
         self._life = Lifecycle(lambda state: dispatcher.post("state", state))
         self._holder = RunHolder()
         self._origin: Origin | None = None  # the origin of the newest run; written under the condition
-        self._reachable = reachable  # opened for the user's other terminals, if config and environment allow it
+        self._reachable = reachable  # by the user's other terminals, and by a later process: without it a run has no control server and no journal
         self._speed: float | None = None  # the speed that was set while stopped; the next start takes it
         self._clock = clock
         weakref.finalize(
@@ -155,11 +171,13 @@ class SystemManager:
             params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
         )  # fmt: skip
         beside = SystemManager.run_hook(self, settings) if self._reachable else None
-        run = self._made(stages, beside)
+        run = self._made(stages, beside, self._journal_of(origin, stages))
         speed = origin.speed if asked is None else asked
         if speed is not None and not run.is_live:
             run.coordinator.set_speed(speed)
         if not self._begun(run, beside, origin.built(stages, speed), asked, paused=paused):
+            if run.journal is not None:
+                run.journal.close()
             return False  # another thread was faster
         if paused:
             self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
@@ -264,7 +282,50 @@ class SystemManager:
 
         return self._from_outside(Command.REWIND).rewind(place)
 
-    def rewind(self, to: Place) -> bool:
+    def run_back_until(self, when: BackUntil) -> bool:
+        """Go back to the last instant before the present one at which a condition held, and rest there; waits for it.
+
+        The place is found in the record, without executing anything, and then gone to as `rewind` does.
+
+        Parameters
+        ----------
+        when : callable or str
+            A callable is given a `Snapshot` of each instant, the newest first, and the run rests at the first one that it
+            answers with true. What isn't read of a snapshot isn't computed. A text says an event or a time: ``"fill"``, ``"order"``, ``"rejected"``
+            (each also with a symbol: ``"fill EXE"``), ``"order 17"``, ``"session"`` (the first instant of one), ``"session end"``,
+            ``"error"``, ``"drawdown 10%"``, ``"equity 95000"``, ``"10:30"``.
+
+        Returns
+        -------
+        bool
+            True at rest there. False if it held at no instant, and the run stays as it is; or if another command stopped or moved
+            the run before.
+
+        Raises
+        ------
+        ReplayError
+            The run doesn't repeat itself; it stays where it was.
+        ValueError
+            What says no place of this run, and a coroutine or generator function.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        """
+        from nbbacktest.system.break_places import place_before
+
+        run = self._from_outside(Command.REWIND)
+        place = place_before(when, run)
+        return place is not None and self.rewind(place)
+
+    def rewind(
+        self,
+        to: Place | None = None,
+        *,
+        fill: int | None = None,
+        order: int | None = None,
+        trade: int | None = None,
+        input: int | None = None,  # noqa: A002 - the word of `inputs`
+        before: bool = False,
+    ) -> bool:
         """Go to a place that the run was at, and rest there; waits for it.
 
         What lies ahead stays the same line: `step`, `resume` and `run_until` deliver it again, and go on beyond it.
@@ -273,6 +334,16 @@ class SystemManager:
         ----------
         to : int, str, datetime or Timestamp
             A cursor, or a time as `look` reads it; ``"start"``, and ``"end"`` for `horizon`.
+        fill : int
+            In place of `to`: the instant of the fill of that number, counted from 0; -1 is the last one so far.
+        order : int
+            The instant at which the order of that number, its `id`, was submitted; -1 is the last one.
+        trade : int
+            The instant of the entry of a trade: its row in the result's `trades`.
+        input : int
+            The place of a hand's input: its number in `inputs`.
+        before : bool
+            One instant earlier: the strategies haven't met that instant yet.
 
         Returns
         -------
@@ -288,8 +359,9 @@ class SystemManager:
         LiveRunError
             The run is live: its arrivals aren't recorded.
         """
+        goal = goal_of(to, before, fill=fill, order=order, trade=trade, input=input)
         run = self._from_outside(Command.REWIND)
-        return run.rewind(lambda cursor: place_of(to, run, cursor))
+        return run.rewind(lambda cursor: place_of(goal, run, cursor))
 
     def stop(self) -> bool:
         """End the run, from every state; False if nothing runs.
@@ -450,7 +522,7 @@ class SystemManager:
 
     @property
     def horizon(self) -> int:
-        """How many instants the present or last run has completed at most; 0 before the first."""
+        """The largest number of instants that the present or last run has completed; 0 before the first."""
         run = self._holder.run
         return run.horizon if run else 0
 
@@ -491,6 +563,12 @@ class SystemManager:
         """The present or last run's coordinator; None before the first run."""
         run = self._holder.run
         return run.stages.coordinator if run else None
+
+    @property
+    def journal(self) -> JournalPlace:
+        """Where the journal of the present or last run is; its `path` is None if there is none."""
+        run = self._holder.run
+        return JournalPlace(run.journal.path if run is not None and run.journal is not None else None)
 
     @property
     def run(self) -> Run | None:
@@ -587,7 +665,16 @@ class SystemManager:
             raise
         return True
 
-    def _made(self, stages: Stages, beside: OpenedRun | None) -> Run:
+    def _journal_of(self, origin: Origin, stages: Stages) -> RunJournal | None:
+        """The journal of a run that is about to start; None if it has none: arrivals of a live run aren't recorded."""
+        if not (self._reachable and origin.config.journal.enabled) or stages.feed is not None:
+            return None
+        from nbbacktest.system.journal.facts import beginning
+        from nbbacktest.system.journal.writer import begun
+
+        return begun(beginning(origin, stages.world.market, stages.world.desk.strategies))
+
+    def _made(self, stages: Stages, beside: OpenedRun | None, journal: RunJournal | None) -> Run:
         dispatcher, leash = self._events, self._holder.leash  # the run holds no reference to its manager
 
         def ended(run: Run) -> None:
@@ -596,7 +683,7 @@ class SystemManager:
                 beside.close()
             dispatcher.run_ended(run)
 
-        return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended)
+        return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended, journal)
 
     def _allowed(self, command: Command) -> bool:
         with self._condition.lock:

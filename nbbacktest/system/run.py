@@ -9,6 +9,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,10 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
 if TYPE_CHECKING:
+    from nbbacktest.system.journal.writer import RunJournal
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.look import PastInstants
+    from nbbacktest.trading.past_scan import PastScan
 
 logger = logging.getLogger("nbbacktest")
 
@@ -52,10 +55,16 @@ class Run:
     ----------
     journey : Journey
         Takes the run to other places of its line.
+    journal : RunJournal or None
+        Keeps on disk what is needed to go on with the run if its process dies.
     """
 
     def __init__(
-        self, stages: Stages, describe: Callable[[Run], dict[str, Any]], on_end: Callable[[Run], None]
+        self,
+        stages: Stages,
+        describe: Callable[[Run], dict[str, Any]],
+        on_end: Callable[[Run], None],
+        journal: RunJournal | None = None,
     ) -> None:
         self._stages = stages
         self.config = stages.config
@@ -69,6 +78,10 @@ class Run:
         self.feed = stages.feed
         self.inbox = stages.inbox
         self.journey = Journey(stages)
+        self.journal = journal
+        if journal is not None:
+            self.analysis.note = self._note
+        self._is_stopped = False  # by a command; written by `stop`
         self._live_objects = stages.live_objects
         self._describe = describe
         self._on_end = on_end
@@ -107,6 +120,7 @@ class Run:
         if replay is not None:
             replay.gate.end()
             return
+        self._is_stopped = True
         surely(self._end)
         if self.is_engine_thread() or self._runner.wait(self._done, timeout):
             return
@@ -194,7 +208,7 @@ class Run:
 
     @property
     def horizon(self) -> int:
-        """How many instants the run has completed at most; more than its cursor if it was taken back."""
+        """The largest number of instants that the run has completed; more than its cursor if it was taken back."""
         replay = self.replay
         return self.journey.horizon if replay is None else replay.gate.cursor
 
@@ -331,6 +345,14 @@ class Run:
                 return world
         return self.world
 
+    def scan(self) -> PastScan:
+        """The instants completed so far, for a search; from any thread."""
+        from nbbacktest.trading.past_scan import PastScan
+
+        world, shot = self.world, self.snapshot()
+        stop = min(shot.cursor, world.desk.index + 1)
+        return PastScan(self._recorded_past(world.desk), world.timeline.axis, stop, threading.Lock())
+
     def _recorded_past(self, desk: TradingDesk) -> PastInstants:
         from nbbacktest.trading.look import PastInstants, RunTraces
         from nbbacktest.trading.order_replay import BrokerRules
@@ -409,11 +431,32 @@ class Run:
             self._tell(self._on_end, self)
         finally:
             self.journey.close()
+            if self.journal is not None:
+                self._tell(partial(self._close_journal, self.journal, told=told))
             with self._ending:
                 self._done.set()
                 listeners, self._listeners = self._listeners, []
         for listener in listeners:
             self._tell(listener, self)
+
+    def _note(self, frame: Frame[TradingSnapshot]) -> None:
+        """Tell the journal where the run stands; in the analysis thread."""
+        if self.journal is not None:
+            self.journal.note(frame, rests=self.gate.is_resting_at(frame.cursor), horizon=self.horizon)
+
+    def _close_journal(self, journal: RunJournal, *, told: bool) -> None:
+        """Write the end; a run that ended with its manager or its process hasn't come to it, and may be gone on with."""
+        try:
+            error, frame = self.error, self.analysis.frame
+            if not frame.cursor:
+                return  # nothing happened
+            if error is None and told and not self._is_stopped:
+                journal.note(frame, rests=True, horizon=self.horizon, is_last=True)
+            else:
+                how = "failed" if error is not None else "stopped" if told else "finished"
+                journal.end(how, frame.cursor, 0, self.result().fingerprint, error)
+        finally:
+            journal.close(discard=not self.analysis.frame.cursor)
 
     def _end_feed(self, feed: Feed) -> None:
         """End the feed; the run waits for a user's feed no longer than `FEED_SECONDS`."""
@@ -466,7 +509,7 @@ def outcome(run: Run) -> Result:
     if isinstance(error, (StrategyError, DataError)):
         error.result = result
     if isinstance(error, NbBacktestError):
-        raise error.with_traceback(None)  # else it would collect the frames of every wait
+        raise error.with_traceback(None)  # otherwise its traceback would collect the frames of every `wait`
     raise NbBacktestError(f"the engine failed: {said(error)}") from error
 
 

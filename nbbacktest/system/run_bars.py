@@ -14,6 +14,7 @@ from nbbacktest.core.data_config import SOURCES
 from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, Problem
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns
+from nbbacktest.core.user_code import callers_level
 from nbbacktest.data.calendar import SessionTable
 from nbbacktest.data.market import MarketData, hold_to_quality
 from nbbacktest.data.resample import period_opens
@@ -159,7 +160,7 @@ class RunBars:
         earlier: dict[tuple[str, str], BarColumns] = {}
         for key, columns in whole.items():
             row = int(np.searchsorted(columns.end, reach, side="right"))
-            row = min(row, len(columns) - len(kept[key]))  # never fewer bars than there were
+            row = min(row, len(columns) - len(kept[key]))  # so that no series gets fewer bars than it had
             kept[key] = columns.slice(row, len(columns))
             if row:
                 earlier[key] = columns.slice(0, row)
@@ -216,7 +217,7 @@ def warn_of_lack(warmup: Warmup, needs: Sequence[Need]) -> None:
         warnings.warn(
             f"less warm-up than asked for: {'; '.join(lacking)}; the source has no more before the start",
             DataQualityWarning,
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
 
 

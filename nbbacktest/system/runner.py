@@ -71,7 +71,7 @@ class ThreadedRunner:
         self._crashed = crashed
         self._finalize = finalize
         self._analysis_over = Flag()
-        self._begun = threading.Lock()  # taken once and kept, by `_start` or `call_off`
+        self._begun = threading.Lock()  # taken once, by `_start` or `call_off`, and never given back
         last = {"analysis": self._analysis_over.set, "coordinator": self._see_out}
         self.threads = {
             name: threading.Thread(target=_followed(body, last.get(name)), name=f"nbbacktest-{name}", daemon=True)

@@ -129,7 +129,7 @@ def _feed(run: Run) -> dict[str, Any] | None:
 
 
 def _moves(run: Run, symbol: str) -> dict[str, str | None]:
-    """The times at which a symbol joined or left the run, if it did: the last instant before, null for the first."""
+    """The times at which symbols joined or left the run: the last instant before, null before the first one."""
     aware = Stamps(run.stamps.timezone)
     return {
         "joined" if move.joined else "left": None if move.time is None else aware.stamp(move.time).isoformat()
@@ -350,7 +350,7 @@ def snapshot_data(shot: Snapshot) -> dict[str, Any]:
 
 
 def _listed(heading: str, lines: list[str]) -> list[str]:
-    """Lines under a heading, the first ones alone if there are many."""
+    """The lines of a list under its heading; only the first ones if there are many."""
     if not lines:
         return [f"{heading}: none"]
     more = [f"  and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from nbbacktest.system.journey import line_of
 from nbbacktest.system.run import Run
 from nbbacktest.trading.places import RunTimes, past_place, read_time, zone_of
 from nbbacktest.trading.snapshot import Snapshot
 
-# A pandas Timestamp is a datetime.
+# a pandas Timestamp is a datetime too
 Until = str | datetime | np.datetime64 | Callable[[Snapshot], object]
 
 
@@ -60,18 +61,92 @@ def times_of(run: Run) -> RunTimes:
     )
 
 
-def place_of(to: Any, run: Run, cursor: int) -> int:
-    """How many instants of `run` are completed at the place `to` of its line; it stands at `cursor`.
+class Goal(NamedTuple):
+    """The place that a rewind was asked for: `what` is ``"to"``, ``"fill"``, ``"order"``, ``"trade"`` or ``"input"``."""
+
+    what: str
+    which: Any
+    before: bool
+
+
+NUMBERED = ("fill", "order", "trade", "input")
+"""The events that a rewind names by their numbers."""
+
+
+def words_of_goal(text: str) -> dict[str, Any]:
+    """The arguments of `rewind` that words name: ``"10:30"``, ``"1200"``, ``"last fill"``, ``"order 17"``."""
+    words = text.split()
+    if len(words) == 2 and words[0] == "last" and words[1] in NUMBERED:
+        return {words[1]: -1}
+    if len(words) == 2 and words[0] in NUMBERED and words[1].removeprefix("-").isdecimal():
+        return {words[0]: int(words[1])}
+    return {"to": int(text) if text.strip().isdecimal() else text.strip()}
+
+
+def goal_of(to: Any, before: Any, **events: Any) -> Goal:
+    """The goal that arguments of `rewind` name.
+
+    Raises
+    ------
+    ValueError
+        None or several, or an event's number that is none.
+    """
+    given = [(what, which) for what, which in (("to", to), *events.items()) if which is not None]
+    if len(given) != 1:
+        named = " and ".join(what for what, _ in given) or "nothing"
+        raise ValueError(f"rewind takes one place: to, fill=, order=, trade= or input=; {named} is given")
+    if not isinstance(before, bool):
+        raise ValueError(f"before={before!r}: give True or False")  # noqa: TRY004 - as for the others
+    what, which = given[0]
+    if what != "to" and (isinstance(which, bool) or not isinstance(which, (int, np.integer))):
+        raise ValueError(f"rewind({what}={which!r}): give its number")
+    return Goal(what, which, before)
+
+
+def place_of(goal: Goal, run: Run, cursor: int) -> int:
+    """The number of instants of `run` that are completed at a place of its line; it stands at `cursor`.
 
     Raises
     ------
     ValueError
         What is no place, and a place before the start or beyond the horizon.
     """
-    horizon = max(run.horizon, cursor)
-    if to in ("start", "end") and isinstance(to, str):
-        return 0 if to == "start" else horizon
-    return past_place(to, times_of(run), horizon, "rewind")
+    place = _named_place(goal, run, max(run.horizon, cursor))
+    if goal.before and not place:
+        raise ValueError(f"rewind({goal.what}={goal.which!r}, before=True): nothing is before the start")
+    return place - goal.before
+
+
+def _named_place(goal: Goal, run: Run, horizon: int) -> int:
+    what, which, _ = goal
+    if what == "to":
+        if which in ("start", "end") and isinstance(which, str):
+            return 0 if which == "start" else horizon
+        return past_place(which, times_of(run), horizon, "rewind")
+    from nbbacktest.trading.event_places import place_of_fill, place_of_order
+    from nbbacktest.trading.trades import entries
+
+    line = run.journey.line or line_of(horizon, run.world.desk)
+    if what == "order":
+        row = _row(what, which, len(line.orders), first=1)
+        return place_of_order(line.orders[row - 1], line.instants, line.notes)
+    if what == "fill":
+        row = _row(what, which, len(line.fills))
+    elif what == "trade":
+        opened = entries(line.fills, line.splits)
+        row = int(opened[_row(what, which, len(opened))])
+    else:
+        raise ValueError(f"rewind(input={which}): the run has no inputs")
+    return place_of_fill(line.fills, row, line.notes)
+
+
+def _row(what: str, which: int, count: int, first: int = 0) -> int:
+    """The number of an event; -1 is the last one."""
+    row = int(which) + (count + first if which < 0 else 0)
+    if first <= row < count + first:
+        return row
+    have = f"{what}s are numbered {first} to {count + first - 1} so far" if count else f"there is no {what} yet"
+    raise ValueError(f"rewind({what}={which}): {have}")
 
 
 def past_cursor(at: Any, run: Run) -> int:

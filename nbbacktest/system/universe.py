@@ -91,7 +91,7 @@ class SymbolUniverse:
         self._renumber: Callable[[int], int] = int  # the function that renumbers instants, of the change under way
         self.moves: list[Move] = []
         self.by_hand: list[str] = []
-        self._is_left = False  # another world took this one's place
+        self._is_left = False  # true once another world has taken the place of this one
 
     def add(self, symbol: str, data: Any = None) -> bool:
         """Let `symbol` join; returns when it has joined, or, in a strategy's callback, when its bars are loaded.
@@ -218,7 +218,7 @@ class SymbolUniverse:
             raise
 
     def _join(self, joining: Sequence[Series], actions: Sequence[CorporateAction], cursor: int) -> None:
-        self._check_new(joining[0].symbol)  # another thread may have been faster
+        self._check_new(joining[0].symbol)  # another thread may have let it join meanwhile
         moment = self._moment(cursor)
         if moment is not None:
             for series in joining:

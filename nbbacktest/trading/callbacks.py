@@ -90,7 +90,7 @@ class Callbacks:
         if self._listeners and len(self._fills) > first:
             queue += [fill for fill in self._fills[first:] if fill.strategy in self._listeners]
         if news:
-            # Each order once, in the order of their last events.
+            # Each order stands once, at the place of its last event.
             latest = dict.fromkeys(order for order in reversed(news) if order.strategy in self._followers)
             queue += reversed(latest)
         if self._is_telling or not queue:

@@ -1,4 +1,4 @@
-"""Commission and slippage: the config's models as functions, made once so that a fill pays for no dispatch.
+"""Commission and slippage: turns the config's models into functions, once, so that no fill has to look its model up.
 
 Those that depend on earlier fills are objects, whose state can be saved.
 """
@@ -27,7 +27,7 @@ from nbbacktest.core.costs import (
     VolumeShareSlippage,
     place_of,
 )
-from nbbacktest.core.enums import Side
+from nbbacktest.core.enums import OrderEventKind, Side
 from nbbacktest.core.errors import ConfigError, OrderError, Problem
 from nbbacktest.core.formats import said
 from nbbacktest.core.records import Bar
@@ -149,7 +149,12 @@ def _rested(order: Order, price: float, bar: Bar) -> bool:
     if level is None or price != level:
         return False
     opened = bar.open
-    return bool(opened > level if order.side is _BUY else opened < level)
+    if not (opened > level if order.side is _BUY else opened < level):
+        return False
+    # A touch at the limit's own price makes a limit order that takes what is there, unless it came with an earlier bar.
+    return order.touch != level or not any(
+        event.kind is OrderEventKind.TRIGGERED and event.time_ns == bar.end_ns for event in order.events
+    )
 
 
 def _bounded(model: PerShareCommission) -> Callable[[float, float], float]:
@@ -176,7 +181,7 @@ class RunningFee:
         raise NotImplementedError
 
     def save(self) -> Any:
-        """Its totals as a value."""
+        """The counts of this commission as a value."""
         raise NotImplementedError
 
     def restore(self, saved: Any) -> None:
@@ -184,14 +189,14 @@ class RunningFee:
         raise NotImplementedError
 
     def _uncounted(self) -> Sequence[Fill]:
-        """The fills since the last call."""
+        """The fills of the run since the last call."""
         found = self._fills[self._counted :]
         self._counted = len(self._fills)
         return found
 
 
 class _Done(NamedTuple):
-    """Totals of one order so far."""
+    """The fills of one order so far, as totals."""
 
     units: float = 0.0
     notional: float = 0.0
@@ -246,7 +251,7 @@ class TieredFee(RunningFee):
         self._before = 0.0
 
     def __call__(self, order: Order, units: float, price: float, bar: Bar) -> float:  # noqa: ARG002 - as the others have it
-        """The rates of the tiers that `units` more fall into."""
+        """The commission of `units` more, at the rates of the tiers that they fall into."""
         for fill in self._uncounted():
             self._before += fill.size * abs(fill.price) if self._by_notional else fill.size
         before = self._before

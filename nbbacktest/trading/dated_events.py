@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nbbacktest.engine.analysis import Agent
 
 Say = Callable[[str, str], None]
-"""(strategy, text): a line for the log."""
+"""Called with (strategy, text) to write a line into the run's log."""
 
 
 class SplitOrders(Protocol):
@@ -123,7 +123,7 @@ def in_order(actions: Iterable[CorporateAction]) -> list[CorporateAction]:
 
 
 def _first_row(series: Series, day: date, days: TradingDays) -> int | None:
-    """The first bar of that trading day or later; None if it is no traded one, or there is none before it."""
+    """The row of the first bar on trading day `day` or later; None without one, and for a warm-up bar or the first of all."""
     dates = days.of(series.whole.time)
     row = int(np.searchsorted(dates, number_of(day)))
     return row if max(series.first, 1) <= row < len(dates) else None
@@ -236,7 +236,7 @@ def delistings_of(
 
 
 def _instant_of(action: CorporateAction, own: Series, instants: Int64, days: TradingDays) -> int:
-    """The number of the instant that brings it; the number of instants if none does."""
+    """The number of the instant that brings the delisting `action`; the number of instants if none does."""
     day, own_days = number_of(action.date), days.of(own.whole.time)
     row = int(np.searchsorted(own_days, day, side="right")) - 1
     if row >= own.first and own_days[row] == day:
@@ -286,7 +286,7 @@ class Accruals:
         portfolio = self._portfolio
         now = int(self._instants[index])
         nights = int(self._days[index] - self._days[index - 1])
-        debit = -portfolio.cash  # before the fees: both are of the same evening
+        debit = -portfolio.cash  # taken before the borrow fees are: both charges are of the same evening
         flows = []
         if self._borrow:
             evening = self._instants[index - 1]
@@ -365,7 +365,7 @@ class DatedEvents(NextInstant, Protocol):
 
 
 class PendingEvents:
-    """True if an order is pending, or the instant under way brings an event."""
+    """The pending orders and the events of a run as one object: true if the instant under way has either."""
 
     __slots__ = ("_agent", "_events", "_waiting")
 

@@ -36,9 +36,8 @@ from nbbacktest.trading.orders.rules import OrderExpiry
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, Split
 from nbbacktest.trading.schedule import Scheduled
-from nbbacktest.trading.snapshot import OrderRow, TradingLists, TradingSnapshot
+from nbbacktest.trading.snapshot import LAST_FILLS, OrderRow, TradingLists, TradingSnapshot
 from nbbacktest.trading.state import (
-    ContextState,
     Past,
     RunObjects,
     TradingState,
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nbbacktest.data.calendar import SessionTable
-
-_LAST_FILLS = 5
 
 
 class TradingDesk:
@@ -328,7 +325,7 @@ class TradingDesk:
 
     @property
     def lists(self) -> TradingLists:
-        """The lists that only grow."""
+        """The desk's lists that only grow, for snapshots."""
         return TradingLists(self.fills, self.orders, self.flows, self.splits, self.indicators)
 
     def freeze(self) -> TradingSnapshot:
@@ -342,7 +339,7 @@ class TradingDesk:
             closes=tuple([position.series.close_at[position.series.n - 1] for position in held]),
             orders=tuple([OrderRow.of(order) for order in open_orders(self.broker.pending, None, None)]),
             n_fills=len(self.fills),
-            last_fills=tuple(self.fills[-_LAST_FILLS:]),
+            last_fills=tuple(self.fills[-LAST_FILLS:]),
             indicators=self.indicators.freeze(),
             lists=self.lists,
         )
@@ -364,7 +361,7 @@ class TradingDesk:
             series=saved_series(series),
             actions=self._actions,
             leaving=frozenset(self.leaving),
-            contexts=tuple(ContextState(context.symbols, context.takes_all) for _, context in self.contexts),
+            contexts=tuple(context.symbols for _, context in self.contexts),
             portfolio=self.portfolio.save(),
             broker=self.broker.save(),
             blotter=saved_orders(self.broker.blotter),
@@ -409,8 +406,8 @@ class TradingDesk:
         self.log.warned = set(state.warned)
         self.notes = state.notes.copy()
         self.leaving = set(state.leaving)
-        for (_, context), saved in zip(self.contexts, state.contexts, strict=True):
-            context.trade(saved.symbols)
+        for (_, context), symbols in zip(self.contexts, state.contexts, strict=True):
+            context.trade(symbols)
         self.portfolio.restore(state.portfolio, {one.symbol: one for one in series if one.is_base})
         self.broker.restore(state.broker)
         restore_orders(self.broker.blotter, state.blotter)
@@ -451,7 +448,8 @@ class TradingDesk:
 
     def note_edge(self) -> None:
         """Note the fills and orders so far, if the next session event has the time of the last instant."""
-        self.notes.note_edge(self.index + 1, len(self.fills), open_orders(self.broker.pending, None, None))
+        waiting = open_orders(self.broker.pending, None, None)
+        self.notes.note_edge(self.index + 1, len(self.fills), len(self.orders), waiting)
 
     # -- called by strategies' contexts ------------------------------------------------------------------------------------
 
@@ -538,7 +536,7 @@ class TradingDesk:
             context.refuse_fed()
 
     def _renew(self) -> None:
-        self._forming = None  # earlier bars may change the weeks and months
+        self._forming = None  # forming weeks and months are made anew, since earlier bars may change them
         for context in self._contexts.values():
             context.renew()
 

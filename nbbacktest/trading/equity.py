@@ -32,7 +32,7 @@ def cash_curve(record: RunRecord) -> Float64:
     done = record.executions
     index, amounts = done.index, -done.signed * done.price - done.commission
     if record.flows:
-        # Stable: flows stay before fills.
+        # The sort is stable: of one instant, flows stay before fills.
         index = np.concatenate(([flow.index for flow in record.flows], index))
         amounts = np.concatenate(([flow.amount for flow in record.flows], amounts))
         order = np.argsort(index, kind="stable")
@@ -68,7 +68,7 @@ def _levels(record: RunRecord, symbol: str) -> tuple[Float64, Int64]:
 def _through_splits(index: Int64, signed: Float64, splits: Sequence[Split]) -> tuple[Float64, Int64]:
     changes = [(split.index, 0.0, split.ratio) for split in splits]
     changes += zip(index.tolist(), signed.tolist(), repeat(1.0))
-    changes.sort(key=itemgetter(0))  # stable: splits stay before fills
+    changes.sort(key=itemgetter(0))  # a stable sort: of one instant, splits stay before fills
     held = Tally()
     levels = [0.0]
     for _, size, ratio in changes:

@@ -25,7 +25,7 @@ from nbbacktest.trading.trades import Trades
 
 _OPEN, _INSIDE, _CLOSE = 0, 1, 2
 _OFTEN = 4
-"""The most looks at a value, on average, for the simple way of `_extreme`; above that it makes tables."""
+"""The number of times that `_extreme` may read each value, on average, before it makes tables instead."""
 _MARKET, _ON_OPEN, _ON_CLOSE = OrderType.MARKET, OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE
 
 
@@ -84,7 +84,7 @@ def _reached(record: RunRecord, bars: BarColumns, trades: Trades, phase: Phases)
     opens, closes, lows, highs = (
         column if ahead is None else column / ahead for column in (bars.open, bars.close, bars.low, bars.high)
     )
-    # The known price of the first and the last bar, if they aren't wholly inside.
+    # Of a first or last bar that is only partly inside the trade, one price surely is: its close, or its open.
     later = last_row > first_row
     for rows, prices, counts in (
         (first_row, closes, (began != _OPEN) & (later | (ended == _CLOSE))),

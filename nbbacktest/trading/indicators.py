@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
 import numpy as np
 
 from nbbacktest.core.errors import IndicatorError, StateError
-from nbbacktest.core.formats import said, shown
+from nbbacktest.core.formats import cut, said, shown
 from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.engine.series import BarsView, ColumnView, Series
 
@@ -43,7 +43,7 @@ class Indicator:
     ) -> None:
         self._series = series
         self._values = values
-        self._again = again  # computes them anew, if the columns have grown since
+        self._again = again  # computes the values anew if the columns have grown since
         # Plain floats, three times as fast as numpy's scalars.
         self._fast = values.data
         self.name = name
@@ -55,7 +55,7 @@ class Indicator:
             self._fast = self._values.data
 
     def over(self, columns: BarColumns) -> Float64 | None:
-        """Its values over these columns alone; None if it wasn't computed from columns.
+        """The indicator's values over `columns` alone; None if it wasn't computed from columns.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class Indicator:
 
     @property
     def feed(self) -> BarFeed | None:
-        """Its feed; None, since its values are computed at once."""
+        """None: the values are computed at once, and not fed bar by bar."""
         return None
 
     def newest_of(self, n: int) -> float:
@@ -85,12 +85,12 @@ class Indicator:
 
     @property
     def symbol(self) -> str:
-        """The series that it is computed from."""
+        """The symbol of the bars that the indicator is computed from."""
         return self._series.symbol
 
     @property
     def interval(self) -> str:
-        """The interval of those bars."""
+        """The interval of the bars that the indicator is computed from."""
         return self._series.interval
 
     def __len__(self) -> int:
@@ -211,7 +211,7 @@ class BarFeed(Protocol):
         ...
 
     def save(self) -> StreamState:
-        """The bars that it was fed, and its answers."""
+        """The number of bars that the object was fed, and its answers."""
         ...
 
     def resume(self, saved: StreamState, func: Any) -> None:
@@ -235,7 +235,7 @@ class IndicatorList(list[IndicatorEntry]):
         self.calls: list[IndicatorCall] = []
 
     def enter(self, word: str, strategy: str, handle: Indicator) -> None:
-        """Enter one under `word`, numbered if another is called so already: SMA(close, 10) #2."""
+        """Enter an indicator under the name `word`, numbered if another one has it already: SMA(close, 10) #2."""
         number, key = 1, word
         while key in self._keys:
             number += 1
@@ -262,7 +262,7 @@ class IndicatorList(list[IndicatorEntry]):
         return found
 
     def save(self) -> IndicatorState:
-        """The calls that made them, and the state of their feeds."""
+        """The state of the list: the calls that made its indicators, and their feeds."""
         numbers = {id(entry.handle): IndicatorAt(number) for number, entry in enumerate(self)}
         calls = [
             call._replace(
@@ -275,7 +275,7 @@ class IndicatorList(list[IndicatorEntry]):
         return IndicatorState(tuple(calls), tuple(entry.key for entry in self), feeds)
 
     def missing(self, saved: IndicatorState) -> list[IndicatorCall]:
-        """The calls that were made later than those of this list, which is a fresh run's.
+        """The calls of the run `saved` that this fresh run hasn't made: it made them later than at the start.
 
         Raises
         ------
@@ -314,7 +314,7 @@ class IndicatorList(list[IndicatorEntry]):
                 feed.resume(saved.feeds[number], copies.get(number))
 
     def freeze(self) -> Mapping[str, Value]:
-        """The newest values by key, as they are now whenever they are read."""
+        """The newest values by key; read later, they are still those of now."""
         rows = [series.n for series in self._rows]
         return _Newest(self, len(self), rows, {key: newest(handle) for key, _, handle in self._fed})
 
@@ -426,17 +426,17 @@ class _Computation:
 
     def __init__(self, func: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any], title: str) -> None:
         self._func, self._inputs, self._options, self._title = func, inputs, options, title
-        self._last: tuple[BarColumns, list[Float64]] | None = None  # one call computes several outputs
+        self._last: tuple[BarColumns, list[Float64]] | None = None  # kept, since several outputs come from one call
         self.bundle: Callable[[list[Indicator]], Any] | None = None  # makes the named tuple that `func` returns
 
     def output(self, columns: BarColumns, number: int) -> Float64:
-        """One of the outputs over these columns."""
+        """Output `number` of the function, over `columns`."""
         if self._last is None or self._last[0] is not columns:
             self._last = columns, self.outputs(columns)[0]
         return self._last[1][number]
 
     def outputs(self, columns: BarColumns) -> tuple[list[Float64], bool, list[str]]:
-        """All outputs over these columns, True if there is just one, and the names if there are several."""
+        """All outputs of the function over `columns`, True if there is just one, and the names if there are several."""
         title, n = self._title, len(columns)
         arguments = [_whole(value, columns) for value in self._inputs]
         keywords = {
@@ -500,11 +500,7 @@ def series_of_inputs(inputs: Sequence[Any]) -> Series | None:
 
 
 def _word(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else _short(shown(value))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 20 else text[:17] + "..."
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else cut(shown(value), 20)
 
 
 def _check_whole(value: Any, series: Series, title: str) -> None:

@@ -25,12 +25,11 @@ from nbbacktest.trading.orders.order import EVENT_FIELDS
 from nbbacktest.trading.places import Place, RunTimes, past_place, zone_of
 from nbbacktest.trading.portfolio import Portfolio, Position
 from nbbacktest.trading.record import CashFlow, RunNotes, RunRecord, Split
-from nbbacktest.trading.snapshot import Days, OrderRow, Snapshot, TradingLists, TradingSnapshot
+from nbbacktest.trading.snapshot import LAST_FILLS, Days, OrderRow, Snapshot, TradingLists, TradingSnapshot
 
 _EVERY = 128
-"""The number of changes after which the account is kept, and of orders after which the open ones are kept."""
-_LAST_FILLS = 5
-_TERMS = 5 - EVENT_FIELDS  # where an event's terms begin, seen from its end
+"""The account is kept after each so many changes, and the list of open orders after each so many orders."""
+_TERMS = 5 - EVENT_FIELDS  # the place of an event's first term, counted from the event's end
 _ACCEPTED, _TRIGGERED = OrderEventKind.ACCEPTED, OrderEventKind.TRIGGERED
 _PART, _REPLACED = OrderEventKind.PARTIALLY_FILLED, OrderEventKind.REPLACED
 _index = attrgetter("index")
@@ -62,13 +61,18 @@ class PastInstants:
         Reads the indicators.
     stamps, days
         The format of times, and the trading days that times belong to.
+
+    Attributes
+    ----------
+    notes : RunNotes
     """
 
     def __init__(self, traces: RunTraces, newest: Newest, stamps: Stamps, days: Days) -> None:
         self._traces = traces
         self._newest = newest
-        self._stamps = stamps
-        self._days = days
+        self.notes = traces.notes
+        self.stamps = stamps
+        self.days = days
         self._account = _AccountHistory(traces)
         self._orders = _OrderHistory(traces)
 
@@ -85,7 +89,7 @@ class PastInstants:
             rows = tuple([one.first for one in series])
         seen = dict(zip(series, rows, strict=True))
         base = {one.symbol: one for one in axis.series if one.is_base}
-        cash, held, n_fills = self._account.at(cursor, base)
+        _, _, (cash, held, n_fills) = self._account.around(cursor, base)
         closes = tuple([position.series.close_at[seen[position.series] - 1] for position in held])
         equity = cash
         for position, close in zip(held, closes, strict=True):
@@ -97,13 +101,37 @@ class PastInstants:
             closes=closes,
             orders=self._orders.at(cursor, axis.instants, base),
             n_fills=n_fills,
-            last_fills=tuple(self._traces.lists.fills[max(n_fills - _LAST_FILLS, 0) : n_fills]),
-            indicators=self._newest(bisect_right(notes.since, cursor), seen),
+            last_fills=self.last_fills(n_fills),
+            indicators=self.newest(cursor, seen),
             lists=self._traces.lists,
         )
         total = next((total for since, total in reversed(notes.totals) if since <= cursor), cursor)
         frame = Frame(cursor, Axis(series, axis.instants, None, None), rows, agent)
-        return Snapshot(cursor, total, frame, self._stamps, self._days, is_open=not notes.totals)
+        return Snapshot(cursor, total, frame, self.stamps, self.days, is_open=not notes.totals)
+
+    def account_around(self, cursor: int, axis: Axis) -> tuple[int, int, AccountAt]:
+        """The account at `cursor`, and the instants with the same one: the first, and the first with another."""
+        return self._account.around(cursor, {one.symbol: one for one in axis.series if one.is_base})
+
+    def orders_at(self, cursor: int, axis: Axis) -> tuple[OrderRow, ...]:
+        """The open orders, in order of submission."""
+        return self._orders.at(cursor, axis.instants, {one.symbol: one for one in axis.series if one.is_base})
+
+    def newest(self, cursor: int, rows: Mapping[Series, int]) -> Mapping[str, Value]:
+        """The newest values of the indicators that existed at `cursor`."""
+        return self._newest(bisect_right(self.notes.since, cursor), rows)
+
+    def last_fills(self, n_fills: int) -> tuple[Fill, ...]:
+        """The newest of the first `n_fills` fills."""
+        return tuple(self._traces.lists.fills[max(n_fills - LAST_FILLS, 0) : n_fills])
+
+
+class AccountAt(NamedTuple):
+    """Cash, positions in the order in which they were opened, and the number of fills."""
+
+    cash: float
+    held: tuple[Position, ...]
+    n_fills: int
 
 
 class _AccountHistory:
@@ -113,28 +141,42 @@ class _AccountHistory:
         self._traces = traces
         self._changes: list[Change] = []
         self._taken = [0, 0, 0]  # the numbers of flows, splits and fills that are among the changes
+        self._indices: list[int] = []  # the instant of each
         self._kept: list[tuple[float, dict[tuple[str, str], Position]]] = []
         self._head = Portfolio(traces.cash)
+        # a part of the changes, and the account before each of them and after the last one
+        self._part: tuple[int, int, list[tuple[float, tuple[Position, ...]]]] = (-1, 0, [])
 
-    def at(self, cursor: int, base: Mapping[str, Series]) -> tuple[float, tuple[Position, ...], int]:
-        """Cash, positions in the order in which they were opened, and the number of fills."""
-        traces = self._traces
+    def around(self, cursor: int, base: Mapping[str, Series]) -> tuple[int, int, AccountAt]:
+        """The account at `cursor`, and the instants with the same one: the first, and the first with another."""
+        traces, indices = self._traces, self._indices
         self._advance(cursor, base)
-        count = bisect_left(self._changes, cursor, key=_index)
+        count = bisect_left(indices, cursor)
         n_fills = bisect_left(traces.lists.fills, cursor, key=_index)
+        first, stop = indices[count - 1] + 1 if count else 0, indices[count] + 1 if count < len(indices) else cursor + 1
         edge = traces.notes.edges.get(cursor)
         if edge is not None:
             count -= n_fills - edge.n_fills  # fills are the last changes of an instant
-            n_fills = edge.n_fills
-        start = count // _EVERY
-        cash, held = self._kept[start]
-        portfolio = Portfolio(cash)
-        portfolio.held = dict(held)
-        for (strategy, symbol), position in held.items():
-            portfolio.positions.setdefault(strategy, {})[symbol] = position
-        for change in self._changes[start * _EVERY : count]:
-            _book(portfolio, change, base)
-        return portfolio.cash, tuple(portfolio.held.values()), n_fills
+            n_fills, first, stop = edge.n_fills, cursor, cursor + 1
+        cash, held = self._states(count // _EVERY, base)[count % _EVERY]
+        return first, stop, AccountAt(cash, held, n_fills)
+
+    def _states(self, number: int, base: Mapping[str, Series]) -> list[tuple[float, tuple[Position, ...]]]:
+        """The account before each change of the part of that number, and after its last one."""
+        changes = self._changes[number * _EVERY : (number + 1) * _EVERY]
+        kept, size, states = self._part
+        if kept != number or size != len(changes):
+            cash, held = self._kept[number]
+            portfolio = Portfolio(cash)
+            portfolio.held = dict(held)
+            for (strategy, symbol), position in held.items():
+                portfolio.positions.setdefault(strategy, {})[symbol] = position
+            states = [(cash, tuple(held.values()))]
+            for change in changes:
+                _book(portfolio, change, base)
+                states.append((portfolio.cash, tuple(portfolio.held.values())))
+            self._part = number, len(changes), states
+        return states
 
     def _advance(self, cursor: int, base: Mapping[str, Series]) -> None:
         """Take in the changes of the instants before `cursor` that weren't known yet."""
@@ -152,6 +194,7 @@ class _AccountHistory:
             if len(self._kept) * _EVERY <= len(changes):
                 self._kept.append((head.cash, dict(head.held)))
             changes.append(change)
+            self._indices.append(change.index)
             _book(head, change, base)
         if len(self._kept) * _EVERY <= len(changes):
             self._kept.append((head.cash, dict(head.held)))
@@ -207,7 +250,7 @@ class _OrderHistory:
     ) -> OrderRow | None:
         """The order after its first `count` events, or after those until `moment`; None if it wasn't open."""
         life = order.life
-        if not life:  # an old version saved it without events
+        if not life:  # an order that an old version saved without events
             return OrderRow.of(order)
         if count is None:
             count = bisect_right(range(len(life) // EVENT_FIELDS), moment, key=lambda n: life[n * EVENT_FIELDS])
@@ -234,7 +277,7 @@ class _OrderHistory:
     def _filled(self, order: Order, life: Sequence[Any], instants: Int64) -> float:
         """Units so far: its partial fills, in units of after the splits since."""
         filled = 0.0
-        done: dict[int, int] = {}  # splits by instant: several may come at one
+        done: dict[int, int] = {}  # the number of splits by instant: several may come at one
         for at in range(0, len(life), EVENT_FIELDS):
             time, kind, reason, size = life[at : at + 4]
             if kind is _PART:

@@ -31,7 +31,7 @@ class BrokerRules(NamedTuple):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> BrokerRules:
-        """The rules of a session config; keys that it doesn't have are the defaults."""
+        """The rules that a session config names; a key that it lacks has its default."""
         broker = config.get("broker", {})
         known = {name: broker[name] for name in ("fractional", "lot_size", "tick_size") if name in broker}
         fill = broker.get("fill", "next_open")

@@ -453,7 +453,7 @@ def scaled(held: float, ratio: float, noise: float = 0.0) -> tuple[float, float]
 
 
 def is_rounding(left: float, of: float) -> bool:
-    """True if `left` of a whole of `of` units is nothing but the rounding of a subtraction."""
+    """True if `left`, the rest of `of` units, is nothing but a rounding error."""
     return left <= 0.0 or (left <= ulp(of) and not (left % 1.0 == 0.0 == of % 1.0))
 
 

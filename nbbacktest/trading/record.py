@@ -26,7 +26,7 @@ _Name = TypeVar("_Name", bound=Hashable)
 
 
 class Executions:
-    """Columns of one value a fill, in the order in which they happened.
+    """The fills of a run as columns of one value a fill, in the order in which they happened.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Executions:
 
     @property
     def rows(self) -> dict[str, Int64]:
-        """The rows of each symbol that has fills, in the order of their first ones."""
+        """The rows of each symbol that has fills; the symbol that filled first is first."""
         if self._rows is None:
             self._rows = places_of(self.symbols)
         return self._rows
@@ -139,7 +139,7 @@ class IndicatorRecord:
     values: Float64
 
     def newest_of(self, n: int, narrow: int = 0) -> float | tuple[float, ...]:
-        """The newest value when `n` bars were completed; NaN for none, as for the first `narrow`, which were no tuples yet."""
+        """The newest value when `n` bars were completed; NaN if there was none, or if it was a number and later values are tuples."""
         if not narrow < n <= len(self.values):
             return float("nan")
         value = self.values[n - 1]
@@ -161,10 +161,13 @@ class SessionEdge(NamedTuple):
         Fills until then.
     orders : tuple of (int, int)
         The open orders: the id of each, and the number of events in its life.
+    n_orders : int
+        Orders until then, open or not.
     """
 
     n_fills: int
     orders: tuple[tuple[int, int], ...]
+    n_orders: int
 
 
 @dataclass(slots=True)
@@ -196,10 +199,10 @@ class RunNotes:
     since: list[int] = field(default_factory=list)
     narrow: list[int] = field(default_factory=list)
 
-    def note_edge(self, cursor: int, n_fills: int, waiting: Iterable[Order]) -> None:
+    def note_edge(self, cursor: int, n_fills: int, n_orders: int, waiting: Iterable[Order]) -> None:
         """Note the fills and orders so far, unless they are noted; `waiting` are the open orders."""
         orders = tuple((order.id, len(order.life) // EVENT_FIELDS) for order in waiting)
-        self.edges.setdefault(cursor, SessionEdge(n_fills, orders))
+        self.edges.setdefault(cursor, SessionEdge(n_fills, orders, n_orders))
 
     def copy(self) -> RunNotes:
         """The notes until now, for another run that goes on from here."""
@@ -303,7 +306,7 @@ def _values(handle: Indicator, count: int) -> Float64:
 
 
 def places_of(names: Sequence[_Name]) -> dict[_Name, Int64]:
-    """The places of each name, in the order of their first ones."""
+    """The places of each name in `names`, by name; the name that comes first in `names` is first."""
     if len(set(names)) == 1:
         return {names[0]: np.arange(len(names))}
     places: dict[_Name, list[int]] = {}

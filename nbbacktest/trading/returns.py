@@ -159,7 +159,7 @@ def rolling_statistics(daily: Float64, factor: float, window: int) -> dict[str, 
     if len(daily) < window:
         return columns
     views = np.lib.stride_tricks.sliding_window_view(daily, window)
-    # In parts, so that a long window over many days doesn't take its memory times over.
+    # In parts: a long window over many days would take many times the memory of the returns.
     step = max(1_000_000 // window, 1)
     for first in range(0, len(views), step):
         view = views[first : first + step]

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from nbbacktest.trading.record import CashFlow, Split
 
 
+LAST_FILLS = 5
+"""The number of the newest fills that a snapshot has."""
+
+
 class PositionRow(NamedTuple):
     """A position that isn't flat.
 

@@ -51,7 +51,7 @@ class Past(NamedTuple):
 
     @classmethod
     def of(cls, entries: list[Any]) -> Past:
-        """The present entries of a list."""
+        """The entries that the list has now."""
         return cls(entries, len(entries))
 
     def restore(self, entries: list[Any]) -> None:
@@ -68,13 +68,6 @@ class SeriesState(NamedTuple):
     is_base: bool
     is_open: bool
     stamps: Stamps
-
-
-class ContextState(NamedTuple):
-    """The symbols that one strategy trades."""
-
-    symbols: tuple[str, ...]
-    takes_all: bool
 
 
 class OrderState(NamedTuple):
@@ -131,7 +124,7 @@ class TradingState:
     series: tuple[SeriesState, ...]
     actions: tuple[CorporateAction, ...]
     leaving: frozenset[str]
-    contexts: tuple[ContextState, ...]
+    contexts: tuple[tuple[str, ...], ...]
     portfolio: PortfolioState
     broker: BrokerState
     blotter: BlotterState
@@ -150,7 +143,7 @@ class TradingState:
 
 
 def saved_series(series: Iterable[Series]) -> tuple[SeriesState, ...]:
-    """The state of these series."""
+    """The state of each of `series`."""
     return tuple(SeriesState(s.whole, s.n, s.first, s.is_base, s.is_open, s.stamps) for s in series)
 
 
@@ -267,7 +260,7 @@ class RunObjects:
         self._names[id(self.streams[number])] = "streams", number
 
     def name_of(self, value: Any) -> Any:
-        """The name of `value` in the bytes; None to copy it.
+        """The name that is written in place of `value`; None if it is copied.
 
         Raises
         ------
@@ -302,7 +295,7 @@ class RunObjects:
         return None
 
     def called(self, name: Any) -> Any:
-        """The object of that name."""
+        """The object of the run that `name` means."""
         match name:
             case "series", key:
                 return self.series[key]
@@ -369,7 +362,7 @@ class _Writer(pickle.Pickler):
         self._objects = objects
 
     def persistent_id(self, obj: Any) -> Any:
-        """Its name in the run; None to copy it."""
+        """The name of `obj` among the objects of its run; None if pickle is to copy it."""
         return self._objects.name_of(obj)
 
 

@@ -21,7 +21,7 @@ from nbbacktest.core.intervals import DAY, Interval
 from nbbacktest.core.records import Float64, Int64
 from nbbacktest.data.trading_days import period_starts
 from nbbacktest.trading.equity import day_ends, equity_curve, invested, local_days
-from nbbacktest.trading.excursions import excursions
+from nbbacktest.trading.excursions import Excursions, excursions
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.record import Executions, RunRecord
 from nbbacktest.trading.trades import Trade, Trades, round_trips
@@ -34,7 +34,7 @@ WEEKS = 52
 MONTHS = 12
 _YEAR = 365.25  # days, of the calendar
 _FULL = 0.9
-"""The least share of a stretch's trading days that have a return, if bars are missing on few of them."""
+"""If at least this share of the trading days that a stretch has on average have a return, none counts as missing."""
 
 _RATIOS = ("volatility", "sharpe", "sortino")
 
@@ -44,15 +44,17 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades | None = None) -> dict[str, Any]:
+def statistics(
+    record: RunRecord, equity: Float64 | None = None, trades: Trades | None = None, far: Excursions | None = None
+) -> dict[str, Any]:
     """Every statistic of a run, in the order in which reports show them.
 
     Parameters
     ----------
     record
         The run.
-    equity, trades
-        The results of `equity_curve` and `round_trips`, if they are at hand.
+    equity, trades, far
+        The results of `equity_curve`, `round_trips` and `excursions`, if they are at hand.
 
     Returns
     -------
@@ -70,14 +72,14 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
     daily = daily_returns(equity[ends], record.cash)
     closed = trades.closed
     pnl, returns = closed.pnl, closed.return_
-    far = excursions(record, closed)
+    far = excursions(record, closed) if far is None else far
     final = final_equity(equity, record.cash)
     growth = cagr(final, record.cash, period_count(record, days[ends]), factor)
     # Sessions of unlike length and clock changes shouldn't show in a count of days.
     clock = days * DAY if record.daily else record.instants
     peak = _peaks(equity, record.cash)
     longest = _longest(equity, clock, peak)
-    drawdown = _deepest(equity, peak)  # last: it takes the peaks' place
+    drawdown = _deepest(equity, peak)  # last, since it is written over the peaks
     return {
         "start": start(record),
         "end": end(record, days),
@@ -102,8 +104,8 @@ def statistics(record: RunRecord, equity: Float64 | None = None, trades: Trades 
         "worst_trade": worst_trade(returns),
         "average_trade": average_trade(returns),
         "fees": fees(record.executions.commission),
-        "average_mae": average_mae(far.mae),
-        "average_mfe": average_mfe(far.mfe),
+        "average_mae": average_mae(far.mae[: len(closed)]),
+        "average_mfe": average_mfe(far.mfe[: len(closed)]),
     }
 
 
@@ -303,22 +305,22 @@ def sqn(pnl: Float64) -> float:
 
 
 def best_trade(returns: Float64) -> float:
-    """The highest net return of a closed trade, of its entry's notional. NaN without a trade."""
+    """The highest net return of a closed trade, as a fraction of its entry's notional. NaN without a trade."""
     return float(np.max(returns)) if len(returns) else NAN
 
 
 def worst_trade(returns: Float64) -> float:
-    """The lowest net return of a closed trade, of its entry's notional. NaN without a trade."""
+    """The lowest net return of a closed trade, as a fraction of its entry's notional. NaN without a trade."""
     return float(np.min(returns)) if len(returns) else NAN
 
 
 def average_trade(returns: Float64) -> float:
-    """Arithmetic mean of closed trades' net returns, each of its entry's notional. NaN without a trade."""
+    """Arithmetic mean of closed trades' net returns, each a fraction of its entry's notional. NaN without a trade."""
     return _mean(returns)
 
 
 def average_mae(mae: Float64) -> float:
-    """Arithmetic mean of closed trades' maximum adverse excursions, each of its entry's price; never positive.
+    """Arithmetic mean of closed trades' maximum adverse excursions, fractions of the entries' prices; never positive.
 
     Gross of commission; NaN without a trade. Source: Sweeney (1996); `nbbacktest.trading.excursions` states which bars
     and prices count.
@@ -327,7 +329,7 @@ def average_mae(mae: Float64) -> float:
 
 
 def average_mfe(mfe: Float64) -> float:
-    """Arithmetic mean of closed trades' maximum favourable excursions, each of its entry's price; never negative.
+    """Arithmetic mean of closed trades' maximum favourable excursions, fractions of the entries' prices; never negative.
 
     Gross of commission; NaN without a trade. Source and rule as `average_mae`.
     """

@@ -372,7 +372,7 @@ class Strategy:
         Parameters
         ----------
         symbol
-            Found where the run's data come from; a file's path has ``{symbol}`` in it.
+            The symbol; its bars come from the source of the run's data, and a file's path needs ``{symbol}`` in it.
         data
             A DataFrame, several by interval, or a path instead.
 

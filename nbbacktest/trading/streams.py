@@ -55,7 +55,7 @@ class StreamFeed:
         return self._answer.func if isinstance(self._answer, _UpdateStream) else None
 
     def save(self) -> StreamState:
-        """The number of bars that it was fed, and its answers."""
+        """The number of bars that the object was fed, and its answers."""
         return StreamState(self.filled, self.narrow, tuple(self.stores))
 
     def resume(self, saved: StreamState, func: Any) -> None:
@@ -121,7 +121,7 @@ class StreamIndicator(Indicator):
 
     @property
     def is_settled(self) -> bool:
-        """False: reading it feeds it."""
+        """False: reading the indicator feeds it."""
         return False
 
     @property
@@ -232,7 +232,7 @@ class _Moving:
     def by_row(self) -> dict[int, Any]:
         """The inputs as sequences of plain floats: memoryviews of columns and values, streaming indicators as they are."""
         columns = self._series.columns
-        if columns is not self._columns:  # the first time, and after they have grown
+        if columns is not self._columns:  # true the first time, and when the columns have grown
             whole = self._arrays(columns)
             self._fast = {p: v if isinstance(v, StreamIndicator) else v.data for p, v in whole.items()}
             self._columns = columns

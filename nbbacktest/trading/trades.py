@@ -172,10 +172,19 @@ def round_trips(record: RunRecord) -> Trades:
     Trades
         The closed ones in the order of their exits, then the open ones in the order of their entries.
     """
-    matches = (None if record.splits else _by_turns(record.executions)) or _first_in_first_out(record)
+    matches = _matched(record.executions, record.fills, record.splits)
     still_open = matches.entry[matches.exit < 0].tolist()
     marks = np.array([_mark(record, record.fills[row]) for row in still_open], dtype=np.float64)
     return Trades(record.fills, matches, marks, record.executions.price)
+
+
+def entries(fills: Sequence[Fill], splits: Sequence[Split]) -> Int64:
+    """The number of the fill that opened each trade, in the order of `round_trips`."""
+    return _matched(Executions(fills), fills, splits).entry
+
+
+def _matched(done: Executions, fills: Sequence[Fill], splits: Sequence[Split]) -> Matches:
+    return (None if splits else _by_turns(done)) or _first_in_first_out(fills, splits)
 
 
 def _by_turns(done: Executions) -> Matches | None:
@@ -197,12 +206,12 @@ def _by_turns(done: Executions) -> Matches | None:
     return Matches(entry, exit_, done.signed[entry], done.price[entry], commission)
 
 
-def _first_in_first_out(record: RunRecord) -> Matches:
+def _first_in_first_out(fills: Sequence[Fill], done: Sequence[Split]) -> Matches:
     books: dict[_Book, deque[_Lot]] = {}
     held: defaultdict[_Book, Tally] = defaultdict(Tally)
     found: list[_Match] = []
-    splits = deque(record.splits)
-    for row, fill in enumerate(record.fills):
+    splits = deque(done)
+    for row, fill in enumerate(fills):
         while splits and splits[0].index <= fill.index:
             _split(books, held, splits.popleft())
         lots = books.setdefault((fill.strategy, fill.symbol), deque())
@@ -214,7 +223,7 @@ def _first_in_first_out(record: RunRecord) -> Matches:
         if rest.size:
             lots.append(rest)
         if not held[fill.strategy, fill.symbol].add(float(fill.signed_size)) and lots:
-            # The position is flat: the lots that are left are the rounding of their parts.
+            # The position is flat, so that the lots that are left are only rounding errors.
             last = found[-1]
             found[-1] = (*last[:4], last[4] + sum(lot.commission for lot in lots))
             lots.clear()
@@ -244,7 +253,7 @@ class _Lot:
     noise: float = 0.0
 
     def take(self, other: _Lot) -> float:
-        """Use up as many of its units as `other` has, rounding residue included; returns that part's commission."""
+        """Take as many units out of this lot as `other` has, rounding residue included; returns their part of the commission."""
         before, (left, noise) = self.size, add_sizes(self.size, other.size, self.noise + other.noise)
         if not left or (left > 0) != (before > 0):
             paid, self.size, self.commission = self.commission, 0.0, 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import monotonic, thread_time
 from typing import Any
 
@@ -35,21 +35,12 @@ SLOWEST = 0.75
 RESTING = 0.5
 """Seconds between two frames of a paused run."""
 
-OFFERED = ("start", "pause", "resume", "step", "until", "speed", "stop")
+OFFERED = ("start", "pause", "resume", "step", "until", "back", "rewind", "speed", "stop")
 """The commands that the panel has controls for."""
 
 _ENDS = {"home": "start", "end": "end"}
 """The keys that lead to the ends of the line."""
 
-
-def _went(system: SystemManager, arrived: bool) -> str:  # noqa: FBT001 - the answer of a move
-    return "" if arrived else f"System is {system.get_state()}: another command came between"
-
-
-_JOURNEYS: Mapping[str, Callable[..., str]] = {
-    "back": lambda system, n: _went(system, system.back(n)),
-    "rewind": lambda system, to: _went(system, system.rewind(to)),
-}
 
 _numbers: weakref.WeakKeyDictionary[Run, int] = weakref.WeakKeyDictionary()
 _counter = itertools.count(1)
@@ -160,12 +151,12 @@ class ControlPanel:
         self._looking.end()
         if action == "start":
             self._dispatcher.submit("start", self._start, seen)
-        elif action in _JOURNEYS:
-            if self._goes_back:
-                self._dispatcher.submit(action, lambda: _JOURNEYS[action](self.system, *arguments), seen)
-            self.pump.poke()
-        else:
-            self._dispatcher.submit(action, lambda: commands.COMMANDS[action](self.system, *arguments).message, seen)
+        elif action != "rewind" or self._goes_back:
+            self._dispatcher.submit(action, self._command(action, *arguments), seen)
+        self.pump.poke()
+
+    def _command(self, word: str, *arguments: Any) -> Callable[[], str]:
+        return lambda: commands.COMMANDS[word](self.system, *arguments).message
 
     def _key(self, key: str, shown: ShownPlace) -> None:
         state, count = self.system.get_state(), int(self.controls.count.value)
@@ -207,9 +198,8 @@ class ControlPanel:
     def _go(self, place: SliderPlace) -> None:
         """Take the run to the instant that the user looks at."""
         if self._looking.ask(place):
-            self._dispatcher.submit(
-                "rewind", lambda: _JOURNEYS["rewind"](self.system, place.at), place.shown, lambda: self._gone(place)
-            )
+            go = self._command("rewind", str(place.at))
+            self._dispatcher.submit("rewind", go, place.shown, lambda: self._gone(place))
 
     def _gone(self, place: SliderPlace) -> None:
         self._looking.end(place)

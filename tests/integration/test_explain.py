@@ -62,6 +62,7 @@ GOLDEN = [
     ({"touch": 105}, "filled", "1 at 102: the open 102 was beyond the touch 105 already"),
     ({"touch": 95}, "waits", "for the trigger: the low 96 missed the touch 95 by 1"),
     ({"touch": 97, "limit": 98}, "filled", "1 at 97: the low 96 reached the touch 97, and the limit 98 allowed it"),
+    ({"touch": 97, "limit": 96.5}, "filled", "1 at 96.5: the low 96 reached the touch 97, and the limit 96.5 after it"),
     (
         {"touch": 97, "limit": 95.5},
         "triggered",

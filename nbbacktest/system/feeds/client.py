@@ -21,7 +21,7 @@ from nbbacktest.core.errors import (
     OutsideRunError,
     Problem,
 )
-from nbbacktest.core.formats import printed, said
+from nbbacktest.core.formats import cut, printed, said
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.live_config import check_url, check_waits, clean_token
 from nbbacktest.core.monitor import Flag
@@ -38,12 +38,12 @@ CONNECT_SECONDS = 5.0
 FASTEST = 1e9
 """The highest speed of a replay that has a clock, in seconds a second. 0 stands for as fast as it goes."""
 _LONGEST_STRIDE = 365 * DAY
-"""The most that a replay's clock runs on from the last time that its server told."""
+"""The longest time for which a replay's clock runs on without a message of its server."""
 KEEPALIVE_SECONDS = 20.0
 """Seconds between two pings, and for the answer of each: a dead network is noticed within twice that."""
 T = TypeVar("T")
 R = TypeVar("R")
-_TOO_BIG = 1009  # the close code for it
+_TOO_BIG = 1009  # the WebSocket close code for a message that is too big
 
 
 class WebSocketFeed(PushFeed):
@@ -148,7 +148,7 @@ class WebSocketFeed(PushFeed):
             self._over.wait(wait)
 
     def _final(self, error: Exception) -> FeedError | None:
-        """The error that ends the run, since another try can't help."""
+        """The error that ends the run if another try can't help."""
         from websockets.exceptions import ConnectionClosed, InvalidStatus
 
         if isinstance(error, FeedError):
@@ -234,7 +234,7 @@ class WebSocketFeed(PushFeed):
                     return False
             return self._obey(message.pop("type", None), message)
         except DataError:
-            pass  # the inbox has counted it
+            pass  # the inbox has counted the message as refused
         except (ArithmeticError, ValueError, TypeError, RecursionError) as error:  # values that no server can mean
             inbox.refuse(f"a message can't be read: {_told(said(error))}")
         return False
@@ -341,4 +341,4 @@ def _told(reason: Any) -> str:
         text = str(reason) or type(reason).__name__
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists within lists
         text = f"a {type(reason).__name__} that can't be written: {type(error).__name__}"
-    return printed(text if len(text) <= 200 else text[:197] + "...")
+    return printed(cut(text, 200))

@@ -40,7 +40,7 @@ STALLED_SECONDS = 30
 _LEAVE_SECONDS = 0.5
 _HELLO_BYTES = 64 * 1024
 _HELLO_SECONDS = 10.0
-_NOT_SERVED = 1008  # the close code for it
+_NOT_SERVED = 1008  # the WebSocket close code for a client that isn't served
 
 
 class FeedServer:
@@ -95,14 +95,14 @@ class FeedServer:
         self._market = market
         self._speed = float(speed)
         self._token = token
-        self._changed = Monitor()  # guards the three below, and wakes the threads that wait for a bar's time
+        self._changed = Monitor()  # guards the three fields below, and wakes the threads that wait for a bar's time
         self._time = ReplayClock(self._replay, self._speed, clock or WallClock())
         self._stopping = False
         self._served: set[socket.socket] = set()  # the connections of clients that bars are sent to
         self._host = host
         self._server = self._listen(port)
         self.port: int = self._server.socket.getsockname()[1]
-        # Threads for connections are made by this one, and are daemons as it is.
+        # This thread starts those of the connections, which are daemons as it is.
         self._thread = threading.Thread(target=self._server.serve_forever, name="nbbacktest-feed-server", daemon=True)
         started(self._thread)
 
@@ -144,7 +144,7 @@ class FeedServer:
         from websockets.sync.server import serve as listen
 
         try:
-            # Browsers say from which page they come; a page has no business here.
+            # A browser sends the origin of its page: no page may connect.
             return listen(
                 self._converse,
                 self._host,
@@ -175,7 +175,7 @@ class FeedServer:
         try:
             try:
                 symbols, since = self._read_hello(connection.recv(_HELLO_SECONDS))
-            except (DataError, TimeoutError, RecursionError) as error:  # the last: lists within lists, to be repeated
+            except (DataError, TimeoutError, RecursionError) as error:  # RecursionError: lists within lists
                 connection.send(json.dumps({"type": "error", "message": str(error) or "no hello came"}))
                 connection.close(_NOT_SERVED)
                 return
@@ -249,7 +249,7 @@ class FeedServer:
         yield json.dumps({"type": "end"})
 
     def _until_due(self, instant: int, alive: float) -> int | None:
-        """Wait until an instant is due: None then, 0 if the server stops, or the clock's time if it is time to tell it."""
+        """Wait until an instant is due: None then, 0 if the server stops, or the clock's time if clients are to be told of it."""
         clock = self._time
         with self._changed.lock:
             deadline = clock.deadline(instant)
@@ -308,7 +308,7 @@ def _told_in_a_line(record: logging.LogRecord) -> bool:
 
 
 def _check(port: int, speed: float, token: str | None, host: str) -> str | None:
-    """Refuse a speed, port, host or token that can't be; returns the token, cleaned."""
+    """Refuse an impossible speed, port, host or token; returns the token, cleaned."""
     problems = []
     if isinstance(speed, bool) or not isinstance(speed, numbers.Real) or not 0 <= speed <= FASTEST:
         problems.append(Problem("speed", speed, "can't be; 1 is real time, 60 a minute a second, 0 as fast as it goes"))

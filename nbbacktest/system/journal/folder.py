@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,18 +18,18 @@ from nbbacktest.system.journal.lines import read_journal
 NAME = "journal"
 """The name of the file in a run's folder."""
 KEPT_DAYS = 90
-"""After how many days a run is removed that nothing was written to since."""
+"""Days after its last line from which on a run is removed."""
 LINGER_SECONDS = 60.0
 """The age from which a run without a line is removed: a younger one may begin just now."""
 
-_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+_ID = re.compile(r"\d{8}-\d{6}-\d{4}")
 _BARS = re.compile(r"bars-\d+\.parquet")
-_TAIL = 4096  # bytes, more than the line of an end
-_LOCKED_BYTE = 1 << 40  # far behind the end: where Windows locks a byte, nobody else can read it
+_TAIL = 4096  # bytes at the end of a file that surely hold its last line, if that tells of an end
+_LOCKED_BYTE = 1 << 40  # far behind the end of the file, since no other process can read a byte that Windows locks
 
 
 def runs_folder(settings: JournalConfig) -> Path:
-    """Where the runs lie; it need not be there."""
+    """The folder of all runs; it need not exist."""
     if settings.folder is not None:
         return Path(settings.folder).expanduser()
     state, home = os.environ.get("XDG_STATE_HOME"), Path.home()
@@ -55,9 +54,12 @@ def new_run(settings: JournalConfig) -> Path:
         private(folder, make=True)
     else:
         folder.mkdir(parents=True, exist_ok=True)  # the user's own, with the rights that it has
-    made = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
-    made.mkdir(mode=0o700)
-    return made
+    while True:
+        at = time.time()
+        made = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(at))}-{int(at % 1 * 10_000):04}"
+        with suppress(FileExistsError):
+            made.mkdir(mode=0o700)
+            return made
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -170,7 +172,7 @@ def killed_runs(folder: Path) -> Iterator[Path]:
 
 
 def state_of(journal: Path) -> str:
-    """``"running"``, ``"killed"`` or ``"ended"``."""
+    """The state of a journal's run: ``"running"``, ``"killed"`` or ``"ended"``."""
     if is_written(journal):
         return "running"
     return "ended" if has_ended(journal) else "killed"
@@ -188,14 +190,22 @@ def make_room(folder: Path, keep: int, present: Path) -> None:
                 removed += remove_run(run)
 
 
-def remove_run(run: Path) -> bool:
-    """Remove a run's folder; False if its process lives, another file lies in it, or it was made just now."""
+def remove_run(run: Path, *, linger: bool = True) -> bool:
+    """Remove a run's folder; False if its process lives, another file lies in it, or it was made just now.
+
+    Parameters
+    ----------
+    linger
+        False for one's own run, whatever its age.
+    """
     journal = run / NAME
     try:
         names = [one.name for one in run.iterdir()]
         if any(name != NAME and not _BARS.fullmatch(name) for name in names):
             return False
-        if NAME not in names or not journal.stat().st_size:
+        if not linger:
+            journal.unlink(missing_ok=True)
+        elif NAME not in names or not journal.stat().st_size:
             if time.time() - _touched(run) < LINGER_SECONDS:
                 return False  # about to be locked and written
         elif is_written(journal, meanwhile=journal.unlink):

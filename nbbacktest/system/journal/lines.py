@@ -41,6 +41,22 @@ class SeriesFacts(msgspec.Struct, frozen=True):
     digest: str
 
 
+class CopyFacts(msgspec.Struct, frozen=True):
+    """A frame that was handed over, and is kept in a file beside the journal.
+
+    Attributes
+    ----------
+    symbol, interval : str or None
+        The keys under which it was handed over; None if there were none.
+    file : str
+        The name of the file.
+    """
+
+    symbol: str | None
+    interval: str | None
+    file: str
+
+
 class StrategyFacts(msgspec.Struct, frozen=True):
     """A strategy of the run.
 
@@ -69,7 +85,7 @@ class StrategyFacts(msgspec.Struct, frozen=True):
 
 
 class OriginEntry(_JournalEntry, frozen=True, tag="origin"):
-    """What the run began with: the first line.
+    """The first line: the arguments that the run began with, and facts about its bars and strategies.
 
     Attributes
     ----------
@@ -79,14 +95,16 @@ class OriginEntry(_JournalEntry, frozen=True, tag="origin"):
         Of nbbacktest, Python, numpy and TA-Lib.
     config : dict
         The session config as it was run.
+    folder : str
+        The folder that the process was in; relative paths of the config begin there.
     data : str or None
         The path that was given in place of the config's data.
-    handed : bool
+    is_handed : bool
         True if bars were handed over as objects, which the journal doesn't hold.
-    copied : bool
-        True if these bars lie beside the journal.
-    lacks : str or None
-        Why the run can't be repeated by this alone, however much is handed over; None if it can.
+    copies : list of CopyFacts
+        The frames among them that lie beside the journal.
+    are_given : bool
+        True if strategies were given in place of the config's.
     """
 
     version: int
@@ -94,12 +112,13 @@ class OriginEntry(_JournalEntry, frozen=True, tag="origin"):
     at: str
     versions: dict[str, str]
     config: dict[str, Any]
+    folder: str
     data: str | None
-    handed: bool
-    copied: bool
+    is_handed: bool
+    copies: list[CopyFacts]
     bars: list[SeriesFacts]
     strategies: list[StrategyFacts]
-    lacks: str | None = None
+    are_given: bool
 
 
 class InputEntry(_JournalEntry, frozen=True, tag="input"):
@@ -130,16 +149,17 @@ class InputEntry(_JournalEntry, frozen=True, tag="input"):
 
 
 class CutEntry(_JournalEntry, frozen=True, tag="cut"):
-    """An undo: of the line's inputs the first `keep` stand, and the run is at `cursor`."""
+    """An undo: of the line's inputs the first `keep` stand, and the run is at `cursor`. A redo: those in `again` follow them."""
 
     keep: Count
     cursor: Count
     seq: Count
     at: str
+    again: list[dict[str, Any]] = []
 
 
 class StandEntry(_JournalEntry, frozen=True, tag="stand"):
-    """Where the run stands.
+    """A line about the place that the run stands at.
 
     Attributes
     ----------
@@ -202,7 +222,7 @@ class JournalFile(NamedTuple):
 
     @property
     def origin(self) -> OriginEntry:
-        """What the run began with.
+        """The line that the run began with.
 
         Raises
         ------
@@ -261,7 +281,8 @@ def _entries(raw: bytes, path: Path) -> Iterator[Entry]:
         if isinstance(entry, InputEntry | CutEntry):
             if entry.keep > inputs or entry.seq <= seq:
                 raise JournalError(path, number, "doesn't follow from the lines before it: some are missing", _DAMAGED)
-            inputs, seq = entry.keep + isinstance(entry, InputEntry), entry.seq
+            inputs = entry.keep + (1 if isinstance(entry, InputEntry) else len(entry.again))
+            seq = entry.seq
         yield entry
 
 

@@ -73,7 +73,7 @@ class Client:
 
     def __init__(self, entry: SessionEntry) -> None:
         self.entry = entry
-        self._asking = threading.Lock()  # held from a request to its answer
+        self._asking = threading.Lock()  # held from the sending of a request until its answer has come
         self._connection = _connected(_folder(), entry)
 
     def command(self, name: str, **arguments: Any) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _folder() -> Path:
 
 
 def _present(place: Path, entry: SessionEntry) -> SessionEntry | None:
-    """The entry as it is now; None if the run ended meanwhile, or is on a machine that isn't seen from here."""
+    """The newest entry of the same run; None if it ended meanwhile, or runs on a machine that isn't seen from here."""
     try:
         with Client(entry) as client:
             now = client.command(SESSION)
@@ -158,7 +158,7 @@ def _present(place: Path, entry: SessionEntry) -> SessionEntry | None:
     state, sim_time, progress = (now.get(name) for name in ("state", "sim_time", "progress"))
     told = isinstance(state, str) and (sim_time is None or isinstance(sim_time, str))
     if not told or isinstance(progress, bool) or not isinstance(progress, (int, float)) or not 0 <= progress <= 1:
-        return replace(entry, state=SILENT)  # it answers, but not with a message of this protocol
+        return replace(entry, state=SILENT)  # its answer is no message of this protocol
     return replace(entry, state=str(state), sim_time=sim_time, progress=float(progress))
 
 

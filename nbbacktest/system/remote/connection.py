@@ -35,7 +35,7 @@ class SocketConnection:
         self._family = own.family
         # One object alone owns the descriptor: if two close it, it may belong to another file at the second time.
         self._connection: Connection[Any, Any] = Connection(own.detach())
-        self._closing = threading.Lock()  # guards `_closed`: a descriptor's number may be another file's after close
+        self._closing = threading.Lock()  # guards `_closed`: after close, the descriptor's number may be another file's
         self._closed = False
 
     def send_bytes(self, message: bytes) -> None:
@@ -74,7 +74,7 @@ class SocketConnection:
         answer_challenge(cast("Any", self), key)
 
     def prove_second(self, key: bytes) -> None:
-        """Prove to have the key, then have the other side prove it; raises AuthenticationError."""
+        """Prove to the other side that this one has the key, then have it prove the same; raises AuthenticationError."""
         answer_challenge(cast("Any", self), key)
         deliver_challenge(cast("Any", self), key)
 

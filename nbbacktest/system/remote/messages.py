@@ -26,7 +26,7 @@ SHOWN = 60
 
 SESSION = "session"
 """A request beside the commands: the state of the session, answered without asking the engine."""
-WAITING = ("step", "until")
+WAITING = ("step", "until", "back", "back-until", "rewind")
 """The commands that wait for the run to reach a place, however long that takes."""
 
 
@@ -176,14 +176,18 @@ def _checked(command: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _check_type(command: str, name: str, kind: Any, value: Any) -> None:
     fits = {
+        bool: isinstance(value, bool),
         int: isinstance(value, int) and abs(value) < 2**53,
         float: isinstance(value, (int, float)) and abs(value) < 2**53 and math.isfinite(value),
         str: isinstance(value, str) and len(value) <= 200,
     }
-    if isinstance(value, bool) or not fits.get(kind, False):
-        word = {int: "a whole number", float: "a number", str: "a text of at most 200 characters"}.get(
-            kind, "not given"
-        )
+    if (isinstance(value, bool) and kind is not bool) or not fits.get(kind, False):
+        word = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            str: "a text of at most 200 characters",
+        }.get(kind, "not given")
         raise MessageError(f"{name!r} of {command!r} is {word}, not {_short(value)}")
 
 

@@ -213,7 +213,7 @@ def birth(pid: int) -> str | None:
             )
         except OSError:
             return None
-        # A killed process stays in the table until its parent has asked for it.
+        # A killed process stays in the table of processes until its parent has waited for it.
         return None if fields[0] in "ZX" else fields[19]
     try:
         psutil = import_module("psutil")  # comes with ipykernel
@@ -232,7 +232,7 @@ def lives(pid: int, born: str | None) -> bool:
         return now == born
     if sys.platform == "linux":
         return now is not None
-    if sys.platform == "win32":  # signal 0 would be Ctrl-C there
+    if sys.platform == "win32":  # os.kill with signal 0 would be a Ctrl-C on this system
         return True
     try:
         os.kill(pid, 0)

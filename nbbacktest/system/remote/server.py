@@ -231,7 +231,8 @@ def _warn(text: str) -> None:
 
 # -- the ends of the process, and its forks -----------------------------------------------------------------
 
-_servers: weakref.WeakSet[ControlServer] = weakref.WeakSet()  # the folders that were opened, for these two alone
+# The servers that are open, for the two functions below.
+_servers: weakref.WeakSet[ControlServer] = weakref.WeakSet()
 
 
 @atexit.register

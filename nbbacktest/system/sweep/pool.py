@@ -37,12 +37,12 @@ START_SECONDS = 0.7
 """The seconds that a process takes to start and import. If all points take less, the caller alone runs them."""
 ALONG_SECONDS = 10.0
 """The most seconds of work for which the caller runs points too, instead of starting one more process."""
-_LOOK_SECONDS = 0.2  # a wait's length, so that Ctrl-C gets through on every platform
+_LOOK_SECONDS = 0.2  # the length of one wait: short, so that Ctrl-C gets through on every platform
 _AHEAD = 2  # chunks that a process has at hand while the caller runs points too
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 Told = Callable[[int, Row], None]
-"""Called with each point's number and row, as they come."""
+"""Called with the number and the row of each point that is done."""
 
 
 def run_all(worker: SweepWorker, points: Sequence[Point], executor: Executor | None, told: Told) -> None:
@@ -106,7 +106,7 @@ class _Left:
 
     @property
     def seconds(self) -> float:
-        """The time that the waiting points take one after the other, judged by those that were run here."""
+        """The seconds that the waiting points would take one after the other, estimated from those that were run here."""
         return self._took / self._count * len(self.waiting)
 
     def run_here(self) -> None:
@@ -220,13 +220,13 @@ def _processes(count: int) -> Iterator[_Pool]:
 
 
 def _begin(caller: int) -> None:
-    """Set up one of these processes."""
+    """Set up a process of the pool, in that process."""
     # Ctrl-C in a terminal reaches this process too; the caller alone handles it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(caller)
     import pandas as pd  # noqa: F401 - every point needs it
 
-    gc.freeze()  # modules stay: to look through them takes 50 ms, each hundred short points
+    gc.freeze()  # The modules stay: the garbage collector would take 50 ms to look through them, each hundred short points.
 
 
 @contextmanager
@@ -250,7 +250,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_PARENT_SECONDS = 1.0  # between two looks if the parent is there
+_PARENT_SECONDS = 1.0  # seconds between two looks for the parent process
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 

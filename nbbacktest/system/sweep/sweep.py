@@ -252,7 +252,7 @@ def _values(given: Any) -> list[Any]:
             several.append(value)
     try:
         return list({(type(value), value): value for value in several}.values())
-    except TypeError:  # values without a hash are kept as often as they were given
+    except TypeError:  # values without a hash can't be compared with a set: repeated ones stay
         return several
 
 

@@ -41,7 +41,7 @@ Row = dict[str, Any]
 ERROR = "error"
 """The key of a row's error; None if the point didn't fail."""
 _KEPT = 100_000  # bars of all series, some 300 bytes each
-_WINDOW = 65_536  # instants; large, since no thread waits for a window here, and each window costs 25 us
+_WINDOW = 65_536  # instants of a window: many, since no thread waits for one here, and each costs 25 us
 
 
 class SweepWorker:
@@ -145,7 +145,7 @@ _ALIGNED = 64
 _HEAD = 8
 
 _held: dict[str, SweepWorker] = {}
-"""By token: the workers of the sweeps of this process; in a process of an executor, the newest one that it was given."""
+"""The workers of this process's sweeps by token; a process of an executor has the newest one that it was given."""
 _holding = threading.Lock()  # guards its changes
 
 
@@ -168,7 +168,7 @@ class WorkerHandle(NamedTuple):
 
 
 def packed(worker: SweepWorker) -> bytes:
-    """The worker as the content of a file: a head, then the arrays, aligned so that a mapped page can be used in place.
+    """The worker as bytes for a file: a head, then the arrays, aligned so that a mapped file can be used without a copy.
 
     Raises
     ------

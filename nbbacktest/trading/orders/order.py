@@ -176,18 +176,19 @@ class Order(msgspec.Struct, eq=False):
 
     @property
     def life(self) -> Sequence[Any]:
-        """Its events end to end, `EVENT_FIELDS` values each: their fields up to `terms`, then those of the terms."""
+        """The events of the order's life end to end, `EVENT_FIELDS` values each: their fields up to `terms`, then those of the terms."""
         if self._life is not None:
             return self._life
         life = self._beginnings()
-        if self.status is _FILLED and self.closed_ns:  # both, since the broker may be between setting them
+        # The broker, in another thread, may have set only one of the two yet.
+        if self.status is _FILLED and self.closed_ns:
             levels = (None,) * (len(OrderTerms._fields) - 1)
             life += (self.closed_ns, _HAS_FILLED, None, self.filled, self.fill_price, self.size, *levels)
         return life
 
     @property
     def events(self) -> list[OrderEvent]:
-        """Its life, oldest first."""
+        """The events of the order's life, oldest first."""
         life = self.life
         starts = range(0, len(life), EVENT_FIELDS)
         return [
@@ -200,7 +201,7 @@ class Order(msgspec.Struct, eq=False):
         self._life = [value for event in events for value in (*event[:5], *event.terms)]
 
     def begin(self) -> None:
-        """Write that it was submitted, and accepted at once, as most are."""
+        """Write into the order's life that it was submitted and accepted at once, as most orders are."""
         self._asked = self.size
         self._life = None if self.limit is self.stop is self.trail is self.touch is None else self._beginnings()
 
@@ -209,7 +210,7 @@ class Order(msgspec.Struct, eq=False):
         return [time, _SUBMITTED, None, None, None, *terms, time, _ACCEPTED, None, None, None, *terms]
 
     def end_filled(self, time: int, size: float, price: float) -> None:
-        """Write that its last `size` units have filled."""
+        """Write into the order's life that its last `size` units have filled."""
         self.status, self.closed_ns = _FILLED, time
         if self._life is not None:
             self.note(time, _HAS_FILLED, None, size, price)
@@ -230,12 +231,12 @@ class Order(msgspec.Struct, eq=False):
 
     @property
     def is_open(self) -> bool:
-        """True if it can still fill."""
+        """True if the order can still fill."""
         return self.status is _OPEN or self.status is _HELD
 
     @property
     def is_immediate(self) -> bool:
-        """True if it has one chance only: its symbol's next open."""
+        """True if the order has one chance only, the next open of its symbol."""
         return self.tif is _IOC or self.tif is _FOK
 
     @property

@@ -12,7 +12,7 @@ from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import OrderError, nearest
 from nbbacktest.core.records import Stamps
 from nbbacktest.trading.orders.order import LEVELS, Order
-from nbbacktest.trading.orders.rules import OrderExpiry, TradingRules, check_bracket
+from nbbacktest.trading.orders.rules import OrderExpiry, TradingRules, check_bracket, entry_level
 from nbbacktest.trading.orders.types import BY_TERMS, PRICES, RULES, behind
 
 _MARKET = OrderType.MARKET
@@ -49,9 +49,8 @@ class OrderRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def entry_level(self) -> float | None:
-        """The level that it is meant to fill at; None for a market order."""
-        levels = (self.limit, self.stop, self.touch)
-        return next((level for level in levels if level is not None), None)
+        """The level that the order is meant to fill at; None for a market order."""
+        return entry_level(self.side, self.limit, self.stop, self.touch)
 
 
 def market_request(
@@ -309,8 +308,8 @@ def _check_family(order: Order, changes: dict[str, Any], last: float) -> None:
     if order.children:
         stop = next((child.stop for child in order.children if child.stop is not None), None)
         target = next((child.limit for child in order.children if child.limit is not None), None)
-        levels = (changes.get(name, getattr(order, name)) for name in LEVELS)
-        entry = next((level for level in levels if level is not None), None)
+        limit, trigger, touch = (changes.get(name, getattr(order, name)) for name in LEVELS)
+        entry = entry_level(order.side, limit, trigger, None if order.triggered else touch)
         check_bracket(order.side, entry, last, stop, target)
     elif order.parent is not None and len(order.parent.children) > 1:
         stop, target = (

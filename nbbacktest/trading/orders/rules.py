@@ -52,7 +52,7 @@ class TradingRules:
         return f"{of} is {units:.6g} units of {symbol}, and {made} 0 of them; {cure}, or ask for more"
 
     def in_lots(self, size: float) -> float:
-        """`size` as it may be traded in part: in whole lots, or as it is if fractions are allowed."""
+        """The part of `size` that may be traded: whole lots, or all of it if fractions are allowed."""
         return size if self._unit is None else floor(size / self._unit + _SLACK) * self._unit
 
     def rest(self, size: float, filled: float) -> float:
@@ -89,7 +89,7 @@ class TradingRules:
             )
 
     def outward(self, level: float, side: Side) -> float:
-        """The level on the tick, away from the market, for a stop that was computed."""
+        """A computed stop level, rounded to the tick in the direction away from the market."""
         tick = self._tick
         if tick is None:
             return level
@@ -184,6 +184,18 @@ class OrderExpiry:
         zone = self._stamps.day_zone
         today = local_dates(np.array([now], dtype=np.int64), zone)
         return int(local_midnights((today + days).astype("datetime64[D]"), zone)[0])
+
+
+def entry_level(side: Side, limit: float | None, stop: float | None, touch: float | None) -> float | None:
+    """The level that an entry with these levels is meant to fill at; None for a market order.
+
+    One that waits for a touch fills there if its limit allows that price, else at its limit.
+    """
+    if limit is None:
+        return stop if touch is None else touch
+    if touch is None:
+        return limit
+    return min(limit, touch) if side is Side.BUY else max(limit, touch)
 
 
 def check_bracket(

@@ -26,7 +26,11 @@ from nbbacktest.core.enums import OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.records import Bar
 from nbbacktest.trading.orders.order import Order
 
-_BUY, _IOC, _FOK = Side.BUY, TimeInForce.IOC, TimeInForce.FOK  # an enum's look-up costs as much as a rule
+_BUY, _IOC, _FOK = (
+    Side.BUY,
+    TimeInForce.IOC,
+    TimeInForce.FOK,
+)  # names of their own, since looking up an enum's member costs as much as a rule
 AT_OPEN, INSIDE, AT_CLOSE = range(3)
 PHASES = (Phase.OPEN, Phase.INSIDE, Phase.CLOSE)
 
@@ -234,7 +238,7 @@ class LimitRule(OrderRule):
     level: Callable[[Order], float] = staticmethod(attrgetter("limit"))
     """The worst price that it fills at. In C code, since many limits are asked for it at every bar that reaches one."""
     threshold: Callable[[Order], float] = level
-    """The price that the market must come to; all that follows asks it, and so a change of the rule is a change of it."""
+    """The price that the market must come to. The methods below ask it, so that a subclass changes the rule here alone."""
 
     def price(self, order: Order, bar: Bar, rules: FillRules) -> float | None:
         """The level, or the open if that is better; an immediate order fills at the open alone."""
@@ -366,7 +370,7 @@ class TriggerRule(OrderRule):
         return (self.level(order), inf) if self.falls(order) else (-inf, self.level(order))
 
     def phase(self, order: Order, bar: Bar, price: float, rules: FillRules) -> int:
-        """As the limit's, if the whole bar follows the trigger; else inside, and for a market order at the open if that is the price."""
+        """The limit's phase if the whole bar follows the trigger; else inside, and at the open for a market order at that price."""
         if price != bar.open:
             return INSIDE
         if self.then is None:
@@ -390,8 +394,11 @@ class TriggerRule(OrderRule):
         level = self.level(order)
         if price != level and self.phase(order, bar, price, rules) == AT_OPEN:
             return f"the open {number_words(bar.open)} was beyond the {self.name} {number_words(level)} already"
-        then = "" if self.then is None else f", and the limit {number_words(self.then.level(order))} allowed it"
-        return f"{_extreme(bar, falls=self.falls(order))} reached the {self.name} {number_words(level)}{then}"
+        reached = f"{_extreme(bar, falls=self.falls(order))} reached the {self.name} {number_words(level)}"
+        if self.then is None:
+            return reached
+        limit = f"the limit {number_words(self.then.level(order))}"
+        return f"{reached}, and {f'{limit} allowed it' if price == self.trigger(order, bar) else f'{limit} after it'}"
 
     def miss_words(self, order: Order, bar: Bar, rules: FillRules) -> MissWords:
         """The distance by which the bar missed the trigger, or the reason why the limit waits on, in words."""

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nbbacktest.core.config import EXAMPLE, PercentCommission, SessionConfig, config_schema
+from nbbacktest.core.config import EXAMPLE, BrokerConfig, PercentCommission, SessionConfig, config_schema
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError
 
 CONTRACT = {
@@ -128,6 +128,15 @@ def test_laying_over_keeps_what_was_said():
     assert config.broker.cash == 100_000
     assert config.overlaid({}) is config
     assert SessionConfig.load({}).overlaid({"broker": {"cash": 5}}).model_fields_set == {"broker"}
+
+
+def test_what_was_set_is_read_back_as_set():
+    """Models that were made in Python don't say their name, and are read back all the same."""
+    broker = BrokerConfig(commission=PercentCommission(rate=0.1))
+    config = SessionConfig(broker=broker, metadata={"model": {"model": 1}})
+    again = SessionConfig.load(config.set_values())
+    assert (again, again.model_fields_set) == (config, {"broker", "metadata"})
+    assert config.overlaid({"broker": {"cash": 5}}).broker.commission == broker.commission
 
 
 def test_laying_over_is_checked_as_a_whole():

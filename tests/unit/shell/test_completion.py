@@ -60,6 +60,9 @@ def test_times(offered):
     """Events at any time; half hours from where the run is."""
     assert offered("until ") == ["next fill", "next session"]
     assert offered("until next f") == ["next fill"]
+    assert offered("back-until s") == ["session", "session end"]
+    assert offered("rewind last f") == ["last fill"]
+    assert "--before" in offered("rewind 10:30 --")
     system = nb.SystemManager()
     system.start(EXAMPLE, paused=True)
     system.step(5)

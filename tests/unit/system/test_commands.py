@@ -32,10 +32,10 @@ def held(system):
 
 
 def test_the_table_holds_every_command_of_the_contract():
-    """The contract's eight commands, two for symbols and one to look back, each a function of this module under its own name."""
-    names = ["start", "pause", "resume", "step", "until", "speed", "add", "remove", "stop", "look", "status"]
-    assert list(COMMANDS) == names
-    assert all(getattr(commands, name) is function for name, function in COMMANDS.items())
+    """The contract's commands, each a function of this module under its own name."""
+    names = ["start", "pause", "resume", "step", "until", "back", "back-until", "rewind"]
+    assert list(COMMANDS) == [*names, "speed", "add", "remove", "stop", "look", "status"]
+    assert all(getattr(commands, name.replace("-", "_")) is function for name, function in COMMANDS.items())
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -51,7 +51,8 @@ def test_parameters_leave_the_system_to_the_face():
     typed = {name: {p.name: p.annotation for p in parameters(name)} for name in COMMANDS}
     assert typed == {
         "start": {"config": str | None, "speed": float | None, "paused": bool},
-        "pause": {}, "resume": {}, "step": {"n": int}, "until": {"when": str}, "speed": {"x": float},
+        "pause": {}, "resume": {}, "step": {"n": int}, "until": {"when": str}, "back": {"n": int},
+        "back-until": {"when": str}, "rewind": {"to": str, "before": bool}, "speed": {"x": float},
         "add": {"symbol": str}, "remove": {"symbol": str, "close": bool}, "stop": {}, "look": {"at": str}, "status": {},
     }  # fmt: skip
 
@@ -197,6 +198,63 @@ def test_until_the_next_session(held):
     for day in ("2024-10-04", "2024-10-07"):
         assert commands.until(held, "next session").message == f"System paused at {day} 09:31:00-04:00"
         assert str(held.snapshot().session_date) == day
+
+
+def test_back_says_what_lies_ahead(held):
+    """And before the first bar says so."""
+    commands.step(held, 30)
+    answer = commands.back(held, 10)
+    assert (answer.value, answer.state, answer.message) == (
+        True,
+        "paused",
+        "System paused at 2024-10-03 09:50:00-04:00",
+    )
+    assert answer.hint == "10 instants lie ahead: 'system resume' delivers them again"
+    assert commands.back(held, 20).message == "System paused before the first bar"
+    with pytest.raises(ValueError, match=r"back\(1\): 0 instants are completed"):
+        commands.back(held)
+
+
+@pytest.mark.parametrize(
+    ("to", "cursor"),
+    [
+        ("10:00", 30), ("25", 25), ("start", 0), ("end", 300), ("last fill", None), ("fill -1", None), ("fill 0", None),
+        ("order 2", None), ("trade 1", None),
+    ],
+)  # fmt: skip
+def test_rewind_to_places_in_words(held, to, cursor):
+    """A time, a number of instants, the ends, and events by their numbers; or one instant before."""
+    commands.step(held, 300)
+    answer = commands.rewind(held, to)
+    there = held.snapshot().cursor
+    assert (answer.value, there) == (True, there if cursor is None else cursor)
+    assert cursor is not None or held.snapshot().last_fills[-1].index + 1 == there or to.startswith("order")
+    if there:
+        assert commands.rewind(held, to, before=True).value
+        assert held.snapshot().cursor == there - 1
+
+
+def test_back_until_something_happened(held):
+    """By the words that until takes too; nothing earlier is no error."""
+    commands.step(held, 300)
+    assert commands.back_until(held, "fill").value
+    last = held.snapshot().cursor
+    assert held.snapshot().last_fills[-1].index + 1 == last
+    commands.rewind(held, "end")
+    assert commands.until(held, "Last fill").value
+    assert held.snapshot().cursor == last
+    answer = commands.back_until(held, "rejected")
+    assert answer.value is False
+    assert answer.message == f"There is no such place before {held.snapshot().time}"
+    with pytest.raises(ValueError, match="'lunch' is no place; write a time such as 10:30, 'fill'"):
+        commands.back_until(held, "lunch")
+
+
+@pytest.mark.parametrize(("name", "word"), [("back", 1), ("back_until", "fill"), ("rewind", "10:30")])
+def test_going_back_needs_a_run(system, name, word):
+    """As a step does."""
+    with pytest.raises(nb.InvalidTransition, match="can't rewind while STOPPED"):
+        getattr(commands, name)(system, word)
 
 
 def test_a_time_that_cannot_be_read_is_refused(held):

@@ -4,6 +4,8 @@ import copy
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbbacktest.core.errors import OrderError, StrategyError
 from nbbacktest.trading.strategy import Strategy
@@ -261,10 +263,57 @@ def test_reduce_only_without_a_size():
         (lambda s: s.buy(size=1, limit=90, stop_loss=95), "stop_loss=95.*below the entry at 90"),
         (lambda s: s.buy(size=1, stop=110, take_profit=105), "take_profit=105.*above the entry at 110"),
         (lambda s: s.buy(size=1, touch=90, stop_loss=95), "stop_loss=95.*below the entry at 90"),
-        (lambda s: s.buy(size=1, touch=90, limit=92, stop_loss=93), "stop_loss=93.*below the entry at 92"),
+        (lambda s: s.buy(size=1, touch=90, limit=92, stop_loss=91), "stop_loss=91.*below the entry at 90"),
+        (lambda s: s.buy(size=1, touch=90, limit=88, stop_loss=89), "stop_loss=89.*below the entry at 88"),
+        (lambda s: s.sell(size=1, touch=110, limit=105, stop_loss=108), "stop_loss=108.*above the entry at 110"),
     ],
 )
 def test_exits_on_the_wrong_side(order, says):
     """Levels out of order, and on the wrong side of the entry or the market, are refused with all of them."""
     with pytest.raises(StrategyError, match=says):
         scripted({1: order}, series_of(flat([100, 100])))
+
+
+levels = st.integers(80, 99).map(float)
+
+
+@given(levels, levels, st.sampled_from([1, -1]))
+def test_the_entry_of_a_touch_is_where_it_fills(touch, limit, sign):
+    """A bar that comes to both levels from the far side fills there: exits on either side of that price are taken, and open."""
+    path = [*flat([100, 100]), (100, 101, 79, 100)]
+    rows = (
+        path if sign == 1 else [(200 - opened, 200 - low, 200 - high, 200 - close) for opened, high, low, close in path]
+    )
+    entry = min(touch, limit)
+    near, far, loss, gain = (value if sign == 1 else 200 - value for value in (touch, limit, entry - 0.5, entry + 0.5))
+    desk = scripted(
+        {
+            1: lambda s: (s.buy if sign == 1 else s.sell)(
+                size=1, touch=near, limit=far, stop_loss=loss, take_profit=gain
+            )
+        },
+        series_of(rows),
+        account="margin",
+    )
+    assert desk.fills[0].price == (entry if sign == 1 else 200 - entry)
+
+
+def test_a_replaced_touch_stays_between_its_exits():
+    """A new touch of an entry is checked as the first one was; once touched, the limit alone is the entry."""
+
+    def moved(s):
+        with pytest.raises(OrderError, match="stop_loss=85.*below the entry at 84"):
+            s.replace(s.orders()[0], touch=84)
+        s.replace(s.orders()[0], touch=86)
+
+    def lowered(s):
+        with pytest.raises(OrderError, match="take_profit=97.*above the entry at 98"):
+            s.replace(s.orders()[0], limit=98)
+
+    desk = scripted(
+        {1: lambda s: s.buy(size=1, touch=90, limit=95, stop_loss=85, take_profit=97), 2: moved},
+        series_of(flat([100] * 3)),
+    )
+    assert desk.orders[0].touch == 86
+    plan = {1: lambda s: s.buy(size=1, touch=90, limit=89.5, stop_loss=85, take_profit=97), 3: lowered}
+    assert scripted(plan, series_of([*flat([100] * 2), (100, 100, 89.9, 100), *flat([100])])).orders[0].triggered

@@ -118,6 +118,49 @@ def test_parts_add_up_to_the_whole(parts):
 MAKER_TAKER = MakerTakerCommission(maker=-0.0001, taker=0.001)
 
 
+class BuysTouched(Strategy):
+    """Buys after bar 0, once a price is touched, by a limit."""
+
+    touch: float
+    limit: float
+
+    def on_bar(self, bar):
+        if len(self.bars()) == 1:
+            self.buy(size=4, touch=self.touch, limit=self.limit)
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows", "terms", "rates"),
+    [
+        (97.0, [(100, 101, 96, 100, 40)], {}, [0.001]),  # the limit comes at its own price: it takes
+        (98.0, [(100, 101, 96, 100, 40)], {}, [0.001]),  # and so at a better one
+        (96.5, [(100, 101, 96, 100, 40)], {}, [-0.0001]),  # the market falls on to the limit, which waits by then
+        (
+            97.0,
+            [(100, 101, 97, 100, 40), (100, 101, 96, 100, 40)],
+            {"limit_fill": "cross"},
+            [-0.0001],
+        ),  # touched the bar before
+        (
+            97.0,
+            [(100, 101, 96, 100, 4), (100, 101, 96, 100, 40)],
+            {"volume_share": 0.5},
+            [0.001, -0.0001],
+        ),  # the rest waited
+        (97.0, [(96, 101, 95, 100, 40)], {}, [0.001]),  # the open is better
+    ],
+)
+def test_a_touched_limit_takes_if_it_comes_at_its_own_price(limit, rows, terms, rates):
+    """A limit if touched waits in the book only once it has been touched; a fill at the moment of its touch takes."""
+    desk = run(
+        BuysTouched(touch=97.0, limit=limit),
+        series_of([(100, 100, 100, 100, 9), *rows]),
+        commission=MAKER_TAKER,
+        **terms,
+    )
+    assert [f.commission / (f.size * f.price) for f in desk.fills] == pytest.approx(rates)
+
+
 @pytest.mark.parametrize(
     ("of", "price", "opened", "rate"),
     [

@@ -151,7 +151,7 @@ def test_the_short_way_for_positions_by_turns_finds_what_first_in_first_out_find
     """Bit by bit, in the same order, whoever holds what."""
     short = _by_turns(record.executions)
     assert short is not None
-    for found, expected in zip(short, _first_in_first_out(record), strict=True):
+    for found, expected in zip(short, _first_in_first_out(record.fills, record.splits), strict=True):
         assert found.tolist() == expected.tolist()
 
 

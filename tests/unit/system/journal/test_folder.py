@@ -39,7 +39,7 @@ def here(tmp_path, monkeypatch):
 
 def a_run(here: Path, number: int, *, ended: bool = False, age: float = 1_000.0) -> Path:
     """A run as it lies there when its process is gone."""
-    run = here / f"20260101-0000{number:02}-abcd"
+    run = here / f"20260101-0000{number:02}-0123"
     run.mkdir(parents=True)
     journal = run / "journal"
     journal.write_bytes(written(*SOME[:2], *([END] if ended else [])))
@@ -159,15 +159,15 @@ def test_runs_that_nothing_was_written_to_for_long_go_too(here):
 
 def test_what_isnt_a_runs_stays(here):
     """A user's file, a folder of another name, a link, and a run that begins just now."""
-    noted, begun, plain = a_run(here, 1), here / "20260101-000002-abcd", a_run(here, 3)
+    noted, begun, plain = a_run(here, 1), here / "20260101-000002-0123", a_run(here, 3)
     (noted / "notes.txt").write_text("mine")
     begun.mkdir()
     (plain / "bars-0.parquet").write_text("x")
     (here / "other").mkdir()
-    (here / "20260101-000004-abcd").symlink_to(here / "other", target_is_directory=True)
+    (here / "20260101-000004-0123").symlink_to(here / "other", target_is_directory=True)
     make_room(here, 1, here)
     assert sorted(one.name for one in here.iterdir()) == sorted(
-        [noted.name, begun.name, "other", "20260101-000004-abcd"]
+        [noted.name, begun.name, "other", "20260101-000004-0123"]
     )
     assert (noted / "journal").exists()
     folder.LINGER_SECONDS, before = -1.0, folder.LINGER_SECONDS
@@ -181,4 +181,4 @@ def test_a_damaged_run_is_offered_to_nobody(here):
     run = a_run(here, 1)
     (run / "journal").write_bytes(b"junk\n")
     a_run(here, 2)
-    assert list(killed_runs(here)) == [here / "20260101-000002-abcd" / "journal"]
+    assert list(killed_runs(here)) == [here / "20260101-000002-0123" / "journal"]

@@ -27,10 +27,11 @@ from nbbacktest.system.journal.lines import (
 )
 
 ORIGIN = OriginEntry(
-    version=1, run="20261130-181359-0a1b", at="2026-11-30T18:13:59Z", versions={"nbbacktest": "0.2", "numpy": "2.1"},
-    config={"session_name": "Überfall", "broker": {"cash": 1e5}}, data=None, handed=True, copied=False,
+    version=1, run="20261130-181359-0123", at="2026-11-30T18:13:59Z", versions={"nbbacktest": "0.2", "numpy": "2.1"},
+    config={"session_name": "Überfall", "broker": {"cash": 1e5}}, folder="/", data=None, is_handed=True, copies=[],
     bars=[SeriesFacts("EXE", "1m", 2, 1, 2, "ab")],
     strategies=[StrategyFacts("__main__:Mine", {"n": 3}, None, "cd", "class Mine: ...", None)],
+    are_given=True,
 )  # fmt: skip
 STAND = StandEntry(cursor=5, horizon=9, inputs=0, line=0, fills=0, digest="e3")
 BUY = InputEntry(

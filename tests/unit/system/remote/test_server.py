@@ -44,7 +44,7 @@ def files() -> list[str]:
 
 
 def test_a_run_is_commanded_from_outside():
-    """Status, step, until, look, speed, resume, pause, stop: each does what it does at home, and says the same."""
+    """Status, step, until, look, back, rewind, speed, resume, pause, stop: each does what it does at home, and says the same."""
     with held() as system, reach() as client:
         assert client.command("status")["message"].startswith("State: PAUSED")
         assert client.command("step", n=3)["value"] is True
@@ -54,6 +54,12 @@ def test_a_run_is_commanded_from_outside():
         seen = client.command("look", at="10:00")
         assert seen["message"].startswith("At 2024-10-03 10:00:00-04:00: 30 of ")
         assert (seen["data"]["cursor"], seen["data"]["equity"]) == (30, system.look(30).equity)
+        assert client.command("back", n=10)["message"] == "System paused at 2024-10-03 10:20:00-04:00"
+        assert client.command("rewind", to="last fill", before=True)["value"] is True
+        assert system.snapshot().cursor == system.run.journey.line.fills[-1].index
+        assert client.command("rewind", to="end")["value"] is True
+        assert client.command("back-until", when="fill")["value"] is True
+        assert system.snapshot().last_fills[-1].index + 1 == system.snapshot().cursor
         client.command("speed", x=60)
         assert system.status()["session"]["speed_multiplier"] == 60
         assert client.command("resume")["message"] == "System resumed"
