@@ -14,7 +14,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.intervals import MINUTE, Interval
 from nbbacktest.core.records import Stamps
 from nbbacktest.data.calendar import RollingSessions
-from nbbacktest.data.incoming_bars import BarReader, IncomingBar, written
+from nbbacktest.data.live_market import BarReader, IncomingBar, written
 from nbbacktest.data.market import MarketData
 
 OPENING = 1_727_962_200 * 10**9

@@ -31,8 +31,7 @@ from nbbacktest.core.data_config import DataConfig, each_once
 from nbbacktest.core.errors import ConfigError, ConfigNotFoundError, Problem, nearest
 from nbbacktest.core.hours import Hours, OwnHours, ZoneName
 from nbbacktest.core.live_config import LagConfig, LiveConfig
-from nbbacktest.core.model import Model
-from nbbacktest.core.refusals import RefusedError, problems_of
+from nbbacktest.core.model import Model, RefusedError, problems_of
 from nbbacktest.core.user_code import is_reference
 
 

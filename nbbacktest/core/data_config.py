@@ -12,8 +12,7 @@ from nbbacktest.core.actions import COUNTED_TWICE, Actions
 from nbbacktest.core.errors import DataError, closest
 from nbbacktest.core.hours import ZoneName
 from nbbacktest.core.intervals import SECOND, Interval
-from nbbacktest.core.model import Model
-from nbbacktest.core.refusals import RefusedError
+from nbbacktest.core.model import Model, RefusedError
 from nbbacktest.core.user_code import is_reference
 
 

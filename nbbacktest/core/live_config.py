@@ -7,8 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from nbbacktest.core.model import Model
-from nbbacktest.core.refusals import RefusedError
+from nbbacktest.core.model import Model, RefusedError
 
 _DAY_SECONDS = 86_400
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from nbbacktest.core.actions import COUNTED_TWICE, ActionRow, CorporateAction
 from nbbacktest.core.errors import ConfigError, DataError, DataNotFoundError, Problem, nearest
-from nbbacktest.core.refusals import problems_of
+from nbbacktest.core.model import problems_of
 
 _COLUMNS = ("symbol", "date", "kind", "value")
 

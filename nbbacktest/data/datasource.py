@@ -17,7 +17,7 @@ from nbbacktest.core.data_config import StampMeaning
 from nbbacktest.core.errors import ConfigError, DataError, DataQualityWarning, NbBacktestError, Problem, nearest
 from nbbacktest.core.formats import said
 from nbbacktest.core.intervals import HOUR, Interval
-from nbbacktest.core.refusals import problems_of
+from nbbacktest.core.model import problems_of
 from nbbacktest.core.user_code import callers_level
 from nbbacktest.data.warmup import Need, reach_in_days
 

@@ -14,7 +14,7 @@ from nbbacktest.core.clock import Clock
 from nbbacktest.core.errors import ConfigError, DataError, FeedError, OutsideRunError, Problem
 from nbbacktest.core.formats import cut, printed
 from nbbacktest.core.records import Bar
-from nbbacktest.data.incoming_bars import BarReader, IncomingBar, Now, read_instant, written
+from nbbacktest.data.live_market import BarReader, IncomingBar, Now, read_instant, written
 from nbbacktest.engine.live_bars import EVER, NEVER, Arrivals
 
 logger = logging.getLogger("nbbacktest")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.records import BarColumns, Int64, Stamps
 from nbbacktest.data.calendar import SessionTable
-from nbbacktest.data.incoming_bars import IncomingBar
+from nbbacktest.data.live_market import IncomingBar
 from nbbacktest.data.resample import derive
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Axis, Timeline

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from nbbacktest.core.clock import Clock
-from nbbacktest.data.incoming_bars import Now
+from nbbacktest.data.live_market import Now
 from nbbacktest.engine.timeline import Axis, Deadlines
 
 _STEPS = 50.0  # the number of buckets for each factor of e: a bucket is 2% wide, and its middle 1% off at most

@@ -16,7 +16,7 @@ from nbbacktest.core.records import Bar
 from nbbacktest.report.frames import instant_labels
 from nbbacktest.report.plotting import local_time
 from nbbacktest.trading.equity import cash_curve, position_curve
-from nbbacktest.trading.order_explain import OrderOutcome, explain_orders
+from nbbacktest.trading.order_replay import OrderOutcome, explain_orders
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.order import levels_of
 from nbbacktest.trading.record import RunRecord

@@ -16,8 +16,7 @@ from nbbacktest.core.live_config import clean_token
 from nbbacktest.core.records import BarColumns, Stamps
 from nbbacktest.data.calendar import RollingSessions
 from nbbacktest.data.corporate_actions import read_actions
-from nbbacktest.data.incoming_bars import BarReader
-from nbbacktest.data.live_market import LiveMarket, history
+from nbbacktest.data.live_market import BarReader, LiveMarket, history
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.resample import derive
 from nbbacktest.data.trading_days import day_zone

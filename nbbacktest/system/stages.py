@@ -12,7 +12,7 @@ from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.data.calendar import RollingSessions
-from nbbacktest.data.incoming_bars import BarReader
+from nbbacktest.data.live_market import BarReader
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import Coordinator, LiveCoordinator, SessionCoordinator
 from nbbacktest.engine.feed import Feed, Inbox, Patience

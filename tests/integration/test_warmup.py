@@ -174,8 +174,11 @@ def test_less_than_asked_for_is_told():
         result = nb.backtest(BARS, look, config=RUN)
     assert look.got == [9360]
     assert result.metrics["session"]["warmup"]["SW"] == {"1m": {"asked": 1_000_000, "got": 9360}}
-    with pytest.warns(nb.DataQualityWarning, match="less warm-up than asked for: data.warmup_bars: EXE 1m has 9360"):
+    with pytest.warns(
+        nb.DataQualityWarning, match="less warm-up than asked for: data.warmup_bars: EXE 1m has 9360"
+    ) as told:
         nb.backtest(BARS, Look, config={**RUN, "data": {"warmup_bars": 10_000}})
+    assert told[0].filename == __file__
 
 
 def test_asking_later_only_counts():

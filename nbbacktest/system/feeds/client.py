@@ -25,7 +25,7 @@ from nbbacktest.core.formats import cut, printed, said
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.live_config import check_url, check_waits, clean_token
 from nbbacktest.core.monitor import Flag
-from nbbacktest.data.incoming_bars import read_instant, written
+from nbbacktest.data.live_market import read_instant, written
 from nbbacktest.engine.feed import Inbox, PushFeed
 
 logger = logging.getLogger("nbbacktest")

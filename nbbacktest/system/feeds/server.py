@@ -25,7 +25,7 @@ from nbbacktest.core.intervals import SECOND
 from nbbacktest.core.live_config import clean_token
 from nbbacktest.core.monitor import Monitor, started
 from nbbacktest.core.records import BarColumns, Float64
-from nbbacktest.data.incoming_bars import read_instant, written
+from nbbacktest.data.live_market import read_instant, written
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import load
 from nbbacktest.system.feeds.client import FASTEST, VERSION, quiet, require_websockets

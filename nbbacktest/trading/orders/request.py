@@ -12,7 +12,7 @@ from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.errors import OrderError, nearest
 from nbbacktest.core.records import Stamps
 from nbbacktest.trading.orders.order import LEVELS, Order
-from nbbacktest.trading.orders.rules import OrderExpiry, TradingRules, check_bracket, entry_level
+from nbbacktest.trading.orders.rules import OrderExpiry, TradingRules
 from nbbacktest.trading.orders.types import BY_TERMS, PRICES, RULES, behind
 
 _MARKET = OrderType.MARKET
@@ -176,6 +176,43 @@ def check_request(request: OrderRequest, rules: TradingRules, last: float) -> No
         rules.check_level(side, "stop_loss", request.stop_loss, last)
         rules.check_level(side, "take_profit", request.take_profit, last)
         check_bracket(side, request.entry_level, last, request.stop_loss, request.take_profit)
+
+
+def entry_level(side: Side, limit: float | None, stop: float | None, touch: float | None) -> float | None:
+    """The level that an entry with these levels is meant to fill at; None for a market order.
+
+    One that waits for a touch fills there if its limit allows that price, else at its limit.
+    """
+    if limit is None:
+        return stop if touch is None else touch
+    if touch is None:
+        return limit
+    return min(limit, touch) if side is Side.BUY else max(limit, touch)
+
+
+def check_bracket(
+    side: Side, entry: float | None, last: float, stop_loss: float | None, take_profit: float | None
+) -> None:
+    """Refuse exits that are out of order, or on the wrong side of the entry.
+
+    Raises
+    ------
+    OrderError
+        With all the levels.
+    """
+    sign = 1.0 if side is Side.BUY else -1.0
+    below, above = ("below", "above") if side is Side.BUY else ("above", "below")
+    reference = last if entry is None else entry
+    where = f"the newest close of {last:g}" if entry is None else f"the entry at {entry:g}"
+    if stop_loss is not None and take_profit is not None and (take_profit - stop_loss) * sign <= 0:
+        raise OrderError(
+            f"{side}(stop_loss={stop_loss:g}, take_profit={take_profit:g}): out of order; of a {side} the stop_loss is "
+            f"{below} the take_profit"
+        )
+    if stop_loss is not None and (reference - stop_loss) * sign <= 0:
+        raise OrderError(f"{side}(stop_loss={stop_loss:g}): on the wrong side; it belongs {below} {where}")
+    if take_profit is not None and (take_profit - reference) * sign <= 0:
+        raise OrderError(f"{side}(take_profit={take_profit:g}): on the wrong side; it belongs {above} {where}")
 
 
 def order_of(

@@ -1,4 +1,4 @@
-"""Trading rules: sizes in lots, levels on the tick, exits in order, and the sessions that an order lives in."""
+"""Trading rules: sizes in lots, levels on the tick, and the sessions that an order lives in."""
 
 from __future__ import annotations
 
@@ -184,43 +184,6 @@ class OrderExpiry:
         zone = self._stamps.day_zone
         today = local_dates(np.array([now], dtype=np.int64), zone)
         return int(local_midnights((today + days).astype("datetime64[D]"), zone)[0])
-
-
-def entry_level(side: Side, limit: float | None, stop: float | None, touch: float | None) -> float | None:
-    """The level that an entry with these levels is meant to fill at; None for a market order.
-
-    One that waits for a touch fills there if its limit allows that price, else at its limit.
-    """
-    if limit is None:
-        return stop if touch is None else touch
-    if touch is None:
-        return limit
-    return min(limit, touch) if side is Side.BUY else max(limit, touch)
-
-
-def check_bracket(
-    side: Side, entry: float | None, last: float, stop_loss: float | None, take_profit: float | None
-) -> None:
-    """Refuse exits that are out of order, or on the wrong side of the entry.
-
-    Raises
-    ------
-    OrderError
-        With all the levels.
-    """
-    sign = 1.0 if side is Side.BUY else -1.0
-    below, above = ("below", "above") if side is Side.BUY else ("above", "below")
-    reference = last if entry is None else entry
-    where = f"the newest close of {last:g}" if entry is None else f"the entry at {entry:g}"
-    if stop_loss is not None and take_profit is not None and (take_profit - stop_loss) * sign <= 0:
-        raise OrderError(
-            f"{side}(stop_loss={stop_loss:g}, take_profit={take_profit:g}): out of order; of a {side} the stop_loss is "
-            f"{below} the take_profit"
-        )
-    if stop_loss is not None and (reference - stop_loss) * sign <= 0:
-        raise OrderError(f"{side}(stop_loss={stop_loss:g}): on the wrong side; it belongs {below} {where}")
-    if take_profit is not None and (take_profit - reference) * sign <= 0:
-        raise OrderError(f"{side}(take_profit={take_profit:g}): on the wrong side; it belongs {above} {where}")
 
 
 def _is_multiple(value: float, unit: float) -> bool:

@@ -14,7 +14,7 @@ from nbbacktest.core.errors import DataError
 from nbbacktest.core.intervals import HOUR, MINUTE, Interval
 from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.data.calendar import RollingSessions
-from nbbacktest.data.incoming_bars import BarReader, read_instant, written
+from nbbacktest.data.live_market import BarReader, read_instant, written
 from tests.live import OPENING, fields, incoming, reader
 
 

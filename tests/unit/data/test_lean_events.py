@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nbbacktest as nb
-from nbbacktest.data.lean_events import Factor, Factors, LeanEvents
+from nbbacktest.data.lean import Factor, Factors, LeanEvents
 from tests.lean_folders import write_factors, write_map
 
 DAY = dt.date(2024, 1, 1)  # a Monday

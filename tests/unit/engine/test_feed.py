@@ -10,7 +10,7 @@ import pytest
 from nbbacktest.core.clock import ManualClock
 from nbbacktest.core.errors import ConfigError, DataError, FeedError, OutsideRunError
 from nbbacktest.core.intervals import MINUTE
-from nbbacktest.data.incoming_bars import written
+from nbbacktest.data.live_market import written
 from nbbacktest.engine.feed import FeedState, Inbox, Patience, PushFeed
 from tests.live import OPENING, fields, reader
 

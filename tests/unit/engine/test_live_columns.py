@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nbbacktest.core.intervals import MINUTE, Interval
 from nbbacktest.core.records import BarColumns
 from nbbacktest.data.calendar import RollingSessions
-from nbbacktest.data.incoming_bars import IncomingBar
+from nbbacktest.data.live_market import IncomingBar
 from nbbacktest.data.resample import derive
 from nbbacktest.engine.live_bars import EVER, GrowingArray, LiveColumns
 from nbbacktest.engine.series import BarsView, Series

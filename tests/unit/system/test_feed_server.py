@@ -20,7 +20,7 @@ import nbbacktest as nb
 from nbbacktest.core.clock import ManualClock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, DataError, FeedError
-from nbbacktest.data.incoming_bars import read_instant
+from nbbacktest.data.live_market import read_instant
 from nbbacktest.data.sources import load
 from nbbacktest.system.feeds import server as feeds
 from nbbacktest.system.feeds.client import growing_waits

@@ -19,7 +19,7 @@ from nbbacktest.core.clock import ManualClock
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.errors import ConfigError, FeedError, LiveRunError, StrategyError
 from nbbacktest.core.intervals import MINUTE
-from nbbacktest.data.incoming_bars import written
+from nbbacktest.data.live_market import written
 from nbbacktest.data.sources import load
 from nbbacktest.system import run
 from tests.live import OPENING, Trader, bars_of, fields, live_of, push_all, run_live
