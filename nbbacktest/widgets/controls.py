@@ -90,8 +90,8 @@ class Controls:
     ask
         Called in the kernel's thread with an action and its argument, if it has one: ``("pause",)``, ``("step", 10)``,
         ``("speed", 60.0)``.
-    look
-        Called in the kernel's thread with the instant to which the user has moved the timeline's slider.
+    go
+        Called in the kernel's thread with the instant at which the user has let go of the timeline's slider.
 
     Attributes
     ----------
@@ -104,8 +104,8 @@ class Controls:
         The controls that choose the bars of the bar chart.
     """
 
-    def __init__(self, ask: Callable[..., object], look: Callable[[int], object]) -> None:
-        self._ask, self._look = ask, look
+    def __init__(self, ask: Callable[..., object], go: Callable[[int], object]) -> None:
+        self._ask, self._go = ask, go
         self._shown: ViewState | None = None
         self._notice_of: tuple[int, SystemState] | None = None  # the run and the state that the notice is about
         # The thread that shows the system now: a value that it sets isn't the user's choice.
@@ -171,7 +171,7 @@ class Controls:
 
     def _place_chosen(self, change: Mapping[str, Any]) -> None:
         if self._writer != get_ident():
-            self._look(int(change["new"]))
+            self._go(int(change["new"]))
 
     def _clicked(self, button: PanelButton) -> None:
         given = () if button.argument is None else (button.argument(self),)
@@ -179,18 +179,15 @@ class Controls:
 
     # -- what the system does --------------------------------------------------------------------------------
 
-    def show(self, view: ViewState, place: int | None = None) -> bool:
-        """Show `view`: set only the values that differ from those shown; True if any did.
-
-        `place` is where the timeline's slider is; None: at the cursor.
-        """
+    def show(self, view: ViewState) -> bool:
+        """Show `view`: set only the values that differ from those shown; True if any did."""
         changed = differences(self._shown, view)
         if not changed:
             return False
         self._writer = get_ident()
         try:
             self._write(view, changed)
-            self.timeline.show(view, view.cursor if place is None else place)
+            self.timeline.show(view)
         finally:
             self._writer = None
         self._shown = view

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from nbbacktest.widgets.panel_threads import ShownPlace
 
-LOOKS = 6.0
-"""The most looks a second that are drawn."""
 REST = 0.25
 """Seconds for which the slider rests before the run goes there, if the user doesn't let go of it."""
 
@@ -38,7 +36,6 @@ class Looking:
         self._guard = threading.Lock()  # guards the fields
         self._place: SliderPlace | None = None
         self._asked: SliderPlace | None = None  # the place to which the run was sent last
-        self._drawn = float("-inf")
 
     @property
     def place(self) -> SliderPlace | None:
@@ -68,15 +65,6 @@ class Looking:
         """The place at which the slider has rested, if the run wasn't sent there yet."""
         place = self._place
         return place if place is not None and self._asked is not place and now - place.since >= REST else None
-
-    def seconds_to_draw(self, now: float) -> float:
-        """Seconds until the next look may be drawn; counts one as drawn if that is now."""
-        if self._place is None:
-            return 0.0
-        wait = self._drawn + 1 / LOOKS - now
-        if wait <= 0:
-            self._drawn = now
-        return wait
 
     def seconds_to_act(self, now: float) -> float | None:
         """Seconds until the slider has rested; None if there is nothing to wait for."""

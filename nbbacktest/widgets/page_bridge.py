@@ -38,7 +38,7 @@ class ReachableWidget(iw.Widget):  # type: ignore[misc] # ipywidgets ships no ty
 
 
 class PageBridge(ReachableWidget, anywidget.AnyWidget):
-    """Carries messages between a panel and its pages: keys, the end of a drag, names for screen readers, and what a page shows.
+    """Carries messages between a panel and its pages: keys, drags of the timeline, names for screen readers, and what a page shows.
 
     A click may wait behind a blocking cell until another run is under way, or the run is elsewhere. Before a click the page
     sends the number of the run that it shows and that run's epoch, unless they were sent last. Messages keep their order, so
@@ -55,13 +55,16 @@ class PageBridge(ReachableWidget, anywidget.AnyWidget):
 
     def __init__(self) -> None:
         self._pressed: Callable[[str, ShownPlace], object] = lambda _key, _shown: None
-        self._let_go: Callable[[int], object] = lambda _at: None
+        self._looked: Callable[[int, ShownPlace], object] = lambda _at, _shown: None
         super().__init__()
         self.on_msg(self._message)
 
-    def listen(self, pressed: Callable[[str, ShownPlace], object], let_go: Callable[[int], object]) -> None:
-        """Call `pressed` with each key and what the page showed, and `let_go` with the instant at which the slider is let go."""
-        self._pressed, self._let_go = pressed, let_go
+    def listen(self, pressed: Callable[[str, ShownPlace], object], looked: Callable[[int, ShownPlace], object]) -> None:
+        """Call `pressed` with each key, and `looked` with each instant to which the timeline's slider is dragged.
+
+        Both are given what the page showed.
+        """
+        self._pressed, self._looked = pressed, looked
 
     def clicked(self) -> ShownPlace | None:
         """What the page showed when it was clicked; None if no page's message is being handled."""
@@ -77,8 +80,8 @@ class PageBridge(ReachableWidget, anywidget.AnyWidget):
         self.seen = [run, epoch]
         if kind == "key":
             self._pressed(str(content.get("key")), (run, epoch))
-        elif kind == "go" and isinstance(content.get("at"), int):
-            self._let_go(content["at"])
+        elif kind == "look" and isinstance(content.get("at"), int):
+            self._looked(content["at"], (run, epoch))
 
 
 def _handles_a_page() -> bool:

@@ -109,13 +109,15 @@ class ControlPanel:
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
         self.pump = FramePump(self)
-        self.controls = Controls(lambda *asked: _passed(me, "_carry_out", *asked), lambda at: _passed(me, "_look", at))
+        self.controls = Controls(
+            lambda *asked: _passed(me, "_carry_out", *asked), lambda at: _passed(me, "_let_go", at)
+        )
         self.charts = Charts(self.controls, self.pump.poke)
         self._dispatcher = CommandDispatcher(
             lambda: place_of(system.run), lambda message, wrong: _passed(me, "_answered", message, wrong)
         )
         self.controls.bridge.listen(
-            lambda key, shown: _passed(me, "_key", key, shown), lambda at: _passed(me, "_let_go", at)
+            lambda key, shown: _passed(me, "_key", key, shown), lambda at, shown: _passed(me, "_look", at, shown)
         )
         self.widget = self._laid_out()
         poke = self.pump.poke
@@ -173,26 +175,24 @@ class ControlPanel:
     def _goes_back(self) -> bool:
         return Command.REWIND in allowed_in(self.system.get_state(), self.system.run)
 
-    def _look(self, at: int) -> None:
-        """Look at an instant, as long as the slider is there; without moving the run."""
-        seen, run = self.controls.bridge.clicked(), self.system.run
+    def _look(self, at: int, shown: ShownPlace | None) -> SliderPlace | None:
+        """Look at an instant, without moving the run; None if the run stands there, or the page shows another run."""
+        run, place = self.system.run, None
         if run is None or at == run.published().cursor:
             self._looking.end()
-        elif seen is not None and seen[0] != number_of(run):
+        elif shown is not None and shown[0] != number_of(run):
             self._answered(STALE, True)
         else:
-            self._looking.choose(at, seen, monotonic())
+            place = self._looking.choose(at, shown, monotonic())
         self.pump.poke()
+        return place
 
     def _let_go(self, at: int) -> None:
         """Go to the instant at which the user has let go of the slider."""
-        self.controls.timeline.slider.value = at  # the page's own message about it may be still to come
-        place, run = self._looking.place, self.system.run
-        if place is None or place.at != at:
-            return
-        if self._goes_back:
+        place, run = self._look(at, self.controls.bridge.clicked()), self.system.run
+        if place is not None and self._goes_back:
             self._go(place)
-        elif run is not None and run.is_live:
+        elif place is not None and run is not None and run.is_live:
             self._answered(LIVE_BACK, True)
 
     def _go(self, place: SliderPlace) -> None:
@@ -218,8 +218,6 @@ class ControlPanel:
         began, worked = monotonic(), thread_time()
         if self._goes_back and (rested := self._looking.resting(began)) is not None:
             self._go(rested)
-        if (wait := self._looking.seconds_to_draw(began)) > 0:
-            return wait
         with self._guard:
             view, behind = self._draw()
         if behind:
@@ -265,8 +263,7 @@ class ControlPanel:
         view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed, wall, looked)
         self.charts.beat(run, frame, view)
         changed, self._state = view.state is not self._state, view.state
-        newest = self._looking.place
-        self.controls.show(view, view.cursor if newest is None else newest.at)
+        self.controls.show(view)
         self._show_ticks(run, view, starts)
         # A new state is sent before the charts are drawn.
         return view, changed or self.charts.draw(run, frame, view)

@@ -28,18 +28,15 @@ class TimeSlider:
     ----------
     root : ipywidgets.Box
     slider : ipywidgets.IntSlider
-        From 0 to the run's horizon.
+        From 0 to the run's horizon. Its value is sent when the user lets go of it: a slider that sends each value sends also
+        those that the kernel has set. While it is dragged, the page reports where it is to the panel's `PageBridge`.
     """
 
     def __init__(self, home: iw.Button) -> None:
         self.slider = iw.IntSlider(
-            0,
-            min=0,
-            max=1,
-            readout=False,
-            disabled=True,
+            0, min=0, max=1, readout=False, continuous_update=False, disabled=True,
             tooltip="Drag to look at an earlier instant; let go to be there",
-        )
+        )  # fmt: skip
         self.slider.add_class("nbbt-timeline")
         self._ticks, self._badge, self._home = iw.HTML(), iw.HTML(), home
         self._ticks.add_class("nbbt-ticks")
@@ -49,13 +46,13 @@ class TimeSlider:
         self.root = iw.Box([track, self._badge, home])
         self.root.add_class("nbbt-time")
 
-    def show(self, view: ViewState, place: int) -> None:
-        """Show where the run stands, with the slider at `place`."""
-        slider = self.slider
-        slider.disabled = not view.horizon
-        with slider.hold_sync():
-            slider.max = max(view.horizon, view.cursor, 1)
-            slider.value = place
+    def show(self, view: ViewState) -> None:
+        """Show where the run stands. While the user looks at another instant, the slider is the user's."""
+        if not view.is_looking:
+            with self.slider.hold_sync():
+                self.slider.disabled = not view.horizon
+                self.slider.max = max(view.horizon, 1)
+                self.slider.value = view.cursor
         self._badge.value = texts.past(view)
         self._home.disabled = not (view.in_past or view.is_looking)
 

@@ -1,4 +1,4 @@
-// The page's part of a panel: keys, the end of a drag of the timeline, names for screen readers, and the run and its epoch that
+// The page's part of a panel: keys, drags of the timeline, names for screen readers, and the run and its epoch that
 // the page shows.
 const NAMES = {
   ".nbbt-speed .noUi-handle": "Speed, simulated seconds a second",
@@ -10,6 +10,7 @@ const NAMES = {
   ".nbbt-symbol select": "Symbol of the chart",
   ".nbbt-interval select": "Interval of the chart",
 };
+const LOOK = 1000 / 6; // milliseconds between two reports of where the timeline is dragged to
 const KEYS = { " ": "space", ArrowRight: "right", ArrowLeft: "left", Home: "home", End: "end" };
 const TYPED = "input, select, textarea, button, summary, [role=slider], [contenteditable=true]";
 
@@ -58,17 +59,21 @@ function attach(root, model) {
     if (name === "space") hurry();
     if (!(event.repeat && name === "space")) model.send({ kind: "key", key: name, ...shown() });
   };
-  // The slider's last value may be underway to the kernel still, so it is sent along.
-  let drags = false;
-  const grab = (event) => (drags = Boolean(event.target.closest?.(".nbbt-timeline")));
-  const letGo = () => {
-    if (!drags) return;
-    drags = false;
-    setTimeout(() => {
-      const at = Math.round(root.querySelector(".nbbt-timeline .noUi-handle")?.getAttribute("aria-valuenow"));
-      if (Number.isInteger(at)) model.send({ kind: "go", at, ...shown() });
-    });
+  // While the timeline is dragged, its instant is sent six times a second. The slider itself sends the one at which it is let go.
+  const drag = { on: false, sent: -Infinity };
+  const look = () => {
+    drag.later = undefined;
+    const at = Math.round(root.querySelector(".nbbt-timeline .noUi-handle")?.getAttribute("aria-valuenow"));
+    if (!drag.on || !Number.isInteger(at) || at === drag.at) return;
+    Object.assign(drag, { at, sent: performance.now() });
+    model.send({ kind: "look", at, ...shown() });
   };
+  const grab = (event) => (drag.on = Boolean(event.target.closest?.(".nbbt-timeline")));
+  const moved = () => {
+    // Later than the slider's own listener, which moves the handle.
+    if (drag.on) drag.later ??= setTimeout(look, drag.sent + LOOK - performance.now());
+  };
+  const letGo = () => Object.assign(drag, { on: false, at: undefined });
   const clicked = (event) => {
     if (event.target.closest(".nbbt-buttons button:not(.nbbt-step, .nbbt-back), .nbbt-goal button")) hurry();
     if (event.target.closest(".nbbt-follow")) {
@@ -83,6 +88,7 @@ function attach(root, model) {
   for (const name of ["pointerdown", "click", "change", "keydown"]) root.addEventListener(name, tell, true);
   root.addEventListener("keydown", key);
   root.addEventListener("pointerdown", grab, true);
+  window.addEventListener("pointermove", moved, true);
   for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, letGo, true);
   const named = () => describe(root, model);
   const changes = new MutationObserver(named);
@@ -101,6 +107,7 @@ function attach(root, model) {
     for (const name of ["pointerdown", "click", "change", "keydown"]) root.removeEventListener(name, tell, true);
     root.removeEventListener("keydown", key);
     root.removeEventListener("pointerdown", grab, true);
+    window.removeEventListener("pointermove", moved, true);
     for (const name of ["pointerup", "pointercancel"]) window.removeEventListener(name, letGo, true);
   };
 }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import nbbacktest as nb
 from nbbacktest.widgets import looking
 from nbbacktest.widgets.controls import LIVE_BACK
-from nbbacktest.widgets.looking import LOOKS, REST, Looking
+from nbbacktest.widgets.looking import REST, Looking
 from nbbacktest.widgets.panel_threads import ELSEWHERE, STALE, CommandDispatcher
 from nbbacktest.widgets.time_slider import TimeTicks
 from tests.erratic import brokers, markets, random_market
@@ -45,6 +45,12 @@ class Buying(nb.Strategy):
 
 def slider_of(panel):
     return named(panel, "nbbt-timeline")
+
+
+def drag(panel, at):
+    """As a page reports a slider that is dragged, and held."""
+    run, epoch = panel._dispatcher._present()
+    panel.controls.bridge._message(None, {"kind": "look", "at": at, "run": run, "epoch": epoch}, [])
 
 
 def button(panel, name):
@@ -98,19 +104,20 @@ def test_several_clicks_on_back_are_all_carried_out(panel):
 def test_a_slider_that_moves_looks_and_a_slider_that_is_let_go_goes(panel):
     """While it moves the run stays, and the panel shows the instant; when it is let go the run is there."""
     system, slider = panel.system, slider_of(panel)
-    slider.value = 25
+    drag(panel, 25)
     assert says(panel, "looking at 25 of 60")
     assert eventually(lambda: "Bar 25 of 100" in named(panel, "nbbt-progress-text").value)
-    assert (system.snapshot().cursor, system.horizon, slider.value) == (60, 60, 25)
-    assert panel.charts.bars.data[0].close[-1] == system.run.world.desk.series["A", "1m"].columns.close[24]
-    panel._let_go(25)
+    close = system.run.world.desk.series["A", "1m"].columns.close[24]
+    assert eventually(lambda: panel.charts.bars.data[0].close[-1] == close)
+    assert (system.snapshot().cursor, system.horizon) == (60, 60)
+    slider.value = 25
     assert says(panel, "in the past: 25 of 60")
     assert (system.snapshot().cursor, slider.value) == (25, 25)
 
 
 def test_a_slider_that_rests_goes(panel, monkeypatch):
     """As if it had been let go: there are pages that can't tell."""
-    slider_of(panel).value = 30
+    drag(panel, 30)
     assert says(panel, "looking at 30 of 60")
     monkeypatch.setattr(looking, "REST", REST)
     panel.pump.poke()
@@ -119,18 +126,17 @@ def test_a_slider_that_rests_goes(panel, monkeypatch):
 
 def test_a_slider_that_is_moved_back_to_the_run_does_nothing(panel):
     """The user has looked, and thought better of it."""
-    slider_of(panel).value = 30
+    drag(panel, 30)
     assert says(panel, "looking at 30 of 60")
-    slider_of(panel).value = 60
+    drag(panel, 60)
     assert eventually(lambda: not named(panel, "nbbt-past").value)
-    panel._let_go(60)
     panel.draw_frame()
     assert panel.system.run.analysis.frame.epoch == 0
 
 
 def test_a_command_ends_a_look(panel):
     """Step goes on from where the run stands."""
-    slider_of(panel).value = 30
+    drag(panel, 30)
     assert says(panel, "looking at 30 of 60")
     button(panel, "step").click()
     assert eventually(lambda: "Bar 61 of 100" in named(panel, "nbbt-progress-text").value)
@@ -146,7 +152,7 @@ def test_a_running_run_is_looked_at_and_taken_back():
         system.set_speed(600)
         system.resume()
         assert eventually(lambda: slider_of(panel).value > 1000)
-        slider_of(panel).value = 700
+        drag(panel, 700)
         assert says(panel, "looking at 700 of")
         assert eventually(lambda: system.is_paused() and system.snapshot().cursor == 700)
         assert says(panel, "in the past: 700 of")
@@ -182,9 +188,9 @@ def test_a_live_run_is_looked_at_and_says_why_it_is_not_taken_back():
         assert eventually(lambda: slider_of(panel).max == 30)
         assert button(panel, "back").disabled
         assert button(panel, "back").tooltip == LIVE_BACK
-        slider_of(panel).value = 10
+        drag(panel, 10)
         assert says(panel, "looking at 10 of 30")
-        panel._let_go(10)
+        slider_of(panel).value = 10
         assert eventually(lambda: "can&#x27;t be taken back" in named(panel, "nbbt-notices").value)
         assert panel.charts.bars.data[0].close[-1] == 109.0
         push_all(feed, [fields("A", 30)])
@@ -235,22 +241,20 @@ def test_a_click_on_a_place_that_was_left_is_not_carried_out():
     assert eventually(lambda: not panel_threads())
 
 
-def test_a_drag_is_drawn_six_times_a_second_and_ends_once():
-    """However often the slider moves; the newest place counts, and it is gone to once."""
-    state, drawn_at, now = Looking(), [], 0.0
-    while now < 2.0:
-        state.choose(int(now * 1000), None, now)
-        assert state.resting(now) is None
-        if state.seconds_to_draw(now) <= 0:
-            drawn_at.append(now)
-        now += 0.016
-    assert len(drawn_at) <= 2 * LOOKS + 1
+def test_the_newest_place_counts_and_is_gone_to_once():
+    """However often the slider moves before it rests."""
+    state = Looking()
+    for number in range(100):
+        state.choose(number, None, number * 0.016)
+        assert state.resting(number * 0.016) is None
     newest = state.place
-    assert state.resting(now + REST) is newest
+    assert newest.at == 99
+    assert state.resting(newest.since + REST) is newest
     assert state.ask(newest)
     assert not state.ask(newest)
-    assert state.resting(now + REST) is None
-    state.choose(5, None, now)
+    assert state.resting(newest.since + REST) is None
+    assert state.choose(99, None, 10.0) is newest
+    state.choose(5, None, 10.0)
     state.end(newest)
     assert state.place.at == 5
 
@@ -295,7 +299,6 @@ def test_a_look_draws_what_is_drawn_there(market, broker, seed, places):
                 if system.is_stopped() or at >= system.snapshot().cursor:
                     break
                 panel._looking.choose(at, None, float("inf"))
-                panel._looking._drawn = float("-inf")
                 looked = seen(panel)
                 panel._looking.end()
                 try:
@@ -310,7 +313,6 @@ def test_a_look_draws_what_is_drawn_there(market, broker, seed, places):
 def seen(panel):
     """What a panel shows: its charts, and its words about the account."""
     for _ in range(5):
-        panel._looking._drawn = float("-inf")
         panel.draw_frame()
     charts = drawn(panel)
     words = [named(panel, f"nbbt-{name}").value for name in ("figures", "holdings", "progress-text")]
