@@ -40,20 +40,21 @@ _WATCH = """() => {
     return x?.length ? 1 + Math.round((x.at(-1) - Date.UTC(2015, 0, 1)) / 60_000) : 0;
   };
   const badge = () => document.querySelector(".nbbt-past").innerText.replaceAll(",", "");
-  const watch = (event, word) => {
+  const watch = (kind, event, word) => {
     const began = event.timeStamp;
-    return new Promise((done) => setTimeout(() => {
-      const at = place();
+    return new Promise((done) => {
       const look = () => {
-        if (badge().startsWith(`${word} ${at} of`) && chart() === at) done(performance.now() - began);
-        else if (performance.now() - began > 10_000) done(NaN);
+        const at = place();
+        if (at !== before && badge().startsWith(`${word} ${at} of`) && chart() === at) done(performance.now() - began);
+        else if (performance.now() - began > 5_000) done(5_000);
         else requestAnimationFrame(look);
       };
-      look();
-    }));
+      const before = kind === "pointermove" ? place() : -1;
+      setTimeout(look);
+    });
   };
   window.nbbtNext = (kind, word) => (window.nbbtSeen = new Promise((done) =>
-    window.addEventListener(kind, (event) => watch(event, word).then(done), { capture: true, once: true })));
+    window.addEventListener(kind, (event) => watch(kind, event, word).then(done), { capture: true, once: true })));
 }"""
 
 
@@ -74,6 +75,7 @@ def measured(sheet: Sheet) -> tuple[list[float], list[float]]:
             page.evaluate("() => { nbbtNext('pointermove', 'looking at'); }")
             page.mouse.move(track["x"] + dice.uniform(0.02, 0.95) * track["width"], height)
             moves.append(page.evaluate("() => window.nbbtSeen"))
+            page.wait_for_timeout(max(170 - moves[-1], 0))  # of a drag that goes on, six places a second are drawn
         page.mouse.move(track["x"] + dice.uniform(0.02, 0.95) * track["width"], height)
         page.evaluate("() => { nbbtNext('pointerup', 'in the past:'); }")
         page.mouse.up()

@@ -48,9 +48,15 @@ def test_a_drag_looks_and_letting_go_is_there(sheets):
         .observe(place, { childList: true, subtree: true, characterData: true }); }"""
     )
     drag_to(sheet, 0.4)
-    x, _, _ = middle(sheet, _HANDLE)
-    centre, _, width = middle(sheet, ".nbbt-timeline .noUi-base")
-    assert abs(x - (centre - 0.1 * width)) < 3
+    sheet.page.wait_for_function(
+        """() => {
+          const middle = (name) => { const box = document.querySelector(name).getBoundingClientRect();
+            return [box.left + box.width / 2, box.width]; };
+          const [[x], [centre, width]] = [middle('.nbbt-timeline .noUi-handle'), middle('.nbbt-timeline .noUi-base')];
+          return Math.abs(x - (centre - 0.1 * width)) < 3;
+        }""",
+        timeout=5_000,
+    )
     sheet.page.mouse.up()
     badge(sheet, "in the past: 3")
     at = sheet.cursor()
