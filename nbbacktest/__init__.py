@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from nbbacktest.system.session import SystemManager, get_system_manager
     from nbbacktest.system.status import schema
     from nbbacktest.system.sweep.sweep import sweep
+    from nbbacktest.trading.by_hand import ByHand
     from nbbacktest.trading.orders import Fill, Order
     from nbbacktest.trading.snapshot import Snapshot
     from nbbacktest.trading.strategy import Strategy
@@ -103,6 +104,7 @@ _HOMES = {
     "system.sweep.sweep": ("sweep",),
     "trading.orders": ("Fill", "Order"),
     "trading.snapshot": ("Snapshot",),
+    "trading.by_hand": ("ByHand",),
     "trading.strategy": ("Strategy",),
     "widgets.panel": ("ControlPanel",),
 }  # fmt: skip
@@ -114,6 +116,7 @@ __all__ = [
     "AuditReport",
     "Bar",
     "BasisPointsSlippage",
+    "ByHand",
     "CallableCommission",
     "ConfigError",
     "ControlPanel",

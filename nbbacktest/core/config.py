@@ -168,6 +168,7 @@ class SessionConfig(Model):
     )
     hours: Hours = Field("regular", description="when sessions are open: the calendar's hours, or one's own")
     on_error: Literal["stop", "pause"] = Field("stop", description="what a raising strategy does to the run")
+    seed: int = Field(0, ge=0, description="what the random numbers of `self.random` begin with")
     backtest: BacktestConfig = Field(BacktestConfig())
     data: DataConfig = Field(DataConfig())
     strategies: tuple[StrategyConfig, ...] = Field((), description="run in this order")

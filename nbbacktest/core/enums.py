@@ -65,6 +65,19 @@ class OrderStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class InputKind(StrEnum):
+    """The kind of an input: an act of a user, by hand, that can change the result of a run."""
+
+    BUY = "buy"
+    SELL = "sell"
+    CLOSE = "close"
+    CANCEL = "cancel"
+    REPLACE = "replace"
+    CHANGE = "change"
+    ADD = "add_symbol"
+    REMOVE = "remove_symbol"
+
+
 class OrderEventKind(StrEnum):
     """The events of an order's life."""
 

@@ -27,6 +27,7 @@ class Command(StrEnum):
     STOP = "stop"
     ADD = "add_symbol"
     REMOVE = "remove_symbol"
+    INPUT = "act by hand"
     # Reported by the engine, never typed:
     REST = "rest"
     FINISH = "finish"
@@ -35,12 +36,14 @@ class Command(StrEnum):
 
 TABLE: dict[tuple[SystemState, Command], SystemState] = {
     (STOPPED, Command.START): RUNNING,
+    (STOPPED, Command.REWIND): PAUSED,
     (RUNNING, Command.PAUSE): PAUSED,
     (RUNNING, Command.RUN_UNTIL): RUNNING,
     (RUNNING, Command.REWIND): PAUSED,
     (RUNNING, Command.STOP): STOPPED,
     (RUNNING, Command.ADD): RUNNING,
     (RUNNING, Command.REMOVE): RUNNING,
+    (RUNNING, Command.INPUT): RUNNING,
     (RUNNING, Command.REST): PAUSED,
     (RUNNING, Command.FINISH): STOPPED,
     (RUNNING, Command.FAIL): STOPPED,
@@ -51,6 +54,7 @@ TABLE: dict[tuple[SystemState, Command], SystemState] = {
     (PAUSED, Command.STOP): STOPPED,
     (PAUSED, Command.ADD): PAUSED,
     (PAUSED, Command.REMOVE): PAUSED,
+    (PAUSED, Command.INPUT): PAUSED,
     (PAUSED, Command.FAIL): STOPPED,
 }
 """The commands that each state allows, and the state after each."""

@@ -181,7 +181,7 @@ _CLOCK_CHANGE = 4 * HOUR  # days are 23 to 25 hours long when clocks change, and
 _WEEK = 7 * DAY  # below this, days between two bars are weekends and holidays of daily bars
 _ENOUGH = 10  # with fewer bars, every other minute may be missing by chance
 _MOST = 0.9
-_BOTH = 2  # the spacings of three bars; among more, one at either end may stand alone too
+_BOTH = 2  # three bars have so many spacings; with more bars, the first or last spacing may stand alone too
 _LESS = 0.8  # the weight of a spacing that may come from bars cut short
 _RARE = 5  # a spacing that is this many times rarer than the commonest belongs to rows off the grid
 

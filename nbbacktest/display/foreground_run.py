@@ -22,8 +22,7 @@ from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import NbBacktestError, StrategyError
 from nbbacktest.core.formats import money, printed, speed, wall_time
-from nbbacktest.display.run_meter import RunMeter, RunReading
-from nbbacktest.display.run_page import Keys, RunPage
+from nbbacktest.display.run_page import Keys, RunMeter, RunPage, RunReading
 from nbbacktest.display.terminal_input import Interrupts, Keyboard, Leaving, Suspension, leaving_in_order
 from nbbacktest.report.result import Result
 from nbbacktest.report.terminal import print_report

@@ -97,6 +97,18 @@ class Frame(NamedTuple, Generic[S]):
     epoch: int = 0
 
 
+class PastKeeper(Protocol):
+    """Looks after a run that was taken back, until it has come to its horizon again. Called by the analysis thread."""
+
+    def arrive(self, cursor: int) -> None:
+        """At a boundary: do what was done by hand at that place, and hold the run against its record."""
+        ...
+
+    def depart(self, cursor: int) -> bool:
+        """Before the next instant is delivered: do what was still to be done by hand there; True if anything was."""
+        ...
+
+
 class _HandlerFailed(Exception):  # noqa: N818 - never leaves this module
     def __init__(self, handler: Handler) -> None:
         super().__init__(handler)
@@ -124,8 +136,10 @@ class AnalysisEngine(Generic[S]):
         How often the run was taken to another place.
     travel : callable or None
         Makes a jump; called by the analysis thread, at rest at an instant. Set before the run starts.
-    check : callable or None
-        Called with the cursor at each boundary while the run is in its past.
+    keeper : PastKeeper or None
+        Asked at each boundary while the run is in its past.
+    completed : int
+        The instants that were completed; not the one in which an error has ended the run.
     note : callable or None
         Called with the newest frame at each boundary that it is of.
     """
@@ -170,10 +184,16 @@ class AnalysisEngine(Generic[S]):
         self.lag = 0.0
         self.epoch = 0
         self.travel: Callable[[JumpRequest, int], object] | None = None
-        self.check: Callable[[int], object] | None = None
+        self.keeper: PastKeeper | None = None
+        self._cut_short = 0  # 1 if an error has ended the run within an instant
+        self._jumped = 0  # windows of older generations are another world's
         self.note: Callable[[Frame[S]], object] | None = None
-        self._jumped = 0  # windows of older generations are of another world
         self.frame: Frame[S] = self._freeze(0)
+
+    @property
+    def completed(self) -> int:
+        """See the class."""
+        return self._agent.index + 1 - self._cut_short
 
     @property
     def error(self) -> BaseException | None:
@@ -260,6 +280,7 @@ class AnalysisEngine(Generic[S]):
         self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
         self.deferred.clear()
         self._error = self._watched = None
+        self._cut_short = 0
         self.epoch += 1
         self._jumped = self._gate.generation
         self.adopt(cursor)
@@ -324,7 +345,7 @@ class AnalysisEngine(Generic[S]):
                 if cursor >= gate_state.limit:
                     break
         except BaseException as error:  # noqa: BLE001 - a strategy may raise anything; it is kept, not swallowed
-            self._fail(error, call, bar)
+            self._fail(error, call, bar, within=1)
         return cursor
 
     def _deliver_many(self, batch: Batch, cursor: int) -> int:
@@ -358,7 +379,7 @@ class AnalysisEngine(Generic[S]):
                 if cursor >= gate_state.limit:
                     break
         except BaseException as error:  # noqa: BLE001 - kept for `error`
-            self._fail(error, call, bar)
+            self._fail(error, call, bar, within=1)
         return cursor
 
     # -- at boundaries --------------------------------------------------------------------------------------
@@ -368,8 +389,8 @@ class AnalysisEngine(Generic[S]):
         gate = self._gate
         if self.deferred:
             self.run_deferred(cursor)
-        if self.check is not None:
-            self.check(cursor)
+        if self.keeper is not None:
+            self.keeper.arrive(cursor)
         rests = gate.rests
         while True:
             if self.note is not None and self.frame.cursor == cursor:
@@ -384,15 +405,20 @@ class AnalysisEngine(Generic[S]):
                 self._jump(cursor)
                 generation, leaving, cursor = -1, True, self._agent.index + 1
                 continue
+            if decision is Decision.GO and self.keeper is not None and self.keeper.depart(cursor):
+                continue
             if decision is not Decision.PUBLISH:
                 if gate.rests != rests:
                     self._yielding.note_rest()
                 return decision
-            self.frame = self._freeze(cursor)
-            self._stale = perf_counter() + self.FRESH
-            self._ask_watcher(cursor)
-            if self.check is not None:
-                self.check(cursor)
+            self._publish(cursor)
+
+    def _publish(self, cursor: int) -> None:
+        self.frame = self._freeze(cursor)
+        self._stale = perf_counter() + self.FRESH
+        self._ask_watcher(cursor)
+        if self.keeper is not None:
+            self.keeper.arrive(cursor)
 
     def _ask_watcher(self, cursor: int) -> None:
         move = self._gate.move_watched_at(cursor)
@@ -470,7 +496,7 @@ class AnalysisEngine(Generic[S]):
         except BaseException as error:  # noqa: BLE001 - kept for `error`
             self._fail(error, None, None)
 
-    def _fail(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> None:
+    def _fail(self, error: BaseException, handler: Handler | None, bar: Bar | None, within: int = 0) -> None:
         cause = error.__cause__
         if isinstance(error, _HandlerFailed) and cause is not None:
             handler, error = error.handler, cause
@@ -479,7 +505,8 @@ class AnalysisEngine(Generic[S]):
         if self._pause_on_error and self._delivering:
             self._gate.hold_here(reported)
         else:
-            self._error = self._error or reported
+            if self._error is None:
+                self._error, self._cut_short = reported, within
             self._gate.end()
 
 

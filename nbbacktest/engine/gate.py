@@ -424,13 +424,13 @@ class RunGate:
         """The rewind that the analysis is to make, or makes."""
         return self.state.jump
 
-    def jumped(self, jump: JumpRequest, cursor: int, exchange: Callable[[], object], horizon: int = 0) -> bool:
+    def jumped(self, jump: JumpRequest, cursor: int, exchange: Callable[[], object]) -> bool:
         """Stand at `cursor`, with what `exchange` puts in place; False, and nothing happens, if the jump was given up.
 
-        The analysis will come to a boundary at `horizon`. `exchange` is called under the condition: other threads see all of it or nothing. It calls no user code.
+        `exchange` is called under the condition: other threads see all of it or nothing. It calls no user code.
         """
         with self._changed.lock:
-            if not self.state.jumped(jump, cursor, self._clock.now(), horizon):
+            if not self.state.jumped(jump, cursor, self._clock.now()):
                 return False
             exchange()
             self._tell()
@@ -441,6 +441,11 @@ class RunGate:
         with self._changed.lock:
             self.state.stayed(jump, error, self._clock.now())
             self._tell()
+
+    def come_in_at(self, cursor: int) -> None:
+        """Make the analysis come to a boundary at `cursor`, if it gets there."""
+        with self._changed.lock:
+            self.state.ahead = cursor
 
     def hold_here(self, trouble: BaseException | None = None) -> None:
         """Hold the run for its user at the next boundary, without waiting; `trouble` is the error that is the reason."""
@@ -558,6 +563,10 @@ class RunGate:
     @property
     def is_analyst(self) -> bool:
         """True if the caller is the analysis thread, and so in a strategy's call."""
+        return self._analyst is threading.current_thread()
+
+    def may_call(self) -> bool:
+        """True if the caller is the analysis thread, or stands in for it."""
         return self._analyst is threading.current_thread()
 
     @property

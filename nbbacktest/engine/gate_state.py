@@ -86,7 +86,7 @@ class JumpRequest:
     Attributes
     ----------
     place : callable
-        The cursor to go to, from the one at which the run stands; asked by the analysis, with no lock held. It may raise.
+        The place to go to, from the cursor at which the run stands; asked by the analysis, with no lock held. It may raise.
     over : bool
         True once the run rests there, or stays for an error, or goes on for another command.
     reached : bool
@@ -97,7 +97,7 @@ class JumpRequest:
 
     __slots__ = ("error", "over", "place", "reached")
 
-    def __init__(self, place: Callable[[int], int]) -> None:
+    def __init__(self, place: Callable[[int], Any]) -> None:
         self.place = place
         self.over = False
         self.reached = False
@@ -132,8 +132,8 @@ class GateState:
         The step or run_until that is under way.
     jump : JumpRequest or None
         The rewind that is asked for or under way.
-    horizon : int
-        A cursor at which the analysis comes to a boundary: that to which the run had come before it was taken back.
+    ahead : int
+        A cursor at which the analysis comes to a boundary: in the past of a run, the next place that something is done at.
     trouble : BaseException or None
         The error that the run is held for; None again when the run goes on.
     busy : bool
@@ -169,7 +169,7 @@ class GateState:
         self.holders: dict[object, int] = {}
         self.move: MoveRequest | None = None
         self.jump: JumpRequest | None = None
-        self.horizon = 0
+        self.ahead = 0
         self.trouble: BaseException | None = None
         self.busy = True
         self.resting = False
@@ -425,12 +425,11 @@ class GateState:
             move.error = error
             self._reach(move, now)
 
-    def jumped(self, jump: JumpRequest, cursor: int, now: float, horizon: int = 0) -> bool:
+    def jumped(self, jump: JumpRequest, cursor: int, now: float) -> bool:
         """Stand at `cursor`, where `jump` has led; False, and nothing is changed, if the run ended or the jump was given up."""
         if self.closed or jump is not self.jump:
             return False
         self.cursor = cursor
-        self.horizon = horizon
         self.moving_since = (now, cursor)
         self.interrupted_at = now
         self.trouble = None
@@ -485,7 +484,7 @@ class GateState:
 
     def _bound(self, cursor: int) -> int:
         limit = UNLIMITED if self.move is None else self.move.limit(cursor)
-        return min(limit, self.horizon) if cursor < self.horizon else limit
+        return min(limit, self.ahead) if cursor < self.ahead else limit
 
     def _leave_jump(self, now: float) -> None:
         jump, self.jump = self.jump, None

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nbbacktest.core.inputs import canonical, said_by_hand
 from nbbacktest.core.records import Float64
 from nbbacktest.report import frames
+from nbbacktest.report.recipe import recipe_of
 from nbbacktest.report.table import Stats
 from nbbacktest.trading.equity import equity_curve
 from nbbacktest.trading.excursions import Excursions, excursions
@@ -89,6 +91,21 @@ class RunAnalysis:
     def fingerprint(self) -> str:
         """SHA-256 over fills and equity, in hex."""
         return fingerprint(self.record, self.equity_values)
+
+    @cached_property
+    def recipe(self) -> str:
+        """SHA-256 over all that decides the result, in hex."""
+        return recipe_of(self.record)
+
+    @cached_property
+    def inputs(self) -> pd.DataFrame:
+        """A row an input by hand."""
+        return frames.inputs_frame(self.record)
+
+    @cached_property
+    def by_hand(self) -> str:
+        """The number of inputs by hand in words; empty if there is none."""
+        return said_by_hand(self.record.inputs)
 
     @cached_property
     def equity(self) -> pd.Series[float]:
@@ -169,7 +186,8 @@ def fingerprint(record: RunRecord, equity: Float64) -> str:
     The bytes are: the header ``nbbacktest result 1`` and a newline; the number of fills; each fill's index, time, symbol,
     side, size, price, commission, order id, tag and strategy; the number of instants; all instants; all
     equity values. Integers are 8 bytes, floats IEEE 754 doubles with -0.0 as 0.0, both little-endian. A text is the length
-    of its UTF-8 in 8 bytes, and that; a tag is preceded by one byte, 0 for none (then nothing follows), else 1.
+    of its UTF-8 in 8 bytes, and that; a tag is preceded by one byte, 0 for none (then nothing follows), else 1. If the run has
+    inputs by hand, their JSON follows: see `core.inputs.canonical`.
     """
     digest = hashlib.sha256(HEADER)
     digest.update(struct.pack("<q", len(record.fills)))
@@ -178,6 +196,8 @@ def fingerprint(record: RunRecord, equity: Float64) -> str:
     digest.update(struct.pack("<q", len(record.instants)))
     digest.update(np.ascontiguousarray(record.instants, dtype="<i8").data)
     digest.update(np.ascontiguousarray(equity + 0.0, dtype="<f8").data)
+    if record.inputs:
+        digest.update(canonical(record.inputs))
     return digest.hexdigest()
 
 

@@ -32,6 +32,8 @@ def document(run: RunAnalysis) -> str:
         "synthetic": run.record.synthetic,
         "strategies": list(run.record.strategies),
         "fingerprint": run.fingerprint,
+        "recipe": run.recipe,
+        "inputs": _rows(run.inputs),
         "stats": dict(run.stats),
         "daily_equity": list(zip(dates.tolist(), run.equity_values[ends].tolist(), strict=True)),
         "trades": _rows(run.trades),

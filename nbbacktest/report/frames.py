@@ -116,6 +116,24 @@ def order_events_frame(record: RunRecord) -> pd.DataFrame:
     )
 
 
+def inputs_frame(record: RunRecord) -> pd.DataFrame:
+    """The inputs by hand, one row each, in order; `cursor` is the number of instants that were completed, `time` the last of them."""
+    import pandas as pd
+
+    inputs = record.inputs
+    times = [None if one.time is None else int(record.instants[one.place.cursor - 1]) for one in inputs]
+    return pd.DataFrame(
+        {
+            "cursor": np.array([one.place.cursor for one in inputs], dtype=np.int64),
+            "time": instant_labels(record, times),
+            "what": _texts([str(one.what) for one in inputs]),
+            "strategy": _texts([one.strategy for one in inputs]),
+            "arguments": [dict(one.arguments) for one in inputs],
+            "by": _texts([one.by for one in inputs]),
+        }
+    )
+
+
 def trades_frame(record: RunRecord, trades: Trades, far: Excursions) -> pd.DataFrame:
     """The round trips, one row each: closed ones by exit, then the open ones, whose `exit_time` is NaT."""
     import pandas as pd

@@ -214,8 +214,21 @@ class Result:
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over fills and equity: equal for equal results, however the run was driven."""
+        """Hex SHA-256 over fills, equity and inputs by hand: equal for equal results, however often the run was paused or rewound."""
         return self.analysis.fingerprint
+
+    @property
+    def inputs(self) -> pd.DataFrame:
+        """What was done by hand: `cursor`, `time` (the instant), `what`, `strategy`, `arguments`, `by`; a row an input."""
+        return self.analysis.inputs.copy()
+
+    @property
+    def recipe(self) -> str:
+        """Hex SHA-256 over all that decides the result: config, bars, the strategies' code and parameters, inputs by hand.
+
+        Runs of equal recipes have equal fingerprints, with the same versions of the packages that compute them.
+        """
+        return self.analysis.recipe
 
     def to_json(self) -> str:
         """The result as a JSON document: statistics, daily equity, trades, fills, orders, log, metrics, config.
@@ -356,8 +369,9 @@ class Result:
         stats = self.stats
         known = {name: written(name, value) for name, value in stats.items()}
         period = f"{known['start']} to {known['end']}, {known['bars']} bars" if stats["bars"] else "no bars"
+        by_hand = f", {self.analysis.by_hand}" if self.analysis.by_hand else ""
         return (
-            f"Result {self.name!r}: {', '.join(self.strategies) or 'no strategy'}\n"
+            f"Result {self.name!r}: {', '.join(self.strategies) or 'no strategy'}{by_hand}\n"
             f"  {', '.join(self.symbols) or 'no symbol'} from {self.analysis.origin}\n"
             f"  {period}\n"
             f"  equity {money(self.record.cash)} -> {known['final_equity']} ({stats['return']:+.2%}), "

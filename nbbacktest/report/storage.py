@@ -16,16 +16,19 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
+from nbbacktest.core.digests import CodeDigests
 from nbbacktest.core.enums import OrderEventKind, OrderStatus, OrderType, Phase, Side, TimeInForce
 from nbbacktest.core.errors import DataError, DataNotFoundError
 from nbbacktest.core.files import write_whole
+from nbbacktest.core.inputs import Input
 from nbbacktest.core.intervals import Interval
 from nbbacktest.core.records import BarColumns, Float64, Stamps
+from nbbacktest.report.recipe import recipe_of
 from nbbacktest.trading.orders import Fill, Order, OrderEvent, OrderTerms
 from nbbacktest.trading.record import CashFlow, IndicatorRecord, RunNotes, RunRecord, SessionEdge, Split
 
 FORMAT = "nbbacktest result"
-VERSION = 2
+VERSION = 3
 _PLAIN = (
     "name",
     "source",
@@ -131,6 +134,8 @@ def _write(record: RunRecord, file: BinaryIO) -> None:
         "splits": record.splits,
         "coarser": [[columns.symbol, columns.interval.name, _counts_of(columns)] for columns in record.coarser],
         "notes": None if record.notes is None else _said(record.notes),
+        "inputs": [one.to_dict() for one in record.inputs],
+        "recipe": recipe_of(record),
     }
     with zipfile.ZipFile(file, "w") as archive:
         # A parameter may be anything; its text is better than no file.
@@ -192,6 +197,9 @@ def _read(archive: zipfile.ZipFile, path: Path) -> RunRecord:
         "splits": tuple(Split(*row) for row in head.get("splits", ())),
         "coarser": tuple(_bars(archive, f"coarser/{n}", *row) for n, row in enumerate(head.get("coarser", ()))),
         "notes": _notes(head.get("notes")),
+        "inputs": tuple(Input.from_dict(one) for one in head.get("inputs", ())),
+        "code": CodeDigests(),
+        "recipe": str(head.get("recipe", "")),
         "log": tuple((int(moment), str(name), str(text)) for moment, name, text in head["log"]),
     }
     record = RunRecord(**{field.name: values[field.name] for field in fields(RunRecord)})

@@ -100,6 +100,10 @@ def _heading(run: RunAnalysis) -> str:
             '<p class="notice"><b>Synthetic data.</b> These bars were invented by a program. '
             "The results say nothing about any market.</p>"
         )
+    if run.by_hand:
+        done = "; ".join(f"{one.time or 'start'}: {one.what}" for one in run.record.inputs[:5])
+        more = f"; and {len(run.record.inputs) - 5} more" if len(run.record.inputs) > 5 else ""
+        lines.append(f'<p class="notice"><b>Run {run.by_hand}:</b> {escape(done + more)}.</p>')
     error = run.record.metrics.get("error")
     if error:
         said = error.get("message", error) if isinstance(error, dict) else error
@@ -306,7 +310,7 @@ def notebook_page(run: RunAnalysis) -> str:
     return (
         '<div class="nbbt-result">'
         f'<div style="font-size:1.2em;font-weight:600">{escape(run.record.name)}</div>'
-        f"<div>{strategies}</div>"
+        f"<div>{strategies}{f', <b>{run.by_hand}</b>' if run.by_hand else ''}</div>"
         f'<div style="opacity:0.75">{escape(run.origin)} · {escape(facts)}</div>'
         f"{_line(run.equity_values)}{stats._repr_html_()}</div>"
     )

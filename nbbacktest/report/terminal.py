@@ -91,6 +91,8 @@ def _heading(run: RunAnalysis, width: int) -> Iterator[RenderableType]:
         "Period": (f"{period} ({run.record.stamps.timezone})", ""),
         "Strategies": ("\n".join(run.record.strategies) or "none", ""),
     }
+    if run.by_hand:
+        rows["By hand"] = (run.by_hand.removeprefix("with ").removesuffix(" by hand"), "bold")
     yield _pairs([(label, Text(printed(text), style=style)) for label, (text, style) in rows.items()])
 
 

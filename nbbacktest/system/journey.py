@@ -6,305 +6,364 @@ stays usable. Nothing is published on the way, and if anything fails, the run st
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from operator import attrgetter
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any, NamedTuple, Protocol
 
-from nbbacktest.core.errors import ReplayError
-from nbbacktest.core.formats import said
-from nbbacktest.core.lifecycle import Command, Lifecycle
-from nbbacktest.core.monitor import Monitor
+from nbbacktest.core.enums import InputKind
+from nbbacktest.core.errors import ReplayError, StrategyError
+from nbbacktest.core.inputs import Input, InputPlace
 from nbbacktest.core.records import Int64
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import JumpRequest
-from nbbacktest.engine.timeline import Window
-from nbbacktest.system.stages import Stages, wire
-from nbbacktest.system.universe import SymbolUniverse
+from nbbacktest.system.inputs import Recorded, carry_out, refusal_of, refuse_unknown
+from nbbacktest.system.past import Checked, RunPast, difference
+from nbbacktest.system.replay import RunReplay, repeat
+from nbbacktest.system.stages import Stages
+from nbbacktest.system.universe import SymbolBars, SymbolUniverse
 from nbbacktest.system.world import World
-from nbbacktest.trading.desk import TradingDesk
-from nbbacktest.trading.orders import Fill, Order
-from nbbacktest.trading.record import RunNotes, Split
 
-_index = attrgetter("index")
-_TURNS = 4
-"""After how many turns of the analysis a replay looks if it is still wanted."""
+
+class Journal(Protocol):
+    """Writes a run's inputs down, each before it happens."""
+
+    def input(self, one: Input, keep: int) -> None:
+        """An input is about to be done; of the line before it, the first `keep` inputs stand."""
+
+    def take(self, inputs: Sequence[Input], cursor: int) -> None:
+        """Another line is about to be gone on with, at `cursor`: these inputs, and nothing ahead of them."""
+
+
+class NoJournal:
+    """Keeps nothing: a `Journal` for runs that have none."""
+
+    def input(self, one: Input, keep: int) -> None:
+        """Nothing."""
+
+    def take(self, inputs: Sequence[Input], cursor: int) -> None:
+        """Nothing."""
 
 
 class Line(NamedTuple):
-    """The record of a run, up to the horizon that it has come to.
+    """One history of a run: the inputs that were done by hand, and the past that they led to.
 
     Attributes
     ----------
-    horizon : int
-        How many instants were completed.
-    fills, orders, log, splits : sequences
-        Those of the desk that has come that far; that desk goes on no more.
-    instants : int64 array
-        The run's, as of then.
-    notes : RunNotes
+    inputs : tuple of Recorded
+        In order.
+    past : RunPast or None
+        What was recorded, as far as the run has come; None: no more than the present world has.
     """
 
-    horizon: int
-    fills: Sequence[Fill]
-    orders: Sequence[Order]
-    log: Sequence[tuple[int, str, str]]
-    splits: Sequence[Split]
-    instants: Int64
-    notes: RunNotes
+    inputs: tuple[Recorded, ...] = ()
+    past: RunPast | None = None
+
+    def count_at(self, cursor: int) -> int:
+        """The number of inputs that were done up to `cursor`, those at the cursor included."""
+        return sum(one.input.place.cursor <= cursor and not one.is_last for one in self.inputs)
+
+    def is_behind(self, cursor: int, count: int) -> bool:
+        """True if the run has come farther than to `cursor`, with `count` inputs."""
+        past = self.past
+        return past is not None and (cursor < past.horizon or count < self.count_at(past.horizon))
+
+    def verify(self, world: World, cursor: int, checked: Checked | None = None) -> None:
+        """Hold a world that stands at `cursor` against the record; see `difference`.
+
+        Raises
+        ------
+        ReplayError
+            If it differs.
+        """
+        if self.past is None:
+            return
+        count = world.n_inputs
+        more = count < len(self.inputs) and self.inputs[count].input.place.cursor == cursor
+        n_fills = self.inputs[count].n_fills if more else None
+        error = difference(self.past, world, cursor, n_fills, checked)
+        if error is not None:
+            raise error
 
 
-def line_of(horizon: int, desk: TradingDesk) -> Line:
-    """The line of the desk that has come to the horizon."""
-    return Line(horizon, desk.fills, desk.orders, desk.log, desk.splits, desk.instants, desk.notes)
+class Destination(NamedTuple):
+    """A place to jump to.
+
+    Attributes
+    ----------
+    cursor : int
+    n_inputs : int or None
+        How many inputs of the line are done there; None: all of that cursor.
+    cuts : bool
+        True to give up what lies ahead of it.
+    line : Line or None
+        The line that it is on; None: the present one.
+    """
+
+    cursor: int
+    n_inputs: int | None = None
+    cuts: bool = False
+    line: Line | None = None
 
 
 class Journey:
-    """Makes the jumps of one run, and holds what is delivered in its past against the record.
+    """The line of one run: does inputs by hand, makes jumps, and holds what is delivered in the past against the record.
 
     Attributes
     ----------
-    world : World
-        The present one.
-    replayed : Stages or None
-        Those of the world that is on its way to a place. Written by the analysis thread.
-    line : Line or None
-        The record to hold the past against; None at the horizon.
+    replay : RunReplay or None
+        The one that is under way to a place. Written by the analysis thread.
+    line : Line
+        The present history. Written by the thread that holds the run at an instant.
+    journal : Journal
+        Told of each input before it happens.
     """
 
-    def __init__(self, stages: Stages) -> None:
+    def __init__(self, stages: Stages, line: Line | None = None) -> None:
         self._stages = stages
-        self.world = stages.world
-        self.replayed: Stages | None = None
-        self.line: Line | None = None
-        self._checked = -1
+        self.replay: RunReplay | None = None
+        self.line = line or Line()
+        self.journal: Journal = NoJournal()
+        self._undone: list[tuple[Line, InputPlace]] = []  # for `redo`: lines, each with the place that was left
+        self._landed = -1  # a cursor whose remaining inputs are done when the run leaves it
+        self._rested = -1  # the cursor that was checked last
+        self._checked: Checked | None = None  # made by the first jump
         stages.analysis.travel = self.travel
+
+    @property
+    def world(self) -> World:
+        """The present one."""
+        return self._stages.world
 
     @property
     def horizon(self) -> int:
         """The largest number of instants that the run has completed."""
-        line, cursor = self.line, self._stages.gate.cursor
-        return cursor if line is None else max(line.horizon, cursor)
+        past, cursor = self.line.past, self._stages.gate.cursor
+        return cursor if past is None else max(past.horizon, cursor)
 
-    def travel(self, jump: JumpRequest, cursor: int) -> None:
-        """Make one jump; in the analysis thread, at rest at `cursor`."""
-        gate, error = self._stages.gate, None
-        try:
-            goal = jump.place(cursor)
-            if goal == cursor:
-                gate.jumped(jump, cursor, lambda: None, self.horizon)
-            else:
-                self._go(jump, cursor, goal)
-        except BaseException as problem:  # noqa: BLE001 - raised by the command that asked for the jump
-            error = problem
-        finally:
-            self.replayed = None
-            gate.stayed(jump, error)
+    @property
+    def farthest(self) -> World:
+        """The world that has come to the horizon: its record is the longest."""
+        past = self.line.past
+        return self.world if past is None else past.world
 
-    def check(self, cursor: int) -> None:
-        """Hold what was delivered in the past against the record: at each rest, and where the run comes to its horizon."""
-        line, gate = self.line, self._stages.gate
-        if line is None:
-            return
-        is_over = cursor >= line.horizon
-        if not is_over and (cursor == self._checked or not gate.is_resting_at(cursor)):
-            return
-        self._checked = cursor
-        error = difference(line, self.world, cursor)
-        if is_over or error is not None:
-            self.line = self._stages.analysis.check = None
-        if error is not None:
-            gate.hold_here(error)
+    @property
+    def instants(self) -> Int64:
+        """The instants of the run as far as they are known, nanoseconds UTC."""
+        return self.farthest.desk.instants
+
+    @property
+    def place(self) -> InputPlace:
+        """The place that the run stands at."""
+        return InputPlace(self._stages.gate.cursor, self.world.n_inputs)
+
+    @property
+    def travelling(self) -> tuple[int, int] | None:
+        """While a jump is under way, the number of completed instants of the replay, and their number in all."""
+        replay = self.replay
+        return None if replay is None else (replay.cursor, replay.goal)
+
+    def ended(self, completed: int) -> Line:
+        """The line of a run that has ended with so many completed instants, for another run that goes on with it."""
+        inputs, past = self.line
+        return Line(inputs, past or RunPast(completed, self.world, is_over=True))
 
     def close(self) -> None:
         """Let go of the files of the present world; a world that is replayed has none."""
         if self.world.loader is not None:
             self.world.loader.close()
 
+    # -- inputs ---------------------------------------------------------------------------------------------
+
+    def act(
+        self,
+        what: InputKind,
+        strategy: str | None,
+        arguments: Mapping[str, Any],
+        bars: SymbolBars | None = None,
+        by: str = "python",
+    ) -> Any:
+        """Do something by hand; called by a thread that holds the run at an instant. Returns what `carry_out` does.
+
+        It is written into the journal first. What lies ahead of it, if the run was taken back, is given up.
+        """
+        stages, world = self._stages, self.world
+        gate, analysis, keep = stages.gate, stages.analysis, world.n_inputs
+        cursor = gate.cursor
+        time = world.market.stamps.instant(int(world.timeline.instants[cursor - 1])) if cursor else None
+        one = Input(InputPlace(cursor, keep), time, what, strategy, arguments, by)
+        refuse_unknown(world, one)
+        self.journal.input(one, keep)
+        self._undone.clear()
+        done = Recorded(one, bars, len(world.desk.fills))
+        self._go_on_with(Line((*self.line.inputs[:keep], done)))
+        world.n_inputs = keep + 1
+        try:
+            with gate.standing_in():
+                answer = carry_out(world, one, bars)
+                analysis.run_deferred(cursor)
+            return answer
+        except BaseException as error:
+            if isinstance(error, StrategyError):
+                analysis.fail(error)
+            done = done._replace(refusal=refusal_of(error), is_last=gate.closed)
+            self.line = Line((*self.line.inputs[:keep], done))
+            raise
+        finally:
+            analysis.adopt(cursor)
+
+    # -- places ---------------------------------------------------------------------------------------------
+
+    def undo_goal(self) -> Destination | None:
+        """The place just before the last input that was done; None if there is none."""
+        count = self.world.n_inputs
+        return Destination(self.line.inputs[count - 1].input.place.cursor, count - 1, cuts=True) if count else None
+
+    def redo_goal(self) -> Destination | None:
+        """The place that the last `undo` has left; None if there is none, or something else was done by hand since."""
+        if not self._undone:
+            return None
+        line, place = self._undone[-1]
+        return Destination(place.cursor, place.inputs, line=line)
+
     # -- in the analysis thread -----------------------------------------------------------------------------
 
-    def _go(self, jump: JumpRequest, cursor: int, goal: int) -> None:
-        stages, old = self._stages, self.world
-        again = stages.again
-        if again is None:
+    def travel(self, jump: JumpRequest, cursor: int) -> None:
+        """Make one jump; at rest at `cursor`."""
+        gate, error = self._stages.gate, None
+        try:
+            goal = jump.place(cursor)
+            if goal is not None:
+                self._go(jump, cursor, goal if isinstance(goal, Destination) else Destination(goal))
+        except BaseException as problem:  # noqa: BLE001 - raised by the command that asked for the jump
+            error = problem
+        finally:
+            self.replay = None
+            gate.stayed(jump, error)
+
+    def arrive(self, cursor: int) -> None:
+        """At a boundary in the past: do the inputs of that place, and hold what was delivered against the record, at each rest."""
+        gate = self._stages.gate
+        try:
+            if cursor != self._landed:
+                self._repeat_at(cursor)
+            self._check(cursor)
+        except ReplayError as error:
+            self._go_on_with(Line(self.line.inputs[: self.world.n_inputs]))
+            gate.hold_here(error)
+
+    def depart(self, cursor: int) -> bool:
+        """Before a run leaves a place at which inputs are still to be done; True if one was."""
+        if cursor != self._landed:
+            return False
+        self._landed = -1
+        count = self.world.n_inputs
+        self.arrive(cursor)
+        return self.world.n_inputs != count
+
+    def _check(self, cursor: int) -> None:
+        count = self.world.n_inputs
+        is_over = not self.line.is_behind(cursor, count)
+        if not is_over and (cursor == self._rested or not self._stages.gate.is_resting_at(cursor)):
+            return
+        self._rested = cursor
+        self.line.verify(self.world, cursor, self._checked)
+        if is_over:
+            self._go_on_with(Line(self.line.inputs[:count]))
+
+    def _repeat_at(self, cursor: int) -> None:
+        stages, world, inputs = self._stages, self.world, self.line.inputs
+        while world.n_inputs < len(inputs) and inputs[world.n_inputs].input.place.cursor == cursor:
+            repeat(stages, inputs[world.n_inputs])
+            stages.analysis.adopt(cursor)
+            self._rested = -1
+        self._come_in()
+
+    def _go_on_with(self, line: Line) -> None:
+        """Take a line, from the present place on."""
+        self.line = line
+        is_past = line.past is not None
+        self._stages.analysis.keeper = self if is_past else None
+        if not is_past:
+            self._landed = -1
+        self._come_in()
+
+    def _come_in(self) -> None:
+        """Have the analysis come to a boundary at the next place where something is to be done."""
+        past, inputs, count = self.line.past, self.line.inputs, self.world.n_inputs
+        if past is not None:
+            ahead = inputs[count].input.place.cursor if count < len(inputs) else past.horizon
+            self._stages.gate.come_in_at(ahead)
+
+    def _go(self, jump: JumpRequest, cursor: int, goal: Destination) -> None:
+        old, (inputs, past) = self.world, goal.line or self.line
+        count = Line(inputs).count_at(goal.cursor) if goal.n_inputs is None else goal.n_inputs
+        is_other = goal.cuts or goal.line is not None
+        if goal.cursor == cursor and count == old.n_inputs and not is_other:
+            self._stages.gate.jumped(jump, cursor, lambda: None)
+            return
+        line = Line(inputs, past or RunPast(cursor, old))
+        world = self._world_at(jump, goal.cursor, inputs[:count])
+        if world is None:
+            return
+        line.verify(world, goal.cursor)
+        if is_other:
+            self._note(Line(inputs[:count]) if goal.cuts else line, goal.cursor)
+        if self._land(jump, world, goal, line):
+            if old.loader is not None:
+                old.loader.close()
+        elif is_other:
+            self._note(self.line, cursor)  # the jump was given up meanwhile
+
+    def _note(self, line: Line, cursor: int) -> None:
+        """Have the journal write down that another line is gone on with."""
+        self.journal.take([one.input for one in line.inputs], cursor)
+
+    def _land(self, jump: JumpRequest, world: World, goal: Destination, line: Line) -> bool:
+        """Exchange the worlds; False, and nothing happens, if the jump was given up."""
+        place, count = self.place, world.n_inputs
+
+        def exchange() -> None:
+            self._put_in_place(world)
+            if goal.cuts:
+                self._undone.append((line, place))
+            elif goal.line is not None:
+                self._undone.pop()
+            self._landed = goal.cursor if count < len(line.inputs) else -1
+            self._rested, self._checked = goal.cursor, Checked()
+            is_behind = line.is_behind(goal.cursor, count) and not goal.cuts
+            self._go_on_with(line if is_behind else Line(line.inputs[:count]))
+            self._stages.analysis.exchange(world.desk, goal.cursor)
+
+        world.desk.is_replay = False
+        return self._stages.gate.jumped(jump, goal.cursor, exchange)
+
+    def _put_in_place(self, world: World) -> None:
+        """Make `world` the one that the stages move. Called under the gate's condition."""
+        stages, timeline = self._stages, self.world.timeline
+        self.world.timeline = copy(timeline)  # the old world's stays as it is
+        timeline.axis = world.timeline.axis
+        world.timeline = timeline  # all stages know this one
+        if isinstance(world.universe, SymbolUniverse):
+            world.universe.put_on(timeline, stages.gate, stages.analysis, stages.coordinator)
+        world.desk.may_act = stages.gate.may_call
+        stages.processor.take_over(world.loader)
+        stages.world = world
+
+    def _world_at(self, jump: JumpRequest, goal: int, inputs: Sequence[Recorded]) -> World | None:
+        """A fresh world that has completed `goal` instants, with these inputs; None if the jump was given up."""
+        stages = self._stages
+        if stages.again is None:
             raise ReplayError("this run can't be rewound: its origin isn't known")
-        if old.loader is not None:
+        if self.world.loader is not None:
             raise ReplayError(
                 "a run whose bars are streamed can't be taken back: its files aren't read a second time; set data.stream to false"
             )
-        moved = getattr(old.universe, "by_hand", None)
-        if moved:
-            raise ReplayError(
-                f"{', '.join(moved)} joined or left the run by a command, which a replay doesn't repeat yet"
-            )
-        line = self.line or line_of(cursor, old.desk)
-        world = again()
-        if not self._replay(world, jump, goal):
-            return
-        error = difference(line, world, goal)
-        if error is not None:
-            raise error
-        timeline, new = old.timeline, world.timeline
-        axis = new.axis
-        world.desk.is_replay = False
-
-        def exchange() -> None:
-            timeline.axis = axis
-            world.timeline = timeline  # all stages know this one
-            if isinstance(old.universe, SymbolUniverse) and isinstance(world.universe, SymbolUniverse):
-                world.universe = old.universe.successor(world.universe, world.desk)
-                world.desk.universe = world.universe
-            stages.processor.take_over(world.loader)
-            self.world = world
-            self.line = line if goal < line.horizon else None
-            stages.analysis.check = self.check if self.line is not None else None
-            self._checked = goal
-            stages.analysis.exchange(world.desk, goal)
-
-        if stages.gate.jumped(jump, goal, exchange, line.horizon) and old.loader is not None:
-            old.loader.close()
-
-    def _replay(self, world: World, jump: JumpRequest, goal: int) -> bool:
-        """Deliver the first `goal` instants of a fresh world; False if the jump was given up."""
-        stages, desk = self._stages, world.desk
-        life = Lifecycle()
-        life.apply(Command.START)
-        replay = wire(stages.config, life, Monitor(), world, clock=stages.clock, speed=0.0)
-        gate, analysis = replay.gate, replay.analysis
-        gate.runner = _Driven()
-        analysis.epoch = stages.analysis.epoch
-        desk.is_replay = True
-        self.replayed = replay
-        if not analysis.begin():
-            raise _raised(analysis.error, world)
-        cursor = 0
-        while cursor < goal:
-            if stages.gate.closed or stages.gate.jump_asked is not jump or _is_interrupted(stages.gate):
-                return False
-            stop = min(cursor + replay.quantum.turn * _TURNS, goal, len(world.timeline))
-            if stop <= cursor:
-                raise ReplayError(f"the replay has only {cursor:,} instants, and {goal:,} were completed")
-            for batch in replay.processor.batches(Window(cursor, stop, gate.generation, None)):
-                analysis.process(batch)
-            cursor = desk.index + 1
-            if gate.closed:
-                raise _raised(analysis.error, world)
-            if gate.is_held:
-                gate.resume()  # it went on after an error, or a pause
-        analysis.run_deferred(cursor)
-        return True
-
-
-class _Driven:
-    """Stands for the runner of a gate whose run is driven by the caller: nothing waits there."""
-
-    wants_rest = False
-
-    def until(self, over: Callable[[], bool], timeout: float | None) -> bool:  # noqa: ARG002 - as a `GateRunner` has it
-        """True if it is over."""
-        return over()
-
-    def kick(self) -> None:
-        """Do nothing: the caller drives the run by itself."""
+        world = stages.again()
+        gate, self.replay = stages.gate, RunReplay(world, stages, goal, inputs)
+        is_done = self.replay.run(lambda: not gate.closed and gate.jump_asked is jump and not _is_interrupted(gate))
+        return world if is_done else None
 
 
 def _is_interrupted(gate: RunGate) -> bool:
     """True if a run without threads has heard Ctrl-C."""
     return gate.runner is not None and gate.runner.wants_rest
-
-
-def _raised(error: BaseException | None, world: World) -> ReplayError:
-    where = _shown(world, world.desk.index + 1)
-    problem = ReplayError(_told(where, "no error", said(error) if error is not None else "an end"))
-    problem.__cause__ = error
-    return problem
-
-
-# -- verification -----------------------------------------------------------------------------------------------
-
-
-def difference(line: Line, world: World, cursor: int) -> ReplayError | None:
-    """The first thing in which a world that stands at `cursor` differs from the record; None if there is none.
-
-    What was recorded at the very instant may have come after it, if the record goes on: a session's beginning has the time of
-    the instant before. So it isn't missed there, but at the horizon.
-    """
-    desk = world.desk
-    is_whole = cursor >= line.horizon
-    now = int(world.timeline.instants[cursor - 1]) if cursor else desk.notes.opens
-    fills = line.fills[: bisect_left(line.fills, cursor, key=_index)]
-    for found in (
-        _unlike(fills, desk.fills, now, is_whole=True),
-        _unlike_orders(line.orders, desk.orders, now, is_whole=is_whole),
-        _unlike(line.log, desk.log, now, is_whole=is_whole),
-    ):
-        if found is not None:
-            moment, recorded, replayed = found
-            return ReplayError(_told(_shown_moment(world, moment), recorded, replayed))
-    return None
-
-
-Unlike = tuple[int, str, str]
-"""The instant from which two worlds differ, the recorded value, and the replayed one."""
-
-
-def _unlike(recorded: Sequence[Any], replayed: Sequence[Any], now: int, *, is_whole: bool) -> Unlike | None:
-    count = len(replayed)
-    if list(recorded[:count]) != list(replayed):
-        for old, new in zip(recorded, replayed, strict=False):
-            if old != new:
-                return _time_of(new), _words(old), _words(new)
-        return _time_of(replayed[len(recorded)]), "nothing", _words(replayed[len(recorded)])
-    if len(recorded) > count and (is_whole or _time_of(recorded[count]) < now):
-        return _time_of(recorded[count]), _words(recorded[count]), "nothing"
-    return None
-
-
-def _unlike_orders(recorded: Sequence[Order], replayed: Sequence[Order], now: int, *, is_whole: bool) -> Unlike | None:
-    for was, one in zip(recorded, replayed, strict=False):
-        if _terms(was) == _terms(one):
-            old, new = was.life, one.life
-            if old == new:
-                continue
-            count = len(new)
-            if old[:count] == new and not is_whole and old[count] >= now:
-                continue
-        return one.submitted_ns, _words(was), _words(one)
-    count = len(replayed)
-    if count > len(recorded):
-        return replayed[len(recorded)].submitted_ns, "nothing", _words(replayed[len(recorded)])
-    if len(recorded) > count and (is_whole or recorded[count].submitted_ns < now):
-        return recorded[count].submitted_ns, _words(recorded[count]), "nothing"
-    return None
-
-
-def _terms(order: Order) -> tuple[Any, ...]:
-    return order.id, order.strategy, order.symbol, order.side, order.type, order.tag, order.submitted_ns
-
-
-def _words(one: Any) -> str:
-    if isinstance(one, tuple):
-        return f"{one[1]} logged {one[2]!r}"
-    if isinstance(one, Fill):
-        return f"{one.strategy} {one.side} {one.size:g} {one.symbol} at {one.price:g}"
-    return f"{one.strategy}'s order {one.id}, {one.side} {one.size:g} {one.symbol}"
-
-
-def _time_of(one: Any) -> int:
-    return int(one[0] if isinstance(one, tuple) else one.time_ns)
-
-
-def _shown_moment(world: World, moment: int | None) -> str:
-    return "its start" if moment is None else str(world.market.stamps.instant(moment))
-
-
-def _shown(world: World, cursor: int) -> str:
-    return _shown_moment(world, int(world.timeline.instants[cursor - 1]) if cursor else None)
-
-
-def _told(where: str, recorded: str, replayed: str) -> str:
-    return (
-        f"the run doesn't repeat itself: at {where} it recorded {recorded}, and the replay did {replayed}. Likely causes: random "
-        "numbers without a seed, the wall clock, a global or class attribute, a file, an order or attribute set from outside. "
-        "The run stays as it was"
-    )

@@ -76,6 +76,7 @@ def live_world(
         strategies=strategies,
         series=series,
         broker=config.broker,
+        seed=config.seed,
         limits=config.limits,
         stamps=stamps,
         actions=market.actions,

@@ -6,16 +6,18 @@ import contextlib
 import json
 import math
 import os
+import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.enums import SystemState
+from nbbacktest.core.enums import InputKind, SystemState
 from nbbacktest.core.errors import InvalidTransition, LiveRunError, StrategyBlockedError
 from nbbacktest.core.files import write_whole
+from nbbacktest.core.inputs import Input, plain_arguments
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.user_code import unrun
@@ -24,40 +26,31 @@ from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
 from nbbacktest.system.builder import build
 from nbbacktest.system.event_dispatcher import EventDispatcher
+from nbbacktest.system.inputs import bound
+from nbbacktest.system.journey import Destination
 from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
-from nbbacktest.system.run import Run, RunHolder, outcome
-from nbbacktest.system.runner import has_threads, require_threads, uninterrupted
-from nbbacktest.system.stages import Stages
+from nbbacktest.system.run import Run, outcome
+from nbbacktest.system.run_holder import STOP_SECONDS, OpenedRun, RunHolder, journal_of
+from nbbacktest.system.runner import has_threads, require_threads
 from nbbacktest.system.status import status
 from nbbacktest.system.targets import Until, goal_of, past_cursor, place_of, target_of
 from nbbacktest.trading.places import Place
-from nbbacktest.trading.snapshot import Snapshot
+from nbbacktest.trading.snapshot import OrderRow, Snapshot
 from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     from nbbacktest.system.break_places import BackUntil
-    from nbbacktest.system.journal.writer import RunJournal
 
-STOP_SECONDS = 5.0
-"""The most seconds that `stop` waits for a strategy's call."""
+T = TypeVar("T")
+
 REST_SECONDS = 10.0
 """The most seconds that `pause` waits for one."""
 FLUSH_SECONDS = 5.0
 """The most seconds that the end of a `wait` waits for callbacks."""
 
 
-class OpenedRun(Protocol):
-    """An object that is opened beside a run, such as its control server, and closed at the run's end."""
-
-    def open(self) -> None:
-        """Called once the run has started."""
-
-    def close(self) -> None:
-        """Called at the end of the run, in the coordinator's thread; it must not wait."""
-
-
 class JournalPlace(NamedTuple):
-    """Where a run's journal lies.
+    """The place of a run's journal.
 
     Attributes
     ----------
@@ -98,8 +91,9 @@ class SystemManager:
         # Guards the lifecycle, the run holder and every gate of this system; nothing is called while it is held.
         self._condition = Monitor()
         self._life = Lifecycle(lambda state: dispatcher.post("state", state))
-        self._holder = RunHolder()
+        self._holder = RunHolder(self._life, self._condition, dispatcher)
         self._origin: Origin | None = None  # the origin of the newest run; written under the condition
+        self._reviving = threading.Lock()  # held while a run that has ended is taken back
         self._reachable = reachable  # by the user's other terminals, and by a later process: without it a run has no control server and no journal
         self._speed: float | None = None  # the speed that was set while stopped; the next start takes it
         self._clock = clock
@@ -170,12 +164,19 @@ class SystemManager:
             settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
             params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
         )  # fmt: skip
-        beside = SystemManager.run_hook(self, settings) if self._reachable else None
-        run = self._made(stages, beside, self._journal_of(origin, stages))
+        beside = self._beside(settings)
+        run = self._holder.make(stages, beside, journal_of(origin, stages) if self._reachable else None)
         speed = origin.speed if asked is None else asked
         if speed is not None and not run.is_live:
             run.coordinator.set_speed(speed)
-        if not self._begun(run, beside, origin.built(stages, speed), asked, paused=paused):
+        built = origin.built(stages, speed)
+
+        def placed() -> None:
+            if self._speed == asked and not run.is_live:
+                self._speed = None
+            self._origin = built
+
+        if not self._holder.begin(run, beside, paused=paused, placed=placed):
             if run.journal is not None:
                 run.journal.close()
             return False  # another thread was faster
@@ -259,7 +260,8 @@ class SystemManager:
     def back(self, n: int = 1) -> bool:
         """Go back by `n` instants and rest there; waits for it. `step(n)` leads to the same place again.
 
-        The run is executed again from its start to that place, and held against what it has recorded.
+        The run is executed again from its start to that place, and held against what it has recorded. A run that has ended
+        is paused there.
 
         Returns True at rest there; False if another command stopped or moved the run before.
 
@@ -275,12 +277,12 @@ class SystemManager:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"back takes a whole number of at least 1, not {n!r}")
 
-        def place(cursor: int) -> int:
+        def place(_run: Run, cursor: int) -> int:
             if n > cursor:
                 raise ValueError(f"back({n}): {cursor:,} instants are completed")
             return cursor - n
 
-        return self._from_outside(Command.REWIND).rewind(place)
+        return self._travel(place)
 
     def run_back_until(self, when: BackUntil) -> bool:
         """Go back to the last instant before the present one at which a condition held, and rest there; waits for it.
@@ -328,12 +330,14 @@ class SystemManager:
     ) -> bool:
         """Go to a place that the run was at, and rest there; waits for it.
 
-        What lies ahead stays the same line: `step`, `resume` and `run_until` deliver it again, and go on beyond it.
+        What lies ahead stays the same line: `step`, `resume` and `run_until` deliver it again, inputs by hand included, and go
+        on beyond it. A run that has ended is paused there.
 
         Parameters
         ----------
         to : int, str, datetime or Timestamp
-            A cursor, or a time as `look` reads it; ``"start"``, and ``"end"`` for `horizon`.
+            A cursor, or a time as `look` reads it; ``"start"``, and ``"end"`` for `horizon`. Inputs by hand at that place
+            are done.
         fill : int
             In place of `to`: the instant of the fill of that number, counted from 0; -1 is the last one so far.
         order : int
@@ -341,9 +345,9 @@ class SystemManager:
         trade : int
             The instant of the entry of a trade: its row in the result's `trades`.
         input : int
-            The place of a hand's input: its number in `inputs`.
+            The place of an input by hand: its number in `inputs`, counted from 0; -1 is the last one.
         before : bool
-            One instant earlier: the strategies haven't met that instant yet.
+            One instant earlier: the strategies haven't met that instant yet. Of an input just before it was done.
 
         Returns
         -------
@@ -360,8 +364,102 @@ class SystemManager:
             The run is live: its arrivals aren't recorded.
         """
         goal = goal_of(to, before, fill=fill, order=order, trade=trade, input=input)
-        run = self._from_outside(Command.REWIND)
-        return run.rewind(lambda cursor: place_of(goal, run, cursor))
+        return self._travel(lambda run, cursor: place_of(goal, run, cursor))
+
+    def undo(self) -> bool:
+        """Take back the last input that was done by hand, and rest just before it; what came after it is given up.
+
+        Returns False if there is none. `redo` brings it back, until something else is done by hand. Raises as `rewind`.
+        """
+        return self._travel(lambda run, _cursor: run.journey.undo_goal())
+
+    def redo(self) -> bool:
+        """Go back to the line, and the place, that the last `undo` has left; False if there is none. Raises as `rewind`."""
+        return self._travel(lambda run, _cursor: run.journey.redo_goal())
+
+    # -- by hand ---------------------------------------------------------------------------------------------
+
+    def buy(
+        self, symbol: str | None = None, size: float | None = None, *, strategy: str | None = None, **terms: Any
+    ) -> OrderRow:
+        """Place an order to buy by hand, as one that is decided at the present instant; the run may be paused or going on.
+
+        It is an input: it stands in `inputs` and in the result, and a replay repeats it. In the past it gives up what lay
+        ahead.
+
+        Parameters
+        ----------
+        symbol, size, **terms
+            As for `Strategy.buy`.
+        strategy : str, optional
+            The name of the strategy in whose name it is placed, which is told of its fills. None: in the hand's own, which
+            has its own positions, and shares the cash.
+
+        Returns
+        -------
+        OrderRow
+            The order as it was placed; `snapshot().orders` has it later.
+
+        Raises
+        ------
+        OrderError
+            The terms make no sense.
+        InvalidTransition
+            Nothing runs. `LiveRunError` if the run is live.
+        """
+        return self._order(InputKind.BUY, strategy, bound(InputKind.BUY, symbol, size, **terms))
+
+    def sell(
+        self, symbol: str | None = None, size: float | None = None, *, strategy: str | None = None, **terms: Any
+    ) -> OrderRow:
+        """Place an order to sell by hand; see `buy`."""
+        return self._order(InputKind.SELL, strategy, bound(InputKind.SELL, symbol, size, **terms))
+
+    def close(self, symbol: str | None = None, *, strategy: str | None = None) -> OrderRow | None:
+        """Close the position of the hand, or of `strategy`, at the market; None if it is flat. See `buy`."""
+        return self._by_hand(InputKind.CLOSE, strategy, bound(InputKind.CLOSE, symbol))  # type: ignore[no-any-return]
+
+    def cancel(self, order: int | OrderRow) -> OrderRow:
+        """Take back an open order by hand, of the hand or of a strategy, which is told.
+
+        Parameters
+        ----------
+        order : int or OrderRow
+            Its id, or its row in a snapshot.
+
+        Raises
+        ------
+        OrderError
+            It isn't open any more, or the run has no such order.
+        """
+        return self._order(InputKind.CANCEL, None, {"id": getattr(order, "id", order)})
+
+    def replace(self, order: int | OrderRow, **terms: Any) -> OrderRow:
+        """Change terms of an open order by hand; see `cancel`, and `Strategy.replace` for the terms."""
+        found = bound(InputKind.REPLACE, None, **terms)
+        return self._order(InputKind.REPLACE, None, {"id": getattr(order, "id", order), **found})
+
+    def change(self, strategy: str | None = None, **params: Any) -> dict[str, Any]:
+        """Change parameters of a strategy of the run under way, by hand; `Strategy.on_change` is told. See `buy`.
+
+        If the strategy has no `on_change`, what its `on_start` made of the old values stays; the run's log says so.
+
+        Parameters
+        ----------
+        strategy : str, optional
+            Its name; may be left out if the run has one.
+
+        Returns
+        -------
+        dict
+            The new values of the parameters that have changed.
+
+        Raises
+        ------
+        ParameterError
+            For an unknown parameter, and a value of the wrong type.
+        """
+        return self._by_hand(InputKind.CHANGE, strategy, params)  # type: ignore[no-any-return]
 
     def stop(self) -> bool:
         """End the run, from every state; False if nothing runs.
@@ -407,7 +505,12 @@ class SystemManager:
             Nothing runs.
         """
         self._allowed(Command.ADD)
-        return self._present(Command.ADD).world.universe.add(symbol, data)
+        run = self._present(Command.ADD)
+        universe = run.world.universe
+        if run.gate.is_analyst:
+            return universe.add(symbol, data)
+        bars = universe.load(symbol, data)
+        return run.act(InputKind.ADD, None, {"symbol": symbol}, bars)  # type: ignore[no-any-return]
 
     def remove_symbol(self, symbol: str, positions: str = "refuse") -> bool:
         """Let a symbol leave the run between two instants: its orders are cancelled, no bar of it comes any more.
@@ -432,7 +535,10 @@ class SystemManager:
             Nothing runs.
         """
         self._allowed(Command.REMOVE)
-        return self._present(Command.REMOVE).world.universe.remove(symbol, positions)
+        run = self._present(Command.REMOVE)
+        if run.gate.is_analyst:
+            return run.world.universe.remove(symbol, positions)
+        return run.act(InputKind.REMOVE, None, {"symbol": symbol, "positions": positions})  # type: ignore[no-any-return]
 
     def set_speed(self, multiplier: float) -> None:
         """Change the speed: 0 is data-driven, 60 is a simulated minute a second. May change while running.
@@ -530,7 +636,13 @@ class SystemManager:
     def in_past(self) -> bool:
         """True if the present or last run was taken back, and hasn't come to its horizon again."""
         run = self._holder.run
-        return run is not None and run.in_past
+        return run is not None and run.stages.gate.cursor < run.horizon
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The inputs that were done by hand in the present or last run, in order; in the past of a run with those that lie ahead."""
+        run = self._holder.run
+        return run.inputs if run else ()
 
     @property
     def next_start(self) -> str | None:
@@ -566,7 +678,7 @@ class SystemManager:
 
     @property
     def journal(self) -> JournalPlace:
-        """Where the journal of the present or last run is; its `path` is None if there is none."""
+        """The place of the journal of the present or last run; its `path` is None if there is none."""
         run = self._holder.run
         return JournalPlace(run.journal.path if run is not None and run.journal is not None else None)
 
@@ -643,47 +755,34 @@ class SystemManager:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _begun(self, run: Run, beside: OpenedRun | None, origin: Origin, asked: float | None, *, paused: bool) -> bool:
-        try:
-            with self._condition.lock:
-                if not self._life.allows(Command.START):
-                    return False
-                if self._speed == asked and not run.is_live:
-                    self._speed = None
-                if paused:
-                    run.gate.hold_here()
-                self._origin = origin
-                self._holder.put(run)
-                self._life.apply(Command.START)
-            self._events.poll_progress(run.followed)
-            run.start()
-            if beside is not None:
-                uninterrupted(beside.open)  # its files are written whole, or not at all
-        except BaseException as error:
+    def _travel(self, place: Callable[[Run, int], int | Destination | None]) -> bool:
+        """Go to a place that `place` gives, from the run and the cursor at which it stands."""
+        run = self._from_outside(Command.REWIND)
+        if not run.done:
+            return run.rewind(lambda cursor: place(run, cursor))
+        if run.is_live:
+            raise LiveRunError(Command.REWIND.value, self._life.history)
+        with self._reviving:
             if self._holder.run is run:
-                run.call_off(error, STOP_SECONDS)
-            raise
-        return True
+                goal = place(run, run.published().cursor)
+                if goal is not None:
+                    self._holder.revive(run, goal, self._beside(run.config))
+                return goal is not None
+        return self._travel(place)
 
-    def _journal_of(self, origin: Origin, stages: Stages) -> RunJournal | None:
-        """The journal of a run that is about to start; None if it has none: arrivals of a live run aren't recorded."""
-        if not (self._reachable and origin.config.journal.enabled) or stages.feed is not None:
-            return None
-        from nbbacktest.system.journal.facts import beginning
-        from nbbacktest.system.journal.writer import begun
+    def _beside(self, settings: SessionConfig) -> OpenedRun | None:
+        return SystemManager.run_hook(self, settings) if self._reachable else None
 
-        return begun(beginning(origin, stages.world.market, stages.world.desk.strategies))
+    def _order(self, what: InputKind, strategy: str | None, arguments: Mapping[str, Any]) -> OrderRow:
+        return self._by_hand(what, strategy, arguments)  # type: ignore[no-any-return]
 
-    def _made(self, stages: Stages, beside: OpenedRun | None, journal: RunJournal | None) -> Run:
-        dispatcher, leash = self._events, self._holder.leash  # the run holds no reference to its manager
-
-        def ended(run: Run) -> None:
-            leash.let_go(run)
-            if beside is not None:
-                beside.close()
-            dispatcher.run_ended(run)
-
-        return Run(stages, lambda ended: status(SystemState.STOPPED, ended), ended, journal)
+    def _by_hand(self, what: InputKind, strategy: str | None, arguments: Mapping[str, Any]) -> Any:
+        holder = self._holder.run
+        if holder is not None and holder.is_live and self._life.state is not SystemState.STOPPED:
+            raise LiveRunError("act by hand in", self._life.history)
+        run = self._from_outside(Command.INPUT)
+        found = plain_arguments(what, arguments)
+        return self._at_rest(run, lambda: run.act(what, strategy, found))
 
     def _allowed(self, command: Command) -> bool:
         with self._condition.lock:
@@ -720,7 +819,7 @@ class SystemManager:
         return run
 
     @staticmethod
-    def _at_rest(run: Run, wait: Callable[[], bool]) -> bool:
+    def _at_rest(run: Run, wait: Callable[[], T]) -> T:
         try:
             return wait()
         except TimeoutError:

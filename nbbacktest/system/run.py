@@ -1,33 +1,41 @@
-"""One run with its stages, its world and its end, started once and ended once; and the holder that ends it with its manager."""
+"""One run with its stages, its world and its end, started once and ended once."""
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import threading
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from nbbacktest.core.enums import SystemState
-from nbbacktest.core.errors import DataError, NbBacktestError, StrategyBlockedError, StrategyError
+from nbbacktest.core.enums import InputKind, SystemState
+from nbbacktest.core.errors import (
+    DataError,
+    NbBacktestError,
+    OrderError,
+    ReplayError,
+    StrategyBlockedError,
+    StrategyError,
+)
 from nbbacktest.core.formats import said
-from nbbacktest.core.lifecycle import Command
-from nbbacktest.core.monitor import Flag, surely
-from nbbacktest.core.records import Stamps
+from nbbacktest.core.inputs import Input
+from nbbacktest.core.lifecycle import Command, Lifecycle
+from nbbacktest.core.monitor import Flag, Monitor, surely
+from nbbacktest.core.records import Int64, Stamps
 from nbbacktest.data.trading_days import TradingDays
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.feed import Feed
 from nbbacktest.engine.gate_state import JumpRequest
 from nbbacktest.report.result import Result
-from nbbacktest.system.journey import Journey
+from nbbacktest.system.journey import Destination, Journey, Line
 from nbbacktest.system.origin import note_left
 from nbbacktest.system.runner import Runner, ThreadedRunner, has_threads, uninterrupted
-from nbbacktest.system.stages import Stages
+from nbbacktest.system.stages import Stages, wire
+from nbbacktest.system.universe import SymbolBars
 from nbbacktest.system.world import World, record_of
 from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
@@ -40,10 +48,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nbbacktest")
 
+ACT_SECONDS = 10.0
+"""The most seconds that an input by hand waits for a strategy's call."""
 FEED_SECONDS = 2.0
 """The most seconds that the end of a run waits for the end of its feed."""
-EXIT_SECONDS = 1.0
-"""The most seconds that the process's exit waits for strategies' calls, for all runs together."""
 
 
 class Run:
@@ -55,6 +63,8 @@ class Run:
     ----------
     journey : Journey
         Takes the run to other places of its line.
+    is_shown : bool
+        True once the run is its manager's present one.
     journal : RunJournal or None
         Keeps on disk what is needed to go on with the run if its process dies.
     """
@@ -65,6 +75,7 @@ class Run:
         describe: Callable[[Run], dict[str, Any]],
         on_end: Callable[[Run], None],
         journal: RunJournal | None = None,
+        line: Line | None = None,
     ) -> None:
         self._stages = stages
         self.config = stages.config
@@ -77,7 +88,8 @@ class Run:
         self.lag = stages.lag
         self.feed = stages.feed
         self.inbox = stages.inbox
-        self.journey = Journey(stages)
+        self.journey = Journey(stages, line)
+        self.is_shown = False
         self.journal = journal
         if journal is not None:
             self.analysis.note = self._note
@@ -91,6 +103,7 @@ class Run:
         self._told: tuple[BaseException | None, str | None] | None = None  # the error and its text as the run ended
         self._done = Flag()
         self._finalized = threading.Lock()  # taken once and kept, by `_finalize`
+        self._acting = threading.Lock()  # held for an input by hand
         self._ending = threading.Lock()  # guards the listeners, and is held while the result is made
         self._result: Result | None = None
         self._looking = threading.Lock()  # guards `_past`, which is kept from one look to the next
@@ -176,12 +189,52 @@ class Run:
         """True if the run has ended."""
         return self._done.is_set()
 
-    def rewind(self, place: Callable[[int], int]) -> bool:
-        """Rest at a place of the line; `place` gives its cursor, from the one at which the run stands.
+    def rewind(self, place: Callable[[int], int | Destination | None]) -> bool:
+        """Rest at a place of the line; `place` gives it, from the cursor at which the run stands.
 
-        Returns False if the run ended, or another command moved it, first. Raises what `place` raises, and `ReplayError`.
+        Returns False if there is no such place, or the run ended, or another command moved it, first. Raises what `place`
+        raises, and `ReplayError`.
         """
         return self.gate.jump(JumpRequest(place), self.streams[-1].nudge)
+
+    def act(
+        self, what: InputKind, strategy: str | None, arguments: Mapping[str, Any], bars: SymbolBars | None = None
+    ) -> Any:
+        """Do something by hand between two instants; see `Journey.act`. From any thread that isn't the engine's.
+
+        Raises
+        ------
+        TimeoutError
+            If a strategy's call is under way for more than 10 s.
+        """
+
+        def held(goes_on: bool) -> Any:  # noqa: FBT001 - as the gate calls it
+            if not goes_on:
+                kind = DataError if what in (InputKind.ADD, InputKind.REMOVE) else OrderError
+                raise kind(f"the run has ended; {what} is for a run that goes on")
+            return self.journey.act(what, strategy, arguments, bars)
+
+        def act() -> Any:
+            with self._acting:
+                return self.gate.while_held(held, ACT_SECONDS)
+
+        return uninterrupted(act)  # a run can't go on with an input that was done only in part
+
+    def successor(self, lifecycle: Lifecycle, condition: Monitor) -> tuple[Stages, Line]:
+        """The stages of another run that goes on with the line of this one, which has ended; before its first instant.
+
+        Raises
+        ------
+        ReplayError
+            If its origin can't be made again.
+        """
+        stages = self._stages
+        if stages.again is None:
+            raise ReplayError("this run can't be rewound: its origin isn't known")
+        speed = stages.coordinator.speed
+        made = wire(stages.config, lifecycle, condition, stages.again(), clock=stages.clock, speed=speed)
+        line = self.journey.ended(self.analysis.completed)
+        return replace(made, again=stages.again, live_objects=stages.live_objects), line
 
     @property
     def world(self) -> World:
@@ -190,7 +243,7 @@ class Run:
         Read it once, and read the rest from there: another world may take its place while the run is held.
         """
         replay = self.replay
-        return self.journey.world if replay is None else replay.world
+        return self._stages.world if replay is None else replay.world
 
     @property
     def replay(self) -> Stages | None:
@@ -198,8 +251,8 @@ class Run:
 
         Commands of that call, and its questions, concern these, and are answered as they were when the instant was new.
         """
-        replayed = self.journey.replayed
-        return replayed if replayed is not None and self.gate.is_analyst else None
+        replay = self.journey.replay
+        return replay.stages if replay is not None and self.gate.is_analyst else None
 
     @property
     def stages(self) -> Stages:
@@ -210,17 +263,25 @@ class Run:
     def horizon(self) -> int:
         """The largest number of instants that the run has completed; more than its cursor if it was taken back."""
         replay = self.replay
-        return self.journey.horizon if replay is None else replay.gate.cursor
+        if replay is not None:
+            return replay.gate.cursor
+        return self.analysis.completed if self.done and self.journey.line.past is None else self.journey.horizon
 
     @property
-    def in_past(self) -> bool:
-        """True if the run was taken back, and hasn't come to its horizon again."""
-        return self.stages.gate.cursor < self.horizon
+    def instants(self) -> Int64:
+        """The instants of the run, nanoseconds UTC; in its past, with those of symbols that are to join."""
+        replay = self.replay
+        return self.journey.instants if replay is None else replay.world.desk.instants
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The inputs that were done by hand, in order."""
+        return tuple([one.input for one in self.journey.line.inputs])
 
     @property
     def is_replaying(self) -> bool:
         """True while a jump is under way."""
-        return self.journey.replayed is not None
+        return self.journey.replay is not None
 
     # -- what can be seen of it --------------------------------------------------------------------------------------
 
@@ -323,27 +384,21 @@ class Run:
         return self.published()
 
     def look(self, cursor: int) -> Snapshot:
-        """The run as it was when it had completed `cursor` instants, which mustn't be more than it has; from any thread."""
+        """The run as it was when it had completed `cursor` instants, which aren't more than its horizon; from any thread."""
         newest = self.snapshot() if self.gate.is_analyst else self.published()
         if cursor == newest.cursor:
             return newest
         with self._looking:
             # An interrupt in between leaves no cached past, and the next look begins anew.
-            world, kept, self._past = self._known_up_to(cursor), self._past, None
+            world, kept, self._past = self._world_of(cursor), self._past, None
             past = kept[1] if kept is not None and kept[0] is world else self._recorded_past(world.desk)
             shot = past.at(cursor, world.timeline.axis)
             self._past = world, past
         return shot
 
-    def _known_up_to(self, cursor: int) -> World:
-        """The present world, which has completed `cursor` instants; another thread may take the run back meanwhile."""
-        while not self.gate.is_analyst:
-            world, frame = self.journey.world, self.analysis.frame
-            if frame.agent.lists.fills is world.desk.fills:  # both are of one world
-                if cursor > frame.cursor:
-                    raise ValueError(f"look({cursor}): the run was taken back to {frame.cursor:,} meanwhile")
-                return world
-        return self.world
+    def _world_of(self, cursor: int) -> World:
+        """The world that has completed so many instants: the present one, or that from which the run was taken back."""
+        return self.world if cursor <= self.world.desk.index + 1 else self.journey.farthest
 
     def scan(self) -> PastScan:
         """The instants completed so far, for a search; from any thread."""
@@ -490,6 +545,7 @@ class Run:
             synthetic=synthetic,
             metrics=self._describe(self),
             live_sections=self._live_objects,
+            inputs=self.inputs[: self.world.n_inputs],
         )
 
 
@@ -511,67 +567,6 @@ def outcome(run: Run) -> Result:
     if isinstance(error, NbBacktestError):
         raise error.with_traceback(None)  # otherwise its traceback would collect the frames of every `wait`
     raise NbBacktestError(f"the engine failed: {said(error)}") from error
-
-
-class RunHolder:
-    """Holds the present or last run of a manager, so that the manager's end, or the process's, can end the run.
-
-    A finalizer keeps its arguments alive, so it gets a `RunLeash` instead of the run's holder.
-
-    Attributes
-    ----------
-    run : Run or None
-        Written by `put`.
-    leash : RunLeash
-        The leash of the run that goes on.
-    """
-
-    def __init__(self) -> None:
-        self.run: Run | None = None
-        self.leash = RunLeash()
-        _holders.add(self)
-
-    def put(self, run: Run) -> None:
-        """Hold another run; called under the manager's condition, before the run starts."""
-        self.run = self.leash.run = run
-
-
-class RunLeash:
-    """Holds a run for as long as it goes on: a run that has ended may lead back to its manager, by a strategy or an error's frames."""
-
-    def __init__(self) -> None:
-        self.run: Run | None = None
-        self._process = os.getpid()
-
-    def let_go(self, run: Run) -> None:
-        """Forget a run that has ended, unless another one has taken its place."""
-        if self.run is run:
-            self.run = None
-
-    def end(self) -> Run | None:
-        """Tell the run to end, and wait for nothing: the garbage collector may call this, in any thread.
-
-        Returns the run if it goes on for a moment. A forked child has none of its parent's threads, and its locks may be
-        taken and never released: there this does nothing.
-        """
-        run = self.run
-        if run is None or run.done or self._process != os.getpid():
-            return None
-        run.gate.end()
-        return run
-
-
-_holders: weakref.WeakSet[RunHolder] = weakref.WeakSet()  # the runs of all managers that live, for the exit alone
-
-
-@atexit.register
-def _end_all() -> None:
-    """End all runs: first tell each, then wait, so that many take no longer than one."""
-    deadline = monotonic() + EXIT_SECONDS
-    ending = [holder.leash.end() for holder in list(_holders)]
-    for run in ending:
-        if run is not None:
-            run.wait(max(deadline - monotonic(), 0.0))
 
 
 class MovingTime:

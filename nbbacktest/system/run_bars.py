@@ -35,12 +35,15 @@ class RunBars:
     ----------
     market : MarketData
         The bars, as far back as was asked for until now; replaced only before the first instant.
+    found : dict
+        The bars of further symbols of the same source, by symbol, once they were loaded; shared by all worlds.
     """
 
     def __init__(self, config: SessionConfig, data: Any, market: MarketData) -> None:
         self._config = config
         self._data = data
         self.market = market
+        self.found: dict[str, Any] = {}
         self._joined: list[MarketData] = []
         self._built: tuple[MarketData, list[tuple[BarColumns, bool]]] | None = None  # with its market
         self._axis: tuple[MarketData, Axis] | None = None  # with its market
@@ -51,7 +54,7 @@ class RunBars:
         Warm-up and symbols that are added to one world don't appear in the other.
         """
         other = RunBars(self._config, self._data, self.market)
-        other._built, other._axis = self._built, self._axis
+        other._built, other._axis, other.found = self._built, self._axis, self.found
         return other
 
     def series(self) -> list[Series]:

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import Any
 
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.system.manager import OpenedRun, SystemManager
+from nbbacktest.system.manager import SystemManager
+from nbbacktest.system.run_holder import OpenedRun
 from nbbacktest.system.runner import has_threads
 
 __all__ = ["SystemManager", "get_system_manager"]

@@ -27,14 +27,14 @@ from nbbacktest.system.world import World
 from nbbacktest.trading.snapshot import TradingSnapshot
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stages:
-    """The stages that move one run, and the world that it begins with.
+    """The stages that move one run, and its world.
 
     Attributes
     ----------
     world : World
-        The first world; `Run.world` is the present one.
+        The present one; `Journey` puts another in its place.
     feed, inbox
         In a live run, the source of its bars, and the queue in which they wait.
     again : callable or None
@@ -123,9 +123,10 @@ def wire(
             feed=feed, inbox=inbox, columns=LiveColumns(timeline, live.rolling.covering), clock=clock, lag=lag,
         )  # fmt: skip
         feed.attach(inbox)
-    if world.supply is not None:
-        world.universe = SymbolUniverse(timeline, desk, gate, analysis, coordinator, world.supply)
+    if world.bars is not None and world.supply is not None:
+        world.universe = SymbolUniverse(timeline, desk, gate, analysis, coordinator, world.bars, world.supply)
     desk.universe = world.universe
+    desk.may_act = gate.may_call
     return Stages(
         config, world, gate, quantum, analysis, processor, coordinator, (upstream, downstream), lag, clock, feed, inbox
     )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbbacktest.system.journey import line_of
+from nbbacktest.system.journey import Destination
 from nbbacktest.system.run import Run
 from nbbacktest.trading.places import RunTimes, past_place, read_time, zone_of
 from nbbacktest.trading.snapshot import Snapshot
@@ -56,9 +56,7 @@ def times_of(run: Run) -> RunTimes:
     config, days = run.config, run.days
     zone = zone_of(run.stamps, config.exchange, config.day_zone)
     step = run.world.timeline.series[0].columns.interval.ns
-    return RunTimes(
-        run.world.timeline.instants, run.world.desk.notes.opens, step, run.stamps, zone, days.day, days.begin
-    )
+    return RunTimes(run.instants, run.world.desk.notes.opens, step, run.stamps, zone, days.day, days.begin)
 
 
 class Goal(NamedTuple):
@@ -103,14 +101,16 @@ def goal_of(to: Any, before: Any, **events: Any) -> Goal:
     return Goal(what, which, before)
 
 
-def place_of(goal: Goal, run: Run, cursor: int) -> int:
-    """The number of instants of `run` that are completed at a place of its line; it stands at `cursor`.
+def place_of(goal: Goal, run: Run, cursor: int) -> int | Destination:
+    """A place of the line of `run`, as a number of completed instants or with its inputs; the run stands at `cursor`.
 
     Raises
     ------
     ValueError
         What is no place, and a place before the start or beyond the horizon.
     """
+    if goal.what == "input":
+        return _place_of_input(goal, run)
     place = _named_place(goal, run, max(run.horizon, cursor))
     if goal.before and not place:
         raise ValueError(f"rewind({goal.what}={goal.which!r}, before=True): nothing is before the start")
@@ -126,18 +126,21 @@ def _named_place(goal: Goal, run: Run, horizon: int) -> int:
     from nbbacktest.trading.event_places import place_of_fill, place_of_order
     from nbbacktest.trading.trades import entries
 
-    line = run.journey.line or line_of(horizon, run.world.desk)
+    line = run.journey.farthest.desk
     if what == "order":
         row = _row(what, which, len(line.orders), first=1)
         return place_of_order(line.orders[row - 1], line.instants, line.notes)
     if what == "fill":
         row = _row(what, which, len(line.fills))
-    elif what == "trade":
+    else:
         opened = entries(line.fills, line.splits)
         row = int(opened[_row(what, which, len(opened))])
-    else:
-        raise ValueError(f"rewind(input={which}): the run has no inputs")
     return place_of_fill(line.fills, row, line.notes)
+
+
+def _place_of_input(goal: Goal, run: Run) -> Destination:
+    row = _row(goal.what, goal.which, len(run.inputs))
+    return Destination(run.inputs[row].place.cursor, row + (not goal.before))
 
 
 def _row(what: str, which: int, count: int, first: int = 0) -> int:
@@ -157,7 +160,7 @@ def past_cursor(at: Any, run: Run) -> int:
     ValueError
         If `at` is no place, lies before the start, or is later than the run has come.
     """
-    shot = run.published()
-    if not (type(at) is int and at <= shot.cursor):
-        shot = run.snapshot()
-    return past_place(at, times_of(run), shot.cursor)
+    cursor = run.published().cursor
+    if not (type(at) is int and at <= cursor):
+        cursor = max(run.snapshot().cursor, run.horizon)
+    return past_place(at, times_of(run), cursor)

@@ -2,38 +2,45 @@
 
 The bars are loaded first, while the run goes on. Then it is held at an instant by its gate, beside its user's own pause;
 its timeline is made anew, which changes no completed instant; and it goes on from there. If a strategy asks for it in a
-callback, it happens when the callback's instant is complete.
+callback, it happens when the callback's instant is complete. If its user does, it is an input by hand: see `system.inputs`.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.errors import DataError, LiveRunError, StateError, StrategyError, nearest
+from nbbacktest.core.errors import DataError, LiveRunError, StateError, nearest
 from nbbacktest.core.intervals import Interval
 from nbbacktest.data.corporate_actions import read_actions
 from nbbacktest.data.sources import is_source, load
 from nbbacktest.engine.analysis import AnalysisEngine
 from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Timeline, in_callback_order
 from nbbacktest.system.run_bars import RunBars
-from nbbacktest.system.runner import uninterrupted
+from nbbacktest.trading.by_hand import reopen
 from nbbacktest.trading.desk import TradingDesk
 from nbbacktest.trading.state import TradingState, restored_series
 from nbbacktest.trading.universe import admit, check_admission, check_leave, dismiss, give_notice
 
-Supply = Callable[[str, Any], tuple[list[Series], tuple[CorporateAction, ...]]]
-"""Loads one more symbol: its series, base and derived, and its splits and dividends."""
 
-_REST_SECONDS = 10.0
+class SymbolBars(NamedTuple):
+    """The bars of a symbol that may join, for any world of the run: base and derived ones, its splits and dividends."""
+
+    bars: RunBars
+    actions: tuple[CorporateAction, ...]
+
+
+Supply = Callable[[str, Any], SymbolBars]
+"""Loads one more symbol."""
+
+
+_AT_END = "the run has completed its last instant; symbols join and leave before that"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +68,19 @@ class RunState:
 
 
 class SymbolUniverse:
-    """Lets symbols join and leave one run; for any thread.
+    """Lets symbols join and leave one run. Used by the thread that holds the run at an instant, except for `load`.
+
+    Parameters
+    ----------
+    bars
+        Those of the world, which a symbol joins.
+    supply
+        Loads a symbol that isn't in the run.
 
     Attributes
     ----------
     moves : list of Move
-        In order. Written by the thread that holds the run at an instant.
-    by_hand : list of str
-        The symbols that joined or left by a command, and not by a strategy's call.
+        In order.
     """
 
     def __init__(
@@ -78,73 +90,106 @@ class SymbolUniverse:
         gate: RunGate,
         analysis: AnalysisEngine[Any],
         coordinator: Coordinator,
+        bars: RunBars,
         supply: Supply,
     ) -> None:
-        self._timeline = timeline
         self._desk = desk
-        self._gate = gate
-        self._analysis = analysis
-        self._coordinator = coordinator
+        self._bars = bars
         self._supply = supply
-        self._one_at_a_time = threading.Lock()  # held for every change, except for those that a strategy asks for
         self._gone: set[str] = set()
         self._renumber: Callable[[int], int] = int  # the function that renumbers instants, of the change under way
         self.moves: list[Move] = []
-        self.by_hand: list[str] = []
-        self._is_left = False  # true once another world has taken the place of this one
+        self.put_on(timeline, gate, analysis, coordinator)
 
-    def add(self, symbol: str, data: Any = None) -> bool:
-        """Let `symbol` join; returns when it has joined, or, in a strategy's callback, when its bars are loaded.
+    def put_on(
+        self, timeline: Timeline, gate: RunGate, analysis: AnalysisEngine[Any], coordinator: Coordinator
+    ) -> None:
+        """Go on with other stages, which its world was put on."""
+        self._timeline, self._gate, self._analysis, self._coordinator = timeline, gate, analysis, coordinator
+
+    def load(self, symbol: str, data: Any = None) -> SymbolBars:
+        """Load the bars of a symbol that is to join; from any thread, while the run goes on.
 
         Raises
         ------
         ConfigError, DataError
-            If it is in the run, has no bars of the run's interval, or the run has come to its end.
-        StrategyError
-            If an `on_symbol_added` raised.
+            If it is in the run, or has no bars of the run's interval.
         """
         self._check_new(symbol)
-        joining, actions = self._supply(symbol, data)
-        check_admission(self._desk, joining)
-        self._between_instants(lambda cursor: self._join(joining, actions, cursor))
-        self._note_hand(symbol)
+        found = self._supply(symbol, data)
+        check_admission(self._desk, found.bars.series())
+        return found
+
+    def add(self, symbol: str, data: Any = None) -> bool:
+        """Let `symbol` join when the instant under way is complete; for a strategy's callback.
+
+        Raises
+        ------
+        ConfigError, DataError
+            As for `load`, and if the run is at its last instant.
+        """
+        found = self.load(symbol, data)
+        self._between_instants("the run is at its last instant; symbols join and leave before it")
+        self._defer(lambda _cursor: self.join(symbol, found))
         return True
 
     def remove(self, symbol: str, positions: str = "refuse") -> bool:
-        """Let `symbol` leave; False if it does so later, when its positions are closed.
+        """Let `symbol` leave when the instant under way is complete; for a strategy's callback.
 
         Raises
         ------
         DataError
             If it isn't in the run, is the only one, or is held and `positions` is ``"refuse"``.
+        """
+        self.check_leave(symbol, positions, "the run is at its last instant; symbols join and leave before it")
+        self._defer(lambda _cursor: self.leave(symbol, positions))
+        return True
+
+    def join(self, symbol: str, found: SymbolBars) -> bool:
+        """Let `symbol` join now, between two instants.
+
+        Raises
+        ------
+        DataError
+            If it is in the run, or the run has completed its last instant.
+        StrategyError
+            If an `on_symbol_added` raised.
+        """
+        cursor = self.check_join(symbol)  # another thread may have been faster
+        joining = self._bars.joined(found.bars)
+        moment = self._moment(cursor)
+        if moment is not None:
+            for series in joining:
+                series.first = series.n = int((series.columns.end <= moment).sum())
+        self._renumber = self._timeline.recast(in_callback_order([*self._timeline.series, *joining]))
+        self._note(symbol, cursor, joined=True)
+        try:
+            admit(self._desk, joining, found.actions, self._timeline.instants)
+        finally:
+            self._go_on(cursor)
+        return True
+
+    def leave(self, symbol: str, positions: str = "refuse") -> bool:
+        """Let `symbol` leave now, between two instants; False if it does so later, when its positions are closed.
+
+        Raises
+        ------
+        DataError
+            If it isn't in the run, is the only one, is held and `positions` is ``"refuse"``, or the run has completed its
+            last instant.
         StrategyError
             If an `on_symbol_removed` raised.
         """
-        self._check_present(symbol)
-        check_leave(self._desk, symbol, positions)
-        left: list[bool] = []
-        self._between_instants(lambda cursor: left.append(self._leave(symbol, positions, cursor)))
-        self._note_hand(symbol)
-        return all(left)
+        cursor = self.check_leave(symbol, positions)
+        if not give_notice(self._desk, symbol):
+            return False
+        self._part(symbol, cursor)
+        return True
 
     def dismiss(self, symbol: str) -> None:
         """Let a symbol that has become flat leave when the instant under way is complete; for the desk."""
         self._analysis.deferred.append(lambda cursor: self._part(symbol, cursor))
         self._gate.call_in()
-
-    def successor(self, replayed: SymbolUniverse, desk: TradingDesk) -> SymbolUniverse:
-        """The universe of a world that takes this one's place on the same stages, as its replay has left it."""
-        other = SymbolUniverse(
-            self._timeline,
-            desk,
-            self._gate,
-            self._analysis,
-            self._coordinator,
-            replayed._supply,
-        )
-        other.moves[:], other._gone = replayed.moves, replayed._gone
-        self._is_left = True
-        return other
 
     # -- the state of the run's trading ---------------------------------------------------------------------
 
@@ -177,6 +222,7 @@ class SymbolUniverse:
         present = {(series.symbol, series.interval): series for series in self._timeline.series}
         series = restored_series(trading.series, present)
         self._renumber = self._timeline.recast(series)
+        reopen(self._desk, trading.hand)
         self._desk.restore(trading, series, self._timeline.instants)
         self.moves[:], self._gone = state.moves, set(state.gone)
         self._go_on(trading.index + 1)
@@ -184,59 +230,27 @@ class SymbolUniverse:
 
     # -- at an instant --------------------------------------------------------------------------------------
 
-    def _between_instants(self, action: Callable[[int], object]) -> None:
-        if self._gate.is_analyst:
-            if self._desk.index + 1 >= len(self._timeline):
-                raise DataError("the run is at its last instant; symbols join and leave before it")
-            self._analysis.deferred.append(action)
-            self._gate.call_in()
-            return
-        # A run can't go on with a symbol that has joined only in part.
-        uninterrupted(lambda: self._hold_and(action))
+    def check_join(self, symbol: str) -> int:
+        """Refuse what `join` refuses; returns the number of completed instants."""
+        self._check_new(symbol)
+        return self._between_instants()
 
-    def _note_hand(self, symbol: str) -> None:
-        if not self._gate.is_analyst:
-            self.by_hand.append(symbol)
-
-    def _hold_and(self, action: Callable[[int], object]) -> None:
-        with self._one_at_a_time:
-            self._gate.while_held(lambda goes_on: self._act(action, goes_on=goes_on), _REST_SECONDS)
-
-    def _act(self, action: Callable[[int], object], *, goes_on: bool) -> None:
-        if self._is_left:
-            raise DataError("the run was taken to another place meanwhile; ask again")
-        if not goes_on:
-            raise DataError("the run has ended; symbols join and leave while it goes on")
-        if self._gate.cursor >= len(self._timeline):
-            raise DataError("the run has completed its last instant; symbols join and leave before that")
-        try:
-            with self._gate.standing_in():
-                action(self._gate.cursor)
-                self._analysis.run_deferred(self._gate.cursor)
-        except StrategyError as error:
-            self._analysis.fail(error)
-            raise
-
-    def _join(self, joining: Sequence[Series], actions: Sequence[CorporateAction], cursor: int) -> None:
-        self._check_new(joining[0].symbol)  # another thread may have let it join meanwhile
-        moment = self._moment(cursor)
-        if moment is not None:
-            for series in joining:
-                series.first = series.n = int((series.columns.end <= moment).sum())
-        self._renumber = self._timeline.recast(in_callback_order([*self._timeline.series, *joining]))
-        self._note(joining[0].symbol, cursor, joined=True)
-        try:
-            admit(self._desk, joining, actions, self._timeline.instants)
-        finally:
-            self._go_on(cursor)
-
-    def _leave(self, symbol: str, positions: str, cursor: int) -> bool:
+    def check_leave(self, symbol: str, positions: str, end: str = _AT_END) -> int:
+        """Refuse what `leave` refuses; returns the number of completed instants."""
         self._check_present(symbol)
         check_leave(self._desk, symbol, positions)
-        if not give_notice(self._desk, symbol):
-            return False
-        self._part(symbol, cursor)
-        return True
+        return self._between_instants(end)
+
+    def _defer(self, action: Callable[[int], object]) -> None:
+        self._analysis.deferred.append(action)
+        self._gate.call_in()
+
+    def _between_instants(self, end: str = _AT_END) -> int:
+        """The number of completed instants; refused after the last one, with the words `end`."""
+        cursor = self._desk.index + 1
+        if cursor >= len(self._timeline):
+            raise DataError(end)
+        return cursor
 
     def _part(self, symbol: str, cursor: int) -> None:
         if symbol in self._gone:
@@ -294,9 +308,13 @@ class FixedUniverse:
         """Refused: raises `LiveRunError`."""
         raise LiveRunError("add a symbol to")
 
+    load = join = check_join = add
+
     def remove(self, symbol: str, positions: str = "refuse") -> NoReturn:  # noqa: ARG002 - as the others have it
         """Refused: raises `LiveRunError`."""
         raise LiveRunError("remove a symbol from")
+
+    leave = check_leave = remove
 
     def dismiss(self, symbol: str) -> NoReturn:  # noqa: ARG002 - as the others have it
         """Refused: raises `LiveRunError`."""
@@ -307,10 +325,19 @@ def supply_of(config: SessionConfig, data: Any, loaded: RunBars) -> Supply:
     """The function that loads one more symbol for the run of `loaded`.
 
     The symbol gets all the series that the run's symbols have: derived ones, and those of other bases if it has such
-    bars. It also gets the warm-up that was asked for every symbol, as far as it has such bars.
+    bars. It also gets the warm-up that was asked for every symbol, as far as it has such bars. A symbol of the run's own
+    source is loaded once for all worlds of these bars.
     """
 
-    def supply(symbol: str, own: Any) -> tuple[list[Series], tuple[CorporateAction, ...]]:
+    def supply(symbol: str, own: Any) -> SymbolBars:
+        if own is not None:
+            return read(symbol, own)
+        found: SymbolBars | None = loaded.found.get(symbol)
+        if found is None:
+            found = loaded.found[symbol] = read(symbol, None)
+        return found
+
+    def read(symbol: str, own: Any) -> SymbolBars:
         run = loaded.market
         source = _source_of(symbol, config, data) if own is None else _named(symbol, own)
         lengths = _lengths_in(symbol, source)
@@ -330,7 +357,7 @@ def supply_of(config: SessionConfig, data: Any, loaded: RunBars) -> Supply:
         given, adjusted = config.data.actions, config.data.adjusted
         own = None if given is None else read_actions(given, (symbol,), required=False, adjusted=adjusted)
         actions = market.actions if own is None else own
-        return loaded.joined(RunBars(alone, source, replace(market, stamps=run.stamps, start=run.start))), actions
+        return SymbolBars(RunBars(alone, source, replace(market, stamps=run.stamps, start=run.start)), actions)
 
     return supply
 

@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.digests import CodeDigests
+from nbbacktest.core.inputs import Input
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import Frame
 from nbbacktest.engine.loader import ChunkLoader
@@ -41,20 +43,26 @@ class World:
         With the series that the cursor reveals.
     desk : TradingDesk
         With the strategies, orders, positions and cash.
+    bars : RunBars or None
+        Those that a symbol may join; None in a live run.
     supply : callable or None
         Loads a symbol that joins; None in a live run.
     loader : ChunkLoader or None
         Fills the series, if bars are streamed.
     universe : SymbolUniverse or FixedUniverse
         Lets symbols join and leave. Set when the world is put on its stages.
+    n_inputs : int
+        The number of inputs by hand that were done in it.
     """
 
     market: MarketData
     timeline: Timeline
     desk: TradingDesk
+    bars: RunBars | None = None
     supply: Supply | None = None
     loader: ChunkLoader | None = None
     universe: SymbolUniverse | FixedUniverse = field(default_factory=FixedUniverse)
+    n_inputs: int = 0
 
 
 def world_of(config: SessionConfig, strategies: StrategyList, bars: RunBars, *, data: Any = None) -> World:
@@ -91,8 +99,9 @@ def world_of(config: SessionConfig, strategies: StrategyList, bars: RunBars, *, 
         days=market.days,
         periods=bars.periods,
         warmup=warmup,
+        seed=config.seed,
     )
-    return World(market, timeline, desk, supply_of(config, data, bars), loader)
+    return World(market, timeline, desk, bars, supply_of(config, data, bars), loader)
 
 
 def record_of(
@@ -104,6 +113,7 @@ def record_of(
     synthetic: bool,
     metrics: dict[str, Any] | None,
     live_sections: Mapping[str, Any] = MappingProxyType({}),
+    inputs: tuple[Input, ...] = (),
 ) -> RunRecord:
     """The record of a run that has ended, up to its last completed instant.
 
@@ -145,6 +155,8 @@ def record_of(
         days=days,
         coarser=tuple(coarser) if whole else (),
         notes=replace(desk.notes, narrow=narrow) if whole else None,
+        inputs=inputs,
+        code=CodeDigests(tuple(map(type, desk.strategies))),
         trading_days=market.trading_days(int(days[0]), int(days[-1])) if len(days) else None,
     )
 

@@ -509,3 +509,26 @@ def _whole_days(table: SessionTable, time: Int64, timezone: str) -> SessionTable
         return None
     after = local_midnights(table.dates + np.timedelta64(1, "D"), timezone)
     return SessionTable(timezone, table.dates, midnights, after, table.exchange, around=table.around)
+
+
+def blamed(error: BaseException, handler: Any, bar: Bar | None) -> Exception:
+    """The error to report for one that `handler` raised at `bar`: it names the strategy."""
+    if isinstance(error, StrategyError):
+        return error
+    strategy = getattr(handler, "__self__", None)
+    if not isinstance(strategy, Strategy):
+        if isinstance(error, Exception):
+            return error
+        wrapped = RuntimeError(said(error))
+        wrapped.__cause__ = error
+        return wrapped
+    callback = getattr(handler, "__name__", "on_bar")
+    if bar is None:
+        return blame(strategy, callback, error)
+    return blame(strategy, callback, error, bar.symbol, bar.interval, bar.time)
+
+
+def words_of(error: Exception) -> str:
+    """The kind of an error and the callback that raised it, by which a replay's is held against the recorded one."""
+    of = f"{error.strategy}.{error.callback} raised " if isinstance(error, StrategyError) else ""
+    return f"{of}{type(error.__cause__ or error).__name__}"

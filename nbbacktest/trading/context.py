@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+import numpy as np
+
 from nbbacktest.core.enums import Side
 from nbbacktest.core.errors import DataError, IndicatorError, OrderError, OutsideRunError, nearest
 from nbbacktest.core.intervals import Interval
@@ -66,6 +68,10 @@ class Host(Protocol):
         The interval that orders fill on.
     is_open : bool
         True while orders are taken.
+    may_act : callable
+        True where the caller may place orders: in a call of one of the run's strategies, and in an input by hand.
+    seed : int
+        What strategies' random numbers begin with.
     universe : Universe or None
         None if symbols can't join and leave.
     """
@@ -79,6 +85,8 @@ class Host(Protocol):
     is_open: bool
     lag: float
     is_replay: bool
+    seed: int
+    may_act: Callable[[], bool]
     universe: Universe | None
 
     @property
@@ -134,7 +142,7 @@ class StrategyContext:
     """
 
     __slots__ = (
-        "_desk", "_handles", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols", "takes_all",
+        "_desk", "_handles", "_random", "_views", "base_interval", "name", "only", "portfolio", "positions", "symbols", "takes_all",
     )  # fmt: skip
 
     def __init__(
@@ -150,6 +158,7 @@ class StrategyContext:
         self.takes_all = takes_all
         self.trade(symbols)
         self._views: dict[tuple[str | None, str | None], BarsView] = {}
+        self._random: np.random.Generator | None = None
         self._handles: list[Indicator] = []  # indicators that were made before the first instant
         self.base_interval = desk.base_interval
         self.name = name
@@ -165,6 +174,24 @@ class StrategyContext:
     def is_replay(self) -> bool:
         """True while completed instants are re-executed."""
         return self._desk.is_replay
+
+    @property
+    def random(self) -> np.random.Generator:
+        """The strategy's random numbers, which every world of the run draws alike."""
+        if self._random is None:
+            self._random = np.random.default_rng([self._desk.seed, *self.name.encode()])
+        return self._random
+
+    @property
+    def random_state(self) -> dict[str, Any] | None:
+        """The state of `random`; None if no number was drawn."""
+        return None if self._random is None else dict(self._random.bit_generator.state)
+
+    @random_state.setter
+    def random_state(self, state: dict[str, Any] | None) -> None:
+        self._random = None
+        if state is not None:
+            self.random.bit_generator.state = state
 
     def trade(self, symbols: tuple[str, ...]) -> None:
         """Set the traded symbols; positions in others stay readable."""
@@ -234,7 +261,7 @@ class StrategyContext:
     def place(self, symbol: str | None, request: OrderRequest) -> Order:
         """Place the order that `request` describes."""
         desk = self._desk
-        if not desk.is_open:
+        if not (desk.is_open and desk.may_act()):
             self._must_run("place an order")
         if symbol is None or symbol not in self.positions:
             symbol = self.pick(symbol)
@@ -369,6 +396,11 @@ class StrategyContext:
     def _must_run(self, what: str) -> None:
         if not self._desk.is_open:
             raise OrderError(f"{self.name} can't {what}: the run is over, no bar follows any more")
+        if not self._desk.may_act():
+            raise OrderError(
+                f"{self.name} can't {what} from outside of its callbacks: it would change the run, and nothing would record it; "
+                f"use system.buy(..., strategy={self.name!r}) and the like, which do"
+            )
 
     # -- what is seen ---------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from nbbacktest.core.actions import CorporateAction
 from nbbacktest.core.config import BrokerConfig, LimitsConfig
 from nbbacktest.core.costs import NoBorrow, NoInterest
 from nbbacktest.core.errors import DataQualityWarning, StateError, StrategyError
-from nbbacktest.core.formats import said, shown
+from nbbacktest.core.formats import shown
 from nbbacktest.core.records import Bar, FormingBar, Int64, Stamps
 from nbbacktest.data.resample import FormingBars
 from nbbacktest.data.trading_days import TradingDays
@@ -19,7 +19,7 @@ from nbbacktest.data.warmup import Need
 from nbbacktest.engine.analysis import Handler
 from nbbacktest.engine.series import Series, Warmup
 from nbbacktest.trading.broker import Broker, SymbolEnds, refuse_what_bars_lack
-from nbbacktest.trading.callbacks import Callbacks, Moment, SessionEvents, blame, overrides
+from nbbacktest.trading.callbacks import Callbacks, Moment, SessionEvents, blame, blamed, overrides, words_of
 from nbbacktest.trading.context import StrategyContext, Universe
 from nbbacktest.trading.dated_events import (
     Accruals,
@@ -78,6 +78,8 @@ class TradingDesk:
         The warm-up bars that were loaded; None: there are none, and strategies can't ask for any.
     opens
         The moment that strategies see before the first instant, nanoseconds UTC; None: the first bar's begin.
+    seed
+        What strategies' random numbers begin with.
 
     Raises
     ------
@@ -104,8 +106,16 @@ class TradingDesk:
         In the order in which strategies made them.
     warmup : Warmup
         The warm-up bars that strategies asked for, and those that there are.
+    seed : int
     is_replay : bool
         True while completed instants are re-executed to come to a place of the past.
+    may_act : callable
+        True in the calls of this run's strategies and in an input by hand: only there the desk takes orders. Set when the
+        desk is put on its stages.
+    hand : (Strategy, StrategyContext) or None
+        The seat of orders that are placed by hand in no strategy's name; opened by the first one.
+    failures : list of (int, str)
+        The strategies' errors, each with its time in nanoseconds UTC.
     universe : Universe or None
         Lets symbols join and leave; set by the builder.
     leaving : set of str
@@ -116,7 +126,7 @@ class TradingDesk:
     terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
-        Each strategy as ``Name(param=value, ...)``, as the run began.
+        Each strategy as ``Name(param=value, ...)``, as the run began; ``-> param=value`` for what was changed by hand.
     """
 
     def __init__(
@@ -133,6 +143,7 @@ class TradingDesk:
         days: TradingDays | None = None,
         warmup: Warmup | None = None,
         opens: int | None = None,
+        seed: int = 0,
     ) -> None:
         refuse_doubles([strategy for strategy, _ in strategies])
         base = [s for s in series if s.is_base]
@@ -150,6 +161,7 @@ class TradingDesk:
         self.indicators = IndicatorList()
         self.index = -1
         self.lag = 0.0
+        self.seed = seed
         self.is_replay = False
         self.moment: Moment | None = None
         self.is_open = False
@@ -179,6 +191,9 @@ class TradingDesk:
         self._keeps_sessions = False
         self.flows: list[CashFlow] = []
         self.splits: list[Split] = []
+        self.may_act: Callable[[], bool] = _everywhere
+        self.hand: tuple[Strategy, StrategyContext] | None = None
+        self.failures: list[tuple[int, str]] = []
         self.universe: Universe | None = None
         self.leaving: set[str] = set()
         self.terms = broker
@@ -291,18 +306,9 @@ class TradingDesk:
 
     def failed(self, error: BaseException, handler: Handler | None, bar: Bar | None) -> Exception:
         """A StrategyError of the handler's strategy, with `error` as its cause."""
-        if isinstance(error, StrategyError):
-            return error
-        strategy = getattr(handler, "__self__", None)
-        if not isinstance(strategy, Strategy):
-            if isinstance(error, Exception):
-                return error
-            wrapped = RuntimeError(said(error))
-            wrapped.__cause__ = error
-            return wrapped
-        if bar is None:
-            return blame(strategy, getattr(handler, "__name__", "on_bar"), error)
-        return blame(strategy, getattr(handler, "__name__", "on_bar"), error, bar.symbol, bar.interval, bar.time)
+        found = blamed(error, handler, bar)
+        self.failures.append((self.now_ns, words_of(found)))
+        return found
 
     def stop(self) -> None:
         """End the last session if its bars are over, take no more orders, and call `on_stop` of each started strategy.
@@ -362,6 +368,9 @@ class TradingDesk:
             actions=self._actions,
             leaving=frozenset(self.leaving),
             contexts=tuple(context.symbols for _, context in self.contexts),
+            randoms=tuple(context.random_state for _, context in self.contexts),
+            hand=None if self.hand is None else self.hand[1].symbols,
+            failures=Past.of(self.failures),
             portfolio=self.portfolio.save(),
             broker=self.broker.save(),
             blotter=saved_orders(self.broker.blotter),
@@ -406,8 +415,10 @@ class TradingDesk:
         self.log.warned = set(state.warned)
         self.notes = state.notes.copy()
         self.leaving = set(state.leaving)
-        for (_, context), symbols in zip(self.contexts, state.contexts, strict=True):
+        for (_, context), symbols, random in zip(self.contexts, state.contexts, state.randoms, strict=True):
             context.trade(symbols)
+            context.random_state = random
+        state.failures.restore(self.failures)
         self.portfolio.restore(state.portfolio, {one.symbol: one for one in series if one.is_base})
         self.broker.restore(state.broker)
         restore_orders(self.broker.blotter, state.blotter)
@@ -445,6 +456,13 @@ class TradingDesk:
     def contexts(self) -> list[tuple[Strategy, StrategyContext]]:
         """The strategies and their contexts, in order."""
         return list(zip(self.strategies, self._contexts.values(), strict=True))
+
+    # -- by hand ---------------------------------------------------------------------------------------------
+
+    @property
+    def seats(self) -> list[tuple[Strategy, StrategyContext]]:
+        """The strategies and their contexts, and the hand's if it is open."""
+        return self.contexts if self.hand is None else [*self.contexts, self.hand]
 
     def note_edge(self) -> None:
         """Note the fills and orders so far, if the next session event has the time of the last instant."""
@@ -567,3 +585,7 @@ def _instant_before(base: Sequence[Series]) -> int:
     """The begin of the first traded bar, which is "now" before any bar has completed."""
     begins = [int(s.whole.time[s.first]) for s in base if s.first < len(s.whole)]
     return min(begins, default=0)
+
+
+def _everywhere() -> bool:
+    return True

@@ -175,7 +175,7 @@ class PastScan:
         return series.close_at[self.rows(series, cursor) - 1]
 
     def rows(self, series: Series, cursor: int) -> int:
-        """How many bars of `series` could be seen."""
+        """The number of bars of `series` that could be seen."""
         if not cursor:
             return series.first
         rows = self._rows.get(series)

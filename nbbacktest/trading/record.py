@@ -12,8 +12,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from nbbacktest.core.digests import CodeDigests
 from nbbacktest.core.enums import Phase, Side
 from nbbacktest.core.errors import OrderWarning
+from nbbacktest.core.inputs import Input
 from nbbacktest.core.records import BarColumns, Float64, Int64, Stamps
 from nbbacktest.trading.indicators import Indicator, IndicatorEntry
 from nbbacktest.trading.orders import Fill, Order
@@ -255,6 +257,12 @@ class RunRecord:
         The bars of longer intervals, in the order of their callbacks, up to the last completed instant; warm-up included.
     notes : RunNotes or None
         The notes that `look` needs besides. None for a record from before 0.2.
+    inputs : tuple of Input
+        What was done by hand, in order.
+    code : CodeDigests
+        Those of the strategies' classes; empty in a record that was read from a file.
+    recipe : str
+        The recipe of a record that was read from a file; see `Result.recipe`.
     """
 
     name: str
@@ -280,6 +288,9 @@ class RunRecord:
     trading_days: int | None = None
     coarser: tuple[BarColumns, ...] = ()
     notes: RunNotes | None = None
+    inputs: tuple[Input, ...] = ()
+    code: CodeDigests = field(default_factory=CodeDigests)
+    recipe: str = ""
 
     @cached_property
     def executions(self) -> Executions:

@@ -113,7 +113,11 @@ class TradingState:
         In the order of the timeline.
     actions : tuple of CorporateAction
         Those of symbols that joined included.
-    fills, flows, splits, log : Past
+    randoms : tuple
+        For each strategy, the state of its random numbers; None: it has drawn none.
+    hand : tuple of str or None
+        The symbols of the hand's seat, if it is open.
+    fills, flows, splits, log, failures : Past
     strategies : bytes
         The attributes of the strategies as bytes; see `save_strategies`.
     """
@@ -125,6 +129,9 @@ class TradingState:
     actions: tuple[CorporateAction, ...]
     leaving: frozenset[str]
     contexts: tuple[tuple[str, ...], ...]
+    randoms: tuple[dict[str, Any] | None, ...]
+    hand: tuple[str, ...] | None
+    failures: Past
     portfolio: PortfolioState
     broker: BrokerState
     blotter: BlotterState

@@ -23,11 +23,24 @@ from nbbacktest.trading.portfolio import Position
 from nbbacktest.trading.schedule import Scheduled
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 _BUY, _SELL = Side.BUY, Side.SELL
 _PLAIN: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 _EXAMPLES: dict[type, str] = {int: "such as 10", float: "such as 0.5", bool: "True or False", str: "in quotes"}
+
+
+class RandomNumbers:
+    """The attribute `Strategy.random`: a numpy Generator, begun with the config's `seed` and the strategy's name.
+
+    Every run, and every replay of its past, draws the same numbers. A strategy may keep something else under this name.
+    """
+
+    def __get__(self, strategy: Strategy | None, kind: type | None = None) -> np.random.Generator:
+        if strategy is None:
+            return self  # type: ignore[return-value]  # for documentation tools
+        return strategy._strategy_context.random  # noqa: SLF001 - hidden from strategies only
 
 
 class Strategy:
@@ -122,6 +135,12 @@ class Strategy:
 
         If no bar completes with the close, it is called before the next bar is seen or filled on, and `now` is the
         close all the same; or, if the bars are over, before `on_stop`. A run that is stopped earlier ends no session.
+        """
+
+    def on_change(self, changed: dict[str, Any]) -> None:
+        """Called when parameters were changed by hand, with the new values by name; they are set already.
+
+        What `on_start` made of the old values, such as indicators, is made anew here.
         """
 
     def on_stop(self) -> None:
@@ -447,6 +466,8 @@ class Strategy:
         """True while the run executes completed instants again, to come to a place of its past: guard prints, files and messages by it."""
         return self._strategy_context.is_replay
 
+    random = RandomNumbers()
+
     def bars(self, symbol: str | None = None, interval: str | None = None) -> BarsView:
         """The completed bars: columns `open high low close volume time`, ``[-1]`` the newest.
 
@@ -667,6 +688,19 @@ def check(parameters: Mapping[str, Parameter], given: Mapping[str, Any], where: 
     if problems:
         raise ParameterError(problems, where)
     return values
+
+
+def new_values(strategy: Strategy, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold new values of a strategy's parameters against their types; those that aren't given stay as they are.
+
+    Raises
+    ------
+    ParameterError
+        As for `check`.
+    """
+    kind = type(strategy)
+    known = {name: one._replace(default=None) for name, one in parameters_of(kind, Strategy).items()}
+    return check(known, given, kind.__name__)
 
 
 def _fit(parameter: Parameter, value: Any) -> Any:

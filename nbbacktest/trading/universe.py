@@ -52,7 +52,7 @@ def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[Corpor
     desk.portfolio.may_fall_below_0 = None
     base = next(series for series in joining if series.is_base)
     desk.notes.joined[base.symbol] = desk.index + 1
-    takers = [(strategy, context) for strategy, context in desk.contexts if context.takes_all]
+    takers = [(strategy, context) for strategy, context in desk.seats if context.takes_all]
     for _, context in takers:
         context.positions[base.symbol] = Position(context.name, base.symbol, 0.0, 0.0, base)
         context.trade((*context.symbols, base.symbol))
@@ -91,7 +91,7 @@ def give_notice(desk: TradingDesk, symbol: str) -> bool:
     if _has_ended(desk, symbol):
         _write_off(desk, symbol, now)
     holders = {position.strategy for position in _held(desk, symbol)}
-    for _, context in desk.contexts:
+    for _, context in desk.seats:
         if context.name in holders:
             context.close(symbol)
     if _held(desk, symbol):
@@ -108,7 +108,7 @@ def dismiss(desk: TradingDesk, symbol: str) -> None:
     StrategyError
         If an `on_symbol_removed` raised: the first one, after all were called.
     """
-    traders = [(strategy, context) for strategy, context in desk.contexts if symbol in context.symbols]
+    traders = [(strategy, context) for strategy, context in desk.seats if symbol in context.symbols]
     for _, context in traders:
         context.trade(tuple(other for other in context.symbols if other != symbol))
     _tell(desk, [strategy for strategy, _ in traders], "on_symbol_removed", symbol)

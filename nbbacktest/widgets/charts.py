@@ -116,12 +116,12 @@ class Charts:
         self._poke()
 
 
-def on_axis_of(frame: Frame[TradingSnapshot], looked: Frame[TradingSnapshot]) -> Frame[TradingSnapshot]:
-    """The looked-at frame of the same run, on the axis of `frame`: it has no bars of symbols that came later."""
+def looked_at(run: Run, frame: Frame[TradingSnapshot], looked: Frame[TradingSnapshot]) -> Frame[TradingSnapshot]:
+    """The looked-at frame of a run that is at `frame`, with the series of all its world: none has bars before it has joined."""
+    is_ahead = looked.agent.lists.fills is not frame.agent.lists.fills
+    axis = run.journey.farthest.timeline.axis if is_ahead else frame.axis
     rows = dict(zip(looked.axis.series, looked.rows, strict=True))
-    return looked._replace(
-        axis=frame.axis, rows=tuple([rows.get(one, 0) for one in frame.axis.series]), epoch=frame.epoch
-    )
+    return looked._replace(axis=axis, rows=tuple([rows.get(one, 0) for one in axis.series]), epoch=frame.epoch)
 
 
 def _basis(run: Run, frame: Frame[TradingSnapshot]) -> object:
@@ -138,7 +138,7 @@ class _Drawing:
 
     def __init__(self, run: Run, frame: Frame[TradingSnapshot], sync: SyncChart | None = None) -> None:
         self.run = run
-        self._epoch, self._basis, self._line = frame.epoch, _basis(run, frame), run.journey.line
+        self._epoch, self._basis, self._farthest = frame.epoch, _basis(run, frame), run.journey.farthest
         series = frame.axis.series
         self.bars, self.account = BarChart(series), AccountChart(run.config.broker.cash, series)
         self.sync = sync or SyncChart()
@@ -148,7 +148,7 @@ class _Drawing:
     def is_of(self, run: Run, frame: Frame[TradingSnapshot]) -> bool:
         """True if what was computed of earlier frames is right for this one."""
         is_same_past = self._epoch == frame.epoch and self._basis is _basis(run, frame)
-        return is_same_past and self._line is run.journey.line
+        return is_same_past and self._farthest is run.journey.farthest
 
     def starts(self, frame: Frame[TradingSnapshot]) -> Int64:
         """The places at which trading days begin."""

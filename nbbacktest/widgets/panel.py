@@ -18,7 +18,7 @@ from nbbacktest.system import commands
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import MovingTime, Run
-from nbbacktest.widgets.charts import Charts, on_axis_of
+from nbbacktest.widgets.charts import Charts, looked_at
 from nbbacktest.widgets.controls import LIVE_BACK, Action, Controls
 from nbbacktest.widgets.looking import Looking, SliderPlace
 from nbbacktest.widgets.panel_threads import STALE, CommandDispatcher, FramePump, ShownPlace
@@ -254,9 +254,9 @@ class ControlPanel:
             self._shown = number, frame.epoch
         rate = self._rate.at(sum(shot.counts.values()), monotonic())
         looked, place = None, self._looking.place
-        if place is not None and place.at < shot.cursor:
+        if place is not None and place.at <= run.horizon:
             looked = run.look(place.at)
-            frame = on_axis_of(frame, looked._frame)  # noqa: SLF001 - as above
+            frame = looked_at(run, frame, looked._frame)  # noqa: SLF001 - as above
         starts = self.charts.starts(run, frame)
         sessions = int(starts.searchsorted(frame.cursor, side="left")), len(starts)
         wall = self._watch.seconds(run, state)
@@ -273,8 +273,7 @@ class ControlPanel:
         if view.state is SystemState.RUNNING and now - self._ticked < 1.0:
             return
         self._ticked = now
-        error = view.stands if view.failure is not None else None
-        self.controls.timeline.show_ticks(self._ticks.drawn(run, view.horizon, starts, error))
+        self.controls.timeline.show_ticks(self._ticks.drawn(run, view.horizon, starts))
 
     # -- how it is shown ------------------------------------------------------------------------------------
 
@@ -363,6 +362,6 @@ def _close(widget: iw.Widget, forget: Callable[[], None], pump: FramePump) -> No
         if isinstance(one, (tuple, list)):
             pending += one
         elif isinstance(one, iw.Widget):
-            # Children, layouts and styles are models too: a page keeps each until it is closed.
+            # Children, layouts and styles are models too: a page keeps each model until the model is closed.
             pending += one._trait_values.values()  # noqa: SLF001 - reading a trait by its name would make its default
             one.close()

@@ -17,7 +17,7 @@ _WIDTH = 500
 """The number of places along the timeline that ticks can be told apart at."""
 _SESSIONS = 60
 """The most sessions that get ticks; of more, every second, third, ... one."""
-_SPAN = {"session": (9, 14), "fill": (2, 8), "error": (0, 14)}
+_SPAN = {"session": (9, 14), "fill": (2, 8), "input": (0, 14), "error": (0, 14)}
 """The kinds of ticks, and the height of each: from and to, downwards in pixels."""
 
 
@@ -70,7 +70,7 @@ class TimeTicks:
         self._drawn_of: tuple[object, ...] | None = None
         self._drawn = ""
 
-    def drawn(self, run: Run, horizon: int, sessions: Int64, error: int | None) -> str:
+    def drawn(self, run: Run, horizon: int, sessions: Int64) -> str:
         """The ticks as SVG, which is stretched to the slider's width.
 
         Parameters
@@ -79,18 +79,17 @@ class TimeTicks:
             The place at the right end.
         sessions
             The places at which trading days begin.
-        error
-            The place of the instant at which a strategy raised.
         """
-        line = run.journey.line
-        fills = run.world.desk.fills if line is None else line.fills
-        key = (horizon, len(fills), id(fills), len(sessions), error)
+        desk, inputs = run.journey.farthest.desk, run.inputs
+        key = (id(desk), horizon, len(desk.fills), len(desk.failures), len(sessions), inputs)
         if key != self._drawn_of:
             self._drawn_of = key
+            failed = np.array([time for time, *_ in desk.failures], dtype=np.int64)
             self._drawn = _svg(horizon, {
                 "session": sessions[1 :: len(sessions) // _SESSIONS + 1],
-                "fill": self._places_of(fills),
-                "error": np.array([] if error is None else [error], dtype=np.int64),
+                "fill": self._places_of(desk.fills),
+                "input": np.array([one.place.cursor for one in inputs], dtype=np.int64),
+                "error": np.minimum(desk.instants.searchsorted(failed) + 1, horizon),
             })  # fmt: skip
         return self._drawn
 
@@ -114,5 +113,5 @@ def _svg(horizon: int, places: dict[str, Int64]) -> str:
             paths.append(f'<path class="nbbt-tick-{kind}" d="{lines}"/>')
     return (
         f'<svg viewBox="0 0 {_WIDTH} 14" preserveAspectRatio="none" aria-hidden="true">'
-        f"<title>fills, sessions, errors</title>{''.join(paths)}</svg>"
+        f"<title>fills, sessions, inputs by hand, errors</title>{''.join(paths)}</svg>"
     )

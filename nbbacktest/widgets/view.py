@@ -212,7 +212,7 @@ def resolve(
         cursor=seen.cursor,
         total=seen.total,
         stands=shot.cursor,
-        horizon=max(run.horizon, shot.cursor) if run.in_past else shot.cursor,
+        horizon=shot.cursor if run.journey.line.past is None else max(run.horizon, shot.cursor),
         is_open=shot.is_open,
         session=sessions[0],
         sessions=sessions[1],

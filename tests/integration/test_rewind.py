@@ -153,7 +153,7 @@ def test_at_the_end_of_the_data_a_held_run_can_go_back(system):
 
 @pytest.mark.parametrize(
     ("bad", "why"),
-    [(51, "51"), (-1, "give a cursor"), ("2030-01-01", "later"), ("1999-01-01", "before the run"), ("noon", "no time"), (None, "no place")],
+    [(51, "51"), (-1, "give a cursor"), ("2030-01-01", "later"), ("1999-01-01", "before the run"), ("noon", "no time"), (None, "one place")],
 )  # fmt: skip
 def test_what_is_no_place_is_refused_and_nothing_changes(system, bad, why):
     system.start(ALWAYS, data=minutes(100), strategies=SmaCross, paused=True)
@@ -262,19 +262,27 @@ def test_a_past_that_parts_ahead_is_told_where_the_run_comes_to_it(system):
     assert system.is_paused()
 
 
-def test_orders_and_symbols_by_hand_are_told(system):
-    system.start(ALWAYS, data={"A": minutes(100), "B": minutes(100, seed=2)}, strategies=SmaCross, paused=True)
-    system.step(50)
-    system.strategies[0].buy("A", size=7)
-    system.step(20)
-    with pytest.raises(nb.ReplayError, match="outside"):
-        system.back(10)
-    system.stop()
-    system.start(paused=True)
-    system.step(20)
-    system.add_symbol("C", minutes(100, seed=3))
-    with pytest.raises(nb.ReplayError, match="C joined or left the run by a command"):
-        system.back(1)
+def test_a_symbol_that_joined_by_hand_is_there_again(system):
+    """Its bars aren't loaded a second time, and a strategy that raised at it raises at it again."""
+
+    class Unwelcoming(SmaCross):
+        def on_symbol_added(self, symbol):
+            super().on_symbol_added(symbol)
+            if symbol == "C":
+                raise ZeroDivisionError
+
+    data = {"A": minutes(100), "B": minutes(100, seed=2)}
+    system.start(ALWAYS | {"on_error": "pause"}, data=data, strategies=Unwelcoming, paused=True)
+    system.step(5)
+    with pytest.raises(nb.StrategyError):
+        system.add_symbol("C", minutes(100, seed=3))
+    assert system.remove_symbol("B")
+    system.step(5)
+    after = parts(system.snapshot())
+    assert system.rewind(3)
+    assert list(system.snapshot().counts) == ["A", "B"]
+    assert system.step(7)
+    assert parts(system.snapshot()) == after
 
 
 class Keeps(nb.Strategy):

@@ -30,7 +30,8 @@ from nbbacktest.engine.processor import DataProcessor
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.engine.yielding import InterpreterYield
-from nbbacktest.system.run import Run, RunHolder
+from nbbacktest.system.run import Run
+from nbbacktest.system.run_holder import RunHolder
 from tests.interleavings.threads import Beneath, Threading, Watched, now, point, sleep
 
 ELSEWHERE = ("nbbacktest.system.remote", "nbbacktest.system.feeds", "nbbacktest.system.sweep")

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.digests import digest_of_source
 from nbbacktest.core.errors import ConfigError, JournalError, ReplayError
 from nbbacktest.core.user_code import imported
 from nbbacktest.data.market import MarketData
-from nbbacktest.system.journal.facts import digest_of_source, series_facts, versions
+from nbbacktest.system.journal.facts import series_facts, versions
 from nbbacktest.system.journal.folder import lock
 from nbbacktest.system.journal.lines import (
     CutEntry,

@@ -1,9 +1,7 @@
-"""What a run began with, as the first line of its journal says it: config, bars, strategies."""
+"""The facts about a run's beginning that the first line of its journal has: config, bars, strategies."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.records import BarColumns
+from nbbacktest.core.digests import digest_of, digest_of_source, source_of
 from nbbacktest.core.user_code import is_reference
 from nbbacktest.data.market import MarketData
 from nbbacktest.data.sources import is_source
@@ -25,7 +22,6 @@ from nbbacktest.system.journal.lines import VERSION, CopyFacts, OriginEntry, Ser
 from nbbacktest.system.origin import Origin, own_copy
 from nbbacktest.trading.strategy import Strategy, parameters_of
 
-_COLUMNS = {"time": "<i8", "end": "<i8"} | dict.fromkeys(("open", "high", "low", "close", "volume"), "<f8")
 _PACKAGES = ("nbbacktest", "numpy", "TA-Lib")
 
 
@@ -74,7 +70,7 @@ class Beginning(NamedTuple):
 
 
 def beginning(origin: Origin, market: MarketData, strategies: Sequence[Strategy]) -> Beginning:
-    """What a run of `origin` begins with, over these bars; `strategies` are its own, which didn't move yet."""
+    """The facts about the beginning of a run of `origin` over these bars; `strategies` are its own, and weren't called yet."""
     config, data = origin.config, origin.data
     is_path = isinstance(data, (str, Path))
     is_handed = data is not None and not is_path
@@ -116,42 +112,6 @@ def series_facts(market: MarketData) -> Iterator[SeriesFacts]:
         yield SeriesFacts(columns.symbol, columns.interval.name, count, first, last, digest)
 
 
-def digest_of(columns: BarColumns, *, with_values: bool = True) -> str:
-    """SHA-256 of the columns, in hex; without values, which aren't there if bars are streamed, of the times alone."""
-    digest = hashlib.sha256()
-    for name, kind in _COLUMNS.items():
-        if with_values or kind == "<i8":
-            digest.update(np.ascontiguousarray(getattr(columns, name), dtype=kind).data)
-    return digest.hexdigest()
-
-
-def source_of(kind: type) -> str | None:
-    """The source of a class and of its parents that are a user's; None if it can't be had."""
-    parts = []
-    for one in kind.__mro__:
-        if not one.__module__.startswith("nbbacktest.") and one is not object:
-            text = _source(one)
-            if text is None:
-                return None
-            parts.append(text)
-    return "\n".join(parts) if parts else _source(kind)
-
-
-def digest_of_source(kind: type) -> str | None:
-    """SHA-256 of `source_of`, in hex."""
-    source = source_of(kind)
-    return None if source is None else hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _source(kind: type) -> str | None:
-    with suppress(OSError, TypeError, SyntaxError):
-        return inspect.getsource(kind)
-    # A notebook's class belongs to no file, but its functions know their cells.
-    with suppress(OSError, TypeError, SyntaxError):
-        return "\n".join(inspect.getsource(one) for one in vars(kind).values() if inspect.isfunction(one)) or None
-    return None
-
-
 def _sourced(kind: type[Strategy], facts: StrategyFacts) -> StrategyFacts:
     source = source_of(kind) if kind.__module__ == "__main__" else None
     return msgspec.structs.replace(facts, digest=digest_of_source(kind), source=source)
@@ -172,7 +132,7 @@ def _strategy_facts(origin: Origin, strategies: Sequence[Strategy]) -> Iterator[
 
 
 def _params_of(strategy: Strategy) -> tuple[dict[str, Any], str | None]:
-    """The parameters of an instance, and why they aren't all of it."""
+    """The parameters of an instance, and the reason why they don't describe it whole."""
     names = parameters_of(type(strategy), Strategy)
     own = [name for name in vars(strategy) if name not in names and not name.startswith("_")]
     lacks = f"was given as an instance that has {', '.join(own)}" if own else None

@@ -1,4 +1,4 @@
-"""The folder of runs: a private folder for each run with its journal. Old runs are removed, but none that goes on, and no foreign file."""
+"""The folder of runs: a private folder with a journal for each run. Old runs are removed; a run that goes on and foreign files stay."""
 
 from __future__ import annotations
 

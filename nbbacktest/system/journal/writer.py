@@ -30,7 +30,7 @@ from nbbacktest.trading.snapshot import TradingSnapshot
 logger = logging.getLogger("nbbacktest")
 
 EVERY_SECONDS = 1.0
-"""How long a running run goes on before its place is written again."""
+"""Seconds after which a run that goes on has its place written again."""
 _LONGEST = 500  # characters of an error
 
 
@@ -110,7 +110,7 @@ class RunJournal:
             self._prepare_beside()
 
     def input(self, *, keep: int, cursor: int, what: str, strategy: str | None, args: dict[str, Any], by: str) -> None:
-        """Write what a hand is about to do; it is on the disk when this returns."""
+        """Write an input that is about to be done by hand; it is on the disk when this returns."""
         with self._begun():
             self._seq += 1
             self._write(
@@ -121,7 +121,7 @@ class RunJournal:
             )
 
     def cut(self, *, keep: int, cursor: int) -> None:
-        """Write that of the line's inputs only the first `keep` are about to stand."""
+        """Write that only the first `keep` inputs of the line are about to count."""
         with self._begun():
             self._seq += 1
             self._write(
@@ -199,7 +199,7 @@ class RunJournal:
             append(self._descriptor, line_of(entry), sync=sync)
         except BaseException as error:
             if size >= 0:
-                with suppress(OSError):  # the part that was written would be a damaged line
+                with suppress(OSError):  # the part of a line that was written would count as damage
                     os.ftruncate(self._descriptor, size)
             if not isinstance(error, Exception):
                 raise  # an interrupt: what was to be written doesn't happen either

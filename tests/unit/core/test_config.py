@@ -163,6 +163,7 @@ def test_the_schema_names_every_key():
         "lag",
         "live",
         "on_error",
+        "seed",
         "remote",
     }
     assert schema["additionalProperties"] is False

@@ -13,8 +13,7 @@ from rich.console import Console
 import nbbacktest as nb
 from nbbacktest.core.config import EXAMPLE
 from nbbacktest.display.foreground_run import end_event, follow_in_events, follow_in_lines
-from nbbacktest.display.run_meter import RunMeter
-from nbbacktest.display.run_page import RunPage
+from nbbacktest.display.run_page import RunMeter, RunPage
 from nbbacktest.display.terminal_input import Interrupts, Keyboard
 
 
@@ -57,7 +56,7 @@ def test_a_run_at_rest_adds_no_point(system):
 
 def test_a_long_line_is_thinned_out(system, monkeypatch):
     """However long it is looked at, the line stays short, rises in time and begins at the start."""
-    monkeypatch.setattr("nbbacktest.display.run_meter._POINTS", 10)
+    monkeypatch.setattr("nbbacktest.display.run_page._POINTS", 10)
     meter = RunMeter(system, 100_000)
     for _ in range(100):
         system.step()

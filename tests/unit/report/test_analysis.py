@@ -13,12 +13,13 @@ from msgspec import structs
 from rich.console import Console
 
 from nbbacktest.report import analysis
-from nbbacktest.report.analysis import fingerprint
+from nbbacktest.report.analysis import RunAnalysis, fingerprint
 from nbbacktest.report.document import document
 from nbbacktest.report.result import Result
 from nbbacktest.report.tearsheet import page
 from nbbacktest.report.terminal import print_report
 from nbbacktest.trading.equity import equity_curve
+from nbbacktest.trading.stats import statistics
 from tests.records import bars, minutes, run
 
 
@@ -93,6 +94,19 @@ def test_its_bytes_are_the_documented_ones():
 def test_a_tag_that_is_no_valid_text_has_a_fingerprint(record):
     """A lone surrogate, as file names can hold, ends no report."""
     assert len(of(replace(record, fills=(structs.replace(record.fills[0], tag="\ud800"),)))) == 64
+
+
+def test_statistics_share_what_the_run_has_computed():
+    """Excursions are those of all trades, and the statistics take those of the closed ones out of them."""
+    record = run(
+        [bars("A", minutes(6), [10, 11, 9, 12, 5, 8])], [(1, "A", 2, 11.0), (3, "A", -2, 12.0), (3, "A", 1, 12.0)]
+    )
+    computed, alone = RunAnalysis(record), statistics(record)
+    assert len(computed.excursions.mae) == 2
+    assert computed.excursions.mae[1] < computed.excursions.mae[0]  # the open trade has fallen further
+    assert {name: computed.stats[name] for name in ("average_mae", "average_mfe")} == {
+        name: alone[name] for name in ("average_mae", "average_mfe")
+    }
 
 
 def test_what_all_faces_read_is_computed_once(monkeypatch):

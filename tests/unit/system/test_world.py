@@ -129,7 +129,7 @@ def test_a_run_reads_its_present_world():
     system.start({"exchange": "24/7"}, data=minutes(30), strategies=Idle, wait=True)
     run = system.run
     other = world_of(run.config, [(Idle(), None)], RunBars(run.config, None, run.world.market))
-    run.journey.world = other
+    run.stages.world = other
     assert system.strategies == other.desk.strategies
 
 

@@ -259,18 +259,38 @@ def test_the_newest_place_counts_and_is_gone_to_once():
     assert state.place.at == 5
 
 
-def test_ticks_stand_at_fills_sessions_and_errors(panel):
+def test_ticks_stand_at_fills_sessions_inputs_and_errors():
     """Each kind once a place, also ahead of a run that was taken back."""
-    run, ticks = panel.system.run, TimeTicks()
-    places = [fill.index + 1 for fill in run.world.desk.fills]
-    assert len(places) == 6
-    before = ticks.drawn(run, 60, panel.charts.starts(run, run.analysis.frame), 30)
-    for place in places:
-        assert f"M{place * 500 // 60} 2V8" in before
-    assert 'class="nbbt-tick-error" d="M250 0V14"' in before
-    panel.system.back(40)
-    assert ticks.drawn(run, 60, panel.charts.starts(run, run.analysis.frame), 30) == before
-    assert ticks.drawn(run, 0, panel.charts.starts(run, run.analysis.frame), None) == ""
+
+    class Failing(Buying):
+        def on_bar(self, bar):
+            super().on_bar(bar)
+            if bar.time.minute == 15:
+                raise KeyError("15")
+
+    system = nb.SystemManager(reachable=False)
+    system.start(ALWAYS | {"on_error": "pause"}, data={"A": minutes(100, seed=1)}, strategies=Failing, paused=True)
+    system.step(60)
+    system.step(14)
+    system.buy(size=2)
+    with panel_of(system) as panel:
+        run, ticks = system.run, TimeTicks()
+        horizon, places = system.horizon, [fill.index + 1 for fill in run.world.desk.fills]
+        assert len(places) >= 4
+
+        def drawn_now():
+            return ticks.drawn(run, horizon, panel.charts.starts(run, run.analysis.frame))
+
+        before = drawn_now()
+        for place in places:
+            assert f"M{place * 500 // horizon} 2V8" in before
+        [failed] = [place for place, bar in enumerate(minutes(100, seed=1).index, 1) if bar.minute == 15]
+        assert f'class="nbbt-tick-error" d="M{failed * 500 // horizon} 0V14"' in before
+        assert 'class="nbbt-tick-input" d="M500 0V14"' in before
+        system.back(40)
+        assert drawn_now() == before
+        assert ticks.drawn(run, 0, panel.charts.starts(run, run.analysis.frame)) == ""
+        system.stop()
 
 
 @settings(
@@ -283,7 +303,7 @@ def test_ticks_stand_at_fills_sessions_and_errors(panel):
     places=st.lists(st.integers(0, 100), min_size=1, max_size=5),
 )  # fmt: skip
 def test_a_look_draws_what_is_drawn_there(market, broker, seed, places):
-    """Charts, numbers and tables of a look are those of the run when it stands at that instant."""
+    """Charts, numbers and tables of a look, back or ahead, are those of the run when it stands at that instant."""
     config, data, late = random_market(market, broker, [], seed)
     system = nb.SystemManager(reachable=False)
     strategy = type(
@@ -296,7 +316,7 @@ def test_a_look_draws_what_is_drawn_there(market, broker, seed, places):
             for place in places:
                 drawn(panel)
                 at = system.horizon * place // 100
-                if system.is_stopped() or at >= system.snapshot().cursor:
+                if system.is_stopped():
                     break
                 panel._looking.choose(at, None, float("inf"))
                 looked = seen(panel)

@@ -56,7 +56,7 @@ def test_a_run_is_commanded_from_outside():
         assert (seen["data"]["cursor"], seen["data"]["equity"]) == (30, system.look(30).equity)
         assert client.command("back", n=10)["message"] == "System paused at 2024-10-03 10:20:00-04:00"
         assert client.command("rewind", to="last fill", before=True)["value"] is True
-        assert system.snapshot().cursor == system.run.journey.line.fills[-1].index
+        assert system.snapshot().cursor == system.run.journey.farthest.desk.fills[-1].index
         assert client.command("rewind", to="end")["value"] is True
         assert client.command("back-until", when="fill")["value"] is True
         assert system.snapshot().last_fills[-1].index + 1 == system.snapshot().cursor
