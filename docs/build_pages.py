@@ -333,7 +333,7 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 # -- the public names ---------------------------------------------------------------------------------------
 
 API: dict[str, tuple[str, ...]] = {
-    "Run": ("backtest", "get_system_manager", "SystemManager", "SystemState", "Snapshot", "SessionConfig", "schema"),
+    "Run": ("backtest", "get_system_manager", "replay", "SystemManager", "SystemState", "Snapshot", "SessionConfig", "schema"),
     "Write a strategy": ("Strategy", "Bar", "FormingBar", "Order", "Fill", "OrderType", "OrderStatus", "Side"),
     "Read a result": ("Result", "audit_lookahead", "AuditReport"),
     "Compare parameters": ("sweep", "SweepResult", "SweepInterrupted"),

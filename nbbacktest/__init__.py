@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from nbbacktest.system.audit_report import AuditReport
     from nbbacktest.system.backtest import backtest
     from nbbacktest.system.feeds.client import WebSocketFeed
+    from nbbacktest.system.journal.repeat import replay
     from nbbacktest.system.session import SystemManager, get_system_manager
     from nbbacktest.system.status import schema
     from nbbacktest.system.sweep.sweep import sweep
@@ -99,6 +100,7 @@ _HOMES = {
     "system.backtest": ("backtest",),
     "system.feeds.client": ("WebSocketFeed",),
     "system.audit_report": ("AuditReport",),
+    "system.journal.repeat": ("replay",),
     "system.session": ("SystemManager", "get_system_manager"),
     "system.status": ("schema",),
     "system.sweep.sweep": ("sweep",),
@@ -175,6 +177,7 @@ __all__ = [
     "backtest",
     "data_quality",
     "get_system_manager",
+    "replay",
     "schema",
     "sweep",
 ]

@@ -30,6 +30,8 @@ app.command(run.validate)
 app.command(run.schema)
 app.command(system.sessions)
 app.command(journals.runs)
+app.command(journals.resume)
+app.command(journals.replay)
 app.command(data.data)
 app.command(feed.feed)
 

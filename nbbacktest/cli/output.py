@@ -16,6 +16,7 @@ from nbbacktest.core.errors import (
     ConfigError,
     DataError,
     InvalidTransition,
+    JournalError,
     MissingExtraError,
     NbBacktestError,
     NoSessionError,
@@ -25,7 +26,7 @@ from nbbacktest.report.console import console
 DONE, FAILED, MISUSED, UNREACHED, INTERRUPTED = 0, 1, 2, 3, 130
 """Done; the run failed; wrong usage or config; no running session; ended by Ctrl-C."""
 
-_MISUSES = (ConfigError, DataError, MissingExtraError, AmbiguousSessionError)
+_MISUSES = (ConfigError, DataError, JournalError, MissingExtraError, AmbiguousSessionError)
 _REFUSALS = (ValueError, TypeError, RuntimeError)
 """The classes of the errors by which commands refuse an argument; not their subclasses, which other libraries raise."""
 

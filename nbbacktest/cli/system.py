@@ -21,6 +21,7 @@ from nbbacktest.system.commands import COMMANDS
 from nbbacktest.system.status import shown_time
 
 if TYPE_CHECKING:
+    from nbbacktest.display.foreground_run import Ended
     from nbbacktest.system.remote.registry import SessionEntry
 
 _COLOURS = {SystemState.RUNNING.value: "green", SystemState.PAUSED.value: "yellow", "gone": "red", "silent": "red"}
@@ -58,7 +59,11 @@ def _start(arguments: dict[str, Any], *, as_json: bool) -> int:
     from nbbacktest.display.foreground_run import run_in_foreground
 
     find_local_modules()
-    ended = run_in_foreground(nb.get_system_manager(), as_json=as_json, console=console(), **arguments)
+    return exit_status(run_in_foreground(nb.get_system_manager(), as_json=as_json, console=console(), **arguments))
+
+
+def exit_status(ended: Ended) -> int:
+    """Complain of how a run in the foreground ended; returns the exit status."""
     if ended.error is not None:
         return complain(str(ended.error), FAILED)
     if ended.interrupted:

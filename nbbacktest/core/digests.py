@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import linecache
+import re
+import tokenize
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -67,9 +70,15 @@ def digest_of_source(kind: type) -> str | None:
 
 
 def _source(kind: type) -> str | None:
-    with suppress(OSError, TypeError, SyntaxError):
-        return inspect.getsource(kind)
-    # A notebook's class belongs to no file, but its functions know their cells.
-    with suppress(OSError, TypeError, SyntaxError):
-        return "\n".join(inspect.getsource(one) for one in vars(kind).values() if inspect.isfunction(one)) or None
+    # Not `inspect.getsource`: of a class it parses the whole file, while all other threads wait.
+    own = [one.__code__ for one in vars(kind).values() if inspect.isfunction(one) and one.__module__ == kind.__module__]
+    if not own:
+        return None
+    first = min(own, key=lambda code: code.co_firstlineno)
+    lines = linecache.getlines(first.co_filename)[:]
+    head = re.compile(rf"\s*class\s+{re.escape(kind.__name__)}\b")
+    for start in range(min(first.co_firstlineno, len(lines)) - 1, -1, -1):
+        if head.match(lines[start]):
+            with suppress(tokenize.TokenError, SyntaxError):
+                return "".join(inspect.getblock(lines[start:]))
     return None

@@ -169,14 +169,43 @@ def run_in_foreground(
         SIGTERM, or a closed terminal, after the result until then is reported.
     """
     settings = SessionConfig.load(config if config is not None else EXAMPLE)
+    begin = partial(commands.start, system, settings, speed=speed, paused=paused)
+    return _in_foreground(system, begin, as_json=as_json, console=console)
+
+
+def resume_in_foreground(
+    system: SystemManager, run: str | None, *, paused: bool, as_json: bool, console: Console
+) -> Ended:
+    """Go on with a run whose process died, and show it as `run_in_foreground` does.
+
+    Raises
+    ------
+    JournalError, ReplayError
+        There is no such run, or it can't be gone on with.
+    """
+
+    def begin() -> commands.Answer:
+        system.recover(run)
+        at = system.snapshot()
+        if not paused:
+            system.resume()
+        message = f"Goes on with {system.next_start} after {at.cursor:,} instants, at {at.time}"
+        return commands.Answer("resume", True, str(system.get_state()), message)
+
+    return _in_foreground(system, begin, as_json=as_json, console=console)
+
+
+def _in_foreground(
+    system: SystemManager, begin: Callable[[], commands.Answer], *, as_json: bool, console: Console
+) -> Ended:
     out, left, interrupted = sys.stdout, None, False
     # Strategies' own output goes to stderr, so that stdout holds JSON alone.
     with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         try:
-            answer = commands.start(system, settings, speed=speed, paused=paused)
+            answer = begin()
             try:
                 _announce(answer, as_json=as_json, console=console, out=out)
-                interrupted = _show(system, settings, as_json=as_json, console=console, out=out)
+                interrupted = _show(system, as_json=as_json, console=console, out=out)
             except Leaving as leaving:
                 left = leaving
                 system.stop()
@@ -200,8 +229,9 @@ def _announce(answer: commands.Answer, *, as_json: bool, console: Console, out: 
     console.print(str(answer), markup=False)
 
 
-def _show(system: SystemManager, settings: SessionConfig, *, as_json: bool, console: Console, out: TextIO) -> bool:
-    cash = settings.broker.cash
+def _show(system: SystemManager, *, as_json: bool, console: Console, out: TextIO) -> bool:
+    run = system.run
+    cash = run.config.broker.cash if run is not None else 0.0
     if as_json:
         return follow_in_events(system, cash, out)
     if console.is_terminal and not console.is_dumb_terminal:

@@ -10,10 +10,10 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from nbbacktest.core.clock import Clock
-from nbbacktest.core.config import SessionConfig
+from nbbacktest.core.config import JournalConfig, SessionConfig
 from nbbacktest.core.enums import InputKind, SystemState
 from nbbacktest.core.errors import InvalidTransition, LiveRunError, StrategyBlockedError
 from nbbacktest.core.files import write_whole
@@ -30,7 +30,7 @@ from nbbacktest.system.inputs import bound
 from nbbacktest.system.journey import Destination
 from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
 from nbbacktest.system.run import Run, outcome
-from nbbacktest.system.run_holder import STOP_SECONDS, OpenedRun, RunHolder, journal_of
+from nbbacktest.system.run_holder import STOP_SECONDS, JournalPlace, OpenedRun, RunHolder, journal_of
 from nbbacktest.system.runner import has_threads, require_threads
 from nbbacktest.system.status import status
 from nbbacktest.system.targets import Until, goal_of, past_cursor, place_of, target_of
@@ -40,6 +40,7 @@ from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     from nbbacktest.system.break_places import BackUntil
+    from nbbacktest.system.journal.recovery import Recovery
 
 T = TypeVar("T")
 
@@ -47,18 +48,6 @@ REST_SECONDS = 10.0
 """The most seconds that `pause` waits for one."""
 FLUSH_SECONDS = 5.0
 """The most seconds that the end of a `wait` waits for callbacks."""
-
-
-class JournalPlace(NamedTuple):
-    """The place of a run's journal.
-
-    Attributes
-    ----------
-    path : Path or None
-        The file; it is written from the first rest on. None: the run has none.
-    """
-
-    path: Path | None
 
 
 class SystemManager:
@@ -157,34 +146,50 @@ class SystemManager:
         """
         if not self._allowed(Command.START):
             return False
-        origin = origin_of(self._origin, config, data, strategies, params, feed)
-        settings, asked = origin.config, self._speed
-        _refuse_live(settings, paused=paused)
-        stages = build(
-            settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
-            params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
-        )  # fmt: skip
-        beside = self._beside(settings)
-        run = self._holder.make(stages, beside, journal_of(origin, stages) if self._reachable else None)
-        speed = origin.speed if asked is None else asked
-        if speed is not None and not run.is_live:
-            run.coordinator.set_speed(speed)
-        built = origin.built(stages, speed)
-
-        def placed() -> None:
-            if self._speed == asked and not run.is_live:
-                self._speed = None
-            self._origin = built
-
-        if not self._holder.begin(run, beside, paused=paused, placed=placed):
-            if run.journal is not None:
-                run.journal.close()
-            return False  # another thread was faster
-        if paused:
-            self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
-        if wait:
+        started = self.begin(origin_of(self._origin, config, data, strategies, params, feed), paused=paused)
+        if started and wait:
             self.wait()
-        return True
+        return started
+
+    def recover(
+        self,
+        run: str | Path | None = None,
+        *,
+        data: Any = None,
+        strategies: StrategySource | Sequence[StrategySource] | None = None,
+    ) -> bool:
+        """Go on with a run whose process died: it is paused where it was, with all that was done to it by hand.
+
+        It is executed again from its start by its journal, and held against it; then it goes on with the same journal.
+
+        Parameters
+        ----------
+        run : str or path, optional
+            Its id or a part of it, as `nbbacktest runs` lists it, or the path of its journal; one that has ended may be named too. None:
+            the newest whose process died.
+        data, strategies
+            Bars and strategies that the journal doesn't hold: bars that were handed over as objects, classes that can't be
+            imported, instances.
+
+        Returns
+        -------
+        bool
+            False if a run is under way already.
+
+        Raises
+        ------
+        JournalError
+            There is no such run, its journal is damaged, it is of other bars, or its process lives.
+        ReplayError
+            The run doesn't repeat itself.
+        """
+        if not self._allowed(Command.START):
+            return False
+        from nbbacktest.system.journal.recovery import claimed_recovery
+
+        settings = self._origin.config.journal if self._origin is not None else JournalConfig()
+        with contextlib.closing(claimed_recovery(run, settings, data, strategies)) as recovery:
+            return recovery.follow(self)
 
     def pause(self) -> bool:
         """Hold the run at the next bar boundary.
@@ -679,8 +684,7 @@ class SystemManager:
     @property
     def journal(self) -> JournalPlace:
         """The place of the journal of the present or last run; its `path` is None if there is none."""
-        run = self._holder.run
-        return JournalPlace(run.journal.path if run is not None and run.journal is not None else None)
+        return self._holder.journal
 
     @property
     def run(self) -> Run | None:
@@ -754,6 +758,37 @@ class SystemManager:
         return self._events.subscribe("end", callback)
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    def begin(self, origin: Origin, *, paused: bool, recovery: Recovery | None = None) -> bool:
+        """Start a run of an origin, that of a recovery perhaps; raises and returns as `start`."""
+        settings, asked = origin.config, self._speed
+        _refuse_live(settings, paused=paused)
+        stages = build(
+            settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
+            params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
+        )  # fmt: skip
+        if recovery is not None:
+            recovery.check(stages)
+        beside = self._beside(settings)
+        has_journal = self._reachable and recovery is None
+        run = self._holder.make(stages, beside, journal_of(origin, stages) if has_journal else None)
+        speed = origin.speed if asked is None else asked
+        if speed is not None and not run.is_live:
+            run.coordinator.set_speed(speed)
+        built = origin.built(stages, speed)
+
+        def placed() -> None:
+            if self._speed == asked and not run.is_live:
+                self._speed = None
+            self._origin = built
+
+        if not self._holder.begin(run, beside, paused=paused, placed=placed):
+            if run.journal is not None:
+                run.journal.close()
+            return False  # another thread was faster
+        if paused:
+            self._at_rest(run, lambda: run.gate.hold_until_rest(REST_SECONDS))
+        return True
 
     def _travel(self, place: Callable[[Run, int], int | Destination | None]) -> bool:
         """Go to a place that `place` gives, from the run and the cursor at which it stands."""

@@ -8,7 +8,6 @@ import traceback
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +89,9 @@ class Run:
         self.inbox = stages.inbox
         self.journey = Journey(stages, line)
         self.is_shown = False
-        self.journal = journal
+        self.journal: RunJournal | None = None
         if journal is not None:
-            self.analysis.note = self._note
+            self.keep(journal)
         self._is_stopped = False  # by a command; written by `stop`
         self._live_objects = stages.live_objects
         self._describe = describe
@@ -119,6 +118,11 @@ class Run:
         """Set the stages going; if the operating system refuses a thread, none is left."""
         self._began = monotonic()
         self._runner.start()
+
+    def keep(self, journal: RunJournal) -> None:
+        """Write this journal from now on; called before the start, or at rest."""
+        self.journal = self.journey.journal = journal
+        self.analysis.note = self._note
 
     def stop(self, timeout: float) -> None:
         """End the run from wherever it is.
@@ -198,7 +202,12 @@ class Run:
         return self.gate.jump(JumpRequest(place), self.streams[-1].nudge)
 
     def act(
-        self, what: InputKind, strategy: str | None, arguments: Mapping[str, Any], bars: SymbolBars | None = None
+        self,
+        what: InputKind,
+        strategy: str | None,
+        arguments: Mapping[str, Any],
+        bars: SymbolBars | None = None,
+        by: str = "python",
     ) -> Any:
         """Do something by hand between two instants; see `Journey.act`. From any thread that isn't the engine's.
 
@@ -212,7 +221,7 @@ class Run:
             if not goes_on:
                 kind = DataError if what in (InputKind.ADD, InputKind.REMOVE) else OrderError
                 raise kind(f"the run has ended; {what} is for a run that goes on")
-            return self.journey.act(what, strategy, arguments, bars)
+            return self.journey.act(what, strategy, arguments, bars, by)
 
         def act() -> Any:
             with self._acting:
@@ -487,7 +496,8 @@ class Run:
         finally:
             self.journey.close()
             if self.journal is not None:
-                self._tell(partial(self._close_journal, self.journal, told=told))
+                how = "finished" if not told else "stopped" if self._is_stopped else None
+                self._tell(self.journal.leave, self, self._course(), how)
             with self._ending:
                 self._done.set()
                 listeners, self._listeners = self._listeners, []
@@ -497,21 +507,11 @@ class Run:
     def _note(self, frame: Frame[TradingSnapshot]) -> None:
         """Tell the journal where the run stands; in the analysis thread."""
         if self.journal is not None:
-            self.journal.note(frame, rests=self.gate.is_resting_at(frame.cursor), horizon=self.horizon)
+            self.journal.note(frame, self._course(), rests=self.gate.is_resting_at(frame.cursor))
 
-    def _close_journal(self, journal: RunJournal, *, told: bool) -> None:
-        """Write the end; a run that ended with its manager or its process hasn't come to it, and may be gone on with."""
-        try:
-            error, frame = self.error, self.analysis.frame
-            if not frame.cursor:
-                return  # nothing happened
-            if error is None and told and not self._is_stopped:
-                journal.note(frame, rests=True, horizon=self.horizon, is_last=True)
-            else:
-                how = "failed" if error is not None else "stopped" if told else "finished"
-                journal.end(how, frame.cursor, 0, self.result().fingerprint, error)
-        finally:
-            journal.close(discard=not self.analysis.frame.cursor)
+    def _course(self) -> tuple[int, int, int]:
+        """The horizon, the inputs that were done, and those of the whole line."""
+        return self.journey.horizon, self._stages.world.n_inputs, len(self.journey.line.inputs)
 
     def _end_feed(self, feed: Feed) -> None:
         """End the feed; the run waits for a user's feed no longer than `FEED_SECONDS`."""

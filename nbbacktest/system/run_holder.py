@@ -6,8 +6,9 @@ import atexit
 import os
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition
@@ -30,6 +31,18 @@ EXIT_SECONDS = 1.0
 """The most seconds that the process's exit waits for strategies' calls, for all runs together."""
 
 
+class JournalPlace(NamedTuple):
+    """The place of a run's journal.
+
+    Attributes
+    ----------
+    path : Path or None
+        The file; it is written from the first rest on. None: the run has none.
+    """
+
+    path: Path | None
+
+
 class OpenedRun(Protocol):
     """An object that is opened beside a run, such as its control server, and closed at the run's end."""
 
@@ -48,6 +61,13 @@ def journal_of(origin: Origin, stages: Stages) -> RunJournal | None:
     from nbbacktest.system.journal.writer import begun
 
     return begun(beginning(origin, stages.world.market, stages.world.desk.strategies))
+
+
+def reopened_journal(journal: RunJournal) -> RunJournal | None:
+    """The journal of a run that has ended, for one that goes on with it."""
+    from nbbacktest.system.journal.recovery import reopened
+
+    return reopened(journal)
 
 
 class RunHolder:
@@ -70,6 +90,12 @@ class RunHolder:
         self._condition = condition
         self._events = events
         _holders.add(self)
+
+    @property
+    def journal(self) -> JournalPlace:
+        """The place of the journal of the present or last run."""
+        journal = None if self.run is None else self.run.journal
+        return JournalPlace(None if journal is None else journal.path)
 
     def make(
         self,
@@ -119,17 +145,24 @@ class RunHolder:
         life = Lifecycle()
         stages, line = ended.successor(life, self._condition)
         run = self.make(stages, beside, line=line)
+        journal = None if ended.journal is None else reopened_journal(ended.journal)
+        if journal is not None:
+            run.journey.journal = journal
         run.gate.hold_here()
         life.apply(Command.START)
         try:
             run.start()
             run.rewind(lambda _cursor: goal)
             self._take(run, ended)
+            if journal is not None:
+                run.keep(journal)
             self._events.poll_progress(run.followed)
             if beside is not None:
                 uninterrupted(beside.open)
         except BaseException as error:
             run.call_off(error, STOP_SECONDS)
+            if journal is not None:
+                journal.close()
             raise
 
     def _take(self, run: Run, ended: Run) -> None:

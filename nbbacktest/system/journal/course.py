@@ -38,7 +38,7 @@ class Course(NamedTuple):
     Attributes
     ----------
     inputs : list of dict
-        Those of the line that stands, in order: cursor, what, strategy, arguments, by.
+        Those of the line that stands, in order: cursor, what, strategy, args, by.
     stands : list of StandEntry
         The known places of this line.
     cursor, applied : int
@@ -76,22 +76,18 @@ def course_of(journal: JournalFile) -> Course:
             del inputs[entry.keep :]
             stands = [one for one in stands if one.cursor <= entry.cursor and one.inputs <= entry.keep]
             inputs += [_input_of(entry)] if isinstance(entry, InputEntry) else entry.again
-            cursor = horizon = entry.cursor
-            applied, seq = len(inputs), entry.seq
+            cursor, seq = entry.cursor, entry.seq
+            applied = sum(one["cursor"] <= cursor for one in inputs)
+            horizon = max([cursor, *(one["cursor"] for one in inputs)])  # a redo brings back what lay ahead
         elif isinstance(entry, EndEntry):
             end = entry
-            cursor, applied, horizon = entry.cursor, len(inputs), max(horizon, entry.cursor)
+            if entry.how != "failed":  # that instant is to be delivered again
+                cursor, applied, horizon = entry.cursor, entry.inputs, max(horizon, entry.cursor)
     return Course(inputs, stands, cursor, applied, horizon, seq, end)
 
 
 def _input_of(entry: InputEntry) -> dict[str, Any]:
-    return {
-        "cursor": entry.cursor,
-        "what": entry.what,
-        "strategy": entry.strategy,
-        "arguments": entry.args,
-        "by": entry.by,
-    }
+    return {name: getattr(entry, name) for name in ("cursor", "what", "strategy", "args", "by")}
 
 
 class Claim(NamedTuple):

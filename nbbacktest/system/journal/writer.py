@@ -10,15 +10,17 @@ import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from nbbacktest.core.config import JournalConfig
 from nbbacktest.core.files import append
+from nbbacktest.core.inputs import Input
 from nbbacktest.core.monitor import Flag, started
 from nbbacktest.core.user_code import callers_level
-from nbbacktest.engine.analysis import Frame
+from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.report.analysis import fill_bytes
 from nbbacktest.system.journal.facts import Beginning, now
 from nbbacktest.system.journal.folder import NAME, lock, make_room, new_run, remove_run
@@ -27,11 +29,29 @@ from nbbacktest.system.runner import has_threads
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.snapshot import TradingSnapshot
 
+if TYPE_CHECKING:
+    from nbbacktest.report.result import Result
+
 logger = logging.getLogger("nbbacktest")
 
 EVERY_SECONDS = 1.0
 """Seconds after which a run that goes on has its place written again."""
 _LONGEST = 500  # characters of an error
+
+
+class EndedRun(Protocol):
+    """What a journal's end says of its run."""
+
+    @property
+    def analysis(self) -> AnalysisEngine[TradingSnapshot]:
+        """Has the last frame."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended it."""
+
+    def result(self) -> Result:
+        """Has the fingerprint."""
 
 
 class RunJournal:
@@ -44,6 +64,7 @@ class RunJournal:
     ----------
     path : Path
         The file.
+    settings : JournalConfig
     """
 
     def __init__(
@@ -54,12 +75,14 @@ class RunJournal:
         settings: JournalConfig,
         *,
         seq: int = 0,
+        line: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.path = path
         self._descriptor = descriptor
         self._origin = origin  # None once the first line is written
-        self._settings = settings
+        self.settings = settings
         self._seq = seq
+        self._line = list(line)  # the inputs that were written and stand
         self._lock = threading.RLock()  # guards all fields below and the file
         self._prepared, self._made_room = Flag(), Flag()
         self._is_preparing = False
@@ -76,23 +99,20 @@ class RunJournal:
     # -- what is written ------------------------------------------------------------------------------------
 
     def note(
-        self,
-        frame: Frame[TradingSnapshot],
-        *,
-        rests: bool,
-        horizon: int,
-        inputs: int = 0,
-        line: int = 0,
-        is_last: bool = False,
+        self, frame: Frame[TradingSnapshot], course: tuple[int, int, int], *, rests: bool, is_last: bool = False
     ) -> None:
-        """Write where the run stands, if it rests there, goes no further, or hasn't said so for a second."""
+        """Write where the run stands, if it rests there, goes no further, or hasn't said so for a second.
+
+        `course` has the horizon, the inputs that were done, and those of the whole line.
+        """
         if is_last:
             self._begun()
         elif not rests and perf_counter() < self._due:
             return
-        place = (frame.cursor, horizon, inputs, line, frame.epoch)
+        place = (frame.cursor, *course, frame.epoch)
         if place == self._stood:
             return
+        horizon, inputs, line = course
         with self._lock:
             self._stood = place
             self._due = perf_counter() + EVERY_SECONDS
@@ -109,30 +129,49 @@ class RunJournal:
         if begins:
             self._prepare_beside()
 
-    def input(self, *, keep: int, cursor: int, what: str, strategy: str | None, args: dict[str, Any], by: str) -> None:
-        """Write an input that is about to be done by hand; it is on the disk when this returns."""
+    def input(self, one: Input, keep: int) -> None:
+        """Write what a hand is about to do, when the first `keep` inputs of the line stand; it is on the disk when this returns."""
+        said = journalled(one)
         with self._begun():
             self._seq += 1
-            self._write(
-                InputEntry(
-                    keep=keep, cursor=cursor, seq=self._seq, what=what, strategy=strategy, args=args, by=by, at=now()
-                ),
-                sync=self._settings.sync == "input",
-            )
+            entry = InputEntry(keep=keep, seq=self._seq, at=now(), **said)
+            self._write(entry, sync=self.settings.sync == "input")
+            self._line = [*self._line[:keep], said]
 
-    def cut(self, *, keep: int, cursor: int) -> None:
-        """Write that only the first `keep` inputs of the line are about to count."""
+    def take(self, inputs: Sequence[Input], cursor: int) -> None:
+        """Write that the run is about to go on with another line, at `cursor`: these inputs, and nothing ahead of them."""
+        line = [journalled(one) for one in inputs]
         with self._begun():
+            keep = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(line, self._line, strict=False)))
             self._seq += 1
-            self._write(
-                CutEntry(keep=keep, cursor=cursor, seq=self._seq, at=now()), sync=self._settings.sync == "input"
-            )
+            entry = CutEntry(keep=keep, cursor=cursor, seq=self._seq, at=now(), again=line[keep:])
+            self._write(entry, sync=self.settings.sync == "input")
+            self._line = line
 
-    def end(self, how: Any, cursor: int, inputs: int, fingerprint: str, error: BaseException | None) -> None:
-        """Write that the run has ended."""
+    def leave(self, run: EndedRun, course: tuple[int, int, int], how: Literal["finished", "stopped"] | None) -> None:
+        """Write the end of a run, and close.
+
+        `how` is None if it ended with its manager or its process: it hasn't come to its end, and may be gone on with.
+        """
+        horizon, inputs, line = course
+        has_moved = bool(run.analysis.frame.cursor or horizon or line)
+        try:
+            if has_moved and (how is not None or run.error is not None):
+                self._end(run, inputs, how or "stopped")
+            elif has_moved:
+                self.note(run.analysis.frame, course, rests=True, is_last=True)
+        finally:
+            self.close(discard=not has_moved)
+
+    def _end(self, run: EndedRun, inputs: int, how: Literal["finished", "stopped"]) -> None:
+        cursor, error, fingerprint = run.analysis.frame.cursor, run.error, run.result().fingerprint
+        told = None if error is None else f"{type(error).__name__}: {error}"[:_LONGEST]
+        entry = EndEntry(
+            how=how if error is None else "failed", cursor=cursor, inputs=inputs, fingerprint=fingerprint, error=told,
+            at=now(),
+        )  # fmt: skip
         with self._begun():
-            told = None if error is None else f"{type(error).__name__}: {error}"[:_LONGEST]
-            self._write(EndEntry(how=how, cursor=cursor, inputs=inputs, fingerprint=fingerprint, error=told, at=now()))
+            self._write(entry)
 
     def close(self, *, discard: bool = False) -> None:
         """Write no more, and let another process go on with the run. A journal without a line is removed, or at will."""
@@ -180,7 +219,7 @@ class RunJournal:
                     self._origin = self._waiting = None
                     self._prepared.set()
                 with suppress(OSError):
-                    make_room(self.path.parent.parent, self._settings.keep, self.path.parent)
+                    make_room(self.path.parent.parent, self.settings.keep, self.path.parent)
         except Exception as error:  # noqa: BLE001 - a frame that no file takes, a config that JSON doesn't hold
             self._lose(error)
         except BaseException as interrupt:
@@ -238,6 +277,14 @@ def begun(beginning: Beginning) -> RunJournal | None:
     with suppress(OSError):  # a file system without locks
         lock(descriptor)
     return RunJournal(run / NAME, descriptor, lambda: beginning.entry(run), settings)
+
+
+def journalled(one: Input) -> dict[str, Any]:
+    """An input as a line has it."""
+    return {
+        "cursor": one.place.cursor, "what": str(one.what), "strategy": one.strategy, "args": dict(one.arguments),
+        "by": one.by,
+    }  # fmt: skip
 
 
 class FillsDigest:

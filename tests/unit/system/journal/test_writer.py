@@ -110,9 +110,7 @@ def test_a_journal_costs_nothing_a_bar(here, monkeypatch):
     """It is asked at boundaries alone."""
     asked = []
     note = writer.RunJournal.note
-    monkeypatch.setattr(
-        writer.RunJournal, "note", lambda self, frame, **more: asked.append(1) or note(self, frame, **more)
-    )
+    monkeypatch.setattr(writer.RunJournal, "note", lambda *given, **more: asked.append(1) or note(*given, **more))
     system = nb.SystemManager()
     system.start(ALWAYS, data=minutes(50_000), strategies=SmaCross, wait=True)
     assert len(asked) < 500
