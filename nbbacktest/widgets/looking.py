@@ -7,9 +7,6 @@ from typing import NamedTuple
 
 from nbbacktest.widgets.panel_threads import ShownPlace
 
-REST = 0.25
-"""Seconds for which the slider rests before the run goes there, if the user doesn't let go of it."""
-
 
 class SliderPlace(NamedTuple):
     """An instant that the user has chosen.
@@ -20,13 +17,10 @@ class SliderPlace(NamedTuple):
         The cursor.
     shown : tuple of int or None
         What the page showed then.
-    since : float
-        When it was chosen, on the monotonic clock.
     """
 
     at: int
     shown: ShownPlace | None
-    since: float
 
 
 class Looking:
@@ -42,11 +36,11 @@ class Looking:
         """The instant to show; None: the one at which the run stands."""
         return self._place
 
-    def choose(self, at: int, shown: ShownPlace | None, now: float) -> SliderPlace:
+    def choose(self, at: int, shown: ShownPlace | None) -> SliderPlace:
         """Look at an instant from now on."""
         with self._guard:
             if self._place is None or self._place.at != at:
-                self._place = SliderPlace(at, shown, now)
+                self._place = SliderPlace(at, shown)
             return self._place
 
     def end(self, place: SliderPlace | None = None) -> None:
@@ -60,13 +54,3 @@ class Looking:
         with self._guard:
             is_new, self._asked = self._asked is not place, place
             return is_new
-
-    def resting(self, now: float) -> SliderPlace | None:
-        """The place at which the slider has rested, if the run wasn't sent there yet."""
-        place = self._place
-        return place if place is not None and self._asked is not place and now - place.since >= REST else None
-
-    def seconds_to_act(self, now: float) -> float | None:
-        """Seconds until the slider has rested; None if there is nothing to wait for."""
-        place = self._place
-        return None if place is None or self._asked is place else max(place.since + REST - now, 0.02)

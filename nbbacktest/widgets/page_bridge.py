@@ -55,16 +55,16 @@ class PageBridge(ReachableWidget, anywidget.AnyWidget):
 
     def __init__(self) -> None:
         self._pressed: Callable[[str, ShownPlace], object] = lambda _key, _shown: None
-        self._looked: Callable[[int, ShownPlace], object] = lambda _at, _shown: None
+        self._dragged: Callable[[int, bool], object] = lambda _at, _rests: None
         super().__init__()
         self.on_msg(self._message)
 
-    def listen(self, pressed: Callable[[str, ShownPlace], object], looked: Callable[[int, ShownPlace], object]) -> None:
-        """Call `pressed` with each key, and `looked` with each instant to which the timeline's slider is dragged.
+    def listen(self, pressed: Callable[[str, ShownPlace], object], dragged: Callable[[int, bool], object]) -> None:
+        """Call `pressed` with each key and what the page showed.
 
-        Both are given what the page showed.
+        Call `dragged` with each instant to which the timeline's slider is dragged, and True if it is held still there.
         """
-        self._pressed, self._looked = pressed, looked
+        self._pressed, self._dragged = pressed, dragged
 
     def clicked(self) -> ShownPlace | None:
         """What the page showed when it was clicked; None if no page's message is being handled."""
@@ -81,7 +81,7 @@ class PageBridge(ReachableWidget, anywidget.AnyWidget):
         if kind == "key":
             self._pressed(str(content.get("key")), (run, epoch))
         elif kind == "look" and isinstance(content.get("at"), int):
-            self._looked(content["at"], (run, epoch))
+            self._dragged(content["at"], content.get("rests") is True)
 
 
 def _handles_a_page() -> bool:

@@ -109,15 +109,13 @@ class ControlPanel:
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
         self.pump = FramePump(self)
-        self.controls = Controls(
-            lambda *asked: _passed(me, "_carry_out", *asked), lambda at: _passed(me, "_let_go", at)
-        )
+        self.controls = Controls(lambda *asked: _passed(me, "_carry_out", *asked), lambda at: _passed(me, "_look", at))
         self.charts = Charts(self.controls, self.pump.poke)
         self._dispatcher = CommandDispatcher(
             lambda: place_of(system.run), lambda message, wrong: _passed(me, "_answered", message, wrong)
         )
         self.controls.bridge.listen(
-            lambda key, shown: _passed(me, "_key", key, shown), lambda at, shown: _passed(me, "_look", at, shown)
+            lambda key, shown: _passed(me, "_key", key, shown), lambda at, rests: _passed(me, "_look", at, rests)
         )
         self.widget = self._laid_out()
         poke = self.pump.poke
@@ -175,25 +173,20 @@ class ControlPanel:
     def _goes_back(self) -> bool:
         return Command.REWIND in allowed_in(self.system.get_state(), self.system.run)
 
-    def _look(self, at: int, shown: ShownPlace | None) -> SliderPlace | None:
-        """Look at an instant, without moving the run; None if the run stands there, or the page shows another run."""
-        run, place = self.system.run, None
+    def _look(self, at: int, goes: bool = True) -> None:  # noqa: FBT001, FBT002 - as the page reports it
+        """Look at the instant to which the user has moved the slider. If the user has let go of it, or holds it still, go there."""
+        run, shown = self.system.run, self.controls.bridge.clicked()
         if run is None or at == run.published().cursor:
             self._looking.end()
         elif shown is not None and shown[0] != number_of(run):
             self._answered(STALE, True)
         else:
-            place = self._looking.choose(at, shown, monotonic())
+            place = self._looking.choose(at, shown)
+            if goes and self._goes_back:
+                self._go(place)
+            elif goes and run.is_live:
+                self._answered(LIVE_BACK, True)
         self.pump.poke()
-        return place
-
-    def _let_go(self, at: int) -> None:
-        """Go to the instant at which the user has let go of the slider."""
-        place, run = self._look(at, self.controls.bridge.clicked()), self.system.run
-        if place is not None and self._goes_back:
-            self._go(place)
-        elif place is not None and run is not None and run.is_live:
-            self._answered(LIVE_BACK, True)
 
     def _go(self, place: SliderPlace) -> None:
         """Take the run to the instant that the user looks at."""
@@ -216,14 +209,10 @@ class ControlPanel:
     def draw_frame(self) -> float | None:
         """Draw a frame; returns in how many seconds the next is due, None if nothing moves."""
         began, worked = monotonic(), thread_time()
-        if self._goes_back and (rested := self._looking.resting(began)) is not None:
-            self._go(rested)
         with self._guard:
             view, behind = self._draw()
         if behind:
             return 0.02
-        if view.is_looking and self._goes_back and (rest := self._looking.seconds_to_act(began)) is not None:
-            return min(rest, 1 / FRAMES)
         if view.state is SystemState.STOPPED:
             self.publish_fallback()
             return None

@@ -11,6 +11,7 @@ const NAMES = {
   ".nbbt-interval select": "Interval of the chart",
 };
 const LOOK = 1000 / 6; // milliseconds between two reports of where the timeline is dragged to
+const STILL = 250; // milliseconds after which a timeline that is held still takes the run there
 const KEYS = { " ": "space", ArrowRight: "right", ArrowLeft: "left", Home: "home", End: "end" };
 const TYPED = "input, select, textarea, button, summary, [role=slider], [contenteditable=true]";
 
@@ -59,21 +60,25 @@ function attach(root, model) {
     if (name === "space") hurry();
     if (!(event.repeat && name === "space")) model.send({ kind: "key", key: name, ...shown() });
   };
-  // While the timeline is dragged, its instant is sent six times a second. The slider itself sends the one at which it is let go.
+  // While the timeline is dragged, its instant is sent six times a second, and once more if it is held still. The slider itself
+  // sends the one at which it is let go.
   const drag = { on: false, sent: -Infinity };
-  const look = () => {
+  const look = (rests) => {
     drag.later = undefined;
     const at = Math.round(root.querySelector(".nbbt-timeline .noUi-handle")?.getAttribute("aria-valuenow"));
-    if (!drag.on || !Number.isInteger(at) || at === drag.at) return;
-    Object.assign(drag, { at, sent: performance.now() });
-    model.send({ kind: "look", at, ...shown() });
+    if (!drag.on || !Number.isInteger(at)) return;
+    drag.sent = performance.now();
+    model.send({ kind: "look", at, rests, ...shown() });
   };
   const grab = (event) => (drag.on = Boolean(event.target.closest?.(".nbbt-timeline")));
   const moved = () => {
+    if (!drag.on) return;
+    clearTimeout(drag.still);
+    drag.still = setTimeout(look, STILL, true);
     // Later than the slider's own listener, which moves the handle.
-    if (drag.on) drag.later ??= setTimeout(look, drag.sent + LOOK - performance.now());
+    drag.later ??= setTimeout(look, drag.sent + LOOK - performance.now(), false);
   };
-  const letGo = () => Object.assign(drag, { on: false, at: undefined });
+  const letGo = () => (drag.on = false);
   const clicked = (event) => {
     if (event.target.closest(".nbbt-buttons button:not(.nbbt-step, .nbbt-back), .nbbt-goal button")) hurry();
     if (event.target.closest(".nbbt-follow")) {

@@ -10,9 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import nbbacktest as nb
-from nbbacktest.widgets import looking
 from nbbacktest.widgets.controls import LIVE_BACK
-from nbbacktest.widgets.looking import REST, Looking
+from nbbacktest.widgets.looking import Looking
 from nbbacktest.widgets.panel_threads import ELSEWHERE, STALE, CommandDispatcher
 from nbbacktest.widgets.time_slider import TimeTicks
 from tests.erratic import brokers, markets, random_market
@@ -47,10 +46,10 @@ def slider_of(panel):
     return named(panel, "nbbt-timeline")
 
 
-def drag(panel, at):
-    """As a page reports a slider that is dragged, and held."""
+def drag(panel, at, *, rests=False):
+    """As a page reports a slider that is dragged, or held still."""
     run, epoch = panel._dispatcher._present()
-    panel.controls.bridge._message(None, {"kind": "look", "at": at, "run": run, "epoch": epoch}, [])
+    panel.controls.bridge._message(None, {"kind": "look", "at": at, "rests": rests, "run": run, "epoch": epoch}, [])
 
 
 def button(panel, name):
@@ -58,9 +57,8 @@ def button(panel, name):
 
 
 @pytest.fixture
-def panel(monkeypatch):
-    """A panel of a run that has completed 60 of 100 instants; its slider has no rest of its own."""
-    monkeypatch.setattr(looking, "REST", 1e9)
+def panel():
+    """A panel of a run that has completed 60 of 100 instants."""
     system = nb.SystemManager(reachable=False)
     system.start(ALWAYS, data={"A": minutes(100, seed=1)}, strategies=Buying, paused=True)
     system.step(60)
@@ -115,12 +113,11 @@ def test_a_slider_that_moves_looks_and_a_slider_that_is_let_go_goes(panel):
     assert (system.snapshot().cursor, slider.value) == (25, 25)
 
 
-def test_a_slider_that_rests_goes(panel, monkeypatch):
-    """As if it had been let go: there are pages that can't tell."""
+def test_a_slider_that_is_held_still_goes(panel):
+    """As if it had been let go."""
     drag(panel, 30)
     assert says(panel, "looking at 30 of 60")
-    monkeypatch.setattr(looking, "REST", REST)
-    panel.pump.poke()
+    drag(panel, 30, rests=True)
     assert says(panel, "in the past: 30 of 60")
 
 
@@ -154,6 +151,7 @@ def test_a_running_run_is_looked_at_and_taken_back():
         assert eventually(lambda: slider_of(panel).value > 1000)
         drag(panel, 700)
         assert says(panel, "looking at 700 of")
+        drag(panel, 700, rests=True)
         assert eventually(lambda: system.is_paused() and system.snapshot().cursor == 700)
         assert says(panel, "in the past: 700 of")
         assert not button(panel, "step").disabled
@@ -242,21 +240,15 @@ def test_a_click_on_a_place_that_was_left_is_not_carried_out():
 
 
 def test_the_newest_place_counts_and_is_gone_to_once():
-    """However often the slider moves before it rests."""
+    """However often the slider moves before it is let go."""
     state = Looking()
-    for number in range(100):
-        state.choose(number, None, number * 0.016)
-        assert state.resting(number * 0.016) is None
-    newest = state.place
-    assert newest.at == 99
-    assert state.resting(newest.since + REST) is newest
-    assert state.ask(newest)
-    assert not state.ask(newest)
-    assert state.resting(newest.since + REST) is None
-    assert state.choose(99, None, 10.0) is newest
-    state.choose(5, None, 10.0)
-    state.end(newest)
-    assert state.place.at == 5
+    places = [state.choose(number, None) for number in range(100)]
+    assert state.place is places[-1] is state.choose(99, None)
+    assert [state.ask(state.place), state.ask(state.place)] == [True, False]
+    state.end(places[0])
+    assert state.place is places[-1]
+    state.end(places[-1])
+    assert state.place is None
 
 
 def test_ticks_stand_at_fills_sessions_inputs_and_errors():
@@ -318,7 +310,7 @@ def test_a_look_draws_what_is_drawn_there(market, broker, seed, places):
                 at = system.horizon * place // 100
                 if system.is_stopped():
                     break
-                panel._looking.choose(at, None, float("inf"))
+                panel._looking.choose(at, None)
                 looked = seen(panel)
                 panel._looking.end()
                 try:
