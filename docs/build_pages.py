@@ -179,6 +179,8 @@ STATUS = {
     "session.source": "where the bars came from",
     "session.session_date": "local date of the last completed instant",
     "session.sim_time": "the last completed instant; null before the first",
+    "session.place": "where the run stands: `cursor` (completed instants) and `inputs` by hand done there, the `horizon` that it has come "
+    "to, `in_past` if that lies ahead, `travelling` (`at`, `to`) while it is on its way to another place, else null",
     "session.progress": "completed share of the instants, 0 to 1; 0 in live runs",
     "session.speed_multiplier": "the speed that is set; 0 is data-driven, or live",
     "session.achieved_speed": "simulated seconds a wall second, since the run last began to move",

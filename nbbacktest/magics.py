@@ -22,7 +22,8 @@ from nbbacktest.core.config import EXAMPLE, SessionConfig
 from nbbacktest.core.errors import InvalidTransition, NbBacktestError
 from nbbacktest.core.formats import printed, said
 from nbbacktest.grammar import JSON, system_app
-from nbbacktest.system.commands import COMMANDS, Answer
+from nbbacktest.system.answers import Answer
+from nbbacktest.system.commands import COMMANDS
 from nbbacktest.system.session import SystemManager, get_system_manager
 from nbbacktest.trading.strategy import Strategy
 

@@ -27,7 +27,7 @@ class Command(StrEnum):
     STOP = "stop"
     ADD = "add_symbol"
     REMOVE = "remove_symbol"
-    INPUT = "act by hand"
+    INPUT = "buy"  # and every other input by hand
     # Reported by the engine, never typed:
     REST = "rest"
     FINISH = "finish"

@@ -122,6 +122,12 @@ class ParquetBars:
                 first += file.rows
             raise
 
+    def fresh(self) -> ParquetBars:
+        """The same bars, to be read from the first one on; their times aren't read again."""
+        other = ParquetBars(self.symbol, self._paths, self._name, chosen=self._chosen)
+        other._files, other._columns, other._index = self._files, self._columns, self._index
+        return other
+
     def close(self) -> None:
         """Close the file that is open; reading may go on and opens it again."""
         self._batches = self._rest = None

@@ -190,7 +190,7 @@ class ColumnChunks:
     def __init__(
         self, streamed: Streamed, shapes: Sequence[BarColumns], derived: Sequence[Derived], start: int, begins: Int64
     ) -> None:
-        self._sources = [streamed.sources[shape.symbol] for shape in shapes[: len(shapes) - len(derived)]]
+        self._sources = [streamed.sources[shape.symbol].fresh() for shape in shapes[: len(shapes) - len(derived)]]
         self._first = [streamed.first[source.symbol] for source in self._sources]
         self._derived = tuple(derived)
         self._store = ColumnStore([len(shape) for shape in shapes for _ in _VALUES])

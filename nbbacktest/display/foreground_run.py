@@ -27,6 +27,7 @@ from nbbacktest.display.terminal_input import Interrupts, Keyboard, Leaving, Sus
 from nbbacktest.report.result import Result
 from nbbacktest.report.terminal import print_report
 from nbbacktest.system import commands
+from nbbacktest.system.answers import Answer
 from nbbacktest.system.commands import COMMANDS
 from nbbacktest.system.manager import SystemManager
 
@@ -184,20 +185,18 @@ def resume_in_foreground(
         There is no such run, or it can't be gone on with.
     """
 
-    def begin() -> commands.Answer:
+    def begin() -> Answer:
         system.recover(run)
         at = system.snapshot()
         if not paused:
             system.resume()
         message = f"Goes on with {system.next_start} after {at.cursor:,} instants, at {at.time}"
-        return commands.Answer("resume", True, str(system.get_state()), message)
+        return Answer("resume", True, str(system.get_state()), message)
 
     return _in_foreground(system, begin, as_json=as_json, console=console)
 
 
-def _in_foreground(
-    system: SystemManager, begin: Callable[[], commands.Answer], *, as_json: bool, console: Console
-) -> Ended:
+def _in_foreground(system: SystemManager, begin: Callable[[], Answer], *, as_json: bool, console: Console) -> Ended:
     out, left, interrupted = sys.stdout, None, False
     # Strategies' own output goes to stderr, so that stdout holds JSON alone.
     with leaving_in_order(), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
@@ -221,7 +220,7 @@ def _in_foreground(
     return Ended(error, interrupted)
 
 
-def _announce(answer: commands.Answer, *, as_json: bool, console: Console, out: TextIO) -> None:
+def _announce(answer: Answer, *, as_json: bool, console: Console, out: TextIO) -> None:
     if as_json:
         out.write(event("start", state=answer.state, message=answer.message) + "\n")
         out.flush()

@@ -49,17 +49,14 @@ class Chunks(Protocol):
 
 
 class ChunkLoader:
-    """Loads the next chunks in the background, and lets the run see a chunk when its cursor comes to it.
-
-    Bars become visible to strategies and indicators by `reveal` alone, which the analysis calls at a chunk's first
-    instant: the values that a run reads never depend on the progress of the loader.
+    """Loads the chunks of one run in the background, each once, for all of its worlds.
 
     Parameters
     ----------
     chunks
-        The chunks to load. This object drops them when all are loaded or the run is over.
-    series
-        The run's, in the order of `chunks.columns`.
+        The chunks to load. Their source is closed when all are loaded or the run is over.
+    loaded
+        The number of chunks that are loaded already.
 
     Raises
     ------
@@ -69,50 +66,21 @@ class ChunkLoader:
 
     AHEAD = 1  # chunks that are loaded before anything in them is needed
 
-    def __init__(self, chunks: Chunks, series: Sequence[Series]) -> None:
-        self._chunks = chunks
-        self._series = tuple(series)
-        self._edges: tuple[Axis, list[int]] | None = (
-            None  # the number of the instant at which each chunk ends; used by the processor alone
-        )
-        self._revealed = -1  # once the analysis has a thread, it alone writes this
+    def __init__(self, chunks: Chunks, loaded: int = 0) -> None:
+        self.chunks = chunks
         # Guards all fields below.
         self._changed = Monitor()
-        self._loaded = 0
+        self._loaded = loaded
         self._wanted = 0
         self._busy = False
         self._closed = False
         self._error: BaseException | None = None
-        for one, whole in zip(self._series, chunks.columns, strict=True):
-            one.hold_part(whole, 0)
-        self._obtain(0)
-        self.reveal(0)
+        self.obtain(0)
 
-    # -- what the stages call -------------------------------------------------------------------------------
-
-    def reach(self, axis: Axis, instant: int) -> tuple[int, int]:
-        """Wait until the instant numbered `instant` is loaded; returns its chunk, and the first instant after that chunk.
-
-        Called by one thread, the processor's. Loads chunks that no other thread is loading; returns early if the run is over.
-
-        Raises
-        ------
-        DataError
-            If it can't be loaded.
-        """
-        if self._edges is None or self._edges[0] is not axis:
-            self._edges = axis, np.searchsorted(axis.instants, self._chunks.edges, side="right").tolist()
-        ends = self._edges[1]
-        chunk = int(np.searchsorted(ends, instant, side="right"))
-        self._obtain(chunk)
-        return chunk, ends[chunk]
-
-    def reveal(self, chunk: int) -> None:
-        """Let series show the bars of `chunk`; for the analysis, at its first instant."""
-        if chunk > self._revealed:
-            self._revealed = chunk
-            for series, rows in zip(self._series, self._chunks.rows(chunk), strict=True):
-                series.hold_part(series.whole, rows)
+    def again(self) -> ChunkLoader | None:
+        """Another run's loader of the same chunks, if all of them are loaded."""
+        count = len(self.chunks.edges)
+        return ChunkLoader(self.chunks, count) if self._loaded == count else None
 
     # -- the thread -----------------------------------------------------------------------------------------
 
@@ -123,7 +91,7 @@ class ChunkLoader:
             with self._changed.lock:
                 if not self._may_load_ahead():
                     continue  # another was faster
-                if self._closed or self._error is not None or self._loaded == len(self._chunks.edges):
+                if self._closed or self._error is not None or self._loaded == len(self.chunks.edges):
                     return
                 self._busy = True
             self._load(self._loaded)
@@ -137,20 +105,21 @@ class ChunkLoader:
             self._changed.notify_all()
             if self._busy:
                 return  # the thread that loads closes the source
-        self._chunks.close()
+        self.chunks.close()
 
     @property
     def closed(self) -> bool:
         """True if the run is over."""
         return self._closed
 
-    # -------------------------------------------------------------------------------------------------------
+    def obtain(self, chunk: int) -> None:
+        """Wait until a chunk is loaded; loads chunks that no other thread is loading. Returns early if the run is over.
 
-    def _may_load_ahead(self) -> bool:
-        over = self._closed or self._error is not None or self._loaded == len(self._chunks.edges)
-        return over or (not self._busy and self._loaded <= self._wanted + self.AHEAD)
-
-    def _obtain(self, chunk: int) -> None:
+        Raises
+        ------
+        DataError
+            If it can't be loaded.
+        """
         while True:
             with self._changed.lock:
                 if chunk > self._wanted:
@@ -167,18 +136,78 @@ class ChunkLoader:
                 self._busy = True
             self._load(self._loaded)
 
+    # -------------------------------------------------------------------------------------------------------
+
+    def _may_load_ahead(self) -> bool:
+        over = self._closed or self._error is not None or self._loaded == len(self.chunks.edges)
+        return over or (not self._busy and self._loaded <= self._wanted + self.AHEAD)
+
     def _load(self, chunk: int) -> None:
         """Load the next chunk, by the one thread that has set `_busy`."""
         done, error = False, None
         try:
-            done = self._chunks.load(chunk, lambda: self._closed)
+            done = self.chunks.load(chunk, lambda: self._closed)
         except BaseException as problem:  # noqa: BLE001 - raised where the chunk is needed
             error = problem
         with self._changed.lock:
             self._busy = False
             self._error = error
             self._loaded += done
-            over = self._closed or error is not None or self._loaded == len(self._chunks.edges)
+            over = self._closed or error is not None or self._loaded == len(self.chunks.edges)
             self._changed.notify_all()
         if over:
-            self._chunks.close()
+            self.chunks.close()
+
+
+class ShownChunks:
+    """Shows the series of one world the chunks that its cursor has come to.
+
+    Bars become visible to strategies and indicators by `reveal` alone, which the analysis calls at a chunk's first
+    instant: the values that a run reads never depend on the progress of the loader.
+
+    Parameters
+    ----------
+    loader
+        Of the world's run.
+    series
+        The world's, in the order of `Chunks.columns`.
+
+    Attributes
+    ----------
+    loader : ChunkLoader
+    """
+
+    def __init__(self, loader: ChunkLoader, series: Sequence[Series]) -> None:
+        self.loader = loader
+        self._series = tuple(series)
+        # the number of the instant at which each chunk ends; used by one thread, that which asks for batches
+        self._edges: tuple[Axis, list[int]] | None = None
+        self._revealed = -1  # once the analysis has a thread, it alone writes this
+        for one, whole in zip(self._series, loader.chunks.columns, strict=True):
+            one.hold_part(whole, 0)
+        self.reveal(0)
+
+    def reach(self, axis: Axis, instant: int) -> tuple[int, int]:
+        """Wait until the instant numbered `instant` is loaded; returns its chunk, and the first instant after that chunk.
+
+        Called by one thread, that which asks for batches. Returns early if the run is over.
+
+        Raises
+        ------
+        DataError
+            If it can't be loaded.
+        """
+        if self._edges is None or self._edges[0] is not axis:
+            edges = self.loader.chunks.edges
+            self._edges = axis, np.searchsorted(axis.instants, edges, side="right").tolist()
+        ends = self._edges[1]
+        chunk = int(np.searchsorted(ends, instant, side="right"))
+        self.loader.obtain(chunk)
+        return chunk, ends[chunk]
+
+    def reveal(self, chunk: int) -> None:
+        """Let series show the bars of `chunk`; for the analysis, at its first instant."""
+        if chunk > self._revealed:
+            self._revealed = chunk
+            for series, rows in zip(self._series, self.loader.chunks.rows(chunk), strict=True):
+                series.hold_part(series.whole, rows)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nbbacktest.core.records import Bar, DerivedBar
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.loader import ChunkLoader
+from nbbacktest.engine.loader import ShownChunks
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import Link, StreamSubscription
@@ -69,13 +69,13 @@ class DataProcessor:
         gate: RunGate,
         upstream: Link,
         downstream: StreamSubscription,
-        loader: ChunkLoader | None = None,
+        chunks: ShownChunks | None = None,
     ) -> None:
         self._timeline = timeline
         self._gate = gate
         self._upstream = upstream
         self._downstream = downstream
-        self._loader = loader
+        self._chunks = chunks
         self._ahead: _Ahead | None = None
         self.batch: Batch | None = None
         self.error: BaseException | None = None
@@ -120,24 +120,24 @@ class DataProcessor:
         DataError
             If those bars can't be loaded, or are wrong.
         """
-        loader = self._loader
+        chunks = self._chunks
         while window.start < window.stop:
             piece, reveal = window, None
-            if loader is not None:
-                chunk, stop = loader.reach(self._timeline.axis, window.start)
+            if chunks is not None:
+                chunk, stop = chunks.reach(self._timeline.axis, window.start)
                 # The window may have been given up, even for other instants: then the rest of it isn't handed over.
-                if loader.closed or self._gate.generation != window.generation:
+                if chunks.loader.closed or self._gate.generation != window.generation:
                     return
-                piece, reveal = window._replace(stop=min(stop, window.stop)), partial(loader.reveal, chunk)
+                piece, reveal = window._replace(stop=min(stop, window.stop)), partial(chunks.reveal, chunk)
             began = perf_counter()
             batch = self.prepare(piece)
             self.timing.add(perf_counter() - began)
             yield batch if reveal is None else batch._replace(reveal=reveal)
             window = window._replace(start=piece.stop)
 
-    def take_over(self, loader: ChunkLoader | None) -> None:
+    def take_over(self, chunks: ShownChunks | None) -> None:
         """Go on with the bars of another world; windows that were planned before are given up."""
-        self._loader = loader
+        self._chunks = chunks
         self._ahead = None
 
     def prepare(self, window: Window) -> Batch:

@@ -8,59 +8,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from nbbacktest.core.config import SessionConfig
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition
+from nbbacktest.system import hand_commands as by_hand
+from nbbacktest.system.answers import RESUME, Answer, answer, at, cut_short, gone
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.status import snapshot_data, snapshot_summary, summary
 from nbbacktest.system.targets import EVENTS, words_of_goal
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to a command.
-
-    Attributes
-    ----------
-    command : str
-        Its name.
-    value : object
-        The return value of the Python method.
-    state : str
-        The system's state afterwards: ``"running"``, ``"paused"`` or ``"stopped"``.
-    message : str
-        For the user, one line or several.
-    hint : str or None
-        For the user besides: the next thing to do, or a consequence.
-    data : dict or None
-        Details that JSON can hold; of `status`, the JSON status; of `look`, what was seen.
-    """
-
-    command: str
-    value: Any
-    state: str
-    message: str
-    hint: str | None = None
-    data: dict[str, Any] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as a mapping that JSON can hold; a value that is the data already isn't repeated."""
-        return {
-            "command": self.command,
-            "value": None if self.data is not None else self.value,
-            "state": self.state,
-            "message": self.message,
-            "hint": self.hint,
-            "data": self.data,
-        }
-
-    def __str__(self) -> str:
-        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
 
 
 def start(
@@ -78,37 +36,37 @@ def start(
         Hold the run before its first bar.
     """
     if not system.is_stopped():
-        return _answer(system, "start", False, f"System is {system.get_state()} already", "Use 'system stop' to end it")
+        return answer(system, "start", False, f"System is {system.get_state()} already", "Use 'system stop' to end it")
     settings, ran = None if config is None else SessionConfig.load(config), system.run is not None
     if speed is not None:
         system.set_speed(speed)
     started = system.start(settings, paused=paused)
     if not started:
-        return _answer(system, "start", False, "Another command started the system at the same time")
+        return answer(system, "start", False, "Another command started the system at the same time")
     again = f"Runs {'again' if ran else 'the example'}: {system.next_start}" if config is None else None
     hint = "Use 'system step' or 'system resume' to set it in motion" if paused else None
-    return _answer(system, "start", True, "System started successfully", "\n".join(filter(None, (again, hint))) or None)
+    return answer(system, "start", True, "System started successfully", "\n".join(filter(None, (again, hint))) or None)
 
 
 def pause(system: SystemManager) -> Answer:
     """Hold the run at the next bar boundary; waits until it is at rest."""
     if system.is_paused():
         value = system.pause()
-        return _answer(system, "pause", value, "System is paused already", _RESUME)
+        return answer(system, "pause", value, "System is paused already", RESUME)
     if system.pause():
-        return _answer(system, "pause", True, "System paused", _RESUME)
+        return answer(system, "pause", True, "System paused", RESUME)
     if system.is_stopped():
-        return _answer(system, "pause", False, "The run ended before it came to rest")
-    return _answer(system, "pause", False, f"System is {system.get_state()}: another command came between")
+        return answer(system, "pause", False, "The run ended before it came to rest")
+    return answer(system, "pause", False, f"System is {system.get_state()}: another command came between")
 
 
 def resume(system: SystemManager) -> Answer:
     """Let a paused run go on."""
     if system.resume():
-        return _answer(system, "resume", True, "System resumed", _state_line(SystemState.RUNNING))
+        return answer(system, "resume", True, "System resumed", _state_line(SystemState.RUNNING))
     if system.is_running():
-        return _answer(system, "resume", False, "System is running already")
-    return _answer(system, "resume", False, f"System is {system.get_state()}: another command came between")
+        return answer(system, "resume", False, "System is running already")
+    return answer(system, "resume", False, f"System is {system.get_state()}: another command came between")
 
 
 def step(system: SystemManager, n: int = 1) -> Answer:
@@ -121,8 +79,8 @@ def step(system: SystemManager, n: int = 1) -> Answer:
     """
     value = system.step(n)
     if value:
-        return _answer(system, "step", True, f"Stepped {n:,} {'instant' if n == 1 else 'instants'}{_at(system)}")
-    return _answer(system, "step", False, _cut_short(system))
+        return answer(system, "step", True, f"Stepped {n:,} {'instant' if n == 1 else 'instants'}{at(system)}")
+    return answer(system, "step", False, cut_short(system))
 
 
 def until(system: SystemManager, when: str) -> Answer:
@@ -142,8 +100,8 @@ def until(system: SystemManager, when: str) -> Answer:
     else:
         value = system.run_until(when)
     if value:
-        return _answer(system, "until", True, f"System paused{_at(system)}", _RESUME)
-    return _answer(system, "until", False, _cut_short(system))
+        return answer(system, "until", True, f"System paused{at(system)}", RESUME)
+    return answer(system, "until", False, cut_short(system))
 
 
 def back(system: SystemManager, n: int = 1) -> Answer:
@@ -154,7 +112,7 @@ def back(system: SystemManager, n: int = 1) -> Answer:
     n
         By how many instants.
     """
-    return _gone(system, "back", system.back(n))
+    return gone(system, "back", system.back(n))
 
 
 def rewind(system: SystemManager, to: str, *, before: bool = False) -> Answer:
@@ -167,7 +125,7 @@ def rewind(system: SystemManager, to: str, *, before: bool = False) -> Answer:
     before
         Rest one instant before it.
     """
-    return _gone(system, "rewind", system.rewind(**words_of_goal(to), before=before))
+    return gone(system, "rewind", system.rewind(**words_of_goal(to), before=before))
 
 
 def back_until(system: SystemManager, when: str) -> Answer:
@@ -183,8 +141,8 @@ def back_until(system: SystemManager, when: str) -> Answer:
     cursor = system.snapshot().cursor if before else 0
     value = system.run_back_until(when)
     if not value and before and system.snapshot().cursor == cursor:
-        return _answer(system, "back-until", False, f"There is no such place before {system.snapshot().time}")
-    return _gone(system, "back-until", value)
+        return answer(system, "back-until", False, f"There is no such place before {system.snapshot().time}")
+    return gone(system, "back-until", value)
 
 
 def speed(system: SystemManager, x: float) -> Answer:
@@ -197,7 +155,7 @@ def speed(system: SystemManager, x: float) -> Answer:
     """
     system.set_speed(x)
     text = "as fast as it goes" if x == 0 else f"{x:g} simulated seconds a second"
-    return _answer(system, "speed", None, f"Speed set: {text}", "For the next start" if system.is_stopped() else None)
+    return answer(system, "speed", None, f"Speed set: {text}", "For the next start" if system.is_stopped() else None)
 
 
 def add(system: SystemManager, symbol: str) -> Answer:
@@ -211,7 +169,7 @@ def add(system: SystemManager, symbol: str) -> Answer:
     if not symbol or any(character in symbol for character in "/\\\0"):
         raise ValueError(f"{symbol!r} is no symbol that can be asked for here; it may stand in a file's path")
     value = system.add_symbol(symbol)
-    return _answer(system, "add", value, f"{symbol} joined the run{_at(system)}")
+    return answer(system, "add", value, f"{symbol} joined the run{at(system)}")
 
 
 def remove(system: SystemManager, symbol: str, *, close: bool = False) -> Answer:
@@ -225,14 +183,14 @@ def remove(system: SystemManager, symbol: str, *, close: bool = False) -> Answer
         Close its positions at the market; it leaves when all are closed.
     """
     value = system.remove_symbol(symbol, positions="close" if close else "refuse")
-    told = f"{symbol} left the run{_at(system)}" if value else f"{symbol} leaves the run when its positions are closed"
-    return _answer(system, "remove", value, told)
+    told = f"{symbol} left the run{at(system)}" if value else f"{symbol} leaves the run when its positions are closed"
+    return answer(system, "remove", value, told)
 
 
 def stop(system: SystemManager) -> Answer:
     """End the run, from every state."""
     value = system.stop()
-    return _answer(system, "stop", value, "System stopped" if value else "System is stopped already")
+    return answer(system, "stop", value, "System stopped" if value else "System is stopped already")
 
 
 def look(system: SystemManager, at: str) -> Answer:
@@ -255,7 +213,10 @@ def status(system: SystemManager) -> Answer:
     return Answer("status", data, state, "\n".join([_state_line(state, shout=True), *summary(data)]), None, data)
 
 
-_ALL = (start, pause, resume, step, until, back, back_until, rewind, speed, add, remove, stop, look, status)
+_ALL = (
+    start, pause, resume, step, until, back, back_until, rewind, speed, add, remove, stop, look, status,
+    by_hand.buy, by_hand.sell, by_hand.close, by_hand.cancel, by_hand.change, by_hand.undo, by_hand.redo, by_hand.inputs,
+)  # fmt: skip
 COMMANDS: Mapping[str, Callable[..., Answer]] = MappingProxyType(
     {function.__name__.replace("_", "-"): function for function in _ALL}
 )
@@ -268,35 +229,8 @@ def parameters(name: str) -> tuple[inspect.Parameter, ...]:
     return tuple(p.replace(annotation=str | None) if p.annotation == ConfigSource | None else p for p in given)
 
 
-_RESUME = "Use 'system resume' to continue"
-
-
-def _answer(system: SystemManager, command: str, value: Any, message: str, hint: str | None = None) -> Answer:
-    return Answer(command, value, system.get_state().value, message, hint)
-
-
 def _state_line(state: str, *, shout: bool = False) -> str:
     return f"State: {state.upper() if shout else state}"
-
-
-def _at(system: SystemManager) -> str:
-    time = system.snapshot().time
-    return f" at {time}" if time is not None else ""
-
-
-def _gone(system: SystemManager, command: str, value: Any) -> Answer:
-    if not value:
-        return _answer(system, command, False, _cut_short(system))
-    shot, horizon = system.snapshot(), system.horizon
-    ahead = f"{horizon - shot.cursor:,} instants lie ahead: 'system resume' delivers them again"
-    where = _at(system) or " before the first bar"
-    return _answer(system, command, True, f"System paused{where}", ahead if shot.cursor < horizon else _RESUME)
-
-
-def _cut_short(system: SystemManager) -> str:
-    if system.is_stopped():
-        return "The run ended before that"
-    return f"System is {system.get_state()}{_at(system)}: another command came between"
 
 
 def _refuse_stopped(system: SystemManager, command: str) -> None:

@@ -168,9 +168,9 @@ class Journey:
         return Line(inputs, past or RunPast(completed, self.world, is_over=True))
 
     def close(self) -> None:
-        """Let go of the files of the present world; a world that is replayed has none."""
-        if self.world.loader is not None:
-            self.world.loader.close()
+        """Let go of the files that bars are streamed from; all worlds of the run have the same."""
+        if self.world.chunks is not None:
+            self.world.chunks.loader.close()
 
     # -- inputs ---------------------------------------------------------------------------------------------
 
@@ -308,10 +308,7 @@ class Journey:
         line.verify(world, goal.cursor)
         if is_other:
             self._note(Line(inputs[:count]) if goal.cuts else line, goal.cursor)
-        if self._land(jump, world, goal, line):
-            if old.loader is not None:
-                old.loader.close()
-        elif is_other:
+        if not self._land(jump, world, goal, line) and is_other:
             self._note(self.line, cursor)  # the jump was given up meanwhile
 
     def _note(self, line: Line, cursor: int) -> None:
@@ -346,7 +343,7 @@ class Journey:
         if isinstance(world.universe, SymbolUniverse):
             world.universe.put_on(timeline, stages.gate, stages.analysis, stages.coordinator)
         world.desk.may_act = stages.gate.may_call
-        stages.processor.take_over(world.loader)
+        stages.processor.take_over(world.chunks)
         stages.world = world
 
     def _world_at(self, jump: JumpRequest, goal: int, inputs: Sequence[Recorded]) -> World | None:
@@ -354,10 +351,6 @@ class Journey:
         stages = self._stages
         if stages.again is None:
             raise ReplayError("this run can't be rewound: its origin isn't known")
-        if self.world.loader is not None:
-            raise ReplayError(
-                "a run whose bars are streamed can't be taken back: its files aren't read a second time; set data.stream to false"
-            )
         world = stages.again()
         gate, self.replay = stages.gate, RunReplay(world, stages, goal, inputs)
         is_done = self.replay.run(lambda: not gate.closed and gate.jump_asked is jump and not _is_interrupted(gate))

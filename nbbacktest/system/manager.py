@@ -812,10 +812,7 @@ class SystemManager:
         return self._by_hand(what, strategy, arguments)  # type: ignore[no-any-return]
 
     def _by_hand(self, what: InputKind, strategy: str | None, arguments: Mapping[str, Any]) -> Any:
-        holder = self._holder.run
-        if holder is not None and holder.is_live and self._life.state is not SystemState.STOPPED:
-            raise LiveRunError("act by hand in", self._life.history)
-        run = self._from_outside(Command.INPUT)
+        run = self._from_outside(Command.INPUT, f"{what} by hand in")
         found = plain_arguments(what, arguments)
         return self._at_rest(run, lambda: run.act(what, strategy, found))
 
@@ -842,15 +839,16 @@ class SystemManager:
             raise RuntimeError("nothing was started yet; call start() first")
         return run
 
-    def _from_outside(self, command: Command) -> Run:
-        """The run, for a command that waits for it; refused inside the engine."""
+    def _from_outside(self, command: Command, name: str | None = None) -> Run:
+        """The run, for a command that waits for it, called by `name`; refused inside the engine."""
+        name = name or command.value
         run = self._holder.run
         if run is not None and run.is_live and self._life.state is not SystemState.STOPPED:
-            raise LiveRunError(command.value, self._life.history)  # "pause it first" is of no use there
+            raise LiveRunError(name, self._life.history)  # "pause it first" is of no use there
         self._allowed(command)
         run = self._present(command)
         if run.is_engine_thread():
-            raise RuntimeError(f"a strategy can't {command.value} its own run; pause() and stop() are what it may call")
+            raise RuntimeError(f"a strategy can't {name} its own run; pause() and stop() are what it may call")
         return run
 
     @staticmethod

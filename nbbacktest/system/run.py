@@ -240,6 +240,8 @@ class Run:
         stages = self._stages
         if stages.again is None:
             raise ReplayError("this run can't be rewound: its origin isn't known")
+        if stages.world.bars is not None:
+            stages.world.bars.renew_loader()
         speed = stages.coordinator.speed
         made = wire(stages.config, lifecycle, condition, stages.again(), clock=stages.clock, speed=speed)
         line = self.journey.ended(self.analysis.completed)
@@ -450,7 +452,8 @@ class Run:
             from nbbacktest.system.cooperative import CooperativeRunner
 
             return CooperativeRunner(stages, self._crash_with, self._finalize)
-        loader = {} if stages.world.loader is None else {"loader": self._guarded(stages.world.loader.work)}
+        chunks = stages.world.chunks
+        loader = {} if chunks is None else {"loader": self._guarded(chunks.loader.work)}
         bodies = loader | {
             "analysis": self._guarded(lambda: self.analysis.work(lambda: self.processor.batch)),
             "processor": self._guarded(self.processor.work),

@@ -19,10 +19,10 @@ from nbbacktest.data.calendar import SessionTable
 from nbbacktest.data.market import MarketData, hold_to_quality
 from nbbacktest.data.resample import period_opens
 from nbbacktest.data.sources import is_source, load
-from nbbacktest.data.streaming import ColumnChunks, Derived, days_of
+from nbbacktest.data.streaming import ColumnChunks, Derived, Streamed, days_of
 from nbbacktest.data.trading_days import whole_periods
 from nbbacktest.data.warmup import Need, built, read_needs, seen_from
-from nbbacktest.engine.loader import ChunkLoader
+from nbbacktest.engine.loader import ChunkLoader, ShownChunks
 from nbbacktest.engine.series import Series, Warmup
 from nbbacktest.engine.timeline import Axis, Timeline
 from nbbacktest.trading.strategy import Strategy
@@ -44,6 +44,7 @@ class RunBars:
         self._data = data
         self.market = market
         self.found: dict[str, Any] = {}
+        self._loaders: list[ChunkLoader] = []  # one or none; shared by all worlds
         self._joined: list[MarketData] = []
         self._built: tuple[MarketData, list[tuple[BarColumns, bool]]] | None = None  # with its market
         self._axis: tuple[MarketData, Axis] | None = None  # with its market
@@ -55,6 +56,7 @@ class RunBars:
         """
         other = RunBars(self._config, self._data, self.market)
         other._built, other._axis, other.found = self._built, self._axis, self.found
+        other._loaders = self._loaders
         return other
 
     def series(self) -> list[Series]:
@@ -73,17 +75,26 @@ class RunBars:
         self._axis = market, made.axis._replace(series=())
         return made
 
-    def loader(self, series: Sequence[Series]) -> ChunkLoader | None:
-        """Load the first chunk of bars that are streamed into these series; None if none are.
+    def chunks(self, series: Sequence[Series]) -> ShownChunks | None:
+        """Show these series the first chunk of bars that are streamed; None if none are. What is loaded is loaded once for all worlds.
 
         Raises
         ------
         DataError
             The first bars are faulty, or can't be read.
         """
-        market = self.market
-        if market.streamed is None:
+        if self.market.streamed is None:
             return None
+        if not self._loaders:
+            self._loaders.append(ChunkLoader(self._chunks_of(self.market.streamed, series)))
+        return ShownChunks(self._loaders[0], series)
+
+    def renew_loader(self) -> None:
+        """Go on with another loader in a further run of these bars: what isn't loaded whole is read from the files again."""
+        self._loaders[:] = [other for one in self._loaders if (other := one.again()) is not None]
+
+    def _chunks_of(self, streamed: Streamed, series: Sequence[Series]) -> ColumnChunks:
+        market = self.market
         base = {one.symbol: number for number, one in enumerate(series) if one.is_base}
 
         def derived(one: Series) -> Derived:
@@ -95,7 +106,7 @@ class RunBars:
         # Without derived bars no calendar is built for this: its sessions begin on other days than these.
         begins = days_of(list(market.bars.values()), market.stamps, market.sessions() if further else None)
         shapes = [one.columns for one in series]
-        return ChunkLoader(ColumnChunks(market.streamed, shapes, further, market.start, begins), series)
+        return ColumnChunks(streamed, shapes, further, market.start, begins)
 
     def joined(self, other: RunBars) -> list[Series]:
         """The series of a symbol that joins; its bars may end later than those of the others."""

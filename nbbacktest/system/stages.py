@@ -106,7 +106,7 @@ def wire(
     link = Link(upstream)
     quantum = Quantum(window if live is None else 1)
     analysis = AnalysisEngine(timeline, desk, gate, downstream, clock, quantum, on_error=config.on_error)
-    processor = DataProcessor(timeline, gate, link, downstream, world.loader)
+    processor = DataProcessor(timeline, gate, link, downstream, world.chunks)
     now = time_ns if live is None else live.feed.now
     lag = LagWatch(config.lag.threshold_seconds, config.lag.check_interval_seconds, clock, now)
     feed, inbox = None, None

@@ -76,6 +76,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
             "name": "", "source": "", "session_date": None, "sim_time": None, "progress": 0.0, "speed_multiplier": 0.0,
             "achieved_speed": 0.0, "lag_seconds": 0.0, "symbols": {}, "warmup": {}, "disagreements": 0,
             "lag": {"entered": 0, "left": 0, "events": []}, "feed": None,
+            "place": {"cursor": 0, "inputs": 0, "horizon": 0, "in_past": False, "travelling": None},
         }  # fmt: skip
     moment, stages = run.moment(shot.cursor), run.stages
     return {
@@ -84,6 +85,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         "session_date": run.session_date(shot.cursor),
         "sim_time": moment,
         "progress": shot.progress,
+        "place": _place(run, shot),
         "speed_multiplier": stages.coordinator.speed,
         "achieved_speed": run.achieved_speed,
         "lag_seconds": stages.analysis.lag if stages.coordinator.speed > 0 or run.is_live else 0.0,
@@ -101,6 +103,18 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         "feed": _feed(run),
         "warmup": run.world.desk.warmup.table(),
         "disagreements": run.disagreements,
+    }
+
+
+def _place(run: Run, shot: Snapshot) -> dict[str, Any]:
+    """Where the run stands in the line that it has come along; `travelling` while it is on its way to another place."""
+    horizon, way = max(run.horizon, shot.cursor), run.journey.travelling
+    return {
+        "cursor": shot.cursor,
+        "inputs": run.world.n_inputs,
+        "horizon": horizon,
+        "in_past": shot.cursor < horizon,
+        "travelling": None if way is None else {"at": way[0], "to": way[1]},
     }
 
 
@@ -210,6 +224,13 @@ def status_schema() -> dict[str, Any]:
                         "source": text,
                         "session_date": maybe,
                         "sim_time": maybe,
+                        "place": _object(
+                            {
+                                **dict.fromkeys(("cursor", "inputs", "horizon"), whole),
+                                "in_past": {"type": "boolean"},
+                                "travelling": {"type": ["object", "null"]},
+                            }
+                        ),
                         **dict.fromkeys(("progress", "speed_multiplier", "achieved_speed", "lag_seconds"), number),
                         "symbols": {"type": "object"},
                         "lag": _object({"entered": whole, "left": whole, "events": {"type": "array"}}),
@@ -267,6 +288,7 @@ def summary(status: dict[str, Any]) -> list[str]:
         ("Session", f"{session['name']} ({session['source']})"),
         ("Sim time", shown_time(session["sim_time"])),
         ("Progress", f"{session['progress']:.1%}, {status['performance_metrics']['bars_processed']:,} bars"),
+        *_shown_place(session.get("place")),
         ("Speed", shown_speed(session)),
         ("Equity", f"{money(account['equity'], '-')}, cash {money(account['cash'], '-')}"),
         ("Positions", ", ".join(f"{symbol} {size:+,g}" for symbol, size in account["positions"].items()) or "none"),
@@ -279,6 +301,18 @@ def summary(status: dict[str, Any]) -> list[str]:
     ):  # another process may be of an older version
         rows.append(("Next start", system["next_start"]))
     return [f"{label}: {value}" for label, value in rows]
+
+
+def _shown_place(place: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """The rows of a run that was taken back, is on its way, or was traded in by hand; another process may be of an older version."""
+    rows = []
+    if place and place["in_past"]:
+        rows.append(("In the past", f"{place['cursor']:,} of {place['horizon']:,} instants"))
+    if place and place["travelling"]:
+        rows.append(("On its way", f"{place['travelling']['at']:,} of {place['travelling']['to']:,} instants"))
+    if place and place["inputs"]:
+        rows.append(("By hand", f"{place['inputs']:,} input{'' if place['inputs'] == 1 else 's'}"))
+    return rows
 
 
 def shown_time(moment: str | None) -> str:

@@ -16,7 +16,7 @@ from nbbacktest.core.digests import CodeDigests
 from nbbacktest.core.inputs import Input
 from nbbacktest.data.market import MarketData
 from nbbacktest.engine.analysis import Frame
-from nbbacktest.engine.loader import ChunkLoader
+from nbbacktest.engine.loader import ShownChunks
 from nbbacktest.engine.series import Warmup
 from nbbacktest.engine.timeline import Timeline
 from nbbacktest.system.run_bars import RunBars
@@ -47,8 +47,8 @@ class World:
         Those that a symbol may join; None in a live run.
     supply : callable or None
         Loads a symbol that joins; None in a live run.
-    loader : ChunkLoader or None
-        Fills the series, if bars are streamed.
+    chunks : ShownChunks or None
+        Shows the series what is loaded, if bars are streamed.
     universe : SymbolUniverse or FixedUniverse
         Lets symbols join and leave. Set when the world is put on its stages.
     n_inputs : int
@@ -60,7 +60,7 @@ class World:
     desk: TradingDesk
     bars: RunBars | None = None
     supply: Supply | None = None
-    loader: ChunkLoader | None = None
+    chunks: ShownChunks | None = None
     universe: SymbolUniverse | FixedUniverse = field(default_factory=FixedUniverse)
     n_inputs: int = 0
 
@@ -84,7 +84,7 @@ def world_of(config: SessionConfig, strategies: StrategyList, bars: RunBars, *, 
     """
     market = bars.market
     series = bars.series()
-    loader = bars.loader(series)
+    chunks = bars.chunks(series)
     warmup = Warmup(series, market.asked, bars.more)
     timeline = bars.timeline(series)
     desk = TradingDesk(
@@ -101,7 +101,7 @@ def world_of(config: SessionConfig, strategies: StrategyList, bars: RunBars, *, 
         warmup=warmup,
         seed=config.seed,
     )
-    return World(market, timeline, desk, bars, supply_of(config, data, bars), loader)
+    return World(market, timeline, desk, bars, supply_of(config, data, bars), chunks)
 
 
 def record_of(

@@ -8,7 +8,7 @@ from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from nbbacktest.core.enums import OrderType, Side, TimeInForce
+from nbbacktest.core.enums import OrderStatus, OrderType, Side, TimeInForce
 from nbbacktest.core.formats import money
 from nbbacktest.core.records import Bar, Stamps
 from nbbacktest.engine.analysis import Frame
@@ -61,7 +61,7 @@ class PositionRow(NamedTuple):
 
 
 class OrderRow(NamedTuple):
-    """An open order, frozen; its fields are those of `Order`."""
+    """An order at one instant, frozen; its fields are those of `Order`. Those of a snapshot are open."""
 
     id: int
     strategy: str
@@ -78,6 +78,8 @@ class OrderRow(NamedTuple):
     reduce_only: bool
     stamps: Stamps = Stamps()
     touch: float | None = None
+    status: OrderStatus = OrderStatus.OPEN
+    reason: str | None = None
 
     @property
     def submitted(self) -> pd.Timestamp:
@@ -90,14 +92,15 @@ class OrderRow(NamedTuple):
         return cls(
             order.id, order.strategy, order.symbol, order.side, order.size, order.type, order.limit, order.stop,
             order.tag, order.submitted_ns, order.filled, order.tif, order.reduce_only,
-            order._stamps, order.touch,  # noqa: SLF001 - hidden from strategies only
+            order._stamps, order.touch, order.status, order.reason,  # noqa: SLF001 - hidden from strategies only
         )  # fmt: skip
 
     def __repr__(self) -> str:
         size = "all" if self.size is None else f"{self.size:g}"
         levels = "".join(f" {name} {level:g}" for name, level in levels_of(self))
         part = f", {self.filled:g} filled" if self.filled else ""
-        return f"<Order {self.id} {self.side} {size} {self.symbol} {self.type}{levels}: open{part}>"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"<Order {self.id} {self.side} {size} {self.symbol} {self.type}{levels}: {self.status}{part}{reason}>"
 
 
 class TradingLists(NamedTuple):

@@ -237,7 +237,7 @@ def test_a_stream_of_files_is_looked_at_as_it_was(system, tmp_path, monkeypatch)
         "exchange": "XNYS",
     }  # fmt: skip
     system.start(config, strategies=Erratic(seed=3, pace=0.05), paused=True)
-    assert system.run.world.loader is not None
+    assert system.run.world.chunks is not None
     seen = {}
     while system.step(37):
         seen[system.snapshot().cursor] = system.snapshot()

@@ -301,17 +301,6 @@ def test_an_instance_that_cant_be_copied_is_told(system):
     assert system.step(1)
 
 
-def test_a_streamed_run_says_why_it_stays(system, tmp_path):
-    path = tmp_path / "A.parquet"
-    minutes(3_000).reset_index(names="time").to_parquet(path)
-    data = {"source": "parquet", "path": str(path), "symbols": ["A"], "interval": "1m", "stamp": "open", "stream": True}
-    system.start(ALWAYS | {"data": data}, strategies=SmaCross, paused=True)
-    system.step(50)
-    with pytest.raises(nb.ReplayError, match=r"set data\.stream to false"):
-        system.back()
-    assert system.step(2_000)
-
-
 class Speaking(nb.Strategy):
     """Notes what it hears of replays; keeps a database that is its thread's."""
 

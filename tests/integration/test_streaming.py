@@ -212,9 +212,9 @@ def test_derived_bars_are_those_of_the_whole_to_the_bit(data):
         with sized(1, 0):
             settings_ = SessionConfig.load(config(path, stream=stream, **rules))
             stages = build(settings_, Lifecycle(), Monitor(), strategies=Reader)
-            if stages.world.loader is not None:
-                stages.world.loader.reach(stages.world.timeline.axis, len(stages.world.timeline) - 1)
-                stages.world.loader.close()
+            if stages.world.chunks is not None:
+                stages.world.chunks.reach(stages.world.timeline.axis, len(stages.world.timeline) - 1)
+                stages.world.chunks.loader.close()
             built.append([series.whole for series in stages.world.timeline.series])
     for whole, streamed in zip(*built, strict=True):
         for name in ("time", "end", "open", "high", "low", "close", "volume"):

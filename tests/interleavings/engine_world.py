@@ -11,7 +11,7 @@ from typing import Any
 from nbbacktest.core.enums import SystemState
 from nbbacktest.core.errors import InvalidTransition, StrategyBlockedError
 from nbbacktest.core.records import Bar
-from nbbacktest.engine.loader import ChunkLoader
+from nbbacktest.engine.loader import ChunkLoader, ShownChunks
 from nbbacktest.engine.timeline import in_callback_order
 from nbbacktest.system.run import Run
 from nbbacktest.system.stages import Stages
@@ -177,13 +177,13 @@ class _Bench:
         if scenario.turn is not None:
             rig.quantum.turn = scenario.turn
         self._pieces: Pieces | None = None
-        loader = None
+        chunks = None
         if scenario.chunk is not None:
             whole = [one.whole for one in rig.timeline.series]
             self._pieces = Pieces(whole, scenario.chunk, scenario.chunk_fails, Boom)
-            loader = rig.processor._loader = ChunkLoader(self._pieces, rig.timeline.series)
+            chunks = rig.processor._chunks = ShownChunks(ChunkLoader(self._pieces), rig.timeline.series)
         stages = Stages(
-            None, World(None, rig.timeline, self._agent, None, loader), rig.gate, rig.quantum, rig.analysis,  # type: ignore[arg-type]
+            None, World(None, rig.timeline, self._agent, None, chunks), rig.gate, rig.quantum, rig.analysis,  # type: ignore[arg-type]
             rig.processor, rig.coordinator, (rig.upstream, rig.downstream), None, rig.clock,  # type: ignore[arg-type]
         )  # fmt: skip
         self._run = Run(stages, lambda run: {}, self._at_end)

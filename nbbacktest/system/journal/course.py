@@ -70,20 +70,25 @@ def course_of(journal: JournalFile) -> Course:
         end = None
         if isinstance(entry, StandEntry):
             stands.append(entry)
-            del inputs[entry.line :]  # one that was written down and, by an interrupt, never done
-            cursor, horizon, applied = entry.cursor, entry.horizon, min(entry.inputs, len(inputs))
+            cursor, horizon = entry.cursor, max([entry.horizon, *(one["cursor"] for one in inputs)])
+            # A place that was seen just before an input may be written just behind it.
+            applied = entry.inputs if entry.line == len(inputs) else _count_at(inputs, cursor)
         elif isinstance(entry, InputEntry | CutEntry):
             del inputs[entry.keep :]
             stands = [one for one in stands if one.cursor <= entry.cursor and one.inputs <= entry.keep]
             inputs += [_input_of(entry)] if isinstance(entry, InputEntry) else entry.again
             cursor, seq = entry.cursor, entry.seq
-            applied = sum(one["cursor"] <= cursor for one in inputs)
+            applied = _count_at(inputs, cursor)
             horizon = max([cursor, *(one["cursor"] for one in inputs)])  # a redo brings back what lay ahead
         elif isinstance(entry, EndEntry):
             end = entry
             if entry.how != "failed":  # that instant is to be delivered again
                 cursor, applied, horizon = entry.cursor, entry.inputs, max(horizon, entry.cursor)
     return Course(inputs, stands, cursor, applied, horizon, seq, end)
+
+
+def _count_at(inputs: Sequence[Mapping[str, Any]], cursor: int) -> int:
+    return sum(one["cursor"] <= cursor for one in inputs)
 
 
 def _input_of(entry: InputEntry) -> dict[str, Any]:

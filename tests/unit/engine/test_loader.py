@@ -9,7 +9,7 @@ import pytest
 
 from nbbacktest.core.errors import DataError
 from nbbacktest.core.records import Stamps
-from nbbacktest.engine.loader import ChunkLoader
+from nbbacktest.engine.loader import ChunkLoader, ShownChunks
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import merged
 from tests.rig import START, columns
@@ -47,9 +47,9 @@ class Chunks:
         self.closed += 1
 
 
-def made(chunks: Chunks) -> tuple[Series, ChunkLoader]:
+def made(chunks: Chunks) -> tuple[Series, ShownChunks]:
     series = Series(chunks.columns[0], Stamps("UTC"), is_base=True)
-    return series, ChunkLoader(chunks, [series])
+    return series, ShownChunks(ChunkLoader(chunks), [series])
 
 
 @pytest.fixture
@@ -83,11 +83,11 @@ def test_first_chunk_is_there_from_the_beginning_and_no_more_of_it_is_seen():
 def test_without_a_thread_what_is_needed_is_loaded_by_whoever_needs_it():
     """No thread has to be there: asking for an instant loads the chunks up to it."""
     chunks = Chunks()
-    series, loader = made(chunks)
+    series, shown = made(chunks)
     axis = merged([series])
-    assert loader.reach(axis, 0) == (0, 10)
+    assert shown.reach(axis, 0) == (0, 10)
     assert chunks.loaded == [0]
-    assert loader.reach(axis, 25) == (2, 30)
+    assert shown.reach(axis, 25) == (2, 30)
     assert chunks.loaded == [0, 1, 2]
 
 
@@ -95,46 +95,76 @@ def test_thread_runs_ahead_by_one_chunk(working):
     """The thread loads what comes after the chunk that was asked for, and then waits."""
     chunks = Chunks()
     chunks.gates[2] = threading.Event()
-    series, loader = made(chunks)
+    series, shown = made(chunks)
     axis = merged([series])
-    working(loader)
+    working(shown.loader)
     assert chunks.entered[1].wait(5)
-    loader.reach(axis, 15)  # the chunk after this one is begun, though nobody asks for it
+    shown.reach(axis, 15)  # the chunk after this one is begun, though nobody asks for it
     assert chunks.entered[2].wait(5)
     assert not chunks.entered[3].is_set()
     chunks.gates[2].set()
-    loader.reach(axis, 35)
+    shown.reach(axis, 35)
     assert chunks.loaded == [0, 1, 2, 3]
 
 
 def test_loading_alone_shows_nothing():
     """Loaded bars are seen from `reveal` on; the last chunk closes the series."""
     chunks = Chunks()
-    series, loader = made(chunks)
-    loader.reach(merged([series]), 39)
+    series, shown = made(chunks)
+    shown.reach(merged([series]), 39)
     assert len(series.columns) == 10
-    loader.reveal(1)
+    shown.reveal(1)
     assert len(series.columns) == 20
     assert series.is_open
-    loader.reveal(0)
+    shown.reveal(0)
     assert len(series.columns) == 20
-    loader.reveal(3)
+    shown.reveal(3)
     assert len(series.columns) == 40
     assert not series.is_open
+
+
+def test_another_world_of_the_run_sees_what_is_loaded_as_far_as_its_own_cursor():
+    """Nothing is loaded a second time, and each world has the same columns."""
+    chunks = Chunks()
+    series, shown = made(chunks)
+    shown.reach(merged([series]), 25)
+    shown.reveal(2)
+    other = Series(chunks.columns[0], Stamps("UTC"), is_base=True)
+    again = ShownChunks(shown.loader, [other])
+    assert (len(series.columns), len(other.columns)) == (30, 10)
+    assert again.reach(merged([other]), 15) == (1, 20)
+    again.reveal(1)
+    assert (len(series.columns), len(other.columns)) == (30, 20)
+    assert other.whole is series.whole
+    assert again.reach(merged([other]), 35) == (3, 40)
+    assert chunks.loaded == [0, 1, 2, 3]
+
+
+def test_another_run_of_the_same_chunks_has_them_if_all_were_loaded():
+    """Else it has to load them by itself."""
+    chunks = Chunks()
+    series, shown = made(chunks)
+    assert shown.loader.again() is None
+    shown.reach(merged([series]), 35)
+    shown.loader.close()
+    again = ShownChunks(shown.loader.again(), [series])
+    assert not again.loader.closed
+    assert again.reach(merged([series]), 35) == (3, 40)
+    assert chunks.loaded == [0, 1, 2, 3]
 
 
 def test_faulty_chunk_is_an_error_where_it_is_needed_and_not_before(working):
     """A chunk that can't be loaded ahead leaves what comes before it alone."""
     chunks = Chunks()
     chunks.faulty = 1
-    series, loader = made(chunks)
+    series, shown = made(chunks)
     axis = merged([series])
-    thread = working(loader)
+    thread = working(shown.loader)
     thread.join(5)
     assert not thread.is_alive()
-    assert loader.reach(axis, 9) == (0, 10)
+    assert shown.reach(axis, 9) == (0, 10)
     with pytest.raises(DataError, match="high is below low"):
-        loader.reach(axis, 10)
+        shown.reach(axis, 10)
     assert chunks.closed
 
 
@@ -142,12 +172,12 @@ def test_close_wakes_whoever_waits_for_a_chunk(working):
     """A wait for a chunk that takes long ends when the run does; the source is let go of when the load returns."""
     chunks = Chunks()
     chunks.gates[1] = threading.Event()
-    series, loader = made(chunks)
-    thread = working(loader)
+    series, shown = made(chunks)
+    thread = working(shown.loader)
     assert chunks.entered[1].wait(5)
-    waiting = threading.Thread(target=loader.reach, args=(merged([series]), 15), daemon=True)
+    waiting = threading.Thread(target=shown.reach, args=(merged([series]), 15), daemon=True)
     waiting.start()
-    loader.close()
+    shown.loader.close()
     waiting.join(5)
     assert not waiting.is_alive()
     assert not chunks.closed
@@ -168,8 +198,8 @@ def test_faulty_first_chunk_is_an_error_at_once():
 def test_series_that_was_cut_short_stays_so():
     """A symbol that left the run doesn't get bars again with the next chunk."""
     chunks = Chunks()
-    series, loader = made(chunks)
+    series, shown = made(chunks)
     series.hold(series.columns.slice(0, 7))
-    loader.reveal(3)
+    shown.reveal(3)
     assert len(series.columns) == 7
     assert not series.is_open

@@ -9,8 +9,9 @@ import pytest
 
 import nbbacktest as nb
 from nbbacktest.core.config import EXAMPLE
-from nbbacktest.system import commands
-from nbbacktest.system.commands import COMMANDS, Answer, parameters
+from nbbacktest.system import commands, hand_commands
+from nbbacktest.system.answers import Answer
+from nbbacktest.system.commands import COMMANDS, parameters
 from tests.markets import minutes
 
 PACED = EXAMPLE | {"backtest": EXAMPLE["backtest"] | {"speed_multiplier": 60}}
@@ -24,6 +25,14 @@ def system():
     system.stop()
 
 
+ORDER = {
+    "symbol": str, "size": float | None, "limit": float | None, "stop": float | None, "touch": float | None,
+    "trail": str | None, "stop_loss": float | None, "take_profit": float | None, "tif": str, "until": str | None,
+    "tag": str | None, "strategy": str | None,
+}  # fmt: skip
+"""What is typed for an order by hand."""
+
+
 @pytest.fixture
 def held(system):
     """A system with the example held before its first bar."""
@@ -34,8 +43,10 @@ def held(system):
 def test_the_table_holds_every_command_of_the_contract():
     """The contract's commands, each a function of this module under its own name."""
     names = ["start", "pause", "resume", "step", "until", "back", "back-until", "rewind"]
-    assert list(COMMANDS) == [*names, "speed", "add", "remove", "stop", "look", "status"]
-    assert all(getattr(commands, name.replace("-", "_")) is function for name, function in COMMANDS.items())
+    by_hand = ["buy", "sell", "close", "cancel", "change", "undo", "redo", "inputs"]
+    assert list(COMMANDS) == [*names, "speed", "add", "remove", "stop", "look", "status", *by_hand]
+    homes = dict.fromkeys(by_hand, hand_commands)
+    assert all(getattr(homes.get(name, commands), name.replace("-", "_")) is one for name, one in COMMANDS.items())
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -54,6 +65,8 @@ def test_parameters_leave_the_system_to_the_face():
         "pause": {}, "resume": {}, "step": {"n": int}, "until": {"when": str}, "back": {"n": int},
         "back-until": {"when": str}, "rewind": {"to": str, "before": bool}, "speed": {"x": float},
         "add": {"symbol": str}, "remove": {"symbol": str, "close": bool}, "stop": {}, "look": {"at": str}, "status": {},
+        "buy": ORDER, "sell": ORDER, "close": {"symbol": str | None, "strategy": str | None}, "cancel": {"order": int},
+        "change": {"setting": str, "strategy": str | None}, "undo": {}, "redo": {}, "inputs": {},
     }  # fmt: skip
 
 
