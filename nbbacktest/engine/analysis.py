@@ -97,6 +97,18 @@ class Frame(NamedTuple, Generic[S]):
     epoch: int = 0
 
 
+class RestGuard(Protocol):
+    """Watches what other threads do to the agent while the run is at rest. Called by the analysis thread."""
+
+    def rest(self) -> None:
+        """At a boundary of a run that is held."""
+        ...
+
+    def go_on(self) -> Exception | None:
+        """Before the run goes on: the error to hold it for again, if it isn't as it was."""
+        ...
+
+
 class PastKeeper(Protocol):
     """Looks after a run that was taken back, until it has come to its horizon again. Called by the analysis thread."""
 
@@ -185,6 +197,8 @@ class AnalysisEngine(Generic[S]):
         self.epoch = 0
         self.travel: Callable[[JumpRequest, int], object] | None = None
         self.keeper: PastKeeper | None = None
+        self._guard_of: Callable[[], RestGuard] | None = None
+        self._guard: RestGuard | None = None  # made when the run rests
         self._cut_short = 0  # 1 if an error has ended the run within an instant
         self._jumped = 0  # windows of older generations are another world's
         self.note: Callable[[Frame[S]], object] | None = None
@@ -304,6 +318,10 @@ class AnalysisEngine(Generic[S]):
         self._ask_for_handlers()
         self.frame = self._freeze(cursor)
 
+    def guard_by(self, make: Callable[[], RestGuard]) -> None:
+        """Have another guard made when the run rests next. The caller holds the run at an instant, or it hasn't begun."""
+        self._guard_of, self._guard = make, None
+
     def fail(self, error: BaseException) -> None:
         """End the run, or hold it, for an error outside of any callback. The caller holds the run at an instant."""
         self._fail(error, None, None)
@@ -393,8 +411,7 @@ class AnalysisEngine(Generic[S]):
             self.keeper.arrive(cursor)
         rests = gate.rests
         while True:
-            if self.note is not None and self.frame.cursor == cursor:
-                self.note(self.frame)
+            self._tell_of(cursor)
             if gate.is_asked:
                 self._yielding.make_due()
             fresh = perf_counter() < self._stale
@@ -405,13 +422,28 @@ class AnalysisEngine(Generic[S]):
                 self._jump(cursor)
                 generation, leaving, cursor = -1, True, self._agent.index + 1
                 continue
-            if decision is Decision.GO and self.keeper is not None and self.keeper.depart(cursor):
+            if decision is Decision.GO and self._is_kept(cursor):
                 continue
             if decision is not Decision.PUBLISH:
                 if gate.rests != rests:
                     self._yielding.note_rest()
                 return decision
             self._publish(cursor)
+
+    def _tell_of(self, cursor: int) -> None:
+        if self.note is not None and self.frame.cursor == cursor:
+            self.note(self.frame)
+        if self._guard_of is not None and self._gate.is_resting_at(cursor):
+            self._guard = self._guard or self._guard_of()
+            self._guard.rest()
+
+    def _is_kept(self, cursor: int) -> bool:
+        """Before instants follow: True if something was done or found at this place, and the gate has to be asked again."""
+        refused = None if self._guard is None else self._guard.go_on()
+        if refused is not None:
+            self._gate.hold_here(refused)
+            return True
+        return self.keeper is not None and self.keeper.depart(cursor)
 
     def _publish(self, cursor: int) -> None:
         self.frame = self._freeze(cursor)

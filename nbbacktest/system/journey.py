@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from nbbacktest.core.enums import InputKind
@@ -22,6 +23,7 @@ from nbbacktest.system.replay import RunReplay, repeat
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.universe import SymbolBars, SymbolUniverse
 from nbbacktest.system.world import World
+from nbbacktest.trading.parameter_guard import ParameterGuard
 
 
 class Journal(Protocol):
@@ -209,6 +211,7 @@ class Journey:
             self.line = Line((*self.line.inputs[:keep], done))
             raise
         finally:
+            analysis.guard_by(partial(ParameterGuard, world.desk))  # a parameter may have been changed
             analysis.adopt(cursor)
 
     # -- places ---------------------------------------------------------------------------------------------
@@ -343,6 +346,7 @@ class Journey:
         if isinstance(world.universe, SymbolUniverse):
             world.universe.put_on(timeline, stages.gate, stages.analysis, stages.coordinator)
         world.desk.may_act = stages.gate.may_call
+        stages.analysis.guard_by(partial(ParameterGuard, world.desk))
         stages.processor.take_over(world.chunks)
         stages.world = world
 

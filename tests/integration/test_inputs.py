@@ -310,6 +310,34 @@ def test_what_a_strategy_is_asked_from_outside_is_refused(system):
     assert system.back(5)
 
 
+def test_a_parameter_that_is_set_from_outside_is_set_back(system):
+    """The run is held where it would have gone on with it; a change by hand, and a strategy's own, are none of that."""
+
+    class Own(Settable):
+        def on_bar(self, bar):
+            self.every += 1
+
+    system.start(ALWAYS, data=minutes(300), strategies=Own, paused=True)
+    system.step(20)
+    (one,) = system.strategies
+    assert one.every == 27
+    one.every, one.told = 99, ["looked at"]  # what isn't a parameter is the strategy's own affair
+    assert system.step(5) is False
+    assert isinstance(system.error, nb.OrderError)
+    assert "use system.change('Own', every=99)" in str(system.error)
+    assert (system.is_paused(), system.snapshot().cursor, one.every) == (True, 20, 27)
+    assert system.step(5)
+    assert (system.error, one.every) == (None, 32)
+    system.change(every=50)
+    assert system.step(5)
+    assert one.every == 55
+    system.back(5)
+    system.strategies[0].every = 7
+    assert system.run_until(lambda _shot: False) is False
+    assert isinstance(system.error, nb.OrderError)
+    assert system.is_paused()
+
+
 def test_inputs_that_make_no_sense_are_refused(system):
     """A refused order stands on the line, and is refused again; what means nothing of the run isn't one."""
     with pytest.raises(RuntimeError):
