@@ -58,6 +58,9 @@ BACK = PanelButton(
     "back", "Back", "", "Go back by so many instants (left arrow)", "back", Command.REWIND,
     lambda controls: int(controls.count.value),
 )  # fmt: skip
+UNDO = PanelButton(
+    "undo", "Undo", "", "Take back the last input by hand, and give up what came after it (z)", "undo", Command.REWIND
+)
 BUTTONS = (
     PanelButton("start", "Start", "success", "Start a run of the config", "start", Command.START),
     PanelButton("pause", "Pause", "warning", "Hold the run at the next bar (space)", "pause", Command.PAUSE),
@@ -67,6 +70,7 @@ BUTTONS = (
         "step", "Step", "", "Deliver exactly so many instants and rest again (right arrow)", "step", Command.STEP,
         lambda controls: int(controls.count.value),
     ),
+    UNDO,
     PanelButton("stop", "Stop", "danger", "End the run", "stop", Command.STOP),
 )  # fmt: skip
 """The row of buttons, from left to right. A new button is an entry here, and its action."""
@@ -201,11 +205,12 @@ class Controls:
         self.progress_text.value = texts.progress(view)
         if changed & {"state", "failure"}:
             self.state.value = texts.badge(view)  # after the counter: a page that shows "Paused" shows where
-        if "allowed" in changed:
+        if changed & {"allowed", "by_hand", "is_open"}:
             for button in self._declared:
                 if button.needs is not None:
                     self.buttons[button.name].disabled = button.needs not in view.allowed
             self.count.disabled = not view.allowed & {Command.STEP, Command.REWIND}
+            self.buttons[UNDO.name].disabled |= not view.by_hand
             self.buttons[BACK.name].tooltip = LIVE_BACK if view.is_open else BACK.tooltip
         self.bar.value = view.progress
         if "state" in changed or "failure" in changed:

@@ -35,7 +35,7 @@ SLOWEST = 0.75
 RESTING = 0.5
 """Seconds between two frames of a paused run."""
 
-OFFERED = ("start", "pause", "resume", "step", "until", "back", "rewind", "speed", "stop")
+OFFERED = ("start", "pause", "resume", "step", "until", "back", "rewind", "undo", "speed", "stop")
 """The commands that the panel has controls for."""
 
 _ENDS = {"home": "start", "end": "end"}
@@ -166,6 +166,8 @@ class ControlPanel:
             self._carry_out("pause" if state is SystemState.RUNNING else "resume", shown=shown)
         elif key == "left" and self._goes_back:
             self._carry_out("back", count, shown=shown)
+        elif key == "undo" and self._goes_back:
+            self._carry_out("undo", shown=shown)
         elif key in _ENDS and self._goes_back:
             self._carry_out("rewind", _ENDS[key], shown=shown)
 

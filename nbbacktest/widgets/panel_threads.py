@@ -20,7 +20,7 @@ logger = logging.getLogger("nbbacktest")
 
 STALE = "That was meant for an earlier run; nothing was done"
 ELSEWHERE = "The run was taken to another place meanwhile; nothing was done"
-MOVES = frozenset({"step", "until", "back", "rewind"})
+MOVES = frozenset({"step", "until", "back", "rewind", "undo"})
 """The commands that wait until the run is at their place."""
 ShownPlace = tuple[int, int]
 """What a page shows: the number of a run, and how often that was taken to another place."""

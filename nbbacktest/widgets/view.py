@@ -87,6 +87,8 @@ class ViewState:
     stands, horizon : int
         Instants completed where the run stands, and at most so far. `cursor` differs from `stands` while a user looks at
         another instant.
+    by_hand : int
+        The number of inputs by hand.
     is_open : bool
         True in a live run: its end isn't known while it goes on.
     session, sessions : int
@@ -109,6 +111,7 @@ class ViewState:
     total: int = 0
     stands: int = 0
     horizon: int = 0
+    by_hand: int = 0
     is_open: bool = False
     session: int = 0
     sessions: int = 0
@@ -213,6 +216,7 @@ def resolve(
         total=seen.total,
         stands=shot.cursor,
         horizon=shot.cursor if run.journey.line.past is None else max(run.horizon, shot.cursor),
+        by_hand=len(run.inputs),
         is_open=shot.is_open,
         session=sessions[0],
         sessions=sessions[1],

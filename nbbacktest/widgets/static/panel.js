@@ -12,7 +12,7 @@ const NAMES = {
 };
 const LOOK = 1000 / 6; // milliseconds between two reports of where the timeline is dragged to
 const STILL = 250; // milliseconds after which a timeline that is held still takes the run there
-const KEYS = { " ": "space", ArrowRight: "right", ArrowLeft: "left", Home: "home", End: "end" };
+const KEYS = { " ": "space", ArrowRight: "right", ArrowLeft: "left", Home: "home", End: "end", z: "undo" };
 const TYPED = "input, select, textarea, button, summary, [role=slider], [contenteditable=true]";
 
 function describe(root, model) {

@@ -41,6 +41,7 @@ def test_every_control_has_its_class_and_text(panel):
         ("resume", "Resume"),
         ("back", "Back"),
         ("step", "Step"),
+        ("undo", "Undo"),
         ("stop", "Stop"),
     ):
         assert named(panel, f"nbbt-{name}").description == text

@@ -216,6 +216,20 @@ def test_keys_go_back_and_to_both_ends(panel):
     assert eventually(lambda: not panel_threads() or panel.system.is_paused())
 
 
+def test_undo_takes_back_what_was_done_by_hand(panel):
+    """It is on if there is something to undo; the run then rests just before it, and what lay ahead is given up."""
+    system, fills = panel.system, panel.system.snapshot().n_fills
+    assert button(panel, "undo").disabled
+    system.buy(size=3)
+    system.step(1)
+    assert eventually(lambda: not button(panel, "undo").disabled)
+    assert system.snapshot().n_fills == fills + 1
+    button(panel, "undo").click()
+    assert eventually(lambda: button(panel, "undo").disabled and slider_of(panel).value == 60)
+    assert (system.inputs, system.snapshot().n_fills, system.horizon) == ((), fills, 60)
+    assert named(panel, "nbbt-past").value == ""
+
+
 def test_a_click_on_a_place_that_was_left_is_not_carried_out():
     """The run was taken elsewhere by another face: refused. By clicks of this panel: carried out, one after the other."""
     told, present = [], [(1, 0)]
