@@ -116,7 +116,7 @@ def _last_places(terms: BreakTerms, run: Run, scan: PastScan) -> Iterable[int]:
     desk, instants, stop = run.world.desk, run.world.timeline.instants, scan.stop
     notes = desk.notes
     if terms.kind in ("equity", "drawdown"):
-        side = sides(terms, desk.terms.cash)
+        side = sides(terms, desk.broker.terms.cash)
         return [cursor for cursor in range(1, stop) if side(scan.equity(cursor))]
     if terms.kind == "fill":
         fills = desk.fills

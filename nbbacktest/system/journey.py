@@ -169,6 +169,17 @@ class Journey:
         inputs, past = self.line
         return Line(inputs, past or RunPast(completed, self.world, is_over=True))
 
+    def stopped(self, completed: int) -> Line:
+        """The line of a run that has ended with so many completed instants, up to there."""
+        line = self.standing()
+        inputs = tuple([one for one in line.inputs if not one.is_last])
+        return Line(inputs, RunPast(completed, self.world, is_over=True))
+
+    def standing(self) -> Line:
+        """The line up to the place at which the run stands."""
+        world = self.world
+        return Line(self.line.inputs[: world.n_inputs], RunPast(world.desk.index + 1, world))
+
     def close(self) -> None:
         """Let go of the files that bars are streamed from; all worlds of the run have the same."""
         if self.world.chunks is not None:
@@ -301,7 +312,10 @@ class Journey:
         old, (inputs, past) = self.world, goal.line or self.line
         count = Line(inputs).count_at(goal.cursor) if goal.n_inputs is None else goal.n_inputs
         is_other = goal.cuts or goal.line is not None
-        if goal.cursor == cursor and count == old.n_inputs and not is_other:
+        is_new = (
+            past is not None and self._stages.analysis.keeper is not self
+        )  # another run's line, not gone on with yet
+        if goal.cursor == cursor and count == old.n_inputs and not (is_other or is_new):
             self._stages.gate.jumped(jump, cursor, lambda: None)
             return
         line = Line(inputs, past or RunPast(cursor, old))

@@ -24,14 +24,14 @@ from nbbacktest.core.user_code import unrun
 from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
-from nbbacktest.system.builder import build
+from nbbacktest.system.builder import build, refuse_live
 from nbbacktest.system.event_dispatcher import EventDispatcher
 from nbbacktest.system.inputs import bound
-from nbbacktest.system.journey import Destination
-from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
+from nbbacktest.system.journey import Destination, Line
+from nbbacktest.system.origin import ConfigSource, Origin, Strategies, StrategySource, origin_of
 from nbbacktest.system.run import Run, outcome
 from nbbacktest.system.run_holder import STOP_SECONDS, JournalPlace, OpenedRun, RunHolder, journal_of
-from nbbacktest.system.runner import has_threads, require_threads
+from nbbacktest.system.runner import has_threads
 from nbbacktest.system.status import status
 from nbbacktest.system.targets import Until, goal_of, past_cursor, place_of, target_of
 from nbbacktest.trading.places import Place
@@ -151,13 +151,7 @@ class SystemManager:
             self.wait()
         return started
 
-    def recover(
-        self,
-        run: str | Path | None = None,
-        *,
-        data: Any = None,
-        strategies: StrategySource | Sequence[StrategySource] | None = None,
-    ) -> bool:
+    def recover(self, run: str | Path | None = None, *, data: Any = None, strategies: Strategies = None) -> bool:
         """Go on with a run whose process died: it is paused where it was, with all that was done to it by hand.
 
         It is executed again from its start by its journal, and held against it; then it goes on with the same journal.
@@ -381,6 +375,50 @@ class SystemManager:
     def redo(self) -> bool:
         """Go back to the line, and the place, that the last `undo` has left; False if there is none. Raises as `rewind`."""
         return self._travel(lambda run, _cursor: run.journey.redo_goal())
+
+    def fork(
+        self, *, params: Mapping[str, Any] | None = None, strategy: Strategies = None,
+        costs: Mapping[str, Any] | None = None, config: Mapping[str, Any] | None = None,
+    ) -> SystemManager:  # fmt: skip
+        """Another system, paused where this one stands, that goes on by itself; this one stays as it is.
+
+        The fork is executed from the start of the run to that place, with what was done by hand. `params` and `costs` differ from
+        that place on: up to there the fork's past is the run's, and is held against its record. With `strategy` or `config` the
+        fork has a past of its own, in which the inputs by hand are done at the same times; nothing holds it against the record.
+
+        Parameters
+        ----------
+        params : mapping, optional
+            New parameters; a run of several strategies takes them by strategy and parameter. `Strategy.on_change` is told of them: if a
+            strategy has none, what its `on_start` made of the old values stays. With `strategy`, the parameters of its class.
+        strategy : Strategy class, instance or list of them, optional
+            In place of those of the run, from its start on.
+        costs : mapping, optional
+            New `commission`, `slippage`, `borrow` or `interest`, as the config's `broker` has them.
+        config : mapping, optional
+            Sections that are laid over the config, from the start of the run on.
+
+        Raises
+        ------
+        ReplayError
+            The run doesn't repeat itself.
+        RuntimeError
+            Nothing was started yet, or a strategy's call asks for it.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        ConfigError, OrderError, ParameterError, DataError, StrategyError
+            What differs makes no sense, or the fork's own past ends before that place.
+        """
+        from nbbacktest.system.forks import Changes, forked
+
+        other = SystemManager(clock=self._clock, reachable=self._reachable)
+        return forked(self._latest(), self._origin, Changes(params, strategy, costs, config), other)
+
+    def go_on_from(self, run: Run, origin: Origin, goal: Destination, line: Line) -> None:
+        """Pause at `goal` with a new run that goes on with a line of another manager's run, which is of `origin`."""
+        self._origin = origin
+        begun = (lambda stages: journal_of(origin, stages)) if self._reachable else None
+        self._holder.revive(run, goal, self._beside(run.config), line, begun)
 
     # -- by hand ---------------------------------------------------------------------------------------------
 
@@ -762,7 +800,7 @@ class SystemManager:
     def begin(self, origin: Origin, *, paused: bool, recovery: Recovery | None = None) -> bool:
         """Start a run of an origin, that of a recovery perhaps; raises and returns as `start`."""
         settings, asked = origin.config, self._speed
-        _refuse_live(settings, paused=paused)
+        refuse_live(settings, paused=paused)
         stages = build(
             settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
             params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
@@ -860,13 +898,6 @@ class SystemManager:
                 f"{run.blocked_call()} has not returned after {REST_SECONDS:g} s; the run will rest when it does. "
                 "stop() ends the run without it"
             ) from None
-
-
-def _refuse_live(settings: SessionConfig, *, paused: bool) -> None:
-    if settings.mode == "live":
-        require_threads("a live run")
-        if paused:
-            raise LiveRunError("hold")
 
 
 _managers: weakref.WeakSet[SystemManager] = weakref.WeakSet()  # the managers that live, for a forked child alone

@@ -21,7 +21,7 @@ from nbbacktest.core.errors import (
     StrategyError,
 )
 from nbbacktest.core.formats import said
-from nbbacktest.core.inputs import Input
+from nbbacktest.core.inputs import Fork, Input
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Flag, Monitor, surely
 from nbbacktest.core.records import Int64, Stamps
@@ -64,6 +64,8 @@ class Run:
         Takes the run to other places of its line.
     is_shown : bool
         True once the run is its manager's present one.
+    fork : Fork or None
+        Where another run was forked into this one; None if it wasn't.
     journal : RunJournal or None
         Keeps on disk what is needed to go on with the run if its process dies.
     """
@@ -89,6 +91,7 @@ class Run:
         self.inbox = stages.inbox
         self.journey = Journey(stages, line)
         self.is_shown = False
+        self.fork: Fork | None = None
         self.journal: RunJournal | None = None
         if journal is not None:
             self.keep(journal)
@@ -223,14 +226,21 @@ class Run:
                 raise kind(f"the run has ended; {what} is for a run that goes on")
             return self.journey.act(what, strategy, arguments, bars, by)
 
-        def act() -> Any:
-            with self._acting:
-                return self.gate.while_held(held, ACT_SECONDS)
+        return uninterrupted(lambda: self.still(held))  # a run can't go on with an input that was done only in part
 
-        return uninterrupted(act)  # a run can't go on with an input that was done only in part
+    def still(self, action: Callable[[bool], Any]) -> Any:
+        """Call `action` with the run at rest, and nothing done to it by hand meanwhile; with False if it has ended.
 
-    def successor(self, lifecycle: Lifecycle, condition: Monitor) -> tuple[Stages, Line]:
-        """The stages of another run that goes on with the line of this one, which has ended; before its first instant.
+        Raises
+        ------
+        TimeoutError
+            If a strategy's call is under way for more than 10 s.
+        """
+        with self._acting:
+            return self.gate.while_held(action, ACT_SECONDS)
+
+    def successor(self, lifecycle: Lifecycle, condition: Monitor, line: Line | None = None) -> tuple[Stages, Line]:
+        """The stages of another run that goes on with `line`, or with the line of this one, which has ended; before its first instant.
 
         Raises
         ------
@@ -244,7 +254,8 @@ class Run:
             stages.world.bars.renew_loader()
         speed = stages.coordinator.speed
         made = wire(stages.config, lifecycle, condition, stages.again(), clock=stages.clock, speed=speed)
-        line = self.journey.ended(self.analysis.completed)
+        made.world.desk.is_replay = True
+        line = line or self.journey.ended(self.analysis.completed)
         return replace(made, again=stages.again, live_objects=stages.live_objects), line
 
     @property
@@ -424,7 +435,7 @@ class Run:
         from nbbacktest.trading.order_replay import BrokerRules
 
         rules = BrokerRules.of(self.config.to_dict())
-        traces = RunTraces(desk.terms.cash, desk.lists, desk.notes, rules)
+        traces = RunTraces(desk.broker.terms.cash, desk.lists, desk.notes, rules)
         return PastInstants(traces, desk.indicators.at, self.stamps, self.days)
 
     def moment(self, cursor: int) -> str | None:

@@ -123,7 +123,6 @@ class TradingDesk:
     days : TradingDays
     notes : RunNotes
         The notes that a later look at an instant needs besides these lists.
-    terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
         Each strategy as ``Name(param=value, ...)``, as the run began; ``-> param=value`` for what was changed by hand.
@@ -196,7 +195,6 @@ class TradingDesk:
         self.failures: list[tuple[int, str]] = []
         self.universe: Universe | None = None
         self.leaving: set[str] = set()
-        self.terms = broker
         self.notes = RunNotes(self._opens, [(0, len(instants))])
         self._actions = tuple(actions)
         self._date_events()
@@ -261,7 +259,11 @@ class TradingDesk:
         self._revised = True
         self._actions += tuple(actions)
         self._date_events()
-        self._add_sessions()
+
+    def charge(self, terms: BrokerConfig) -> None:
+        """Take the costs of `terms` from here on."""
+        self.broker.charge(terms)
+        self._date_events()
 
     def _see_off(self) -> None:
         """Let the leaving symbols go whose positions have become flat."""
@@ -277,10 +279,11 @@ class TradingDesk:
         self.pending = (
             self.broker.pending if self._dated is None else PendingEvents(self.broker.pending, self._dated, self)
         )
+        self._add_sessions()
 
     def _found_events(self) -> tuple[DatedEvents | None, SymbolEnds | None]:
         """Costs, splits and dividends of the instants to come, and delistings; None if there are none."""
-        instants, costs = self._instants, self.terms
+        instants, costs = self._instants, self.broker.terms
         if not self._actions and isinstance(costs.borrow, NoBorrow) and isinstance(costs.interest, NoInterest):
             return None, None
         every = {s.symbol: s for s in self.series.values() if s.is_base}
@@ -424,7 +427,6 @@ class TradingDesk:
         restore_orders(self.broker.blotter, state.blotter)
         self._actions = state.actions
         self._date_events()
-        self._add_sessions()
         self.session_events.restore(state.sessions)
         for call in missing:
             made = make_indicators(
