@@ -15,6 +15,7 @@ from nbbacktest.core.enums import SystemState
 from nbbacktest.core.lifecycle import Command
 from nbbacktest.core.records import Int64
 from nbbacktest.system import commands
+from nbbacktest.system.journal.listing import offer
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import MovingTime, Run
@@ -124,6 +125,8 @@ class ControlPanel:
         self.draw_frame()
         if not system.is_stopped():
             poke()
+        if system.run is None and (cut_off := offer()) is not None:
+            self._answered(cut_off, False)
 
     @property
     def children(self) -> tuple[Any, ...]:

@@ -561,3 +561,22 @@ def test_a_place_that_is_written_late_takes_no_input_away(here):
     assert system.run.journey.place == (10, 1)
     assert parts(system.snapshot()) != before
     system.stop()
+
+
+def test_a_panel_offers_what_was_cut_off(here):
+    """Where nothing was started yet; the next run leaves the line behind."""
+    system = nb.SystemManager()
+    quiet = nb.ControlPanel(system)
+    assert quiet.controls.notice.value == ""
+    quiet.close()
+    left(ALWAYS, minutes(100), SmaCross, [("step", 20)])
+    panel = nb.ControlPanel(system)
+    assert "system.recover() goes on with it" in panel.controls.notice.value
+    system.recover(data=minutes(100))
+    panel.draw_frame()
+    assert panel.controls.notice.value == ""
+    panel.close()
+    other = nb.ControlPanel(system)
+    assert other.controls.notice.value == ""
+    other.close()
+    system.stop()

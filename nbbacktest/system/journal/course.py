@@ -14,7 +14,7 @@ from nbbacktest.core.errors import ConfigError, JournalError, ReplayError
 from nbbacktest.core.user_code import imported
 from nbbacktest.data.market import MarketData
 from nbbacktest.system.journal.facts import series_facts, versions
-from nbbacktest.system.journal.folder import lock
+from nbbacktest.system.journal.folder import WRITING, lock
 from nbbacktest.system.journal.lines import (
     CutEntry,
     EndEntry,
@@ -112,7 +112,7 @@ def claimed(path: Path) -> Claim:
     """
     read_journal(path)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+        descriptor = os.open(path, WRITING)
     except OSError as error:
         raise JournalError(path, None, f"can't be gone on with: {error.strerror}", _REPLAY) from None
     try:
