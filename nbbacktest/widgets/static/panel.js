@@ -63,22 +63,23 @@ function attach(root, model) {
   // While the timeline is dragged, its instant is sent six times a second, and once more if it is held still. The slider itself
   // sends the one at which it is let go.
   const drag = { on: false, sent: -Infinity };
+  const read = () => (drag.at = Math.round(root.querySelector(".nbbt-timeline .noUi-handle")?.getAttribute("aria-valuenow")));
   const look = (rests) => {
     drag.later = undefined;
-    const at = Math.round(root.querySelector(".nbbt-timeline .noUi-handle")?.getAttribute("aria-valuenow"));
-    if (!drag.on || !Number.isInteger(at)) return;
+    if (!drag.on || !Number.isInteger(drag.at)) return;
     drag.sent = performance.now();
-    model.send({ kind: "look", at, rests, ...shown() });
+    model.send({ kind: "look", at: drag.at, rests, ...shown() });
   };
   const grab = (event) => (drag.on = Boolean(event.target.closest?.(".nbbt-timeline")));
   const moved = () => {
     if (!drag.on) return;
+    // Later than the slider's own listener, which moves the handle, and before the kernel can move it.
+    setTimeout(read);
     clearTimeout(drag.still);
     drag.still = setTimeout(look, STILL, true);
-    // Later than the slider's own listener, which moves the handle.
     drag.later ??= setTimeout(look, drag.sent + LOOK - performance.now(), false);
   };
-  const letGo = () => (drag.on = false);
+  const letGo = () => Object.assign(drag, { on: false, at: undefined });
   const clicked = (event) => {
     if (event.target.closest(".nbbt-buttons button:not(.nbbt-step, .nbbt-back), .nbbt-goal button")) hurry();
     if (event.target.closest(".nbbt-follow")) {
