@@ -77,4 +77,7 @@ def cut_short(system: SystemManager) -> str:
     """Why a command didn't come to its place."""
     if system.is_stopped():
         return "The run ended before that"
+    hits = system.breakpoints.hit
+    if hits:
+        return f"System paused{at(system)}: {' and '.join(map(str, hits))}"
     return f"System is {system.get_state()}{at(system)}: another command came between"
