@@ -371,6 +371,35 @@ class SystemManager:
         """Go back to the line, and the place, that the last `undo` has left; False if there is none. Raises as `rewind`."""
         return self._travel(lambda run, _cursor: run.journey.redo_goal())
 
+    def debug(self, n: int = 1) -> Snapshot:
+        """Go through the next `n` instants under pdb, in the thread of the caller; the run itself stays where it is.
+
+        The run is executed again from its start to this place, in a world of its own; then pdb stops at the first line of a
+        strategy's code. What is changed there changes nothing of the run. It may be paused, or have ended by an error: then the
+        next instant is the one that raised.
+
+        Returns
+        -------
+        Snapshot
+            The run after these instants; as far as it came, if you have left pdb by ``q``.
+
+        Raises
+        ------
+        StrategyError
+            A strategy raised in these instants.
+        ReplayError
+            The run doesn't repeat itself.
+        ValueError
+            Fewer than `n` instants follow.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"debug takes a whole number of at least 1, not {n!r}")
+        from nbbacktest.system.debug import debugged
+
+        return debugged(self._latest(), n)
+
     def fork(
         self, *, params: Mapping[str, Any] | None = None, strategy: Strategies = None,
         costs: Mapping[str, Any] | None = None, config: Mapping[str, Any] | None = None,
