@@ -337,7 +337,7 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 API: dict[str, tuple[str, ...]] = {
     "Run": ("backtest", "get_system_manager", "replay", "SystemManager", "SystemState", "Snapshot", "SessionConfig", "schema"),
-    "Write a strategy": ("Strategy", "Bar", "FormingBar", "Order", "Fill", "OrderType", "OrderStatus", "Side"),
+    "Write a strategy": ("Strategy", "ByHand", "Bar", "FormingBar", "Order", "Fill", "OrderType", "OrderStatus", "Side"),
     "Read a result": ("Result", "audit_lookahead", "AuditReport"),
     "Compare parameters": ("sweep", "SweepResult", "SweepInterrupted"),
     "In a notebook": ("ControlPanel",),
