@@ -77,9 +77,10 @@ def test_no_face_has_commands_of_its_own_under_system(face):
 
 
 def test_the_panel_has_a_control_for_every_command_that_moves_a_run():
-    """By the same functions; what comes and goes, the past, breakpoints and a hand's orders are typed, unless it has a control."""
+    """All but the status, which it shows, and symbols, orders and breakpoints, which are typed; by the same functions."""
     panel = importlib.import_module("nbbacktest.widgets.panel")
-    assert {"start", "pause", "resume", "step", "until", "speed", "stop"} <= set(panel.OFFERED) <= set(COMMANDS)
+    moves = {"start", "pause", "resume", "step", "until", "back", "rewind", "undo", "speed", "stop"}
+    assert moves == set(panel.OFFERED) <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", ["pause", "resume", "stop"])
