@@ -22,6 +22,8 @@ _ENGINE = [f"nbbacktest.{floor}*" for floor in ("core", "data", "engine", "tradi
 
 def debugged(run: Run, n: int) -> Snapshot:
     """See `SystemManager.debug`."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"debug takes a whole number of at least 1, not {n!r}")
     if run.is_live:
         raise LiveRunError("debug")
     if run.is_engine_thread():

@@ -223,8 +223,7 @@ class SystemManager:
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"step takes a whole number of at least 1, not {n!r}")
-        run = self._from_outside(Command.STEP)
-        return run.gate.step(n)
+        return self._from_outside(Command.STEP).gate.step(n)
 
     def run_until(self, when: Until) -> bool:
         """Go on until a time or a condition, and rest there; waits for it.
@@ -314,8 +313,7 @@ class SystemManager:
         """
         from nbbacktest.system.break_places import place_before
 
-        run = self._from_outside(Command.REWIND)
-        place = place_before(when, run)
+        place = place_before(when, self._from_outside(Command.REWIND))
         return place is not None and self.rewind(place)
 
     def rewind(
@@ -394,8 +392,6 @@ class SystemManager:
         LiveRunError
             The run is live: its arrivals aren't recorded.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"debug takes a whole number of at least 1, not {n!r}")
         from nbbacktest.system.debug import debugged
 
         return debugged(self._latest(), n)
