@@ -158,18 +158,19 @@ def origin_again(journal: JournalFile, data: Any, strategies: Strategies) -> Ori
     if data is None:
         data = _bars_again(facts, path)
     params: Mapping[str, Any] | None = None
-    if strategies is None and facts.are_given:
-        classes = [_class_again(number, one, path) for number, one in enumerate(facts.strategies)]
-        if all(one.params == facts.strategies[0].params for one in facts.strategies):
-            strategies, params = classes, facts.strategies[0].params
-        else:
-            strategies = [kind(**one.params) for kind, one in zip(classes, facts.strategies, strict=True)]
-    elif strategies is None:
-        for number, one in enumerate(facts.strategies):
-            _class_again(number, one, path)
-    elif facts.strategies and isinstance(strategies, type):
+    found = (
+        [_class_again(number, one, path) for number, one in enumerate(facts.strategies)]
+        if strategies is None
+        else strategies
+    )
+    several: list[Any] = list(found) if isinstance(found, (list, tuple)) else [found]
+    if strategies is None and not facts.are_given:
+        return Origin(config, data)  # the config makes them
+    if all(isinstance(one, type) for one in several) and len(several) == len(facts.strategies):
         params = facts.strategies[0].params
-    return Origin(config, data, strategies, params)
+        if any(one.params != params for one in facts.strategies):
+            several, params = [kind(**one.params) for kind, one in zip(several, facts.strategies, strict=True)], None
+    return Origin(config, data, several, params)
 
 
 def _bars_again(facts: OriginEntry, path: Path) -> Any:
