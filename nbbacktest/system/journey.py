@@ -355,6 +355,7 @@ class Journey:
         """Make `world` the one that the stages move. Called under the gate's condition."""
         stages, timeline = self._stages, self.world.timeline
         self.world.timeline = copy(timeline)  # the old world's stays as it is
+        self.world.desk.is_open = False  # its strategies are in no run any more
         timeline.axis = world.timeline.axis
         world.timeline = timeline  # all stages know this one
         if isinstance(world.universe, SymbolUniverse):

@@ -40,6 +40,7 @@ from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     from nbbacktest.system.break_places import BackUntil
+    from nbbacktest.system.breakpoints import Breakpoints
     from nbbacktest.system.journal.recovery import Recovery
 
 T = TypeVar("T")
@@ -318,15 +319,9 @@ class SystemManager:
         return place is not None and self.rewind(place)
 
     def rewind(
-        self,
-        to: Place | None = None,
-        *,
-        fill: int | None = None,
-        order: int | None = None,
-        trade: int | None = None,
-        input: int | None = None,  # noqa: A002 - the word of `inputs`
-        before: bool = False,
-    ) -> bool:
+        self, to: Place | None = None, *, fill: int | None = None, order: int | None = None, trade: int | None = None,
+        input: int | None = None, before: bool = False,  # noqa: A002 - the word of `inputs`
+    ) -> bool:  # fmt: skip
         """Go to a place that the run was at, and rest there; waits for it.
 
         What lies ahead stays the same line: `step`, `resume` and `run_until` deliver it again, inputs by hand included, and go
@@ -644,6 +639,11 @@ class SystemManager:
         finally:
             forget()
         return outcome(run)
+
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """The system's breakpoints: `add` sets one. They hold the present run and later ones."""
+        return self._holder.its_breakpoints()
 
     # -- looking --------------------------------------------------------------------------------------------
 

@@ -40,10 +40,10 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
 if TYPE_CHECKING:
+    from nbbacktest.system.break_terms import Breakpoint
     from nbbacktest.system.journal.writer import RunJournal
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.look import PastInstants
-    from nbbacktest.trading.past_scan import PastScan
 
 logger = logging.getLogger("nbbacktest")
 
@@ -62,6 +62,8 @@ class Run:
     ----------
     journey : Journey
         Takes the run to other places of its line.
+    held_at : (int, int, tuple of Breakpoint)
+        The epoch and the cursor at which breakpoints have held it last, and which ones. Written by the analysis thread.
     is_shown : bool
         True once the run is its manager's present one.
     fork : Fork or None
@@ -113,6 +115,7 @@ class Run:
         # the cursor at the last poll: any face writes it, and at worst one publication more is asked for
         self._polled = -1
         self._listeners: list[Callable[[Run], None]] = []
+        self.held_at: tuple[int, int, tuple[Breakpoint, ...]] = (-1, -1, ())
         self._runner = self._runner_of(stages)
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -254,6 +257,7 @@ class Run:
             stages.world.bars.renew_loader()
         speed = stages.coordinator.speed
         made = wire(stages.config, lifecycle, condition, stages.again(), clock=stages.clock, speed=speed)
+        made.analysis.remember_errors(self.analysis)
         made.world.desk.is_replay = True
         line = line or self.journey.ended(self.analysis.completed)
         return replace(made, again=stages.again, live_objects=stages.live_objects), line
@@ -299,6 +303,12 @@ class Run:
     def inputs(self) -> tuple[Input, ...]:
         """The inputs that were done by hand, in order."""
         return tuple([one.input for one in self.journey.line.inputs])
+
+    @property
+    def held_by(self) -> tuple[Breakpoint, ...]:
+        """The breakpoints that hold the run where it stands."""
+        *place, hits = self.held_at
+        return hits if self.gate.is_held and place == [self.analysis.epoch, self.gate.cursor] else ()
 
     @property
     def is_replaying(self) -> bool:
@@ -413,7 +423,7 @@ class Run:
         with self._looking:
             # An interrupt in between leaves no cached past, and the next look begins anew.
             world, kept, self._past = self._world_of(cursor), self._past, None
-            past = kept[1] if kept is not None and kept[0] is world else self._recorded_past(world.desk)
+            past = kept[1] if kept is not None and kept[0] is world else self.recorded_past(world.desk)
             shot = past.at(cursor, world.timeline.axis)
             self._past = world, past
         return shot
@@ -422,15 +432,8 @@ class Run:
         """The world that has completed so many instants: the present one, or that from which the run was taken back."""
         return self.world if cursor <= self.world.desk.index + 1 else self.journey.farthest
 
-    def scan(self) -> PastScan:
-        """The instants completed so far, for a search; from any thread."""
-        from nbbacktest.trading.past_scan import PastScan
-
-        world, shot = self.world, self.snapshot()
-        stop = min(shot.cursor, world.desk.index + 1)
-        return PastScan(self._recorded_past(world.desk), world.timeline.axis, stop, threading.Lock())
-
-    def _recorded_past(self, desk: TradingDesk) -> PastInstants:
+    def recorded_past(self, desk: TradingDesk) -> PastInstants:
+        """The completed instants of a desk of this run; not for several threads."""
         from nbbacktest.trading.look import PastInstants, RunTraces
         from nbbacktest.trading.order_replay import BrokerRules
 

@@ -23,6 +23,7 @@ from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
 
 if TYPE_CHECKING:
+    from nbbacktest.system.breakpoints import Breakpoints
     from nbbacktest.system.journal.writer import RunJournal
 
 STOP_SECONDS = 5.0
@@ -81,11 +82,14 @@ class RunHolder:
         Written under the condition.
     leash : RunLeash
         The leash of the run that goes on.
+    breakpoints : Breakpoints or None
+        Those of the manager; None until they are first asked for.
     """
 
     def __init__(self, lifecycle: Lifecycle, condition: Monitor, events: EventDispatcher) -> None:
         self.run: Run | None = None
         self.leash = RunLeash()
+        self.breakpoints: Breakpoints | None = None
         self._life = lifecycle
         self._condition = condition
         self._events = events
@@ -128,6 +132,7 @@ class RunHolder:
                 self._put(run)
                 self._life.apply(Command.START)
             self._events.poll_progress(run.followed)
+            self._watch(run)
             run.start()
             if beside is not None:
                 uninterrupted(beside.open)  # its files are written whole, or not at all
@@ -171,6 +176,7 @@ class RunHolder:
             if not run.rewind(lambda _cursor: goal):
                 raise run.error or InvalidTransition(life.state.value, Command.REWIND.value, ["start"], life.history)  # noqa: TRY301
             self._take(run, ended)
+            self._watch(run)
             if journal is not None:
                 run.keep(journal)
             self._events.poll_progress(run.followed)
@@ -190,6 +196,19 @@ class RunHolder:
             run.gate.state.life = self._life
             self._put(run)
             self._life.apply(Command.REWIND)
+
+    def its_breakpoints(self) -> Breakpoints:
+        """Those of the manager, made when they are first asked for."""
+        from nbbacktest.system.breakpoints import Breakpoints
+
+        with self._condition.lock:
+            if self.breakpoints is None:
+                self.breakpoints = Breakpoints(lambda: self.run)
+        return self.breakpoints
+
+    def _watch(self, run: Run) -> None:
+        if self.breakpoints is not None:
+            self.breakpoints.follow(run)
 
     def _put(self, run: Run) -> None:
         self.run = self.leash.run = run

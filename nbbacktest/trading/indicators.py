@@ -313,6 +313,11 @@ class IndicatorList(list[IndicatorEntry]):
                     raise StateError(f"{feed.func!r}, made after on_start, feeds an indicator and can't be copied")
                 feed.resume(saved.feeds[number], copies.get(number))
 
+    def feed(self) -> None:
+        """Feed those that are fed bar by bar with all bars that can be seen, as `freeze` does."""
+        for _, _, handle in self._fed:
+            newest(handle)
+
     def freeze(self) -> Mapping[str, Value]:
         """The newest values by key; read later, they are still those of now."""
         rows = [series.n for series in self._rows]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import nbbacktest as nb
 from nbbacktest.cli import main
 from nbbacktest.strategies import SmaCross
+from nbbacktest.system.journal import writer
 from nbbacktest.system.journal.folder import runs_in, state_of
 from nbbacktest.system.journal.lines import InputEntry, line_of, read_journal
 from nbbacktest.system.journal.listing import offer
@@ -561,3 +562,88 @@ def test_a_place_that_is_written_late_takes_no_input_away(here):
     assert system.run.journey.place == (10, 1)
     assert parts(system.snapshot()) != before
     system.stop()
+
+
+def test_a_panel_offers_what_was_cut_off(here):
+    """Where nothing was started yet; the next run leaves the line behind."""
+    system = nb.SystemManager()
+    quiet = nb.ControlPanel(system)
+    assert quiet.controls.notice.value == ""
+    quiet.close()
+    left(ALWAYS, minutes(100), SmaCross, [("step", 20)])
+    panel = nb.ControlPanel(system)
+    assert "system.recover() goes on with it" in panel.controls.notice.value
+    system.recover(data=minutes(100))
+    panel.draw_frame()
+    assert panel.controls.notice.value == ""
+    panel.close()
+    other = nb.ControlPanel(system)
+    assert other.controls.notice.value == ""
+    other.close()
+    system.stop()
+
+
+class Other(Changed):
+    """Beside `Changed`, with a parameter of its own."""
+
+
+def test_each_strategy_has_its_parameters_again(system, here):
+    """Those of a config, and of several that are given; handed over as classes too."""
+    data = minutes(200)
+    named = [{"class": f"{__name__}:{name}", "params": {"n": n}} for name, n in (("Changed", 3), ("Other", 4))]
+    for config, strategies, handed in (
+        (ALWAYS | {"strategies": named}, None, None),
+        (ALWAYS, [Changed(n=3), Other(n=4)], None),
+        (ALWAYS, [Changed(n=3), Other(n=4)], [Changed, Other]),
+        (ALWAYS, [Changed(n=3), Other(n=4)], [Changed(n=3), Other(n=4)]),
+    ):
+        path, shown = left(config, data, strategies, [("step", 50)])
+        assert system.recover(path, data=data, strategies=handed)
+        assert [one.n for one in system.strategies] == [3, 4]
+        assert parts(system.snapshot()) == shown
+        system.stop()
+
+
+def test_an_input_is_on_the_disk_before_it_happens(here, monkeypatch):
+    """And by choice isn't waited for; places and ends never are."""
+    seen = []
+
+    def append(descriptor, content, *, sync):
+        if b'"kind":"input"' in content or b'"kind":"cut"' in content:
+            seen.append((len(system.run.world.desk.orders), sync))
+        else:
+            assert not sync
+        return write(descriptor, content, sync=sync)
+
+    write = writer.append
+    monkeypatch.setattr(writer, "append", append)
+    for sync in ("input", "never"):
+        seen.clear()
+        system = nb.SystemManager()
+        system.start(ALWAYS | {"journal": {"sync": sync}}, data=minutes(50), strategies=nb.Strategy, paused=True)
+        system.step(5)
+        for _ in range(3):
+            system.buy("ASSET", 1)
+        system.undo()
+        assert seen == [(n, sync == "input") for n in (0, 1, 2, 2)]  # an undo leads to a world with two
+        system.stop()
+
+
+def test_an_input_on_a_full_disk_is_done_and_told(here, monkeypatch, caplog):
+    system = nb.SystemManager()
+    system.start(ALWAYS, data=minutes(50), strategies=nb.Strategy, paused=True)
+    system.step(5)
+    system.buy("ASSET", 1)
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer, "append", full)
+    system.buy("ASSET", 2)
+    system.buy("ASSET", 3)
+    monkeypatch.undo()
+    system.step(5)
+    assert (len(system.inputs), system.snapshot().n_fills) == (3, 3)
+    system.stop()
+    assert len([one for one in caplog.messages if "No space left" in one]) == 1
+    assert [type(one).__name__ for one in read_journal(system.journal.path).entries][-1] == "InputEntry"
