@@ -68,7 +68,8 @@ def gone(system: SystemManager, command: str, value: Any) -> Answer:
     if not value:
         return answer(system, command, False, cut_short(system))
     shot, horizon = system.snapshot(), system.horizon
-    ahead = f"{horizon - shot.cursor:,} instants lie ahead: 'system resume' delivers them again"
+    left = horizon - shot.cursor
+    ahead = f"{left:,} instant{' lies' if left == 1 else 's lie'} ahead: 'system resume' delivers what lies ahead again"
     where = at(system) or " before the first bar"
     return answer(system, command, True, f"System paused{where}", ahead if shot.cursor < horizon else RESUME)
 

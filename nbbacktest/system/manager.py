@@ -223,8 +223,7 @@ class SystemManager:
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"step takes a whole number of at least 1, not {n!r}")
-        run = self._from_outside(Command.STEP)
-        return run.gate.step(n)
+        return self._from_outside(Command.STEP).gate.step(n)
 
     def run_until(self, when: Until) -> bool:
         """Go on until a time or a condition, and rest there; waits for it.
@@ -314,8 +313,7 @@ class SystemManager:
         """
         from nbbacktest.system.break_places import place_before
 
-        run = self._from_outside(Command.REWIND)
-        place = place_before(when, run)
+        place = place_before(when, self._from_outside(Command.REWIND))
         return place is not None and self.rewind(place)
 
     def rewind(
@@ -370,6 +368,33 @@ class SystemManager:
     def redo(self) -> bool:
         """Go back to the line, and the place, that the last `undo` has left; False if there is none. Raises as `rewind`."""
         return self._travel(lambda run, _cursor: run.journey.redo_goal())
+
+    def debug(self, n: int = 1) -> Snapshot:
+        """Go through the next `n` instants under pdb, in the thread of the caller; the run itself stays where it is.
+
+        The run is executed again from its start to this place, in a world of its own; then pdb stops at the first line of a
+        strategy's code. What is changed there changes nothing of the run. It may be paused, or have ended by an error: then the
+        next instant is the one that raised.
+
+        Returns
+        -------
+        Snapshot
+            The run after these instants; as far as it came, if you have left pdb by ``q``.
+
+        Raises
+        ------
+        StrategyError
+            A strategy raised in these instants.
+        ReplayError
+            The run doesn't repeat itself.
+        ValueError
+            Fewer than `n` instants follow.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        """
+        from nbbacktest.system.debug import debugged
+
+        return debugged(self._latest(), n)
 
     def fork(
         self, *, params: Mapping[str, Any] | None = None, strategy: Strategies = None,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import nbbacktest as nb
 from nbbacktest.core.inputs import Input
 from nbbacktest.strategies import MeanReversion, SmaCross
-from tests.erratic import brokers, differences, events, markets, parts, random_market
+from tests.erratic import RUNS, brokers, differences, events, markets, parts, random_market
 from tests.integration.test_rewind import Restless
 from tests.live import live_of
 from tests.markets import minutes
@@ -168,7 +168,7 @@ def headless(config, data, strategies, inputs, late=None):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("threads", ["on", "off"])
-@settings(max_examples=25)
+@settings(max_examples=RUNS)
 @given(markets, brokers, events(["2024-10-04"], ["S0", "S1"]), st.integers(0, 10**6), st.booleans(), st.booleans())
 def test_a_line_with_inputs_is_one_history(threads, market, broker, actions, seed, sessions, joining):
     """Laws 1 to 5 and 7, over orders, accounts, sessions, actions, symbols that join and leave, and inputs of each kind."""
@@ -372,6 +372,7 @@ def test_inputs_that_make_no_sense_are_refused(system):
     system.step(20)
     for call, error, text in (
         (lambda: system.buy(size=1, strategy="Setable"), nb.OrderError, "did you mean 'Settable'"),
+        (lambda: system.buy("NOPE", 1), nb.OrderError, "no symbol 'NOPE'"),
         (lambda: system.cancel(99), nb.OrderError, "no order 99"),
         (lambda: system.replace("x", size=1), nb.OrderError, "no order 'x'"),
         (lambda: system.buy(size=1, limits=3), TypeError, "limits"),
@@ -384,7 +385,6 @@ def test_inputs_that_make_no_sense_are_refused(system):
     assert system.inputs == ()
     for call in (
         lambda: system.buy(size=-1),
-        lambda: system.buy("NOPE", 1),
         lambda: system.buy(size=1, limit=float("inf")),
     ):
         with pytest.raises(nb.OrderError):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import nbbacktest as nb
 from nbbacktest.strategies import SmaCross
-from tests.erratic import Erratic, brokers, events, markets, parts, random_market
+from tests.erratic import RUNS, Erratic, brokers, events, markets, parts, random_market
 from tests.live import live_of
 from tests.markets import minutes
 
@@ -98,7 +98,7 @@ def wander(system, dice, moves, speeds=(0.0,)):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("threads", ["on", "off"])
-@settings(max_examples=25)
+@settings(max_examples=RUNS)
 @given(
     markets, brokers, events(["2024-10-04"], ["S0", "S1"]), st.integers(0, 10**6), st.booleans(), st.booleans(),
     st.booleans(), st.sampled_from(["stop", "pause"]),

@@ -224,7 +224,7 @@ def test_back_says_what_lies_ahead(held):
         "paused",
         "System paused at 2024-10-03 09:50:00-04:00",
     )
-    assert answer.hint == "10 instants lie ahead: 'system resume' delivers them again"
+    assert answer.hint == "10 instants lie ahead: 'system resume' delivers what lies ahead again"
     assert commands.back(held, 20).message == "System paused before the first bar"
     with pytest.raises(ValueError, match=r"back\(1\): 0 instants are completed"):
         commands.back(held)
