@@ -330,9 +330,10 @@ def test_an_interrupt_in_a_line_leaves_none_of_it(here, monkeypatch):
         os.write(descriptor, content[:9])
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(writer, "append", interrupted)
-        journal.input(one, 0)
+        with pytest.raises(KeyboardInterrupt):
+            journal.input(one, 0)
     assert read_journal(journal.path).entries == entries
     journal.input(one, 0)
     assert read_journal(journal.path).entries[-1].what == "buy"
