@@ -338,7 +338,7 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 API: dict[str, tuple[str, ...]] = {
     "Run": ("backtest", "get_system_manager", "replay", "SystemManager", "SystemState", "Snapshot", "SessionConfig", "schema"),
     "Write a strategy": ("Strategy", "ByHand", "Bar", "FormingBar", "Order", "Fill", "OrderType", "OrderStatus", "Side"),
-    "Read a result": ("Result", "audit_lookahead", "AuditReport"),
+    "Read a result": ("Result", "divergence", "Divergence", "audit_lookahead", "AuditReport"),
     "Compare parameters": ("sweep", "SweepResult", "SweepInterrupted"),
     "In a notebook": ("ControlPanel",),
     "Bring data": ("DataSource", "data_quality", "QualityReport", "PushFeed", "WebSocketFeed"),

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbbacktest.core.enums import InputKind
-from nbbacktest.core.errors import NbBacktestError, OrderError
+from nbbacktest.core.errors import NbBacktestError, OrderError, nearest
 from nbbacktest.core.formats import shown
 from nbbacktest.core.inputs import Input
 from nbbacktest.trading.by_hand import HAND, describe_change, hand_seat, seat_of
@@ -92,6 +92,8 @@ def refuse_unknown(world: World, one: Input) -> None:
     """
     if one.strategy is not None and one.what is not InputKind.CHANGE:
         seat_of(world.desk, one.strategy)
+    if one.what in (InputKind.BUY, InputKind.SELL, InputKind.CLOSE):
+        _check_symbol(world, one.arguments.get("symbol"))
     if one.what in (InputKind.CANCEL, InputKind.REPLACE):
         _order(world, one.arguments["id"])
     if one.what is InputKind.CHANGE:
@@ -100,6 +102,14 @@ def refuse_unknown(world: World, one: Input) -> None:
         world.universe.check_join(one.arguments["symbol"])
     if one.what is InputKind.REMOVE:
         world.universe.check_leave(one.arguments["symbol"], one.arguments["positions"])
+
+
+def _check_symbol(world: World, symbol: Any) -> None:
+    symbols = [series.symbol for series in world.desk.series.values() if series.is_base]
+    if symbol is None and len(symbols) > 1:
+        raise OrderError(f"the run has {len(symbols)} symbols; name one of: {', '.join(symbols)}")
+    if symbol is not None and symbol not in symbols:
+        raise OrderError(f"the run has no symbol {symbol!r}; {nearest(str(symbol), symbols)}")
 
 
 def _place(what: str) -> Callable[..., Any]:

@@ -456,7 +456,7 @@ class Run:
         """The result of the run; call it when the run has ended."""
         with self._ending:
             if self._result is None:
-                self._result = Result(self._record())
+                self._result = Result(self.record())
             return self._result
 
     # -- the stages -----------------------------------------------------------------------------------------
@@ -552,7 +552,8 @@ class Run:
         """Name the line of user code that the analysis executes."""
         return self._runner.blocked_call()
 
-    def _record(self) -> RunRecord:
+    def record(self) -> RunRecord:
+        """The run so far, as plain data; the caller holds it at rest, or it has ended."""
         synthetic = self.world.market.synthetic if self.feed is None else self.feed.synthetic
         return record_of(
             self.config,

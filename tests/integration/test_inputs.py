@@ -372,6 +372,7 @@ def test_inputs_that_make_no_sense_are_refused(system):
     system.step(20)
     for call, error, text in (
         (lambda: system.buy(size=1, strategy="Setable"), nb.OrderError, "did you mean 'Settable'"),
+        (lambda: system.buy("NOPE", 1), nb.OrderError, "no symbol 'NOPE'"),
         (lambda: system.cancel(99), nb.OrderError, "no order 99"),
         (lambda: system.replace("x", size=1), nb.OrderError, "no order 'x'"),
         (lambda: system.buy(size=1, limits=3), TypeError, "limits"),
@@ -384,7 +385,6 @@ def test_inputs_that_make_no_sense_are_refused(system):
     assert system.inputs == ()
     for call in (
         lambda: system.buy(size=-1),
-        lambda: system.buy("NOPE", 1),
         lambda: system.buy(size=1, limit=float("inf")),
     ):
         with pytest.raises(nb.OrderError):
