@@ -127,6 +127,7 @@ class BacktestMagics(Magics):
         no_panel: Annotated[bool, Parameter(name="--no-panel", negative="")] = False,
         name: str | None = None,
         fork: str | None = None,
+        retry: Annotated[bool, Parameter(negative="")] = False,
     ) -> Any:
         """Run the strategies that the cell defines.
 
@@ -149,6 +150,8 @@ class BacktestMagics(Magics):
         fork
             Fork the present run where it stands, with the cell's strategies in place of its own from its start on, and keep the fork
             in this variable; the run stays as it is.
+        retry
+            Mend the strategy that has raised with the class of the cell, and pause just before the instant that raised.
         """
         if fork is not None:
             given = {
@@ -158,8 +161,11 @@ class BacktestMagics(Magics):
                 "--speed": speed,
                 "--wait": wait or None,
                 "--name": name,
+                "--retry": retry or None,
             }
             return self._fork(fork, [word for word, value in given.items() if value is not None], no_panel=no_panel)
+        if retry:
+            return self._retry(name)
         if name is not None and not name.isidentifier():
             raise UsageError(f"--name {name!r} is no variable's name; write letters, digits and underscores")
         system = self._system_of_cell(name)
@@ -210,6 +216,15 @@ class BacktestMagics(Magics):
             from IPython.display import display
 
             display(self._fresh_panel(other))  # type: ignore[no-untyped-call]
+
+    def _retry(self, name: str | None) -> Any:
+        system = self.system if name is None else self._named.get(name)
+        if system is None:
+            raise UsageError(f"--name {name}: no run was started under that name")
+        strategies = self._strategies()
+        answer = system.retry(strategies[0] if len(strategies) == 1 else strategies)
+        sys.stdout.write(printed(answer.told) + "\n")
+        return None
 
     def _system_of_cell(self, name: str | None) -> SystemManager:
         system = get_system_manager() if name is None else self._named.get(name) or SystemManager()
