@@ -142,6 +142,8 @@ class AnalysisEngine(Generic[S]):
         The instants that were completed; not the one in which an error has ended the run.
     note : callable or None
         Called with the newest frame at each boundary that it is of.
+    marker : callable or None
+        Called after each turn that leaves nothing deferred, with the cursor and the seconds that the turn took.
     """
 
     FRESH = 0.02
@@ -188,6 +190,7 @@ class AnalysisEngine(Generic[S]):
         self._cut_short = 0  # 1 if an error has ended the run within an instant
         self._jumped = 0  # windows of older generations are another world's
         self.note: Callable[[Frame[S]], object] | None = None
+        self.marker: Callable[[int, float], object] | None = None
         self.frame: Frame[S] = self._freeze(0)
 
     @property
@@ -261,6 +264,7 @@ class AnalysisEngine(Generic[S]):
             quantum.learn_cost(took, cursor - begun)
             if self._error is not None:
                 break
+            self._mark(cursor, took)
             if cursor < window.stop:
                 self._yielding.yield_if_wanted()
         else:
@@ -438,6 +442,10 @@ class AnalysisEngine(Generic[S]):
             self._gate.stayed(jump, None)
         else:
             self.travel(jump, cursor)
+
+    def _mark(self, cursor: int, took: float) -> None:
+        if self.marker is not None and not self.deferred:
+            self.marker(cursor, took)
 
     def _let_others_in(self, seconds: float) -> None:
         """Sleep at rest between two turns, so that other threads can have the interpreter."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
@@ -41,6 +42,7 @@ from nbbacktest.trading.state import (
     Past,
     RunObjects,
     TradingState,
+    outside_run,
     restore_orders,
     restore_strategies,
     save_strategies,
@@ -360,6 +362,8 @@ class TradingDesk:
         StateError
             If a strategy keeps an object that can't be copied.
         """
+        objects = self._objects()
+        saved = save_strategies(objects)
         return TradingState(
             index=self.index,
             lag=self.lag,
@@ -382,7 +386,9 @@ class TradingDesk:
             log=Past.of(self.log),
             notes=self.notes.copy(),
             warned=frozenset(self.log.warned),
-            strategies=save_strategies(self._objects()),
+            strategies=saved,
+            descriptions=self.descriptions,
+            outside=outside_run(objects),
         )
 
     def restore(self, state: TradingState, series: Sequence[Series], instants: Int64) -> None:
@@ -398,13 +404,15 @@ class TradingDesk:
         Raises
         ------
         StateError
-            If the fresh strategies aren't those that were saved.
+            If the fresh strategies aren't those that were saved, or what they can reach outside of the run has changed since.
         """
         names = len(state.contexts), len(state.sessions.calls)
         if not self.is_open or self.index >= 0 or names != (len(self.contexts), len(self.session_events.scheduled)):
             raise StateError(
                 "a state is restored in a desk of the same strategies, started anew and before any instant"
             )
+        if not state.outside.is_unchanged:
+            raise StateError("a class attribute, a global, a default or a closure of the strategies has changed since")
         missing = self.indicators.missing(state.indicators)
         self.series.clear()
         self.series.update({(one.symbol, one.interval): one for one in series})
@@ -412,6 +420,7 @@ class TradingDesk:
         for pairs in ((state.fills, self.fills), (state.flows, self.flows), (state.splits, self.splits)):
             pairs[0].restore(pairs[1])
         state.log.restore(self.log)
+        self.descriptions = state.descriptions
         self.log.warned = set(state.warned)
         self.notes = state.notes.copy()
         self.leaving = set(state.leaving)
@@ -427,6 +436,8 @@ class TradingDesk:
         self._add_sessions()
         self.session_events.restore(state.sessions)
         for call in missing:
+            if getattr(call.func, "__closure__", None) or isinstance(call.func, MethodType):
+                raise StateError(f"{call.func!r}, an indicator's since on_start, may refer to the saved run")
             made = make_indicators(
                 call.func, self.series[call.series.symbol, call.series.interval], *call[2:4], call.name
             )
