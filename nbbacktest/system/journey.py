@@ -374,7 +374,7 @@ class Journey:
         self.replay.stages.analysis.marker = maker.note
         if not self.replay.run(lambda: not gate.closed and gate.jump_asked is jump and not _is_interrupted(gate)):
             return None
-        line.verify(world, goal)
+        line.verify(world, goal, None if mark is None else mark.checked())
         maker.check_random()
         self._marks.take(made)
         return world

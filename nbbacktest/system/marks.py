@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from nbbacktest.core.errors import StateError
 from nbbacktest.core.inputs import Input
 from nbbacktest.system.inputs import Recorded
+from nbbacktest.system.past import Checked
 from nbbacktest.system.universe import RunState, SymbolUniverse
 from nbbacktest.system.world import World
 
@@ -59,6 +60,17 @@ class RunMark(NamedTuple):
         trading = self.state.trading
         return 10_000 + len(trading.strategies) + 1_000 * len(trading.blotter.changing)
 
+    def checked(self) -> Checked:
+        """The part of the past that a world has from this mark, and not from its own replay."""
+        trading, checked = self.state.trading, Checked()
+        checked.n_fills, checked.n_log, checked.n_failures = (
+            past.length for past in (trading.fills, trading.log, trading.failures)
+        )
+        checked.n_orders = min(
+            (number - 1 for number in trading.blotter.changing), default=trading.blotter.orders.length
+        )
+        return checked
+
     def is_on(self, inputs: Sequence[Recorded]) -> bool:
         """True if a line with these inputs comes to this state at this place."""
         n = len(self.inputs)
@@ -74,13 +86,13 @@ class RunMarks:
     ----------
     is_off : bool
         True if the run's state can't be copied, or a mark has failed.
-    is_cleared : bool
-        True if marks were dropped on the way.
+    is_doubtful : bool
+        True if strategies may have drawn from the numbers that all of them share.
     """
 
     def __init__(self) -> None:
         self._marks: list[RunMark] = []  # in the order of their cursors
-        self.is_off = self.is_cleared = False
+        self.is_off = self.is_doubtful = False
 
     def __len__(self) -> int:
         return len(self._marks)
@@ -94,7 +106,9 @@ class RunMarks:
         self._marks = [mark for mark in self._marks if mark.is_on(inputs)]
 
     def add(self, mark: RunMark) -> None:
-        """Take a mark; if there are too many then, drop those that are nearest to their neighbours, seen from it."""
+        """Take a mark, unless they are in doubt; if there are too many then, drop those that are nearest to their neighbours, seen from it."""
+        if self.is_doubtful or self.is_off:
+            return
         insort(self._marks, mark, key=lambda one: one.cursor)
         while len(self._marks) > MOST or sum(one.size for one in self._marks) > MOST_BYTES:
             if len(self._marks) < 3:
@@ -104,18 +118,17 @@ class RunMarks:
 
     def take(self, others: RunMarks) -> None:
         """Take the marks of a replay, which was verified."""
-        if others.is_off:
+        if others.is_off or others.is_doubtful:
             self.give_up()
-        elif others.is_cleared:
-            self.clear()
+        self.is_doubtful = False
         known = {mark.cursor for mark in self._marks}
         for mark in others._marks:
             if not self.is_off and mark.cursor not in known:
                 self.add(mark)
 
-    def clear(self) -> None:
-        """Drop all marks: the next replay goes the whole way."""
-        self.is_cleared = True
+    def doubt(self) -> None:
+        """Drop all marks, and take none, until a replay has gone the whole way."""
+        self.is_doubtful = True
         self._marks = []
 
     def give_up(self) -> None:
@@ -159,10 +172,9 @@ class MarkMaker:
         """A turn has come to `cursor` and has taken so many seconds: make a mark there if one is due."""
         if self._marks.is_off:
             return
-        if self._random is None:
-            self._random = SharedRandom()
         done = cursor - self._last
-        if done <= 0:  # the run was taken back
+        if self._random is None or done <= 0:  # at the beginning, and after the run was taken back
+            self._random = self._random or SharedRandom()
             self._last, self._seconds = cursor, 0.0
             return
         self._seconds += seconds
@@ -177,7 +189,7 @@ class MarkMaker:
     def check_random(self) -> None:
         """Drop the marks if strategies may have drawn from the numbers that all of them share."""
         if self._random is not None and self._random.has_moved:
-            self._marks.clear()
+            self._marks.doubt()
             self._random = None
 
     def _make(self, cursor: int) -> None:

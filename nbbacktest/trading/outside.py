@@ -11,10 +11,19 @@ import io
 import pickle
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import cached_property, lru_cache
 from hashlib import sha256
-from types import BuiltinFunctionType, CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +32,12 @@ from nbbacktest.core.errors import StateError
 
 _LIBRARIES = frozenset(
     "__future__ abc array bisect builtins cmath collections contextlib copy copyreg dataclasses datetime decimal enum fractions "  # noqa: SIM905
-    "functools heapq itertools json logging math nbbacktest numbers numpy operator pandas random re scipy statistics string talib "
+    "functools heapq itertools json logging math nbbacktest numbers numpy operator pandas pyarrow random re scipy statistics string talib "
     "time types typing typing_extensions warnings zoneinfo".split()
 )
 """Modules that keep nothing of a strategy's, but for the numbers of `random` and `numpy.random`, which are watched."""
 _COPIED = frozenset(
-    "_codecs array collections copyreg datetime decimal enum fractions functools nbbacktest numpy operator pandas random re "  # noqa: SIM905
+    "_codecs array collections copyreg datetime decimal enum fractions functools nbbacktest numpy operator pandas pyarrow random re "  # noqa: SIM905
     "zoneinfo".split()
 )
 """Modules whose objects pickle copies with all that is in them."""
@@ -103,6 +112,10 @@ class Room(io.BytesIO):
 
 def is_users(value: Any) -> bool:
     """True for a class or function that isn't of a library: its code is read."""
+    if isinstance(value, FunctionType):
+        return is_users_module(
+            value.__globals__.get("__name__") or "__main__"
+        )  # a wrapper has the name of what it wraps
     return is_users_module(getattr(value, "__module__", None) or "__main__")
 
 
@@ -132,7 +145,10 @@ def refusal(value: Any) -> str | None:
         if any(isinstance(one, (list, dict, set, bytearray)) for one in value.__defaults__ or ()):
             return f"{value.__qualname__} may keep something in its defaults"
         return None
-    if isinstance(value, (type, BuiltinFunctionType)) or kind.__name__ in ("ufunc", "cython_function_or_method"):
+    if isinstance(value, (type, BuiltinFunctionType, MethodType, pickle.PickleBuffer)) or kind.__name__ in (
+        "ufunc",
+        "cython_function_or_method",
+    ):
         return None
     if isinstance(value, frozenset) and list(frozenset(list(value))) != list(value):
         return f"the order of {value!r} depends on how it was made"
@@ -189,6 +205,15 @@ def _names(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[st
     return frozenset(used), frozenset(imported), frozenset(every)
 
 
+def _cells(one: Any) -> list[Any]:
+    """The values that a function closes over."""
+    found = []
+    for cell in getattr(one, "__closure__", None) or ():
+        with suppress(ValueError):  # still empty
+            found.append(cell.cell_contents)
+    return found
+
+
 class _Walk:
     """One walk over what code can reach."""
 
@@ -230,26 +255,23 @@ class _Walk:
             self._data(value)
 
     def _code(self, one: Any) -> None:
-        if not is_users(one):
-            self._library(one.__module__)
-            self._note(f"{one.__module__}.{one.__qualname__}")
-            return
         self._note(str(id(one)))
-        if id(one) not in self.reached:
-            self.reached[id(one)] = one
+        if id(one) in self.reached:
+            return
+        self.reached[id(one)] = one
+        if is_users(one):
             self.todo.append(one)
+            return
+        self._library(one.__globals__["__name__"] if isinstance(one, FunctionType) else one.__module__)
+        for value in _cells(one):
+            self.value(value)  # what it wraps
 
     def _function(self, one: FunctionType) -> None:
         code = one.__code__
         self.reached[id(code)] = code
         self._note(str(id(code)))
-        cells = []
-        for cell in one.__closure__ or ():
-            try:
-                cells.append(cell.cell_contents)
-            except ValueError:  # still empty
-                cells.append(None)
-        for value in (*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values(), *cells, *vars(one).values()):
+        defaults = *(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()
+        for value in (*defaults, *_cells(one), *vars(one).values()):
             self.value(value)
         used, imported, names = _names(code)
         for module in sorted(imported):

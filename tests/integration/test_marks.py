@@ -9,6 +9,7 @@ import functools
 import itertools
 import random
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_marks_were_begun_at():
 
 
 @pytest.mark.parametrize("threads", ["on", "off"])
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**6))
 def test_with_marks_over_streamed_bars(folder, threads, seed):  # noqa: F811 - the fixture
     """A world that begins at a mark shows the chunks that the mark's instant has come to."""
@@ -109,49 +110,38 @@ def test_with_marks_over_streamed_bars(folder, threads, seed):  # noqa: F811 - t
     assert used
 
 
+def play(system, dice):
+    """One thing by hand, or a way to and fro, at whose end all is as it was."""
+    what, cursor = dice.random(), system.snapshot().cursor
+    if what < 0.3 and cursor < 390:
+        system.step(min(dice.choice((1, 5, 30)), 390 - cursor))
+    elif what < 0.45:
+        dice.choice((system.buy, system.sell))(size=dice.randint(1, 5))
+    elif what < 0.5:
+        system.change(fast=dice.randint(3, 9))
+    elif what < 0.7:
+        dice.choice((system.undo, system.redo))()
+    elif cursor > 1:
+        n = dice.randint(1, cursor)
+        before, inputs = parts(system.snapshot()), system.inputs
+        assert system.back(n)
+        assert system.step(n)
+        assert system.inputs == inputs
+        assert parts(system.snapshot()) == before
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6))
 def test_marks_and_inputs_by_hand(seed):
     """A mark belongs to the inputs that led to it: orders by hand, undone, redone and given up."""
-    dice, seen = random.Random(seed), {}
+    dice = random.Random(seed)
     with marked(7) as used:
         system = nb.SystemManager(reachable=False)
         system.start(ALWAYS, data=BARS, strategies=SmaCross, paused=True)
 
-        def check():
-            place = (
-                system.snapshot().cursor,
-                tuple(one for one in system.inputs if one.place.cursor <= system.snapshot().cursor),
-            )
-            shot = parts(system.snapshot())
-            for cursor, inputs, before in seen.get(place[0], ()):
-                if inputs == place[1] and not system.in_past:
-                    assert shot == before, cursor
-            seen.setdefault(place[0], []).append((*place, shot))
-
         system.step(60)
         for _ in range(30):
-            what = dice.random()
-            cursor = system.snapshot().cursor
-            if what < 0.3 and cursor < 390:
-                system.step(min(dice.choice((1, 5, 30)), 390 - cursor))
-            elif what < 0.45:
-                dice.choice((system.buy, system.sell))(size=dice.randint(1, 5))
-            elif what < 0.5:
-                system.change(fast=dice.randint(3, 9))
-            elif what < 0.6:
-                system.undo()
-            elif what < 0.7:
-                system.redo()
-            elif cursor > 1:
-                n = dice.randint(1, cursor)
-                before = parts(system.snapshot())
-                count = len(system.inputs)
-                assert system.back(n)
-                assert system.step(n)
-                if count == len(system.inputs):
-                    assert parts(system.snapshot()) == before
-            check()
+            play(system, dice)
             assert system.error is None
         inputs, cursor, shot = system.inputs, system.snapshot().cursor, parts(system.snapshot())
         descriptions = system.run.world.desk.descriptions
@@ -254,11 +244,11 @@ COUNT = 0
 
 class GlobalState(Base):
     def on_start(self):
-        global COUNT
+        global COUNT  # noqa: PLW0603 - that is the point
         COUNT = 0
 
     def on_bar(self, bar):
-        global COUNT
+        global COUNT  # noqa: PLW0603 - that is the point
         COUNT += 1
         self.trade(COUNT % 7 < 3)
 
@@ -569,13 +559,12 @@ class InFile(Base):
     path: str = ""
 
     def on_start(self):
-        open(self.path, "w").close()
+        Path(self.path).write_text("")
 
     def on_bar(self, bar):
-        with open(self.path, "a") as file:
-            file.write("x")
-        with open(self.path) as file:
-            self.trade(len(file.read()) % 7 < 3)
+        kept = Path(self.path)
+        kept.write_text(kept.read_text() + "x")
+        self.trade(len(kept.read_text()) % 7 < 3)
 
 
 FROM_MARKS = {
@@ -590,7 +579,7 @@ ZOO = sorted(FROM_MARKS | WHOLE_WAY, key=lambda one: one.__name__)
 
 
 @pytest.mark.parametrize("strategy", ZOO, ids=lambda one: one.__name__)
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_law_10_over_a_zoo_of_state(strategy, seed, tmp_path):
     """Taken back at random: at each place the same frame, at the end the same fingerprint; and those that may begin at marks do."""
     given_ = {"path": str(tmp_path / "kept")} if strategy is InFile else {}
@@ -617,7 +606,7 @@ def test_hidden_inputs_are_told_with_marks(kind):
     with marked() as used:
         system = nb.SystemManager(reachable=False)
         system.start(ALWAYS, data=BARS, strategies=Hidden, kind=kind, paused=True)
-        system.step(300)
+        system.step(303)
         before = parts(system.snapshot())
         for _ in range(2):
             with pytest.raises(nb.ReplayError, match="doesn't repeat itself"):
