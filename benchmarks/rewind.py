@@ -35,7 +35,7 @@ class Slow(Cross):
 
     def on_bar(self, bar: nb.Bar) -> None:
         total = 0
-        for number in range(2_000):
+        for number in range(4_000):
             total += number
         super().on_bar(bar)
 

@@ -34,6 +34,7 @@ from nbbacktest.trading.indicators import Indicator, IndicatorCall, IndicatorLis
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
 from nbbacktest.trading.orders.rules import OrderExpiry
+from nbbacktest.trading.outside import is_users
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, Split
 from nbbacktest.trading.schedule import Scheduled
@@ -436,7 +437,7 @@ class TradingDesk:
         self._add_sessions()
         self.session_events.restore(state.sessions)
         for call in missing:
-            if getattr(call.func, "__closure__", None) or isinstance(call.func, MethodType):
+            if is_users(call.func) and (getattr(call.func, "__closure__", None) or isinstance(call.func, MethodType)):
                 raise StateError(f"{call.func!r}, an indicator's since on_start, may refer to the saved run")
             made = make_indicators(
                 call.func, self.series[call.series.symbol, call.series.interval], *call[2:4], call.name

@@ -76,6 +76,10 @@ class Outside(NamedTuple):
         return outside_of(self.roots).digest == self.digest
 
 
+_SLOTS = (MemberDescriptorType, GetSetDescriptorType, type(vars(Outside)["digest"]))
+"""What stands in a class for the attributes of its objects."""
+
+
 def outside_of(roots: tuple[Any, ...], own: Iterable[Any] = ()) -> Outside:
     """What the code of these classes and functions can reach.
 
@@ -228,7 +232,7 @@ class _Walk:
         one = self.todo.pop()
         if isinstance(one, type):
             for name, value in vars(one).items():
-                if name not in _NO_STATE and not isinstance(value, (MemberDescriptorType, GetSetDescriptorType)):
+                if name not in _NO_STATE and not isinstance(value, _SLOTS):
                     self._note(name)
                     self.value(value)
             for base in one.__bases__:
