@@ -192,6 +192,7 @@ STATUS = {
     "`heartbeats`, `reconnects`, `last_refusal`, `overruns`; see [Live](live.md)",
     "session.symbols": "by symbol: `bars` delivered, `lag_seconds`, the `last_close`, and the data's `quality`: see [data](data.md#quality); null in live runs",
     "session.warmup": "by symbol and interval: how many bars before the first that is traded were `asked` for, and `got`",
+    "session.breakpoints": "those that hold the run where it stands, as `number: condition`",
     "session.disagreements": "in how many places bars of several lengths of one symbol say different things",
     "portfolio.cash": "cash; the proceeds of short sales are in it",
     "portfolio.equity": "cash and positions at their newest closes",
@@ -336,8 +337,8 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 API: dict[str, tuple[str, ...]] = {
     "Run": ("backtest", "get_system_manager", "replay", "SystemManager", "SystemState", "Snapshot", "SessionConfig", "schema"),
-    "Write a strategy": ("Strategy", "Bar", "FormingBar", "Order", "Fill", "OrderType", "OrderStatus", "Side"),
-    "Read a result": ("Result", "audit_lookahead", "AuditReport"),
+    "Write a strategy": ("Strategy", "ByHand", "Bar", "FormingBar", "Order", "Fill", "OrderType", "OrderStatus", "Side"),
+    "Read a result": ("Result", "divergence", "Divergence", "audit_lookahead", "AuditReport"),
     "Compare parameters": ("sweep", "SweepResult", "SweepInterrupted"),
     "In a notebook": ("ControlPanel",),
     "Bring data": ("DataSource", "data_quality", "QualityReport", "PushFeed", "WebSocketFeed"),

@@ -105,9 +105,10 @@ WAYS: dict[tuple[SystemState, SystemState], tuple[str, float, float]] = {
     (RUNNING, STOPPED): ("M 388 192 H 172", 280, 212),
     (RUNNING, PAUSED): ("M 532 158 H 748", 640, 110),
     (PAUSED, RUNNING): ("M 748 192 H 532", 640, 212),
-    (RUNNING, RUNNING): ("M 425 140 C 405 60, 515 60, 495 140", 460, 34),
-    (PAUSED, PAUSED): ("M 785 140 C 765 60, 875 60, 855 140", 820, 34),
-    (PAUSED, STOPPED): ("M 820 210 C 820 330, 100 330, 100 210", 460, 322),
+    (RUNNING, RUNNING): ("M 425 140 C 405 60, 515 60, 495 140", 460, 18),
+    (PAUSED, PAUSED): ("M 785 140 C 765 60, 875 60, 855 140", 820, 18),
+    (STOPPED, PAUSED): ("M 135 210 C 135 320, 785 320, 785 214", 460, 282),
+    (PAUSED, STOPPED): ("M 820 210 C 820 375, 100 375, 100 214", 460, 355),
 }
 """Between each two states: the way, and where the first of its words stand."""
 
@@ -122,7 +123,7 @@ def transitions() -> dict[tuple[SystemState, SystemState], list[str]]:
 
 def states() -> Picture:
     """All transitions of the table."""
-    picture = Picture(920, 350, "The three states of a run, and what leads from one to another")
+    picture = Picture(920, 375, "The three states of a run, and what leads from one to another")
     for state, x in ((STOPPED, 30), (RUNNING, 390), (PAUSED, 750)):
         picture.box(x, 140, 140, 70)
         picture.words(x + 70, 180, state.name, "name")

@@ -57,11 +57,13 @@ if TYPE_CHECKING:
     from nbbacktest.data.quality import QualityReport, data_quality
     from nbbacktest.engine.feed import PushFeed
     from nbbacktest.engine.subscription import StreamSubscription
+    from nbbacktest.report.divergence import Divergence
     from nbbacktest.report.result import Result
     from nbbacktest.report.sweep import SweepResult
     from nbbacktest.system.audit import audit_lookahead
     from nbbacktest.system.audit_report import AuditReport
     from nbbacktest.system.backtest import backtest
+    from nbbacktest.system.comparison import divergence
     from nbbacktest.system.feeds.client import WebSocketFeed
     from nbbacktest.system.journal.repeat import replay
     from nbbacktest.system.session import SystemManager, get_system_manager
@@ -94,10 +96,12 @@ _HOMES = {
     "data.quality": ("QualityReport", "data_quality"),
     "engine.feed": ("PushFeed",),
     "engine.subscription": ("StreamSubscription",),
+    "report.divergence": ("Divergence",),
     "report.result": ("Result",),
     "report.sweep": ("SweepResult",),
     "system.audit": ("audit_lookahead",),
     "system.backtest": ("backtest",),
+    "system.comparison": ("divergence",),
     "system.feeds.client": ("WebSocketFeed",),
     "system.audit_report": ("AuditReport",),
     "system.journal.repeat": ("replay",),
@@ -126,6 +130,7 @@ __all__ = [
     "DataNotFoundError",
     "DataQualityWarning",
     "DataSource",
+    "Divergence",
     "FeedError",
     "Fill",
     "FixedSlippage",
@@ -176,6 +181,7 @@ __all__ = [
     "audit_lookahead",
     "backtest",
     "data_quality",
+    "divergence",
     "get_system_manager",
     "replay",
     "schema",

@@ -99,6 +99,9 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     deadline = time.monotonic() + GRACE_SECONDS
     left = _leftover_threads(threads, deadline) + _leftover_children(children, deadline)
     left += [f"file {path} is still open" for path in sorted(_files_under(folder) - files)]
+    shutil.rmtree(
+        Path(STATE, "nbbacktest"), ignore_errors=True
+    )  # another test's panel would offer what was cut off here
     if left:
         pytest.fail("this test left behind:\n" + "\n".join(left), pytrace=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from contextlib import suppress
 
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 
 import nbbacktest as nb
 from tests.markets import minutes
+
+RUNS = int(os.environ.get("NBBACKTEST_RUNS", "75"))
+"""How many runs each law of the time machine plays; each goes to and fro some thirty times."""
 
 FIELDS = (
     "cursor", "total", "is_open", "time", "session_date", "progress", "bars", "derived", "counts", "cash", "equity",

@@ -74,6 +74,7 @@ class InputKind(StrEnum):
     CANCEL = "cancel"
     REPLACE = "replace"
     CHANGE = "change"
+    COSTS = "costs"
     ADD = "add_symbol"
     REMOVE = "remove_symbol"
 

@@ -41,7 +41,7 @@ class Input(NamedTuple):
     time : Timestamp or None
         The last instant that was completed there, as a snapshot shows it; None before the first.
     what : InputKind
-        ``"buy"``, ``"sell"``, ``"close"``, ``"cancel"``, ``"replace"``, ``"change"``, ``"add_symbol"`` or ``"remove_symbol"``.
+        ``"buy"``, ``"sell"``, ``"close"``, ``"cancel"``, ``"replace"``, ``"change"``, ``"costs"``, ``"add_symbol"`` or ``"remove_symbol"``.
     strategy : str or None
         The strategy in whose name it was done; None: in the hand's own.
     arguments : mapping
@@ -85,6 +85,26 @@ class Input(NamedTuple):
         terms = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
         of = "" if self.strategy is None else f" for {self.strategy}"
         return f"<Input {self.what}({terms}){of} at {self.time or 'the start'}>"
+
+
+class Fork(NamedTuple):
+    """The place at which a run was forked off another one, and in what it differs.
+
+    Attributes
+    ----------
+    place : InputPlace
+    time : Timestamp or None
+        The last instant that was completed there; None before the first.
+    changes : str
+        The difference in words, such as ``"fast=5"``; empty if there is none.
+    is_whole : bool
+        True if the run differs from its start on, and not only from that place on.
+    """
+
+    place: InputPlace
+    time: pd.Timestamp | None
+    changes: str
+    is_whole: bool = False
 
 
 def canonical(inputs: Sequence[Input]) -> bytes:

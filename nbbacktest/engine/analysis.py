@@ -15,9 +15,10 @@ from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.gate import RunGate
-from nbbacktest.engine.gate_state import Decision, JumpRequest, MoveRequest
+from nbbacktest.engine.gate_state import Decision, GateState, JumpRequest, MoveRequest
 from nbbacktest.engine.metrics import TimingSeries
 from nbbacktest.engine.processor import Batch
+from nbbacktest.engine.rests import InstantWatch, PastKeeper, RestGuard
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.subscription import StreamSubscription
 from nbbacktest.engine.timeline import Axis, Quantum, Timeline
@@ -97,16 +98,10 @@ class Frame(NamedTuple, Generic[S]):
     epoch: int = 0
 
 
-class PastKeeper(Protocol):
-    """Looks after a run that was taken back, until it has come to its horizon again. Called by the analysis thread."""
+class _EachInstant:
+    """Stands for the limit of a run that is watched: no instant follows unasked."""
 
-    def arrive(self, cursor: int) -> None:
-        """At a boundary: do what was done by hand at that place, and hold the run against its record."""
-        ...
-
-    def depart(self, cursor: int) -> bool:
-        """Before the next instant is delivered: do what was still to be done by hand there; True if anything was."""
-        ...
+    limit = 0
 
 
 class _HandlerFailed(Exception):  # noqa: N818 - never leaves this module
@@ -136,14 +131,18 @@ class AnalysisEngine(Generic[S]):
         How often the run was taken to another place.
     travel : callable or None
         Makes a jump; called by the analysis thread, at rest at an instant. Set before the run starts.
+    watch : InstantWatch or None
+        Looks for breakpoints, if there are any. Set by any thread.
+    has_held : bool
+        True if the run was held for an error of users' code.
     keeper : PastKeeper or None
         Asked at each boundary while the run is in its past.
     completed : int
         The instants that were completed; not the one in which an error has ended the run.
     note : callable or None
         Called with the newest frame at each boundary that it is of.
-    marker : callable or None
-        Called after each turn that leaves nothing deferred, with the cursor and the seconds that the turn took.
+    marker : callable
+        Called after each turn with the cursor and the seconds that the turn took.
     """
 
     FRESH = 0.02
@@ -167,7 +166,8 @@ class AnalysisEngine(Generic[S]):
         self._clock = clock
         self._quantum = quantum
         self._yielding = InterpreterYield(self._let_others_in)
-        self._pause_on_error = on_error == "pause"
+        self._is_held_on_errors = on_error == "pause"
+        self._pause_on_error = self._is_held_on_errors
         self._match = self._match_or_hold if self._pause_on_error else agent.match_orders
         self.deferred: deque[Callable[[int], object]] = deque()
         self.errors: set[int] = set()
@@ -186,11 +186,15 @@ class AnalysisEngine(Generic[S]):
         self.lag = 0.0
         self.epoch = 0
         self.travel: Callable[[JumpRequest, int], object] | None = None
+        self.watch: InstantWatch | None = None
+        self.has_held = False
         self.keeper: PastKeeper | None = None
+        self._guard_of: Callable[[], RestGuard] | None = None
+        self._guard: RestGuard | None = None  # made when the run rests
         self._cut_short = 0  # 1 if an error has ended the run within an instant
         self._jumped = 0  # windows of older generations are another world's
         self.note: Callable[[Frame[S]], object] | None = None
-        self.marker: Callable[[int, float], object] | None = None
+        self.marker: Callable[[int, float], object] = lambda _cursor, _seconds: None
         self.frame: Frame[S] = self._freeze(0)
 
     @property
@@ -243,7 +247,6 @@ class AnalysisEngine(Generic[S]):
         `waited` is the seconds that the analysis has waited for the batch.
         """
         window, quantum = batch.window, self._quantum
-        deliver = self._deliver_many if batch.axis.events is not None else self._deliver_single
         cursor, worked = window.start, 0.0
         if window.pace is None:
             quantum.learn_wait(waited)
@@ -258,13 +261,13 @@ class AnalysisEngine(Generic[S]):
             if batch.reveal is not None:
                 batch.reveal()
             began, begun = perf_counter(), cursor
-            cursor = deliver(batch, cursor)
+            cursor = self._deliver(batch, cursor)
             took = perf_counter() - began
             worked += took
             quantum.learn_cost(took, cursor - begun)
             if self._error is not None:
                 break
-            self._mark(cursor, took)
+            self.marker(cursor, took)
             if cursor < window.stop:
                 self._yielding.yield_if_wanted()
         else:
@@ -308,6 +311,23 @@ class AnalysisEngine(Generic[S]):
         self._ask_for_handlers()
         self.frame = self._freeze(cursor)
 
+    def remember_errors(self, other: AnalysisEngine[S]) -> None:
+        """Know the errors of the past of a run that this one goes on with."""
+        self.errors |= other.errors
+        self.has_held = other.has_held
+
+    def hold_on_errors(self, *, wanted: bool) -> None:
+        """Hold the run at an error of users' code, whatever the config says; or as the config says. Called between two instants."""
+        wanted = wanted or self._is_held_on_errors
+        if wanted is not self._pause_on_error:
+            self._pause_on_error = wanted
+            self._match = self._match_or_hold if wanted else self._agent.match_orders
+            self._ask_for_handlers()
+
+    def guard_by(self, make: Callable[[], RestGuard]) -> None:
+        """Have another guard made when the run rests next. The caller holds the run at an instant, or it hasn't begun."""
+        self._guard_of, self._guard = make, None
+
     def fail(self, error: BaseException) -> None:
         """End the run, or hold it, for an error outside of any callback. The caller holds the run at an instant."""
         self._fail(error, None, None)
@@ -333,8 +353,8 @@ class AnalysisEngine(Generic[S]):
 
     # -- the inner loops ------------------------------------------------------------------------------------
 
-    def _deliver_single(self, batch: Batch, cursor: int) -> int:
-        agent, gate_state, pending, match_orders = self._agent, self._gate.state, self._agent.pending, self._match
+    def _deliver_single(self, batch: Batch, cursor: int, gate_state: Limit) -> int:
+        agent, pending, match_orders = self._agent, self._agent.pending, self._match
         series, call = batch.axis.series[0], self._calls[0]
         warmup = series.first
         bar = None
@@ -352,8 +372,8 @@ class AnalysisEngine(Generic[S]):
             self._fail(error, call, bar, within=1)
         return cursor
 
-    def _deliver_many(self, batch: Batch, cursor: int) -> int:
-        agent, gate_state, pending, match_orders = self._agent, self._gate.state, self._agent.pending, self._match
+    def _deliver_many(self, batch: Batch, cursor: int, gate_state: Limit) -> int:
+        agent, pending, match_orders = self._agent, self._agent.pending, self._match
         series, calls, streams, events = batch.axis.series, self._calls, batch.streams, batch.events
         call, bar = None, None
         try:
@@ -386,19 +406,28 @@ class AnalysisEngine(Generic[S]):
             self._fail(error, call, bar, within=1)
         return cursor
 
+    def _deliver(self, batch: Batch, cursor: int) -> int:
+        """Deliver instants up to the gate's limit; if each is watched, one by one."""
+        deliver = self._deliver_many if batch.axis.events is not None else self._deliver_single
+        gate_state, watch = self._gate.state, self.watch
+        if watch is None or not watch.asks_each:
+            return deliver(batch, cursor, gate_state)
+        while cursor < batch.window.stop:
+            cursor = deliver(batch, cursor, _EACH)
+            watch.completed(cursor)
+            if cursor >= gate_state.limit or self._error is not None:
+                break
+        return cursor
+
     # -- at boundaries --------------------------------------------------------------------------------------
 
     def _boundary(self, cursor: int, generation: int, *, leaving: bool = False) -> Decision:
         """Ask the gate for a decision, and publish a frame each time that it wants one."""
         gate = self._gate
-        if self.deferred:
-            self.run_deferred(cursor)
-        if self.keeper is not None:
-            self.keeper.arrive(cursor)
+        self._arrive(cursor)
         rests = gate.rests
         while True:
-            if self.note is not None and self.frame.cursor == cursor:
-                self.note(self.frame)
+            self._tell_of(cursor)
             if gate.is_asked:
                 self._yielding.make_due()
             fresh = perf_counter() < self._stale
@@ -409,7 +438,7 @@ class AnalysisEngine(Generic[S]):
                 self._jump(cursor)
                 generation, leaving, cursor = -1, True, self._agent.index + 1
                 continue
-            if decision is Decision.GO and self.keeper is not None and self.keeper.depart(cursor):
+            if decision is Decision.GO and self._is_kept(cursor):
                 continue
             if decision is not Decision.PUBLISH:
                 if gate.rests != rests:
@@ -417,10 +446,35 @@ class AnalysisEngine(Generic[S]):
                 return decision
             self._publish(cursor)
 
+    def _tell_of(self, cursor: int) -> None:
+        if self.note is not None and self.frame.cursor == cursor:
+            self.note(self.frame)
+        if self._guard_of is not None and self._gate.is_resting_at(cursor):
+            self._guard = self._guard or self._guard_of()
+            self._guard.rest()
+
+    def _is_kept(self, cursor: int) -> bool:
+        """Before instants follow: True if something was done or found at this place, and the gate has to be asked again."""
+        refused = None if self._guard is None else self._guard.go_on()
+        if refused is not None:
+            self._gate.hold_here(refused)
+            return True
+        if self.keeper is not None and self.keeper.depart(cursor):
+            return True
+        return self.watch is not None and self.watch.renewed(cursor)
+
     def _publish(self, cursor: int) -> None:
         self.frame = self._freeze(cursor)
         self._stale = perf_counter() + self.FRESH
         self._ask_watcher(cursor)
+        if self.keeper is not None:
+            self.keeper.arrive(cursor)
+
+    def _arrive(self, cursor: int) -> None:
+        if self.deferred:
+            self.run_deferred(cursor)
+        if self.watch is not None:
+            self.watch.arrived(cursor)
         if self.keeper is not None:
             self.keeper.arrive(cursor)
 
@@ -442,10 +496,6 @@ class AnalysisEngine(Generic[S]):
             self._gate.stayed(jump, None)
         else:
             self.travel(jump, cursor)
-
-    def _mark(self, cursor: int, took: float) -> None:
-        if self.marker is not None and not self.deferred:
-            self.marker(cursor, took)
 
     def _let_others_in(self, seconds: float) -> None:
         """Sleep at rest between two turns, so that other threads can have the interpreter."""
@@ -511,11 +561,16 @@ class AnalysisEngine(Generic[S]):
         reported = self._agent.failed(error, handler, bar)
         self.errors.add(self._agent.index + 1)
         if self._pause_on_error and self._delivering:
+            self.has_held = True
             self._gate.hold_here(reported)
         else:
             if self._error is None:
                 self._error, self._cut_short = reported, within
             self._gate.end()
+
+
+Limit = GateState | _EachInstant
+_EACH = _EachInstant()
 
 
 def _ignore(bar: Bar) -> None:

@@ -134,6 +134,8 @@ class GateState:
         The rewind that is asked for or under way.
     ahead : int
         A cursor at which the analysis comes to a boundary: in the past of a run, the next place that something is done at.
+    stop_at : int
+        Another one: the next date of a breakpoint. Written by the analysis.
     trouble : BaseException or None
         The error that the run is held for; None again when the run goes on.
     busy : bool
@@ -170,6 +172,7 @@ class GateState:
         self.move: MoveRequest | None = None
         self.jump: JumpRequest | None = None
         self.ahead = 0
+        self.stop_at = 0
         self.trouble: BaseException | None = None
         self.busy = True
         self.resting = False
@@ -484,7 +487,10 @@ class GateState:
 
     def _bound(self, cursor: int) -> int:
         limit = UNLIMITED if self.move is None else self.move.limit(cursor)
-        return min(limit, self.ahead) if cursor < self.ahead else limit
+        for stop in (self.ahead, self.stop_at):
+            if cursor < stop < limit:
+                limit = stop
+        return limit
 
     def _leave_jump(self, now: float) -> None:
         jump, self.jump = self.jump, None

@@ -71,7 +71,7 @@ def candidates(app: App, line: str, shot: Snapshot | None) -> list[Candidate]:
 def _arguments(command: str, words: list[str], current: str, shot: Snapshot | None) -> list[Candidate]:
     if command in _TAKES_CONFIG and not [word for word in words if not word.startswith("-")]:
         return [Candidate(path, "", len(current)) for path in _configs(current)]
-    offered = {"until": _times(shot), "back-until": _events(), "rewind": _places()}.get(command)
+    offered = {"until": _times(shot), "back-until": _events(), "break": _events(), "rewind": _places()}.get(command)
     if offered is not None:
         typed = " ".join([*words, current])
         return [Candidate(c.text, c.told, len(typed)) for c in _fitting(offered, typed)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nbbacktest.core.records import Bar
 from nbbacktest.strategies.equal_shares import EqualShares
 from nbbacktest.trading.indicators import Indicator
@@ -36,6 +38,11 @@ class MeanReversion(EqualShares):
         from talib import stream
 
         self.bands[symbol] = self.indicator(stream.BBANDS, "close", self.period, self.width, self.width, symbol=symbol)
+
+    def on_change(self, changed: dict[str, Any]) -> None:  # noqa: ARG002 - as a Strategy has it
+        """Open the bands of the new lengths."""
+        for symbol in self.bands:
+            self.on_symbol_added(symbol)
 
     def on_bar(self, bar: Bar) -> None:
         """Enter below the lower band, leave at the middle one."""

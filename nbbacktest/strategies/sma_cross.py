@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nbbacktest.core.records import Bar
 from nbbacktest.strategies.equal_shares import EqualShares
 from nbbacktest.trading.indicators import Indicator
@@ -31,13 +33,20 @@ class SmaCross(EqualShares):
 
     def on_symbol_added(self, symbol: str) -> None:
         """Compute both averages for the new symbol too."""
+        self.averages[symbol] = self._averages(symbol)
+        self.above[symbol] = False
+
+    def on_change(self, changed: dict[str, Any]) -> None:  # noqa: ARG002 - as a Strategy has it
+        """Compute the averages of the new lengths; the next bar tells if they stand otherwise."""
+        self.averages = {symbol: self._averages(symbol) for symbol in self.averages}
+
+    def _averages(self, symbol: str) -> tuple[Indicator, Indicator]:
         import talib
 
-        self.averages[symbol] = (
+        return (
             self.indicator(talib.SMA, "close", self.fast, symbol=symbol),
             self.indicator(talib.SMA, "close", self.slow, symbol=symbol),
         )
-        self.above[symbol] = False
 
     def on_bar(self, bar: Bar) -> None:
         """Enter or leave when the averages have crossed."""

@@ -68,7 +68,8 @@ def gone(system: SystemManager, command: str, value: Any) -> Answer:
     if not value:
         return answer(system, command, False, cut_short(system))
     shot, horizon = system.snapshot(), system.horizon
-    ahead = f"{horizon - shot.cursor:,} instants lie ahead: 'system resume' delivers them again"
+    left = horizon - shot.cursor
+    ahead = f"{left:,} instant{' lies' if left == 1 else 's lie'} ahead: 'system resume' delivers what lies ahead again"
     where = at(system) or " before the first bar"
     return answer(system, command, True, f"System paused{where}", ahead if shot.cursor < horizon else RESUME)
 
@@ -77,4 +78,7 @@ def cut_short(system: SystemManager) -> str:
     """Why a command didn't come to its place."""
     if system.is_stopped():
         return "The run ended before that"
+    hits = system.breakpoints.hit
+    if hits:
+        return f"System paused{at(system)}: {' and '.join(map(str, hits))}"
     return f"System is {system.get_state()}{at(system)}: another command came between"

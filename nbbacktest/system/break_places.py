@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,16 +13,15 @@ from nbbacktest.core.hours import time_of_day
 from nbbacktest.core.intervals import DAY
 from nbbacktest.core.records import Int64
 from nbbacktest.data.calendar import local_clock
-from nbbacktest.system.break_terms import BreakTerms, read_predicate, terms_of
+from nbbacktest.system.break_terms import Breakpoint, BreakTerms, Predicate, read_predicate, terms_of
 from nbbacktest.system.run import Run
 from nbbacktest.system.targets import times_of
 from nbbacktest.trading.event_places import place_of_fill, place_of_order, place_of_rejection
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.past_scan import PastScan
 from nbbacktest.trading.places import RunTimes, read_time
-from nbbacktest.trading.snapshot import Snapshot
 
-BackUntil = str | BreakTerms | Callable[[Snapshot], object]
+BackUntil = str | Breakpoint | BreakTerms | Predicate
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 
 
@@ -70,7 +70,10 @@ def _time_places(when: Any, times: RunTimes) -> Int64:
         if times.stamps.dates:
             raise ValueError(f"time={when!r}: the bars are whole sessions, and end at no time of day; give a date")
         local = local_clock(instants, times.zone)
-        before = np.flatnonzero(local % DAY <= time_of_day(when) % DAY)
+        clock = time_of_day(when) % DAY
+        before = np.flatnonzero(local % DAY <= clock)
+        if len(local) and local[-1] % DAY < clock:
+            before = before[local[before] // DAY != local[-1] // DAY]  # the run ends before that
         dates = local[before] // DAY
         found: Int64 = before[np.append(np.diff(dates) != 0, True)[: len(before)]] + 1
         return found
@@ -99,9 +102,18 @@ def place_before(when: Any, run: Run) -> int | None:
     """
     if isinstance(when, str):
         when = terms_of(when)
+    elif isinstance(when, Breakpoint):
+        when = when.terms
     terms = when if isinstance(when, BreakTerms) else BreakTerms("when", read_predicate(when, "run_back_until"))
     check_terms(terms, run)
-    return last_place(terms, run, run.scan())
+    return last_place(terms, run, scan_of(run))
+
+
+def scan_of(run: Run, *, whole: bool = False) -> PastScan:
+    """The instants that a run has completed so far, for a search; from any thread. `whole`: those to come too, once they are completed."""
+    world = run.world
+    stop = len(world.timeline) if whole else min(run.snapshot().cursor, world.desk.index + 1)
+    return PastScan(run.recorded_past(world.desk), world.timeline.axis, stop, threading.Lock())
 
 
 def last_place(terms: BreakTerms, run: Run, scan: PastScan) -> int | None:
@@ -116,7 +128,8 @@ def _last_places(terms: BreakTerms, run: Run, scan: PastScan) -> Iterable[int]:
     desk, instants, stop = run.world.desk, run.world.timeline.instants, scan.stop
     notes = desk.notes
     if terms.kind in ("equity", "drawdown"):
-        side = sides(terms, desk.terms.cash)
+        scan.equity(stop - 1)  # the last account first: so all changes until then are known
+        side = sides(terms, desk.broker.terms.cash)
         return [cursor for cursor in range(1, stop) if side(scan.equity(cursor))]
     if terms.kind == "fill":
         fills = desk.fills
@@ -139,35 +152,41 @@ def _first_before(places: Iterator[int], stop: int) -> list[int]:
     return [] if found is None else [found]
 
 
-def sides(terms: BreakTerms, equity: float, peak: float | None = None) -> Callable[[float], bool]:
-    """A function that is called with the equity of each instant, and tells if it has crossed the level, or come down to it.
+def sides(terms: BreakTerms, cash: float) -> Callable[[float], bool]:
+    """A function that is called with the equity of each instant, from the first on, and tells if a level is reached there.
 
-    Parameters
-    ----------
-    equity, peak
-        The equity before the first call, and the highest so far; None: that equity.
+    An equity is reached each time that it is crossed. A drawdown is reached once, until equity is higher than ever before.
     """
     level = float(terms.value)
     if terms.kind == "equity":
-        was_below: bool = equity < level
+        was_below = cash < level
 
-        def crosses(now: float) -> bool:
+        def crosses(equity: float) -> bool:
             nonlocal was_below
-            before, was_below = was_below, now < level
-            return before != was_below
+            before, was_below = was_below, equity < level
+            return before is not was_below
 
         return crosses
-    top: float = equity if peak is None else peak
-    was_down: bool = _is_down(equity, top, level)
+    peak, is_told = cash, False
 
-    def falls(now: float) -> bool:
-        nonlocal was_down, top
-        top = max(top, now)
-        before, was_down = was_down, _is_down(now, top, level)
-        return was_down and not before
+    def falls(equity: float) -> bool:
+        nonlocal peak, is_told
+        if equity > peak:
+            peak, is_told = equity, False
+        if is_told or peak <= 0 or peak - equity < level * peak:
+            return False
+        is_told = True
+        return True
 
     return falls
 
 
-def _is_down(equity: float, peak: float, share: float) -> bool:
-    return bool(peak > 0 and peak - equity >= share * peak)
+def level_watch(terms: BreakTerms, scan: PastScan, cursor: int) -> Callable[[float], bool]:
+    """As `sides`, for a run that stands at `cursor`."""
+    if terms.kind == "equity":
+        return sides(terms, scan.equity(cursor))
+    scan.equity(cursor)  # the last account first: so all changes until then are known
+    reached = sides(terms, scan.equity(0))
+    for earlier in range(1, cursor + 1):
+        reached(scan.equity(earlier))
+    return reached

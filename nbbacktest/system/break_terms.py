@@ -1,4 +1,4 @@
-"""The terms of a breakpoint, and of a place to run back to, from keywords or from words."""
+"""A breakpoint and its terms, from keywords or from words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from nbbacktest.core.user_code import unrun
 from nbbacktest.trading.snapshot import Snapshot
 
+Predicate = Callable[[Snapshot], object]
 EVENTS = ("fill", "order", "rejected")
 """The kinds that a symbol and a strategy narrow."""
 _EDGES = ("start", "end")
@@ -56,6 +57,39 @@ class BreakTerms(NamedTuple):
         of = f" of {self.symbol}" if self.symbol else ""
         by = f" by {self.strategy}" if self.strategy else ""
         return text + of + by
+
+
+class Breakpoint:
+    """A condition at which runs are held.
+
+    Attributes
+    ----------
+    number : int
+        From 1 on; never used again.
+    terms : BreakTerms
+        What it waits for.
+    once : bool
+        True if it goes with its first hit.
+    hits : int
+        How often it has held a run. Written by the analysis thread.
+    error : BaseException or None
+        What its condition raised last: a run is held there too.
+    """
+
+    def __init__(self, number: int, terms: BreakTerms, *, once: bool) -> None:
+        self.number = number
+        self.terms = terms
+        self.once = once
+        self.hits = 0
+        self.error: BaseException | None = None
+
+    def __str__(self) -> str:
+        return f"breakpoint {self.number} ({self.terms})"
+
+    def __repr__(self) -> str:
+        once = ", once" if self.once else ""
+        times = f", hit {self.hits:,} {'time' if self.hits == 1 else 'times'}" if self.hits else ""
+        return f"<Breakpoint {self.number}: {self.terms}{once}{times}>"
 
 
 def read_terms(when: Any = None, *, symbol: Any = None, strategy: Any = None, **kinds: Any) -> BreakTerms:
@@ -139,7 +173,7 @@ def _of_number(kind: str, number: str) -> BreakTerms:
     return BreakTerms(kind, _READERS[kind](value / 100 if number.endswith("%") else value))
 
 
-def read_predicate(when: Any, command: str) -> Callable[[Snapshot], object]:
+def read_predicate(when: Any, command: str) -> Predicate:
     """`when`, if it is a function that a call runs.
 
     Raises

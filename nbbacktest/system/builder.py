@@ -8,7 +8,7 @@ from typing import Any
 
 from nbbacktest.core.clock import Clock
 from nbbacktest.core.config import SessionConfig, StrategyConfig
-from nbbacktest.core.errors import ConfigError, NbBacktestError, Problem, StrategyError
+from nbbacktest.core.errors import ConfigError, LiveRunError, NbBacktestError, Problem, StrategyError
 from nbbacktest.core.formats import said
 from nbbacktest.core.lifecycle import Lifecycle
 from nbbacktest.core.monitor import Monitor
@@ -19,6 +19,7 @@ from nbbacktest.data.warmup import Need
 from nbbacktest.engine.feed import Feed
 from nbbacktest.system.origin import StrategySource, copied, live_sections, remade, restore_given
 from nbbacktest.system.run_bars import RunBars, needs_of, warn_of_lack
+from nbbacktest.system.runner import require_threads
 from nbbacktest.system.stages import Stages, wire
 from nbbacktest.system.world import StrategyList, World, world_of
 from nbbacktest.trading.callbacks import check_callbacks
@@ -87,6 +88,20 @@ def build(
         return world_of(config, anew, pristine.fresh(), data=data)
 
     return replace(stages, live_objects=live_sections(data, world.market, given), again=again if repeatable else None)
+
+
+def refuse_live(config: SessionConfig, *, paused: bool) -> None:
+    """Refuse a live run that can't be started here, or not like this.
+
+    Raises
+    ------
+    NoThreadsError, LiveRunError
+        The host has no threads; the run is to be paused.
+    """
+    if config.mode == "live":
+        require_threads("a live run")
+        if paused:
+            raise LiveRunError("hold")
 
 
 def warmup_needs(

@@ -145,6 +145,45 @@ def back_until(system: SystemManager, when: str) -> Answer:
     return gone(system, "back-until", value)
 
 
+def break_(system: SystemManager, when: str, *, once: bool = False) -> Answer:
+    """Set a breakpoint: runs rest there, the present one and later ones.
+
+    Parameters
+    ----------
+    when
+        A time such as 10:30, or fill, order, rejected (each also with a symbol), "order 17", session, "session end", error,
+        "drawdown 10%", "equity 95000".
+    once
+        It goes with its first hit.
+    """
+    made = system.breakpoints.add(when, once=once)
+    return answer(
+        system, "break", made.number, f"Set {made}", f"Use 'system breaks --remove {made.number}' to remove it"
+    )
+
+
+def breaks(system: SystemManager, *, remove: int = 0, clear: bool = False) -> Answer:
+    """List the breakpoints, or remove some.
+
+    Parameters
+    ----------
+    remove
+        The number of the one to remove first.
+    clear
+        Remove all.
+    """
+    found = system.breakpoints
+    if clear:
+        found.clear()
+    elif remove:
+        found.remove(remove)
+    rows = [{"number": one.number, "when": str(one.terms), "once": one.once, "hits": one.hits} for one in found]
+    told = "\n".join(repr(one)[1:-1] for one in found) or "No breakpoints"
+    return Answer(
+        "breaks", [row["number"] for row in rows], system.get_state().value, told, None, {"breakpoints": rows}
+    )
+
+
 def speed(system: SystemManager, x: float) -> Answer:
     """Change the speed, also while running; while stopped, it is the speed of the next start.
 
@@ -214,11 +253,11 @@ def status(system: SystemManager) -> Answer:
 
 
 _ALL = (
-    start, pause, resume, step, until, back, back_until, rewind, speed, add, remove, stop, look, status,
+    start, pause, resume, step, until, back, back_until, rewind, break_, breaks, speed, add, remove, stop, look, status,
     by_hand.buy, by_hand.sell, by_hand.close, by_hand.cancel, by_hand.change, by_hand.undo, by_hand.redo, by_hand.inputs,
 )  # fmt: skip
 COMMANDS: Mapping[str, Callable[..., Answer]] = MappingProxyType(
-    {function.__name__.replace("_", "-"): function for function in _ALL}
+    {function.__name__.strip("_").replace("_", "-"): function for function in _ALL}
 )
 """Every command by its name. Nothing else can be asked of a system by any face."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbbacktest.core.enums import InputKind
-from nbbacktest.core.errors import NbBacktestError, OrderError
+from nbbacktest.core.errors import NbBacktestError, OrderError, nearest
 from nbbacktest.core.formats import shown
 from nbbacktest.core.inputs import Input
-from nbbacktest.trading.by_hand import describe_change, hand_seat, seat_of
+from nbbacktest.trading.by_hand import HAND, describe_change, hand_seat, seat_of
 from nbbacktest.trading.callbacks import blame, overrides
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.snapshot import OrderRow
@@ -51,7 +52,7 @@ def carry_out(world: World, one: Input, bars: SymbolBars | None = None) -> Any:
     Returns
     -------
     OrderRow or None
-        For orders; None if there was nothing to close. For a change the new values by name. For symbols True if it has joined
+        For orders; None if there was nothing to close. For a change the new values by name, for costs None. For symbols True if it has joined
         or left already.
 
     Raises
@@ -91,6 +92,8 @@ def refuse_unknown(world: World, one: Input) -> None:
     """
     if one.strategy is not None and one.what is not InputKind.CHANGE:
         seat_of(world.desk, one.strategy)
+    if one.what in (InputKind.BUY, InputKind.SELL, InputKind.CLOSE):
+        _check_symbol(world, one.arguments.get("symbol"))
     if one.what in (InputKind.CANCEL, InputKind.REPLACE):
         _order(world, one.arguments["id"])
     if one.what is InputKind.CHANGE:
@@ -99,6 +102,14 @@ def refuse_unknown(world: World, one: Input) -> None:
         world.universe.check_join(one.arguments["symbol"])
     if one.what is InputKind.REMOVE:
         world.universe.check_leave(one.arguments["symbol"], one.arguments["positions"])
+
+
+def _check_symbol(world: World, symbol: Any) -> None:
+    symbols = [series.symbol for series in world.desk.series.values() if series.is_base]
+    if symbol is None and len(symbols) > 1:
+        raise OrderError(f"the run has {len(symbols)} symbols; name one of: {', '.join(symbols)}")
+    if symbol is not None and symbol not in symbols:
+        raise OrderError(f"the run has no symbol {symbol!r}; {nearest(str(symbol), symbols)}")
 
 
 def _place(what: str) -> Callable[..., Any]:
@@ -143,6 +154,23 @@ def _change(world: World, strategy: str | None, arguments: dict[str, Any], _bars
     return changed
 
 
+def _costs(world: World, _strategy: str | None, arguments: dict[str, Any], _bars: Any) -> None:
+    desk = world.desk
+    given = type(desk.broker.terms).model_validate_json(json.dumps(arguments))
+    desk.charge(desk.broker.terms.model_copy(update={name: getattr(given, name) for name in arguments}))
+    desk.log.note(HAND, f"{cost_words(arguments)} by hand")
+
+
+def cost_words(costs: Mapping[str, Any]) -> str:
+    """Costs in words, such as ``commission percent (rate=0.002)``."""
+    return ", ".join(f"{name} {_model_words(**model)}" for name, model in costs.items())
+
+
+def _model_words(model: str, **terms: Any) -> str:
+    words = ", ".join(f"{name}={shown(value)}" for name, value in terms.items())
+    return f"{model} ({words})" if words else model
+
+
 def _add(world: World, _strategy: str | None, arguments: dict[str, Any], bars: SymbolBars | None) -> bool:
     symbol = arguments["symbol"]
     return world.universe.join(symbol, world.universe.load(symbol) if bars is None else bars)
@@ -160,6 +188,7 @@ _KINDS: Mapping[InputKind, Callable[..., Any]] = MappingProxyType(
         InputKind.CANCEL: _cancel,
         InputKind.REPLACE: _replace,
         InputKind.CHANGE: _change,
+        InputKind.COSTS: _costs,
         InputKind.ADD: _add,
         InputKind.REMOVE: _remove,
     }

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from functools import cached_property
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from nbbacktest.core.enums import InputKind
@@ -23,6 +25,7 @@ from nbbacktest.system.replay import RunReplay, repeat
 from nbbacktest.system.stages import Stages
 from nbbacktest.system.universe import SymbolBars, SymbolUniverse
 from nbbacktest.system.world import World
+from nbbacktest.trading.parameter_guard import ParameterGuard
 
 
 class Journal(Protocol):
@@ -128,8 +131,15 @@ class Journey:
         self._landed = -1  # a cursor whose remaining inputs are done when the run leaves it
         self._rested = -1  # the cursor that was checked last
         self._checked: Checked | None = None  # made by the first jump
-        self._marks = RunMarks()
         stages.analysis.travel = self.travel
+
+    @cached_property
+    def _marks(self) -> RunMarks:
+        return RunMarks()
+
+    @cached_property
+    def _maker(self) -> MarkMaker:
+        return MarkMaker(lambda: self.world, lambda: self.line.inputs, self._marks)
 
     @property
     def world(self) -> World:
@@ -168,6 +178,17 @@ class Journey:
         """The line of a run that has ended with so many completed instants, for another run that goes on with it."""
         inputs, past = self.line
         return Line(inputs, past or RunPast(completed, self.world, is_over=True))
+
+    def stopped(self, completed: int) -> Line:
+        """The line of a run that has ended with so many completed instants, up to there."""
+        line = self.standing()
+        inputs = tuple([one for one in line.inputs if not one.is_last])
+        return Line(inputs, RunPast(completed, self.world, is_over=True))
+
+    def standing(self) -> Line:
+        """The line up to the place at which the run stands."""
+        world = self.world
+        return Line(self.line.inputs[: world.n_inputs], RunPast(world.desk.index + 1, world))
 
     def close(self) -> None:
         """Let go of the files that bars are streamed from; all worlds of the run have the same."""
@@ -212,6 +233,7 @@ class Journey:
             self.line = Line((*self.line.inputs[:keep], done))
             raise
         finally:
+            analysis.guard_by(partial(ParameterGuard, world.desk))  # a parameter may have been changed
             analysis.adopt(cursor)
 
     # -- places ---------------------------------------------------------------------------------------------
@@ -301,7 +323,10 @@ class Journey:
         old, (inputs, past) = self.world, goal.line or self.line
         count = Line(inputs).count_at(goal.cursor) if goal.n_inputs is None else goal.n_inputs
         is_other = goal.cuts or goal.line is not None
-        if goal.cursor == cursor and count == old.n_inputs and not is_other:
+        is_new = (
+            past is not None and self._stages.analysis.keeper is not self
+        )  # another run's line, not gone on with yet
+        if goal.cursor == cursor and count == old.n_inputs and not (is_other or is_new):
             self._stages.gate.jumped(jump, cursor, lambda: None)
             return
         line = Line(inputs, past or RunPast(cursor, old))
@@ -334,19 +359,20 @@ class Journey:
             self._stages.analysis.exchange(world.desk, goal.cursor)
 
         world.desk.is_replay = False
-        if self._stages.analysis.marker is None:
-            self._stages.analysis.marker = MarkMaker(lambda: self.world, lambda: self.line.inputs, self._marks).note
+        self._stages.analysis.marker = self._maker.note
         return self._stages.gate.jumped(jump, goal.cursor, exchange)
 
     def _put_in_place(self, world: World) -> None:
         """Make `world` the one that the stages move. Called under the gate's condition."""
         stages, timeline = self._stages, self.world.timeline
         self.world.timeline = copy(timeline)  # the old world's stays as it is
+        self.world.desk.is_open = False  # its strategies are in no run any more
         timeline.axis = world.timeline.axis
         world.timeline = timeline  # all stages know this one
         if isinstance(world.universe, SymbolUniverse):
             world.universe.put_on(timeline, stages.gate, stages.analysis, stages.coordinator)
         world.desk.may_act = stages.gate.may_call
+        stages.analysis.guard_by(partial(ParameterGuard, world.desk))
         stages.processor.take_over(world.chunks)
         stages.world = world
 

@@ -24,14 +24,14 @@ from nbbacktest.core.user_code import unrun
 from nbbacktest.engine.coordinator import Coordinator
 from nbbacktest.engine.feed import Feed
 from nbbacktest.report.result import Result
-from nbbacktest.system.builder import build
+from nbbacktest.system.builder import build, refuse_live
 from nbbacktest.system.event_dispatcher import EventDispatcher
 from nbbacktest.system.inputs import bound
-from nbbacktest.system.journey import Destination
-from nbbacktest.system.origin import ConfigSource, Origin, StrategySource, origin_of
+from nbbacktest.system.journey import Destination, Line
+from nbbacktest.system.origin import ConfigSource, Origin, Strategies, StrategySource, origin_of
 from nbbacktest.system.run import Run, outcome
 from nbbacktest.system.run_holder import STOP_SECONDS, JournalPlace, OpenedRun, RunHolder, journal_of
-from nbbacktest.system.runner import has_threads, require_threads
+from nbbacktest.system.runner import has_threads
 from nbbacktest.system.status import status
 from nbbacktest.system.targets import Until, goal_of, past_cursor, place_of, target_of
 from nbbacktest.trading.places import Place
@@ -40,6 +40,7 @@ from nbbacktest.trading.strategy import Strategy
 
 if TYPE_CHECKING:
     from nbbacktest.system.break_places import BackUntil
+    from nbbacktest.system.breakpoints import Breakpoints
     from nbbacktest.system.journal.recovery import Recovery
 
 T = TypeVar("T")
@@ -151,13 +152,7 @@ class SystemManager:
             self.wait()
         return started
 
-    def recover(
-        self,
-        run: str | Path | None = None,
-        *,
-        data: Any = None,
-        strategies: StrategySource | Sequence[StrategySource] | None = None,
-    ) -> bool:
+    def recover(self, run: str | Path | None = None, *, data: Any = None, strategies: Strategies = None) -> bool:
         """Go on with a run whose process died: it is paused where it was, with all that was done to it by hand.
 
         It is executed again from its start by its journal, and held against it; then it goes on with the same journal.
@@ -228,8 +223,7 @@ class SystemManager:
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"step takes a whole number of at least 1, not {n!r}")
-        run = self._from_outside(Command.STEP)
-        return run.gate.step(n)
+        return self._from_outside(Command.STEP).gate.step(n)
 
     def run_until(self, when: Until) -> bool:
         """Go on until a time or a condition, and rest there; waits for it.
@@ -319,20 +313,13 @@ class SystemManager:
         """
         from nbbacktest.system.break_places import place_before
 
-        run = self._from_outside(Command.REWIND)
-        place = place_before(when, run)
+        place = place_before(when, self._from_outside(Command.REWIND))
         return place is not None and self.rewind(place)
 
     def rewind(
-        self,
-        to: Place | None = None,
-        *,
-        fill: int | None = None,
-        order: int | None = None,
-        trade: int | None = None,
-        input: int | None = None,  # noqa: A002 - the word of `inputs`
-        before: bool = False,
-    ) -> bool:
+        self, to: Place | None = None, *, fill: int | None = None, order: int | None = None, trade: int | None = None,
+        input: int | None = None, before: bool = False,  # noqa: A002 - the word of `inputs`
+    ) -> bool:  # fmt: skip
         """Go to a place that the run was at, and rest there; waits for it.
 
         What lies ahead stays the same line: `step`, `resume` and `run_until` deliver it again, inputs by hand included, and go
@@ -381,6 +368,77 @@ class SystemManager:
     def redo(self) -> bool:
         """Go back to the line, and the place, that the last `undo` has left; False if there is none. Raises as `rewind`."""
         return self._travel(lambda run, _cursor: run.journey.redo_goal())
+
+    def debug(self, n: int = 1) -> Snapshot:
+        """Go through the next `n` instants under pdb, in the thread of the caller; the run itself stays where it is.
+
+        The run is executed again from its start to this place, in a world of its own; then pdb stops at the first line of a
+        strategy's code. What is changed there changes nothing of the run. It may be paused, or have ended by an error: then the
+        next instant is the one that raised.
+
+        Returns
+        -------
+        Snapshot
+            The run after these instants; as far as it came, if you have left pdb by ``q``.
+
+        Raises
+        ------
+        StrategyError
+            A strategy raised in these instants.
+        ReplayError
+            The run doesn't repeat itself.
+        ValueError
+            Fewer than `n` instants follow.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        """
+        from nbbacktest.system.debug import debugged
+
+        return debugged(self._latest(), n)
+
+    def fork(
+        self, *, params: Mapping[str, Any] | None = None, strategy: Strategies = None,
+        costs: Mapping[str, Any] | None = None, config: Mapping[str, Any] | None = None,
+    ) -> SystemManager:  # fmt: skip
+        """Another system, paused where this one stands, that goes on by itself; this one stays as it is.
+
+        The fork is executed from the start of the run to that place, with what was done by hand. `params` and `costs` differ from
+        that place on: up to there the fork's past is the run's, and is held against its record. With `strategy` or `config` the
+        fork has a past of its own, in which the inputs by hand are done at the same times; nothing holds it against the record.
+
+        Parameters
+        ----------
+        params : mapping, optional
+            New parameters; a run of several strategies takes them by strategy and parameter. `Strategy.on_change` is told of them: if a
+            strategy has none, what its `on_start` made of the old values stays. With `strategy`, the parameters of its class.
+        strategy : Strategy class, instance or list of them, optional
+            In place of those of the run, from its start on.
+        costs : mapping, optional
+            New `commission`, `slippage`, `borrow` or `interest`, as the config's `broker` has them.
+        config : mapping, optional
+            Sections that are laid over the config, from the start of the run on.
+
+        Raises
+        ------
+        ReplayError
+            The run doesn't repeat itself.
+        RuntimeError
+            Nothing was started yet, or a strategy's call asks for it.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        ConfigError, OrderError, ParameterError, DataError, StrategyError
+            What differs makes no sense, or the fork's own past ends before that place.
+        """
+        from nbbacktest.system.forks import Changes, forked
+
+        other = SystemManager(clock=self._clock, reachable=self._reachable)
+        return forked(self._latest(), self._origin, Changes(params, strategy, costs, config), other)
+
+    def go_on_from(self, run: Run, origin: Origin, goal: Destination, line: Line) -> None:
+        """Pause at `goal` with a new run that goes on with a line of another manager's run, which is of `origin`."""
+        self._origin = origin
+        begun = (lambda stages: journal_of(origin, stages)) if self._reachable else None
+        self._holder.revive(run, goal, self._beside(run.config), line, begun)
 
     # -- by hand ---------------------------------------------------------------------------------------------
 
@@ -607,6 +665,11 @@ class SystemManager:
             forget()
         return outcome(run)
 
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """The system's breakpoints: `add` sets one. They hold the present run and later ones."""
+        return self._holder.its_breakpoints()
+
     # -- looking --------------------------------------------------------------------------------------------
 
     def get_state(self) -> SystemState:
@@ -762,7 +825,7 @@ class SystemManager:
     def begin(self, origin: Origin, *, paused: bool, recovery: Recovery | None = None) -> bool:
         """Start a run of an origin, that of a recovery perhaps; raises and returns as `start`."""
         settings, asked = origin.config, self._speed
-        _refuse_live(settings, paused=paused)
+        refuse_live(settings, paused=paused)
         stages = build(
             settings, self._life, self._condition, data=origin.data, strategies=origin.strategies,
             params=origin.params, clock=self._clock, feed=origin.feed, market=origin.market, repeatable=True,
@@ -860,13 +923,6 @@ class SystemManager:
                 f"{run.blocked_call()} has not returned after {REST_SECONDS:g} s; the run will rest when it does. "
                 "stop() ends the run without it"
             ) from None
-
-
-def _refuse_live(settings: SessionConfig, *, paused: bool) -> None:
-    if settings.mode == "live":
-        require_threads("a live run")
-        if paused:
-            raise LiveRunError("hold")
 
 
 _managers: weakref.WeakSet[SystemManager] = weakref.WeakSet()  # the managers that live, for a forked child alone

@@ -58,7 +58,7 @@ class RunMark(NamedTuple):
     def size(self) -> int:
         """Its bytes, about."""
         trading = self.state.trading
-        return 10_000 + len(trading.strategies) + 1_000 * len(trading.blotter.changing)
+        return 10_000 + len(trading.strategies.attributes) + 1_000 * len(trading.blotter.changing)
 
     def checked(self) -> Checked:
         """The part of the past that a world has from this mark, and not from its own replay."""
@@ -196,7 +196,7 @@ class MarkMaker:
         world, began = self._world(), perf_counter()
         self.check_random()
         universe = world.universe
-        if self._random is None or not isinstance(universe, SymbolUniverse):
+        if self._random is None or not isinstance(universe, SymbolUniverse) or universe.is_waiting:
             return
         try:
             state = universe.save()

@@ -73,6 +73,9 @@ def difference(
     is_whole = cursor >= past.horizon and not past.is_over and n_fills is None
     now = int(world.timeline.instants[cursor - 1]) if cursor else desk.notes.opens
     count = bisect_left(old.fills, cursor, key=_index) if n_fills is None else n_fills
+    edge = old.notes.edges.get(cursor)
+    if edge is not None and n_fills is None and cursor < past.horizon:
+        count = min(count, edge.n_fills)  # the next session began at that very moment, and is still to come
     if past.is_over and cursor >= past.horizon:
         # The log lines of the last instant may come from the calls at the end of the run.
         count = max(bisect_left(old.fills, cursor - 1, key=_index), min(count, len(desk.fills)))

@@ -51,6 +51,7 @@ class RunReplay:
         self.stages = wire(like.config, life, Monitor(), world, clock=like.clock, speed=0.0)
         self.stages.gate.runner = _Driven()
         self.stages.analysis.epoch = like.analysis.epoch
+        self.stages.analysis.hold_on_errors(wanted=like.analysis.has_held)
         self.goal = goal
         self._inputs = inputs
         self._mark = mark

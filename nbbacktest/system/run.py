@@ -21,7 +21,7 @@ from nbbacktest.core.errors import (
     StrategyError,
 )
 from nbbacktest.core.formats import said
-from nbbacktest.core.inputs import Input
+from nbbacktest.core.inputs import Fork, Input
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Flag, Monitor, surely
 from nbbacktest.core.records import Int64, Stamps
@@ -40,10 +40,10 @@ from nbbacktest.trading.record import RunRecord
 from nbbacktest.trading.snapshot import Snapshot, TradingSnapshot
 
 if TYPE_CHECKING:
+    from nbbacktest.system.break_terms import Breakpoint
     from nbbacktest.system.journal.writer import RunJournal
     from nbbacktest.trading.desk import TradingDesk
     from nbbacktest.trading.look import PastInstants
-    from nbbacktest.trading.past_scan import PastScan
 
 logger = logging.getLogger("nbbacktest")
 
@@ -62,8 +62,12 @@ class Run:
     ----------
     journey : Journey
         Takes the run to other places of its line.
+    held_at : (int, int, tuple of Breakpoint)
+        The epoch and the cursor at which breakpoints have held it last, and which ones. Written by the analysis thread.
     is_shown : bool
         True once the run is its manager's present one.
+    fork : Fork or None
+        Where another run was forked into this one; None if it wasn't.
     journal : RunJournal or None
         Keeps on disk what is needed to go on with the run if its process dies.
     """
@@ -89,6 +93,7 @@ class Run:
         self.inbox = stages.inbox
         self.journey = Journey(stages, line)
         self.is_shown = False
+        self.fork: Fork | None = None
         self.journal: RunJournal | None = None
         if journal is not None:
             self.keep(journal)
@@ -110,6 +115,7 @@ class Run:
         # the cursor at the last poll: any face writes it, and at worst one publication more is asked for
         self._polled = -1
         self._listeners: list[Callable[[Run], None]] = []
+        self.held_at: tuple[int, int, tuple[Breakpoint, ...]] = (-1, -1, ())
         self._runner = self._runner_of(stages)
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -223,14 +229,21 @@ class Run:
                 raise kind(f"the run has ended; {what} is for a run that goes on")
             return self.journey.act(what, strategy, arguments, bars, by)
 
-        def act() -> Any:
-            with self._acting:
-                return self.gate.while_held(held, ACT_SECONDS)
+        return uninterrupted(lambda: self.still(held))  # a run can't go on with an input that was done only in part
 
-        return uninterrupted(act)  # a run can't go on with an input that was done only in part
+    def still(self, action: Callable[[bool], Any]) -> Any:
+        """Call `action` with the run at rest, and nothing done to it by hand meanwhile; with False if it has ended.
 
-    def successor(self, lifecycle: Lifecycle, condition: Monitor) -> tuple[Stages, Line]:
-        """The stages of another run that goes on with the line of this one, which has ended; before its first instant.
+        Raises
+        ------
+        TimeoutError
+            If a strategy's call is under way for more than 10 s.
+        """
+        with self._acting:
+            return self.gate.while_held(action, ACT_SECONDS)
+
+    def successor(self, lifecycle: Lifecycle, condition: Monitor, line: Line | None = None) -> tuple[Stages, Line]:
+        """The stages of another run that goes on with `line`, or with the line of this one, which has ended; before its first instant.
 
         Raises
         ------
@@ -244,7 +257,9 @@ class Run:
             stages.world.bars.renew_loader()
         speed = stages.coordinator.speed
         made = wire(stages.config, lifecycle, condition, stages.again(), clock=stages.clock, speed=speed)
-        line = self.journey.ended(self.analysis.completed)
+        made.analysis.remember_errors(self.analysis)
+        made.world.desk.is_replay = True
+        line = line or self.journey.ended(self.analysis.completed)
         return replace(made, again=stages.again, live_objects=stages.live_objects), line
 
     @property
@@ -288,6 +303,12 @@ class Run:
     def inputs(self) -> tuple[Input, ...]:
         """The inputs that were done by hand, in order."""
         return tuple([one.input for one in self.journey.line.inputs])
+
+    @property
+    def held_by(self) -> tuple[Breakpoint, ...]:
+        """The breakpoints that hold the run where it stands."""
+        *place, hits = self.held_at
+        return hits if self.gate.is_held and place == [self.analysis.epoch, self.gate.cursor] else ()
 
     @property
     def is_replaying(self) -> bool:
@@ -402,7 +423,7 @@ class Run:
         with self._looking:
             # An interrupt in between leaves no cached past, and the next look begins anew.
             world, kept, self._past = self._world_of(cursor), self._past, None
-            past = kept[1] if kept is not None and kept[0] is world else self._recorded_past(world.desk)
+            past = kept[1] if kept is not None and kept[0] is world else self.recorded_past(world.desk)
             shot = past.at(cursor, world.timeline.axis)
             self._past = world, past
         return shot
@@ -411,20 +432,13 @@ class Run:
         """The world that has completed so many instants: the present one, or that from which the run was taken back."""
         return self.world if cursor <= self.world.desk.index + 1 else self.journey.farthest
 
-    def scan(self) -> PastScan:
-        """The instants completed so far, for a search; from any thread."""
-        from nbbacktest.trading.past_scan import PastScan
-
-        world, shot = self.world, self.snapshot()
-        stop = min(shot.cursor, world.desk.index + 1)
-        return PastScan(self._recorded_past(world.desk), world.timeline.axis, stop, threading.Lock())
-
-    def _recorded_past(self, desk: TradingDesk) -> PastInstants:
+    def recorded_past(self, desk: TradingDesk) -> PastInstants:
+        """The completed instants of a desk of this run; not for several threads."""
         from nbbacktest.trading.look import PastInstants, RunTraces
         from nbbacktest.trading.order_replay import BrokerRules
 
         rules = BrokerRules.of(self.config.to_dict())
-        traces = RunTraces(desk.terms.cash, desk.lists, desk.notes, rules)
+        traces = RunTraces(desk.broker.terms.cash, desk.lists, desk.notes, rules)
         return PastInstants(traces, desk.indicators.at, self.stamps, self.days)
 
     def moment(self, cursor: int) -> str | None:
@@ -442,7 +456,7 @@ class Run:
         """The result of the run; call it when the run has ended."""
         with self._ending:
             if self._result is None:
-                self._result = Result(self._record())
+                self._result = Result(self.record())
             return self._result
 
     # -- the stages -----------------------------------------------------------------------------------------
@@ -538,7 +552,8 @@ class Run:
         """Name the line of user code that the analysis executes."""
         return self._runner.blocked_call()
 
-    def _record(self) -> RunRecord:
+    def record(self) -> RunRecord:
+        """The run so far, as plain data; the caller holds it at rest, or it has ended."""
         synthetic = self.world.market.synthetic if self.feed is None else self.feed.synthetic
         return record_of(
             self.config,

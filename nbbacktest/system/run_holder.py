@@ -23,6 +23,7 @@ from nbbacktest.system.stages import Stages
 from nbbacktest.system.status import status
 
 if TYPE_CHECKING:
+    from nbbacktest.system.breakpoints import Breakpoints
     from nbbacktest.system.journal.writer import RunJournal
 
 STOP_SECONDS = 5.0
@@ -81,11 +82,14 @@ class RunHolder:
         Written under the condition.
     leash : RunLeash
         The leash of the run that goes on.
+    breakpoints : Breakpoints or None
+        Those of the manager; None until they are first asked for.
     """
 
     def __init__(self, lifecycle: Lifecycle, condition: Monitor, events: EventDispatcher) -> None:
         self.run: Run | None = None
         self.leash = RunLeash()
+        self.breakpoints: Breakpoints | None = None
         self._life = lifecycle
         self._condition = condition
         self._events = events
@@ -128,6 +132,7 @@ class RunHolder:
                 self._put(run)
                 self._life.apply(Command.START)
             self._events.poll_progress(run.followed)
+            self._watch(run)
             run.start()
             if beside is not None:
                 uninterrupted(beside.open)  # its files are written whole, or not at all
@@ -137,23 +142,41 @@ class RunHolder:
             raise
         return True
 
-    def revive(self, ended: Run, goal: Destination | int, beside: OpenedRun | None) -> None:
-        """Put another run with the line of one that has ended in its place, held at `goal`.
+    def revive(
+        self, other: Run, goal: Destination | int, beside: OpenedRun | None, line: Line | None = None,
+        journal_for: Callable[[Stages], RunJournal | None] | None = None,
+    ) -> None:  # fmt: skip
+        """Put a new run in place that goes on with the line of another one, held at `goal`.
 
-        Until it rests there it isn't shown: if anything fails, the ended run stays.
+        Until it rests there it isn't shown: if anything fails, the run that has ended here stays.
+
+        Parameters
+        ----------
+        other
+            The run that has ended here, or one of another manager.
+        line
+            The line to go on with; None: that of `other`, which has ended.
+        journal_for
+            Begins the journal; None: that of the run that has ended here, if there is one.
         """
-        life = Lifecycle()
-        stages, line = ended.successor(life, self._condition)
+        life, ended = Lifecycle(), self.run
+        stages, line = other.successor(life, self._condition, line)
         run = self.make(stages, beside, line=line)
-        journal = None if ended.journal is None else reopened_journal(ended.journal)
+        journal = None if ended is None or ended.journal is None else reopened_journal(ended.journal)
+        if journal_for is not None:
+            journal = journal_for(stages)
+            if journal is not None:
+                journal.take(run.inputs, 0)
         if journal is not None:
             run.journey.journal = journal
         run.gate.hold_here()
         life.apply(Command.START)
         try:
             run.start()
-            run.rewind(lambda _cursor: goal)
+            if not run.rewind(lambda _cursor: goal):
+                raise run.error or InvalidTransition(life.state.value, Command.REWIND.value, ["start"], life.history)  # noqa: TRY301
             self._take(run, ended)
+            self._watch(run)
             if journal is not None:
                 run.keep(journal)
             self._events.poll_progress(run.followed)
@@ -165,13 +188,27 @@ class RunHolder:
                 journal.close()
             raise
 
-    def _take(self, run: Run, ended: Run) -> None:
+    def _take(self, run: Run, ended: Run | None) -> None:
         with self._condition.lock:
             if self.run is not ended or self._life.state is not SystemState.STOPPED:
                 raise InvalidTransition(self._life.state.value, Command.REWIND.value, ["stop"], self._life.history)
+            run.fork = ended.fork if ended is not None else None
             run.gate.state.life = self._life
             self._put(run)
             self._life.apply(Command.REWIND)
+
+    def its_breakpoints(self) -> Breakpoints:
+        """Those of the manager, made when they are first asked for."""
+        from nbbacktest.system.breakpoints import Breakpoints
+
+        with self._condition.lock:
+            if self.breakpoints is None:
+                self.breakpoints = Breakpoints(lambda: self.run)
+        return self.breakpoints
+
+    def _watch(self, run: Run) -> None:
+        if self.breakpoints is not None:
+            self.breakpoints.follow(run)
 
     def _put(self, run: Run) -> None:
         self.run = self.leash.run = run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -24,6 +25,7 @@ from nbbacktest.engine.subscription import Link, StreamSubscription
 from nbbacktest.engine.timeline import Quantum
 from nbbacktest.system.universe import SymbolUniverse
 from nbbacktest.system.world import World
+from nbbacktest.trading.parameter_guard import ParameterGuard
 from nbbacktest.trading.snapshot import TradingSnapshot
 
 
@@ -127,6 +129,7 @@ def wire(
         world.universe = SymbolUniverse(timeline, desk, gate, analysis, coordinator, world.bars, world.supply)
     desk.universe = world.universe
     desk.may_act = gate.may_call
+    analysis.guard_by(partial(ParameterGuard, desk))
     return Stages(
         config, world, gate, quantum, analysis, processor, coordinator, (upstream, downstream), lag, clock, feed, inbox
     )

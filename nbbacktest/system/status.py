@@ -75,7 +75,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         return {
             "name": "", "source": "", "session_date": None, "sim_time": None, "progress": 0.0, "speed_multiplier": 0.0,
             "achieved_speed": 0.0, "lag_seconds": 0.0, "symbols": {}, "warmup": {}, "disagreements": 0,
-            "lag": {"entered": 0, "left": 0, "events": []}, "feed": None,
+            "lag": {"entered": 0, "left": 0, "events": []}, "feed": None, "breakpoints": [],
             "place": {"cursor": 0, "inputs": 0, "horizon": 0, "in_past": False, "travelling": None},
         }  # fmt: skip
     moment, stages = run.moment(shot.cursor), run.stages
@@ -103,6 +103,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
         "feed": _feed(run),
         "warmup": run.world.desk.warmup.table(),
         "disagreements": run.disagreements,
+        "breakpoints": [f"{one.number}: {one.terms}" for one in run.held_by],
     }
 
 
@@ -243,6 +244,7 @@ def status_schema() -> dict[str, Any]:
                             },
                         },
                         "disagreements": whole,
+                        "breakpoints": {"type": "array", "items": text},
                     }
                 ),
                 "portfolio": _object(
@@ -293,6 +295,8 @@ def summary(status: dict[str, Any]) -> list[str]:
         ("Equity", f"{money(account['equity'], '-')}, cash {money(account['cash'], '-')}"),
         ("Positions", ", ".join(f"{symbol} {size:+,g}" for symbol, size in account["positions"].items()) or "none"),
     ]
+    if session.get("breakpoints"):  # another process may be of an older version
+        rows.append(("Breakpoint", "; ".join(session["breakpoints"])))
     if error is not None:
         rows.append(("Error", error["message"]))
     system = status["system_manager"]

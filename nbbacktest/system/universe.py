@@ -193,6 +193,11 @@ class SymbolUniverse:
 
     # -- the state of the run's trading ---------------------------------------------------------------------
 
+    @property
+    def is_waiting(self) -> bool:
+        """True if strategies have asked for symbols to join or leave, and that waits for the end of the instant."""
+        return bool(self._analysis.deferred)
+
     def save(self) -> RunState:
         """The state of the run; called while it rests between two instants.
 
@@ -201,7 +206,7 @@ class SymbolUniverse:
         StateError
             If a strategy keeps an object that can't be copied.
         """
-        if self._analysis.deferred:
+        if self.is_waiting:
             raise StateError(
                 "strategies have asked for symbols to join or leave, and that waits; save the state after it"
             )

@@ -48,6 +48,7 @@ class BrokerState(NamedTuple):
     ----------
     used : dict
         Units by symbol that have filled at the instant `used_at`; they count towards the volume cap.
+    terms : BrokerConfig
     fees : object
         The counts of a commission that depends on earlier fills; None for the others.
     delisted : dict
@@ -56,6 +57,7 @@ class BrokerState(NamedTuple):
 
     used: dict[str, float]
     used_at: int
+    terms: BrokerConfig
     fees: Any
     delisted: dict[str, str]
 
@@ -75,6 +77,8 @@ class Broker:
         Ends the symbols whose date has come; None if no symbol ends.
     delisted : dict
         By delisted symbol, the reason that an order for it is rejected with.
+    terms : BrokerConfig
+        Their costs are those of the present instant.
     trading_rules : TradingRules
         The sizes and levels that are allowed.
     """
@@ -97,6 +101,7 @@ class Broker:
         "fills",
         "orders",
         "pending",
+        "terms",
         "trading_rules",
     )  # fmt: skip
 
@@ -107,8 +112,7 @@ class Broker:
         self._say_nothing = say_nothing
         self._base = base_interval
         self.fills: list[Fill] = []
-        self._fee = fee_of(broker.commission, self.fills)
-        self._slip = slip_of(broker.slippage)
+        self.charge(broker)
         self._rules = FillRules.of(broker.fill, broker.limit_fill, broker.stop_and_target)
         self._at_once = broker.fill == "this_close"
         self._share = broker.volume_share
@@ -122,14 +126,21 @@ class Broker:
         self.delistings: SymbolEnds | None = None
         self.delisted: dict[str, str] = {}
 
+    def charge(self, terms: BrokerConfig) -> None:
+        """Take the commission and the slippage of `terms` from here on."""
+        self.terms = terms
+        self._fee = fee_of(terms.commission, self.fills)
+        self._slip = slip_of(terms.slippage)
+
     def save(self) -> BrokerState:
-        """The volume used, the fees counted and the symbols that were delisted."""
+        """The volume used, the costs, the fees counted and the symbols that were delisted."""
         fees = self._fee.save() if isinstance(self._fee, RunningFee) else None
-        return BrokerState(dict(self._used), self._used_at, fees, dict(self.delisted))
+        return BrokerState(dict(self._used), self._used_at, self.terms, fees, dict(self.delisted))
 
     def restore(self, saved: BrokerState) -> None:
         """Go on from the state that `save` returned; the run's fills are those of then."""
         self._used, self._used_at = dict(saved.used), saved.used_at
+        self.charge(saved.terms)
         if isinstance(self._fee, RunningFee):
             self._fee.restore(saved.fees)
         self.delisted.clear()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from nbbacktest.core.actions import CorporateAction
@@ -34,7 +33,6 @@ from nbbacktest.trading.indicators import Indicator, IndicatorCall, IndicatorLis
 from nbbacktest.trading.orders import Fill, Order
 from nbbacktest.trading.orders.blotter import open_orders
 from nbbacktest.trading.orders.rules import OrderExpiry
-from nbbacktest.trading.outside import is_users
 from nbbacktest.trading.portfolio import Portfolio
 from nbbacktest.trading.record import CashFlow, RunLog, RunNotes, Split
 from nbbacktest.trading.schedule import Scheduled
@@ -43,7 +41,6 @@ from nbbacktest.trading.state import (
     Past,
     RunObjects,
     TradingState,
-    outside_run,
     restore_orders,
     restore_strategies,
     save_strategies,
@@ -126,7 +123,6 @@ class TradingDesk:
     days : TradingDays
     notes : RunNotes
         The notes that a later look at an instant needs besides these lists.
-    terms : BrokerConfig
     strategies : tuple of Strategy
     descriptions : tuple of str
         Each strategy as ``Name(param=value, ...)``, as the run began; ``-> param=value`` for what was changed by hand.
@@ -199,7 +195,6 @@ class TradingDesk:
         self.failures: list[tuple[int, str]] = []
         self.universe: Universe | None = None
         self.leaving: set[str] = set()
-        self.terms = broker
         self.notes = RunNotes(self._opens, [(0, len(instants))])
         self._actions = tuple(actions)
         self._date_events()
@@ -264,7 +259,11 @@ class TradingDesk:
         self._revised = True
         self._actions += tuple(actions)
         self._date_events()
-        self._add_sessions()
+
+    def charge(self, terms: BrokerConfig) -> None:
+        """Take the costs of `terms` from here on."""
+        self.broker.charge(terms)
+        self._date_events()
 
     def _see_off(self) -> None:
         """Let the leaving symbols go whose positions have become flat."""
@@ -280,10 +279,11 @@ class TradingDesk:
         self.pending = (
             self.broker.pending if self._dated is None else PendingEvents(self.broker.pending, self._dated, self)
         )
+        self._add_sessions()
 
     def _found_events(self) -> tuple[DatedEvents | None, SymbolEnds | None]:
         """Costs, splits and dividends of the instants to come, and delistings; None if there are none."""
-        instants, costs = self._instants, self.terms
+        instants, costs = self._instants, self.broker.terms
         if not self._actions and isinstance(costs.borrow, NoBorrow) and isinstance(costs.interest, NoInterest):
             return None, None
         every = {s.symbol: s for s in self.series.values() if s.is_base}
@@ -363,8 +363,6 @@ class TradingDesk:
         StateError
             If a strategy keeps an object that can't be copied.
         """
-        objects = self._objects()
-        saved = save_strategies(objects)
         return TradingState(
             index=self.index,
             lag=self.lag,
@@ -387,9 +385,8 @@ class TradingDesk:
             log=Past.of(self.log),
             notes=self.notes.copy(),
             warned=frozenset(self.log.warned),
-            strategies=saved,
+            strategies=save_strategies(self._objects()),
             descriptions=self.descriptions,
-            outside=outside_run(objects),
         )
 
     def restore(self, state: TradingState, series: Sequence[Series], instants: Int64) -> None:
@@ -412,8 +409,6 @@ class TradingDesk:
             raise StateError(
                 "a state is restored in a desk of the same strategies, started anew and before any instant"
             )
-        if not state.outside.is_unchanged:
-            raise StateError("a class attribute, a global, a default or a closure of the strategies has changed since")
         missing = self.indicators.missing(state.indicators)
         self.series.clear()
         self.series.update({(one.symbol, one.interval): one for one in series})
@@ -434,11 +429,8 @@ class TradingDesk:
         restore_orders(self.broker.blotter, state.blotter)
         self._actions = state.actions
         self._date_events()
-        self._add_sessions()
         self.session_events.restore(state.sessions)
         for call in missing:
-            if is_users(call.func) and (getattr(call.func, "__closure__", None) or isinstance(call.func, MethodType)):
-                raise StateError(f"{call.func!r}, an indicator's since on_start, may refer to the saved run")
             made = make_indicators(
                 call.func, self.series[call.series.symbol, call.series.interval], *call[2:4], call.name
             )

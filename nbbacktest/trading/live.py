@@ -58,7 +58,7 @@ class LiveDesk(TradingDesk):
         raise LiveRunError("save the state of")
 
     def _found_events(self) -> tuple[DatedEvents | None, LiveDelistings | None]:
-        terms = self.terms
+        terms = self.broker.terms
         base = {s.symbol: s for s in self.series.values() if s.is_base}
         has_costs = not (isinstance(terms.borrow, NoBorrow) and isinstance(terms.interest, NoInterest))
         actions = LiveActions(self._actions, base, self.days)

@@ -29,6 +29,8 @@ from nbbacktest.trading.snapshot import LAST_FILLS, Days, OrderRow, Snapshot, Tr
 
 _EVERY = 128
 """The account is kept after each so many changes, and the list of open orders after each so many orders."""
+NEVER = 1 << 62
+"""An instant that no run has."""
 _TERMS = 5 - EVENT_FIELDS  # the place of an event's first term, counted from the event's end
 _ACCEPTED, _TRIGGERED = OrderEventKind.ACCEPTED, OrderEventKind.TRIGGERED
 _PART, _REPLACED = OrderEventKind.PARTIALLY_FILLED, OrderEventKind.REPLACED
@@ -48,6 +50,12 @@ class RunTraces(NamedTuple):
     notes: RunNotes
     rules: BrokerRules
 
+    @property
+    def n_changes(self) -> int:
+        """The number of changes of the account so far."""
+        lists = self.lists
+        return len(lists.fills) + len(lists.flows) + len(lists.splits)
+
 
 class PastInstants:
     """Snapshots of one run's completed instants.
@@ -64,11 +72,12 @@ class PastInstants:
 
     Attributes
     ----------
+    traces : RunTraces
     notes : RunNotes
     """
 
     def __init__(self, traces: RunTraces, newest: Newest, stamps: Stamps, days: Days) -> None:
-        self._traces = traces
+        self.traces = traces
         self._newest = newest
         self.notes = traces.notes
         self.stamps = stamps
@@ -78,7 +87,7 @@ class PastInstants:
 
     def at(self, cursor: int, axis: Axis) -> Snapshot:
         """The run when `cursor` instants were completed; `axis` has them all, and all their series."""
-        notes, joined = self._traces.notes, self._traces.notes.joined
+        notes, joined = self.traces.notes, self.traces.notes.joined
         series = axis.series
         if joined:
             series = tuple(one for one in series if joined.get(one.symbol, 0) <= cursor)
@@ -103,14 +112,17 @@ class PastInstants:
             n_fills=n_fills,
             last_fills=self.last_fills(n_fills),
             indicators=self.newest(cursor, seen),
-            lists=self._traces.lists,
+            lists=self.traces.lists,
         )
         total = next((total for since, total in reversed(notes.totals) if since <= cursor), cursor)
         frame = Frame(cursor, Axis(series, axis.instants, None, None), rows, agent)
         return Snapshot(cursor, total, frame, self.stamps, self.days, is_open=not notes.totals)
 
     def account_around(self, cursor: int, axis: Axis) -> tuple[int, int, AccountAt]:
-        """The account at `cursor`, and the instants with the same one: the first, and the first with another."""
+        """The account at `cursor`, and the instants with the same one: the first, and the first with another.
+
+        The latter is `NEVER` until there are more changes, and may be too early.
+        """
         return self._account.around(cursor, {one.symbol: one for one in axis.series if one.is_base})
 
     def orders_at(self, cursor: int, axis: Axis) -> tuple[OrderRow, ...]:
@@ -123,7 +135,7 @@ class PastInstants:
 
     def last_fills(self, n_fills: int) -> tuple[Fill, ...]:
         """The newest of the first `n_fills` fills."""
-        return tuple(self._traces.lists.fills[max(n_fills - LAST_FILLS, 0) : n_fills])
+        return tuple(self.traces.lists.fills[max(n_fills - LAST_FILLS, 0) : n_fills])
 
 
 class AccountAt(NamedTuple):
@@ -144,8 +156,8 @@ class _AccountHistory:
         self._indices: list[int] = []  # the instant of each
         self._kept: list[tuple[float, dict[tuple[str, str], Position]]] = []
         self._head = Portfolio(traces.cash)
-        # a part of the changes, and the account before each of them and after the last one
-        self._part: tuple[int, int, list[tuple[float, tuple[Position, ...]]]] = (-1, 0, [])
+        # the number of a part of the changes, the account after them, and what it was before each and after the last one
+        self._part: tuple[int, Portfolio, list[tuple[float, tuple[Position, ...]]]] = (-1, Portfolio(0.0), [])
 
     def around(self, cursor: int, base: Mapping[str, Series]) -> tuple[int, int, AccountAt]:
         """The account at `cursor`, and the instants with the same one: the first, and the first with another."""
@@ -153,7 +165,9 @@ class _AccountHistory:
         self._advance(cursor, base)
         count = bisect_left(indices, cursor)
         n_fills = bisect_left(traces.lists.fills, cursor, key=_index)
-        first, stop = indices[count - 1] + 1 if count else 0, indices[count] + 1 if count < len(indices) else cursor + 1
+        first = indices[count - 1] + 1 if count else 0
+        later = NEVER if count == traces.n_changes else cursor + 1
+        stop = indices[count] + 1 if count < len(indices) else later
         edge = traces.notes.edges.get(cursor)
         if edge is not None:
             count -= n_fills - edge.n_fills  # fills are the last changes of an instant
@@ -163,19 +177,18 @@ class _AccountHistory:
 
     def _states(self, number: int, base: Mapping[str, Series]) -> list[tuple[float, tuple[Position, ...]]]:
         """The account before each change of the part of that number, and after its last one."""
-        changes = self._changes[number * _EVERY : (number + 1) * _EVERY]
-        kept, size, states = self._part
-        if kept != number or size != len(changes):
+        kept, portfolio, states = self._part
+        if kept != number:
             cash, held = self._kept[number]
             portfolio = Portfolio(cash)
             portfolio.held = dict(held)
             for (strategy, symbol), position in held.items():
                 portfolio.positions.setdefault(strategy, {})[symbol] = position
             states = [(cash, tuple(held.values()))]
-            for change in changes:
-                _book(portfolio, change, base)
-                states.append((portfolio.cash, tuple(portfolio.held.values())))
-            self._part = number, len(changes), states
+        for change in self._changes[number * _EVERY + len(states) - 1 : (number + 1) * _EVERY]:
+            _book(portfolio, change, base)
+            states.append((portfolio.cash, tuple(portfolio.held.values())))
+        self._part = number, portfolio, states
         return states
 
     def _advance(self, cursor: int, base: Mapping[str, Series]) -> None:

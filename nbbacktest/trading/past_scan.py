@@ -15,7 +15,7 @@ import numpy as np
 from nbbacktest.core.records import Bar
 from nbbacktest.engine.series import Series
 from nbbacktest.engine.timeline import Axis
-from nbbacktest.trading.look import AccountAt, PastInstants
+from nbbacktest.trading.look import NEVER, AccountAt, PastInstants
 from nbbacktest.trading.orders import Fill
 from nbbacktest.trading.snapshot import OrderRow, PositionRow, Snapshot
 
@@ -127,7 +127,8 @@ class PastScan:
         self._edges = past.notes.edges
         self._rows: dict[Series, memoryview] = {}
         self._bars: dict[Series, tuple[memoryview, ...]] = {}
-        self._span: tuple[int, int, AccountAt] = (0, 0, AccountAt(0.0, (), 0))
+        # the number of changes, and the account of some instants: from the first on, and before the other
+        self._span: tuple[int, int, int, AccountAt] = (-1, 0, 0, AccountAt(0.0, (), 0))
         self.is_open = not past.notes.totals
 
     def at(self, cursor: int) -> PastSnapshot:
@@ -154,12 +155,15 @@ class PastScan:
 
     def account(self, cursor: int) -> AccountAt:
         """Cash, positions and the number of fills."""
-        first, stop, state = self._span
-        if first <= cursor < stop and not (self._edges and cursor in self._edges):
+        past = self._past
+        n_changes, first, stop, state = self._span
+        is_known = first <= cursor < stop and (stop != NEVER or n_changes == past.traces.n_changes)
+        if is_known and not (self._edges and cursor in self._edges):
             return state
         with self._lock:
-            first, stop, state = self._past.account_around(cursor, self._axis)
-        self._span = first, stop, state
+            n_changes = past.traces.n_changes
+            first, stop, state = past.account_around(cursor, self._axis)
+        self._span = n_changes, first, stop, state
         return state
 
     def equity(self, cursor: int) -> float:

@@ -103,6 +103,13 @@ class BlotterState(NamedTuple):
     is_watched: bool
 
 
+class StrategiesState(NamedTuple):
+    """The attributes of the strategies, and the state that they can reach and that no run owns; see `save_strategies`."""
+
+    attributes: bytes
+    outside: Outside
+
+
 @dataclass(frozen=True, slots=True)
 class TradingState:
     """Everything of a run's trading that moves with its cursor, between two instants.
@@ -120,11 +127,8 @@ class TradingState:
     hand : tuple of str or None
         The symbols of the hand's seat, if it is open.
     fills, flows, splits, log, failures : Past
-    strategies : bytes
-        The attributes of the strategies as bytes; see `save_strategies`.
+    strategies : StrategiesState
     descriptions : tuple of str
-    outside : Outside
-        The state that the strategies can reach and that no run owns.
     """
 
     index: int
@@ -148,9 +152,8 @@ class TradingState:
     log: Past
     notes: RunNotes
     warned: frozenset[str]
-    strategies: bytes
+    strategies: StrategiesState
     descriptions: tuple[str, ...]
-    outside: Outside
 
 
 # -- series -------------------------------------------------------------------------------------------------
@@ -331,13 +334,14 @@ class RunObjects:
         raise StateError(f"{name!r} names nothing")
 
 
-def save_strategies(objects: RunObjects) -> bytes:
+def save_strategies(objects: RunObjects) -> StrategiesState:
     """Save the strategies' attributes, the objects that their streaming indicators feed, and their scheduled calls.
 
     Raises
     ------
     StateError
-        If an attribute, a streaming object or a scheduled function can't be copied: it names which, and why.
+        If an attribute, a streaming object or a scheduled function can't be copied, or what they can reach can't be known: it says
+        which, and why.
     """
     attributes = [_attributes(strategy) for strategy in objects.strategies]
     streams = {number: one for number, one in enumerate(objects.streams) if one is not None}
@@ -345,7 +349,7 @@ def save_strategies(objects: RunObjects) -> bytes:
         number: call.callback for number, call in enumerate(objects.scheduled) if not _is_own(call.callback, objects)
     }
     try:
-        return _pickled(objects, (attributes, streams, callbacks))
+        saved = _pickled(objects, (attributes, streams, callbacks))
     except Exception as error:
         for strategy, own in zip(objects.strategies, attributes, strict=True):
             for name, value in own.items():
@@ -358,22 +362,21 @@ def save_strategies(objects: RunObjects) -> bytes:
             if (reason := _refusal(objects, one)) is not None:
                 raise StateError(f"{one!r} feeds an indicator and can't be copied: {reason}") from error
         raise StateError(f"the strategies' attributes can't be copied: {said(error)}") from error
+    reached = *map(type, objects.strategies), *objects.reached.values()
+    return StrategiesState(saved, outside_of(reached, objects.changeable))
 
 
-def outside_run(objects: RunObjects) -> Outside:
-    """The state that the strategies can reach and that no run owns; called after `save_strategies`.
+def restore_strategies(objects: RunObjects, saved: StrategiesState) -> dict[int, Any]:
+    """Give a fresh run's strategies the attributes that were saved; returns the copied streaming objects by number.
 
     Raises
     ------
     StateError
-        If it can't be known.
+        If what they can reach outside of the run has changed since.
     """
-    return outside_of((*map(type, objects.strategies), *objects.reached.values()), objects.changeable)
-
-
-def restore_strategies(objects: RunObjects, saved: bytes) -> dict[int, Any]:
-    """Give a fresh run's strategies the attributes that were saved; returns the copied streaming objects by number."""
-    attributes, streams, callbacks = _Reader(io.BytesIO(saved), objects).load()
+    if not saved.outside.is_unchanged:
+        raise StateError("a class attribute, a global, a default or a closure of the strategies has changed since")
+    attributes, streams, callbacks = _Reader(io.BytesIO(saved.attributes), objects).load()
     for strategy, own in zip(objects.strategies, attributes, strict=True):
         for name in _attributes(strategy):
             delattr(strategy, name)

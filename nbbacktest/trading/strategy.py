@@ -31,7 +31,7 @@ _PLAIN: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 _EXAMPLES: dict[type, str] = {int: "such as 10", float: "such as 0.5", bool: "True or False", str: "in quotes"}
 
 
-class RandomNumbers:
+class _RandomNumbers:
     """The attribute `Strategy.random`: a numpy Generator, begun with the config's `seed` and the strategy's name.
 
     Every run, and every replay of its past, draws the same numbers. A strategy may keep something else under this name.
@@ -466,7 +466,7 @@ class Strategy:
         """True while the run executes completed instants again, to come to a place of its past: guard prints, files and messages by it."""
         return self._strategy_context.is_replay
 
-    random = RandomNumbers()
+    random = _RandomNumbers()
 
     def bars(self, symbol: str | None = None, interval: str | None = None) -> BarsView:
         """The completed bars: columns `open high low close volume time`, ``[-1]`` the newest.

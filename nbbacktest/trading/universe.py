@@ -28,7 +28,7 @@ def check_admission(desk: TradingDesk, joining: Sequence[Series]) -> None:
     ConfigError
         As before a run.
     """
-    refuse_what_bars_lack(desk.terms, [*desk.series.values(), *joining], [s for s in joining if s.is_base])
+    refuse_what_bars_lack(desk.broker.terms, [*desk.series.values(), *joining], [s for s in joining if s.is_base])
 
 
 def admit(desk: TradingDesk, joining: Sequence[Series], actions: Sequence[CorporateAction], instants: Int64) -> None:

@@ -29,7 +29,7 @@ _RUN = 64
 
 
 class AccountChart:
-    """Makes the account chart of frames over the same series, with rising cursors. For one thread.
+    """Makes the account chart of frames over the same series. For one thread.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class AccountChart:
         return FigureProps(traces, {**axes_visible(True, 2), "xaxis.rangebreaks": self._breaks(frame)})
 
     def _curve(self, frame: Frame[TradingSnapshot], curve: ThinnedCurve) -> dict[str, Any]:
-        rows = curve.rows(POINTS)
+        rows = curve.rows(POINTS, frame.cursor)
         return {"x": axis(self._moments(frame.axis.instants[rows])), "y": curve.values[rows], "visible": True}
 
     def _moments(self, instants: Int64) -> Int64:
@@ -117,21 +117,23 @@ class ThinnedCurve:
             if len(self._kept) > 64:
                 self._kept = [np.concatenate(self._kept)]
 
-    def rows(self, most: int) -> Int64:
-        """Row numbers, rising, of about `most` points that keep every high and low."""
-        if self.count <= most * _RUN:
-            return extremes(self.values, most)
-        tail = np.arange(self._until, self.count, dtype=np.int64)
-        rows = np.concatenate((*self._kept, tail))
+    def rows(self, most: int, count: int) -> Int64:
+        """Row numbers, rising, of about `most` of the first `count` values, with every high and low."""
+        if count <= most * _RUN:
+            return extremes(self.values[:count], most)
+        whole = count // _RUN * _RUN
+        kept = np.concatenate(self._kept)
+        rows = np.concatenate((kept[: np.searchsorted(kept, whole)], np.arange(whole, count, dtype=np.int64)))
         rows = rows[extremes(self.values[rows], most)]
-        ends = np.array([0, self.count - 1], dtype=np.int64)
+        ends = np.array([0, count - 1], dtype=np.int64)
         return np.union1d(rows, ends).astype(np.int64)
 
 
 class AccountCurves:
     """Equity, drawdown, and the starting cash held in one symbol, at every instant so far. For one thread.
 
-    Completed instants stay as they are, and more may come: the curves grow with the frames, whose series are the same.
+    Completed instants stay as they are, and more may come: the curves grow with the frames, whose series are the same. They
+    may have more values than a frame has instants, if an earlier frame had them.
 
     Parameters
     ----------
@@ -158,7 +160,7 @@ class AccountCurves:
         self._fills = self._flows = self._splits = 0  # the number of instants in the curves
 
     def grow(self, frame: Frame[TradingSnapshot]) -> None:
-        """Compute the instants since the last call."""
+        """Compute the instants that no call has computed."""
         start, stop = self.equity.count, frame.cursor
         if stop <= start:
             return

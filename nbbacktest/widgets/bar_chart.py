@@ -85,30 +85,33 @@ class FillMarkers:
 
     def __init__(self) -> None:
         self._count = 0
-        self._rows: dict[tuple[str, Side], tuple[array[int], array[float], array[float]]] = {}
+        self._rows: dict[tuple[str, Side], tuple[array[int], array[int], array[float], array[float]]] = {}
 
     def grow(self, frame: Frame[TradingSnapshot]) -> None:
         """Take in the fills of the run up to `frame`."""
         fills: list[Fill] = frame.agent.lists.fills[self._count : frame.agent.n_fills]
-        self._count += len(fills)
-        for fill in fills:
+        for number, fill in enumerate(fills, self._count):
             key = (fill.symbol, fill.side)
             if key not in self._rows:
-                self._rows[key] = (array("q"), array("d"), array("d"))
-            times, sizes, prices = self._rows[key]
+                self._rows[key] = (array("q"), array("q"), array("d"), array("d"))
+            numbers, times, sizes, prices = self._rows[key]
+            numbers.append(number)
             times.append(fill.time_ns)
             sizes.append(fill.size)
             prices.append(fill.price)
+        self._count += len(fills)
 
-    def between(self, symbol: str, side: Side, first: int, last: int) -> tuple[Int64, Float64, Float64]:
-        """Times, sizes and prices of fills in bars stamped from `first` up to `last`, nanoseconds UTC."""
-        times, sizes, prices = self._rows.get((symbol, side), (array("q"), array("d"), array("d")))
-        cut = slice(bisect_left(times, first), bisect_left(times, last))
+    def between(self, symbol: str, side: Side, first: int, last: int, count: int) -> tuple[Int64, Float64, Float64]:
+        """Times, sizes and prices of those of the first `count` fills in bars stamped from `first` up to `last`, nanoseconds UTC."""
+        if (symbol, side) not in self._rows:
+            return np.empty(0, np.int64), _NONE, _NONE
+        numbers, times, sizes, prices = self._rows[symbol, side]
+        cut = slice(bisect_left(times, first), min(bisect_left(times, last), bisect_left(numbers, count)))
         return np.array(times[cut], np.int64), np.array(sizes[cut], np.float64), np.array(prices[cut], np.float64)
 
 
 class BarChart:
-    """Makes the bar chart of frames over the same series, with rising cursors. For one thread.
+    """Makes the bar chart of frames over the same series. For one thread.
 
     Parameters
     ----------
@@ -196,7 +199,7 @@ class BarChart:
         self._marks.grow(frame)
         first, last = int(columns.time[0]), int(columns.end[-1])
         for side, verb in ((Side.BUY, "bought"), (Side.SELL, "sold")):
-            times, sizes, prices = self._marks.between(series.symbol, side, first, last)
+            times, sizes, prices = self._marks.between(series.symbol, side, first, last, frame.agent.n_fills)
             if not len(times):
                 yield EMPTY
                 continue
@@ -243,7 +246,7 @@ class BarChart:
         over: list[Mapping[str, Any]] = []
         under: list[Mapping[str, Any]] = []
         series, count = self._series[number], frame.rows[number]
-        for key, _, handle in tuple(frame.agent.lists.indicators):
+        for key, _, handle in frame.agent.lists.indicators[: len(frame.agent.indicators)]:
             if handle.symbol != series.symbol or handle.interval != series.interval:
                 continue
             values = _values(handle, rows)
@@ -262,7 +265,8 @@ class _IndicatorPlace:
 
     def __init__(self) -> None:
         self._looked = 0  # bars whose values were looked at
-        self._values = self._close = _NONE  # the first ones, and the closes of their bars
+        self._rows: Int64 = np.empty(0, dtype=np.int64)  # the first bars with values
+        self._values = self._close = _NONE  # theirs, and their closes
 
     def is_under(self, handle: Indicator, series: Series, count: int) -> bool:
         """True if it is drawn under the prices, as far as its values at the first `count` bars tell."""
@@ -273,10 +277,12 @@ class _IndicatorPlace:
             if values is None:
                 break
             known = np.flatnonzero(np.isfinite(values))[: _ENOUGH - len(self._values)]
+            self._rows = np.append(self._rows, rows[known])
             self._values = np.append(self._values, values[known])
             self._close = np.append(self._close, series.columns.close[rows[known]])
             self._looked = int(rows[-1]) + 1
-        return len(self._values) >= min(_ENOUGH, count) and not _like_prices(self._values, self._close)
+        there = int(np.searchsorted(self._rows, count))
+        return there >= min(_ENOUGH, count) and not _like_prices(self._values[:there], self._close[:there])
 
 
 def _values(handle: Indicator, rows: Int64) -> Float64 | None:

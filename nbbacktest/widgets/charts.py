@@ -57,9 +57,9 @@ class Charts:
         """Seconds that the page took to draw the last bar chart."""
         return self.bars.drawing_seconds
 
-    def sessions(self, run: Run, frame: Frame[TradingSnapshot]) -> tuple[int, int]:
-        """Trading days begun, and all of them."""
-        return self._of(run, frame).sessions(frame)
+    def starts(self, run: Run, frame: Frame[TradingSnapshot]) -> Int64:
+        """The places at which trading days begin, those ahead included."""
+        return self._of(run, frame).starts(frame)
 
     def beat(self, run: Run, frame: Frame[TradingSnapshot], view: ViewState) -> None:
         """Add a sample to the synchronization chart."""
@@ -75,7 +75,7 @@ class Charts:
             (self.sync, drawing.sync.props),
             (self.bars, lambda: drawing.bars.props(frame, selection)),  # last: its acknowledgement counts for all three
         ]
-        if view.state is SystemState.RUNNING and view.speed == 0:
+        if view.state is SystemState.RUNNING and view.speed == 0 and not view.is_looking:
             # One chart a frame: a page hears no click while it draws.
             self._turn += 1
             drawings = [drawings[2 if self._turn % 2 else self._turn // 2 % 2]]
@@ -93,7 +93,7 @@ class Charts:
         drawing = self._drawing
         if drawing is None or drawing.run is not run:
             drawing = self._drawing = _Drawing(run, frame)
-        elif drawing.epoch != frame.epoch or drawing.basis is not _basis(run, frame):
+        elif not drawing.is_of(run, frame):
             drawing = self._drawing = _Drawing(run, frame, drawing.sync)
         return drawing
 
@@ -116,6 +116,14 @@ class Charts:
         self._poke()
 
 
+def looked_at(run: Run, frame: Frame[TradingSnapshot], looked: Frame[TradingSnapshot]) -> Frame[TradingSnapshot]:
+    """The looked-at frame of a run that is at `frame`, with the series of all its world: none has bars before it has joined."""
+    is_ahead = looked.agent.lists.fills is not frame.agent.lists.fills
+    axis = run.journey.farthest.timeline.axis if is_ahead else frame.axis
+    rows = dict(zip(looked.axis.series, looked.rows, strict=True))
+    return looked._replace(axis=axis, rows=tuple([rows.get(one, 0) for one in axis.series]), epoch=frame.epoch)
+
+
 def _basis(run: Run, frame: Frame[TradingSnapshot]) -> object:
     """The object that stays the same between two jumps while what was computed of earlier frames stays right.
 
@@ -126,24 +134,30 @@ def _basis(run: Run, frame: Frame[TradingSnapshot]) -> object:
 
 
 class _Drawing:
-    """The three charts of one run, as long as its frames have one basis; `sync` goes on from one to the next."""
+    """The three charts of one run, as long as its frames have one basis and one future; `sync` goes on from one to the next."""
 
     def __init__(self, run: Run, frame: Frame[TradingSnapshot], sync: SyncChart | None = None) -> None:
-        self.run, self.epoch, self.basis = run, frame.epoch, _basis(run, frame)
+        self.run = run
+        self._epoch, self._basis, self._farthest = frame.epoch, _basis(run, frame), run.journey.farthest
         series = frame.axis.series
         self.bars, self.account = BarChart(series), AccountChart(run.config.broker.cash, series)
         self.sync = sync or SyncChart()
         self._starts = GrowingArray(np.empty(0, dtype=np.int64))  # the instants at which trading days begin
         self._looked, self._day = 0, NO_TIME  # instants whose days are known, and the last of these days
 
-    def sessions(self, frame: Frame[TradingSnapshot]) -> tuple[int, int]:
+    def is_of(self, run: Run, frame: Frame[TradingSnapshot]) -> bool:
+        """True if what was computed of earlier frames is right for this one."""
+        is_same_past = self._epoch == frame.epoch and self._basis is _basis(run, frame)
+        return is_same_past and self._farthest is run.journey.farthest
+
+    def starts(self, frame: Frame[TradingSnapshot]) -> Int64:
+        """The places at which trading days begin."""
         fresh = frame.axis.instants[self._looked :]
         if len(fresh):
             days = self.run.days.of(fresh - 1)
             self._starts.extend(np.flatnonzero(days != np.append(self._day, days[:-1])) + self._looked)
             self._looked, self._day = self._looked + len(fresh), int(days[-1])
-        starts: Int64 = self._starts.view  # type: ignore[assignment]
-        return int(np.searchsorted(starts, frame.cursor, side="left")), len(starts)
+        return self._starts.view  # type: ignore[return-value]
 
 
 def span_of(changes: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -15,6 +15,7 @@ from nbbacktest.core.lifecycle import Command
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.widgets import texts
 from nbbacktest.widgets.page_bridge import PageBridge
+from nbbacktest.widgets.time_slider import TimeSlider
 from nbbacktest.widgets.view import ViewState, differences
 
 DATA, CLOCK = "Data-driven", "Clock-driven"
@@ -53,14 +54,23 @@ class PanelButton:
     argument: Callable[[Controls], Any] | None = None
 
 
+BACK = PanelButton(
+    "back", "Back", "", "Go back by so many instants (left arrow)", "back", Command.REWIND,
+    lambda controls: int(controls.count.value),
+)  # fmt: skip
+UNDO = PanelButton(
+    "undo", "Undo", "", "Take back the last input by hand, and give up what came after it (z)", "undo", Command.REWIND
+)
 BUTTONS = (
     PanelButton("start", "Start", "success", "Start a run of the config", "start", Command.START),
     PanelButton("pause", "Pause", "warning", "Hold the run at the next bar (space)", "pause", Command.PAUSE),
     PanelButton("resume", "Resume", "primary", "Let the run go on (space)", "resume", Command.RESUME),
+    BACK,
     PanelButton(
         "step", "Step", "", "Deliver exactly so many instants and rest again (right arrow)", "step", Command.STEP,
         lambda controls: int(controls.count.value),
     ),
+    UNDO,
     PanelButton("stop", "Stop", "danger", "End the run", "stop", Command.STOP),
 )  # fmt: skip
 """The row of buttons, from left to right. A new button is an entry here, and its action."""
@@ -69,6 +79,11 @@ RUN_UNTIL = PanelButton(
     lambda controls: controls.when.value.strip(),
 )  # fmt: skip
 """The button beside the field for the time or the event."""
+HOME = PanelButton(
+    "home", "Home", "", "Go to the last instant that the run has completed", "rewind", None, lambda _controls: "end"
+)
+"""The button beside the timeline."""
+LIVE_BACK = "A live run can't be taken back: its arrivals aren't recorded"
 
 
 class Controls:
@@ -79,30 +94,33 @@ class Controls:
     ask
         Called in the kernel's thread with an action and its argument, if it has one: ``("pause",)``, ``("step", 10)``,
         ``("speed", 60.0)``.
+    go
+        Called in the kernel's thread with the instant at which the user has let go of the timeline's slider.
 
     Attributes
     ----------
     root : ipywidgets.VBox
         Stands above the charts.
     buttons : dict of str to ipywidgets.Button
-        By the names of `BUTTONS`, and `RUN_UNTIL`.
+        By the names of `BUTTONS`, `RUN_UNTIL` and `HOME`.
+    timeline : TimeSlider
     symbol, interval, follow
         The controls that choose the bars of the bar chart.
     """
 
-    def __init__(self, ask: Callable[..., object]) -> None:
-        self._ask = ask
+    def __init__(self, ask: Callable[..., object], go: Callable[[int], object]) -> None:
+        self._ask, self._go = ask, go
         self._shown: ViewState | None = None
         self._notice_of: tuple[int, SystemState] | None = None  # the run and the state that the notice is about
         # The thread that shows the system now: a value that it sets isn't the user's choice.
         self._writer: int | None = None
-        self._declared = (*BUTTONS, RUN_UNTIL)
+        self._declared = (*BUTTONS, RUN_UNTIL, HOME)
         self.bridge = PageBridge()
         self.state = _html("nbbt-state")
         self.heading = _html("nbbt-heading")
         self.buttons = {button.name: self._button(button) for button in self._declared}
         self.count: iw.BoundedIntText = iw.BoundedIntText(
-            1, min=1, max=1_000_000, tooltip="How many instants a step takes"
+            1, min=1, max=1_000_000, tooltip="How many instants Back and Step take"
         )
         self.count.add_class("nbbt-steps")
         self.mode = iw.ToggleButtons(
@@ -125,6 +143,7 @@ class Controls:
         self.progress_text = _html("nbbt-progress-text")
         self.progress = iw.Box([self.bar, self.progress_text])
         self.progress.add_class("nbbt-progress")
+        self.timeline = TimeSlider(self.buttons[HOME.name])
         self.figures = _html("nbbt-figures")
         self.holdings = _html("nbbt-holdings")
         self.notice = _html("nbbt-notices")
@@ -142,6 +161,7 @@ class Controls:
         self.root = self._laid_out()
         self.mode.observe(self._mode_chosen, "value")
         self.speed.observe(self._speed_chosen, "value")
+        self.timeline.slider.observe(self._place_chosen, "value")
 
     # -- what the user does ----------------------------------------------------------------------------------
 
@@ -152,6 +172,10 @@ class Controls:
     def _speed_chosen(self, change: Mapping[str, Any]) -> None:
         if self._writer != get_ident() and self.mode.value == CLOCK:
             self._ask("speed", float(change["new"]))
+
+    def _place_chosen(self, change: Mapping[str, Any]) -> None:
+        if self._writer != get_ident():
+            self._go(int(change["new"]))
 
     def _clicked(self, button: PanelButton) -> None:
         given = () if button.argument is None else (button.argument(self),)
@@ -167,6 +191,7 @@ class Controls:
         self._writer = get_ident()
         try:
             self._write(view, changed)
+            self.timeline.show(view)
         finally:
             self._writer = None
         self._shown = view
@@ -175,15 +200,18 @@ class Controls:
     def _write(self, view: ViewState, changed: frozenset[str]) -> None:
         if self._notice_of != (view.run, view.state):
             self.notice.value = ""
-        self.bridge.run = view.run
+        self.bridge.run, self.bridge.epoch = view.run, view.epoch
         self.bridge.total, self.bridge.cursor = view.total, view.cursor
         self.progress_text.value = texts.progress(view)
         if changed & {"state", "failure"}:
             self.state.value = texts.badge(view)  # after the counter: a page that shows "Paused" shows where
-        if "allowed" in changed:
+        if changed & {"allowed", "by_hand", "is_open"}:
             for button in self._declared:
-                self.buttons[button.name].disabled = button.needs is not None and button.needs not in view.allowed
-            self.count.disabled = Command.STEP not in view.allowed
+                if button.needs is not None:
+                    self.buttons[button.name].disabled = button.needs not in view.allowed
+            self.count.disabled = not view.allowed & {Command.STEP, Command.REWIND}
+            self.buttons[UNDO.name].disabled |= not view.by_hand
+            self.buttons[BACK.name].tooltip = LIVE_BACK if view.is_open else BACK.tooltip
         self.bar.value = view.progress
         if "state" in changed or "failure" in changed:
             self.bar.bar_style = _bar_style(view)
@@ -224,9 +252,9 @@ class Controls:
         return button
 
     def _laid_out(self) -> iw.VBox:
-        step = iw.Box([self.buttons["step"], self.count])
+        step = iw.Box([self.buttons["back"], self.buttons["step"], self.count])
         step.add_class("nbbt-group")
-        buttons = iw.Box([step if b.name == "step" else self.buttons[b.name] for b in BUTTONS])
+        buttons = iw.Box([step if b.name == "step" else self.buttons[b.name] for b in BUTTONS if b.name != "back"])
         pace = iw.Box([self.mode, self.speed, self.achieved])
         goal = iw.Box([self.when, self.buttons[RUN_UNTIL.name]])
         top = iw.Box([self.state, self.heading])
@@ -236,8 +264,9 @@ class Controls:
         row = iw.Box([buttons, goal])
         row.add_class("nbbt-row")
         root = iw.VBox(
-            [top, row, pace, self.progress, self.notice, self.failure, self.figures, self.holdings, self.bridge]
-        )
+            [top, row, pace, self.progress, self.timeline.root, self.notice, self.failure, self.figures, self.holdings,
+             self.bridge]
+        )  # fmt: skip
         root.add_class("nbbt-controls")
         return root
 

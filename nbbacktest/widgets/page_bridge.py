@@ -1,4 +1,4 @@
-"""The page's side of a panel: widgets that bring JavaScript, and the one that reports keys and the run that a page shows."""
+"""The page's side of a panel: widgets that bring JavaScript, and the one that reports keys and the place that a page shows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from uuid import uuid4
 import anywidget
 import ipywidgets as iw
 import traitlets
+
+from nbbacktest.widgets.panel_threads import ShownPlace
 
 STATIC = Path(__file__).parent / "static"
 """The folder of the JavaScript and CSS files."""
@@ -36,39 +38,50 @@ class ReachableWidget(iw.Widget):  # type: ignore[misc] # ipywidgets ships no ty
 
 
 class PageBridge(ReachableWidget, anywidget.AnyWidget):
-    """Carries messages between a panel and its pages: keys, names for screen readers, and which run a page shows.
+    """Carries messages between a panel and its pages: keys, drags of the timeline, names for screen readers, and what a page shows.
 
-    A click may wait behind a blocking cell until another run is under way. Before a click the page sends the number of the
-    run that it shows, unless it is the number that was sent last. Messages keep their order, so the last number is that of
-    the click that is being handled. Messages arrive in the kernel's thread alone.
+    A click may wait behind a blocking cell until another run is under way, or the run is elsewhere. Before a click the page
+    sends the number of the run that it shows and that run's epoch, unless they were sent last. Messages keep their order, so
+    the last ones are those of the click that is being handled. Messages arrive in the kernel's thread alone.
     """
 
     _esm = javascript("panel.js")
     _css = (STATIC / "panel.css").read_text(encoding="utf-8")
     run = traitlets.Int(0).tag(sync=True)
-    seen = traitlets.Int(-1).tag(sync=True)  # the number that a page sent last; -1: none yet
+    epoch = traitlets.Int(0).tag(sync=True)
+    seen = traitlets.List([-1, -1]).tag(sync=True)  # the run and the epoch that a page sent last; -1: none yet
     cursor = traitlets.Int(0).tag(sync=True)
     total = traitlets.Int(0).tag(sync=True)
 
     def __init__(self) -> None:
-        self._pressed: Callable[[str, int], object] = lambda _key, _run: None
+        self._pressed: Callable[[str, ShownPlace], object] = lambda _key, _shown: None
+        self._dragged: Callable[[int, bool], object] = lambda _at, _rests: None
         super().__init__()
         self.on_msg(self._message)
 
-    def listen(self, pressed: Callable[[str, int], object]) -> None:
-        """Call `pressed` with each key, and with the number of the run that its page showed."""
-        self._pressed = pressed
+    def listen(self, pressed: Callable[[str, ShownPlace], object], dragged: Callable[[int, bool], object]) -> None:
+        """Call `pressed` with each key and what the page showed.
 
-    def clicked_run(self) -> int | None:
-        """The number of the run that the page showed when it was clicked; None if no page's message is being handled."""
-        return self.seen if self.seen >= 0 and _handles_a_page() else None
+        Call `dragged` with each instant to which the timeline's slider is dragged, and True if it is held still there.
+        """
+        self._pressed, self._dragged = pressed, dragged
+
+    def clicked(self) -> ShownPlace | None:
+        """What the page showed when it was clicked; None if no page's message is being handled."""
+        run, epoch = self.seen
+        return (run, epoch) if run >= 0 and _handles_a_page() else None
 
     def _message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if not isinstance(content, dict) or not isinstance(content.get("run"), int):
+        if not isinstance(content, dict):
             return
-        self.seen = content["run"]
-        if content.get("kind") == "key":
-            self._pressed(str(content.get("key")), content["run"])
+        run, epoch, kind = content.get("run"), content.get("epoch"), content.get("kind")
+        if not isinstance(run, int) or not isinstance(epoch, int):
+            return
+        self.seen = [run, epoch]
+        if kind == "key":
+            self._pressed(str(content.get("key")), (run, epoch))
+        elif kind == "look" and isinstance(content.get("at"), int):
+            self._dragged(content["at"], content.get("rests") is True)
 
 
 def _handles_a_page() -> bool:

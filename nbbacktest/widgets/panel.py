@@ -12,15 +12,20 @@ from typing import Any
 import ipywidgets as iw
 
 from nbbacktest.core.enums import SystemState
+from nbbacktest.core.lifecycle import Command
+from nbbacktest.core.records import Int64
 from nbbacktest.system import commands
+from nbbacktest.system.journal.listing import offer
 from nbbacktest.system.manager import SystemManager
 from nbbacktest.system.origin import ConfigSource
 from nbbacktest.system.run import MovingTime, Run
-from nbbacktest.widgets.charts import Charts
-from nbbacktest.widgets.controls import Action, Controls
-from nbbacktest.widgets.panel_threads import CommandDispatcher, FramePump
+from nbbacktest.widgets.charts import Charts, looked_at
+from nbbacktest.widgets.controls import LIVE_BACK, Action, Controls
+from nbbacktest.widgets.looking import Looking, SliderPlace
+from nbbacktest.widgets.panel_threads import STALE, CommandDispatcher, FramePump, ShownPlace
 from nbbacktest.widgets.static_fallback import StaticFallback, in_words
-from nbbacktest.widgets.view import ViewState, resolve
+from nbbacktest.widgets.time_slider import TimeTicks
+from nbbacktest.widgets.view import ViewState, allowed_in, resolve
 
 FRAMES = 6.0
 """Frames a second, if the page keeps up."""
@@ -31,8 +36,12 @@ SLOWEST = 0.75
 RESTING = 0.5
 """Seconds between two frames of a paused run."""
 
-OFFERED = ("start", "pause", "resume", "step", "until", "speed", "stop")
+OFFERED = ("start", "pause", "resume", "step", "until", "back", "rewind", "undo", "speed", "stop")
 """The commands that the panel has controls for."""
+
+_ENDS = {"home": "start", "end": "end"}
+"""The keys that lead to the ends of the line."""
+
 
 _numbers: weakref.WeakKeyDictionary[Run, int] = weakref.WeakKeyDictionary()
 _counter = itertools.count(1)
@@ -47,6 +56,11 @@ def number_of(run: Run | None) -> int:
         if run not in _numbers:
             _numbers[run] = next(_counter)
         return _numbers[run]
+
+
+def place_of(run: Run | None) -> ShownPlace:
+    """The number of a run, and how often it was taken to another place."""
+    return number_of(run), 0 if run is None else run.published()._frame.epoch  # noqa: SLF001 - hidden from users only
 
 
 class ControlPanel:
@@ -89,17 +103,21 @@ class ControlPanel:
         self._start = start or (lambda: commands.start(system, config).message)
         # guards the fields of a frame, which the pump and the kernel's thread both draw
         self._guard = threading.RLock()
-        self._rate, self._number, self._watch = _Rate(), 0, MovingTime()
+        self._rate, self._shown, self._watch = _Rate(), (0, 0), MovingTime()
+        self._ticks, self._ticked = TimeTicks(), 0.0
+        self._looking = Looking()
         self._fallback = StaticFallback()
         self._state: SystemState | None = None  # what was shown last
         me = weakref.ref(self)
         self.pump = FramePump(self)
-        self.controls = Controls(lambda *asked: _passed(me, "_carry_out", *asked))
+        self.controls = Controls(lambda *asked: _passed(me, "_carry_out", *asked), lambda at: _passed(me, "_look", at))
         self.charts = Charts(self.controls, self.pump.poke)
         self._dispatcher = CommandDispatcher(
-            lambda: number_of(system.run), lambda message, wrong: _passed(me, "_answered", message, wrong)
+            lambda: place_of(system.run), lambda message, wrong: _passed(me, "_answered", message, wrong)
         )
-        self.controls.bridge.listen(lambda key, run: _passed(me, "_key", key, run))
+        self.controls.bridge.listen(
+            lambda key, shown: _passed(me, "_key", key, shown), lambda at, rests: _passed(me, "_look", at, rests)
+        )
         self.widget = self._laid_out()
         poke = self.pump.poke
         self._forget = system.on_state(lambda _state: poke())
@@ -107,6 +125,8 @@ class ControlPanel:
         self.draw_frame()
         if not system.is_stopped():
             poke()
+        if system.run is None and (cut_off := offer()) is not None:
+            self._answered(cut_off, False)
 
     @property
     def children(self) -> tuple[Any, ...]:
@@ -125,26 +145,68 @@ class ControlPanel:
 
     # -- what the user does ----------------------------------------------------------------------------------
 
-    def _carry_out(self, action: Action, *arguments: Any, run: int | None = None) -> None:
-        """Queue an action for the run that its page showed; `run` is that run's number, if the page sent it along."""
-        seen = self.controls.bridge.clicked_run() if run is None else run
+    def _carry_out(self, action: Action, *arguments: Any, shown: ShownPlace | None = None) -> None:
+        """Queue an action for the run that its page showed; `shown` is what the page sent along."""
+        seen = self.controls.bridge.clicked() if shown is None else shown
         if not isinstance(action, str):
             self._dispatcher.submit_action(lambda: action(self.system), seen)
-        elif action == "start":
+            return
+        self._looking.end()
+        if action == "start":
             self._dispatcher.submit("start", self._start, seen)
-        else:
-            self._dispatcher.submit(action, lambda: commands.COMMANDS[action](self.system, *arguments).message, seen)
+        elif action != "rewind" or self._goes_back:
+            self._dispatcher.submit(action, self._command(action, *arguments), seen)
+        self.pump.poke()
 
-    def _key(self, key: str, run: int) -> None:
-        state = self.system.get_state()
+    def _command(self, word: str, *arguments: Any) -> Callable[[], str]:
+        return lambda: commands.COMMANDS[word](self.system, *arguments).message
+
+    def _key(self, key: str, shown: ShownPlace) -> None:
+        state, count = self.system.get_state(), int(self.controls.count.value)
         if key == "right" and state is SystemState.PAUSED:
-            self._carry_out("step", int(self.controls.count.value), run=run)
+            self._carry_out("step", count, shown=shown)
         elif key == "space" and state is not SystemState.STOPPED:
-            self._carry_out("pause" if state is SystemState.RUNNING else "resume", run=run)
+            self._carry_out("pause" if state is SystemState.RUNNING else "resume", shown=shown)
+        elif key == "left" and self._goes_back:
+            self._carry_out("back", count, shown=shown)
+        elif key == "undo" and self._goes_back:
+            self._carry_out("undo", shown=shown)
+        elif key in _ENDS and self._goes_back:
+            self._carry_out("rewind", _ENDS[key], shown=shown)
+
+    @property
+    def _goes_back(self) -> bool:
+        return Command.REWIND in allowed_in(self.system.get_state(), self.system.run)
+
+    def _look(self, at: int, goes: bool = True) -> None:  # noqa: FBT001, FBT002 - as the page reports it
+        """Look at the instant to which the user has moved the slider. If the user has let go of it, or holds it still, go there."""
+        run, shown = self.system.run, self.controls.bridge.clicked()
+        if run is None or at == run.published().cursor:
+            self._looking.end()
+        elif shown is not None and shown[0] != number_of(run):
+            self._answered(STALE, True)
+        else:
+            place = self._looking.choose(at, shown)
+            if goes and self._goes_back:
+                self._go(place)
+            elif goes and run.is_live:
+                self._answered(LIVE_BACK, True)
+        self.pump.poke()
+
+    def _go(self, place: SliderPlace) -> None:
+        """Take the run to the instant that the user looks at."""
+        if self._looking.ask(place):
+            go = self._command("rewind", str(place.at))
+            self._dispatcher.submit("rewind", go, place.shown, lambda: self._gone(place))
+
+    def _gone(self, place: SliderPlace) -> None:
+        self._looking.end(place)
+        self.pump.poke()
 
     def _answered(self, message: str, wrong: bool) -> None:  # noqa: FBT001 - as the dispatcher calls it
         with self._guard:  # a frame that was begun before isn't shown after it
-            self.controls.show_notice(message, (number_of(self.system.run), self.system.get_state()), is_error=wrong)
+            about = (number_of(self.system.run), self.system.get_state())
+            self.controls.show_notice(message, about, is_error=wrong)
         self.pump.poke()
 
     # -- frames ---------------------------------------------------------------------------------------------
@@ -179,17 +241,33 @@ class ControlPanel:
             return view, False
         shot, number = run.followed(), number_of(run)
         frame = shot._frame  # noqa: SLF001 - hidden from users only; the charts and the numbers beside them show one frame
-        if number != self._number:
-            self._number, self._rate = number, _Rate()
+        if (number, frame.epoch) != self._shown:
+            self._rate = _Rate()
+            if number != self._shown[0]:
+                self._looking.end()
+            self._shown = number, frame.epoch
         rate = self._rate.at(sum(shot.counts.values()), monotonic())
-        sessions = self.charts.sessions(run, frame)
+        looked, place = None, self._looking.place
+        if place is not None and place.at <= run.horizon:
+            looked = run.look(place.at)
+            frame = looked_at(run, frame, looked._frame)  # noqa: SLF001 - as above
+        starts = self.charts.starts(run, frame)
+        sessions = int(starts.searchsorted(frame.cursor, side="left")), len(starts)
         wall = self._watch.seconds(run, state)
-        view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed, wall)
+        view = resolve(number, state, run, shot, sessions, rate, self.system.next_speed, wall, looked)
         self.charts.beat(run, frame, view)
         changed, self._state = view.state is not self._state, view.state
         self.controls.show(view)
+        self._show_ticks(run, view, starts)
         # A new state is sent before the charts are drawn.
         return view, changed or self.charts.draw(run, frame, view)
+
+    def _show_ticks(self, run: Run, view: ViewState, starts: Int64) -> None:
+        now = monotonic()
+        if view.state is SystemState.RUNNING and now - self._ticked < 1.0:
+            return
+        self._ticked = now
+        self.controls.timeline.show_ticks(self._ticks.drawn(run, view.horizon, starts))
 
     # -- how it is shown ------------------------------------------------------------------------------------
 
@@ -257,9 +335,7 @@ class _Rate:
         self._seen: list[tuple[float, int]] = []
 
     def at(self, bars: int, now: float) -> float:
-        """Add a count of processed bars at `now`; returns the rate. A count that falls begins anew: the run was taken back."""
-        if self._seen and bars < self._seen[-1][1]:
-            self._seen.clear()
+        """Add a count of processed bars at `now`; returns the rate."""
         self._seen = [*(entry for entry in self._seen if now - entry[0] < 1.5), (now, bars)]
         (then, before), (until, after) = self._seen[0], self._seen[-1]
         return (after - before) / (until - then) if until > then else 0.0

@@ -19,6 +19,11 @@ from nbbacktest.system.runner import has_threads
 logger = logging.getLogger("nbbacktest")
 
 STALE = "That was meant for an earlier run; nothing was done"
+ELSEWHERE = "The run was taken to another place meanwhile; nothing was done"
+MOVES = frozenset({"step", "until", "back", "rewind", "undo"})
+"""The commands that wait until the run is at their place."""
+ShownPlace = tuple[int, int]
+"""What a page shows: the number of a run, and how often that was taken to another place."""
 
 
 class Drawable(Protocol):
@@ -130,13 +135,16 @@ class QueuedCommand(NamedTuple):
         Its name in log lines.
     call : callable
         Carries it out and returns the message to show.
-    run : int or None
-        The number of the run that the page showed; None: any run.
+    shown : tuple of int or None
+        What the page showed; None: it may be anything.
+    over : callable
+        Called when it was carried out, refused or dropped.
     """
 
     name: str
     call: Callable[[], str]
-    run: int | None
+    shown: ShownPlace | None
+    over: Callable[[], object]
 
 
 class CommandQueue:
@@ -166,7 +174,10 @@ class CommandQueue:
     def clear(self) -> None:
         """Drop commands that haven't begun."""
         with self._guard:
+            dropped = tuple(self._queued)
             self._queued.clear()
+        for command in dropped:
+            command.over()
 
     def _take_turn(self) -> None:
         """Without threads: carry out the first one."""
@@ -186,46 +197,64 @@ class CommandQueue:
 
 
 class CommandDispatcher:
-    """Carries out commands and other actions in three queues, so that none holds up a pause. Refuses clicks on earlier runs.
+    """Carries out commands and other actions in three queues, so that none holds up a pause.
+
+    A click is refused if another run is under way than the page showed, or if the run was taken to another place since; but not
+    if this dispatcher's own commands took it there, such as a click on Back before this one.
 
     Parameters
     ----------
     present
-        The number of the present run.
+        What a page would show now.
     answered
         Called in any thread with each outcome: a message, and True if it is an error.
     """
 
-    def __init__(self, present: Callable[[], int], answered: Callable[[str, bool], object]) -> None:
+    def __init__(self, present: Callable[[], ShownPlace], answered: Callable[[str, bool], object]) -> None:
         self._present = present
         self._answered = answered
+        self._led: dict[ShownPlace, ShownPlace] = {}  # to where own commands have taken the run
         self._prompt = CommandQueue("nbbacktest-panel-commands", self._carry_out)
         self._moves = CommandQueue("nbbacktest-panel-moves", self._carry_out)
         self._actions = CommandQueue("nbbacktest-panel-actions", self._carry_out)
 
-    def submit(self, name: str, call: Callable[[], str], run: int | None) -> None:
+    def submit(
+        self, name: str, call: Callable[[], str], shown: ShownPlace | None, over: Callable[[], object] = lambda: None
+    ) -> None:
         """Queue a command; returns at once.
 
-        A step or a run until waits for its place, so it has a queue of its own. Any other command drops the steps that
-        wait in that queue.
+        A command that moves the run waits for its place, so it has a queue of its own. Any other command, and a rewind, drops
+        the moves that wait in that queue.
         """
-        moves = name in {"step", "until"}
-        if not moves:
+        if name not in MOVES or name == "rewind":
             self._moves.clear()
-        (self._moves if moves else self._prompt).add(QueuedCommand(name, call, run))
+        (self._moves if name in MOVES else self._prompt).add(QueuedCommand(name, call, shown, over))
 
-    def submit_action(self, call: Callable[[], str], run: int | None) -> None:
+    def submit_action(self, call: Callable[[], str], shown: ShownPlace | None) -> None:
         """Queue a function that is no command of the run; returns at once."""
-        self._actions.add(QueuedCommand("action", call, run))
+        self._actions.add(QueuedCommand("action", call, shown, lambda: None))
 
     def _carry_out(self, command: QueuedCommand) -> None:
-        if command.run is not None and command.run != self._present():
-            self._answered(STALE, True)
-            return
+        present = self._present()
         try:
+            if command.shown is not None and (why := self._stale(command.shown, present)):
+                self._answered(why, True)
+                return
             message = command.call()
         except Exception as error:
             logger.debug("%s failed", command.name, exc_info=True)
             self._answered(str(error) or type(error).__name__, True)
         else:
             self._answered(message, False)
+        finally:
+            if command.name in MOVES and (now := self._present()) != present:
+                self._led[present] = now
+            command.over()
+
+    def _stale(self, shown: ShownPlace, present: ShownPlace) -> str:
+        """The reason why a click isn't carried out; empty if it is."""
+        while shown != present and shown in self._led:
+            shown = self._led[shown]
+        if shown == present:
+            return ""
+        return ELSEWHERE if shown[0] == present[0] else STALE

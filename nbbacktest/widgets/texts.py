@@ -35,10 +35,18 @@ def progress(view: ViewState) -> str:
     else:
         parts = [f"<b>Bar {view.cursor:,} of {view.total:,}</b>", f"session {view.session:,} of {view.sessions:,}"]
     if view.state is SystemState.STOPPED:
-        parts.append("finished" if view.cursor >= view.total and not view.failure else "ended early")
+        parts.append("finished" if view.stands >= view.total and not view.failure else "ended early")
     elif view.left is not None:
         parts.append(f"{wall_time(view.left)} left")
     return " · ".join(parts)
+
+
+def past(view: ViewState) -> str:
+    """The badge of a run that stands in its past, or of an instant that the user looks at."""
+    if not (view.in_past or view.is_looking):
+        return ""
+    word = "looking at" if view.is_looking else "in the past:"
+    return f'<span class="nbbt-in-past">{word} {view.cursor:,} of {view.horizon:,}</span>'
 
 
 def achieved(view: ViewState) -> str:

@@ -12,7 +12,9 @@ from nbbacktest.system.run import Run
 from nbbacktest.system.status import status
 from nbbacktest.trading.snapshot import Snapshot
 
-USERS = (Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.RUN_UNTIL, Command.STOP)
+USERS = (
+    Command.START, Command.PAUSE, Command.RESUME, Command.STEP, Command.RUN_UNTIL, Command.REWIND, Command.STOP,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,17 @@ class ViewState:
     ----------
     run : int
         The run's number in this process, counted from 1; 0 before the first.
+    epoch : int
+        How often the run was taken to another place.
     allowed : frozenset of Command
         The commands that the state allows.
     cursor, total : int
-        Completed instants, and how many the run has.
+        Completed instants, and how many the run has. All values of the account, bars and times are as of this cursor.
+    stands, horizon : int
+        Instants completed where the run stands, and at most so far. `cursor` differs from `stands` while a user looks at
+        another instant.
+    by_hand : int
+        The number of inputs by hand.
     is_open : bool
         True in a live run: its end isn't known while it goes on.
     session, sessions : int
@@ -91,6 +100,7 @@ class ViewState:
     """
 
     run: int = 0
+    epoch: int = 0
     state: SystemState = SystemState.STOPPED
     allowed: frozenset[Command] = field(default_factory=lambda: allowed_in(SystemState.STOPPED))
     name: str = ""
@@ -99,6 +109,9 @@ class ViewState:
     intervals: tuple[str, ...] = ()
     cursor: int = 0
     total: int = 0
+    stands: int = 0
+    horizon: int = 0
+    by_hand: int = 0
     is_open: bool = False
     session: int = 0
     sessions: int = 0
@@ -130,14 +143,26 @@ class ViewState:
         return self.cursor / self.total if self.total else 0.0
 
     @property
+    def in_past(self) -> bool:
+        """True if the run was taken back, and hasn't come to its horizon again."""
+        return self.stands < self.horizon
+
+    @property
+    def is_looking(self) -> bool:
+        """True while a user looks at another instant than that at which the run stands."""
+        return self.cursor != self.stands
+
+    @property
     def overruns(self) -> int:
         """Overruns of all subscriptions."""
         return sum(stream.overruns for stream in self.streams)
 
 
-def allowed_in(state: SystemState) -> frozenset[Command]:
-    """The commands of a panel that the state allows."""
-    return frozenset(command for command in USERS if (state, command) in TABLE)
+def allowed_in(state: SystemState, run: Run | None = None) -> frozenset[Command]:
+    """The commands of a panel that the state and the run allow; without a run, and in a live one, there is no way back."""
+    goes_back = run is not None and not run.is_live
+    commands = USERS if goes_back else (one for one in USERS if one is not Command.REWIND)
+    return frozenset(command for command in commands if (state, command) in TABLE)
 
 
 def differences(old: ViewState | None, new: ViewState) -> frozenset[str]:
@@ -148,7 +173,7 @@ def differences(old: ViewState | None, new: ViewState) -> frozenset[str]:
 
 def resolve(
     number: int, state: SystemState, run: Run | None, shot: Snapshot | None, sessions: tuple[int, int], rate: float,
-    speed: float = 0.0, wall: float | None = None,
+    speed: float = 0.0, wall: float | None = None, looked: Snapshot | None = None,
 ) -> ViewState:  # fmt: skip
     """The view of a system.
 
@@ -166,6 +191,8 @@ def resolve(
         The speed of the next start, which is shown while nothing runs.
     wall
         Wall seconds in which the run moved; None: those since its start.
+    looked
+        The instant to show in place of the one at which the run stands, where the user looks.
     """
     if run is None or shot is None:
         return ViewState(state=state, allowed=allowed_in(state), speed=speed)
@@ -175,37 +202,42 @@ def resolve(
     wall = run.duration if wall is None else wall
     counts = shot.counts
     bars = sum(counts.values())
+    seen = shot if looked is None else looked
     return ViewState(
         run=number,
+        epoch=shot._frame.epoch,  # noqa: SLF001 - hidden from users only
         state=state,
-        allowed=allowed_in(state),
+        allowed=allowed_in(state, run),
         name=run.config.session_name,
         source=run.source,
         symbols=tuple(counts),
         intervals=tuple(dict.fromkeys(s.interval for s in run.world.timeline.series)),
-        cursor=shot.cursor,
-        total=shot.total,
+        cursor=seen.cursor,
+        total=seen.total,
+        stands=shot.cursor,
+        horizon=shot.cursor if run.journey.line.past is None else max(run.horizon, shot.cursor),
+        by_hand=len(run.inputs),
         is_open=shot.is_open,
         session=sessions[0],
         sessions=sessions[1],
-        time="before the first bar" if shot.time is None else timestamp(shot.time, zone=False),
-        day="" if shot.time is None else f"{shot.time:%a}",
+        time="before the first bar" if seen.time is None else timestamp(seen.time, zone=False),
+        day="" if seen.time is None else f"{seen.time:%a}",
         wall=wall,
-        left=_left(run, shot, rate) if running else None,
+        left=_left(run, shot, rate) if running and looked is None else None,
         bars=bars,
         rate=rate if running else bars / wall if wall > 0 else 0.0,
         speed=speed if state is SystemState.STOPPED else session["speed_multiplier"],
         achieved=session["achieved_speed"],
         lag=session["lag_seconds"],
         window=run.quantum.length if not run.coordinator.speed else 1,
-        cash=shot.cash,
-        equity=shot.equity,
+        cash=seen.cash,
+        equity=seen.equity,
         start_cash=float(run.config.broker.cash),
         holdings=tuple(
-            ShownPosition(p.symbol, p.size, p.average_price, p.last, p.unrealized_pnl) for p in shot.positions
+            ShownPosition(p.symbol, p.size, p.average_price, p.last, p.unrealized_pnl) for p in seen.positions
         ),
-        fills=tuple(_execution(fill, run) for fill in reversed(shot.last_fills)),
-        n_fills=shot.n_fills,
+        fills=tuple(_execution(fill, run) for fill in reversed(seen.last_fills)),
+        n_fills=seen.n_fills,
         streams=tuple(_stream(name, counts) for name, counts in facts["subscriptions"].items()),
         stages=tuple(_stage(name, performance[f"{name}_timing"]) for name in ("coordinator", "processor", "analysis")),
         failure=_failure(facts["error"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 
 import pytest
@@ -10,133 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nbbacktest as nb
-from nbbacktest.core.config import SessionConfig
-from nbbacktest.core.lifecycle import Command, Lifecycle
-from nbbacktest.core.monitor import Monitor
-from nbbacktest.engine.timeline import Window
 from nbbacktest.strategies import SmaCross
-from nbbacktest.system.break_places import last_place
-from nbbacktest.system.break_terms import read_terms
-from nbbacktest.system.builder import build
-from nbbacktest.system.run import Run
-from nbbacktest.system.status import status
-from tests.erratic import Erratic, brokers, differences, events, markets, random_market
+from nbbacktest.system.break_places import last_place, scan_of
+from tests.erratic import brokers, differences, events, markets, random_market
 from tests.live import live_of
 from tests.markets import minutes
+from tests.witness import Roaming, Witness, kinds
 
 ALWAYS = {"exchange": "24/7"}
-
-
-class Witness:
-    """A run, an instant at a time in this thread, with all that was published and all that had happened by then."""
-
-    def __init__(self, config, data, strategies):
-        life = Lifecycle()
-        stages = build(SessionConfig.load(config), life, Monitor(), data=data, strategies=strategies, window=1)
-        self.run = Run(stages, lambda run: status(nb.SystemState.STOPPED, run), lambda run: None)
-        self.desk = stages.world.desk
-        for strategy in self.desk.strategies:
-            strategy.universe = stages.world.universe
-        life.apply(Command.START)
-        self.shots, self.fills, self.orders, self.rejected = [], [], [], []
-        analysis = stages.analysis
-        try:
-            assert analysis.begin(), analysis.error
-            self.note()
-            while not stages.gate.closed and (cursor := analysis.frame.cursor) < len(stages.world.timeline):
-                for batch in stages.processor.batches(Window(cursor, cursor + 1, stages.gate.generation, None)):
-                    analysis.process(batch)
-                assert analysis.error is None, analysis.error
-                self.note()
-        finally:
-            analysis.finish()
-        for seen in (self.shots, self.fills, self.orders, self.rejected):
-            seen.pop()
-        self.note()  # the last session has ended
-
-    def note(self):
-        desk = self.desk
-        self.shots.append(self.run.published())
-        self.fills.append(len(desk.fills))
-        self.orders.append(len(desk.orders))
-        self.rejected.append({order.id for order in desk.orders if order.status == "rejected"})
-
-    def places(self, terms):
-        """Where the terms hold, by what each instant showed."""
-        found = []
-        peak, was_down = self.shots[0].equity, False
-        for cursor, (before, shot) in enumerate(itertools.pairwise(self.shots), start=1):
-            after = self.shots[cursor + 1] if cursor + 1 < len(self.shots) else None
-            peak = max(peak, shot.equity)
-            is_down = terms.kind == "drawdown" and peak > 0 and peak - shot.equity >= terms.value * peak
-            holds = {
-                "when": lambda shot=shot: terms.value(shot),
-                "equity": lambda before=before, shot=shot: (before.equity < terms.value) != (shot.equity < terms.value),
-                "drawdown": lambda is_down=is_down, was_down=was_down: is_down and not was_down,
-                "session": lambda before=before, shot=shot, after=after: (
-                    before.session_date != shot.session_date
-                    if terms.value == "start"
-                    else after is None or after.session_date != shot.session_date
-                ),
-                "fill": lambda cursor=cursor: any(
-                    map(self.concerned(terms), self.desk.fills[self.fills[cursor - 1] : self.fills[cursor]])
-                ),
-                "order": lambda cursor=cursor: any(
-                    map(self.concerned(terms), self.desk.orders[self.orders[cursor - 1] : self.orders[cursor]])
-                ),
-                "rejected": lambda cursor=cursor: any(
-                    self.concerned(terms)(self.desk.orders[number - 1])
-                    for number in self.rejected[cursor] - self.rejected[cursor - 1]
-                ),
-            }[terms.kind]()
-            was_down = is_down
-            if holds:
-                found.append(cursor)
-        return found
-
-    @staticmethod
-    def concerned(terms):
-        def one(event):
-            fits = event.symbol == (terms.symbol or event.symbol) and event.strategy == (
-                terms.strategy or event.strategy
-            )
-            return fits and (terms.kind != "order" or terms.value is True or event.id == terms.value)
-
-        return one
-
-
-def kinds(symbols):
-    """Terms of every kind but times, which have a law of their own."""
-    of = st.fixed_dictionaries(
-        {},
-        optional={
-            "symbol": st.sampled_from(symbols),
-            "strategy": st.sampled_from(["Erratic", "Erratic #2"]),
-        },
-    )
-    conditions = st.sampled_from(
-        [
-            lambda shot: shot.equity < 2_990,
-            lambda shot: "S0" in shot.bars and shot.bars["S0"].close > 100,
-            lambda shot: not shot.positions,
-            lambda shot: len(shot.orders) > 3,
-            lambda shot: shot.n_fills % 7 == 3,
-            lambda shot: shot.cash < 1_000,
-            lambda shot: any(fill.side == "sell" for fill in shot.last_fills),
-            lambda shot: shot.time.minute % 17 == 0 and shot.progress < 0.7,
-            lambda shot: any(value > 100 for value in shot.indicators.values() if isinstance(value, float)),
-        ]
-    )
-    return st.one_of(
-        *(st.tuples(st.just({kind: True}), of) for kind in ("fill", "order", "rejected")),
-        st.tuples(st.fixed_dictionaries({"order": st.integers(1, 60)}), st.just({})),
-        st.tuples(st.fixed_dictionaries({"session": st.sampled_from(["start", "end"])}), st.just({})),
-        st.tuples(
-            st.fixed_dictionaries({"equity": st.sampled_from([2_995.0, 3_000.0, 99_990.0, 100_000.0])}), st.just({})
-        ),
-        st.tuples(st.fixed_dictionaries({"drawdown": st.sampled_from([1e-5, 1e-4, 1e-3, 0.01])}), st.just({})),
-        st.tuples(st.fixed_dictionaries({"when": conditions}), st.just({})),
-    ).map(lambda pair: read_terms(**pair[0], **pair[1]))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -149,19 +29,19 @@ def test_the_last_place_is_that_of_all_snapshots(market, broker, actions, seed, 
     """Every kind, over orders, accounts, sessions, actions, joining and leaving symbols; and each lazy snapshot is the published one."""
     config, data, late = random_market(market, broker, actions, seed)
     players = [
-        Erratic(seed=seed + n, sessions=sessions, joining=joining and not n, leaving=leaving and not n, late=late)
+        Roaming(seed=seed + n, sessions=sessions, joining=joining and not n, leaving=leaving and not n, late=late)
         for n in range(2)
     ]
     seen = Witness(config, data, players)
     dice = random.Random(seed)
     for terms in all_terms:
         expected = seen.places(terms)
-        for stop in [len(seen.shots), *dice.sample(range(1, len(seen.shots)), 4)]:
-            scan = seen.run.scan()
+        for stop in [len(seen.shots) - 1, *dice.sample(range(1, len(seen.shots)), 4)]:
+            scan = scan_of(seen.run)
             scan.stop = stop
             assert last_place(terms, seen.run, scan) == max((c for c in expected if c < stop), default=None), str(terms)
-    scan = seen.run.scan()
-    for cursor in dice.sample(range(len(seen.shots)), 30):
+    scan = scan_of(seen.run)
+    for cursor in dice.sample(range(len(seen.shots) - 1), 30):  # before the last session has ended
         assert not differences(seen.shots[cursor], scan.at(cursor)), cursor
 
 
@@ -274,7 +154,7 @@ def test_the_row_of_a_trade_leads_to_its_entry(system):
         ({"fill": "last"}, "give its number"),
         ({"fill": 0, "before": 1}, "before=1: give True or False"),
         ({"to": "start", "before": True}, "nothing is before the start"),
-        ({"input": 0}, "no inputs"),
+        ({"input": 0}, "there is no input yet"),
     ],
 )
 def test_what_is_no_place_is_refused(system, arguments, told):

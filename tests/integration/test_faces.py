@@ -77,9 +77,10 @@ def test_no_face_has_commands_of_its_own_under_system(face):
 
 
 def test_the_panel_has_a_control_for_every_command_that_moves_a_run():
-    """All but the status, which it shows, and symbols that come and go and places of the past, which are typed; by the same functions."""
+    """All but the status, which it shows, and symbols, orders and breakpoints, which are typed; by the same functions."""
     panel = importlib.import_module("nbbacktest.widgets.panel")
-    assert set(COMMANDS) - {"status", "add", "remove", "look", "back", "back-until", "rewind"} <= set(panel.OFFERED)
+    moves = {"start", "pause", "resume", "step", "until", "back", "rewind", "undo", "speed", "stop"}
+    assert moves == set(panel.OFFERED) <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", ["pause", "resume", "stop"])

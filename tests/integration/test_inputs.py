@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import nbbacktest as nb
 from nbbacktest.core.inputs import Input
-from nbbacktest.strategies import SmaCross
-from tests.erratic import brokers, differences, events, markets, parts, random_market
+from nbbacktest.strategies import MeanReversion, SmaCross
+from tests.erratic import RUNS, brokers, differences, events, markets, parts, random_market
 from tests.integration.test_rewind import Restless
 from tests.live import live_of
 from tests.markets import minutes
@@ -168,7 +168,7 @@ def headless(config, data, strategies, inputs, late=None):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("threads", ["on", "off"])
-@settings(max_examples=25)
+@settings(max_examples=RUNS)
 @given(markets, brokers, events(["2024-10-04"], ["S0", "S1"]), st.integers(0, 10**6), st.booleans(), st.booleans())
 def test_a_line_with_inputs_is_one_history(threads, market, broker, actions, seed, sessions, joining):
     """Laws 1 to 5 and 7, over orders, accounts, sessions, actions, symbols that join and leave, and inputs of each kind."""
@@ -257,11 +257,37 @@ def test_a_parameter_is_changed_by_hand_and_the_result_says_so(system):
 
 
 def test_a_change_without_on_change_says_what_stays(system):
-    system.start(ALWAYS, data=minutes(300), strategies=SmaCross, paused=True)
+    class Deaf(nb.Strategy):
+        length: int = 9
+
+        def on_bar(self, bar):
+            pass
+
+    system.start(ALWAYS, data=minutes(300), strategies=Deaf, paused=True)
     system.step(20)
-    system.change(fast=3)
+    system.change(length=3)
     system.stop()
-    assert any("what on_start made of the old values stays" in line for line in system.wait().log["message"])
+    (line,) = system.wait().log["message"]
+    assert line == "length=3 by hand; what on_start made of the old values stays: Deaf has no on_change"
+
+
+@pytest.mark.parametrize(("kind", "params"), [(SmaCross, {"fast": 5}), (MeanReversion, {"period": 5, "width": 1.0})])
+def test_an_example_takes_a_change(system, kind, params):
+    """From its place on, it computes as one that was begun with it."""
+    system.start(ALWAYS, data={"A": minutes(300), "B": minutes(300, seed=2)}, strategies=kind, paused=True)
+    system.step(100)
+    system.change(**params)
+    system.step(50)
+    after = parts(system.snapshot())
+    other = nb.SystemManager(reachable=False)
+    other.start(ALWAYS, data={"A": minutes(300), "B": minutes(300, seed=2)}, strategies=kind, paused=True, **params)
+    other.step(150)
+    wanted = other.snapshot().indicators
+    other.stop()
+    assert {name: system.snapshot().indicators[name] for name in wanted} == wanted
+    system.back(100)
+    system.step(100)
+    assert parts(system.snapshot()) == after
 
 
 def test_a_new_input_in_the_past_gives_up_what_lay_ahead(system):
@@ -310,6 +336,34 @@ def test_what_a_strategy_is_asked_from_outside_is_refused(system):
     assert system.back(5)
 
 
+def test_a_parameter_that_is_set_from_outside_is_set_back(system):
+    """The run is held where it would have gone on with it; a change by hand, and a strategy's own, are none of that."""
+
+    class Own(Settable):
+        def on_bar(self, bar):
+            self.every += 1
+
+    system.start(ALWAYS, data=minutes(300), strategies=Own, paused=True)
+    system.step(20)
+    (one,) = system.strategies
+    assert one.every == 27
+    one.every, one.told = 99, ["looked at"]  # what isn't a parameter is the strategy's own affair
+    assert system.step(5) is False
+    assert isinstance(system.error, nb.OrderError)
+    assert "use system.change('Own', every=99)" in str(system.error)
+    assert (system.is_paused(), system.snapshot().cursor, one.every) == (True, 20, 27)
+    assert system.step(5)
+    assert (system.error, one.every) == (None, 32)
+    system.change(every=50)
+    assert system.step(5)
+    assert one.every == 55
+    system.back(5)
+    system.strategies[0].every = 7
+    assert system.run_until(lambda _shot: False) is False
+    assert isinstance(system.error, nb.OrderError)
+    assert system.is_paused()
+
+
 def test_inputs_that_make_no_sense_are_refused(system):
     """A refused order stands on the line, and is refused again; what means nothing of the run isn't one."""
     with pytest.raises(RuntimeError):
@@ -318,6 +372,7 @@ def test_inputs_that_make_no_sense_are_refused(system):
     system.step(20)
     for call, error, text in (
         (lambda: system.buy(size=1, strategy="Setable"), nb.OrderError, "did you mean 'Settable'"),
+        (lambda: system.buy("NOPE", 1), nb.OrderError, "no symbol 'NOPE'"),
         (lambda: system.cancel(99), nb.OrderError, "no order 99"),
         (lambda: system.replace("x", size=1), nb.OrderError, "no order 'x'"),
         (lambda: system.buy(size=1, limits=3), TypeError, "limits"),
@@ -330,7 +385,6 @@ def test_inputs_that_make_no_sense_are_refused(system):
     assert system.inputs == ()
     for call in (
         lambda: system.buy(size=-1),
-        lambda: system.buy("NOPE", 1),
         lambda: system.buy(size=1, limit=float("inf")),
     ):
         with pytest.raises(nb.OrderError):

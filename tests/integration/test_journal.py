@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import gc
+import json
 import random
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nbbacktest as nb
+from nbbacktest.cli import main
 from nbbacktest.strategies import SmaCross
+from nbbacktest.system.journal import writer
 from nbbacktest.system.journal.folder import runs_in, state_of
-from nbbacktest.system.journal.lines import read_journal
+from nbbacktest.system.journal.lines import InputEntry, line_of, read_journal
+from nbbacktest.system.journal.listing import offer
 from tests.erratic import Erratic, brokers, events, markets, parts, random_market
 from tests.markets import minutes
 
@@ -349,3 +354,296 @@ def test_the_speed_of_the_config_counts_after_it(system, here):
     assert system.recover(path, data=minutes(100))
     assert system.get_coordinator().speed == 0.001
     assert system.snapshot().cursor == 50
+
+
+def hands(system):
+    return [(one.place.cursor, str(one.what), one.strategy, dict(one.arguments), one.by) for one in system.inputs]
+
+
+def test_what_was_done_by_hand_is_done_again(system, here):
+    """Orders, refused ones, changes, symbols that joined and left, an undo and a redo."""
+    data = {"A": minutes(200), "B": minutes(200, seed=2)}
+    late = minutes(200, seed=3)
+    first = nb.SystemManager()
+    first.start(ALWAYS, data=data, strategies=SmaCross, fast=4, slow=8, paused=True)
+    first.step(20)
+    first.buy("A", 5)
+    first.sell("B", 2, limit=1e6, tag="mine")
+    with pytest.raises(nb.OrderError):
+        first.cancel(999)
+    first.change(fast=3)
+    first.step(10)
+    first.add_symbol("C", late)
+    first.step(5)
+    first.buy("C", 1)
+    first.buy("C", 2)
+    first.undo()
+    first.redo()
+    first.undo()
+    first.step(10)
+    first.remove_symbol("C", "close")
+    first.step(20)
+    first.back(30)
+    path, shown, done = first.journal.path, parts(first.snapshot()), hands(first)
+    assert len(done) == 6
+    horizon, run = first.horizon, first.run
+    del first
+    gc.collect()
+    assert run.wait(10)
+    assert system.recover(data=data | {"C": late})
+    assert hands(system) == done
+    assert (system.horizon, system.in_past) == (horizon, True)
+    assert parts(system.snapshot()) == shown
+    system.resume()
+    result = system.wait()
+    assert len(result.inputs) == 6
+    assert nb.replay(path, data=data | {"C": late}).fingerprint == result.fingerprint
+    with pytest.raises(nb.JournalError, match="the symbol C, which joined by hand, and its bars can't be had"):
+        nb.replay(path, data=data)
+
+
+@pytest.mark.parametrize("moves", [["undo"], ["undo", "redo"], ["undo", "undo", "redo"], ["undo", "buy", "undo"]])
+def test_undone_and_redone_lines_are_whole(system, here, moves):
+    """T2: each is one line, whatever it gives up or brings back."""
+    data = minutes(100)
+    first = nb.SystemManager()
+    first.start(ALWAYS, data=data, strategies=SmaCross, paused=True)
+    for n in (10, 5, 5):
+        first.step(n)
+        first.buy("ASSET", n)
+    first.step(10)
+    first.back(12)  # two inputs are ahead
+    for move in moves:
+        first.buy("ASSET", 1) if move == "buy" else getattr(first, move)()
+    done, place, shown = hands(first), first.run.journey.place, parts(first.snapshot())
+    run = first.run
+    del first
+    gc.collect()
+    run.wait(10)
+    assert system.recover(data=data)
+    assert hands(system) == done
+    assert system.run.journey.place == place
+    assert parts(system.snapshot()) == shown
+
+
+def test_a_run_that_has_ended_and_is_taken_back_goes_on_with_its_journal(system, here):
+    """An undo after the end too."""
+    data = minutes(100)
+    system.start(ALWAYS, data=data, strategies=SmaCross, paused=True)
+    system.step(50)
+    system.buy("ASSET", 7)
+    system.resume()
+    first = system.wait().fingerprint
+    path = system.journal.path
+    assert state_of(path) == "ended"
+    assert system.undo()
+    assert (system.journal.path, state_of(path)) == (path, "running")
+    assert system.inputs == ()
+    system.buy("ASSET", 3)
+    system.step(5)
+    system.stop()
+    assert state_of(path) == "ended"
+    assert system.recover(path, data=data)
+    assert [one.arguments["size"] for one in system.inputs] == [3]
+    assert system.snapshot().cursor == 55
+    system.undo()
+    system.buy("ASSET", 7)
+    system.resume()
+    assert system.wait().fingerprint == first
+
+
+def test_an_input_of_another_version_is_refused(here):
+    data = minutes(100)
+    first = nb.SystemManager()
+    first.start(ALWAYS, data=data, strategies=SmaCross, paused=True)
+    first.step(1)
+    first.buy("ASSET", 7)
+    first.stop()
+    path = first.journal.path
+    *entries, end = read_journal(path).entries
+    strange = [msgspec.structs.replace(one, what="hope") if isinstance(one, InputEntry) else one for one in entries]
+    path.write_bytes(b"".join(map(line_of, strange)))
+    assert end.how == "stopped"
+    with pytest.raises(nb.JournalError, match="'hope', that this version doesn't know"):
+        nb.replay(path, data=data)
+
+
+class Breaks(nb.Strategy):
+    n: int = 1
+
+    def on_change(self, changed):
+        raise KeyError("no")
+
+
+def test_an_input_that_ended_its_run_is_repeated(here):
+    data = minutes(100)
+    system = nb.SystemManager()
+    system.start(ALWAYS, data=data, strategies=Breaks, paused=True)
+    system.step(10)
+    with pytest.raises(nb.StrategyError):
+        system.change(n=2)
+    with pytest.raises(nb.StrategyError) as failed:
+        system.wait()
+    assert nb.replay(system.journal.path, data=data).fingerprint == failed.value.result.fingerprint
+
+
+def test_the_command_line_lists_resumes_and_repeats(here, capsys, monkeypatch):
+    """`runs`, `resume` and `replay`, with their exit statuses."""
+    monkeypatch.setattr("nbbacktest.system.session._the_one", None)
+    assert main(["runs"]) == 0
+    assert capsys.readouterr().out == "no run is kept\n"
+    assert main(["resume"]) == 2
+    assert "no run whose process died" in capsys.readouterr().err
+    days = {"start_date": "2024-10-03", "end_date": "2024-10-03"}
+    config = ALWAYS | {"backtest": days, "data": {"source": "synthetic", "symbols": ["X"]}}
+    path, _ = left(config, None, SmaCross, [("step", 20)])
+    assert main(["runs"]) == 0
+    assert path.parent.name in (told := capsys.readouterr().out)
+    assert "killed" in told
+    assert "SmaCross" in told
+    assert main(["runs", "--json"]) == 0
+    [run] = json.loads(capsys.readouterr().out)["runs"]
+    assert (run["state"], run["instants"], run["inputs"], run["journal"]) == ("killed", 20, 0, str(path))
+    assert main(["resume", path.parent.name[-4:], "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[0]["message"].startswith("Goes on with SmaCross(fast=10, slow=30) on X")
+    assert events[-1]["fingerprint"] == read_journal(path).entries[-1].fingerprint
+    assert main(["replay", str(path)]) == 0
+    assert events[-1]["fingerprint"] in capsys.readouterr().out
+    monkeypatch.setattr(SmaCross, "on_bar", lambda self, bar: None)
+    assert main(["replay", str(path), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["same"] is False
+    assert "repeat itself" in told["difference"]
+    assert main(["replay", str(path)]) == 1
+    assert "doesn't repeat itself" in capsys.readouterr().err.replace("\n", " ")
+    path.write_bytes(path.read_bytes()[:-9] + b"x" * 8 + b"\n")
+    assert main(["replay", str(path)]) == 2
+    assert main(["runs"]) == 0
+    assert "is damaged: its checksum" in capsys.readouterr().out.replace("\n", " ")
+    assert main(["runs", "--folder", str(here / "nowhere")]) == 0
+
+
+def test_a_run_that_was_cut_off_is_offered(here, monkeypatch):
+    """In one line, for a day; nothing for a run that goes on or has ended."""
+    assert offer() is None
+    path, _ = left(ALWAYS, minutes(100), SmaCross, [("step", 20)])
+    line = offer()
+    assert line == f"A run was cut off: SmaCross, 20 instants ({path.parent.name}). system.recover() goes on with it"
+    system = nb.SystemManager()
+    system.recover(data=minutes(100))
+    assert offer() is None
+    system.stop()
+    assert offer() is None
+    left(ALWAYS, minutes(100), SmaCross, [("step", 20)])
+    monkeypatch.setattr("nbbacktest.system.journal.listing._OFFERED_SECONDS", -1)
+    assert offer() is None
+
+
+def test_a_place_that_is_written_late_takes_no_input_away(here):
+    """The analysis may see a place just before an input, and write it just behind."""
+    data = minutes(100)
+    first = nb.SystemManager()
+    first.start(ALWAYS, data=data, strategies=SmaCross, paused=True)
+    first.step(10)
+    before = parts(first.snapshot())
+    first.buy("ASSET", 7)
+    path, run = first.journal.path, first.run
+    del first
+    gc.collect()
+    run.wait(10)
+    origin, *entries = read_journal(path).entries
+    stands = [one for one in entries if not isinstance(one, InputEntry)]
+    [bought] = [one for one in entries if isinstance(one, InputEntry)]
+    path.write_bytes(b"".join(map(line_of, [origin, stands[0], bought, stands[0]])))
+    system = nb.SystemManager()
+    assert system.recover(path, data=data)
+    assert len(system.inputs) == 1
+    assert system.run.journey.place == (10, 1)
+    assert parts(system.snapshot()) != before
+    system.stop()
+
+
+def test_a_panel_offers_what_was_cut_off(here):
+    """Where nothing was started yet; the next run leaves the line behind."""
+    system = nb.SystemManager()
+    quiet = nb.ControlPanel(system)
+    assert quiet.controls.notice.value == ""
+    quiet.close()
+    left(ALWAYS, minutes(100), SmaCross, [("step", 20)])
+    panel = nb.ControlPanel(system)
+    assert "system.recover() goes on with it" in panel.controls.notice.value
+    system.recover(data=minutes(100))
+    panel.draw_frame()
+    assert panel.controls.notice.value == ""
+    panel.close()
+    other = nb.ControlPanel(system)
+    assert other.controls.notice.value == ""
+    other.close()
+    system.stop()
+
+
+class Other(Changed):
+    """Beside `Changed`, with a parameter of its own."""
+
+
+def test_each_strategy_has_its_parameters_again(system, here):
+    """Those of a config, and of several that are given; handed over as classes too."""
+    data = minutes(200)
+    named = [{"class": f"{__name__}:{name}", "params": {"n": n}} for name, n in (("Changed", 3), ("Other", 4))]
+    for config, strategies, handed in (
+        (ALWAYS | {"strategies": named}, None, None),
+        (ALWAYS, [Changed(n=3), Other(n=4)], None),
+        (ALWAYS, [Changed(n=3), Other(n=4)], [Changed, Other]),
+        (ALWAYS, [Changed(n=3), Other(n=4)], [Changed(n=3), Other(n=4)]),
+    ):
+        path, shown = left(config, data, strategies, [("step", 50)])
+        assert system.recover(path, data=data, strategies=handed)
+        assert [one.n for one in system.strategies] == [3, 4]
+        assert parts(system.snapshot()) == shown
+        system.stop()
+
+
+def test_an_input_is_on_the_disk_before_it_happens(here, monkeypatch):
+    """And by choice isn't waited for; places and ends never are."""
+    seen = []
+
+    def append(descriptor, content, *, sync):
+        if b'"kind":"input"' in content or b'"kind":"cut"' in content:
+            seen.append((len(system.run.world.desk.orders), sync))
+        else:
+            assert not sync
+        return write(descriptor, content, sync=sync)
+
+    write = writer.append
+    monkeypatch.setattr(writer, "append", append)
+    for sync in ("input", "never"):
+        seen.clear()
+        system = nb.SystemManager()
+        system.start(ALWAYS | {"journal": {"sync": sync}}, data=minutes(50), strategies=nb.Strategy, paused=True)
+        system.step(5)
+        for _ in range(3):
+            system.buy("ASSET", 1)
+        system.undo()
+        assert seen == [(n, sync == "input") for n in (0, 1, 2, 2)]  # an undo leads to a world with two
+        system.stop()
+
+
+def test_an_input_on_a_full_disk_is_done_and_told(here, monkeypatch, caplog):
+    system = nb.SystemManager()
+    system.start(ALWAYS, data=minutes(50), strategies=nb.Strategy, paused=True)
+    system.step(5)
+    system.buy("ASSET", 1)
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer, "append", full)
+    system.buy("ASSET", 2)
+    system.buy("ASSET", 3)
+    monkeypatch.undo()
+    system.step(5)
+    assert (len(system.inputs), system.snapshot().n_fills) == (3, 3)
+    system.stop()
+    assert len([one for one in caplog.messages if "No space left" in one]) == 1
+    assert [type(one).__name__ for one in read_journal(system.journal.path).entries][-1] == "InputEntry"

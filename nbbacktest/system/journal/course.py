@@ -14,7 +14,7 @@ from nbbacktest.core.errors import ConfigError, JournalError, ReplayError
 from nbbacktest.core.user_code import imported
 from nbbacktest.data.market import MarketData
 from nbbacktest.system.journal.facts import series_facts, versions
-from nbbacktest.system.journal.folder import lock
+from nbbacktest.system.journal.folder import WRITING, lock
 from nbbacktest.system.journal.lines import (
     CutEntry,
     EndEntry,
@@ -70,20 +70,25 @@ def course_of(journal: JournalFile) -> Course:
         end = None
         if isinstance(entry, StandEntry):
             stands.append(entry)
-            del inputs[entry.line :]  # one that was written down and, by an interrupt, never done
-            cursor, horizon, applied = entry.cursor, entry.horizon, min(entry.inputs, len(inputs))
+            cursor, horizon = entry.cursor, max([entry.horizon, *(one["cursor"] for one in inputs)])
+            # A place that was seen just before an input may be written just behind it.
+            applied = entry.inputs if entry.line == len(inputs) else _count_at(inputs, cursor)
         elif isinstance(entry, InputEntry | CutEntry):
             del inputs[entry.keep :]
             stands = [one for one in stands if one.cursor <= entry.cursor and one.inputs <= entry.keep]
             inputs += [_input_of(entry)] if isinstance(entry, InputEntry) else entry.again
             cursor, seq = entry.cursor, entry.seq
-            applied = sum(one["cursor"] <= cursor for one in inputs)
+            applied = _count_at(inputs, cursor)
             horizon = max([cursor, *(one["cursor"] for one in inputs)])  # a redo brings back what lay ahead
         elif isinstance(entry, EndEntry):
             end = entry
             if entry.how != "failed":  # that instant is to be delivered again
                 cursor, applied, horizon = entry.cursor, entry.inputs, max(horizon, entry.cursor)
     return Course(inputs, stands, cursor, applied, horizon, seq, end)
+
+
+def _count_at(inputs: Sequence[Mapping[str, Any]], cursor: int) -> int:
+    return sum(one["cursor"] <= cursor for one in inputs)
 
 
 def _input_of(entry: InputEntry) -> dict[str, Any]:
@@ -107,7 +112,7 @@ def claimed(path: Path) -> Claim:
     """
     read_journal(path)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+        descriptor = os.open(path, WRITING)
     except OSError as error:
         raise JournalError(path, None, f"can't be gone on with: {error.strerror}", _REPLAY) from None
     try:
@@ -153,18 +158,19 @@ def origin_again(journal: JournalFile, data: Any, strategies: Strategies) -> Ori
     if data is None:
         data = _bars_again(facts, path)
     params: Mapping[str, Any] | None = None
-    if strategies is None and facts.are_given:
-        classes = [_class_again(number, one, path) for number, one in enumerate(facts.strategies)]
-        if all(one.params == facts.strategies[0].params for one in facts.strategies):
-            strategies, params = classes, facts.strategies[0].params
-        else:
-            strategies = [kind(**one.params) for kind, one in zip(classes, facts.strategies, strict=True)]
-    elif strategies is None:
-        for number, one in enumerate(facts.strategies):
-            _class_again(number, one, path)
-    elif facts.strategies and isinstance(strategies, type):
+    found = (
+        [_class_again(number, one, path) for number, one in enumerate(facts.strategies)]
+        if strategies is None
+        else strategies
+    )
+    several: list[Any] = list(found) if isinstance(found, (list, tuple)) else [found]
+    if strategies is None and not facts.are_given:
+        return Origin(config, data)  # the config makes them
+    if all(isinstance(one, type) for one in several) and len(several) == len(facts.strategies):
         params = facts.strategies[0].params
-    return Origin(config, data, strategies, params)
+        if any(one.params != params for one in facts.strategies):
+            several, params = [kind(**one.params) for kind, one in zip(several, facts.strategies, strict=True)], None
+    return Origin(config, data, several, params)
 
 
 def _bars_again(facts: OriginEntry, path: Path) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from nbbacktest.core.config import JournalConfig
 from nbbacktest.core.errors import JournalError, nearest
 from nbbacktest.core.files import private
-from nbbacktest.system.journal.lines import read_journal
+from nbbacktest.system.journal.lines import InputEntry, JournalFile, StandEntry, read_journal
 
 NAME = "journal"
 """The name of the file in a run's folder."""
@@ -21,6 +21,9 @@ KEPT_DAYS = 90
 """Days after its last line from which on a run is removed."""
 LINGER_SECONDS = 60.0
 """The age from which a run without a line is removed: a younger one may begin just now."""
+
+WRITING = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows would write a carriage return into each line
+"""How a journal is opened by its writer."""
 
 _ID = re.compile(r"\d{8}-\d{6}-\d{4}")
 _BARS = re.compile(r"bars-\d+\.parquet")
@@ -163,12 +166,16 @@ def has_ended(journal: Path) -> bool:
 
 
 def killed_runs(folder: Path) -> Iterator[Path]:
-    """The journals of runs whose process is gone and that didn't end, newest first."""
+    """The journals of runs whose process is gone and that didn't end, newest first; of those that did anything at all."""
     for run in reversed(runs_in(folder)):
         journal = run / NAME
         with suppress(JournalError):
-            if not has_ended(journal) and not is_written(journal) and read_journal(journal).entries:
+            if not has_ended(journal) and not is_written(journal) and _has_moved(read_journal(journal)):
                 yield journal
+
+
+def _has_moved(journal: JournalFile) -> bool:
+    return any(isinstance(one, InputEntry) or (isinstance(one, StandEntry) and one.horizon) for one in journal.entries)
 
 
 def state_of(journal: Path) -> str:

@@ -23,7 +23,7 @@ from nbbacktest.core.user_code import callers_level
 from nbbacktest.engine.analysis import AnalysisEngine, Frame
 from nbbacktest.report.analysis import fill_bytes
 from nbbacktest.system.journal.facts import Beginning, now
-from nbbacktest.system.journal.folder import NAME, lock, make_room, new_run, remove_run
+from nbbacktest.system.journal.folder import NAME, WRITING, lock, make_room, new_run, remove_run
 from nbbacktest.system.journal.lines import CutEntry, EndEntry, Entry, InputEntry, OriginEntry, StandEntry, line_of
 from nbbacktest.system.runner import has_threads
 from nbbacktest.trading.orders import Fill
@@ -266,7 +266,7 @@ def begun(beginning: Beginning) -> RunJournal | None:
     settings = beginning.config.journal
     try:
         run = new_run(settings)
-        descriptor = os.open(run / NAME, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
+        descriptor = os.open(run / NAME, os.O_CREAT | os.O_EXCL | WRITING, 0o600)
     except OSError as error:
         warnings.warn(
             f"the run has no journal, so it can't be gone on with if its process dies: {error}; set journal.folder to a folder "

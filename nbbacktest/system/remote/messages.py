@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, NoReturn, get_args
 
 from nbbacktest.core.errors import (
     InvalidTransition,
@@ -26,7 +27,7 @@ SHOWN = 60
 
 SESSION = "session"
 """A request beside the commands: the state of the session, answered without asking the engine."""
-WAITING = ("step", "until", "back", "back-until", "rewind")
+WAITING = ("step", "until", "back", "back-until", "rewind", "undo", "redo")
 """The commands that wait for the run to reach a place, however long that takes."""
 
 
@@ -175,6 +176,11 @@ def _checked(command: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_type(command: str, name: str, kind: Any, value: Any) -> None:
+    parts = [part for part in get_args(kind) if part is not NoneType]  # `float | None` takes a number or null
+    if parts:
+        if value is None:
+            return
+        (kind,) = parts
     fits = {
         bool: isinstance(value, bool),
         int: isinstance(value, int) and abs(value) < 2**53,

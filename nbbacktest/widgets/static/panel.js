@@ -1,13 +1,18 @@
-// The page's part of a panel: keys, names for screen readers, and the number of the run that the page shows.
+// The page's part of a panel: keys, drags of the timeline, names for screen readers, and the run and its epoch that
+// the page shows.
 const NAMES = {
   ".nbbt-speed .noUi-handle": "Speed, simulated seconds a second",
   ".nbbt-mode": "Mode",
   ".nbbt-progress": "Progress of the run",
-  ".nbbt-steps input": "How many instants a step takes",
+  ".nbbt-timeline .noUi-handle": "Instant to look at, and to go to",
+  ".nbbt-steps input": "How many instants Back and Step take",
   ".nbbt-until input": "Run until: a time, next fill, or next session",
   ".nbbt-symbol select": "Symbol of the chart",
   ".nbbt-interval select": "Interval of the chart",
 };
+const LOOK = 1000 / 6; // milliseconds between two reports of where the timeline is dragged to
+const STILL = 250; // milliseconds after which a timeline that is held still takes the run there
+const KEYS = { " ": "space", ArrowRight: "right", ArrowLeft: "left", Home: "home", End: "end", z: "undo" };
 const TYPED = "input, select, textarea, button, summary, [role=slider], [contenteditable=true]";
 
 function describe(root, model) {
@@ -41,20 +46,42 @@ function answered() {
 }
 
 function attach(root, model) {
+  const shown = () => ({ run: model.get("run"), epoch: model.get("epoch") });
   const tell = () => {
-    if (model.get("seen") !== model.get("run")) model.send({ kind: "seen", run: model.get("run") });
+    const { run, epoch } = shown();
+    if (String(model.get("seen")) !== String([run, epoch])) model.send({ kind: "seen", run, epoch });
   };
   const key = (event) => {
     if (event.target.closest(TYPED) || event.ctrlKey || event.metaKey || event.altKey) return;
-    const name = { " ": "space", ArrowRight: "right" }[event.key];
+    const name = KEYS[event.key];
     if (!name) return;
     event.preventDefault();
     event.stopPropagation();
     if (name === "space") hurry();
-    if (!(event.repeat && name === "space")) model.send({ kind: "key", key: name, run: model.get("run") });
+    if (!(event.repeat && name === "space")) model.send({ kind: "key", key: name, ...shown() });
   };
+  // While the timeline is dragged, its instant is sent six times a second, and once more if it is held still. The slider itself
+  // sends the one at which it is let go.
+  const drag = { on: false, sent: -Infinity };
+  const read = () => (drag.at = Math.round(root.querySelector(".nbbt-timeline .noUi-handle")?.getAttribute("aria-valuenow")));
+  const look = (rests) => {
+    drag.later = undefined;
+    if (!drag.on || !Number.isInteger(drag.at)) return;
+    drag.sent = performance.now();
+    model.send({ kind: "look", at: drag.at, rests, ...shown() });
+  };
+  const grab = (event) => (drag.on = Boolean(event.target.closest?.(".nbbt-timeline")));
+  const moved = () => {
+    if (!drag.on) return;
+    // Later than the slider's own listener, which moves the handle, and before the kernel can move it.
+    setTimeout(read);
+    clearTimeout(drag.still);
+    drag.still = setTimeout(look, STILL, true);
+    drag.later ??= setTimeout(look, drag.sent + LOOK - performance.now(), false);
+  };
+  const letGo = () => Object.assign(drag, { on: false, at: undefined });
   const clicked = (event) => {
-    if (event.target.closest(".nbbt-buttons button:not(.nbbt-step), .nbbt-goal button")) hurry();
+    if (event.target.closest(".nbbt-buttons button:not(.nbbt-step, .nbbt-back), .nbbt-goal button")) hurry();
     if (event.target.closest(".nbbt-follow")) {
       for (const chart of root.querySelectorAll(".nbbt-drawing")) chart.nbbtZoomed = -Infinity;
     }
@@ -62,10 +89,13 @@ function attach(root, model) {
   root.addEventListener("click", clicked, true);
   root.tabIndex = 0;
   root.setAttribute("role", "group");
-  root.setAttribute("aria-label", "Backtest control panel. Space pauses and resumes, the right arrow steps.");
+  root.setAttribute("aria-label", "Backtest control panel. Space pauses and resumes, the arrows step and go back.");
   root.dataset.lmSuppressShortcuts = "true"; // switches JupyterLab's own keys off while the panel has the focus
   for (const name of ["pointerdown", "click", "change", "keydown"]) root.addEventListener(name, tell, true);
   root.addEventListener("keydown", key);
+  root.addEventListener("pointerdown", grab, true);
+  window.addEventListener("pointermove", moved, true);
+  for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, letGo, true);
   const named = () => describe(root, model);
   const changes = new MutationObserver(named);
   const controls = root.querySelector(".nbbt-controls") ?? root;
@@ -82,6 +112,9 @@ function attach(root, model) {
     root.removeEventListener("click", clicked, true);
     for (const name of ["pointerdown", "click", "change", "keydown"]) root.removeEventListener(name, tell, true);
     root.removeEventListener("keydown", key);
+    root.removeEventListener("pointerdown", grab, true);
+    window.removeEventListener("pointermove", moved, true);
+    for (const name of ["pointerup", "pointercancel"]) window.removeEventListener(name, letGo, true);
   };
 }
 

@@ -42,11 +42,12 @@ def held(system):
 
 def test_the_table_holds_every_command_of_the_contract():
     """The contract's commands, each a function of this module under its own name."""
-    names = ["start", "pause", "resume", "step", "until", "back", "back-until", "rewind"]
+    names = ["start", "pause", "resume", "step", "until", "back", "back-until", "rewind", "break", "breaks"]
     by_hand = ["buy", "sell", "close", "cancel", "change", "undo", "redo", "inputs"]
     assert list(COMMANDS) == [*names, "speed", "add", "remove", "stop", "look", "status", *by_hand]
     homes = dict.fromkeys(by_hand, hand_commands)
-    assert all(getattr(homes.get(name, commands), name.replace("-", "_")) is one for name, one in COMMANDS.items())
+    written = {"back-until": "back_until", "break": "break_"}
+    assert all(getattr(homes.get(name, commands), written.get(name, name)) is one for name, one in COMMANDS.items())
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -63,7 +64,8 @@ def test_parameters_leave_the_system_to_the_face():
     assert typed == {
         "start": {"config": str | None, "speed": float | None, "paused": bool},
         "pause": {}, "resume": {}, "step": {"n": int}, "until": {"when": str}, "back": {"n": int},
-        "back-until": {"when": str}, "rewind": {"to": str, "before": bool}, "speed": {"x": float},
+        "back-until": {"when": str}, "rewind": {"to": str, "before": bool}, "break": {"when": str, "once": bool},
+        "breaks": {"remove": int, "clear": bool}, "speed": {"x": float},
         "add": {"symbol": str}, "remove": {"symbol": str, "close": bool}, "stop": {}, "look": {"at": str}, "status": {},
         "buy": ORDER, "sell": ORDER, "close": {"symbol": str | None, "strategy": str | None}, "cancel": {"order": int},
         "change": {"setting": str, "strategy": str | None}, "undo": {}, "redo": {}, "inputs": {},
@@ -222,7 +224,7 @@ def test_back_says_what_lies_ahead(held):
         "paused",
         "System paused at 2024-10-03 09:50:00-04:00",
     )
-    assert answer.hint == "10 instants lie ahead: 'system resume' delivers them again"
+    assert answer.hint == "10 instants lie ahead: 'system resume' delivers what lies ahead again"
     assert commands.back(held, 20).message == "System paused before the first bar"
     with pytest.raises(ValueError, match=r"back\(1\): 0 instants are completed"):
         commands.back(held)

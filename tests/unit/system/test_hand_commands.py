@@ -77,7 +77,7 @@ def test_the_shell_trades(system, capsys):
     told = capsys.readouterr()
     assert "Order 1 buy 5 A market: open placed by hand" in told.out
     assert "A run with 2 inputs by hand" in told.out
-    assert "doesn't trade 'B'" in told.err + told.out
+    assert "no symbol 'B'" in told.err + told.out
 
 
 def test_a_rejected_order_is_said_to_be():

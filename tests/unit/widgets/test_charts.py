@@ -191,7 +191,7 @@ def test_thinning_keeps_every_high_and_low():
     thinned = ThinnedCurve()
     for stop in (100, 63_999, 64_001, 200_000):
         thinned.extend(values[thinned.count : stop])
-        rows = thinned.rows(400)
+        rows = thinned.rows(400, stop)
         assert len(rows) <= 1_700
         assert {0, stop - 1, int(values[:stop].argmax()), int(values[:stop].argmin())} <= set(rows.tolist())
         assert all(a < b for a, b in pairwise(rows.tolist()))

@@ -16,36 +16,10 @@ from tests.erratic import brokers, markets, random_market
 from tests.integration.test_rewind import Restless
 from tests.live import Trader, fields, live_of, push_all
 from tests.markets import minutes
+from tests.panels import drawn, is_same, panel_of
 
 ALWAYS = {"exchange": "24/7", "data": {"derived_intervals": ["5m"]}}
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@contextmanager
-def panel_of(system):
-    """A panel that is closed in the end."""
-    panel = nb.ControlPanel(system)
-    try:
-        yield panel
-    finally:
-        panel.close()
-
-
-def drawn(panel):
-    """The visible traces of the bar and the account chart, and their layouts, as of the run's newest frame."""
-    for _ in range(5):  # a new state is shown first, and a run at full speed draws one chart a frame
-        panel.draw_frame()
-    charts = (panel.charts.bars, panel.charts.equity)
-    return [
-        ([shown if shown["visible"] else {"visible": False} for shown in chart._shown], chart._shown_layout)
-        for chart in charts
-    ]
-
-
-def is_same(one, other):
-    if isinstance(one, np.ndarray):
-        return isinstance(other, np.ndarray) and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
-    return bool(one == other)
 
 
 def assert_as_fresh(panel):

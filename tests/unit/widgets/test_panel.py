@@ -6,7 +6,6 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
 
 import ipywidgets
 import numpy as np
@@ -22,33 +21,7 @@ from nbbacktest.widgets.controls import PanelButton
 from nbbacktest.widgets.live_figure import bring_library
 from nbbacktest.widgets.panel import number_of
 from nbbacktest.widgets.panel_threads import STALE, CommandDispatcher, FramePump
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
-    """Whether the condition comes true in time."""
-    deadline = time.monotonic() + seconds
-    waiting = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        waiting.wait(0.01)
-    return True
-
-
-def named(root, name: str):
-    """The one control with that CSS class."""
-    pending, found = list(root.children), []
-    while pending:
-        one = pending.pop()
-        pending += getattr(one, "children", ())
-        if name in getattr(one, "_dom_classes", ()):
-            found.append(one)
-    assert len(found) == 1, f"{len(found)} controls have the class {name}"
-    return found[0]
-
-
-def panel_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("nbbacktest-panel")]
+from tests.panels import eventually, named, panel_threads
 
 
 @pytest.fixture
@@ -66,12 +39,14 @@ def test_every_control_has_its_class_and_text(panel):
         ("start", "Start"),
         ("pause", "Pause"),
         ("resume", "Resume"),
+        ("back", "Back"),
         ("step", "Step"),
+        ("undo", "Undo"),
         ("stop", "Stop"),
     ):
         assert named(panel, f"nbbt-{name}").description == text
     assert named(panel, "nbbt-mode").options == ("Data-driven", "Clock-driven")
-    for name in ("speed", "progress", "state", "bars", "equity", "sync"):
+    for name in ("speed", "progress", "timeline", "state", "bars", "equity", "sync"):
         assert named(panel, f"nbbt-{name}")
 
 
@@ -390,12 +365,12 @@ def test_words_stand_in_where_widgets_can_not_be_shown(panel):
 def test_a_wish_for_an_earlier_run_is_not_carried_out():
     """A command that was meant for a run which is over is answered with words alone."""
     told, done = [], []
-    present = [1]
+    present = [(1, 0)]
     dispatcher = CommandDispatcher(lambda: present[0], lambda message, wrong: told.append((message, wrong)))
-    dispatcher.submit("stop", lambda: done.append("first") or "stopped", 1)
+    dispatcher.submit("stop", lambda: done.append("first") or "stopped", (1, 0))
     assert eventually(lambda: told == [("stopped", False)])
-    present[0] = 2
-    dispatcher.submit("stop", lambda: done.append("second") or "stopped", 1)
+    present[0] = (2, 0)
+    dispatcher.submit("stop", lambda: done.append("second") or "stopped", (1, 0))
     assert eventually(lambda: told[-1] == (STALE, True))
     assert done == ["first"]
 
@@ -403,7 +378,7 @@ def test_a_wish_for_an_earlier_run_is_not_carried_out():
 def test_a_pause_overtakes_a_step_that_takes_long():
     """What waits for a run to arrive doesn't hold up what holds it, and steps in line are forgotten."""
     began, arrived, told = threading.Event(), threading.Event(), []
-    dispatcher = CommandDispatcher(lambda: 1, lambda message, wrong: told.append(message))
+    dispatcher = CommandDispatcher(lambda: (1, 0), lambda message, wrong: told.append(message))
     dispatcher.submit("step", lambda: began.set() or str(arrived.wait(10)), None)
     assert began.wait(10)
     dispatcher.submit("step", lambda: "never", None)

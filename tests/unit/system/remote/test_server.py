@@ -43,6 +43,23 @@ def files() -> list[str]:
 # -- commands -----------------------------------------------------------------------------------------------
 
 
+def test_a_run_is_traded_by_hand_from_outside():
+    """What may be left out may be null, and a number may be whole."""
+    with held() as system, reach() as client:
+        client.command("step", n=3)
+        symbol = next(iter(system.snapshot().counts))
+        assert client.command("buy", symbol=symbol, size=10, stop_loss=1.5, tag=None)["message"].startswith(
+            "Order 1 buy 10"
+        )
+        assert client.command("change", setting="fast=7")["value"] is True
+        assert client.command("inputs")["message"].splitlines()[0] == "A run with 2 inputs by hand"
+        assert client.command("undo")["value"] is True
+        assert client.command("redo")["value"] is True
+        with pytest.raises(nb.NbBacktestError, match="'size' of 'buy' is a number, not 'many'"):
+            client.command("buy", symbol=symbol, size="many")
+        assert [str(one.what) for one in system.inputs] == ["buy", "change"]
+
+
 def test_a_run_is_commanded_from_outside():
     """Status, step, until, look, back, rewind, speed, resume, pause, stop: each does what it does at home, and says the same."""
     with held() as system, reach() as client:
