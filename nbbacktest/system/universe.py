@@ -65,6 +65,7 @@ class RunState:
     trading: TradingState
     moves: tuple[Move, ...]
     gone: frozenset[str]
+    descriptions: tuple[str, ...]
 
 
 class SymbolUniverse:
@@ -210,7 +211,9 @@ class SymbolUniverse:
             raise StateError(
                 "strategies have asked for symbols to join or leave, and that waits; save the state after it"
             )
-        return RunState(self._desk.save(self._timeline.series), tuple(self.moves), frozenset(self._gone))
+        return RunState(
+            self._desk.save(self._timeline.series), tuple(self.moves), frozenset(self._gone), self._desk.descriptions
+        )
 
     def restore(self, state: RunState) -> int:
         """Go on from `state` in a fresh run, before its first instant; returns the cursor that the caller must set then.
@@ -230,6 +233,7 @@ class SymbolUniverse:
         reopen(self._desk, trading.hand)
         self._desk.restore(trading, series, self._timeline.instants)
         self.moves[:], self._gone = state.moves, set(state.gone)
+        self._desk.descriptions = state.descriptions
         self._go_on(trading.index + 1)
         return trading.index + 1
 

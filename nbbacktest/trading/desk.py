@@ -386,7 +386,6 @@ class TradingDesk:
             notes=self.notes.copy(),
             warned=frozenset(self.log.warned),
             strategies=save_strategies(self._objects()),
-            descriptions=self.descriptions,
         )
 
     def restore(self, state: TradingState, series: Sequence[Series], instants: Int64) -> None:
@@ -416,7 +415,6 @@ class TradingDesk:
         for pairs in ((state.fills, self.fills), (state.flows, self.flows), (state.splits, self.splits)):
             pairs[0].restore(pairs[1])
         state.log.restore(self.log)
-        self.descriptions = state.descriptions
         self.log.warned = set(state.warned)
         self.notes = state.notes.copy()
         self.leaving = set(state.leaving)

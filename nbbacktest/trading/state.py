@@ -128,7 +128,6 @@ class TradingState:
         The symbols of the hand's seat, if it is open.
     fills, flows, splits, log, failures : Past
     strategies : StrategiesState
-    descriptions : tuple of str
     """
 
     index: int
@@ -153,7 +152,6 @@ class TradingState:
     notes: RunNotes
     warned: frozenset[str]
     strategies: StrategiesState
-    descriptions: tuple[str, ...]
 
 
 # -- series -------------------------------------------------------------------------------------------------
