@@ -126,6 +126,7 @@ class BacktestMagics(Magics):
         wait: Annotated[bool, Parameter(negative="")] = False,
         no_panel: Annotated[bool, Parameter(name="--no-panel", negative="")] = False,
         name: str | None = None,
+        retry: Annotated[bool, Parameter(negative="")] = False,
     ) -> Any:
         """Run the strategies that the cell defines.
 
@@ -145,7 +146,11 @@ class BacktestMagics(Magics):
             Show no panel.
         name
             Give the run a system of its own and keep it in this variable.
+        retry
+            Mend the strategy that has raised with the class of the cell, and pause just before the instant that raised.
         """
+        if retry:
+            return self._retry(name)
         if name is not None and not name.isidentifier():
             raise UsageError(f"--name {name!r} is no variable's name; write letters, digits and underscores")
         system = self._system_of_cell(name)
@@ -173,6 +178,15 @@ class BacktestMagics(Magics):
             panel.publish_fallback()
             return None
         return result
+
+    def _retry(self, name: str | None) -> Any:
+        system = self.system if name is None else self._named.get(name)
+        if system is None:
+            raise UsageError(f"--name {name}: no run was started under that name")
+        strategies = self._strategies()
+        answer = system.retry(strategies[0] if len(strategies) == 1 else strategies)
+        sys.stdout.write(printed(answer.told) + "\n")
+        return None
 
     def _system_of_cell(self, name: str | None) -> SystemManager:
         system = get_system_manager() if name is None else self._named.get(name) or SystemManager()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -147,3 +148,26 @@ def _plain(where: str, value: Any) -> Any:
     raise OrderError(
         f"{where}: {value!r} can't be written down, and so the input couldn't be repeated; give a number or text"
     )
+
+
+@dataclass(frozen=True)
+class Retried:
+    """The answer of `SystemManager.retry`; true if the run goes on with the mended class.
+
+    Attributes
+    ----------
+    has_same_past : bool
+        True: up to the instant that raised, the mended class did what was recorded; the run is paused just before that instant.
+        False: nothing has changed.
+    told : str
+        What came of it, for people.
+    """
+
+    has_same_past: bool
+    told: str
+
+    def __bool__(self) -> bool:
+        return self.has_same_past
+
+    def __repr__(self) -> str:
+        return f"<Retried: {self.told}>"

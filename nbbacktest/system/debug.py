@@ -10,7 +10,7 @@ from types import FrameType
 
 from nbbacktest.core.errors import LiveRunError, ReplayError, StrategyBlockedError
 from nbbacktest.engine.timeline import Window
-from nbbacktest.system.journey import Line
+from nbbacktest.system.forks import standing
 from nbbacktest.system.replay import RunReplay
 from nbbacktest.system.run import Run
 from nbbacktest.trading.snapshot import Snapshot
@@ -29,7 +29,7 @@ def debugged(run: Run, n: int) -> Snapshot:
     if run.is_engine_thread():
         raise RuntimeError("a strategy can't debug its own run; breakpoint() works in a callback")
     try:
-        line, cursor = run.still(lambda goes_on: _standing(run, goes_on=goes_on))
+        line, cursor = run.still(lambda goes_on: standing(run, goes_on=goes_on))
     except TimeoutError:
         raise StrategyBlockedError(
             f"{run.blocked_call()} has not returned; debug() waits for the end of its instant"
@@ -54,15 +54,6 @@ def debugged(run: Run, n: int) -> Snapshot:
     if error is not None and not _is_quit(error):
         raise error
     return shot
-
-
-def _standing(run: Run, *, goes_on: bool) -> tuple[Line, int]:
-    if goes_on:
-        line = run.journey.standing()
-        return line, line.past.horizon if line.past is not None else 0
-    run.wait(None)
-    completed = run.analysis.completed
-    return run.journey.stopped(completed), completed
 
 
 def _under_pdb(replay: RunReplay, window: Window) -> None:

@@ -109,7 +109,7 @@ class Changes(NamedTuple):
         return origin
 
 
-class _ForkPlace(NamedTuple):
+class ForkPlace(NamedTuple):
     """Where a run stands.
 
     Attributes
@@ -124,6 +124,7 @@ class _ForkPlace(NamedTuple):
 
     @property
     def place(self) -> InputPlace:
+        """With its number of inputs."""
         return InputPlace(self.cursor, len(self.line.inputs))
 
 
@@ -150,14 +151,14 @@ def forked(run: Run, origin: Origin | None, changes: Changes, other: SystemManag
 def _make(
     run: Run, origin: Origin, other: SystemManager, changes: Changes, costs: Mapping[str, Any], *, goes_on: bool
 ) -> None:
-    at = _standing(run, goes_on=goes_on)
+    at = standing(run, goes_on=goes_on)
     inputs = _inputs(run.world, at.place, changes, costs)
     if changes.is_whole:
         _refuse_ids(at.line.inputs)
     try:
         if changes.is_whole:
             other.begin(origin, paused=True)
-            _lead(other, run.world, at, has_same_bars=changes.keeps_bars)
+            lead_to(other, run.world, at, has_same_bars=changes.keeps_bars)
         else:
             other.go_on_from(run, origin, Destination(at.cursor, len(at.line.inputs)), at.line)
         new = _present(other)
@@ -169,13 +170,14 @@ def _make(
     new.fork = Fork(at.place, _time_at(run.world, at.cursor), _words(changes, costs), changes.is_whole)
 
 
-def _standing(run: Run, *, goes_on: bool) -> _ForkPlace:
+def standing(run: Run, *, goes_on: bool) -> ForkPlace:
+    """Where `run` stands, which is at rest or has ended."""
     if goes_on:
         line = run.journey.standing()
-        return _ForkPlace(line, line.past.horizon if line.past is not None else 0)
+        return ForkPlace(line, line.past.horizon if line.past is not None else 0)
     run.wait(None)
     completed = run.analysis.completed
-    return _ForkPlace(run.journey.stopped(completed), completed)
+    return ForkPlace(run.journey.stopped(completed), completed)
 
 
 def _time_at(world: World, cursor: int) -> Any:
@@ -265,7 +267,7 @@ def _words(changes: Changes, costs: Mapping[str, Any]) -> str:
 # -- a past of its own ----------------------------------------------------------------------------------------
 
 
-def _lead(other: SystemManager, world: World, at: _ForkPlace, *, has_same_bars: bool) -> None:
+def lead_to(other: SystemManager, world: World, at: ForkPlace, *, has_same_bars: bool) -> None:
     """Take a fork that was started anew to the time of `at`, with the inputs by hand of that line at their times."""
     run = _present(other)
     speed = run.coordinator.speed

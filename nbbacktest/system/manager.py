@@ -17,7 +17,7 @@ from nbbacktest.core.config import JournalConfig, SessionConfig
 from nbbacktest.core.enums import InputKind, SystemState
 from nbbacktest.core.errors import InvalidTransition, LiveRunError, StrategyBlockedError
 from nbbacktest.core.files import write_whole
-from nbbacktest.core.inputs import Input, plain_arguments
+from nbbacktest.core.inputs import Input, Retried, plain_arguments
 from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.core.user_code import unrun
@@ -368,6 +368,33 @@ class SystemManager:
     def redo(self) -> bool:
         """Go back to the line, and the place, that the last `undo` has left; False if there is none. Raises as `rewind`."""
         return self._travel(lambda run, _cursor: run.journey.redo_goal())
+
+    def retry(self, strategy: Strategies = None) -> Retried:
+        """After a strategy's error: go on with the class mended, paused just before the instant that raised.
+
+        The mended class is executed from the start of the run up to there, and held against the record: if its past is the recorded
+        one, the run is as if it had been so from the start. Else nothing changes, and the answer says where the pasts part.
+        What was done by hand up to there is done again.
+
+        Parameters
+        ----------
+        strategy : Strategy class, instance or list of them, optional
+            The mended class, under the same name; its parameters stay. None: the class of that name as it is defined now.
+
+        Raises
+        ------
+        RuntimeError
+            No error holds the run or has ended it.
+        ValueError
+            The class is the one that raised, or has another name.
+        StrategyError
+            The mended class raises before that instant.
+        LiveRunError
+            The run is live: its arrivals aren't recorded.
+        """
+        from nbbacktest.system.retry import retried
+
+        return retried(self, self._latest(), self._origin, strategy)
 
     def debug(self, n: int = 1) -> Snapshot:
         """Go through the next `n` instants under pdb, in the thread of the caller; the run itself stays where it is.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import get_ident
+from time import monotonic
 from typing import Any
 
 import ipywidgets as iw
@@ -83,6 +84,8 @@ HOME = PanelButton(
     "home", "Home", "", "Go to the last instant that the run has completed", "rewind", None, lambda _controls: "end"
 )
 """The button beside the timeline."""
+HELD = 5.0
+"""Seconds for which the timeline's slider is the user's after the page's last word about it."""
 LIVE_BACK = "A live run can't be taken back: its arrivals aren't recorded"
 
 
@@ -233,6 +236,12 @@ class Controls:
             power = min(max(math.log10(speed), SLOWEST), FASTEST)
             self.speed.value = speed if SLOWEST <= math.log10(speed) <= FASTEST else 10**power
         self.speed.disabled = speed <= 0
+
+    def hold_timeline(self, *, held: bool) -> None:
+        """Leave the timeline's slider to the user who holds it, or show all values anew if the user has let go."""
+        self.timeline.held_until = monotonic() + HELD if held else 0.0
+        if not held:
+            self._shown = None
 
     def show_notice(self, message: str, about: tuple[int, SystemState], *, is_error: bool) -> None:
         """Show a command's message, as long as the system stays in that run and state."""

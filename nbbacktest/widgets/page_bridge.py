@@ -55,14 +55,17 @@ class PageBridge(ReachableWidget, anywidget.AnyWidget):
 
     def __init__(self) -> None:
         self._pressed: Callable[[str, ShownPlace], object] = lambda _key, _shown: None
-        self._dragged: Callable[[int, bool], object] = lambda _at, _rests: None
+        self._dragged: Callable[[int, bool, bool], object] = lambda _at, _rests, _held: None
         super().__init__()
         self.on_msg(self._message)
 
-    def listen(self, pressed: Callable[[str, ShownPlace], object], dragged: Callable[[int, bool], object]) -> None:
+    def listen(
+        self, pressed: Callable[[str, ShownPlace], object], dragged: Callable[[int, bool, bool], object]
+    ) -> None:
         """Call `pressed` with each key and what the page showed.
 
-        Call `dragged` with each instant to which the timeline's slider is dragged, and True if it is held still there.
+        Call `dragged` with each instant to which the timeline's slider is dragged; with True if the slider rests there, and
+        with True if the user holds it.
         """
         self._pressed, self._dragged = pressed, dragged
 
@@ -81,7 +84,7 @@ class PageBridge(ReachableWidget, anywidget.AnyWidget):
         if kind == "key":
             self._pressed(str(content.get("key")), (run, epoch))
         elif kind == "look" and isinstance(content.get("at"), int):
-            self._dragged(content["at"], content.get("rests") is True)
+            self._dragged(content["at"], content.get("rests") is True, content.get("held") is True)
 
 
 def _handles_a_page() -> bool:

@@ -116,7 +116,7 @@ class ControlPanel:
             lambda: place_of(system.run), lambda message, wrong: _passed(me, "_answered", message, wrong)
         )
         self.controls.bridge.listen(
-            lambda key, shown: _passed(me, "_key", key, shown), lambda at, rests: _passed(me, "_look", at, rests)
+            lambda key, shown: _passed(me, "_key", key, shown), lambda *drag: _passed(me, "_dragged", *drag)
         )
         self.widget = self._laid_out()
         poke = self.pump.poke
@@ -177,6 +177,10 @@ class ControlPanel:
     @property
     def _goes_back(self) -> bool:
         return Command.REWIND in allowed_in(self.system.get_state(), self.system.run)
+
+    def _dragged(self, at: int, rests: bool, held: bool) -> None:  # noqa: FBT001 - as the page reports it
+        self.controls.hold_timeline(held=held)
+        self._look(at, rests)
 
     def _look(self, at: int, goes: bool = True) -> None:  # noqa: FBT001, FBT002 - as the page reports it
         """Look at the instant to which the user has moved the slider. If the user has let go of it, or holds it still, go there."""

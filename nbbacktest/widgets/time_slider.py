@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 
 import ipywidgets as iw
 import numpy as np
@@ -30,14 +31,17 @@ class TimeSlider:
     slider : ipywidgets.IntSlider
         From 0 to the run's horizon. Its value is sent when the user lets go of it: a slider that sends each value sends also
         those that the kernel has set. While it is dragged, the page reports where it is to the panel's `PageBridge`.
+    held_until : float
+        Until then the user holds the slider, on the monotonic clock.
     """
 
     def __init__(self, home: iw.Button) -> None:
         self.slider = iw.IntSlider(
-            0, min=0, max=1, readout=False, continuous_update=False, disabled=True,
+            0, min=0, max=1, readout=False, continuous_update=False, behavior="snap", disabled=True,
             tooltip="Drag to look at an earlier instant; let go to be there",
         )  # fmt: skip
         self.slider.add_class("nbbt-timeline")
+        self.held_until = 0.0
         self._ticks, self._badge, self._home = iw.HTML(), iw.HTML(), home
         self._ticks.add_class("nbbt-ticks")
         self._badge.add_class("nbbt-past")
@@ -47,8 +51,8 @@ class TimeSlider:
         self.root.add_class("nbbt-time")
 
     def show(self, view: ViewState) -> None:
-        """Show where the run stands. While the user looks at another instant, the slider is the user's."""
-        if not view.is_looking:
+        """Show where the run stands. While the user holds the slider, or looks at another instant, it stays where it is."""
+        if not view.is_looking and monotonic() >= self.held_until:
             with self.slider.hold_sync():
                 self.slider.disabled = not view.horizon
                 self.slider.max = max(view.horizon, 1)

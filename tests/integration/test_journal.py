@@ -647,3 +647,22 @@ def test_an_input_on_a_full_disk_is_done_and_told(here, monkeypatch, caplog):
     system.stop()
     assert len([one for one in caplog.messages if "No space left" in one]) == 1
     assert [type(one).__name__ for one in read_journal(system.journal.path).entries][-1] == "InputEntry"
+
+
+class Watching(nb.Strategy):
+    """Notes when it is executed again."""
+
+    def on_start(self):
+        self.seen = [self.is_replay]
+
+    def on_bar(self, bar):
+        self.seen.append(self.is_replay)
+        self.buy(size=1)
+
+
+def test_a_strategy_knows_that_it_is_executed_again(system, here):
+    """From its start to where it was, and no further."""
+    left(ALWAYS, minutes(100), Watching, [("step", 20)])
+    assert system.recover(data=minutes(100))
+    system.step(3)
+    assert system.strategies[0].seen == [True] * 21 + [False] * 3

@@ -200,6 +200,32 @@ def test_an_interrupt_that_comes_too_late_gives_the_result(shell, monkeypatch):
     assert system.is_stopped()
 
 
+CARELESS = """
+import nbbacktest as nb
+class Careless(nb.Strategy):
+    def on_bar(self, bar):
+        if len(self.bars(bar.symbol)) == 30:
+            self.buy(bar.symbol, {size})
+"""
+
+
+def test_a_cell_mends_the_strategy_that_has_raised(shell, capsys):
+    """`--retry`: paused just before that instant, with the cell's class; then as if it had always been so."""
+    with pytest.raises(UsageError, match="ZeroDivisionError"):
+        cell(shell, "--no-panel --wait", CARELESS.format(size="1 / 0"))
+    system = nb.get_system_manager()
+    assert cell(shell, "--retry", CARELESS.format(size="10")) is None
+    assert "the mended class has the same past; the run is paused after" in capsys.readouterr().out
+    assert system.is_paused()
+    line(shell, "resume")
+    ended = system.wait().fingerprint
+    assert ended == cell(shell, "--no-panel --wait", CARELESS.format(size="10")).fingerprint
+    with pytest.raises(UsageError, match="nothing has raised"):
+        cell(shell, "--retry", CARELESS.format(size="10"))
+    with pytest.raises(UsageError, match="--name other: no run was started under that name"):
+        cell(shell, "--retry --name other", CARELESS.format(size="10"))
+
+
 def test_start_runs_the_newest_cell_again(shell):
     """With the cell's strategies and data, whichever line or panel asks."""
     shell.user_ns["own"] = synthetic.bars("OWN", "2024-10-03", "2024-10-03", seed=3)

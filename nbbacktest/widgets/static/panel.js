@@ -66,11 +66,14 @@ function attach(root, model) {
   const read = () => (drag.at = Math.round(root.querySelector(".nbbt-timeline .noUi-handle")?.getAttribute("aria-valuenow")));
   const look = (rests) => {
     drag.later = undefined;
-    if (!drag.on || !Number.isInteger(drag.at)) return;
-    drag.sent = performance.now();
-    model.send({ kind: "look", at: drag.at, rests, ...shown() });
+    if (drag.on && Number.isInteger(drag.at)) report(rests, true);
   };
-  const grab = (event) => (drag.on = Boolean(event.target.closest?.(".nbbt-timeline")));
+  // While the slider is held, the kernel leaves it alone.
+  const report = (rests, held) => {
+    drag.sent = performance.now();
+    model.send({ kind: "look", at: drag.at, rests, held, ...shown() });
+  };
+  const grab = (event) => Object.assign(drag, { on: Boolean(event.target.closest?.(".nbbt-timeline")), at: undefined });
   const moved = () => {
     if (!drag.on) return;
     // Later than the slider's own listener, which moves the handle, and before the kernel can move it.
@@ -79,7 +82,10 @@ function attach(root, model) {
     drag.still = setTimeout(look, STILL, true);
     drag.later ??= setTimeout(look, drag.sent + LOOK - performance.now(), false);
   };
-  const letGo = () => Object.assign(drag, { on: false, at: undefined });
+  const letGo = () => {
+    if (drag.on && Number.isInteger(drag.at)) setTimeout(report, 0, true, false);
+    drag.on = false;
+  };
   const clicked = (event) => {
     if (event.target.closest(".nbbt-buttons button:not(.nbbt-step, .nbbt-back), .nbbt-goal button")) hurry();
     if (event.target.closest(".nbbt-follow")) {

@@ -46,10 +46,11 @@ def slider_of(panel):
     return named(panel, "nbbt-timeline")
 
 
-def drag(panel, at, *, rests=False):
-    """As a page reports a slider that is dragged, or held still."""
+def drag(panel, at, *, rests=False, held=False):
+    """As a page reports a slider that is dragged, held still, or let go."""
     run, epoch = panel._dispatcher._present()
-    panel.controls.bridge._message(None, {"kind": "look", "at": at, "rests": rests, "run": run, "epoch": epoch}, [])
+    message = {"kind": "look", "at": at, "rests": rests, "held": held, "run": run, "epoch": epoch}
+    panel.controls.bridge._message(None, message, [])
 
 
 def button(panel, name):
@@ -119,6 +120,18 @@ def test_a_slider_that_is_held_still_goes(panel):
     assert says(panel, "looking at 30 of 60")
     drag(panel, 30, rests=True)
     assert says(panel, "in the past: 30 of 60")
+
+
+def test_a_slider_that_is_held_is_the_users(panel):
+    """The run comes to where it was held before, and the handle stays under the mouse, until it is let go."""
+    drag(panel, 30, rests=True, held=True)
+    assert says(panel, "in the past: 30 of 60")
+    assert slider_of(panel).value == 60
+    drag(panel, 20, held=True)
+    assert says(panel, "looking at 20 of 60")
+    drag(panel, 20, rests=True, held=False)
+    assert says(panel, "in the past: 20 of 60")
+    assert eventually(lambda: slider_of(panel).value == 20)
 
 
 def test_a_slider_that_is_moved_back_to_the_run_does_nothing(panel):

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import nbbacktest as nb
+from nbbacktest.core.enums import InputKind
+from nbbacktest.core.inputs import Input, InputPlace
 from nbbacktest.strategies import SmaCross
 from nbbacktest.system.journal import writer
 from nbbacktest.system.journal.folder import has_ended, is_written, runs_in, state_of
@@ -314,3 +316,25 @@ def test_what_cant_be_made_again_is_said(here):
         [facts] = read_journal(system.journal.path).origin.strategies
         assert (facts.lacks is None) is (lacks is None)
         assert lacks is None or lacks in facts.lacks
+
+
+def test_an_interrupt_in_a_line_leaves_none_of_it(here, monkeypatch):
+    """What was to be written doesn't happen, and the next line is whole."""
+    system = nb.SystemManager()
+    system.start(ALWAYS, data=minutes(50), strategies=SmaCross, paused=True)
+    system.step(5)
+    entries, journal = settled(system), system.run.journal
+    one = Input(InputPlace(5, 0), None, InputKind.BUY, None, {"size": 1})
+
+    def interrupted(descriptor, content, *, sync):
+        os.write(descriptor, content[:9])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "append", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            journal.input(one, 0)
+    assert read_journal(journal.path).entries == entries
+    journal.input(one, 0)
+    assert read_journal(journal.path).entries[-1].what == "buy"
+    system.stop()
