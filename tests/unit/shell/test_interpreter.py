@@ -50,6 +50,37 @@ def test_system_may_be_left_out(interpreter, capsys):
     assert "System paused at 2024-10-03" in capsys.readouterr().out
 
 
+def test_a_run_goes_back_and_rests_at_breakpoints(interpreter, capsys):
+    """The words of the past and of breakpoints, with and without quotes; what can't be is told in a line."""
+    for line in (
+        "start fast.json --paused",
+        "break fill --once",
+        "break 12:00",
+        "step 400",
+        "step 400",
+        "back 5",
+        "breaks",
+    ):
+        interpreter.execute(line)
+    told = capsys.readouterr().out
+    assert "Set breakpoint 1 (fill)\n" in told
+    assert ": breakpoint 1 (fill)\n" in told
+    assert "System paused at 2024-10-03 12:00:00-04:00: breakpoint 2 (12:00)\n" in told
+    assert "System paused at 2024-10-03 11:55:00-04:00\n5 instants lie ahead" in told
+    assert told.endswith("Breakpoint 2: 12:00, hit 1 time\n")
+    for line in (
+        "rewind end",
+        "back-until last fill",
+        "rewind fill 0 --before",
+        'rewind "fill -1"',
+        "until last session",
+    ):
+        assert interpreter.execute(line) == 0, line
+    capsys.readouterr()
+    assert interpreter.execute("break lunch") != 0
+    assert "'lunch' is no place; write a time such as 10:30" in " ".join("".join(capsys.readouterr()).split())
+
+
 def test_wait_and_report(interpreter, capsys):
     """`wait` tells the outcome in a line, `report` shows the page; of a run that goes on there is no report yet."""
     interpreter.execute("start fast.json")

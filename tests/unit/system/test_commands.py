@@ -265,6 +265,30 @@ def test_back_until_something_happened(held):
         commands.back_until(held, "lunch")
 
 
+def test_break_holds_the_run_and_breaks_lists_them(held):
+    """What was set, how often it was hit, and which one holds the run: in words, and as data."""
+    answer = commands.break_(held, "fill EXE")
+    assert (answer.value, answer.message) == (1, "Set breakpoint 1 (fill of EXE)")
+    assert answer.hint == "Use 'system breaks --remove 1' to remove it"
+    commands.break_(held, "drawdown 10%", once=True)
+    answer = commands.step(held, 300)
+    assert answer.value is False
+    assert answer.message == f"System paused at {held.snapshot().time}: breakpoint 1 (fill of EXE)"
+    assert "Breakpoint: 1: fill of EXE" in commands.status(held).message
+    answer = commands.breaks(held)
+    assert answer.message == "Breakpoint 1: fill of EXE, hit 1 time\nBreakpoint 2: drawdown 10%, once"
+    assert json.loads(json.dumps(answer.to_dict()))["data"]["breakpoints"][1] == {
+        "number": 2, "when": "drawdown 10%", "once": True, "hits": 0,
+    }  # fmt: skip
+    assert commands.breaks(held, remove=1).value == [2]
+    assert commands.breaks(held, clear=True).message == "No breakpoints"
+    assert commands.step(held, 300).value is True
+    with pytest.raises(ValueError, match="7 isn't set; no breakpoint is"):
+        commands.breaks(held, remove=7)
+    with pytest.raises(ValueError, match="'lunch' is no place"):
+        commands.break_(held, "lunch")
+
+
 @pytest.mark.parametrize(("name", "word"), [("back", 1), ("back_until", "fill"), ("rewind", "10:30")])
 def test_going_back_needs_a_run(system, name, word):
     """As a step does."""

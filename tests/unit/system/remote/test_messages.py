@@ -25,6 +25,8 @@ REQUESTS = [
     ("back", {"n": 3}),
     ("back-until", {"when": "last fill"}),
     ("rewind", {"to": "10:30", "before": True}),
+    ("break", {"when": "fill EXE", "once": True}),
+    ("breaks", {"remove": 3}),
     ("remove", {"symbol": "EXE", "close": True}),
     ("speed", {"x": 60}),
     ("speed", {"x": 0.5}),

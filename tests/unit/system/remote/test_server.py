@@ -77,6 +77,10 @@ def test_a_run_is_commanded_from_outside():
         assert client.command("rewind", to="end")["value"] is True
         assert client.command("back-until", when="fill")["value"] is True
         assert system.snapshot().last_fills[-1].index + 1 == system.snapshot().cursor
+        assert client.command("break", when="fill", once=True)["message"] == "Set breakpoint 1 (fill)"
+        assert client.command("rewind", to="start")["value"] is True
+        assert client.command("step", n=1_000)["message"].endswith(": breakpoint 1 (fill)")
+        assert client.command("breaks")["message"] == "No breakpoints"
         client.command("speed", x=60)
         assert system.status()["session"]["speed_multiplier"] == 60
         assert client.command("resume")["message"] == "System resumed"
