@@ -126,6 +126,7 @@ class BacktestMagics(Magics):
         wait: Annotated[bool, Parameter(negative="")] = False,
         no_panel: Annotated[bool, Parameter(name="--no-panel", negative="")] = False,
         name: str | None = None,
+        fork: str | None = None,
         retry: Annotated[bool, Parameter(negative="")] = False,
     ) -> Any:
         """Run the strategies that the cell defines.
@@ -146,9 +147,23 @@ class BacktestMagics(Magics):
             Show no panel.
         name
             Give the run a system of its own and keep it in this variable.
+        fork
+            Fork the present run where it stands, with the cell's strategies in place of its own from its start on, and keep the fork
+            in this variable; the run stays as it is.
         retry
             Mend the strategy that has raised with the class of the cell, and pause just before the instant that raised.
         """
+        if fork is not None:
+            given = {
+                "CONFIG": config,
+                "--data": data,
+                "--cash": cash,
+                "--speed": speed,
+                "--wait": wait or None,
+                "--name": name,
+                "--retry": retry or None,
+            }
+            return self._fork(fork, [word for word, value in given.items() if value is not None], no_panel=no_panel)
         if retry:
             return self._retry(name)
         if name is not None and not name.isidentifier():
@@ -178,6 +193,29 @@ class BacktestMagics(Magics):
             panel.publish_fallback()
             return None
         return result
+
+    def _fork(self, name: str, given: list[str], *, no_panel: bool) -> None:
+        if not name.isidentifier():
+            raise UsageError(f"--fork {name!r} is no variable's name; write letters, digits and underscores")
+        if given:
+            raise UsageError(f"--fork {name} goes on with the run's own bars and rules; leave out {', '.join(given)}")
+        system, before = self.system, self._named.get(name)
+        if before is system:
+            raise UsageError(f"--fork {name}: this variable holds the run that is to be forked; give another one")
+        if system.run is None:
+            raise UsageError(f"--fork {name}: nothing was started yet; there is no run to fork")
+        other = system.fork(strategy=self._strategies())
+        if before is not None:
+            before.stop()
+        self._named[name] = self._ipython.user_ns[name] = other
+        where = other.snapshot().time
+        sys.stdout.write(
+            f"{name} is paused {f'at {where}' if where is not None else 'before the first bar'}: {name}.resume() lets it go on\n"
+        )
+        if not no_panel:
+            from IPython.display import display
+
+            display(self._fresh_panel(other))  # type: ignore[no-untyped-call]
 
     def _retry(self, name: str | None) -> Any:
         system = self.system if name is None else self._named.get(name)
@@ -307,7 +345,7 @@ def _line_of(error: BaseException, filename: str) -> str:
 
 # -- completion ---------------------------------------------------------------------------------------------
 
-_OPTIONS = ("--data", "--cash", "--speed", "--wait", "--no-panel", "--name")
+_OPTIONS = ("--data", "--cash", "--speed", "--wait", "--no-panel", "--name", "--fork")
 
 
 def complete(_shell: Any, event: Any) -> list[str]:

@@ -141,6 +141,8 @@ class AnalysisEngine(Generic[S]):
         The instants that were completed; not the one in which an error has ended the run.
     note : callable or None
         Called with the newest frame at each boundary that it is of.
+    marker : callable
+        Called after each turn with the cursor and the seconds that the turn took.
     """
 
     FRESH = 0.02
@@ -192,6 +194,7 @@ class AnalysisEngine(Generic[S]):
         self._cut_short = 0  # 1 if an error has ended the run within an instant
         self._jumped = 0  # windows of older generations are another world's
         self.note: Callable[[Frame[S]], object] | None = None
+        self.marker: Callable[[int, float], object] = lambda _cursor, _seconds: None
         self.frame: Frame[S] = self._freeze(0)
 
     @property
@@ -264,6 +267,7 @@ class AnalysisEngine(Generic[S]):
             quantum.learn_cost(took, cursor - begun)
             if self._error is not None:
                 break
+            self.marker(cursor, took)
             if cursor < window.stop:
                 self._yielding.yield_if_wanted()
         else:

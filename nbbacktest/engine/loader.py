@@ -205,6 +205,12 @@ class ShownChunks:
         self.loader.obtain(chunk)
         return chunk, ends[chunk]
 
+    def show(self, moment: int) -> None:
+        """Wait for the chunk of an instant, nanoseconds UTC, and let series show it: a world begins there."""
+        chunk = int(np.searchsorted(self.loader.chunks.edges, moment))
+        self.loader.obtain(chunk)
+        self.reveal(chunk)
+
     def reveal(self, chunk: int) -> None:
         """Let series show the bars of `chunk`; for the analysis, at its first instant."""
         if chunk > self._revealed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
 from nbbacktest.core.enums import InputKind
@@ -18,6 +18,7 @@ from nbbacktest.core.records import Int64
 from nbbacktest.engine.gate import RunGate
 from nbbacktest.engine.gate_state import JumpRequest
 from nbbacktest.system.inputs import Recorded, carry_out, refusal_of, refuse_unknown
+from nbbacktest.system.marks import MarkMaker, RunMark, RunMarks
 from nbbacktest.system.past import Checked, RunPast, difference
 from nbbacktest.system.replay import RunReplay, repeat
 from nbbacktest.system.stages import Stages
@@ -131,6 +132,14 @@ class Journey:
         self._checked: Checked | None = None  # made by the first jump
         stages.analysis.travel = self.travel
 
+    @cached_property
+    def _marks(self) -> RunMarks:
+        return RunMarks()
+
+    @cached_property
+    def _maker(self) -> MarkMaker:
+        return MarkMaker(lambda: self.world, lambda: self.line.inputs, self._marks)
+
     @property
     def world(self) -> World:
         """The present one."""
@@ -209,6 +218,7 @@ class Journey:
         self._undone.clear()
         done = Recorded(one, bars, len(world.desk.fills))
         self._go_on_with(Line((*self.line.inputs[:keep], done)))
+        self._marks.hold_to(self.line.inputs)
         world.n_inputs = keep + 1
         try:
             with gate.standing_in():
@@ -319,10 +329,9 @@ class Journey:
             self._stages.gate.jumped(jump, cursor, lambda: None)
             return
         line = Line(inputs, past or RunPast(cursor, old))
-        world = self._world_at(jump, goal.cursor, inputs[:count])
+        world = self._replayed(jump, goal.cursor, line, inputs[:count])
         if world is None:
             return
-        line.verify(world, goal.cursor)
         if is_other:
             self._note(Line(inputs[:count]) if goal.cuts else line, goal.cursor)
         if not self._land(jump, world, goal, line) and is_other:
@@ -349,6 +358,7 @@ class Journey:
             self._stages.analysis.exchange(world.desk, goal.cursor)
 
         world.desk.is_replay = False
+        self._stages.analysis.marker = self._maker.note
         return self._stages.gate.jumped(jump, goal.cursor, exchange)
 
     def _put_in_place(self, world: World) -> None:
@@ -365,15 +375,34 @@ class Journey:
         stages.processor.take_over(world.chunks)
         stages.world = world
 
-    def _world_at(self, jump: JumpRequest, goal: int, inputs: Sequence[Recorded]) -> World | None:
-        """A fresh world that has completed `goal` instants, with these inputs; None if the jump was given up."""
-        stages = self._stages
+    def _replayed(self, jump: JumpRequest, goal: int, line: Line, inputs: Sequence[Recorded]) -> World | None:
+        """A fresh world that has completed `goal` instants, held against the line; None if the jump was given up."""
+        mark = self._marks.newest(goal, inputs)
+        if mark is not None:
+            try:
+                return self._verified(jump, goal, line, inputs, mark)
+            except Exception:  # noqa: BLE001 - the whole way tells if the run repeats itself
+                self._marks.give_up()
+        return self._verified(jump, goal, line, inputs, None)
+
+    def _verified(
+        self, jump: JumpRequest, goal: int, line: Line, inputs: Sequence[Recorded], mark: RunMark | None
+    ) -> World | None:
+        """As `_replayed`, from a mark on, or from the start."""
+        stages, gate = self._stages, self._stages.gate
         if stages.again is None:
             raise ReplayError("this run can't be rewound: its origin isn't known")
-        world = stages.again()
-        gate, self.replay = stages.gate, RunReplay(world, stages, goal, inputs)
-        is_done = self.replay.run(lambda: not gate.closed and gate.jump_asked is jump and not _is_interrupted(gate))
-        return world if is_done else None
+        world, made = stages.again(), RunMarks()
+        made.is_off = self._marks.is_off
+        maker = MarkMaker(lambda: world, lambda: inputs, made)
+        self.replay = RunReplay(world, stages, goal, inputs, mark)
+        self.replay.stages.analysis.marker = maker.note
+        if not self.replay.run(lambda: not gate.closed and gate.jump_asked is jump and not _is_interrupted(gate)):
+            return None
+        line.verify(world, goal, None if mark is None else mark.checked())
+        maker.check_random()
+        self._marks.take(made)
+        return world
 
 
 def _is_interrupted(gate: RunGate) -> bool:

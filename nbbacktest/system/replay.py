@@ -10,8 +10,10 @@ from nbbacktest.core.lifecycle import Command, Lifecycle
 from nbbacktest.core.monitor import Monitor
 from nbbacktest.engine.timeline import Window
 from nbbacktest.system.inputs import Recorded, carry_out, refusal_of
+from nbbacktest.system.marks import RunMark
 from nbbacktest.system.past import moment_at, told
 from nbbacktest.system.stages import Stages, wire
+from nbbacktest.system.universe import SymbolUniverse
 from nbbacktest.system.world import World
 
 _TURNS = 4
@@ -31,6 +33,8 @@ class RunReplay:
         How many instants are to be completed.
     inputs
         Those that are to be done.
+    mark
+        The place to begin at; None: the start.
 
     Attributes
     ----------
@@ -39,7 +43,9 @@ class RunReplay:
     goal : int
     """
 
-    def __init__(self, world: World, like: Stages, goal: int, inputs: Sequence[Recorded]) -> None:
+    def __init__(
+        self, world: World, like: Stages, goal: int, inputs: Sequence[Recorded], mark: RunMark | None = None
+    ) -> None:
         life = Lifecycle()
         life.apply(Command.START)
         self.stages = wire(like.config, life, Monitor(), world, clock=like.clock, speed=0.0)
@@ -48,6 +54,7 @@ class RunReplay:
         self.stages.analysis.hold_on_errors(wanted=like.analysis.has_held)
         self.goal = goal
         self._inputs = inputs
+        self._mark = mark
         self._world = world
         world.desk.is_replay = True
 
@@ -63,10 +70,14 @@ class RunReplay:
         ------
         ReplayError
             If the run ended before the goal, or refused another input.
+        StateError
+            If the world can't begin at the mark.
         """
         gate, analysis = self.stages.gate, self.stages.analysis
         if not analysis.begin():
             raise self._ended()
+        if self._mark is not None:
+            self._begin_at(self._mark)
         self._do_inputs()
         while self.cursor < self.goal:
             if not is_wanted():
@@ -81,6 +92,14 @@ class RunReplay:
             analysis.run_deferred(self.cursor)
             self._do_inputs()
         return True
+
+    def _begin_at(self, mark: RunMark) -> None:
+        world = self._world
+        if world.chunks is not None:
+            world.chunks.show(mark.moment)
+        if isinstance(world.universe, SymbolUniverse):
+            world.universe.restore(mark.state)
+        world.n_inputs = len(mark.inputs)
 
     def _deliver(self) -> None:
         stages, cursor, total = self.stages, self.cursor, len(self._world.timeline)

@@ -65,6 +65,7 @@ class RunState:
     trading: TradingState
     moves: tuple[Move, ...]
     gone: frozenset[str]
+    descriptions: tuple[str, ...]
 
 
 class SymbolUniverse:
@@ -193,6 +194,11 @@ class SymbolUniverse:
 
     # -- the state of the run's trading ---------------------------------------------------------------------
 
+    @property
+    def is_waiting(self) -> bool:
+        """True if strategies have asked for symbols to join or leave, and that waits for the end of the instant."""
+        return bool(self._analysis.deferred)
+
     def save(self) -> RunState:
         """The state of the run; called while it rests between two instants.
 
@@ -201,11 +207,13 @@ class SymbolUniverse:
         StateError
             If a strategy keeps an object that can't be copied.
         """
-        if self._analysis.deferred:
+        if self.is_waiting:
             raise StateError(
                 "strategies have asked for symbols to join or leave, and that waits; save the state after it"
             )
-        return RunState(self._desk.save(self._timeline.series), tuple(self.moves), frozenset(self._gone))
+        return RunState(
+            self._desk.save(self._timeline.series), tuple(self.moves), frozenset(self._gone), self._desk.descriptions
+        )
 
     def restore(self, state: RunState) -> int:
         """Go on from `state` in a fresh run, before its first instant; returns the cursor that the caller must set then.
@@ -225,6 +233,7 @@ class SymbolUniverse:
         reopen(self._desk, trading.hand)
         self._desk.restore(trading, series, self._timeline.instants)
         self.moves[:], self._gone = state.moves, set(state.gone)
+        self._desk.descriptions = state.descriptions
         self._go_on(trading.index + 1)
         return trading.index + 1
 

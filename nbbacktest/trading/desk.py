@@ -401,7 +401,7 @@ class TradingDesk:
         Raises
         ------
         StateError
-            If the fresh strategies aren't those that were saved.
+            If the fresh strategies aren't those that were saved, or what they can reach outside of the run has changed since.
         """
         names = len(state.contexts), len(state.sessions.calls)
         if not self.is_open or self.index >= 0 or names != (len(self.contexts), len(self.session_events.scheduled)):

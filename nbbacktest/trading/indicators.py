@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from math import nan
 from operator import index
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
 
 import numpy as np
@@ -15,6 +16,7 @@ from nbbacktest.core.errors import IndicatorError, StateError
 from nbbacktest.core.formats import cut, said, shown
 from nbbacktest.core.records import BarColumns, Float64
 from nbbacktest.engine.series import BarsView, ColumnView, Series
+from nbbacktest.trading.outside import is_users
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -280,18 +282,22 @@ class IndicatorList(list[IndicatorEntry]):
         Raises
         ------
         StateError
-            If the run has made other indicators than that one had.
+            If the run has made other indicators than that one had, or a call may refer to objects of that one.
         """
         if (keys := [entry.key for entry in self]) != list(saved.keys[: len(keys)]):
             raise StateError(
                 f"the fresh run's indicators are {', '.join(keys)}; the saved ones {', '.join(saved.keys)}"
             )
+        later = saved.calls[len(self.calls) :]
+        for call in later:
+            if is_users(call.func) and (getattr(call.func, "__closure__", None) or isinstance(call.func, MethodType)):
+                raise StateError(f"{call.func!r}, an indicator's since on_start, may refer to the saved run")
         return [
             call._replace(
                 inputs=tuple(self._meant(value) for value in call.inputs),
                 options={name: self._meant(value) for name, value in call.options.items()},
             )
-            for call in saved.calls[len(self.calls) :]
+            for call in later
         ]
 
     def _meant(self, value: Any) -> Any:

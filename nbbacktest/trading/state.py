@@ -6,8 +6,9 @@ length, so that saving costs nothing for the past.
 
 The attributes of strategies are written as bytes, with the run's own objects by name. An order, an
 indicator or a view of bars in an attribute is written as its number or name, and read as the fresh world's. Everything else is
-copied by pickle, which refuses objects that it can't copy: generators, locks, open files, functions that were made inside others. State
-outside of a strategy (globals, class attributes, the numbers of `random`) isn't seen. The bytes stay in the process: they are no
+copied by pickle if it is of a kind that pickle copies whole: no generators, locks, open files, sets, iterators, functions that were made
+inside others. State outside of a strategy (globals, class attributes) isn't copied: it must be the same when the state is restored, see
+`nbbacktest.trading.outside`. The numbers of `random` aren't seen. The bytes stay in the process: they are no
 file format.
 """
 
@@ -32,6 +33,7 @@ from nbbacktest.trading.indicators import Indicator
 from nbbacktest.trading.orders import Order
 from nbbacktest.trading.orders.blotter import Blotter
 from nbbacktest.trading.orders.order import blank_order
+from nbbacktest.trading.outside import Outside, Room, is_changeable, is_users, outside_of, refusal
 from nbbacktest.trading.schedule import Scheduled
 from nbbacktest.trading.strategy import Strategy
 
@@ -101,6 +103,13 @@ class BlotterState(NamedTuple):
     is_watched: bool
 
 
+class StrategiesState(NamedTuple):
+    """The attributes of the strategies, and the state that they can reach and that no run owns; see `save_strategies`."""
+
+    attributes: bytes
+    outside: Outside
+
+
 @dataclass(frozen=True, slots=True)
 class TradingState:
     """Everything of a run's trading that moves with its cursor, between two instants.
@@ -118,8 +127,7 @@ class TradingState:
     hand : tuple of str or None
         The symbols of the hand's seat, if it is open.
     fills, flows, splits, log, failures : Past
-    strategies : bytes
-        The attributes of the strategies as bytes; see `save_strategies`.
+    strategies : StrategiesState
     """
 
     index: int
@@ -143,7 +151,7 @@ class TradingState:
     log: Past
     notes: RunNotes
     warned: frozenset[str]
-    strategies: bytes
+    strategies: StrategiesState
 
 
 # -- series -------------------------------------------------------------------------------------------------
@@ -234,8 +242,7 @@ def _ids(orders: Sequence[Order]) -> tuple[int, ...]:
 
 # -- strategies ---------------------------------------------------------------------------------------------
 
-_MUTABLE = (list, dict, set, bytearray)
-_PLAIN = frozenset({int, float, str, bool, bytes, type(None), tuple, list, dict, set, frozenset})
+_PLAIN = frozenset({int, float, str, bool, bytes, type(None), tuple, list, dict})
 _NOT_ITS_OWN = ("_strategy_context", "_as_given")
 
 
@@ -247,6 +254,10 @@ class RunObjects:
     ----------
     streams : sequence
         The objects that users' streaming indicators feed, and None for the other indicators' calls.
+    reached : dict
+        The users' classes and functions that were met while attributes were written, by identity.
+    changeable : list
+        The objects that were copied and may be changed.
     """
 
     strategies: Sequence[Strategy]
@@ -256,15 +267,13 @@ class RunObjects:
     indicators: Sequence[Indicator]
     scheduled: Sequence[Scheduled]
     streams: Sequence[Any]
+    reached: dict[int, Any] = field(default_factory=dict)
+    changeable: list[Any] = field(default_factory=list)
     _names: dict[int, tuple[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind in ("strategies", "contexts", "indicators", "scheduled"):
             self._names.update({id(one): (kind, number) for number, one in enumerate(getattr(self, kind))})
-
-    def leave_out(self, number: int) -> None:
-        """Write the streaming object `number` by its number, since it can't be copied."""
-        self._names[id(self.streams[number])] = "streams", number
 
     def name_of(self, value: Any) -> Any:
         """The name that is written in place of `value`; None if it is copied.
@@ -274,14 +283,20 @@ class RunObjects:
         StateError
             If it is another run's, or would be shared instead of copied.
         """
-        if type(value) in _PLAIN:
+        kind = type(value)
+        if kind in _PLAIN:
+            if kind in (list, dict):
+                self.changeable.append(value)
             return None
-        name = self._names.get(id(value))
-        if name is not None:
-            return name
-        name = self._name_by_kind(value)
-        if name is None and (reason := _shared(value)) is not None:
-            raise StateError(reason)
+        name = self._names.get(id(value)) or self._name_by_kind(value)
+        if name is None:
+            if (reason := refusal(value)) is not None:
+                raise StateError(reason)
+            if is_changeable(value):
+                self.changeable.append(value)
+            met = value if isinstance(value, (type, FunctionType)) else kind
+            if is_users(met):
+                self.reached[id(met)] = met
         return name
 
     def _name_by_kind(self, value: Any) -> Any:
@@ -317,29 +332,22 @@ class RunObjects:
         raise StateError(f"{name!r} names nothing")
 
 
-def save_strategies(objects: RunObjects) -> bytes:
+def save_strategies(objects: RunObjects) -> StrategiesState:
     """Save the strategies' attributes, the objects that their streaming indicators feed, and their scheduled calls.
-
-    A streaming object that can't be copied is left out: it is fed anew.
 
     Raises
     ------
     StateError
-        If an attribute, or a scheduled function, can't be copied: it names which, and why.
+        If an attribute, a streaming object or a scheduled function can't be copied, or what they can reach can't be known: it says
+        which, and why.
     """
     attributes = [_attributes(strategy) for strategy in objects.strategies]
-    streams = {}
-    for number, one in enumerate(objects.streams):
-        if one is not None:
-            if _refusal(objects, one) is None:
-                streams[number] = one
-            else:
-                objects.leave_out(number)
+    streams = {number: one for number, one in enumerate(objects.streams) if one is not None}
     callbacks = {
         number: call.callback for number, call in enumerate(objects.scheduled) if not _is_own(call.callback, objects)
     }
     try:
-        return _pickled(objects, (attributes, streams, callbacks))
+        saved = _pickled(objects, (attributes, streams, callbacks))
     except Exception as error:
         for strategy, own in zip(objects.strategies, attributes, strict=True):
             for name, value in own.items():
@@ -348,12 +356,25 @@ def save_strategies(objects: RunObjects) -> bytes:
         for number, callback in callbacks.items():
             if (reason := _refusal(objects, callback)) is not None:
                 raise StateError(f"{objects.scheduled[number]!r} can't be copied: {reason}") from error
+        for one in streams.values():
+            if (reason := _refusal(objects, one)) is not None:
+                raise StateError(f"{one!r} feeds an indicator and can't be copied: {reason}") from error
         raise StateError(f"the strategies' attributes can't be copied: {said(error)}") from error
+    reached = *map(type, objects.strategies), *objects.reached.values()
+    return StrategiesState(saved, outside_of(reached, objects.changeable))
 
 
-def restore_strategies(objects: RunObjects, saved: bytes) -> dict[int, Any]:
-    """Give a fresh run's strategies the attributes that were saved; returns the copied streaming objects by number."""
-    attributes, streams, callbacks = _Reader(io.BytesIO(saved), objects).load()
+def restore_strategies(objects: RunObjects, saved: StrategiesState) -> dict[int, Any]:
+    """Give a fresh run's strategies the attributes that were saved; returns the copied streaming objects by number.
+
+    Raises
+    ------
+    StateError
+        If what they can reach outside of the run has changed since.
+    """
+    if not saved.outside.is_unchanged:
+        raise StateError("a class attribute, a global, a default or a closure of the strategies has changed since")
+    attributes, streams, callbacks = _Reader(io.BytesIO(saved.attributes), objects).load()
     for strategy, own in zip(objects.strategies, attributes, strict=True):
         for name in _attributes(strategy):
             delattr(strategy, name)
@@ -384,7 +405,7 @@ class _Reader(pickle.Unpickler):
 
 
 def _pickled(objects: RunObjects, value: Any) -> bytes:
-    file = io.BytesIO()
+    file = Room()
     _Writer(file, objects).dump(value)
     return file.getvalue()
 
@@ -396,13 +417,6 @@ def _refusal(objects: RunObjects, value: Any) -> str | None:
     except Exception as error:  # noqa: BLE001 - what is copied is the user's, and may raise anything
         return said(error)
     return None
-
-
-def _shared(value: Any) -> str | None:
-    """The reason that pickle would share or lose a part of `value`; None if it copies all."""
-    if isinstance(value, FunctionType) and any(isinstance(one, _MUTABLE) for one in value.__defaults__ or ()):
-        return f"{value.__qualname__} may keep something in its defaults"
-    return f"{value!r} can't be copied" if type(value).__module__ == "itertools" else None
 
 
 def _attributes(strategy: Strategy) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 from contextlib import suppress
@@ -388,3 +389,37 @@ def test_a_live_run_cant_be_forked():
             system.fork()
     finally:
         system.stop()
+
+
+@pytest.mark.parametrize("at", [0, 300])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"params": {"every": 4}}, {"costs": DEAR}, {"strategy": Settable}, {"params": {"every": 3}, "costs": DEAR}],
+)
+def test_a_fork_has_a_journal_of_its_own(tmp_path, monkeypatch, changes, at):
+    """It is gone on with if its process dies, and repeated to the same fingerprint; the run's journal is as it was."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    data = minutes(600)
+    system = nb.SystemManager()
+    system.start(ALWAYS, data=data, strategies=Settable, paused=True)
+    if at:
+        system.step(100)
+        system.buy(size=3)
+        system.step(at - 100)
+    kept = system.journal.path.read_bytes() if at else b""
+    other = system.fork(**changes)
+    assert other.journal.path not in (None, system.journal.path)
+    other.step(50)
+    assert (system.journal.path.read_bytes() if at else b"") == kept
+    shown, path, inputs, run = parts(other.snapshot()), other.journal.path, other.inputs, other.run
+    del other
+    gc.collect()
+    assert run.wait(10)
+    again = nb.SystemManager()
+    assert again.recover(path, data=data, strategies=[Settable])
+    assert parts(again.snapshot()) == shown
+    assert [(one.place, one.what) for one in again.inputs] == [(one.place, one.what) for one in inputs]
+    again.resume()
+    result = again.wait()
+    assert nb.replay(path, data=data, strategies=[Settable]).fingerprint == result.fingerprint
+    system.stop()

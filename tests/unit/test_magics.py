@@ -267,3 +267,64 @@ def test_another_cell_takes_no_run_away(shell):
     cell(shell, "--speed 60 --no-panel", first)
     nb.get_system_manager().stop()
     cell(shell, "--no-panel --wait", second)
+
+
+OTHER = BUYER.replace("Buyer", "Doubled").replace("size=1", "size=2")
+
+
+def test_a_cell_forks_the_present_run_where_it_stands(shell, capsys):
+    """The run stays as it is; a rerun of the cell forks it again, and stops the fork before."""
+    cell(shell, "--no-panel --speed 0", BUYER)
+    system = nb.get_system_manager()
+    system.wait()
+    system.rewind(100)
+    before = system.snapshot()
+    cell(shell, "--no-panel --fork other", OTHER)
+    other = shell.user_ns["other"]
+    assert f"other is paused at {before.time}: other.resume() lets it go on" in capsys.readouterr().out
+    assert (other.is_paused(), other.snapshot().time) == (True, before.time)
+    assert [type(one).__name__ for one in other.strategies] == ["Doubled"]
+    assert {position.size for position in other.snapshot().positions} == {2.0}
+    assert system.snapshot() == before
+    assert line(shell, "step 5") is True  # the line's commands are still the run's
+    assert system.snapshot().cursor == 105
+    cell(shell, "--no-panel --fork other", OTHER)
+    assert other.is_stopped()
+    assert shell.user_ns["other"].snapshot().cursor == 105
+    shell.user_ns["other"].stop()
+
+
+def test_a_fork_shows_a_panel_of_its_own(shell):
+    from nbbacktest.widgets.panel import ControlPanel
+
+    cell(shell, "--no-panel", BUYER)
+    nb.get_system_manager().wait()
+    cell(shell, "--fork other", OTHER)
+    magics = shell.magics_manager.registry["BacktestMagics"]
+    panel = magics._panels[id(shell.user_ns["other"])]
+    assert isinstance(panel, ControlPanel)
+    panel.close()
+    shell.user_ns["other"].stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--fork 1x", "no variable's name"),
+        ("--fork other --cash 5 --wait", "leave out --cash, --wait"),
+        ("--fork other --name x", "leave out --name"),
+        ("x.json --fork other", "leave out CONFIG"),
+    ],
+)
+def test_a_fork_takes_the_runs_own_bars_and_rules(shell, options, words):
+    with pytest.raises(UsageError, match=words):
+        cell(shell, f"--no-panel {options}", OTHER)
+
+
+def test_a_fork_of_nothing_and_a_cell_without_a_strategy_are_lines(shell):
+    cell(shell, "--no-panel --name held", BUYER)
+    shell.user_ns["held"].wait()
+    with pytest.raises(UsageError, match="holds the run that is to be forked"):
+        cell(shell, "--no-panel --fork held", OTHER)
+    with pytest.raises(UsageError, match="defines no strategy"):
+        cell(shell, "--no-panel --fork other", "x = 1")
