@@ -278,8 +278,13 @@ class AnalysisEngine(Generic[S]):
     def visit(self) -> None:
         """Come to a boundary with no window in hand, to make the jump that is asked for."""
         gate = self._gate
-        if self._boundary(self._agent.index + 1, gate.generation, leaving=gate.jump_asked is None) is Decision.GO:
-            self._boundary(self._agent.index + 1, gate.generation, leaving=True)
+        while True:
+            decision = self._boundary(self._agent.index + 1, gate.generation, leaving=gate.jump_asked is None)
+            if decision is Decision.GO:
+                decision = self._boundary(self._agent.index + 1, gate.generation, leaving=True)
+            # A new plan may have come between: nothing else would wake this thread for the jump.
+            if decision is not Decision.LEAVE or gate.jump_asked is None or gate.runner is not None:
+                return
 
     def exchange(self, agent: Agent[S], cursor: int) -> None:
         """Go on with another agent, at `cursor`, over the series that the timeline has now. Called under the gate's condition."""

@@ -111,7 +111,7 @@ def place_of(goal: Goal, run: Run, cursor: int) -> int | Destination:
     """
     if goal.what == "input":
         return _place_of_input(goal, run)
-    place = _named_place(goal, run, max(run.horizon, cursor))
+    place = _named_place(goal, run, run.horizon if run.done else max(run.horizon, cursor))
     if goal.before and not place:
         raise ValueError(f"rewind({goal.what}={goal.which!r}, before=True): nothing is before the start")
     return place - goal.before

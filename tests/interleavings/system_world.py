@@ -193,13 +193,14 @@ class _Bench:
         self._system = system = nb.SystemManager(clock=Clock(), reachable=False)
         self._told: list[SystemState] = []
         self._ended: list[nb.Result] = []
-        made = system._made
+        holder = system._holder
+        make = holder.make
 
-        def noted(*parts: Any) -> Run:
-            self.runs.append(made(*parts))
+        def noted(*parts: Any, **named: Any) -> Run:
+            self.runs.append(make(*parts, **named))
             return self.runs[-1]
 
-        system._made = noted  # type: ignore[method-assign]
+        holder.make = noted  # type: ignore[method-assign]
         if scenario.listens:
             system.on_state(self._told.append)
             system.on_end(self._ended.append)
@@ -439,7 +440,7 @@ class _Bench:
             after = [new for old, new in changes if old != new]
             if [state.value for state in self._told] != after:
                 judge.complain(f"the states {after} were told as {self._told}")
-            if len(self._ended) != sum(run.done for run in self.runs):
+            if len(self._ended) != sum(run.done and run.is_shown for run in self.runs):
                 judge.complain(f"{len(self._ended)} ends were told of {len(self.runs)} runs")
 
     def _check_result(self, trader: Any, result: nb.Result) -> None:
