@@ -256,9 +256,11 @@ def _is_still_to_come(
 
 def causes(left: ComparedRun, right: ComparedRun) -> list[str]:
     """What differs in the origins and the inputs of two runs, in words."""
-    found = [_forked(run) for run in (left, right) if run.fork is not None]
-    if not found:
-        found += _other_inputs(left, right)
+    forks = [run for run in (left, right) if run.fork is not None]
+    found = [_forked(run) for run in forks]
+    if not any(run.fork.changes for run in forks if run.fork is not None):
+        others = _other_inputs(left, right)
+        found = [", and ".join([*found, *others])] if found or others else []
     if left.record.strategies != right.record.strategies and not any(run.fork for run in (left, right)):
         names = [" and ".join(run.record.strategies) for run in (left, right)]
         found.append(f"{names[0]} against {names[1]}")
@@ -276,7 +278,7 @@ def _forked(run: ComparedRun) -> str:
         return ""
     where = "before the first bar" if fork.time is None else f"at {_short(fork.time)}"
     if not fork.changes:
-        return f"forked {where} without a change"
+        return f"forked {where}"
     return f"forked {where} with {fork.changes}" + (" from the start of the run on" if fork.is_whole else "")
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import nbbacktest as nb
 from nbbacktest.strategies import SmaCross
 from nbbacktest.system.break_places import last_place, scan_of
+from nbbacktest.system.break_terms import read_terms
 from tests.erratic import brokers, differences, events, markets, random_market
 from tests.live import live_of
 from tests.markets import minutes
@@ -227,3 +228,23 @@ def test_a_run_that_goes_on_is_gone_back_in(system):
     assert system.is_paused()
     assert system.snapshot().n_fills >= fills
     assert system.horizon >= system.snapshot().cursor
+
+
+@pytest.mark.parametrize("fill", ["next_open", "this_close"])
+def test_what_a_sessions_start_orders_is_seen_with_its_first_instant(fill):
+    """It has the time of the instant before, where sessions meet; the snapshot of that one doesn't show it."""
+
+    class AtOpen(nb.Strategy):
+        def on_session_start(self, date):
+            if len(self.bars("ASSET")):
+                self.buy(size=1)
+
+    config = ALWAYS | {"broker": {"fill": fill}, "day_zone": "America/New_York"}
+    seen = Witness(config, minutes(300, start="2024-10-03 22:00"), [AtOpen()])
+    for terms in (read_terms(order=True), read_terms(fill=True)):
+        expected = seen.places(terms)
+        assert expected
+        for stop in range(1, len(seen.shots)):
+            scan = scan_of(seen.run)
+            scan.stop = stop
+            assert last_place(terms, seen.run, scan) == max((c for c in expected if c < stop), default=None)

@@ -64,6 +64,8 @@ def test_a_run_and_its_fork_part_where_an_order_is_placed_in_one_of_them(market,
         assert found
         assert found.first.time == time
         assert (found.first.kind, found.first.left) == ("order", None)
+        assert found.sentence.startswith("forked at ")
+        assert "buy(symbol='S0', size=1, limit=0.05) at" in found.causes[0]
         assert "only in the fork" in found.sentence
         assert nb.divergence(other, system).first[2:] == found.first[:1:-1]
     finally:

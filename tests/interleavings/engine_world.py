@@ -183,7 +183,7 @@ class _Bench:
             self._pieces = Pieces(whole, scenario.chunk, scenario.chunk_fails, Boom)
             chunks = rig.processor._chunks = ShownChunks(ChunkLoader(self._pieces), rig.timeline.series)
         stages = Stages(
-            None, World(None, rig.timeline, self._agent, None, chunks), rig.gate, rig.quantum, rig.analysis,  # type: ignore[arg-type]
+            None, World(None, rig.timeline, self._agent, chunks=chunks), rig.gate, rig.quantum, rig.analysis,  # type: ignore[arg-type]
             rig.processor, rig.coordinator, (rig.upstream, rig.downstream), None, rig.clock,  # type: ignore[arg-type]
         )  # fmt: skip
         self._run = Run(stages, lambda run: {}, self._at_end)

@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from nbbacktest.core.lifecycle import TABLE, Command, Lifecycle
+from nbbacktest.core.lifecycle import STOPPED, TABLE, Command, Lifecycle
 from tests.interleavings.model import PAUSED, RUNNING, Model
 from tests.interleavings.mutants import MUTANTS, planted
 
@@ -101,7 +101,12 @@ ELSEWHERE = {
     (PAUSED, Command.FAIL): "what fails a run at rest comes from outside of the protocol",
     (RUNNING, Command.REWIND): "a jump is gone through by the whole manager: see `system_world`",
     (PAUSED, Command.REWIND): "a jump is gone through by the whole manager: see `system_world`",
-} | {(state, command): "changes no state" for state in (RUNNING, PAUSED) for command in (Command.ADD, Command.REMOVE)}
+    (STOPPED, Command.REWIND): "another run takes the place of one that has ended: see `system_world`",
+} | {
+    (state, command): "changes no state"
+    for state in (RUNNING, PAUSED)
+    for command in (Command.ADD, Command.REMOVE, Command.INPUT)
+}
 """The rows of the table that no state of the model goes through, and why."""
 
 
