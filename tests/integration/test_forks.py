@@ -423,3 +423,30 @@ def test_a_fork_has_a_journal_of_its_own(tmp_path, monkeypatch, changes, at):
     result = again.wait()
     assert nb.replay(path, data=data, strategies=[Settable]).fingerprint == result.fingerprint
     system.stop()
+
+
+class Shorts(nb.Strategy):
+    """Is short from its fifth bar on."""
+
+    def on_bar(self, bar):
+        if len(self.bars()) == 5:
+            self.sell(size=100)
+
+
+def test_what_short_positions_pay_counts_from_the_place_on(system):
+    config = {**ALWAYS, "broker": {"account": "margin"}}
+    borrow = {"borrow": {"model": "annual", "rate": 0.5}}
+    data = minutes(4_500)
+    whole = nb.backtest(data, Shorts, config={**ALWAYS, "broker": {"account": "margin", **borrow}}).flows
+    system.start(config, data=data, strategies=Shorts, paused=True)
+    first = system.fork(costs=borrow)
+    system.step(2_000)
+    later = system.fork(costs=borrow)
+    place = later.snapshot().time
+    for one in (system, first, later):
+        ended(one)
+    assert system.wait().flows.empty
+    assert first.wait().flows.equals(whole)
+    assert len(whole) > 2
+    assert later.wait().flows.time.tolist() == [time for time in whole.time if time > place]
+    assert not later.wait().flows.empty
