@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-_SHOWN = ("final_equity", "return", "sharpe", "max_drawdown", "trades", "win_rate", "exposure", "fees")
+_SHOWN = ("final_equity", "return", "sharpe", "max_drawdown", "trades", "win_rate", "fees")
 _LABELS = {name: label for group in GROUPS.values() for name, (label, _) in group.items()}
 _COUNTED = {"fill": "Fills", "order": "Events of orders", "flow": "Cash flows", "log": "Lines of the log"}
 
