@@ -234,7 +234,7 @@ class AnalysisEngine(Generic[S]):
             self._agent.start()
             self._ask_for_handlers()
         except BaseException as error:  # noqa: BLE001 - a strategy may raise anything; it is kept, not swallowed
-            self._fail(error, None, None)
+            self.fail(error)
             return False
         self.frame = self._freeze(0)
         self._delivering = True
@@ -277,14 +277,14 @@ class AnalysisEngine(Generic[S]):
 
     def visit(self) -> None:
         """Come to a boundary with no window in hand, to make the jump that is asked for."""
-        gate = self._gate
-        while True:
+        gate, decision = self._gate, Decision.LEAVE
+        while decision is Decision.LEAVE:
             decision = self._boundary(self._agent.index + 1, gate.generation, leaving=gate.jump_asked is None)
-            if decision is Decision.GO:
-                decision = self._boundary(self._agent.index + 1, gate.generation, leaving=True)
             # A new plan may have come between: nothing else would wake this thread for the jump.
-            if decision is not Decision.LEAVE or gate.jump_asked is None or gate.runner is not None:
-                return
+            if gate.jump_asked is None or gate.runner is not None:
+                break
+        if decision is Decision.GO:
+            self._boundary(self._agent.index + 1, gate.generation, leaving=True)
 
     def exchange(self, agent: Agent[S], cursor: int) -> None:
         """Go on with another agent, at `cursor`, over the series that the timeline has now. Called under the gate's condition."""
@@ -308,7 +308,7 @@ class AnalysisEngine(Generic[S]):
             self._agent.stop()
         except BaseException as error:  # noqa: BLE001 - kept for `error`
             if self.error is None:
-                self._fail(error, None, None)
+                self.fail(error)
         self.frame = self.under_way()
 
     def adopt(self, cursor: int) -> None:
@@ -333,14 +333,14 @@ class AnalysisEngine(Generic[S]):
         """Have another guard made when the run rests next. The caller holds the run at an instant, or it hasn't begun."""
         self._guard_of, self._guard = make, None
 
-    def fail(self, error: BaseException) -> None:
-        """End the run, or hold it, for an error outside of any callback. The caller holds the run at an instant."""
-        self._fail(error, None, None)
-
     def run_deferred(self, cursor: int) -> None:
         """Make the calls that callbacks have deferred. The caller holds the run at an instant."""
         while self.deferred:
-            self._run_deferred_call(self.deferred.popleft(), cursor)
+            call = self.deferred.popleft()
+            try:
+                call(cursor)
+            except BaseException as error:  # noqa: BLE001 - users' code may raise anything
+                self.fail(error)
 
     def under_way(self) -> Frame[S]:
         """A frame of the instant under way, for a strategy's call that asks in the middle of it; it isn't published."""
@@ -374,7 +374,7 @@ class AnalysisEngine(Generic[S]):
                 if cursor >= gate_state.limit:
                     break
         except BaseException as error:  # noqa: BLE001 - a strategy may raise anything; it is kept, not swallowed
-            self._fail(error, call, bar, within=1)
+            self.fail(error, call, bar, cut=1)
         return cursor
 
     def _deliver_many(self, batch: Batch, cursor: int, gate_state: Limit) -> int:
@@ -408,7 +408,7 @@ class AnalysisEngine(Generic[S]):
                 if cursor >= gate_state.limit:
                     break
         except BaseException as error:  # noqa: BLE001 - kept for `error`
-            self._fail(error, call, bar, within=1)
+            self.fail(error, call, bar, cut=1)
         return cursor
 
     def _deliver(self, batch: Batch, cursor: int) -> int:
@@ -495,12 +495,10 @@ class AnalysisEngine(Generic[S]):
 
     def _jump(self, cursor: int) -> None:
         jump = self._gate.jump_asked
-        if jump is None:
-            return
-        if self.travel is None:
-            self._gate.stayed(jump, None)
-        else:
+        if jump is not None and self.travel is not None:
             self.travel(jump, cursor)
+        elif jump is not None:
+            self._gate.stayed(jump, None)
 
     def _let_others_in(self, seconds: float) -> None:
         """Sleep at rest between two turns, so that other threads can have the interpreter."""
@@ -512,12 +510,6 @@ class AnalysisEngine(Generic[S]):
         return Frame(cursor, axis, tuple([series.n for series in axis.series]), self._agent.freeze(), self.epoch)
 
     # -- calls and failures ---------------------------------------------------------------------------------
-
-    def _run_deferred_call(self, call: Callable[[int], object], cursor: int) -> None:
-        try:
-            call(cursor)
-        except BaseException as error:  # noqa: BLE001 - users' code may raise anything
-            self._fail(error, None, None)
 
     def _ask_for_handlers(self) -> None:
         self._handlers.clear()
@@ -548,7 +540,7 @@ class AnalysisEngine(Generic[S]):
             try:
                 handler(bar)
             except BaseException as error:  # noqa: BLE001 - kept for `error`, and shown while the run is paused
-                self._fail(error, handler, bar)
+                self.fail(error, handler, bar)
 
         return call
 
@@ -557,9 +549,10 @@ class AnalysisEngine(Generic[S]):
         try:
             self._agent.match_orders(bars)
         except BaseException as error:  # noqa: BLE001 - kept for `error`
-            self._fail(error, None, None)
+            self.fail(error)
 
-    def _fail(self, error: BaseException, handler: Handler | None, bar: Bar | None, within: int = 0) -> None:
+    def fail(self, error: BaseException, handler: Handler | None = None, bar: Bar | None = None, cut: int = 0) -> None:
+        """End the run, or hold it, for an error of `handler` at `bar`, or of none; `cut` is 1 if its instant isn't complete."""
         cause = error.__cause__
         if isinstance(error, _HandlerFailed) and cause is not None:
             handler, error = error.handler, cause
@@ -570,7 +563,7 @@ class AnalysisEngine(Generic[S]):
             self._gate.hold_here(reported)
         else:
             if self._error is None:
-                self._error, self._cut_short = reported, within
+                self._error, self._cut_short = reported, cut
             self._gate.end()
 
 
