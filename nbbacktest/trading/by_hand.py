@@ -25,8 +25,8 @@ class ByHand(Strategy):
     True
     >>> system.step(10)
     True
-    >>> system.buy(size=5)
-    <Order 1 buy 5 DEMO market: open>
+    >>> system.buy("EXE", 5)
+    <Order 1 buy 5 EXE market: open>
     >>> system.step()
     True
     >>> system.snapshot().positions[0].size
