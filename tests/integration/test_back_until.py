@@ -46,16 +46,6 @@ def test_the_last_place_is_that_of_all_snapshots(market, broker, actions, seed, 
         assert not differences(seen.shots[cursor], scan.at(cursor)), cursor
 
 
-@pytest.fixture(params=["threads", "slices"])
-def system(request, monkeypatch):
-    if request.param == "slices":
-        monkeypatch.setenv("NBBACKTEST_THREADS", "off")
-    system = nb.SystemManager(reachable=False)
-    yield system
-    if not system.is_stopped():
-        system.stop()
-
-
 def test_a_run_goes_back_to_what_happened_last(system):
     """By a predicate, by words, and by a time; then on again to the same end."""
     data = minutes(3_000)

@@ -30,16 +30,6 @@ class Careless(nb.Strategy):
             self.buy(size=1)
 
 
-@pytest.fixture(params=["threads", "slices"])
-def system(request, monkeypatch):
-    if request.param == "slices":
-        monkeypatch.setenv("NBBACKTEST_THREADS", "off")
-    system = nb.SystemManager(reachable=False)
-    yield system
-    if not system.is_stopped():
-        system.stop()
-
-
 @pytest.fixture
 def typed(monkeypatch):
     """What the user types at pdb's prompts, which is given back as it is read."""

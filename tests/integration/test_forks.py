@@ -23,16 +23,6 @@ ALWAYS = {"exchange": "24/7"}
 DEAR = {"commission": {"model": "percent", "rate": 0.002}}
 
 
-@pytest.fixture(params=["threads", "slices"])
-def system(request, monkeypatch):
-    if request.param == "slices":
-        monkeypatch.setenv("NBBACKTEST_THREADS", "off")
-    system = nb.SystemManager(reachable=False)
-    yield system
-    if not system.is_stopped():
-        system.stop()
-
-
 def ended(system):
     """The fingerprint at the end, and what was done by hand."""
     if system.is_paused():

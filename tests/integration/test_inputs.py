@@ -25,16 +25,6 @@ from tests.markets import minutes
 ALWAYS = {"exchange": "24/7"}
 
 
-@pytest.fixture(params=["threads", "slices"])
-def system(request, monkeypatch):
-    if request.param == "slices":
-        monkeypatch.setenv("NBBACKTEST_THREADS", "off")
-    system = nb.SystemManager(reachable=False)
-    yield system
-    if not system.is_stopped():
-        system.stop()
-
-
 class Settable(nb.Strategy):
     """Has parameters that a hand may change, and trades by them."""
 

@@ -37,16 +37,6 @@ def careless(*, mistake=True, size=1, early=False):
     return Careless
 
 
-@pytest.fixture(params=["threads", "slices"])
-def system(request, monkeypatch):
-    if request.param == "slices":
-        monkeypatch.setenv("NBBACKTEST_THREADS", "off")
-    system = nb.SystemManager(reachable=False)
-    yield system
-    if not system.is_stopped():
-        system.stop()
-
-
 def failed(system, on_error="stop", strategies=None, **params):
     """A run that the mistake has ended, or holds."""
     config = ALWAYS | {"on_error": on_error}

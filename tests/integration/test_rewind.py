@@ -33,16 +33,6 @@ class Restless(Erratic):
         return SimpleNamespace(add=self.add_symbol, remove=self.remove_symbol)
 
 
-@pytest.fixture(params=["threads", "slices"])
-def system(request, monkeypatch):
-    if request.param == "slices":
-        monkeypatch.setenv("NBBACKTEST_THREADS", "off")
-    system = nb.SystemManager(reachable=False)
-    yield system
-    if not system.is_stopped():
-        system.stop()
-
-
 def wander(system, dice, moves, speeds=(0.0,)):
     """Go to and fro by dice, and see that each place is the same each time; returns how many times it was held against."""
     seen, checks = {}, 0
@@ -507,7 +497,7 @@ def journeying(system, goal, answers):
     thread = threading.Thread(target=go)
     thread.start()
     until = time.monotonic() + 5
-    while not system.run.is_replaying and time.monotonic() < until:
+    while system.run.journey.travelling is None and time.monotonic() < until:
         time.sleep(0.001)
     return thread
 
@@ -560,7 +550,7 @@ def test_ctrl_c_leaves_the_old_world_in_place(slow, monkeypatch):
     wait = gate._await
 
     def interrupted(answer, timeout):
-        while not slow.run.is_replaying:
+        while slow.run.journey.travelling is None:
             time.sleep(0.001)
         monkeypatch.setattr(gate, "_await", wait)
         raise KeyboardInterrupt
