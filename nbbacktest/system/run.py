@@ -310,11 +310,6 @@ class Run:
         *place, hits = self.held_at
         return hits if self.gate.is_held and place == [self.analysis.epoch, self.gate.cursor] else ()
 
-    @property
-    def is_replaying(self) -> bool:
-        """True while a jump is under way."""
-        return self.journey.replay is not None
-
     # -- what can be seen of it --------------------------------------------------------------------------------------
 
     @property

@@ -238,7 +238,7 @@ class Controls:
         self.speed.disabled = speed <= 0
 
     def hold_timeline(self, *, held: bool) -> None:
-        """Leave the timeline's slider to the user who holds it, or show all values anew if the user has let go."""
+        """Leave the timeline's slider alone while the user holds it; show all values anew once it is let go."""
         self.timeline.held_until = monotonic() + HELD if held else 0.0
         if not held:
             self._shown = None

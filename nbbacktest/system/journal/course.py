@@ -96,7 +96,7 @@ def _input_of(entry: InputEntry) -> dict[str, Any]:
 
 
 class Claim(NamedTuple):
-    """A journal that this process goes on with: nobody else can, until `descriptor` is closed."""
+    """A journal that this process goes on with: no other process can, until `descriptor` is closed."""
 
     journal: JournalFile
     descriptor: int
