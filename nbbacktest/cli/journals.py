@@ -29,7 +29,7 @@ def runs(*, folder: Path | None = None, json_: Annotated[bool, Parameter(name="-
     Parameters
     ----------
     folder
-        Where they are kept, if the config said another place.
+        The folder of the journals, if the config said another one.
     json_
         List as JSON.
     """

@@ -140,7 +140,7 @@ class JournalError(NbBacktestError, ValueError):
     path, line
         The file, and the number of its line that is meant; None if all of it is.
     cause, cure
-        What is wrong, and what to do.
+        The fault, and its cure.
     """
 
     def __init__(self, path: Any, line: int | None, cause: str, cure: str) -> None:

@@ -38,7 +38,7 @@ class Input(NamedTuple):
     Attributes
     ----------
     place : InputPlace
-        Where it was done.
+        The place at which it was done.
     time : Timestamp or None
         The last instant that was completed there, as a snapshot shows it; None before the first.
     what : InputKind
@@ -160,7 +160,7 @@ class Retried:
         True: up to the instant that raised, the mended class did what was recorded; the run is paused just before that instant.
         False: nothing has changed.
     told : str
-        What came of it, for people.
+        The outcome, for people.
     """
 
     has_same_past: bool

@@ -1,4 +1,4 @@
-"""What the analysis asks between two instants: of breakpoints, of the past, of what other threads do meanwhile."""
+"""The objects that the analysis asks between two instants: about breakpoints, the past, and changes by other threads."""
 
 from __future__ import annotations
 

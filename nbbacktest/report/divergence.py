@@ -36,7 +36,7 @@ _COUNTED = {"fill": "Fills", "order": "Events of orders", "flow": "Cash flows", 
 
 
 class Divergence:
-    """Where and why two runs differ; what `nbbacktest.divergence` returns.
+    """The difference of two runs, as `nbbacktest.divergence` returns it: its place and its causes.
 
     It prints as text and shows as a table. The runs may go on: this is their state when it was made.
 
@@ -48,11 +48,11 @@ class Divergence:
         The first difference: its time, its kind (``"fill"``, ``"order"``, ``"flow"`` or ``"log"``), and what happened in
         the left and in the right run, None for nothing; None if there is no difference.
     causes : tuple of str
-        What differs in what the runs were made of: the fork's change, inputs by hand, strategies, keys of the config.
+        The differences in the making of the runs: the fork's change, inputs by hand, strategies, keys of the config.
     counts : dict
         By kind the number of what both runs have, only the left one, and only the right one.
     notes : tuple of str
-        What can't be compared.
+        The parts that can't be compared.
     """
 
     def __init__(self, left: ComparedRun, right: ComparedRun) -> None:

@@ -71,7 +71,7 @@ class Parting(NamedTuple):
     kind : str
         ``"fill"``, ``"order"``, ``"flow"`` or ``"log"``.
     left, right : str or None
-        What happened then in either run, in words; None if nothing like it did.
+        The event of that time in either run, in words; None if that run has none like it.
     """
 
     time: pd.Timestamp
@@ -162,7 +162,7 @@ def _said_by_inputs(record: RunRecord) -> set[tuple[int, str, str]]:
 
 
 def told_by_hand(run: ComparedRun) -> list[str]:
-    """What the log says of changes by hand that may not have reached all of a strategy."""
+    """The lines of the log about changes by hand that may not have reached all of a strategy."""
     return [text.partition("by hand; ")[2] for _, _, text in sorted(_said_by_inputs(run.record)) if "by hand; " in text]
 
 
@@ -255,7 +255,7 @@ def _is_still_to_come(
 
 
 def causes(left: ComparedRun, right: ComparedRun) -> list[str]:
-    """What differs in the origins and the inputs of two runs, in words."""
+    """The differences of two runs' origins and inputs, in words."""
     forks = [run for run in (left, right) if run.fork is not None]
     found = [_forked(run) for run in forks]
     if not any(run.fork.changes for run in forks if run.fork is not None):
@@ -312,7 +312,7 @@ def _unlike(path: str, left: Any, right: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def other_bars(left: ComparedRun, right: ComparedRun) -> list[str]:
-    """What makes the two runs comparable only in part: other symbols, other bars, other instants."""
+    """The reasons why two runs can be compared only in part: other symbols, other bars, other instants."""
     notes = []
     ours, theirs = left.record.bars, right.record.bars
     for run, own, others in ((left, ours, theirs), (right, theirs, ours)):

@@ -219,7 +219,7 @@ class Result:
 
     @property
     def inputs(self) -> pd.DataFrame:
-        """What was done by hand: `cursor`, `time` (the instant), `what`, `strategy`, `arguments`, `by`; a row an input."""
+        """The inputs by hand: `cursor`, `time` (the instant), `what`, `strategy`, `arguments`, `by`; a row an input."""
         return self.analysis.inputs.copy()
 
     @property

@@ -75,7 +75,7 @@ def gone(system: SystemManager, command: str, value: Any) -> Answer:
 
 
 def cut_short(system: SystemManager) -> str:
-    """Why a command didn't come to its place."""
+    """The reason why a command didn't come to its place."""
     if system.is_stopped():
         return "The run ended before that"
     hits = system.breakpoints.hit

@@ -50,7 +50,7 @@ def check_terms(terms: BreakTerms, run: Run) -> None:
 
 
 def dated_places(terms: BreakTerms, run: Run) -> list[int]:
-    """Where a time or a session edge is, rising, those to come included; none for other kinds."""
+    """The cursors of a time or a session edge, rising, those to come included; none for other kinds."""
     if terms.kind == "time":
         return [int(cursor) for cursor in _time_places(terms.value, times_of(run))]
     if terms.kind != "session":

@@ -24,7 +24,7 @@ _HINT = (
 
 
 class BreakTerms(NamedTuple):
-    """What a run is to rest at.
+    """The terms at which a run is to rest.
 
     Attributes
     ----------
@@ -67,11 +67,11 @@ class Breakpoint:
     number : int
         From 1 on; never used again.
     terms : BreakTerms
-        What it waits for.
+        The event that it waits for.
     once : bool
         True if it goes with its first hit.
     hits : int
-        How often it has held a run. Written by the analysis thread.
+        The number of times that it has held a run. Written by the analysis thread.
     error : BaseException or None
         What its condition raised last: a run is held there too.
     """
@@ -264,4 +264,4 @@ KINDS = MappingProxyType(
         "equity": "crossed either way: equity 95000",
     }
 )
-"""What can be said in words, each with a note."""
+"""The terms that can be said in words, each with a note."""

@@ -110,7 +110,7 @@ class Changes(NamedTuple):
 
 
 class ForkPlace(NamedTuple):
-    """Where a run stands.
+    """The place at which a run stands.
 
     Attributes
     ----------

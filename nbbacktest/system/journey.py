@@ -55,7 +55,7 @@ class Line(NamedTuple):
     inputs : tuple of Recorded
         In order.
     past : RunPast or None
-        What was recorded, as far as the run has come; None: no more than the present world has.
+        The record, as far as the run has come; None: no more than the present world has.
     """
 
     inputs: tuple[Recorded, ...] = ()
@@ -95,7 +95,7 @@ class Destination(NamedTuple):
     ----------
     cursor : int
     n_inputs : int or None
-        How many inputs of the line are done there; None: all of that cursor.
+        The number of the line's inputs that are done there; None: all of that cursor.
     cuts : bool
         True to give up what lies ahead of it.
     line : Line or None

@@ -307,7 +307,7 @@ class SystemManager:
         ReplayError
             The run doesn't repeat itself; it stays where it was.
         ValueError
-            What says no place of this run, and a coroutine or generator function.
+            A `when` that says no place of this run, and a coroutine or generator function.
         LiveRunError
             The run is live: its arrivals aren't recorded.
         """
@@ -322,7 +322,7 @@ class SystemManager:
     ) -> bool:  # fmt: skip
         """Go to a place that the run was at, and rest there; waits for it.
 
-        What lies ahead stays the same line: `step`, `resume` and `run_until` deliver it again, inputs by hand included, and go
+        The instants ahead stay the same line: `step`, `resume` and `run_until` deliver them again, inputs by hand included, and go
         on beyond it. A run that has ended is paused there.
 
         Parameters
@@ -351,7 +351,7 @@ class SystemManager:
         ReplayError
             The run doesn't repeat itself; it stays where it was.
         ValueError
-            What is no place, and a place before the start or beyond the horizon.
+            A `to` that is no place, and a place before the start or beyond the horizon.
         LiveRunError
             The run is live: its arrivals aren't recorded.
         """
@@ -374,7 +374,7 @@ class SystemManager:
 
         The mended class is executed from the start of the run up to there, and held against the record: if its past is the recorded
         one, the run is as if it had been so from the start. Else nothing changes, and the answer says where the pasts part.
-        What was done by hand up to there is done again.
+        Inputs by hand up to there are done again.
 
         Parameters
         ----------
@@ -454,7 +454,7 @@ class SystemManager:
         LiveRunError
             The run is live: its arrivals aren't recorded.
         ConfigError, OrderError, ParameterError, DataError, StrategyError
-            What differs makes no sense, or the fork's own past ends before that place.
+            The changes make no sense, or the fork's own past ends before that place.
         """
         from nbbacktest.system.forks import Changes, forked
 

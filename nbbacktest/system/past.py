@@ -21,7 +21,7 @@ class RunPast(NamedTuple):
     Attributes
     ----------
     horizon : int
-        How many instants were completed.
+        The number of completed instants.
     world : World
         The one that has come that far; it goes on no more.
     is_over : bool
@@ -58,7 +58,7 @@ def difference(
 ) -> ReplayError | None:
     """The first thing in which a world that stands at `cursor` differs from the record; None if there is none.
 
-    What was recorded at the very instant may have come after it, if the record goes on: a session's beginning has the time of
+    Events that were recorded at the very instant may have come after it, if the record goes on: a session's beginning has the time of
     the instant before. So it isn't missed there, but at the horizon.
 
     Parameters
@@ -66,7 +66,7 @@ def difference(
     n_fills
         The number of fills that were recorded there; None: those of all instants before.
     checked
-        What needn't be compared again; moved on.
+        The entries that needn't be compared again; moved on.
     """
     old, desk = past.world.desk, world.desk
     checked = checked or Checked()

@@ -30,7 +30,7 @@ class RunReplay:
     like
         The stages of the run that is replayed.
     goal
-        How many instants are to be completed.
+        The number of instants that are to be completed.
     inputs
         Those that are to be done.
     mark

@@ -67,7 +67,7 @@ class Run:
     is_shown : bool
         True once the run is its manager's present one.
     fork : Fork or None
-        Where another run was forked into this one; None if it wasn't.
+        The place at which another run was forked into this one; None if it wasn't.
     journal : RunJournal or None
         Keeps on disk what is needed to go on with the run if its process dies.
     """

@@ -108,7 +108,7 @@ def _session(run: Run | None, shot: Snapshot | None) -> dict[str, Any]:
 
 
 def _place(run: Run, shot: Snapshot) -> dict[str, Any]:
-    """Where the run stands in the line that it has come along; `travelling` while it is on its way to another place."""
+    """The place of the run in the line that it has come along; `travelling` while it is on its way to another place."""
     horizon, way = max(run.horizon, shot.cursor), run.journey.travelling
     return {
         "cursor": shot.cursor,

@@ -107,7 +107,7 @@ def place_of(goal: Goal, run: Run, cursor: int) -> int | Destination:
     Raises
     ------
     ValueError
-        What is no place, and a place before the start or beyond the horizon.
+        A `to` that is no place, and a place before the start or beyond the horizon.
     """
     if goal.what == "input":
         return _place_of_input(goal, run)

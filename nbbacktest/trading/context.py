@@ -71,7 +71,7 @@ class Host(Protocol):
     may_act : callable
         True where the caller may place orders: in a call of one of the run's strategies, and in an input by hand.
     seed : int
-        What strategies' random numbers begin with.
+        The seed of the strategies' random numbers.
     universe : Universe or None
         None if symbols can't join and leave.
     """

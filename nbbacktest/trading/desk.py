@@ -79,7 +79,7 @@ class TradingDesk:
     opens
         The moment that strategies see before the first instant, nanoseconds UTC; None: the first bar's begin.
     seed
-        What strategies' random numbers begin with.
+        The seed of the strategies' random numbers.
 
     Raises
     ------

@@ -55,7 +55,7 @@ ROOM = 4 << 20
 
 
 class Outside(NamedTuple):
-    """What strategies can reach outside of a run, at one moment.
+    """The objects outside of a run that strategies can reach, at one moment.
 
     Attributes
     ----------
@@ -77,11 +77,11 @@ class Outside(NamedTuple):
 
 
 _SLOTS = (MemberDescriptorType, GetSetDescriptorType, type(vars(Outside)["digest"]))
-"""What stands in a class for the attributes of its objects."""
+"""The descriptors of a class that stand for the attributes of its objects."""
 
 
 def outside_of(roots: tuple[Any, ...], own: Iterable[Any] = ()) -> Outside:
-    """What the code of these classes and functions can reach.
+    """The objects that the code of these classes and functions can reach.
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ class PastScan:
     axis
         The run's instants and series.
     stop
-        How many instants are completed.
+        The number of completed instants.
     lock
         Guards `past`.
 

@@ -258,7 +258,7 @@ class RunRecord:
     notes : RunNotes or None
         The notes that `look` needs besides. None for a record from before 0.2.
     inputs : tuple of Input
-        What was done by hand, in order.
+        The inputs by hand, in order.
     code : CodeDigests
         Those of the strategies' classes; empty in a record that was read from a file.
     recipe : str

@@ -16,7 +16,7 @@ class SliderPlace(NamedTuple):
     at : int
         The cursor.
     shown : tuple of int or None
-        What the page showed then.
+        The run and epoch that the page showed then.
     """
 
     at: int
@@ -24,7 +24,7 @@ class SliderPlace(NamedTuple):
 
 
 class Looking:
-    """What a panel's user looks at, if it isn't the instant at which the run stands."""
+    """The instant that a panel's user looks at, if it isn't the one at which the run stands."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()  # guards the fields

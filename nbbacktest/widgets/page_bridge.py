@@ -70,7 +70,7 @@ class PageBridge(ReachableWidget, anywidget.AnyWidget):
         self._pressed, self._dragged = pressed, dragged
 
     def clicked(self) -> ShownPlace | None:
-        """What the page showed when it was clicked; None if no page's message is being handled."""
+        """The run and epoch that the page showed when it was clicked; None if no page's message is being handled."""
         run, epoch = self.seen
         return (run, epoch) if run >= 0 and _handles_a_page() else None
 

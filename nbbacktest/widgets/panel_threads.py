@@ -23,7 +23,7 @@ ELSEWHERE = "The run was taken to another place meanwhile; nothing was done"
 MOVES = frozenset({"step", "until", "back", "rewind", "undo"})
 """The commands that wait until the run is at their place."""
 ShownPlace = tuple[int, int]
-"""What a page shows: the number of a run, and how often that was taken to another place."""
+"""The run that a page shows: its number, and how often that was taken to another place."""
 
 
 class Drawable(Protocol):
@@ -136,7 +136,7 @@ class QueuedCommand(NamedTuple):
     call : callable
         Carries it out and returns the message to show.
     shown : tuple of int or None
-        What the page showed; None: it may be anything.
+        The run and epoch that the page showed; None: they may be any.
     over : callable
         Called when it was carried out, refused or dropped.
     """
@@ -205,7 +205,7 @@ class CommandDispatcher:
     Parameters
     ----------
     present
-        What a page would show now.
+        The run and epoch that a page would show now.
     answered
         Called in any thread with each outcome: a message, and True if it is an error.
     """

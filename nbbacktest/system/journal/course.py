@@ -1,4 +1,4 @@
-"""What a journal says of its run: the line of inputs that stands, the places that are known, and the end."""
+"""The course of a run by its journal: the line of inputs that stands, the places that are known, and the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from nbbacktest.trading.strategy import Strategy
 
 
 class Course(NamedTuple):
-    """Where a run was, by its journal.
+    """A place of a run, by its journal.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Course(NamedTuple):
     stands : list of StandEntry
         The known places of this line.
     cursor, applied : int
-        Where the run stood last: completed instants, and inputs that were done.
+        The place at which the run stood last: completed instants, and inputs that were done.
     horizon : int
         The most completed instants on this line.
     seq : int
@@ -141,7 +141,7 @@ _REPLAY = "nbbacktest.replay reads it all the same"
 
 
 def origin_again(journal: JournalFile, data: Any, strategies: Strategies) -> Origin:
-    """What the run began with, to begin it again; `data` and `strategies` take the place of what the journal doesn't hold.
+    """The origin of the run, to begin it again; `data` and `strategies` take the place of what the journal doesn't hold.
 
     Raises
     ------

@@ -23,7 +23,7 @@ LINGER_SECONDS = 60.0
 """The age from which a run without a line is removed: a younger one may begin just now."""
 
 WRITING = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows would write a carriage return into each line
-"""How a journal is opened by its writer."""
+"""The flags with which its writer opens a journal."""
 
 _ID = re.compile(r"\d{8}-\d{6}-\d{4}")
 _BARS = re.compile(r"bars-\d+\.parquet")

@@ -28,7 +28,7 @@ class SeriesFacts(msgspec.Struct, frozen=True):
     Attributes
     ----------
     count, first, last : int
-        How many there are, and when the first begins and the last ends, nanoseconds UTC; 0 if there is none.
+        The number of bars, the begin of the first and the end of the last, nanoseconds UTC; 0 if there is none.
     digest : str
         SHA-256 of their columns, in hex.
     """
@@ -73,7 +73,7 @@ class StrategyFacts(msgspec.Struct, frozen=True):
     source : str or None
         The source itself, of a class of a notebook or of a script.
     lacks : str or None
-        Why the strategy can't be made from this alone; None if it can.
+        The reason why the strategy can't be made from this alone; None if it can.
     """
 
     name: str
@@ -127,7 +127,7 @@ class InputEntry(_JournalEntry, frozen=True, tag="input"):
     Attributes
     ----------
     keep : int
-        How many inputs of the line before it still stand.
+        The number of inputs of the line before it that still stand.
     cursor : int
         Completed instants where it was done.
     seq : int
@@ -166,9 +166,9 @@ class StandEntry(_JournalEntry, frozen=True, tag="stand"):
     cursor, horizon : int
         Completed instants, and the most that there have been on this line.
     inputs, line : int
-        How many inputs were applied, and how many the line has.
+        The number of inputs that were applied, and of those that the line has.
     fills : int
-        How many there are.
+        The number of fills.
     digest : str
         SHA-256 of these fills, in hex.
     """
@@ -191,7 +191,7 @@ class EndEntry(_JournalEntry, frozen=True, tag="end"):
     fingerprint : str
         Of the result.
     error : str or None
-        What the run failed by.
+        The error that ended the run.
     """
 
     how: Literal["finished", "stopped", "failed"]

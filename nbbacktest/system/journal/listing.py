@@ -24,13 +24,13 @@ class KeptRun(NamedTuple):
     strategies : list of str
         Their classes' names.
     instants, inputs : int
-        How many instants were completed when it last told, and how many inputs by hand stand.
+        The completed instants when it last told, and the inputs by hand that stand.
     state : str
         ``"running"``, ``"killed"``, ``"ended"``; ``"damaged"`` of a journal that can't be read.
     journal : str
         The path of its journal.
     problem : str or None
-        Why it can't be read.
+        The reason why it can't be read.
     """
 
     run: str

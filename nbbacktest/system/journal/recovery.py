@@ -41,9 +41,9 @@ class Recovery:
     Attributes
     ----------
     origin : Origin
-        What the run began with.
+        The origin of the run.
     course : Course
-        Where it was.
+        The place at which it was.
 
     Raises
     ------

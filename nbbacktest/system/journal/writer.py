@@ -40,7 +40,7 @@ _LONGEST = 500  # characters of an error
 
 
 class EndedRun(Protocol):
-    """What a journal's end says of its run."""
+    """The end of a run, as its journal has it."""
 
     @property
     def analysis(self) -> AnalysisEngine[TradingSnapshot]:
@@ -48,7 +48,7 @@ class EndedRun(Protocol):
 
     @property
     def error(self) -> BaseException | None:
-        """What ended it."""
+        """The cause of the end."""
 
     def result(self) -> Result:
         """Has the fingerprint."""
