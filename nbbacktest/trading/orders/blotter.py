@@ -167,7 +167,12 @@ class Blotter:
         """Change terms of an order that waits."""
         if not changes:
             return
-        words = [f"{name} {_written(getattr(order, name))} -> {_written(value)}" for name, value in changes.items()]
+        before = {name: getattr(order, name) for name in changes}
+        words = [
+            f"{name} {_written(before[name])} -> {_written(new)}"
+            for name, new in changes.items()
+            if new != before[name]
+        ]
         for name, value in changes.items():
             setattr(order, name, value)
         self.note(order, OrderEventKind.REPLACED, now, ", ".join(words))
